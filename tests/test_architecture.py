@@ -1,0 +1,114 @@
+"""The tree shows the architecture, and the imports keep to it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "voucherify_sync"
+CLI = ROOT / "cli"
+
+FOUNDATION = {"model", "errors", "paths", "stop", "keys", "snapshot", "clean", "words"}
+WINGS = {"reading", "mapping", "delivery", "bookkeeping"}
+MAY_IMPORT = {
+    **{name: {"model", "errors"} for name in FOUNDATION},
+    "settings": FOUNDATION,
+    **{wing: FOUNDATION | {"settings"} for wing in WINGS},
+    "sandbox": {"model", "errors"},
+    "replay": FOUNDATION | WINGS | {"settings"},
+    "limits": FOUNDATION,
+    "letters": FOUNDATION | {"reading", "bookkeeping"},
+    "ledgers": FOUNDATION | {"settings", "bookkeeping"},
+    "run": FOUNDATION | WINGS | {"settings", "replay", "limits"},
+    "mapping_tests": FOUNDATION | {"settings", "reading", "mapping", "delivery"},
+    "sampling": FOUNDATION | {"settings", "reading"},
+    "online": FOUNDATION | {"settings", "reading", "mapping", "delivery"},
+    "__init__": FOUNDATION | WINGS | {"settings", "replay", "limits", "run"},
+}
+"""Room of the library -> the other rooms that it may import from."""
+
+ONLY_IN = {
+    "requests": ["voucherify_sync/delivery/client.py"],
+    "urllib3": ["voucherify_sync/delivery/"],
+    "yaml": ["voucherify_sync/settings/"],
+    "click": ["cli/"],
+    "rich": ["cli/"],
+    "gzip": ["voucherify_sync/reading/"],
+    "zlib": ["voucherify_sync/reading/"],
+    "isal": ["voucherify_sync/reading/"],
+    "sqlite3": ["voucherify_sync/bookkeeping/ledger"],
+}
+"""Third-party or standard module -> the only places where it is known."""
+
+
+def python_files() -> list[Path]:
+    """Return all modules of the library and of the command line."""
+    return sorted([*LIBRARY.rglob("*.py"), *CLI.rglob("*.py")])
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Return the dotted names of the modules that a file imports, at any depth of its code."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module)
+    return names
+
+
+def room_of(file: Path) -> str:
+    """Return the first name below the library: a wing's folder or a module's own name."""
+    return file.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", sorted(LIBRARY.rglob("*.py")), ids=lambda f: str(f.relative_to(ROOT)))
+def test_imports_inside_the_library_go_one_way(file: Path) -> None:
+    """model, errors, paths <- settings <- the four wings, which do not know each other <- replay <- run."""
+    own = room_of(file)
+    for name in imported_modules(file):
+        parts = name.split(".")
+        if parts[0] == "voucherify_sync" and len(parts) > 1 and parts[1] != own:
+            assert parts[1] in MAY_IMPORT[own], f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("file", python_files(), ids=lambda f: str(f.relative_to(ROOT)))
+def test_each_outside_library_is_known_in_one_place_only(file: Path) -> None:
+    """What may change from outside has one door."""
+    place = file.relative_to(ROOT).as_posix()
+    for name in imported_modules(file):
+        allowed = ONLY_IN.get(name.split(".")[0])
+        assert allowed is None or place.startswith(tuple(allowed)), f"{place} imports {name}"
+
+
+@pytest.mark.parametrize("file", sorted(LIBRARY.rglob("*.py")), ids=lambda f: str(f.relative_to(ROOT)))
+def test_the_library_never_prints(file: Path) -> None:
+    """Streams belong to the command line."""
+    calls = [n.func for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)]
+    assert not [f for f in calls if isinstance(f, ast.Name) and f.id in {"print", "input"}]
+
+
+@pytest.mark.parametrize("file", python_files(), ids=lambda f: str(f.relative_to(ROOT)))
+def test_functions_and_files_stay_short(file: Path) -> None:
+    """No function over 50 lines, no file over 320: a longer one has two nouns in it."""
+    text = file.read_text()
+    assert text.count("\n") <= 320
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno <= 50, f"{node.name} is too long"
+
+
+@pytest.mark.parametrize("file", python_files(), ids=lambda f: str(f.relative_to(ROOT)))
+def test_every_module_says_what_it_is_for(file: Path) -> None:
+    """A module docstring tells what comes in, what goes out, what never happens."""
+    assert ast.get_docstring(ast.parse(file.read_text()))
+
+
+def test_the_command_line_is_named_in_one_place_of_the_tests() -> None:
+    """Tests run the installed command; only the fixture that does so knows its import name."""
+    name = "voucherify_sync" + "_cli"
+    users = [f.name for f in (ROOT / "tests").glob("*.py") if name in f.read_text()]
+    assert users in ([], ["conftest.py"])

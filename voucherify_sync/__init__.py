@@ -1,0 +1,1 @@
+"""Replay Segment event archives into Voucherify."""

@@ -1,0 +1,170 @@
+"""The values that flow from a line of an archive to a booked outcome. Data only, no logic.
+
+An event walks as Block -> SegmentEvent -> Operation -> Outcome; what leaves that walk early is an Outcome, too.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+Json = dict[str, Any]
+"""A JSON object."""
+
+
+class Position(Struct, frozen=True, gc=False):
+    """Where a record stands in the input.
+
+    Attributes:
+        source: the file as the user named it, or ``-`` for stdin.
+        line: 1-based line number after decompression; blank lines count.
+        item: 0-based index inside an envelope or an array, None for a line that is one event.
+    """
+
+    source: str
+    line: int
+    item: int | None = None
+
+    def __str__(self) -> str:
+        if self.item is None:
+            return f"{self.source}:{self.line}"
+        return f"{self.source}:{self.line}[{self.item}]"
+
+
+class Block(Struct, frozen=True):
+    """Consecutive lines of one source, as bytes without their line ends.
+
+    Attributes:
+        source: as in Position.
+        first_line: 1-based number of the first of the lines.
+        lines: the lines; blank ones are kept, so that numbers stay exact.
+        truncated: the one line is only the head of a line that was too long to be read (then len(lines) == 1).
+    """
+
+    source: str
+    first_line: int
+    lines: list[bytes]
+    truncated: bool = False
+
+
+class SegmentEvent(Struct, frozen=True):
+    """One event of a Segment archive.
+
+    Attributes:
+        position: where it was read.
+        type: ``identify``, ``track``, ``page``...: the event's own, lower-cased nowhere.
+        name: the event's own ``event`` if that is a string, else None.
+        message_id: ``messageId`` as text, None if it is absent, blank or neither string nor number.
+        fields: the whole event, decoded.
+        raw: its bytes as they came: the line, or the item of an envelope, merged and encoded.
+        repaired: invalid UTF-8 or lone surrogates were replaced by U+FFFD.
+        unsafe: it holds NaN, Infinity or a number out of range somewhere; what is mapped must be checked.
+    """
+
+    position: Position
+    type: str
+    name: str | None
+    message_id: str | None
+    fields: Json
+    raw: bytes
+    repaired: bool = False
+    unsafe: bool = False
+
+
+class BadRecord(Struct, frozen=True):
+    """What was read as a record and is no event; it has the fields of SegmentEvent that bookkeeping looks at."""
+
+    position: Position
+    raw: bytes
+    type: str | None = None
+    name: str | None = None
+    message_id: str | None = None
+
+
+class Kind(StrEnum):
+    """What a request does, which decides how its failures are read."""
+
+    CUSTOMER = "customer"
+    """Create or update a customer: safe to repeat."""
+    EVENT = "event"
+    """Record a custom event: never safe to repeat."""
+
+
+class Dropped(Struct, frozen=True):
+    """A value that a mapping row produced and that could not be sent.
+
+    Attributes:
+        path: destination path, such as ``customer.phone``.
+        reason: our own code, such as ``not_text``.
+    """
+
+    path: str
+    reason: str
+
+
+class Operation(Struct, frozen=True):
+    """One request to Voucherify, made of one event.
+
+    Attributes:
+        event: what it was made of.
+        kind: customer or custom event.
+        source_id: whose request it is: all requests of one customer are sent in input order.
+        body: the request body as JSON values.
+        payload: the body encoded: the very bytes that are sent.
+        dropped: values left out of the body, with reasons.
+        doubtful_since: epoch seconds of this machine's clock when an earlier run sent it and got no answer: it is
+            looked up and not sent; None for an operation that is to be sent.
+    """
+
+    event: SegmentEvent
+    kind: Kind
+    source_id: str
+    body: Json
+    payload: bytes
+    dropped: tuple[Dropped, ...] = ()
+    doubtful_since: float | None = None
+
+
+class State(StrEnum):
+    """Where a record ends. Every record read ends in exactly one of these."""
+
+    DELIVERED = "delivered"
+    """Voucherify accepted it."""
+    PLANNED = "planned"
+    """A dry run would have sent it."""
+    SKIPPED = "skipped"
+    """A rule of the settings or of the command line leaves it out."""
+    DUPLICATE = "duplicate"
+    """It has been sent before."""
+    INVALID = "invalid"
+    """No request can be made of it."""
+    FAILED = "failed"
+    """Voucherify refused it, or we gave up."""
+    IN_DOUBT = "in_doubt"
+    """It was sent and no answer tells whether it arrived."""
+    PENDING = "pending"
+    """Read, and not decided when the run stopped."""
+
+
+class Outcome(Struct, frozen=True):
+    """How one record ended.
+
+    Attributes:
+        record: the event, or what was read in its place.
+        state: one of the eight.
+        reason: our own code, or the ``key`` of Voucherify's error; None where the state says it all.
+        detail: a sentence for people; shown only cleaned, never counted by.
+        operation: the request, where one was made.
+        status: HTTP status of the last answer, if there was one.
+        response: body of the last answer when it was no success, at most 4 KiB.
+    """
+
+    record: SegmentEvent | BadRecord
+    state: State
+    reason: str | None = None
+    detail: str | None = None
+    operation: Operation | None = None
+    status: int | None = None
+    response: bytes | None = None

@@ -1,0 +1,252 @@
+"""Paths of the mapping: text in, FieldPath out, and values read from and written to JSON objects by them.
+
+A source path lies anywhere in an event, a destination path at a place that a Voucherify request has.
+It never looks at settings and never changes what it reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from enum import Enum
+from typing import Any, Final
+
+from msgspec import Struct
+
+Keys = tuple[str | int, ...]
+"""Keys of objects, and 0-based indexes into lists."""
+
+ADDRESS_FIELDS: Final = ("city", "state", "line_1", "line_2", "country", "postal_code")
+"""What an address holds at Voucherify; each is text."""
+
+CUSTOMER_TEXTS: Final = ("id", "source_id", "name", "description", "email", "phone", "birthdate")
+"""The customer's fields that are text."""
+
+WORKING_FIELDS: Final = ("firstName", "lastName")
+"""What a mapping may fill to make a name of; Voucherify has no such fields."""
+
+CUSTOMER_FIELDS: Final = (*CUSTOMER_TEXTS, *WORKING_FIELDS, "address", "metadata")
+
+_PARTS: Final = ("event", "customer", "metadata", "referral", "loyalty")
+FIELDS_OF: Final[dict[Keys, tuple[str, ...]]] = {
+    ("customer",): CUSTOMER_FIELDS,
+    ("customer", "address"): ADDRESS_FIELDS,
+    ("referral",): ("code", "referrer_id"),
+    ("loyalty",): ("code",),
+}
+"""The places that hold an object with known fields."""
+
+FREE_OBJECTS: Final[tuple[Keys, ...]] = (("metadata",), ("customer", "metadata"))
+"""The places where any key may stand, at any depth."""
+
+_MEANT: Final = {"street": "line_1", "zip": "postal_code", "birthday": "birthdate", "dob": "birthdate"}
+_TOKEN: Final = re.compile(
+    r"""(?P<dot>\.?)(?P<name>[^.\[\]]+)|\[(?P<index>\d{1,9})\]|\[(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\]"""
+)
+
+
+class PathError(ValueError):
+    """A text that is no path, or a destination that no request has. The message is a sentence for people."""
+
+
+class Missing(Enum):
+    """The type of MISSING, which is no JSON value."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+"""What `read` returns where a path leads to nothing; a null that is there is None."""
+
+
+class Step(Struct, frozen=True):
+    """One level of a path.
+
+    Attributes:
+        key: the key of an object, or the 0-based index into a list.
+        whole: this and all names that follow by dots, as one key, tried first; None for a single name.
+        after: the number of the step that follows the whole.
+    """
+
+    key: str | int
+    whole: str | None
+    after: int
+
+
+class FieldPath(Struct, frozen=True):
+    """A parsed path.
+
+    Attributes:
+        text: as it was written.
+        keys: from the outside in, when nothing is read as one key.
+        steps: the same, for reading.
+        wildcard: it ended in ``.*``: not the object itself, but each of its keys.
+    """
+
+    text: str
+    keys: Keys
+    steps: tuple[Step, ...]
+    wildcard: bool = False
+
+    @property
+    def holds_an_object(self) -> bool:
+        """Tell whether a destination is a place where an object, not a text, belongs."""
+        return self.keys in FIELDS_OF or self.keys[:1] in FREE_OBJECTS or self.keys[:2] in FREE_OBJECTS
+
+
+def parse_source(text: str) -> FieldPath:
+    """Parse where in an event a value is: ``traits.address.city``, ``traits["odd key"]``, ``traits.*``."""
+    return _parse(text)
+
+
+def parse_destination(text: str) -> FieldPath:
+    """Parse where in a request a value goes, such as ``customer.email`` or ``metadata.occurred_at``."""
+    path = _parse(text)
+    _check_keys(path)
+    if path.wildcard and not path.holds_an_object:
+        raise PathError(
+            f"{text!r}: {_shown(path.keys)} is a text field, so nothing goes below it; leave the '.*' out"
+        )
+    return path
+
+
+def check_row(source: FieldPath, destination: FieldPath) -> None:
+    """Raise PathError when one of the two is a wildcard and the other cannot take part in it."""
+    if source.wildcard and not destination.holds_an_object:
+        raise PathError(
+            f"{source.text!r} stands for many values and {destination.text!r} holds only one; "
+            "let the destination end in '.*', such as 'customer.metadata.*'"
+        )
+    if destination.wildcard and not source.wildcard:
+        raise PathError(
+            f"{destination.text!r} needs a source that ends in '.*', too; did you mean '{source.text}.*'?"
+        )
+
+
+def read(value: object, path: FieldPath) -> object:
+    """Return what lies at the path, or MISSING. Of a wildcard, the object whose keys it stands for."""
+    steps = path.steps
+    number = 0
+    while number < len(steps):
+        step = steps[number]
+        key = step.key
+        number += 1
+        if isinstance(value, dict):
+            if step.whole is not None and step.whole in value:
+                value = value[step.whole]
+                number = step.after
+            elif key in value:
+                value = value[key]
+            else:
+                return MISSING
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
+            return MISSING
+    return value
+
+
+def write(target: dict[Any, Any], path: FieldPath, value: object) -> None:
+    """Set what lies at a destination. Objects on the way are made, and made in place of what is no object."""
+    *parents, last = path.keys
+    object_at(target, parents)[last] = value
+
+
+def object_at(target: dict[Any, Any], keys: Sequence[str | int]) -> dict[Any, Any]:
+    """Return the object that lies at the keys of a destination, made where there is none."""
+    for key in keys:
+        below = target.get(key)
+        if not isinstance(below, dict):
+            below = target[key] = {}
+        target = below
+    return target
+
+
+def _parse(text: str) -> FieldPath:
+    wildcard = text.endswith(".*")
+    body = text.removesuffix(".*")
+    if not body.strip():
+        raise PathError(f"{text!r} names no field")
+    tokens = _tokens(text, body)
+    return FieldPath(text, tuple(key for key, _ in tokens), _steps(tokens), wildcard)
+
+
+def _tokens(text: str, body: str) -> list[tuple[str | int, bool]]:
+    """Split into keys, each with whether it is a plain name, which dots may join to its neighbours."""
+    tokens: list[tuple[str | int, bool]] = []
+    at = 0
+    while at < len(body):
+        match = _TOKEN.match(body, at)
+        if match is None or (match["name"] and bool(match["dot"]) != bool(tokens)):
+            raise PathError(f"{text!r} is no path: {_fault(body, at)}")
+        if match["name"]:
+            if not match["name"].strip("*"):
+                raise PathError(f"{text!r}: a '*' may only stand at the end, as in 'traits.*'")
+            tokens.append((match["name"], True))
+        elif match["index"]:
+            tokens.append((int(match["index"]), False))
+        else:
+            tokens.append((re.sub(r"\\(.)", r"\1", match["quoted"][1:-1]), False))
+        at = match.end()
+    return tokens
+
+
+def _fault(body: str, at: int) -> str:
+    if body[at] == ".":
+        return "there is an empty name beside a dot"
+    if body[at] in "[]":
+        return 'in brackets goes a number or a quoted key, such as [0] or ["odd key"]'
+    return "after a bracket comes a dot or another bracket"
+
+
+def _steps(tokens: list[tuple[str | int, bool]]) -> tuple[Step, ...]:
+    steps = []
+    for number, (key, is_name) in enumerate(tokens):
+        end = number + 1
+        if is_name:
+            while end < len(tokens) and tokens[end][1]:
+                end += 1
+        run = [str(name) for name, _ in tokens[number:end]]
+        steps.append(Step(key, ".".join(run) if len(run) > 1 else None, end))
+    return tuple(steps)
+
+
+def _check_keys(path: FieldPath) -> None:
+    """Walk the keys through the places that a request has."""
+    keys = path.keys
+    if any(isinstance(key, int) for key in keys):
+        raise PathError(f"{path.text!r}: a list cannot be filled by [number]; name a field")
+    if keys[0] not in _PARTS:
+        raise PathError(_unknown(path, (), _PARTS))
+    for depth in range(1, len(keys)):
+        place = keys[:depth]
+        if place in FREE_OBJECTS:
+            return
+        if place not in FIELDS_OF:
+            raise PathError(f"{path.text!r}: {_shown(place)} is a text field, so nothing goes below it")
+        if keys[depth] not in FIELDS_OF[place]:
+            raise PathError(_unknown(path, place, FIELDS_OF[place]))
+
+
+def _unknown(path: FieldPath, place: Keys, known: tuple[str, ...]) -> str:
+    """Say what is not known at the place, and what is likely meant."""
+    wrong = str(path.keys[len(place)])
+    by_folded = {_folded(name): name for name in known}
+    meant = get_close_matches(_MEANT.get(wrong, _folded(wrong)).replace("_", ""), by_folded, n=1)
+    told = f"{path.text!r}: {_shown(place) or 'a request'} has no {wrong!r}"
+    if meant:
+        rest = path.keys[len(place) + 1 :]
+        return f"{told}; did you mean {_shown((*place, by_folded[meant[0]], *rest))!r}?"
+    if place == ("customer",):
+        return f"{told}; what Voucherify has no field for can go to 'customer.metadata.{wrong}'"
+    return f"{told}, only {', '.join(known)}"
+
+
+def _folded(name: str) -> str:
+    """Return the name without what people write differently: case and underscores."""
+    return name.lower().replace("_", "")
+
+
+def _shown(keys: Keys) -> str:
+    return ".".join(str(key) for key in keys)

@@ -1,0 +1,44 @@
+"""Whether the run should stop, and why: one flag that every stage can ask, and anyone may raise."""
+
+from __future__ import annotations
+
+import time
+
+from voucherify_sync.errors import ExitCode, VoucherifySyncError
+
+_SLICE_S = 0.05
+
+
+class Stop:
+    """A request to stop the run, made once: the first cause stays.
+
+    It is built of plain attributes and no lock: a signal handler that took a lock could meet it held by the very
+    thread that it interrupts.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.error: VoucherifySyncError | None = None
+        self.signal_exit: ExitCode | None = None
+
+    def because(self, error: VoucherifySyncError) -> None:
+        """Stop for an error; a later error does not replace an earlier one."""
+        if self.error is None:
+            self.error = error
+        self.requested = True
+
+    def by_signal(self, exit_code: ExitCode) -> None:
+        """Stop for a signal that the process got; its exit code is 128 + the signal's number."""
+        if self.signal_exit is None:
+            self.signal_exit = exit_code
+        self.requested = True
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until a stop is requested or the time is over; tell whether it was requested."""
+        end = time.monotonic() + timeout_s
+        while not self.requested:
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(left, _SLICE_S))
+        return True
