@@ -1,0 +1,93 @@
+"""A settings file -> Settings and mapping tests, or every mistake at once. Key and token stay what the file says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from voucherify_sync.errors import SettingsError
+from voucherify_sync.settings.conversion import convert
+from voucherify_sync.settings.document import Node, read_document
+from voucherify_sync.settings.mapping_tests import MappingTest, files_of_tests, read_tests
+from voucherify_sync.settings.problems import Place, Problems, raise_all
+from voucherify_sync.settings.types import Settings
+
+DEFAULT_FILE = Path("voucherify-sync.yaml")
+"""Read from the working directory when no file is named."""
+
+MAX_BYTES = 1024 * 1024
+
+
+def settings_file(path: Path | None) -> Path | None:
+    """Return the file that `load` reads: the one named, else the default one if it is there, else None."""
+    return path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+
+
+def load(path: Path | None, *, environment: Mapping[str, str]) -> Settings:
+    """Read the settings file; without one the defaults hold.
+
+    Args:
+        path: the file, or None for `./voucherify-sync.yaml` if it exists.
+        environment: where `${VAR}` is looked up (not those of api.key and api.token: see `credentials`).
+
+    Raises:
+        SettingsError: all mistakes, each `file:line:column: setting.path: message`, in the file's order.
+    """
+    file = settings_file(path)
+    if file is None:
+        return Settings()
+    problems = Problems(str(file))
+    settings = convert(_root_of(file, problems), problems, environment)
+    problems.raise_any()
+    return settings
+
+
+def load_with_tests(
+    path: Path | None, *, environment: Mapping[str, str]
+) -> tuple[Settings, list[MappingTest]]:
+    """Read the settings file with its mapping tests, and the `*.test.yaml` files beside it.
+
+    Args:
+        path: as for `load`; without any settings file, `*.test.yaml` of the working directory.
+        environment: as for `load`.
+
+    Raises:
+        SettingsError: all mistakes of all files.
+    """
+    file = settings_file(path)
+    settings, tests, all_problems = Settings(), list[MappingTest](), list[Problems]()
+    if file is not None:
+        all_problems.append(problems := Problems(str(file)))
+        root = _root_of(file, problems)
+        settings = convert(root, problems, environment)
+        tests += read_tests(root, file, problems, environment)
+    for other in files_of_tests(file):
+        all_problems.append(problems := Problems(str(other)))
+        tests += read_tests(_root_of(other, problems), other, problems, environment, only=True)
+    raise_all(all_problems)
+    return settings, tests
+
+
+def _root_of(file: Path, problems: Problems) -> Node | None:
+    text = _text_of(file, problems)
+    return None if text is None else read_document(text, problems)
+
+
+def _text_of(file: Path, problems: Problems) -> str | None:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(
+            [f"{file}: cannot be read: {error.strerror}"], "`voucherify-sync init` writes a settings file."
+        ) from None
+    if len(content) > MAX_BYTES:
+        problems.add(Place(1, 1), "", "larger than 1 MiB, which no settings file is")
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        place = Place(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        problems.add(place, "", "not UTF-8; save the file in that encoding")
+        return None

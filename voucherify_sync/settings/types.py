@@ -1,0 +1,237 @@
+"""Every setting, described once: name, type, default, help. Loader, template and schema follow from here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from voucherify_sync.settings.defaults import IDENTIFY_ROWS, TRACK_ROWS
+
+Rows = dict[str, list[str]]
+"""Source path in the event -> destination paths in the request, in the file's order; checked, not parsed."""
+
+PERIODS_S = {"s": 1, "min": 60, "h": 3600}
+"""Unit of a rate as it is written -> its seconds."""
+
+
+class Rate(Struct, frozen=True):
+    """So many calls a period, such as 90/min.
+
+    Attributes:
+        calls: at least 1.
+        period_s: seconds: 1, 60 or 3600.
+    """
+
+    calls: int
+    period_s: int
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, seconds in PERIODS_S.items() if seconds == self.period_s)
+        return f"{self.calls}/{unit}"
+
+
+class Secret:
+    """A text that never shows itself: not in a repr, a message, a log or an f-string."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text, for the one place that sends it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.reveal() == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class Api(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where Voucherify is and who we are there. Key and token are looked up only when a call is made."""
+
+    key: Annotated[Secret, Meta(description="Application ID of the project, sent as X-App-Id.")] = Secret(
+        "${VOUCHERIFY_API_KEY}"
+    )
+    token: Annotated[
+        Secret,
+        Meta(description="Secret Key of the project, sent as X-App-Token. Best left to the environment."),
+    ] = Secret("${VOUCHERIFY_API_TOKEN}")
+    token_file: Annotated[
+        str | None,
+        Meta(
+            description="A file whose first line is the Secret Key, instead of token.",
+            examples=["/run/secrets/voucherify-token"],
+        ),
+    ] = None
+    url: Annotated[
+        str,
+        Meta(
+            description="Base URL: https://api.voucherify.io, https://us1.api.voucherify.io, "
+            "https://as1.api.voucherify.io or a dedicated one. http:// only for this machine itself."
+        ),
+    ] = "https://api.voucherify.io"
+    version: Annotated[
+        str, Meta(description="Value of X-Voucherify-API-Version; latest sends no such header.")
+    ] = "latest"
+
+
+class Identify(Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of identify events: customers."""
+
+    disabled: Annotated[bool, Meta(description="Skip identify events.")] = False
+    mapping: Annotated[
+        Rows,
+        Meta(
+            description="Rows of source: destination. Without any, the default table holds, "
+            "which is the one shown here; a first row of your own replaces it.",
+            examples=[IDENTIFY_ROWS],
+        ),
+    ] = field(default_factory=dict)
+    extend_default: Annotated[
+        bool, Meta(description="Add the rows of mapping to the default table instead of replacing it.")
+    ] = False
+    add: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Constants, as destination: value. They are set last.",
+            examples=[{"customer.metadata.imported_from": "segment"}],
+        ),
+    ] = field(default_factory=dict)
+    unmapped_traits: Annotated[
+        Literal["drop", "metadata"],
+        Meta(description="Traits that no row takes: drop them, or keep them in customer.metadata."),
+    ] = "drop"
+    nulls: Annotated[
+        Literal["omit", "clear"],
+        Meta(description="A trait that is null: leave the field alone, or erase it at Voucherify."),
+    ] = "omit"
+
+
+class Track(Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of track events: custom events of a customer."""
+
+    disabled: Annotated[bool, Meta(description="Skip track events.")] = False
+    events_filter: Annotated[
+        list[str],
+        Meta(
+            description="Names of the events to send, exact; a * matches any characters. "
+            "None listed: all are sent.",
+            examples=[["Order Completed", "Subscription *"]],
+        ),
+    ] = field(default_factory=list)
+    events_exclude: Annotated[
+        list[str],
+        Meta(description="Names of events not to send, written alike.", examples=[["Product Viewed"]]),
+    ] = field(default_factory=list)
+    mapping: Annotated[
+        Rows,
+        Meta(
+            description="Rows of source: destination. Without any, the default table holds, "
+            "which is the one shown here; a first row of your own replaces it.",
+            examples=[TRACK_ROWS],
+        ),
+    ] = field(default_factory=dict)
+    extend_default: Annotated[
+        bool, Meta(description="Add the rows of mapping to the default table instead of replacing it.")
+    ] = False
+    add: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Constants, as destination: value. They are set last. "
+            "Earning rules can leave out the events of a replay by one like this.",
+            examples=[{"metadata.replayed": True}],
+        ),
+    ] = field(default_factory=dict)
+    unmapped_properties: Annotated[
+        Literal["drop", "metadata"],
+        Meta(description="Properties that no row takes: drop them, or keep them in the event's metadata."),
+    ] = "drop"
+
+
+class Personas(Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of computed traits and audiences."""
+
+    disabled: Annotated[
+        bool, Meta(description="Do not carry them to customer.metadata.<computation_key>.")
+    ] = False
+
+
+class Identity(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which customers count."""
+
+    ignore_anonymous: Annotated[bool, Meta(description="Skip events that have no userId.")] = False
+
+
+class Delivery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How requests are sent."""
+
+    customers: Annotated[
+        Literal["each", "bulk"],
+        Meta(description="One call for each identify, or all folded by customer into bulk calls."),
+    ] = "each"
+    workers: Annotated[int, Meta(ge=1, le=256, description="Requests in flight at most.")] = 16
+    rate: Annotated[
+        Rate | None,
+        Meta(
+            description="Calls at most, per s, min or h; default: what the API's own headers allow.",
+            examples=["90/min"],
+        ),
+    ] = None
+    reserve: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of the API's limit that is left to others.")
+    ] = 0.10
+    max_calls: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Stop in order after so many calls; default: no such limit.", examples=[5000]),
+    ] = None
+    on_doubt: Annotated[
+        Literal["verify", "hold", "resend", "accept"],
+        Meta(
+            description="A custom event whose answer was lost: look it up (verify), hold it, send it again, "
+            "or count it as sent (accept)."
+        ),
+    ] = "verify"
+    ledger: Annotated[
+        str | None,
+        Meta(
+            description="File that remembers what was sent; default: one per URL and key "
+            "in the user's state directory.",
+            examples=["voucherify-sync.ledger"],
+        ),
+    ] = None
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings file."""
+
+    api: Api = field(default_factory=Api)
+    identify: Identify = field(default_factory=Identify)
+    track: Track = field(default_factory=Track)
+    personas: Personas = field(default_factory=Personas)
+    identity: Identity = field(default_factory=Identity)
+    delivery: Delivery = field(default_factory=Delivery)
+
+
+class Credentials(Struct, frozen=True):
+    """What a call needs, resolved.
+
+    Attributes:
+        app_id: sent as X-App-Id.
+        token: sent as X-App-Token.
+        url: base URL without a trailing slash and without /v1.
+        version: the API version header's value, or None to send none.
+    """
+
+    app_id: str
+    token: Secret
+    url: str
+    version: str | None
