@@ -1,0 +1,1 @@
+"""First wing: bytes of files and pipes become events."""

@@ -1,0 +1,220 @@
+"""Read the sources of events, one after the other: files, gzip or not, and stdin in, Blocks of lines out.
+
+The only opener of event files. What is wrong with one source is a fact about it, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+
+from msgspec import Struct
+
+from voucherify_sync.errors import SourceError
+from voucherify_sync.model import Block
+from voucherify_sync.reading.finding import STDIN, Found, Source, find_sources
+from voucherify_sync.reading.formats import HEAD, recognise
+from voucherify_sync.reading.gunzip import MAGIC, CorruptError, DamageError, Gunzip
+from voucherify_sync.reading.lines import Lines
+from voucherify_sync.stop import Stop
+
+__all__ = ["STDIN", "Found", "Reader", "Source", "SourceFacts", "check_gzip", "find_sources"]
+
+PIECE = 64 * 1024
+"""Bytes read at once; much larger buffers are fresh memory each time, whose page faults cost more."""
+
+_LOOK_UP_S = 0.1  # how often a reader that waits for a pipe looks whether the run stops
+
+
+class SourceFacts(Struct):
+    """What is known of one source so far; another thread may read it at any time.
+
+    Attributes:
+        name: as in Source.
+        lines: handed out so far, blank ones too.
+        bytes: read from disk or pipe so far, before decompression.
+        damaged: why and where it could not be read further, else None.
+        corrupt: bytes of it are wrong, so that no line of it can be trusted.
+    """
+
+    name: str
+    lines: int = 0
+    bytes: int = 0
+    damaged: str | None = None
+    corrupt: bool = False
+
+
+class Reader:
+    """The lines of all sources, in order, as Blocks.
+
+    Args:
+        sources: as `find_sources` found them.
+        stop: looked at between pieces of at most PIECE bytes, and ten times a second while a pipe is silent.
+        distrusted: sources that `check_gzip` found corrupt: they are named as damaged, and nothing of them is read.
+        stdin: descriptor of standard input.
+
+    Attributes:
+        facts: one entry for each source begun, in order.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        stop: Stop,
+        distrusted: Sequence[SourceFacts] = (),
+        stdin: int = 0,
+    ) -> None:
+        self._distrusted = {facts.name: facts for facts in distrusted}
+        self.facts: list[SourceFacts] = []
+        self._sources = sources
+        self._stop = stop
+        self._stdin = stdin
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield the blocks of every source.
+
+        Raises:
+            SourceError: a pipe turns out to hold a wrong format.
+        """
+        for source in self._sources:
+            if self._stop.requested:
+                return
+            if source.name in self._distrusted:
+                self.facts.append(self._distrusted[source.name])
+                continue
+            facts = SourceFacts(source.name)
+            self.facts.append(facts)
+            yield from self._source(source, facts)
+
+    @property
+    def bytes_total(self) -> int | None:
+        """Bytes on disk of all sources, None where nobody knows, as with a pipe."""
+        sizes = [source.size for source in self._sources]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def _source(self, source: Source, facts: SourceFacts) -> Iterator[Block]:
+        lines = Lines(source.name)
+        try:
+            with opened(source, self._stdin) as descriptor:
+                for text in _texts(source, descriptor, facts, self._stop):
+                    for block in lines.feed(text):
+                        facts.lines = lines.count
+                        yield block
+                    if self._stop.requested:
+                        return
+        except (DamageError, OSError) as error:
+            if not self._stop.requested:
+                facts.damaged = _damage(error, facts, lines)
+        else:
+            if not self._stop.requested:
+                yield from lines.finish()
+                facts.lines = lines.count
+
+
+def check_gzip(sources: Sequence[Source], stop: Stop) -> list[SourceFacts]:
+    """Read every gzip file through to verify its checksums, since a flipped bit can yield plausible events.
+
+    Returns:
+        The facts of the gzip files, in order; where `damaged` is None, the file is sound and `lines` is exact. A file
+        that is only cut off is damaged and not corrupt: what precedes the cut can be trusted.
+        Pipes cannot be read twice and are left out. The list is incomplete if the run stops meanwhile.
+    """
+    checked: list[SourceFacts] = []
+    for source in sources:
+        if source.gzipped and not stop.requested:
+            checked.append(facts := SourceFacts(source.name))
+            _read_through(source, facts, stop)
+    return checked
+
+
+def _read_through(source: Source, facts: SourceFacts, stop: Stop) -> None:
+    last = b"\n"
+    try:
+        with opened(source, -1) as descriptor:
+            for last in Gunzip(read_pieces(descriptor, facts, stop)):
+                facts.lines += last.count(b"\n")
+    except (DamageError, OSError) as error:
+        if not stop.requested:
+            facts.damaged = _damage(error, facts)
+            facts.corrupt = isinstance(error, CorruptError)
+    facts.lines += not last.endswith(b"\n")
+
+
+def _damage(error: DamageError | OSError, facts: SourceFacts, lines: Lines | None = None) -> str:
+    """Say where and why a source ended early, and what became of the line that it ended in."""
+    sentence = str(error)
+    if isinstance(error, OSError):
+        sentence = f"cannot be read at byte {facts.bytes}: {error.strerror}"
+    if lines and lines.unfinished:
+        sentence += f"; line {lines.count + 1} is incomplete and was left out ({lines.unfinished} bytes)"
+    return sentence
+
+
+@contextmanager
+def opened(source: Source, stdin: int) -> Iterator[int]:
+    """Open a source for reading; standard input is left open."""
+    if source.path is None:
+        yield stdin
+        return
+    descriptor = os.open(source.path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:
+    """Yield the text of a source, decompressed where its first bytes are gzip's."""
+    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    base = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
+
+    def reread(offset: int) -> Iterator[bytes]:
+        return _pieces_from(descriptor, base + offset, stop)
+
+    pieces = read_pieces(descriptor, facts, stop)
+    head = b""
+    while len(head) < len(MAGIC) and (piece := next(pieces, b"")):
+        head += piece
+    texts: Iterator[bytes] = chain([head], pieces)
+    gzipped = head.startswith(MAGIC)
+    if gzipped:
+        texts = iter(Gunzip(texts, reread if is_file else None))
+    if source.size is None:
+        texts = _recognised(source, texts, gzipped=gzipped)
+    return texts
+
+
+def _recognised(source: Source, texts: Iterator[bytes], *, gzipped: bool) -> Iterator[bytes]:
+    """Pass the text of a pipe on, unless its beginning is that of a wrong format."""
+    head = next(texts, b"")
+    wrong = recognise(head[:HEAD])
+    if wrong:
+        name, file = ("standard input", "FILE") if source.name == STDIN else (source.name, source.name)
+        sentence = f"{name}: this is {wrong.name}, not newline-delimited events."
+        raise SourceError(sentence, wrong.remedy_for(file, gzipped=gzipped))
+    yield head
+    yield from texts
+
+
+def read_pieces(descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:
+    """Yield the bytes of a descriptor as they come; a pipe that is silent does not hold up a stop."""
+    waits = not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    while not stop.requested:
+        if waits and not select.select([descriptor], [], [], _LOOK_UP_S)[0]:
+            continue
+        piece = os.read(descriptor, PIECE)
+        if not piece:
+            return
+        facts.bytes += len(piece)
+        yield piece
+
+
+def _pieces_from(descriptor: int, offset: int, stop: Stop) -> Iterator[bytes]:
+    """Yield the bytes of a file from an offset on, and leave its position where it is."""
+    while not stop.requested and (piece := os.pread(descriptor, PIECE, offset)):
+        offset += len(piece)
+        yield piece
