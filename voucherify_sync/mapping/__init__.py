@@ -1,0 +1,1 @@
+"""Second wing: events become requests, by the tables, filters and fallbacks of the settings."""

@@ -1,0 +1,150 @@
+"""What Voucherify's fields may hold: values as the mapping made them in, values as they are sent out.
+
+Numbers in text fields become their exact decimal text, what fits no field is dropped and told, ids are never trimmed.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from math import isfinite
+from typing import Final
+
+from voucherify_sync.model import Dropped, Json
+
+NOT_TEXT: Final = "not_text"
+NOT_AN_OBJECT: Final = "not_an_object"
+NO_CODE: Final = "no_code"
+BLANK_ID: Final = "blank_id"
+
+_DATE_OF_A_DATETIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]\d\d")
+_IDS: Final = ("id", "source_id")
+
+
+def text_of(value: object) -> str | None:
+    """Return what a text field can hold: text as it is, a number's decimal text, None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and isfinite(value):
+        return _decimal_text(value)
+    return None
+
+
+def present_text(value: object) -> str | None:
+    """Return the text of a value, or None if it is none or blank: then a fallback takes its place."""
+    if value is None:
+        return None
+    text = value if type(value) is str else text_of(value)
+    return text if text and not text.isspace() else None
+
+
+def holds_a_non_number(value: object) -> bool:
+    """Tell whether NaN, Infinity or a number out of range lies anywhere in a JSON value."""
+    if isinstance(value, float):
+        return not isfinite(value)
+    if isinstance(value, dict):
+        return any(map(holds_a_non_number, value.values()))
+    if isinstance(value, list):
+        return any(map(holds_a_non_number, value))
+    return False
+
+
+def settle_customer(customer: Json, dropped: list[Dropped]) -> None:
+    """Bring every field of a customer to its type, in place.
+
+    What cannot be sent is taken out and reported; so is a blank id. A null stays: a mapping that lets one
+    through means it. An empty address or metadata goes without a word.
+    """
+    gone = []
+    for field, value in customer.items():
+        if type(value) is str or value is None:
+            continue
+        if field == "address":
+            settle_texts(value, "customer.address", dropped)
+        if field in ("address", "metadata"):
+            if not value:
+                gone.append(field)
+        elif (text := text_of(value)) is not None:
+            customer[field] = text
+        else:
+            gone.append(field)
+            dropped.append(Dropped(f"customer.{field}", NOT_TEXT))
+    for field in gone:
+        del customer[field]
+    birthdate = customer.get("birthdate")
+    if birthdate and (date := _DATE_OF_A_DATETIME.match(birthdate)):
+        customer["birthdate"] = date[1]
+
+
+def settle_ids(customer: Json, own_id: str | None, dropped: list[Dropped]) -> str | None:
+    """Let the event's own id stand in for a source_id that is blank or null; a blank id goes.
+
+    Returns by which id Voucherify will know the customer, the ``id`` before the ``source_id``; None if by none.
+    """
+    if "id" not in customer and customer.get("source_id") is own_id:
+        return own_id
+    for field in _IDS:
+        value = customer.get(field, "absent")
+        if value is None or not value.strip():
+            del customer[field]
+            if value is not None:
+                dropped.append(Dropped(f"customer.{field}", BLANK_ID))
+    if own_id is not None:
+        customer.setdefault("source_id", own_id)
+    known_by: str | None = customer.get("id") or customer.get("source_id")
+    return known_by
+
+
+def settle_name(customer: Json, given: Json) -> tuple[str, ...]:
+    """Make a name of firstName and lastName if there is none, first the mapped ones, then the event's own.
+
+    Returns the event's own keys that served. A blank name goes; a null stays, to erase.
+    """
+    first = present_text(customer.pop("firstName", None))
+    last = present_text(customer.pop("lastName", None))
+    name = customer.get("name")
+    if name and not name.isspace():
+        return ()
+    used: tuple[str, ...] = ()
+    if first is None and (first := present_text(given.get("firstName"))):
+        used += ("firstName",)
+    if last is None and (last := present_text(given.get("lastName"))):
+        used += ("lastName",)
+    joined = " ".join(part.strip() for part in (first, last) if part is not None)
+    if joined:
+        customer["name"] = joined
+    elif name is not None:
+        del customer["name"]
+    return used
+
+
+def settle_texts(part: Json, path: str, dropped: list[Dropped]) -> None:
+    """Bring every field of an object to text, in place; what is no text is taken out and reported."""
+    odd = [name for name, value in part.items() if type(value) is not str and value is not None]
+    for name in odd:
+        text = text_of(part[name])
+        if text is None:
+            del part[name]
+            dropped.append(Dropped(f"{path}.{name}", NOT_TEXT))
+        else:
+            part[name] = text
+
+
+def settle_coded(part: Json, path: str, dropped: list[Dropped]) -> bool:
+    """Settle a referral or loyalty part; tell whether it has a code, without which Voucherify refuses it."""
+    settle_texts(part, path, dropped)
+    if present_text(part.get("code")) is not None:
+        return True
+    dropped.append(Dropped(path, NO_CODE))
+    return False
+
+
+def _decimal_text(number: float) -> str:
+    """Write a float without an exponent, and a whole one as an integer: 12.0 is 12, 1e21 has 22 digits."""
+    if number.is_integer() and abs(number) < 2**53:
+        return str(int(number))
+    return format(Decimal(repr(number)), "f")

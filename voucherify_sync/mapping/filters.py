@@ -1,0 +1,139 @@
+"""Which events are left out: a SegmentEvent in, the code of the rule that leaves it out, or None.
+
+The rules are the settings' and the command line's. Of what the mapping made they see the customer's id only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from voucherify_sync.mapping.fields import present_text
+from voucherify_sync.mapping.names import MetNames, NamePattern, NearMiss
+from voucherify_sync.model import SegmentEvent
+from voucherify_sync.settings.types import Settings
+
+TimeOf = Callable[[SegmentEvent], datetime | None]
+"""Tells when an event happened, if it says so."""
+
+_MAPPED_TYPES: Final = ("identify", "track")
+_OTHER_TYPES: Final = {kind: f"type_{kind}" for kind in ("page", "screen", "group", "alias")}
+
+
+class Selection(Struct, frozen=True):
+    """What the command line picks. Empty sets and None pick everything.
+
+    Attributes:
+        types: only events of these types.
+        names: only track events of these names; a ``*`` matches any run of characters.
+        users: only customers whose source_id would be one of these.
+        exclude_ids: nobody who is known by one of these, whichever of the event's ids it is.
+        since: only events of this time or later; events without a time are kept.
+        until: only events before this time; events without a time are kept.
+    """
+
+    types: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    exclude_ids: frozenset[str] = frozenset()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Filters:
+    """The rules of the settings and of the command line.
+
+    Attributes:
+        names: the names of track events beside those that the settings allow.
+    """
+
+    def __init__(self, settings: Settings, selection: Selection, time_of: TimeOf) -> None:
+        self.names = MetNames(settings.track.events_filter)
+        self._settings = settings
+        self._selection = selection
+        self._time_of = time_of
+        self._selected = NamePattern(selection.names)
+        self._has_selection = bool(selection.types or selection.names)
+        self._allowed = NamePattern(settings.track.events_filter)
+        self._excluded = NamePattern(settings.track.events_exclude)
+        self._has_name_rules = bool(self._allowed or self._excluded)
+        self._has_period = selection.since is not None or selection.until is not None
+
+    def reason_to_skip(self, event: SegmentEvent) -> str | None:
+        """Return why an event is not mapped at all, or None."""
+        if event.type not in _MAPPED_TYPES:
+            return reason_of_type(event.type)
+        is_track = event.type == "track"
+        if is_track and self._settings.track.disabled:
+            return "track_disabled"
+        if not is_track and self._settings.identify.disabled:
+            return "identify_disabled"
+        if _switched_off(event.fields.get("integrations")):
+            return "integration_off"
+        if self._has_selection and not self._is_selected(event):
+            return "not_selected"
+        if is_track and self._has_name_rules and (reason := self._reason_of_name(event)):
+            return reason
+        if self._has_period and not self._is_in_period(event):
+            return "out_of_period"
+        if self._selection.exclude_ids and self._is_excluded(event):
+            return "excluded_id"
+        if self._settings.identity.ignore_anonymous and present_text(event.fields.get("userId")) is None:
+            return "anonymous"
+        return None
+
+    def reason_to_leave_out(self, event: SegmentEvent, source_id: str) -> str | None:
+        """Return why the request made of an event is not sent, or None. ``source_id`` is the customer's."""
+        selection = self._selection
+        if selection.users and source_id not in selection.users:
+            return "user_not_selected"
+        return "excluded_id" if source_id in selection.exclude_ids else None
+
+    def near_misses(self) -> list[NearMiss]:
+        """Return the allowed names that no event had, and what may be meant instead."""
+        return self.names.near_misses()
+
+    def _is_excluded(self, event: SegmentEvent) -> bool:
+        """Tell whether one of the event's own ids is excluded: such an event is not even looked at further."""
+        ids = (present_text(event.fields.get(key)) for key in ("userId", "anonymousId"))
+        return not self._selection.exclude_ids.isdisjoint(ids)
+
+    def _is_selected(self, event: SegmentEvent) -> bool:
+        if self._selection.types and event.type not in self._selection.types:
+            return False
+        return not self._selected or (event.type == "track" and self._selected.matches(name_of(event)))
+
+    def _reason_of_name(self, event: SegmentEvent) -> str | None:
+        name = name_of(event)
+        if self._allowed and not self._allowed.matches(name):
+            self.names.leave(name)
+            return "name_filtered"
+        self.names.take(name)
+        return "name_excluded" if self._excluded.matches(name) else None
+
+    def _is_in_period(self, event: SegmentEvent) -> bool:
+        time = self._time_of(event)
+        if time is None:
+            return True
+        since, until = self._selection.since, self._selection.until
+        return (since is None or time >= since) and (until is None or time < until)
+
+
+def reason_of_type(kind: str) -> str:
+    """Return the code of the rule that skips events of a type that is not mapped."""
+    return _OTHER_TYPES.get(kind, "type_other")
+
+
+def name_of(event: SegmentEvent) -> str:
+    """Return by which name an event is filtered: its own, else its type, as it would be sent."""
+    return present_text(event.name) or event.type
+
+
+def _switched_off(integrations: object) -> bool:
+    """Tell whether the event was kept from Voucherify. ``All`` does not count: archives hold it for other reasons."""
+    return isinstance(integrations, dict) and (
+        integrations.get("Voucherify") is False or integrations.get("Voucherify (Actions)") is False
+    )

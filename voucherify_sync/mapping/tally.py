@@ -1,0 +1,148 @@
+"""What the mapping did, counted by path: rows that fired, values lost, fields dropped, customers renamed.
+
+Every map stops growing at a limit, and says so; whatever a name in an event may be, memory stays flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from voucherify_sync.model import Dropped, Position
+
+MAX_KEYS: Final = 1_000
+MAX_KEY_LENGTH: Final = 200
+MAX_SHAPE: Final = 50
+"""Keys that are remembered as a set, at most."""
+
+OTHER: Final = "(other)"
+"""The key under which a map counts what found no room in it."""
+
+
+class Counts:
+    """Counts by name, of at most MAX_KEYS names; what comes later is counted together."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self.other = 0
+
+    def add(self, name: str, times: int = 1) -> None:
+        """Count the name once more, or so many times; a very long name is cut."""
+        counts = self._counts
+        if name in counts:
+            counts[name] += times
+        elif len(name) > MAX_KEY_LENGTH:
+            self.add(name[: MAX_KEY_LENGTH - 1] + "…", times)
+        elif len(counts) < MAX_KEYS:
+            counts[name] = times
+        else:
+            self.other += times
+
+    def names(self) -> Iterable[str]:
+        """Return the names, in the order in which they came."""
+        return self._counts.keys()
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the counts, the largest first, and ``(other)`` last if some names found no room."""
+        ordered = dict(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
+        return {**ordered, OTHER: self.other} if self.other else ordered
+
+
+class Section:
+    """What became of the events of one type.
+
+    Attributes:
+        fired: how often each row found a value, in the order of ``rows``; counted by the table itself.
+        unmapped: paths of values that were given and not sent.
+        dropped: by destination path and reason, values that a row found and that could not be sent.
+    """
+
+    def __init__(self, root: str, rows: Iterable[str], fired: list[int]) -> None:
+        self._root = root
+        self._rows = tuple(rows)
+        self._fired = fired
+        self._unmapped = Counts()
+        self._shapes: dict[tuple[str, ...], int] = {}
+        self.dropped: dict[tuple[str, str], int] = {}
+
+    def leave(self, keys: tuple[str, ...]) -> None:
+        """Count keys of the traits or properties of one event that were not sent.
+
+        Events of one name leave the same keys, so it is the set of them that is counted at first.
+        """
+        if len(keys) > MAX_SHAPE:
+            self._count(keys, 1)
+            return
+        shapes = self._shapes
+        shapes[keys] = shapes.get(keys, 0) + 1
+        if len(shapes) > MAX_KEYS:
+            self._spread()
+
+    def leave_inside(self, path: str) -> None:
+        """Count one value inside a trait or property that was not sent."""
+        self._unmapped.add(path)
+
+    def drop(self, dropped: Iterable[Dropped]) -> None:
+        """Count fields that were left out."""
+        for drop in dropped:
+            key = (drop.path, drop.reason)
+            self.dropped[key] = self.dropped.get(key, 0) + 1
+
+    @property
+    def unmapped(self) -> Counts:
+        """Return the counts by path, such as ``traits.plan``."""
+        self._spread()
+        return self._unmapped
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section of a report."""
+        rows: dict[str, int] = {}
+        for row, times in zip(self._rows, self._fired, strict=True):
+            rows[row] = rows.get(row, 0) + times
+        dropped: dict[str, dict[str, int]] = {}
+        for (path, reason), times in self.dropped.items():
+            dropped.setdefault(path, {})[reason] = times
+        return {"rows": rows, "unmapped": self.unmapped.to_dict(), "dropped": dropped}
+
+    def _spread(self) -> None:
+        for keys, times in self._shapes.items():
+            self._count(keys, times)
+        self._shapes.clear()
+
+    def _count(self, keys: Iterable[str], times: int) -> None:
+        for key in keys:
+            self._unmapped.add(f"{self._root}.{key}", times)
+
+
+class Renames:
+    """Customers who got their name from ``properties.name`` by the default table: in shop archives, a product's.
+
+    Attributes:
+        count: how many track events did so.
+        examples: the first of them, each where it stands and the name as it came.
+    """
+
+    MAX_EXAMPLES: Final = 3
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.examples: list[tuple[str, str]] = []
+
+    def add(self, position: Position, name: str) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.examples) < self.MAX_EXAMPLES:
+            self.examples.append((str(position), name))
+
+
+class Tally:
+    """What a mapping did to all events that it saw."""
+
+    def __init__(self, identify: Section, track: Section) -> None:
+        self.identify = identify
+        self.track = track
+        self.renames = Renames()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report's ``mapping``."""
+        return {"identify": self.identify.to_dict(), "track": self.track.to_dict()}
