@@ -1,0 +1,127 @@
+"""A simulated API with one limit, and workers that call it through a limiter, on a clock of their own."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from email.utils import formatdate
+from itertools import count
+from typing import Any
+
+from voucherify_sync.delivery.quota import Limiter
+from voucherify_sync.stop import Stop
+
+EPOCH = 1_700_000_000.37
+
+
+class Api:
+    """A server with one limit, whose window turns as a whole or slides."""
+
+    def __init__(self, limit: int, period_s: float, sliding: bool, phase_s: float) -> None:
+        self.limit, self.period_s, self.sliding, self.phase_s = limit, period_s, sliding, phase_s
+        self.taken: deque[float] = deque()
+        self.accepted = {"we": 0, "they": 0}
+        self.refused = {"we": 0, "they": 0}
+        self.in_window: Counter[float] = Counter()
+
+    def call(self, who: str, now: float) -> tuple[int, dict[str, str]]:
+        self._turn(now)
+        room = len(self.taken) < self.limit
+        if room:
+            self.taken.append(now)
+            self.in_window[round(self._start(now), 3)] += 1
+        (self.accepted if room else self.refused)[who] += 1
+        left = self.limit - len(self.taken)
+        headers = {
+            "X-Rate-Limit-Limit": str(self.limit),
+            "X-Rate-Limit-Remaining": str(left),
+            "X-Rate-Limit-Retry": str(math.ceil(EPOCH + (now if left else self._next_at(now)))),
+            "Date": formatdate(int(EPOCH + now), usegmt=True),
+        }
+        if room:
+            return 200, headers
+        after = str(max(1, math.ceil(self._next_at(now) - now)))
+        return 429, headers | {"Retry-After": after, "X-Rate-Limit-Type": "api_calls"}
+
+    def _start(self, now: float) -> float:
+        if self.sliding:
+            return now - self.period_s
+        return (now + self.phase_s) // self.period_s * self.period_s - self.phase_s
+
+    def _turn(self, now: float) -> None:
+        while self.taken and self.taken[0] < self._start(now):
+            self.taken.popleft()
+
+    def _next_at(self, now: float) -> float:
+        return (self.taken[0] if self.sliding else self._start(now)) + self.period_s
+
+
+class World:
+    """Workers, the network and a clock, as events in the order of their time."""
+
+    def __init__(self, api: Api, workers: int, latency_s: float, seed: int = 7, **limiter: Any) -> None:
+        self.now = 0.0
+        self.api = api
+        self.random = random.Random(seed)
+        self.latency_s = latency_s
+        self.worker: object = None
+        self.limiter = Limiter(
+            stop=Stop(), clock=lambda: self.now, wall=lambda: 86_400.0, caller=lambda: self.worker, **limiter
+        )
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = count()
+        self._idle: deque[object] = deque(range(workers))
+        self._wake_at = math.inf
+
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._number), what))
+
+    def others(self, per_s: float) -> None:
+        def call() -> None:
+            self.api.call("they", self.now)
+            self.at(self.now + self.random.expovariate(per_s), call)
+
+        self.at(self.random.random() / per_s, call)
+
+    def run(self, seconds: float) -> None:
+        self._start_calls()
+        while self._events and self._events[0][0] <= seconds:
+            self.now, _, what = heapq.heappop(self._events)
+            what()
+
+    def _start_calls(self) -> None:
+        while self._idle:
+            self.worker = self._idle[0]
+            waiting = self.limiter.try_acquire()
+            if waiting is not None:
+                self._wake(waiting.until)
+                return
+            self._send(self._idle.popleft())
+
+    def _wake(self, until: float) -> None:
+        def wake() -> None:
+            self._wake_at = math.inf
+            self._start_calls()
+
+        if until < self._wake_at:
+            self._wake_at = until
+            self.at(until, wake)
+
+    def _send(self, worker: object) -> None:
+        def arrive() -> None:
+            status, headers = self.api.call("we", self.now)
+            self.at(self.now + self._way(), lambda: answer(status, headers))
+
+        def answer(status: int, headers: dict[str, str]) -> None:
+            self.worker = worker
+            self.limiter.answered(status, headers)
+            self._idle.append(worker)
+            self._start_calls()
+
+        self.at(self.now + self._way(), arrive)
+
+    def _way(self) -> float:
+        return self.latency_s / 2 * self.random.uniform(0.5, 1.5)

@@ -1,0 +1,249 @@
+"""The circuit, on a clock that runs only while somebody waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+import pytest
+import requests_mock
+
+from voucherify_sync.delivery.circuit import OUTAGE_S, Circuit, api_probe
+from voucherify_sync.delivery.client import Client
+from voucherify_sync.delivery.quota import Limiter
+from voucherify_sync.errors import RunStopped
+from voucherify_sync.model import Kind
+from voucherify_sync.settings.types import Credentials, Secret
+from voucherify_sync.stop import Stop
+
+CUSTOMER, EVENT = Kind.CUSTOMER, Kind.EVENT
+
+
+class World:
+    """A circuit, its clock, and the health of the server that it probes."""
+
+    def __init__(self, *, probes_well: bool = True) -> None:
+        self.now = 1000.0
+        self.probes_well = probes_well
+        self.probed: list[float] = []
+        self.stop = Stop()
+        self.circuit = Circuit(self.probe, self.stop, clock=lambda: self.now, wait=self.wait)
+
+    def probe(self) -> bool:
+        """Answer a probe."""
+        self.probed.append(self.now)
+        return self.probes_well
+
+    def wait(self, condition: threading.Condition, seconds: float) -> None:
+        """Let the time go by."""
+        self.now += seconds
+
+    def call(self, kind: Kind, well: bool | None) -> None:
+        """Make a call that ends so."""
+        assert self.circuit.enter(kind)
+        self.circuit.leave(kind, well)
+
+    def calls(self, kind: Kind, wells: Iterable[bool | None]) -> None:
+        """Make calls, one after the other."""
+        for well in wells:
+            self.call(kind, well)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_three_bad_ends_in_a_row_open_it(kind: Kind) -> None:
+    """Two do not, and a good one in between begins the count again."""
+    world = World()
+    world.calls(kind, [False, False, True, False, None, False])
+    assert not world.circuit.is_open
+    world.call(kind, False)
+    assert world.circuit.is_open
+
+
+def test_customers_that_go_well_do_not_hide_that_events_fail() -> None:
+    """Each kind is counted by itself: else every other event would end in doubt while customers succeed."""
+    world = World()
+    for _ in range(3):
+        world.call(CUSTOMER, True)
+        world.call(EVENT, False)
+    assert world.circuit.is_open
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_while_it_is_open_nothing_goes_until_a_probe_is_good(kind: Kind) -> None:
+    """Customers wait, too; probes grow rarer, to one a minute."""
+    world = World(probes_well=False)
+    world.calls(EVENT, [False] * 3)
+    opened = world.now
+
+    def recover(condition: threading.Condition, seconds: float) -> None:
+        world.now += seconds
+        world.probes_well = world.now >= opened + 300
+
+    world.circuit._wait = recover
+    assert world.circuit.enter(kind)
+    assert world.now >= opened + 300
+    pauses = [later - sooner for sooner, later in zip(world.probed, world.probed[1:], strict=False)]
+    assert pauses == sorted(pauses)
+    assert max(pauses) == pytest.approx(60.0)
+    assert len(world.probed) < 12
+
+
+def test_after_a_good_probe_one_success_closes_it() -> None:
+    """Only the kind that failed can prove that it works again."""
+    world = World()
+    world.call(EVENT, True)
+    world.calls(EVENT, [False] * 3)
+    assert world.circuit.enter(EVENT)
+    assert not world.circuit._health[EVENT].free
+    world.circuit.leave(EVENT, True)
+    assert world.circuit._health[EVENT].free
+    assert world.circuit._outage_since is None
+
+
+def test_trials_that_fail_grow_rare_fast() -> None:
+    """Each trial of an event may end in doubt: a handful in an hour."""
+    world = World()
+    began, trials = world.now, 0
+    while world.now < began + 3600:
+        world.call(EVENT, False)
+        trials += world.now < began + 3600
+    assert 8 <= trials <= 10
+
+
+def test_calls_go_one_at_a_time_before_the_first_success_and_after_a_bad_end() -> None:
+    """However many workers there are, a server that fails from the start meets three calls, not one a worker."""
+    world = World()
+    circuit = world.circuit
+    assert circuit.enter(EVENT)
+    assert not circuit._health[EVENT].free
+    assert circuit._health[CUSTOMER].free
+    circuit.leave(EVENT, True)
+    assert all(circuit.enter(EVENT) for _ in range(16))
+    circuit.leave(EVENT, False)
+    assert not circuit._health[EVENT].free
+
+
+def test_what_was_in_flight_when_it_opened_does_not_count_twice() -> None:
+    """Sixteen calls that fail together are one piece of news."""
+    world = World()
+    world.call(EVENT, True)
+    assert all(world.circuit.enter(EVENT) for _ in range(16))
+    for _ in range(16):
+        world.circuit.leave(EVENT, False)
+    opened, trials = world.now, 0
+    while world.now < opened + 3600:
+        world.call(EVENT, False)
+        trials += world.now < opened + 3600
+    assert trials <= 7
+
+
+def test_an_outage_of_four_hours_stops_the_run() -> None:
+    """The same command goes on later."""
+    world = World(probes_well=False)
+    world.calls(EVENT, [False] * 3)
+    opened = world.now
+    assert not world.circuit.enter(CUSTOMER)
+    assert isinstance(world.stop.error, RunStopped)
+    assert world.now - opened == pytest.approx(OUTAGE_S, abs=120)
+
+
+def test_trials_that_fail_are_one_outage() -> None:
+    """Good probes alone do not begin the four hours anew."""
+    world = World()
+    world.calls(EVENT, [False] * 3)
+    opened = world.now
+    while world.circuit.enter(EVENT):
+        world.circuit.leave(EVENT, False)
+    assert isinstance(world.stop.error, RunStopped)
+    assert world.now - opened < OUTAGE_S + 1900
+
+
+def test_a_stop_ends_the_wait() -> None:
+    """Nobody waits for the end of an outage when the run stops."""
+    world = World(probes_well=False)
+    world.calls(EVENT, [False] * 3)
+    world.stop.because(RunStopped("enough"))
+    assert not world.circuit.enter(EVENT)
+    assert not world.circuit.await_closed()
+
+
+def test_it_says_until_when_everything_waits() -> None:
+    """For the display."""
+    world = World()
+    assert world.circuit.waiting() is None
+    world.calls(EVENT, [False] * 3)
+    waiting = world.circuit.waiting()
+    assert waiting is not None
+    assert waiting.reason == "outage"
+    assert waiting.until > world.now
+
+
+def test_one_worker_probes_while_the_others_wait() -> None:
+    """An outage is met with one call at a time, from whatever number of threads."""
+    stop, probing, most = Stop(), [0], [0]
+    healthy = threading.Event()
+
+    def probe() -> bool:
+        probing[0] += 1
+        most[0] = max(most[0], probing[0])
+        time.sleep(0.02)
+        probing[0] -= 1
+        return healthy.is_set()
+
+    circuit = Circuit(probe, stop, clock=lambda: time.monotonic() * 50)
+    for _ in range(3):
+        circuit.enter(EVENT)
+        circuit.leave(EVENT, False)
+
+    def work() -> None:
+        if circuit.enter(EVENT):
+            circuit.leave(EVENT, True)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    assert all(thread.is_alive() for thread in threads)
+    healthy.set()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert most == [1]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "well"),
+    [
+        (200, '{"object":"list"}', True),
+        (401, "{}", True),
+        (403, "{}", True),
+        (429, "{}", True),
+        (200, "<html></html>", False),
+        (302, "", False),
+        (408, "", False),
+        (500, "{}", False),
+        (503, "", False),
+    ],
+)
+def test_the_probe_is_a_harmless_call_through_the_limiter(status: int, body: str, well: bool) -> None:
+    """Any answer that only a working API gives is good; what it means for the run, the next real call will tell."""
+    api = requests_mock.Adapter()
+    api.register_uri("GET", "https://api.example.test/v1/customers?limit=1", status_code=status, text=body)
+    client = Client(Credentials("key", Secret("token"), "https://api.example.test", None), adapter=api)
+    limiter = Limiter(stop=Stop())
+    assert api_probe(client, limiter)() is well
+    assert limiter.calls == 1
+    client.close()
+
+
+def test_no_probe_is_made_without_a_permit() -> None:
+    """A run that stops asks nothing any more."""
+    stop = Stop()
+    stop.because(RunStopped("enough"))
+    client = Client(
+        Credentials("key", Secret("token"), "https://api.example.test", None), adapter=requests_mock.Adapter()
+    )
+    assert not api_probe(client, Limiter(stop=stop))()
+    assert not client.calls
+    client.close()

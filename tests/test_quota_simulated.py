@@ -1,0 +1,104 @@
+"""How much of a limit the limiter uses, and how little of it is refused: fixed and sliding windows, other clients."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from simulated_quota import Api, World
+
+from voucherify_sync.delivery.quota import Limiter
+from voucherify_sync.errors import ExitCode
+from voucherify_sync.stop import Stop
+
+LIMITS = [(100, 2.0, 60), (600, 60.0, 8), (2000, 60.0, 4), (100, 3600.0, 25)]
+
+
+@pytest.mark.parametrize("sliding", [False, True], ids=["fixed window", "sliding window"])
+@pytest.mark.parametrize("workers", [8, 32])
+@pytest.mark.parametrize(("limit", "period_s", "windows"), LIMITS, ids=lambda v: str(v))
+def test_what_the_reserve_leaves_is_used_and_nothing_is_throttled(
+    limit: int, period_s: float, windows: int, workers: int, sliding: bool
+) -> None:
+    """At least 95 % of what the reserve leaves is used, without one 429, though the period is never told."""
+    api = Api(limit, period_s, sliding, phase_s=0.3 * period_s)
+    world = World(api, workers, latency_s=0.05)
+    world.run(windows * period_s)
+    assert api.accepted["we"] >= 0.95 * 0.9 * limit * windows
+    assert api.refused["we"] == 0
+    learnt = world.limiter.limit
+    assert learnt is not None
+    assert (learnt.limit, learnt.period_s) == (limit, period_s)
+    assert world.limiter.calls_per_s() == pytest.approx(0.9 * limit / period_s)
+
+
+def test_without_a_reserve_the_whole_limit_is_used_and_nothing_is_throttled() -> None:
+    """At Remaining 0 the server says when the window ends."""
+    api = Api(600, 60.0, sliding=False, phase_s=20.0)
+    World(api, 32, latency_s=0.05, reserve=0).run(600.0)
+    assert api.accepted["we"] >= 0.99 * 600 * 10
+    assert api.refused["we"] == 0
+
+
+@pytest.mark.parametrize("sliding", [False, True], ids=["fixed window", "sliding window"])
+@pytest.mark.parametrize("workers", [8, 32])
+@pytest.mark.parametrize(("limit", "period_s", "windows"), LIMITS, ids=lambda v: str(v))
+def test_another_client_that_eats_a_third_neither_starves_nor_throttles_us(
+    limit: int, period_s: float, windows: int, workers: int, sliding: bool
+) -> None:
+    """What others use is seen in Remaining: together we use the limit, and at most one call in 1,000 is refused."""
+    api = Api(limit, period_s, sliding, phase_s=0.3 * period_s)
+    world = World(api, workers, latency_s=0.05)
+    world.others(limit / 3 / period_s)
+    world.run(windows * period_s)
+    assert api.accepted["we"] + api.accepted["they"] >= 0.95 * 0.9 * limit * windows
+    assert api.accepted["we"] >= 0.95 * (0.9 - 1 / 3) * limit * windows
+    assert api.refused["we"] <= max(1, 0.001 * api.accepted["we"])
+
+
+def test_the_reserve_stays_free_once_the_period_is_known() -> None:
+    """Others can count on the reserve in every window; only learning the period, in the first one, nibbles at it."""
+    api = Api(100, 2.0, sliding=False, phase_s=0.7)
+    World(api, 16, latency_s=0.05).run(80.0)
+    first, *others = api.in_window.values()
+    assert first <= 95
+    assert max(others) == 90
+
+
+def test_a_limit_that_shrinks_in_mid_run_costs_no_refusals_to_speak_of() -> None:
+    """The newest headers count, whatever was learnt before."""
+    api = Api(1000, 10.0, sliding=False, phase_s=2.0)
+    world = World(api, 32, latency_s=0.05)
+    world.run(100.0)
+    before = api.accepted["we"]
+    api.limit = 200
+    world.run(200.0)
+    assert 0.95 * 180 * 10 <= api.accepted["we"] - before <= 200 * 10 + 200
+    assert api.refused["we"] <= 1
+
+
+def test_threads_on_the_real_clock_use_the_limit_and_are_not_refused() -> None:
+    """The simulation holds for real threads, too."""
+    api, lock = Api(100, 0.5, sliding=False, phase_s=0.2), threading.Lock()
+    stop = Stop()
+    limiter = Limiter(stop=stop)
+    start = time.monotonic()
+
+    def work() -> None:
+        while limiter.acquire():
+            time.sleep(0.005)
+            with lock:
+                status, headers = api.call("we", time.monotonic() - start)
+            time.sleep(0.005)
+            limiter.answered(status, headers)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    stop.wait(1.9)
+    stop.by_signal(ExitCode.INTERRUPTED)
+    for thread in threads:
+        thread.join(5)
+    assert api.accepted["we"] >= 200
+    assert api.refused["we"] <= 1

@@ -1,0 +1,129 @@
+"""The way to a destination, put together: client, limiter, journal and lanes for Voucherify, or none of them.
+
+Requests go in at the courier; what a display and a report want to know of the calls comes out.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from voucherify_sync.delivery.actions import ActionLog, Actions
+from voucherify_sync.delivery.bulk import Bulk, Deliverer, DryBulk
+from voucherify_sync.delivery.calls import Caller
+from voucherify_sync.delivery.client import Client
+from voucherify_sync.delivery.destination import ApiDestination, DryRunDestination
+from voucherify_sync.delivery.direct import Direct
+from voucherify_sync.delivery.doubt import OnDoubt
+from voucherify_sync.delivery.journal import Journal
+from voucherify_sync.delivery.lanes import Lanes
+from voucherify_sync.delivery.quota import Limiter
+from voucherify_sync.settings.types import Credentials, Delivery
+from voucherify_sync.snapshot import Waiting
+from voucherify_sync.stop import Stop
+
+_BULK_DEADLINE_S = 180.0
+"""For 10 MiB over a slow line; Voucherify's balancer cuts what takes longer."""
+_BULK_RESPONSE = 64 << 20
+"""A report names every refused customer."""
+
+
+class DryLink:
+    """Leads nowhere: every request is planned, and written as a line.
+
+    Args:
+        write: takes the lines, with their line ends.
+        stop: looked at before every request.
+    """
+
+    calls = retries = throttled = 0
+    calls_per_min = None
+
+    def __init__(self, write: Callable[[bytes], object], stop: Stop) -> None:
+        self.courier = Direct(DryRunDestination(write), stop)
+        self._write = write
+        self._stop = stop
+
+    def bulk(self, _log: ActionLog) -> Deliverer:
+        """Return what plans customers in bulk."""
+        return DryBulk(self._write, self._stop)
+
+    def waiting(self) -> Waiting | None:
+        """Say that it never waits."""
+        return None
+
+    def eta_s(self, operations: float | None) -> float | None:
+        """Say nothing: the input sets the pace, not a limit."""
+        return None
+
+
+class Link:
+    """Leads to an API.
+
+    Args:
+        credentials: where it is, and who we are there.
+        settings: workers, rate, reserve, calls at most.
+        on_doubt: what becomes of events whose answer is lost.
+        journal: where intents and outcomes are kept.
+        stop: told of what stops the run.
+    """
+
+    def __init__(
+        self, credentials: Credentials, settings: Delivery, on_doubt: OnDoubt, journal: Journal, stop: Stop
+    ) -> None:
+        client = Client(credentials, workers=settings.workers)
+        self._credentials = credentials
+        self._stop = stop
+        self._caller: Caller | None = None
+        self._limiter = Limiter(
+            stop=stop, rate=settings.rate, reserve=settings.reserve, max_calls=settings.max_calls
+        )
+        self._destination = ApiDestination(client, self._limiter, stop, journal=journal, on_doubt=on_doubt)
+        self.courier = Lanes(self._destination, settings.workers, stop)
+
+    def bulk(self, log: ActionLog) -> Deliverer:
+        """Return what delivers customers in bulk; its requests are larger, and so are the answers.
+
+        Args:
+            log: keeps what was accepted.
+        """
+        client = Client(
+            self._credentials, workers=1, deadline_s=_BULK_DEADLINE_S, max_response=_BULK_RESPONSE
+        )
+        circuit = self._destination.circuit
+        self._caller = Caller(client, self._limiter, circuit, self._stop)
+        return Bulk(Actions(self._caller, log, self._stop), self._credentials.token, self._stop)
+
+    @property
+    def calls(self) -> int:
+        """Calls made so far."""
+        return self._limiter.calls
+
+    @property
+    def retries(self) -> int:
+        """Calls that repeated an earlier one."""
+        return self.courier.retries + (self._caller.retries if self._caller else 0)
+
+    @property
+    def throttled(self) -> int:
+        """Calls answered by 429."""
+        return self._limiter.throttled
+
+    @property
+    def calls_per_min(self) -> float | None:
+        """What the limits sustain, None before it is known."""
+        per_s = self._limiter.calls_per_s()
+        return None if per_s is None else per_s * 60
+
+    def waiting(self) -> Waiting | None:
+        """Say what the next call waits for, if it is known until when."""
+        waiting = self._destination.circuit.waiting() or self._limiter.waiting()
+        if waiting is None or waiting.until == math.inf:
+            return None
+        return Waiting(waiting.reason, max(0.0, waiting.until - time.monotonic()))
+
+    def eta_s(self, operations: float | None) -> float | None:
+        """Estimate the seconds that so many more operations take, by the limits and not by the recent speed."""
+        per_s = self._limiter.calls_per_s()
+        return operations / per_s if operations is not None and per_s else None

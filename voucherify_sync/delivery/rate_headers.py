@@ -1,0 +1,106 @@
+"""What the headers of an answer say about the API's limits, and the server's clock by which they are read.
+
+Comes in: the headers of any answer. Goes out: numbers, or None for what is missing or makes no sense. Never raises.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+
+from msgspec import Struct
+
+LONGEST_WAIT_S = 3600.0
+"""No limit of the API has a longer period, save the billing cycle, which stops the run."""
+SHORTEST_WAIT_S = 1.0
+
+
+class RateHeaders(Struct, frozen=True):
+    """The rate-limit headers of one answer; None is a header that is missing or unreadable.
+
+    Attributes:
+        limit: X-Rate-Limit-Limit: calls in a period, at least 1. The period itself is never sent.
+        remaining: X-Rate-Limit-Remaining: calls left in it.
+        next_at: X-Rate-Limit-Retry: epoch seconds of the next allowed call; meaningful when nothing remains.
+        retry_after_s: Retry-After, between 1 and 3600.
+        type: X-Rate-Limit-Type: which limit was hit, on a 429.
+        date: Date, in epoch seconds.
+    """
+
+    limit: int | None = None
+    remaining: int | None = None
+    next_at: float | None = None
+    retry_after_s: float | None = None
+    type: str | None = None
+    date: float | None = None
+
+
+def read_rate_headers(headers: Mapping[str, str]) -> RateHeaders:
+    """Read what an answer says about limits, leniently."""
+    low = {name.lower(): value for name, value in headers.items()}
+    limit = _count(low.get("x-rate-limit-limit"))
+    date = _http_date(low.get("date"))
+    return RateHeaders(
+        limit=limit or None,
+        remaining=_count(low.get("x-rate-limit-remaining")),
+        next_at=_number(low.get("x-rate-limit-retry")),
+        retry_after_s=_retry_after(low.get("retry-after"), date),
+        type=low.get("x-rate-limit-type", "").strip().lower() or None,
+        date=date,
+    )
+
+
+def within_waits(seconds: float) -> float:
+    """Clamp a wait that the server asks for to what is sensible: 1 second to 1 hour."""
+    return min(max(seconds, SHORTEST_WAIT_S), LONGEST_WAIT_S)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _count(text: str | None) -> int | None:
+    number = _number(text)
+    return None if number is None or number < 0 else int(number)
+
+
+def _http_date(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(text or "").timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _retry_after(text: str | None, date: float | None) -> float | None:
+    seconds = _number(text)
+    if seconds is None and date is not None:
+        moment = _http_date(text)
+        seconds = None if moment is None else moment - date
+    return None if seconds is None else within_waits(seconds)
+
+
+class ServerClock:
+    """The server's time on our monotonic clock, so that a wrong or stepping local clock changes no wait.
+
+    A Date header is cut to whole seconds and was on its way for a while: it is never too late, and the largest
+    distance seen is the nearest to the truth.
+    """
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._ahead_s: float | None = None
+
+    def saw(self, date: float | None, now: float) -> None:
+        """Take in the Date of an answer that came at `now` on the monotonic clock."""
+        if date is not None and (self._ahead_s is None or date - now > self._ahead_s):
+            self._ahead_s = date - now
+
+    def monotonic(self, epoch_s: float, now: float) -> float:
+        """Tell when that server time is on the monotonic clock; without any Date, the local clock must do."""
+        ahead_s = self._wall() - now if self._ahead_s is None else self._ahead_s
+        return epoch_s - ahead_s

@@ -1,0 +1,287 @@
+"""The one retry policy: how a call ended and how often it was tried in, what follows out. No clock, no wait, no call.
+
+The HTTP status decides, never the `code` in a body.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
+from voucherify_sync.errors import AccessRefused, RunStopped, VoucherifySyncError, WrongAddress
+from voucherify_sync.model import Kind
+
+MAX_ATTEMPTS = 10
+MAX_TROUBLE_S = 15 * 60.0
+THROTTLED = "throttled"
+"""Reason of an Again after 429: nothing is wrong with the record, so it never counts as a failed attempt."""
+GAVE_UP = "gave_up"
+
+_BACKOFF_S = (0.5, 60.0)
+_RETRY_AFTER_S = (1.0, 3600.0)
+_PLAIN_CODE = re.compile(r"[a-z0-9_]{1,64}")
+_EXPECTED = {Kind.CUSTOMER: ("customer", "unconfirmed_customer"), Kind.EVENT: ("event",)}
+
+
+class Again(Struct, frozen=True):
+    """The attempt decided nothing.
+
+    Attributes:
+        after_s: seconds until the next.
+        reason: our own code: ``throttled``, ``timeout``, ``http_502``...
+        sent: it may have been processed already: if the run stops before the next attempt, the record is in doubt.
+    """
+
+    after_s: float
+    reason: str
+    sent: bool = False
+
+
+class Delivered(Struct, frozen=True):
+    """Voucherify processed it."""
+
+    status: int
+
+
+class Failed(Struct, frozen=True):
+    """Voucherify refused it, or we gave up."""
+
+    reason: str
+    detail: str
+    status: int | None = None
+
+
+class InDoubt(Struct, frozen=True):
+    """It was sent, it must not be sent again, and nothing tells whether it was processed."""
+
+    reason: str
+    detail: str
+    status: int | None = None
+
+
+class Halt(Struct, frozen=True):
+    """The answer concerns the run, not the record: it proves that this record was not processed."""
+
+    error: VoucherifySyncError
+
+
+Verdict = Delivered | Again | Failed | InDoubt | Halt
+
+
+def judge(
+    kind: Kind,
+    answer: Answer,
+    attempt: int,
+    elapsed_s: float,
+    random: Callable[[], float],
+    *,
+    is_good: Callable[[Reply], bool] | None = None,
+) -> Verdict:
+    """Say what follows from how a call ended.
+
+    Args:
+        kind: events are never sent again unless the answer proves that they were not processed.
+        answer: how the call ended.
+        attempt: 1-based; calls answered with 429 are not counted.
+        elapsed_s: time spent on this record's calls and pauses, without waits for quota or for the end of an outage.
+        random: returns a number in 0..1.
+        is_good: tells the success that is expected; default: the object that a request of this kind is answered with.
+    """
+    if isinstance(answer, NotSent):
+        return _retry(answer.reason, answer.detail, None, attempt, elapsed_s, backoff_s(attempt, random))
+    if isinstance(answer, NoAnswer):
+        return _ambiguous(
+            kind, answer.reason, answer.detail, answer.status, attempt, elapsed_s, backoff_s(attempt, random)
+        )
+    status = answer.status
+    if is_good(answer) if is_good else is_success(answer, _EXPECTED[kind]):
+        return Delivered(status)
+    if error := halting(answer):
+        return Halt(error)
+    if status == 429:
+        return Again(retry_after_s(answer.headers) or backoff_s(attempt, random), THROTTLED)
+    if 400 <= status < 500 and status != 408:
+        return Failed(*_refusal(answer), status)
+    pause_s = max(backoff_s(attempt, random), retry_after_s(answer.headers) or 0.0)
+    return _ambiguous(kind, *_oddity(answer), status, attempt, elapsed_s, pause_s)
+
+
+def shows_health(verdict: Verdict) -> bool | None:
+    """Say what a verdict tells about Voucherify: well, in trouble, or nothing."""
+    match verdict:
+        case Delivered():
+            return True
+        case Failed(reason):
+            return reason != GAVE_UP
+        case Again(_, reason) if reason == THROTTLED:
+            return None
+        case Halt():
+            return None
+        case _:
+            return False
+
+
+def has_tries_left(attempt: int, elapsed_s: float) -> bool:
+    """Tell whether a record may be tried again after so many attempts and so much time."""
+    return attempt < MAX_ATTEMPTS and elapsed_s < MAX_TROUBLE_S
+
+
+def backoff_s(attempt: int, random: Callable[[], float]) -> float:
+    """Return a pause with full jitter: 0.5 s up to twice as much an attempt, 60 s at most."""
+    low, high = _BACKOFF_S
+    ceiling = min(high, low * 2.0 ** min(attempt, 16))
+    return low + random() * (ceiling - low)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read Retry-After: seconds, or a date that is held against the answer's own Date; clamped to 1..3600 s.
+
+    Nonsense, and a date without a Date to hold it against, count as absent.
+    """
+    low, high = _RETRY_AFTER_S
+    text = headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (
+                parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date", ""))
+            ).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    if seconds != seconds:  # NaN
+        return None
+    return min(max(seconds, low), high)
+
+
+def is_success(reply: Reply, objects: tuple[str, ...]) -> bool:
+    """Tell whether a reply is 2xx with a JSON object whose ``object`` is one of those expected.
+
+    A status alone proves nothing: captive portals and proxies answer 200, too.
+    """
+    if not 200 <= reply.status < 300:
+        return False
+    body = json_object(reply.body)
+    return body is not None and body.get("object") in objects
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """Return a body as a JSON object, or None if it is none."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def halting(reply: Reply) -> VoucherifySyncError | None:
+    """Return what stops the run, if the answer is of that sort."""
+    status = reply.status
+    if 300 <= status < 400:
+        return AccessRefused(
+            f"Voucherify's address redirects to {_redirect_host(reply)} (HTTP {status}); redirects are never followed",
+            "Set api.url to the API's own address, such as https://api.voucherify.io or https://us1.api.voucherify.io.",
+        )
+    if status in _REFUSALS:
+        message, remedy = _REFUSALS[status]
+        return AccessRefused(f"{message} (HTTP {status}, {_refusal(reply)[0]})", remedy)
+    if status in (405, 406, 415):
+        return WrongAddress(
+            f"What answers does not take our requests (HTTP {status}), so it is not the Voucherify API",
+            "Check api.url and api.version.",
+        )
+    if status == 429 and reply.headers.get("X-Rate-Limit-Type", "").strip().lower() == "api_calls_cycle":
+        return RunStopped(
+            "The API calls of this billing cycle are used up",
+            "Run the same command again in the next cycle, or when the plan was raised; it goes on from here.",
+        )
+    return None
+
+
+_REFUSALS = {
+    401: (
+        "Voucherify does not accept the keys",
+        "Check api.key (Application ID) and api.token (Secret Key), and that api.url is the region of the project.",
+    ),
+    402: (
+        "Voucherify asks for payment: the plan does not include what was asked for, or has ended",
+        "Check the plan in Voucherify's billing settings, then run the same command again.",
+    ),
+    403: (
+        "Voucherify forbids it to this key",
+        "Give the key's role the permissions to create customers and custom events, and check its list of allowed IPs.",
+    ),
+}
+
+
+class RetryBudget:
+    """What all records together may spend on retries: an empty budget slows them down, and never fails one."""
+
+    def __init__(self, tokens: int = 500) -> None:
+        self._full = tokens
+        self._tokens = tokens
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """Book a success."""
+        with self._lock:
+            self._tokens = min(self._full, self._tokens + 1)
+
+    def spend(self, reason: str) -> bool:
+        """Book a retry, and tell whether the budget allowed it: a timeout costs 10, any other 5."""
+        cost = 10 if reason in ("timeout", "connect_timeout") else 5
+        with self._lock:
+            allowed = self._tokens >= cost
+            self._tokens = max(0, self._tokens - cost)
+        return allowed
+
+
+def _retry(
+    reason: str, detail: str, status: int | None, attempt: int, elapsed_s: float, pause_s: float
+) -> Again | Failed:
+    if not has_tries_left(attempt, elapsed_s):
+        return Failed(GAVE_UP, f"given up after {attempt} attempts; the last: {detail}", status)
+    return Again(pause_s, reason)
+
+
+def _ambiguous(
+    kind: Kind, reason: str, detail: str, status: int | None, attempt: int, elapsed_s: float, pause_s: float
+) -> Again | Failed | InDoubt:
+    if kind is Kind.EVENT:
+        return InDoubt(reason, detail, status)
+    return _retry(reason, detail, status, attempt, elapsed_s, pause_s)
+
+
+def _refusal(reply: Reply) -> tuple[str, str]:
+    """Return (reason, detail) of a 4xx: the API's ``key`` if it is a plain code, and what it says for people."""
+    body = json_object(reply.body) or {}
+    key = body.get("key")
+    reason = key if isinstance(key, str) and _PLAIN_CODE.fullmatch(key) else f"http_{reply.status}"
+    said = [text for text in (body.get("message"), body.get("details")) if isinstance(text, str) and text]
+    return reason, f"HTTP {reply.status}: {' - '.join(said)[:500] or 'no message'}"
+
+
+def _oddity(reply: Reply) -> tuple[str, str]:
+    """Return (reason, detail) of an answer that says nothing about the record."""
+    start = reply.body[:80].decode("utf-8", "replace")
+    detail = f"HTTP {reply.status}, {reply.headers.get('Content-Type', 'no content type')}: {start!r}"
+    if 200 <= reply.status < 300:
+        return "unexpected_answer", f"not an answer of the Voucherify API: {detail}"
+    return f"http_{reply.status}", detail
+
+
+def _redirect_host(reply: Reply) -> str:
+    """Return the host of Location only: the rest of the URL may hold anything."""
+    try:
+        host = urlsplit(reply.headers.get("Location", "")).hostname
+    except ValueError:
+        host = None
+    return host or "another path"
