@@ -1,0 +1,1 @@
+"""Fourth wing: outcomes are counted, kept and reported."""

@@ -1,0 +1,122 @@
+"""What has been sent before is not sent again: the one rule that gives resume, de-duplication and idempotent pipes.
+
+An event comes in, twice: before it is mapped with what the ledger knows of it, and after that with its request. Out
+comes its outcome, if the rule decides it, or the operation to be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.bookkeeping.ledger_reader import Known, LedgerReader
+from voucherify_sync.keys import record_key, request_hash
+from voucherify_sync.model import Operation, Outcome, SegmentEvent, State
+
+NEVER = 0
+"""Runs are numbered from 1: nothing was delivered before this one."""
+
+
+class Rule(Struct, frozen=True):
+    """What the user wants to have sent although it was sent before.
+
+    Attributes:
+        again_before: deliveries of runs numbered below this are repeated (``--again``).
+        failed: what failed is tried again, whether its request changed or not (``retry``).
+        on_doubt: what becomes of custom events that an earlier run left in doubt.
+    """
+
+    again_before: float = NEVER
+    failed: bool = False
+    on_doubt: Literal["verify", "hold", "resend", "accept"] = "hold"
+
+
+class Memory(Struct, frozen=True):
+    """What is remembered of one record.
+
+    Attributes:
+        key: its key in the ledger.
+        known: what earlier runs left there, or None.
+    """
+
+    key: bytes
+    known: Known | None
+
+
+class History:
+    """Applies the rule to the records of one run.
+
+    Args:
+        ledger: what earlier runs sent.
+        rule: the user's exceptions.
+        is_superseded: tells whether a customer has been sent something newer; asked before an operation is sent.
+    """
+
+    def __init__(
+        self,
+        ledger: LedgerReader,
+        rule: Rule,
+        is_superseded: Callable[[Operation], bool] | None = None,
+    ) -> None:
+        self._is_superseded = is_superseded
+        self._ledger = ledger
+        self._rule = rule
+        self._seen: dict[bytes, int] = {}
+
+    def recall(self, events: Sequence[SegmentEvent]) -> list[Memory]:
+        """Return what earlier runs left of each event; one look-up for all of them."""
+        keys = [record_key(event) for event in events]
+        this_run = self._ledger.run
+        return [
+            Memory(key, None if known is None or (this_run and known.run == this_run) else known)
+            for key, known in zip(keys, self._ledger.look_up(keys), strict=True)
+        ]
+
+    def judge(self, event: SegmentEvent, memory: Memory) -> Outcome | None:
+        """Return the outcome of an event that needs no request to be decided, before it is mapped."""
+        known = memory.known
+        if known is None or memory.key in self._seen:
+            return None
+        if known.state is State.DELIVERED and known.run >= self._rule.again_before:
+            return Outcome(event, State.DUPLICATE, "delivered")
+        if known.state is State.IN_DOUBT:
+            if self._rule.on_doubt == "hold":
+                return Outcome(event, State.IN_DOUBT, known.reason)
+            if self._rule.on_doubt == "accept":
+                return Outcome(event, State.DELIVERED, "accepted")
+        return None
+
+    def take_up(self, operation: Operation, memory: Memory) -> Operation | Outcome:
+        """Return the operation that is to be sent, remembering it, or why it is not."""
+        key, known, event = memory.key, memory.known, operation.event
+        digest = hash(operation.payload)
+        if key in self._seen:
+            return Outcome(event, State.DUPLICATE, _repeated(event, self._seen[key] == digest))
+        self._seen[key] = digest
+        if known is not None:
+            if known.state is State.FAILED and not self._sends_failed(known, operation):
+                return Outcome(event, State.DUPLICATE, "failed_before", operation=operation)
+            if known.state is State.IN_DOUBT and self._rule.on_doubt == "verify":
+                return self._doubtful(operation, key)
+        if self._is_superseded is not None and self._is_superseded(operation):
+            return Outcome(event, State.SKIPPED, "superseded", operation=operation)
+        return operation
+
+    def _doubtful(self, operation: Operation, key: bytes) -> Operation:
+        doubt = self._ledger.doubt(key)
+        sent_at = doubt.sent_at.timestamp() if doubt else 0.0
+        return msgspec.structs.replace(operation, doubtful_since=sent_at)
+
+    def _sends_failed(self, known: Known, operation: Operation) -> bool:
+        tries_again = self._rule.failed or self._rule.again_before > known.run
+        return tries_again or known.hash != request_hash(operation.payload)
+
+
+def _repeated(event: SegmentEvent, same_request: bool) -> str:
+    """Name the reason of a record whose key was met before in this run; the first one wins."""
+    if event.message_id is None:
+        return "equal_event"
+    return "repeated" if same_request else "repeated_differs"

@@ -1,0 +1,233 @@
+"""The one thread that writes to a ledger: changes of many threads in, one durable commit for all of them out.
+
+It writes in batches as they come: while one commit waits for the disk, the next one gathers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from voucherify_sync.bookkeeping.ledger_schema import explain
+from voucherify_sync.errors import RunStopped, VoucherifySyncError
+from voucherify_sync.stop import Stop
+
+_LATEST_S = 0.05
+_ROWS = 64
+
+
+class Intent(NamedTuple):
+    """A row of the table intents: a custom event that may be sent from now on."""
+
+    key: bytes
+    hash: bytes
+    run: int
+    sent_at: float
+    type: str
+    name: str | None
+    message_id: str | None
+    source: str
+
+
+class Settled(NamedTuple):
+    """A row of the table records: how a record ended."""
+
+    key: bytes
+    hash: bytes
+    run: int
+    state: int
+
+
+class Unresolved(NamedTuple):
+    """A row of the table unresolved: why a record failed, or what is in doubt."""
+
+    key: bytes
+    state: int
+    reason: str | None
+    sent_at: float | None = None
+    type: str | None = None
+    name: str | None = None
+    message_id: str | None = None
+    source: str | None = None
+
+
+class Changes:
+    """What one commit writes.
+
+    The order of writing is fixed: within one batch a record may be withdrawn and then intended again, never the
+    other way round, since whoever intends waits for the commit.
+    """
+
+    def __init__(self) -> None:
+        self.withdrawn: set[bytes] = set()
+        self.settled: dict[bytes, tuple[Settled, Unresolved | None]] = {}
+        self.intents: dict[bytes, Intent] = {}
+        self.statements: list[tuple[str, tuple[Any, ...]]] = []
+        self.committed = threading.Event()
+        self.error: VoucherifySyncError | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.withdrawn or self.settled or self.intents or self.statements)
+
+    def intend(self, intent: Intent) -> None:
+        """Note that a custom event is about to be sent."""
+        self.intents[intent.key] = intent
+
+    def withdraw(self, key: bytes) -> None:
+        """Note that it was not sent, or was proved not processed."""
+        self.withdrawn.add(key)
+
+    def settle(self, settled: Settled, unresolved: Unresolved | None = None) -> None:
+        """Note how a record ended, whatever it was before; its intent is over."""
+        self.settled[settled.key] = (settled, unresolved)
+
+    def execute(self, statement: str, *values: Any) -> None:
+        """Write something of which there is little."""
+        self.statements.append((statement, values))
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write it all in one transaction."""
+        connection.execute("BEGIN IMMEDIATE")
+        for keys in _portions(self.withdrawn):
+            connection.execute(f"DELETE FROM intents WHERE key IN ({_marks(len(keys))})", keys)  # noqa: S608 only marks
+        _insert(connection, "records", [row for row, _ in self.settled.values()])
+        _insert(connection, "unresolved", [row for _, row in self.settled.values() if row])
+        _insert(connection, "intents", self.intents.values())
+        for statement, values in self.statements:
+            connection.execute(statement, values)
+        connection.execute("COMMIT")
+
+
+class LedgerWriter:
+    """Takes changes from any thread and commits them.
+
+    A commit that fails is the last one: from then on nothing is written, and whoever waits is told.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, stop: Stop) -> None:
+        self._connection = connection
+        self._path = path
+        self._stop = stop
+        self._wake = threading.Condition()
+        self._gathering = Changes()
+        self._writing = Changes()
+        self._writing.committed.set()
+        self._due: float | None = None
+        self._urgent = False
+        self._closing = False
+        self._error: VoucherifySyncError | None = None
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    def later(self, apply: Callable[[Changes], None]) -> None:
+        """Let a change ride in the next commit, at most 50 ms from now; after the end it is not kept."""
+        with self._wake:
+            if self._closing:
+                return
+            apply(self._gathering)
+            if self._due is None:
+                self._due = time.monotonic() + _LATEST_S
+                self._wake.notify()
+
+    def now(self, apply: Callable[[Changes], None]) -> None:
+        """Return when a change is on disk.
+
+        Raises:
+            VoucherifySyncError: it is not; RunStopped where the disk is full.
+        """
+        with self._wake:
+            if self._closing:
+                raise RunStopped("the run has ended: nothing more is sent.")
+            changes = self._gathering
+            apply(changes)
+            self._hurry()
+        _wait(changes)
+
+    def flush(self) -> None:
+        """Return when all that was changed before is on disk.
+
+        Raises:
+            VoucherifySyncError: it is not.
+        """
+        with self._wake:
+            changes = self._gathering or self._writing
+            if changes is self._gathering:
+                self._hurry()
+        _wait(changes)
+
+    def close(self) -> None:
+        """Commit what is left and end the thread. A commit that fails is told to the stop."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _hurry(self) -> None:
+        self._urgent = True
+        self._wake.notify()
+
+    def _run(self) -> None:
+        while changes := self._next():
+            self._commit(changes)
+        changes.committed.set()
+
+    def _next(self) -> Changes:
+        """Wait for changes that are due; at the end return what is left, which may be nothing."""
+        with self._wake:
+            while not (self._urgent or self._closing):
+                left = None if self._due is None else self._due - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                self._wake.wait(left)
+            self._writing, self._gathering = self._gathering, Changes()
+            self._due, self._urgent = None, False
+            return self._writing
+
+    def _commit(self, changes: Changes) -> None:
+        if self._error is None:
+            try:
+                changes.write(self._connection)
+            except Exception as error:  # noqa: BLE001 whoever waits must be told, whatever it is
+                self._fail(error)
+        changes.error = self._error
+        changes.committed.set()
+
+    def _fail(self, error: Exception) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            self._error = explain(error, self._path)
+        else:
+            self._error = VoucherifySyncError(f"the ledger {self._path} failed: {error!r}.")
+        self._error.__cause__ = error
+        self._stop.because(self._error)
+
+
+def _wait(changes: Changes) -> None:
+    changes.committed.wait()
+    if changes.error:
+        raise changes.error
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Insert with few statements: each one lets other threads run, and then has to wait for its turn."""
+    for portion in _portions(rows):
+        marks = ",".join([f"({_marks(len(portion[0]))})"] * len(portion))
+        statement = f"INSERT OR REPLACE INTO {table} VALUES {marks}"  # noqa: S608 only marks
+        connection.execute(statement, [value for row in portion for value in row])
+
+
+def _portions(items: Iterable[Any]) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while portion := list(islice(iterator, _ROWS)):
+        yield portion
+
+
+def _marks(count: int) -> str:
+    return ",".join("?" * count)

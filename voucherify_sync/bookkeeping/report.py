@@ -1,0 +1,259 @@
+"""Outcomes come in, one a record; counts, reasons and the JSON report of the run go out.
+
+What other wings know (sources, calls, coverage) is taken as plain values. It never keeps an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.bookkeeping.facts import ApiFacts, RunFacts, SourceFacts
+from voucherify_sync.bookkeeping.private import trouble, utf8, write_whole
+from voucherify_sync.errors import ExitCode, VoucherifySyncError
+from voucherify_sync.model import Json, Kind, Outcome, State
+
+__all__ = ["ApiFacts", "Report", "RunFacts", "SourceFacts", "encode_report", "exit_code", "write_report"]
+
+CAP = 1_000
+"""Most names that a map or list of the report holds; what comes later is added up under OTHER."""
+OTHER = "(other)"
+NONE = "(none)"
+EXAMPLES = 3
+
+_LONGEST_NAME = 200
+_LONGEST_DETAIL = 500
+_WITH_REASONS = (State.SKIPPED, State.DUPLICATE, State.INVALID, State.FAILED, State.IN_DOUBT)
+_ENDPOINTS = {Kind.CUSTOMER: "POST /v1/customers", Kind.EVENT: "POST /v1/events"}
+_PRECEDENCE = (
+    ExitCode.BUG,
+    ExitCode.USAGE,
+    ExitCode.REFUSED,
+    ExitCode.HANGUP,
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.STOPPED,
+    ExitCode.INCOMPLETE,
+    ExitCode.OK,
+)
+_STATUS = {
+    ExitCode.OK: "complete",
+    ExitCode.INCOMPLETE: "incomplete",
+    ExitCode.STOPPED: "stopped",
+    ExitCode.REFUSED: "refused",
+    ExitCode.USAGE: "unusable",
+    ExitCode.BUG: "broken",
+}
+_Key = tuple[State, str | None, str | None, Kind | None]
+
+
+class _Tally(Struct):
+    """How many records ended alike, with the first few of them."""
+
+    count: int = 0
+    examples: list[str] = msgspec.field(default_factory=list)
+    detail: str | None = None
+
+    def note(self, outcome: Outcome) -> None:
+        self.examples.append(utf8(str(outcome.record.position)))
+        if self.detail is None and outcome.detail:
+            self.detail = utf8(outcome.detail[:_LONGEST_DETAIL])
+
+    def take(self, other: _Tally) -> None:
+        self.count += other.count
+        self.examples = (self.examples + other.examples)[:EXAMPLES]
+        self.detail = self.detail or other.detail
+
+
+class Report:
+    """Folds the outcomes of a run.
+
+    Attributes:
+        read: records that came out of the sources, counted by whoever reads them and not by their outcomes:
+            the law compares two counts made in two places.
+    """
+
+    def __init__(self) -> None:
+        self.read = 0
+        self._tallies: dict[_Key, _Tally] = {}
+        self._types: set[str] = set()
+        self._reasons: set[str] = set()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one record that is decided."""
+        operation = outcome.operation
+        key = (
+            outcome.state,
+            outcome.record.type,
+            outcome.reason,
+            operation.kind if operation is not None else None,
+        )
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tally_of(key)
+        tally.count += 1
+        if tally.count <= EXAMPLES:
+            tally.note(outcome)
+
+    def _tally_of(self, key: _Key) -> _Tally:
+        state, type_, reason, kind = key
+        bounded = (state, _within(self._types, type_), _within(self._reasons, reason), kind)
+        return self._tallies.setdefault(bounded, _Tally())
+
+    def counts(self) -> dict[State, int]:
+        """Return how many records ended in each state so far; a display may ask from another thread."""
+        counts = dict.fromkeys(State, 0)
+        for (state, *_), tally in list(self._tallies.items()):
+            counts[state] += tally.count
+        return counts
+
+    @property
+    def lawful(self) -> bool:
+        """Whether every record that was read has ended in exactly one state."""
+        return self.read == sum(self.counts().values())
+
+    def check_law(self) -> None:
+        """Raise VoucherifySyncError, a bug, unless every record read has ended in exactly one state."""
+        if not self.lawful:
+            raise VoucherifySyncError(
+                f"{self.read:,} records were read and {sum(self.counts().values()):,} were booked",
+                "This is a bug: please report it. The ledger and the dead letters are intact.",
+            )
+
+    def to_dict(
+        self,
+        run: RunFacts,
+        sources: Sequence[SourceFacts],
+        api: ApiFacts,
+        mapping: Json,
+        timeline: Json | None = None,
+    ) -> Json:
+        """Return the report as JSON values; reasons are our own codes and the API's keys, never its text."""
+        return {
+            "version": run.version,
+            "run_id": run.run_id,
+            "mode": run.mode,
+            "status": _STATUS.get(run.exit_code, "interrupted"),
+            "exit_code": int(run.exit_code),
+            "started_at": _utc(run.started_at),
+            "finished_at": _utc(run.finished_at),
+            "duration_s": round(run.duration_s, 3),
+            "input": _input(sources),
+            "events": {"read": self.read, "by_type": self._by_type()},
+            "outcomes": {str(state): count for state, count in self.counts().items()},
+            "reasons": {str(state): self._reasons_of(state) for state in _WITH_REASONS},
+            "api": {**msgspec.to_builtins(api), "by_endpoint": self._by_endpoint()},
+            "mapping": mapping,
+            "timeline": timeline,
+            "settings": {"digest": run.settings_digest},
+            "stopped_by": _text(run.stopped_by),
+            "dead_letters": _text(run.dead_letters),
+        }
+
+    def _by_type(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for (_, type_, _, _), tally in self._tallies.items():
+            counts[type_ or NONE] = counts.get(type_ or NONE, 0) + tally.count
+        return dict(_largest_first(counts.items(), lambda count: count))
+
+    def _by_endpoint(self) -> dict[str, dict[str, int]]:
+        endpoints: dict[str, dict[str, int]] = {}
+        for (state, _, _, kind), tally in self._tallies.items():
+            if kind is not None:
+                states = endpoints.setdefault(_ENDPOINTS[kind], {})
+                states[str(state)] = states.get(str(state), 0) + tally.count
+        return endpoints
+
+    def _reasons_of(self, wanted: State) -> dict[str, Json]:
+        found: dict[str, _Tally] = {}
+        for (state, _, reason, _), tally in self._tallies.items():
+            if state is wanted:
+                found.setdefault(reason or NONE, _Tally()).take(tally)
+        ordered = _largest_first(found.items(), lambda tally: tally.count)
+        return {reason: msgspec.to_builtins(tally) for reason, tally in ordered}
+
+
+def exit_code(
+    report: Report, *, error: VoucherifySyncError | None, signal: ExitCode | None, damaged: bool
+) -> ExitCode:
+    """Return how the run ends. Where several codes apply: 1, 2, 5, a signal, 4, 3, 0, in this order."""
+    counts = report.counts()
+    found = {ExitCode.OK}
+    if damaged or counts[State.INVALID] or counts[State.FAILED] or counts[State.IN_DOUBT]:
+        found.add(ExitCode.INCOMPLETE)
+    if counts[State.PENDING]:
+        found.add(ExitCode.STOPPED)
+    if signal is not None:
+        found.add(signal)
+    if error is not None:
+        found.add(error.exit_code)
+    if not report.lawful:
+        found.add(ExitCode.BUG)
+    return min(found, key=_PRECEDENCE.index)
+
+
+def encode_report(report: Json) -> bytes:
+    """Return the report as indented JSON that ends in a line feed."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def write_report(path: Path, report: Json) -> None:
+    """Write the JSON report, whole or not at all, readable by its owner only.
+
+    Raises RunStopped when the disk is full, UsageProblem when the path cannot be written.
+    """
+    try:
+        write_whole(path, encode_report(report))
+    except OSError as error:
+        raise trouble(path, error) from error
+
+
+def _within(known: set[str], name: str | None) -> str | None:
+    """Return the name if it is among the first CAP different ones, else OTHER: names come from the input."""
+    if name is None:
+        return None
+    name = name[:_LONGEST_NAME]
+    if name not in known:
+        if len(known) >= CAP:
+            return OTHER
+        known.add(name)
+    return name
+
+
+def _input(sources: Sequence[SourceFacts]) -> Json:
+    lines, size = sum(s.lines for s in sources), sum(s.bytes for s in sources)
+    shown = _shown(sources)
+    listed = [_source(utf8(s.name), s.lines, s.bytes, s.damaged) for s in shown]
+    if len(shown) < len(sources):
+        rest = lines - sum(s.lines for s in shown), size - sum(s.bytes for s in shown)
+        listed.append(_source(OTHER, *rest, damaged=None))
+    return {"sources": listed, "lines": lines, "bytes": size}
+
+
+def _source(name: str, lines: int, size: int, damaged: str | None) -> Json:
+    return {"name": name, "lines": lines, "bytes": size, "damaged": damaged}
+
+
+def _shown(sources: Sequence[SourceFacts]) -> list[SourceFacts]:
+    """Return at most CAP sources in their order; a damaged one is the last to be left out."""
+    if len(sources) <= CAP:
+        return list(sources)
+    chosen = sorted(range(len(sources)), key=lambda number: sources[number].damaged is None)[:CAP]
+    return [sources[number] for number in sorted(chosen)]
+
+
+def _largest_first(items: Iterable[tuple[str, Any]], size: Any) -> list[tuple[str, Any]]:
+    return sorted(items, key=lambda item: (-size(item[1]), item[0]))
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else utf8(text)
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
