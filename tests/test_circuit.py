@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 import requests_mock
 
-from voucherify_sync.delivery.circuit import OUTAGE_S, Circuit, api_probe
+from voucherify_sync.delivery.circuit import OUTAGE_S, SILENCE_S, Circuit, api_probe
 from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.errors import RunStopped
@@ -29,6 +29,7 @@ class World:
         self.probed: list[float] = []
         self.stop = Stop()
         self.circuit = Circuit(self.probe, self.stop, clock=lambda: self.now, wait=self.wait)
+        self.circuit.ever_answered = True
 
     def probe(self) -> bool:
         """Answer a probe."""
@@ -148,6 +149,18 @@ def test_an_outage_of_four_hours_stops_the_run() -> None:
     assert world.now - opened == pytest.approx(OUTAGE_S, abs=120)
 
 
+def test_what_has_never_answered_is_not_waited_for_that_long() -> None:
+    """A wrong address looks like an outage that began before the run."""
+    world = World(probes_well=False)
+    world.circuit.ever_answered = False
+    world.circuit.trouble = "connection refused"
+    world.calls(EVENT, [False] * 3)
+    opened = world.now
+    assert not world.circuit.enter(EVENT)
+    assert world.now - opened == pytest.approx(SILENCE_S, abs=61)
+    assert "connection refused" in str(world.stop.error)
+
+
 def test_trials_that_fail_are_one_outage() -> None:
     """Good probes alone do not begin the four hours anew."""
     world = World()
@@ -172,10 +185,11 @@ def test_it_says_until_when_everything_waits() -> None:
     """For the display."""
     world = World()
     assert world.circuit.waiting() is None
+    world.circuit.trouble = "HTTP 503"
     world.calls(EVENT, [False] * 3)
     waiting = world.circuit.waiting()
     assert waiting is not None
-    assert waiting.reason == "outage"
+    assert waiting.reason == "an answer (HTTP 503)"
     assert waiting.until > world.now
 
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from cli_modules import cli_module
+from voucherify_sync.clean import clean, clean_lines
 
-clean = cli_module("clean").clean
-clean_lines = cli_module("clean").clean_lines
 console = cli_module("console").console
 
 

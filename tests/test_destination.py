@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.client import Client, NoAnswer, NotSent, Reply
-from voucherify_sync.delivery.destination import Again, ApiDestination, Attempt, DryRunDestination
+from voucherify_sync.delivery.destination import Again, ApiDestination, Attempt
+from voucherify_sync.delivery.dry_run import DryRunDestination
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.errors import AccessRefused, RunStopped, WrongAddress
 from voucherify_sync.model import Json, Kind, Operation, Outcome, Position, SegmentEvent, State
@@ -56,6 +57,7 @@ class World:
         self.permits = True
         self.stop = Stop()
         self.circuit = Circuit(self._probe, self.stop, clock=lambda: self.now, wait=self._wait)
+        self.circuit.ever_answered = True
         fakes: Any = self
         self.destination = ApiDestination(
             fakes,

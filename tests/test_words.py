@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli_modules import cli_module
+from voucherify_sync import words
 
-words = cli_module("words")
 counted, size, span = words.counted, words.size, words.span
 
 

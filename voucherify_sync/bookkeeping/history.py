@@ -6,6 +6,7 @@ comes its outcome, if the rule decides it, or the operation to be sent.
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.bookkeeping.ledger_reader import Known, LedgerReader
+from voucherify_sync.bookkeeping.seen import Seen
 from voucherify_sync.keys import record_key, request_hash
 from voucherify_sync.model import Operation, Outcome, SegmentEvent, State
 
@@ -53,6 +55,9 @@ class History:
         ledger: what earlier runs sent.
         rule: the user's exceptions.
         is_superseded: tells whether a customer has been sent something newer; asked before an operation is sent.
+
+    Attributes:
+        seen: the records of this run that were taken up.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class History:
         self._is_superseded = is_superseded
         self._ledger = ledger
         self._rule = rule
-        self._seen: dict[bytes, int] = {}
+        self.seen = Seen()
 
     def recall(self, events: Sequence[SegmentEvent]) -> list[Memory]:
         """Return what earlier runs left of each event; one look-up for all of them."""
@@ -78,7 +83,7 @@ class History:
     def judge(self, event: SegmentEvent, memory: Memory) -> Outcome | None:
         """Return the outcome of an event that needs no request to be decided, before it is mapped."""
         known = memory.known
-        if known is None or memory.key in self._seen:
+        if known is None or memory.key in self.seen:
             return None
         if known.state is State.DELIVERED and known.run >= self._rule.again_before:
             return Outcome(event, State.DUPLICATE, "delivered")
@@ -92,10 +97,9 @@ class History:
     def take_up(self, operation: Operation, memory: Memory) -> Operation | Outcome:
         """Return the operation that is to be sent, remembering it, or why it is not."""
         key, known, event = memory.key, memory.known, operation.event
-        digest = hash(operation.payload)
-        if key in self._seen:
-            return Outcome(event, State.DUPLICATE, _repeated(event, self._seen[key] == digest))
-        self._seen[key] = digest
+        is_equal = self.seen.meet(key, crc32(operation.payload))
+        if is_equal is not None:
+            return Outcome(event, State.DUPLICATE, repeated(event.message_id, is_equal=is_equal))
         if known is not None:
             if known.state is State.FAILED and not self._sends_failed(known, operation):
                 return Outcome(event, State.DUPLICATE, "failed_before", operation=operation)
@@ -115,8 +119,8 @@ class History:
         return tries_again or known.hash != request_hash(operation.payload)
 
 
-def _repeated(event: SegmentEvent, same_request: bool) -> str:
+def repeated(message_id: str | None, *, is_equal: bool) -> str:
     """Name the reason of a record whose key was met before in this run; the first one wins."""
-    if event.message_id is None:
+    if message_id is None:
         return "equal_event"
-    return "repeated" if same_request else "repeated_differs"
+    return "repeated" if is_equal else "repeated_differs"

@@ -169,6 +169,12 @@ class LedgerReader:
         known.update((key, Known(self._intended, hash_, run)) for key, hash_, run in intents)
         return list(map(known.get, keys))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever sent."""
+        found = self._ask("SELECT EXISTS (SELECT 1 FROM records) OR EXISTS (SELECT 1 FROM intents)")
+        return not found[0][0]
+
     def last_updates(self, source_ids: Sequence[str]) -> list[LastUpdate | None]:
         """Return what customers were sent last, in the order of the ids; None: nothing."""
         keys = [customer_key(source_id) for source_id in source_ids]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -69,7 +68,7 @@ class Changes:
         self.settled: dict[bytes, tuple[Settled, Unresolved | None]] = {}
         self.intents: dict[bytes, Intent] = {}
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
-        self.committed = threading.Event()
+        self.committed = False
         self.error: VoucherifySyncError | None = None
 
     def __bool__(self) -> bool:
@@ -107,19 +106,20 @@ class Changes:
 class LedgerWriter:
     """Takes changes from any thread and commits them.
 
-    A commit that fails is the last one: from then on nothing is written, and whoever waits is told.
+    Who waits for a commit makes it, for all whose changes have gathered meanwhile: a thread for all commits would cost
+    one more switch between threads each time. A thread of its own only commits what nobody waits for. A commit that
+    fails is the last one: from then on nothing is written, and whoever waits is told.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, stop: Stop) -> None:
         self._connection = connection
         self._path = path
         self._stop = stop
-        self._wake = threading.Condition()
+        self._gate = threading.Lock()  # to what gathers
+        self._turn = threading.Lock()  # to the connection
         self._gathering = Changes()
-        self._writing = Changes()
-        self._writing.committed.set()
-        self._due: float | None = None
-        self._urgent = False
+        self._waiting = threading.Event()
+        self._over = threading.Event()
         self._closing = False
         self._error: VoucherifySyncError | None = None
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -127,13 +127,12 @@ class LedgerWriter:
 
     def later(self, apply: Callable[[Changes], None]) -> None:
         """Let a change ride in the next commit, at most 50 ms from now; after the end it is not kept."""
-        with self._wake:
+        with self._gate:
             if self._closing:
                 return
             apply(self._gathering)
-            if self._due is None:
-                self._due = time.monotonic() + _LATEST_S
-                self._wake.notify()
+        if not self._waiting.is_set():
+            self._waiting.set()
 
     def now(self, apply: Callable[[Changes], None]) -> None:
         """Return when a change is on disk.
@@ -141,13 +140,12 @@ class LedgerWriter:
         Raises:
             VoucherifySyncError: it is not; RunStopped where the disk is full.
         """
-        with self._wake:
+        with self._gate:
             if self._closing:
                 raise RunStopped("the run has ended: nothing more is sent.")
             changes = self._gathering
             apply(changes)
-            self._hurry()
-        _wait(changes)
+        self._commit(changes)
 
     def flush(self) -> None:
         """Return when all that was changed before is on disk.
@@ -155,48 +153,46 @@ class LedgerWriter:
         Raises:
             VoucherifySyncError: it is not.
         """
-        with self._wake:
-            changes = self._gathering or self._writing
-            if changes is self._gathering:
-                self._hurry()
-        _wait(changes)
+        with self._gate:
+            changes = self._gathering
+        self._commit(changes)
 
     def close(self) -> None:
         """Commit what is left and end the thread. A commit that fails is told to the stop."""
-        with self._wake:
+        with self._gate:
             self._closing = True
-            self._wake.notify()
+        self._over.set()
+        self._waiting.set()
         self._thread.join()
-
-    def _hurry(self) -> None:
-        self._urgent = True
-        self._wake.notify()
+        with contextlib.suppress(VoucherifySyncError):
+            self._commit(self._gathering)
 
     def _run(self) -> None:
-        while changes := self._next():
-            self._commit(changes)
-        changes.committed.set()
-
-    def _next(self) -> Changes:
-        """Wait for changes that are due; at the end return what is left, which may be nothing."""
-        with self._wake:
-            while not (self._urgent or self._closing):
-                left = None if self._due is None else self._due - time.monotonic()
-                if left is not None and left <= 0:
-                    break
-                self._wake.wait(left)
-            self._writing, self._gathering = self._gathering, Changes()
-            self._due, self._urgent = None, False
-            return self._writing
+        while not self._closing:
+            self._waiting.wait()
+            self._waiting.clear()
+            self._over.wait(_LATEST_S)
+            with contextlib.suppress(VoucherifySyncError):  # the stop knows
+                self.flush()
 
     def _commit(self, changes: Changes) -> None:
-        if self._error is None:
+        """Return when changes are on disk, be it by somebody else's commit."""
+        with self._turn:
+            if not changes.committed:
+                with self._gate:
+                    self._gathering = Changes()
+                self._write(changes)
+        if changes.error:
+            raise changes.error
+
+    def _write(self, changes: Changes) -> None:
+        if self._error is None and changes:
             try:
                 changes.write(self._connection)
             except Exception as error:  # noqa: BLE001 whoever waits must be told, whatever it is
                 self._fail(error)
         changes.error = self._error
-        changes.committed.set()
+        changes.committed = True
 
     def _fail(self, error: Exception) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -207,12 +203,6 @@ class LedgerWriter:
             self._error = VoucherifySyncError(f"the ledger {self._path} failed: {error!r}.")
         self._error.__cause__ = error
         self._stop.because(self._error)
-
-
-def _wait(changes: Changes) -> None:
-    changes.committed.wait()
-    if changes.error:
-        raise changes.error
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:

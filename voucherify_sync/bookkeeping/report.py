@@ -18,7 +18,17 @@ from voucherify_sync.bookkeeping.private import trouble, utf8, write_whole
 from voucherify_sync.errors import ExitCode, VoucherifySyncError
 from voucherify_sync.model import Json, Kind, Outcome, State
 
-__all__ = ["ApiFacts", "Report", "RunFacts", "SourceFacts", "encode_report", "exit_code", "write_report"]
+__all__ = [
+    "PRECEDENCE",
+    "ApiFacts",
+    "Report",
+    "RunFacts",
+    "SourceFacts",
+    "encode_report",
+    "exit_code",
+    "status_of",
+    "write_report",
+]
 
 CAP = 1_000
 """Most names that a map or list of the report holds; what comes later is added up under OTHER."""
@@ -30,7 +40,7 @@ _LONGEST_NAME = 200
 _LONGEST_DETAIL = 500
 _WITH_REASONS = (State.SKIPPED, State.DUPLICATE, State.INVALID, State.FAILED, State.IN_DOUBT)
 _ENDPOINTS = {Kind.CUSTOMER: "POST /v1/customers", Kind.EVENT: "POST /v1/events"}
-_PRECEDENCE = (
+PRECEDENCE = (
     ExitCode.BUG,
     ExitCode.USAGE,
     ExitCode.REFUSED,
@@ -41,6 +51,7 @@ _PRECEDENCE = (
     ExitCode.INCOMPLETE,
     ExitCode.OK,
 )
+"""Where several exit codes apply, the first of these wins."""
 _STATUS = {
     ExitCode.OK: "complete",
     ExitCode.INCOMPLETE: "incomplete",
@@ -100,6 +111,12 @@ class Report:
         if tally.count <= EXAMPLES:
             tally.note(outcome)
 
+    def add_planned(self, type_: str, kind: Kind, count: int) -> None:
+        """Count so many records of a type at once that a dry run would have sent."""
+        key = (State.PLANNED, type_, None, kind)
+        tally = self._tallies.get(key) or self._tally_of(key)
+        tally.count += count
+
     def _tally_of(self, key: _Key) -> _Tally:
         state, type_, reason, kind = key
         bounded = (state, _within(self._types, type_), _within(self._reasons, reason), kind)
@@ -138,7 +155,7 @@ class Report:
             "version": run.version,
             "run_id": run.run_id,
             "mode": run.mode,
-            "status": _STATUS.get(run.exit_code, "interrupted"),
+            "status": status_of(run.exit_code),
             "exit_code": int(run.exit_code),
             "started_at": _utc(run.started_at),
             "finished_at": _utc(run.finished_at),
@@ -194,7 +211,12 @@ def exit_code(
         found.add(error.exit_code)
     if not report.lawful:
         found.add(ExitCode.BUG)
-    return min(found, key=_PRECEDENCE.index)
+    return min(found, key=PRECEDENCE.index)
+
+
+def status_of(code: ExitCode) -> str:
+    """Return the report's word for an exit code."""
+    return _STATUS.get(code, "interrupted")
 
 
 def encode_report(report: Json) -> bytes:

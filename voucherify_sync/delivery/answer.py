@@ -55,3 +55,8 @@ class NoAnswer(Exception):
 
 Answer = Reply | NotSent | NoAnswer
 """The three ends of a call."""
+
+
+def trouble_of(answer: Answer) -> str:
+    """Say in a few words how a call ended that did not go well."""
+    return f"HTTP {answer.status}" if isinstance(answer, Reply) else answer.detail

@@ -21,6 +21,9 @@ from voucherify_sync.model import Kind
 from voucherify_sync.stop import Stop
 
 OUTAGE_S = 4 * 3600.0
+"""So long an outage is waited out."""
+SILENCE_S = 120.0
+"""So long it is waited for the very first answer: what never answered is more likely a wrong address than an outage."""
 _BAD_IN_A_ROW = 3
 _PROBE_S = (1.0, 60.0, 2.0)
 """Pause before a probe: the first, the longest, and how many times the one before each is."""
@@ -54,9 +57,13 @@ class Circuit:
 
     Args:
         probe: makes a harmless call and tells whether Voucherify answers it; may block for quota.
-        stop: told when an outage lasts 4 hours.
+        stop: told when an outage lasts 4 hours, or 2 minutes before anything has answered.
         clock: monotonic seconds.
         wait: waits on a condition for so many seconds at most.
+
+    Attributes:
+        trouble: a few words on the last bad end.
+        ever_answered: something has answered at least once, whatever it said.
     """
 
     def __init__(
@@ -80,6 +87,8 @@ class Circuit:
         self._outage_since: float | None = None
         self._bad_probes = 0
         self._bad_trials = 0
+        self.trouble = ""
+        self.ever_answered = False
 
     @property
     def is_open(self) -> bool:
@@ -88,7 +97,7 @@ class Circuit:
 
     def waiting(self) -> Waiting | None:
         """Say until when everything waits, for the display."""
-        return Waiting("outage", self._due) if self._open else None
+        return Waiting(f"an answer ({self.trouble})", self._due) if self._open else None
 
     def enter(self, kind: Kind) -> bool:
         """Wait until a request of this kind may go; `leave` must follow. False: not entered, the run is stopping."""
@@ -132,19 +141,26 @@ class Circuit:
         return _Step.ASK_AGAIN
 
     def _step_while_open(self, now: float) -> _Step:
-        if self._outage_since is not None and now - self._outage_since >= OUTAGE_S:
-            self._stop.because(
-                RunStopped(
-                    "Voucherify has been out of order for 4 hours",
-                    "Run the same command again when it answers; it goes on from here.",
-                )
-            )
+        patience_s = OUTAGE_S if self.ever_answered else SILENCE_S
+        if self._outage_since is not None and now - self._outage_since >= patience_s:
+            self._stop.because(self._outage())
         elif not self._probing and now >= self._due:
             self._probing = True
             return _Step.PROBE
         else:
             self._wait(self._changed, min(max(self._due - now, 0.01), _SLICE_S))
         return _Step.ASK_AGAIN
+
+    def _outage(self) -> RunStopped:
+        if not self.ever_answered:
+            return RunStopped(
+                f"Voucherify has not answered once in 2 minutes: {self.trouble}",
+                "Check api.url, the network and the proxy; then the same command goes on.",
+            )
+        return RunStopped(
+            f"Voucherify has been out of order for 4 hours: {self.trouble}",
+            "Run the same command again when it answers; it goes on from here.",
+        )
 
     def _probe_once(self) -> None:
         well = False

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
-from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
+from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply, trouble_of
 from voucherify_sync.delivery.circuit import Circuit, api_probe
 from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.doubt import SETTLE_S, Doubt, Doubts, OnDoubt, in_doubt
+from voucherify_sync.delivery.endpoints import PATHS
 from voucherify_sync.delivery.journal import Journal, NoJournal
 from voucherify_sync.delivery.privacy import presentable
 from voucherify_sync.delivery.quota import Limiter
@@ -38,12 +38,10 @@ from voucherify_sync.delivery.retry import (
 )
 from voucherify_sync.delivery.verify import Verifier
 from voucherify_sync.errors import VoucherifySyncError, WrongAddress
-from voucherify_sync.model import Json, Kind, Operation, Outcome, Position, State
+from voucherify_sync.model import Kind, Operation, Outcome, Position, State
 from voucherify_sync.stop import Stop
 
-__all__ = ["Again", "ApiDestination", "Attempt", "Destination", "DryRunDestination", "Journal", "NoJournal"]
-
-PATHS = {Kind.CUSTOMER: "/v1/customers", Kind.EVENT: "/v1/events"}
+__all__ = ["Again", "ApiDestination", "Attempt", "Destination", "Journal", "NoJournal"]
 
 _REFUSED_AT_START = 20
 _BUDGET_PAUSE_S = 60.0
@@ -174,6 +172,7 @@ class ApiDestination:
                 answer = presentable(answer, operation, self._client.token)
                 verdict = judge(kind, answer, *tries)
             well = shows_health(verdict)
+            self._tell_circuit(answer, well)
         finally:
             self.circuit.leave(kind, well)
         return self._conclude(operation, progress, answer, verdict)
@@ -198,6 +197,12 @@ class ApiDestination:
             return error
         self._limiter.answered(reply.status, reply.headers)
         return reply
+
+    def _tell_circuit(self, answer: Answer, well: bool | None) -> None:
+        if isinstance(answer, Reply):
+            self.circuit.ever_answered = True
+        if well is False:
+            self.circuit.trouble = trouble_of(answer)
 
     def _conclude(
         self, operation: Operation, progress: _Progress, answer: Answer, verdict: Verdict
@@ -268,31 +273,6 @@ class ApiDestination:
         """Take the intent back, unless an earlier send may have been processed."""
         if operation.kind is Kind.EVENT and progress.doubt is None:
             self._journal.withdraw(operation)
-
-
-class DryRunDestination:
-    """Writes what would be sent, one JSON object a line, and sends nothing.
-
-    Args:
-        write: takes a line, with its line end.
-    """
-
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self._encode = msgspec.json.Encoder().encode
-
-    def attempt(self, operation: Operation, attempt: Attempt) -> Outcome | Again:
-        """Write the request; its body is the very bytes that would be sent."""
-        event = operation.event
-        line: Json = {
-            "method": "POST",
-            "path": PATHS[operation.kind],
-            "body": Raw(operation.payload),
-            "source": str(event.position),
-            "messageId": event.message_id,
-        }
-        self._write(self._encode(line) + b"\n")
-        return Outcome(event, State.PLANNED, operation=operation)
 
 
 def _undecided(operation: Operation, progress: _Progress) -> Outcome:

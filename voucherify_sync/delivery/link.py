@@ -13,12 +13,13 @@ from voucherify_sync.delivery.actions import ActionLog, Actions
 from voucherify_sync.delivery.bulk import Bulk, Deliverer, DryBulk
 from voucherify_sync.delivery.calls import Caller
 from voucherify_sync.delivery.client import Client
-from voucherify_sync.delivery.destination import ApiDestination, DryRunDestination
+from voucherify_sync.delivery.destination import ApiDestination
 from voucherify_sync.delivery.direct import Direct
 from voucherify_sync.delivery.doubt import OnDoubt
+from voucherify_sync.delivery.dry_run import DryRunDestination
 from voucherify_sync.delivery.journal import Journal
 from voucherify_sync.delivery.lanes import Lanes
-from voucherify_sync.delivery.quota import Limiter
+from voucherify_sync.delivery.quota import Limit, Limiter
 from voucherify_sync.settings.types import Credentials, Delivery
 from voucherify_sync.snapshot import Waiting
 from voucherify_sync.stop import Stop
@@ -35,19 +36,23 @@ class DryLink:
     Args:
         write: takes the lines, with their line ends.
         stop: looked at before every request.
+
+    Attributes:
+        write: as it was given.
     """
 
     calls = retries = throttled = 0
     calls_per_min = None
+    limit = None
 
     def __init__(self, write: Callable[[bytes], object], stop: Stop) -> None:
         self.courier = Direct(DryRunDestination(write), stop)
-        self._write = write
+        self.write = write
         self._stop = stop
 
     def bulk(self, _log: ActionLog) -> Deliverer:
         """Return what plans customers in bulk."""
-        return DryBulk(self._write, self._stop)
+        return DryBulk(self.write, self._stop)
 
     def waiting(self) -> Waiting | None:
         """Say that it never waits."""
@@ -76,6 +81,7 @@ class Link:
         self._credentials = credentials
         self._stop = stop
         self._caller: Caller | None = None
+        self._actions: Actions | None = None
         self._limiter = Limiter(
             stop=stop, rate=settings.rate, reserve=settings.reserve, max_calls=settings.max_calls
         )
@@ -93,12 +99,18 @@ class Link:
         )
         circuit = self._destination.circuit
         self._caller = Caller(client, self._limiter, circuit, self._stop)
-        return Bulk(Actions(self._caller, log, self._stop), self._credentials.token, self._stop)
+        self._actions = Actions(self._caller, log, self._stop)
+        return Bulk(self._actions, self._credentials.token, self._stop)
 
     @property
     def calls(self) -> int:
         """Calls made so far."""
         return self._limiter.calls
+
+    @property
+    def limit(self) -> Limit | None:
+        """What has been learnt of the limit of ordinary calls."""
+        return self._limiter.limit
 
     @property
     def retries(self) -> int:
@@ -120,7 +132,8 @@ class Link:
         """Say what the next call waits for, if it is known until when."""
         waiting = self._destination.circuit.waiting() or self._limiter.waiting()
         if waiting is None or waiting.until == math.inf:
-            return None
+            asks_at = self._actions.asks_at if self._actions else None
+            return None if asks_at is None else Waiting("bulk", max(0.0, asks_at - time.monotonic()))
         return Waiting(waiting.reason, max(0.0, waiting.until - time.monotonic()))
 
     def eta_s(self, operations: float | None) -> float | None:

@@ -11,6 +11,10 @@ from math import isfinite
 from typing import Final
 
 from voucherify_sync.model import Dropped, Json
+from voucherify_sync.paths import ADDRESS_FIELDS
+
+MAX_EVENT_NAME: Final = 300
+"""Characters that Voucherify takes for the name of a custom event."""
 
 NOT_TEXT: Final = "not_text"
 NOT_AN_OBJECT: Final = "not_an_object"
@@ -19,6 +23,12 @@ BLANK_ID: Final = "blank_id"
 
 _DATE_OF_A_DATETIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]\d\d")
 _IDS: Final = ("id", "source_id")
+
+CUSTOMER_ORDER: Final = (
+    *("source_id", "id", "name", "firstName", "lastName", "email", "description", "phone", "birthdate"),
+    *("address", "metadata"),
+)
+"""In which order a customer's fields are sent, whichever row filled them first."""
 
 
 def text_of(value: object) -> str | None:
@@ -75,9 +85,22 @@ def settle_customer(customer: Json, dropped: list[Dropped]) -> None:
             dropped.append(Dropped(f"customer.{field}", NOT_TEXT))
     for field in gone:
         del customer[field]
-    birthdate = customer.get("birthdate")
-    if birthdate and (date := _DATE_OF_A_DATETIME.match(birthdate)):
-        customer["birthdate"] = date[1]
+    if birthdate := customer.get("birthdate"):
+        customer["birthdate"] = date_of(birthdate)
+
+
+def date_of(birthdate: str) -> str:
+    """Cut a datetime to its date; any other text stays as it is."""
+    date = _DATE_OF_A_DATETIME.match(birthdate)
+    return birthdate if date is None else date[1]
+
+
+def in_order(customer: Json) -> Json:
+    """Return the customer with its fields, and those of its address, in their order."""
+    ordered = {name: customer[name] for name in CUSTOMER_ORDER if name in customer}
+    if isinstance(address := ordered.get("address"), dict):
+        ordered["address"] = {name: address[name] for name in ADDRESS_FIELDS if name in address}
+    return ordered
 
 
 def settle_ids(customer: Json, own_id: str | None, dropped: list[Dropped]) -> str | None:
@@ -114,12 +137,22 @@ def settle_name(customer: Json, given: Json) -> tuple[str, ...]:
         used += ("firstName",)
     if last is None and (last := present_text(given.get("lastName"))):
         used += ("lastName",)
-    joined = " ".join(part.strip() for part in (first, last) if part is not None)
-    if joined:
+    if joined := _joined(first, last):
         customer["name"] = joined
     elif name is not None:
         del customer["name"]
     return used
+
+
+def full_name(first: str | None, last: str | None, own_first: str | None, own_last: str | None) -> str | None:
+    """Return the name that `settle_name` makes of these texts, or None if it makes none."""
+    first = (first and first.strip()) or (own_first and own_first.strip())
+    last = (last and last.strip()) or (own_last and own_last.strip())
+    return f"{first} {last}" if first and last else first or last or None
+
+
+def _joined(first: str | None, last: str | None) -> str:
+    return " ".join(part.strip() for part in (first, last) if part is not None)
 
 
 def settle_texts(part: Json, path: str, dropped: list[Dropped]) -> None:

@@ -48,6 +48,9 @@ class Filters:
 
     Attributes:
         names: the names of track events beside those that the settings allow.
+        have_rules: an event may be left out for more than its type and its ``integrations``.
+        have_period: it may be left out for its time.
+        leave_out_customers: a request may be left out for its customer.
     """
 
     def __init__(self, settings: Settings, selection: Selection, time_of: TimeOf) -> None:
@@ -60,7 +63,12 @@ class Filters:
         self._allowed = NamePattern(settings.track.events_filter)
         self._excluded = NamePattern(settings.track.events_exclude)
         self._has_name_rules = bool(self._allowed or self._excluded)
-        self._has_period = selection.since is not None or selection.until is not None
+        self.have_period = selection.since is not None or selection.until is not None
+        self.leave_out_customers = bool(selection.users or selection.exclude_ids)
+        self.have_rules = (
+            *(settings.track.disabled, settings.identify.disabled, settings.identity.ignore_anonymous),
+            *(self._has_selection, self._has_name_rules, self.have_period, self.leave_out_customers),
+        ) != (False,) * 7
 
     def reason_to_skip(self, event: SegmentEvent) -> str | None:
         """Return why an event is not mapped at all, or None."""
@@ -77,7 +85,7 @@ class Filters:
             return "not_selected"
         if is_track and self._has_name_rules and (reason := self._reason_of_name(event)):
             return reason
-        if self._has_period and not self._is_in_period(event):
+        if self.have_period and not self._is_in_period(event):
             return "out_of_period"
         if self._selection.exclude_ids and self._is_excluded(event):
             return "excluded_id"

@@ -12,8 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.mapping.fields import (
+    MAX_EVENT_NAME,
     NOT_TEXT,
     holds_a_non_number,
+    in_order,
     present_text,
     settle_coded,
     settle_customer,
@@ -27,9 +29,6 @@ from voucherify_sync.mapping.tally import Tally
 from voucherify_sync.mapping.translator import Draft, Translator
 from voucherify_sync.model import Dropped, Json, Kind, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.settings.types import Identify, Settings, Track
-
-MAX_EVENT_NAME: Final = 300
-"""Characters that Voucherify takes for the name of a custom event."""
 
 _IDENTIFIERS: Final = frozenset(
     {"email", "id", "userId", "user_id", "anonymousId", "anonymous_id", "source_id"}
@@ -72,6 +71,7 @@ class Mapping:
     Attributes:
         tally: what it did so far.
         translators: type of event -> its compiled rows.
+        watches_names: track events that rename customers by the default table are noted.
     """
 
     def __init__(self, settings: Settings, leave_out: LeaveOut | None = None) -> None:
@@ -79,7 +79,7 @@ class Mapping:
         self._identify = _identify_translator(settings.identify)
         self._track = _track_translator(settings.track)
         self._carries_personas = not settings.personas.disabled
-        self._has_default_name_row = any(
+        self.watches_names = any(
             row.default and row.destination.text == "customer.name" for row in self._track.table.rows
         )
         self.tally = Tally(self._identify.section, self._track.section)
@@ -124,6 +124,7 @@ class Mapping:
         if self._leave_out is not None and (reason := self._leave_out(event, source_id)):
             return Outcome(event, State.SKIPPED, reason)
         self._identify.count(draft, settle_name(customer, draft.given))
+        customer = in_order(customer)
         return Request(Kind.CUSTOMER, source_id, customer, customer, draft.dropped)
 
     def _event_request(self, event: SegmentEvent) -> Request | Outcome:
@@ -141,9 +142,10 @@ class Mapping:
         name = _event_name(event, draft)
         if len(name) > MAX_EVENT_NAME:
             return Outcome(event, State.INVALID, "event_name_too_long", _too_long(name))
-        if self._has_default_name_row:
+        if self.watches_names:
             self._watch_name(event, draft)
         used = settle_name(customer, draft.given)
+        customer = draft.parts["customer"] = in_order(customer)
         body = _event_body(name, draft)
         self._track.count(draft, used)
         return Request(Kind.EVENT, source_id, customer, body, draft.dropped)

@@ -82,6 +82,11 @@ class Section:
         """Count one value inside a trait or property that was not sent."""
         self._unmapped.add(path)
 
+    def add_sample(self, sample: Section, times: int) -> None:
+        """Add the values that a sample of the events lost, so many times."""
+        for path, count in sample.unmapped.to_dict().items():
+            self._unmapped.add(path, times * count)
+
     def drop(self, dropped: Iterable[Dropped]) -> None:
         """Count fields that were left out."""
         for drop in dropped:
@@ -136,13 +141,25 @@ class Renames:
 
 
 class Tally:
-    """What a mapping did to all events that it saw."""
+    """What a mapping did to all events that it saw.
+
+    Attributes:
+        sampled: of ordinary events every so manieth was looked at for lost values; None: each.
+    """
 
     def __init__(self, identify: Section, track: Section) -> None:
         self.identify = identify
         self.track = track
         self.renames = Renames()
+        self.sampled: int | None = None
+
+    def add_sample(self, sample: Tally, times: int) -> None:
+        """Add what a sample of the events lost, so many times."""
+        self.sampled = times
+        self.identify.add_sample(sample.identify, times)
+        self.track.add_sample(sample.track, times)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report's ``mapping``."""
-        return {"identify": self.identify.to_dict(), "track": self.track.to_dict()}
+        sections = {"identify": self.identify.to_dict(), "track": self.track.to_dict()}
+        return sections if self.sampled is None else {**sections, "sampled": f"1/{self.sampled}"}

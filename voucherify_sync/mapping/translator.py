@@ -42,7 +42,7 @@ class Draft(Struct, gc=False):
 class Translator:
     """Rows, constants and counts of one event type.
 
-    Args:
+    Attributes:
         root: ``traits`` or ``properties``, whose keys are looked after.
         rows: what is mapped.
         constants: what is added, by destination.
@@ -63,8 +63,8 @@ class Translator:
         self.table = Table(rows, constants, keep_nulls=keep_nulls)
         self.section = Section(root, [row.text for row in self.table.rows], self.table.fired)
         self._taken = taken_of(root, rows)
-        self._keep_nulls = keep_nulls
-        self._spare_place = spare_place
+        self.keep_nulls = keep_nulls
+        self.spare_place = spare_place
 
     def draft(self, fields: Json, customer: Json) -> Draft:
         """Fill the parts of a request, beginning with what is known of the customer."""
@@ -76,8 +76,8 @@ class Translator:
             given = {}
         left, left_inside = self._left(given)
         draft = Draft(parts, given, left, left_inside, dropped)
-        if self._spare_place is not None:
-            self.carry(draft, draft.left, self._spare_place)
+        if self.spare_place is not None:
+            self.carry(draft, draft.left, self.spare_place)
         return draft
 
     def carry(self, draft: Draft, keys: Sequence[str], place: Keys) -> None:
@@ -94,7 +94,7 @@ class Translator:
     def count(self, draft: Draft, used: Sequence[str]) -> None:
         """Book what was lost of an event. ``used`` are keys that no row took, but a fallback."""
         lost = draft.left
-        if used or self._keep_nulls:
+        if used or self.keep_nulls:
             lost = [key for key in lost if key not in used and draft.given[key] is not None]
         if lost:
             self.section.leave(tuple(lost))
@@ -111,7 +111,7 @@ class Translator:
             return left, left_inside
         for key, value in given.items():
             deeper = taken.get(key, _NO_KEYS)
-            if deeper is None or (value is None and not self._keep_nulls):
+            if deeper is None or (value is None and not self.keep_nulls):
                 continue
             if deeper and isinstance(value, dict):
                 left_inside += lost_inside(f"{self.root}.{key}", value, deeper)

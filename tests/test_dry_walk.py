@@ -1,0 +1,323 @@
+"""Tests of the fast walk of a dry run: it tells the same as the Replay, whatever the settings and the lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dry_runs import DryRun, block_of
+from hypothesis import given
+from hypothesis import settings as tuned
+from hypothesis import strategies as st
+
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.model import Block, Json
+from voucherify_sync.running import dry_walk, planner
+from voucherify_sync.settings.types import Identify, Identity, Personas, Settings, Track
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from events import generate
+
+
+@pytest.fixture(autouse=True)
+def every_event_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the sample of lost values be all of them, so that they can be compared, too."""
+    for module in (dry_walk, planner):
+        monkeypatch.setattr(module, "SAMPLED", 1)
+
+
+def compare(lines: list[bytes], settings: Settings, selection: Selection | None = None) -> DryRun:
+    """Walk the lines both ways; fail on any difference, and return the fast run."""
+    selection = selection or Selection()
+    fast = DryRun(settings, selection)
+    assert fast.fast(block_of(lines)) == DryRun(settings, selection).generally(block_of(lines))
+    return fast
+
+
+SETTINGS = {
+    "default": Settings(),
+    "rows": Settings(
+        identify=Identify(
+            mapping={
+                "userId": ["customer.source_id", "customer.metadata.user"],
+                "traits.crm": ["customer.id"],
+                "traits.email": ["customer.email"],
+                "traits.phone": ["customer.phone", "customer.metadata.phone"],
+                "context.email": ["customer.email"],
+                "traits.born": ["customer.birthdate"],
+                "traits.address.city": ["customer.address.city"],
+                "traits.plan": ["customer.metadata.plan"],
+                'traits["odd key"]': ["customer.metadata.odd"],
+            },
+            add={"customer.metadata.from": "segment", "customer.description": "replayed"},
+        ),
+        track=Track(
+            mapping={
+                "properties.title": ["event"],
+                "properties.total": ["metadata.total"],
+                "properties.order.id": ["metadata.order"],
+                "properties.products[0].sku": ["metadata.sku"],
+                "timestamp": ["metadata.occurred_at"],
+                "messageId": ["metadata.id"],
+                "properties.email": ["customer.email"],
+                "context.traits.email": ["customer.email"],
+                "properties.first": ["customer.firstName"],
+            },
+            add={"metadata.replayed": True},
+        ),
+    ),
+    "extended": Settings(
+        identify=Identify(mapping={"traits.plan": ["customer.metadata.plan"]}, extend_default=True),
+        track=Track(
+            mapping={
+                "properties.plan": ["metadata.plan"],
+                "properties.total": ["metadata.plan"],
+                "properties.code": ["referral.code"],
+                "properties.order": ["metadata.deep.order"],
+            },
+            extend_default=True,
+        ),
+    ),
+    "object": Settings(
+        identify=Identify(mapping={"traits": ["customer"], "traits.email": ["customer.email"]}),
+        track=Track(mapping={"properties": ["metadata"], "traits.email": ["customer.email"]}),
+    ),
+    "wildcard": Settings(
+        identify=Identify(mapping={"traits.*": ["customer.metadata.*"]}),
+        track=Track(mapping={"context.page.*": ["metadata.*"], "properties.email": ["customer.email"]}),
+    ),
+    "spare": Settings(
+        identify=Identify(unmapped_traits="metadata"), track=Track(unmapped_properties="metadata")
+    ),
+    "clear": Settings(
+        identify=Identify(
+            nulls="clear",
+            mapping={"traits.email": ["customer.email"], "traits.plan": ["customer.metadata.plan"]},
+        ),
+    ),
+    "clear default": Settings(identify=Identify(nulls="clear")),
+    "no personas": Settings(personas=Personas(disabled=True)),
+    "names": Settings(track=Track(events_filter=["Order Completed", "Cart *"], events_exclude=["Cart Seen"])),
+    "anonymous": Settings(identity=Identity(ignore_anonymous=True), track=Track(disabled=True)),
+    "constants": Settings(
+        identify=Identify(add={"customer.name": "", "customer.source_id": "fixed"}),
+        track=Track(
+            mapping={"properties.total": ["metadata.total"]}, add={"metadata.total": 1, "event": "Named"}
+        ),
+    ),
+    "number constant": Settings(identify=Identify(add={"customer.phone": 5})),
+}
+
+SELECTIONS = {
+    "all": Selection(),
+    "types": Selection(types=frozenset({"track"})),
+    "names": Selection(names=frozenset({"Order*"})),
+    "users": Selection(users=frozenset({"u1"})),
+    "excluded": Selection(exclude_ids=frozenset({"u1"})),
+    "period": Selection(since=datetime(2024, 6, 1, tzinfo=UTC)),
+}
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 2**70),
+    st.floats(allow_nan=False, width=32),
+    st.sampled_from(["", " ", "a", "Ann", "1990-04-01T10:00:00Z", "x" * 301, "\u2028", "é", '"\\', "\x00"]),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["city", "postalCode", "id", "sku", "a.b"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+GIVEN = st.one_of(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                *(
+                    "name",
+                    "firstName",
+                    "lastName",
+                    "first_name",
+                    "email",
+                    "phone",
+                    "description",
+                    "crm",
+                    "born",
+                ),
+                *(
+                    "plan",
+                    "odd key",
+                    "title",
+                    "total",
+                    "order",
+                    "order.id",
+                    "products",
+                    "first",
+                    "code",
+                    "id",
+                ),
+                *("address", "address.city", "metadata", "unmapped"),
+            ]
+        ),
+        VALUES,
+        max_size=6,
+    ),
+    SCALARS,
+)
+IDS = st.sampled_from(["u1", "u2", " ", "", 7, 1.5, None, True])
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Json:
+    """Return something like an event; each of its keys may be missing or odd."""
+    address = st.fixed_dictionaries({}, optional={"city": SCALARS, "postalCode": SCALARS, "a": VALUES})
+    optional: dict[str, st.SearchStrategy[Any]] = {
+        "event": st.sampled_from(["Order Completed", "Cart Seen", "Cart Left", "", " ", "x" * 301, 5, None]),
+        "userId": IDS,
+        "anonymousId": IDS,
+        "messageId": st.sampled_from(["m1", "m2", "m3", "m4", "é", '"', "", " ", 12, None]),
+        "traits": GIVEN | st.fixed_dictionaries({"address": address}),
+        "properties": GIVEN | st.fixed_dictionaries({"address": address, "name": SCALARS}),
+        "timestamp": st.sampled_from(
+            ["2024-03-01T00:00:00.000Z", "2024-07-01T00:00:00+02:00", "junk", 5, None]
+        ),
+        "sentAt": st.just("2024-08-01T00:00:00.000Z"),
+        "integrations": st.sampled_from([{}, {"All": False}, {"Voucherify": False}, [], None, "x"]),
+        "context": st.sampled_from(
+            [
+                {},
+                {"personas": {"computation_key": "plan"}},
+                {"personas": None},
+                {"email": "c@example.com", "page": {"path": "/"}, "traits": {"email": "t@example.com"}},
+                None,
+                3,
+            ]
+        ),
+        "traits.email": SCALARS,
+        "properties.total": SCALARS,
+        "batch": st.just([{"type": "track"}]),
+        "other": VALUES,
+    }
+    kinds = ["identify", "track", "track", "page", "group", "Track", "", 5]
+    return draw(st.fixed_dictionaries({"type": st.sampled_from(kinds)}, optional=optional))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@tuned(max_examples=150, deadline=None)
+@given(st.lists(events(), min_size=1, max_size=6), st.sampled_from(sorted(SELECTIONS)))
+def test_both_walks_tell_the_same(name: str, records: list[Json], selection: str) -> None:
+    """Lines, counts, reasons, examples, rows, losses, renames and older updates are equal for every input."""
+    compare([json.dumps(record).encode() for record in records], SETTINGS[name], SELECTIONS[selection])
+
+
+ODD_LINES = {
+    "blank": b"",
+    "spaces": b"  \t",
+    "not JSON": b"{oops",
+    "two objects": b'{"type":"identify","userId":"u","messageId":"m"}{"type":"page"}',
+    "an array": b'[{"type":"identify","userId":"u","messageId":"m"}]',
+    "an envelope": b'{"batch":[{"type":"track","event":"E","userId":"u","messageId":"m"}]}',
+    "RudderStack's wrapper": b'{"messageId":"m","payload":{"type":"identify","userId":"u"}}',
+    "a key twice": b'{"type":"page","type":"identify","userId":"a","userId":"u","messageId":"m","traits":{"email":"x"},"traits":{"phone":"1"}}',
+    "an escaped key": b'{"\\u0074ype":"identify","user\\u0049d":"u","messageId":"m","traits":{"ema\\u0069l":"x"}}',
+    "bad UTF-8 where nobody looks": b'{"type":"identify","userId":"u","messageId":"m","other":"\xff"}',
+    "bad UTF-8 that is sent": b'{"type":"identify","userId":"u","messageId":"m","traits":{"email":"\xff"}}',
+    "a lone surrogate": b'{"type":"identify","userId":"u","messageId":"m","traits":{"email":"\\ud800"}}',
+    "NaN where nobody looks": b'{"type":"identify","userId":"u","messageId":"m","other":NaN}',
+    "NaN that is sent": b'{"type":"identify","userId":"u","messageId":"m","traits":{"email":NaN}}',
+    "out of range": b'{"type":"identify","userId":"u","messageId":"m","other":1e999}',
+    "an endless number": b'{"type":"identify","userId":"u","messageId":"m","other":' + b"9" * 4301 + b"}",
+    "a long number": b'{"type":"identify","userId":"u","messageId":"m","other":' + b"9" * 4300 + b"}",
+    "a null as a whole key": b'{"type":"identify","userId":"u","messageId":"m","traits":{"email":"x"},"traits.email":null}',
+    "too deep": b'{"type":"identify","userId":"u","messageId":"m","other":'
+    + b"[" * 20_000
+    + b"]" * 20_000
+    + b"}",
+    "CR": b'{"type":"identify","userId":"u","messageId":"m"}\r',
+    "a line separator": '{"type":"track","event":"a\u2028b","userId":"u","messageId":"m"}'.encode(),
+    "no userId": b'{"type":"track","event":"E","messageId":"m"}',
+    "no messageId": b'{"type":"track","event":"E","userId":"u"}',
+    "an empty object": b"{}",
+    "null": b"null",
+}
+
+
+@pytest.mark.parametrize("line", ODD_LINES.values(), ids=ODD_LINES.keys())
+def test_an_odd_line_ends_the_same_on_both_walks(line: bytes) -> None:
+    """What is skipped by the fast decoder has no say in how a record ends."""
+    ordinary = b'{"type":"track","event":"E","userId":"u","messageId":"n"}'
+    compare([ordinary, line, line, ordinary], Settings())
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_public_events_end_the_same_on_both_walks(corpora: Path, name: str) -> None:
+    """The oddities of the wild."""
+    for file in sorted(corpora.iterdir()):
+        compare(file.read_bytes().split(b"\n"), SETTINGS[name])
+
+
+def test_the_events_of_the_benchmark_are_ordinary() -> None:
+    """A seeded shop archive never needs the general walk, and its bodies are the same."""
+    lines = [line.rstrip(b"\n") for line in generate(3_000)]
+    assert compare(lines, Settings()).general == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("object", "identify"), ("object", "track"), ("spare", "track"), ("number constant", "identify")],
+)
+def test_a_type_of_which_no_event_is_ordinary_is_walked_generally(name: str, kind: str) -> None:
+    """Some rows need the whole event."""
+    line = json.dumps(
+        {"type": kind, "event": "E", "userId": "u", "messageId": "m", "traits": {}, "properties": {}}
+    )
+    assert compare([line.encode()], SETTINGS[name]).general == 1
+
+
+def test_a_repeated_record_tells_whether_its_request_was_the_same() -> None:
+    """The first one wins, also between the two walks."""
+    event = {"type": "identify", "userId": "u", "messageId": "m", "traits": {"email": "x"}}
+    odd = {**event, "traits": {"email": "x", "phone": 5}}
+    lines = [json.dumps(record).encode() for record in (event, event, odd, {**event, "userId": "v"})]
+    run = compare(lines, Settings())
+    assert {key[2]: tally.count for key, tally in run.report._tallies.items()} == {
+        None: 1,
+        "repeated": 1,
+        "repeated_differs": 2,
+    }
+
+
+def test_a_sample_counts_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost values of ordinary events are counted by one in so many, by their messageId, and the report says so."""
+    for module in (dry_walk, planner):
+        monkeypatch.setattr(module, "SAMPLED", 2)
+    event = {"type": "track", "event": "E", "userId": "u", "properties": {"lost": 1}}
+    lines = [json.dumps({**event, "messageId": f"m{number}"}).encode() for number in range(1_000)]
+    run = DryRun(Settings(), Selection())
+    counted = run.fast(block_of(lines))["mapping"]["track"]["unmapped"]["properties.lost"]
+    assert counted % 2 == 0
+    assert counted == pytest.approx(1_000, rel=0.1)
+    assert run.mapping.tally.to_dict()["sampled"] == "1/2"
+
+
+def test_the_first_lines_are_walked_generally() -> None:
+    """A small archive is counted exactly."""
+    lines = [line.rstrip(b"\n") for line in generate(5)]
+    run = DryRun(Settings(), Selection())
+    run.fast(Block("events.ndjson", 1, lines))
+    assert run.general == 5
+
+
+def test_a_line_that_is_too_long_is_one_record() -> None:
+    """Its head is not taken for the line."""
+    block = Block(
+        "events.ndjson", 5_000, [b'{"type":"identify","userId":"u","messageId":"m"}'], truncated=True
+    )
+    assert DryRun(Settings(), Selection()).fast(block) == DryRun(Settings(), Selection()).generally(block)

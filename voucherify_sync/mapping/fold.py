@@ -1,0 +1,151 @@
+"""Folds many updates of one customer into one: updates in, in whatever order, and each customer once out.
+
+What does not fit into memory lies in a temporary file without a name, which is gone however the process ends.
+It never knows more than a few hundred thousandths of the customers at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from binascii import crc32
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+import msgspec
+
+from voucherify_sync.errors import RunStopped
+from voucherify_sync.mapping.folded import FoldedCustomer, Part, Profile, microseconds
+from voucherify_sync.model import Json
+
+__all__ = ["Fold", "FoldedCustomer"]
+
+SHELVES: Final = 256
+"""Customers are told apart into so many groups, one of which is looked at in memory at a time."""
+MEMORY: Final = 8 << 20
+"""Bytes of updates that are kept in memory."""
+
+
+class Fold:
+    """All updates of a run.
+
+    Args:
+        memory: bytes of updates that are kept in memory before they go to disk.
+
+    Attributes:
+        updates: taken so far.
+    """
+
+    def __init__(self, memory: int = MEMORY) -> None:
+        self.updates = 0
+        self._memory = memory
+        self._shelves = [bytearray() for _ in range(SHELVES)]
+        self._bytes = 0
+        self._file: BinaryIO | None = None
+        self._layers: list[array[int]] = []
+        self._encode_into = msgspec.json.Encoder().encode_into
+        self._decode_lines = msgspec.json.Decoder(Part).decode_lines
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(
+        self, customer: Json, time: datetime | None, message_id: str | None, *, is_new: bool = True
+    ) -> None:
+        """Take one update.
+
+        Args:
+            customer: the fields, ``source_id`` among them; not kept.
+            time: when it was made; one without a time counts as older than all that have one.
+            message_id: decides between equal times; then the order of the calls does.
+            is_new: it has not been sent before.
+
+        Raises:
+            RunStopped: there is no room on disk.
+            RecursionError: the fields are nested too deeply to be sent.
+        """
+        shelf = self._shelves[crc32(customer["source_id"].encode()) % SHELVES]
+        before = len(shelf)
+        part = Part(microseconds(time), message_id or "", self.updates, is_new, customer)
+        try:
+            self._encode_into(part, shelf, before)
+        except RecursionError:
+            del shelf[before:]
+            raise
+        shelf += b"\n"
+        self.updates += 1
+        self._bytes += len(shelf) - before
+        if self._bytes > self._memory:
+            self._put_away()
+
+    def customers(self) -> Iterator[FoldedCustomer]:
+        """Yield each customer with a new update once; the same ones in the same order each time.
+
+        As long as all lies in memory that order is the source_id's.
+        """
+        numbers = range(SHELVES)
+        for group in [[number] for number in numbers] if self._layers else [numbers]:
+            profiles: dict[str, Profile] = {}
+            for number in group:
+                for part in self._parts(number):
+                    source_id = part.customer.pop("source_id")
+                    profile = profiles.get(source_id)
+                    if profile is None:
+                        profile = profiles[source_id] = Profile()
+                    profile.add(part)
+            for source_id in sorted(profiles):
+                if profiles[source_id].is_new:
+                    yield profiles[source_id].folded(source_id)
+
+    def close(self) -> None:
+        """Give memory and disk back."""
+        self._shelves = []
+        if self._file is not None:
+            self._file.close()
+
+    def _parts(self, number: int) -> Iterator[Part]:
+        for lines in self._texts(number):
+            yield from self._decode_lines(lines)
+
+    def _texts(self, number: int) -> Iterable[bytes | bytearray]:
+        """Yield what lies on one shelf, first what was put away first."""
+        for offsets in self._layers:
+            begin, end = offsets[number], offsets[number + 1]
+            if begin < end and self._file is not None:
+                yield os.pread(self._file.fileno(), end - begin, begin)
+        yield self._shelves[number]
+
+    def _put_away(self) -> None:
+        """Write what is in memory to the end of the file, shelf by shelf."""
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="voucherify-sync-", buffering=0)  # noqa: SIM115
+            offset = os.lseek(self._file.fileno(), 0, os.SEEK_END)
+            offsets = array("Q", [offset])
+            for shelf in self._shelves:
+                _write_all(self._file.fileno(), shelf)
+                offset += len(shelf)
+                offsets.append(offset)
+                shelf.clear()
+        except OSError as error:
+            raise RunStopped(
+                f"cannot write a temporary file in {tempfile.gettempdir()}: {error.strerror or error}",
+                "Make room there, or name another directory in TMPDIR, then run the same command again.",
+            ) from error
+        self._layers.append(offsets)
+        self._bytes = 0
+
+
+def _write_all(descriptor: int, data: bytearray) -> None:
+    with memoryview(data) as view:
+        written = 0
+        while written < len(view):
+            written += os.write(descriptor, view[written:])
