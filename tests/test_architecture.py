@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "voucherify_sync"
 CLI = ROOT / "cli"
 
-FOUNDATION = {"model", "errors", "paths", "stop", "keys", "snapshot", "clean", "words"}
+FOUNDATION = {"model", "errors", "paths", "stop", "keys", "snapshot", "clean", "words", "reasons"}
 WINGS = {"reading", "mapping", "delivery", "bookkeeping"}
 MAY_IMPORT = {
     **{name: {"model", "errors"} for name in FOUNDATION},
@@ -19,14 +19,9 @@ MAY_IMPORT = {
     **{wing: FOUNDATION | {"settings"} for wing in WINGS},
     "sandbox": {"model", "errors"},
     "replay": FOUNDATION | WINGS | {"settings"},
-    "limits": FOUNDATION,
-    "letters": FOUNDATION | {"reading", "bookkeeping"},
-    "ledgers": FOUNDATION | {"settings", "bookkeeping"},
-    "run": FOUNDATION | WINGS | {"settings", "replay", "limits"},
-    "mapping_tests": FOUNDATION | {"settings", "reading", "mapping", "delivery"},
-    "sampling": FOUNDATION | {"settings", "reading"},
-    "online": FOUNDATION | {"settings", "reading", "mapping", "delivery"},
-    "__init__": FOUNDATION | WINGS | {"settings", "replay", "limits", "run"},
+    "running": FOUNDATION | WINGS | {"settings", "replay"},
+    "previewing": FOUNDATION | WINGS | {"settings", "running"},
+    "__init__": FOUNDATION | WINGS | {"settings", "replay", "running", "sandbox"},
 }
 """Room of the library -> the other rooms that it may import from."""
 
@@ -40,6 +35,8 @@ ONLY_IN = {
     "zlib": ["voucherify_sync/reading/"],
     "isal": ["voucherify_sync/reading/"],
     "sqlite3": ["voucherify_sync/bookkeeping/ledger"],
+    "jinja2": ["voucherify_sync/bookkeeping/html_report.py"],
+    "markupsafe": ["voucherify_sync/bookkeeping/html_report.py"],
 }
 """Third-party or standard module -> the only places where it is known."""
 

@@ -1,1 +1,50 @@
-"""Replay Segment event archives into Voucherify."""
+"""Replay Segment event archives into Voucherify. The public names of the library, imported when they are first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voucherify_sync.errors import ExitCode, VoucherifySyncError
+    from voucherify_sync.mapping.payload import Mapping
+    from voucherify_sync.model import Json, Operation, Outcome, SegmentEvent, State
+    from voucherify_sync.running.request import Mode, RunRequest
+    from voucherify_sync.running.run import Run
+    from voucherify_sync.sandbox import Sandbox, SandboxOptions
+    from voucherify_sync.settings import Settings, credentials, load
+
+__all__ = [
+    "ExitCode",
+    "Json",
+    "Mapping",
+    "Mode",
+    "Operation",
+    "Outcome",
+    "Run",
+    "RunRequest",
+    "Sandbox",
+    "SandboxOptions",
+    "SegmentEvent",
+    "Settings",
+    "State",
+    "VoucherifySyncError",
+    "credentials",
+    "load",
+]
+
+_HOMES = {
+    "voucherify_sync.errors": ("ExitCode", "VoucherifySyncError"),
+    "voucherify_sync.mapping.payload": ("Mapping",),
+    "voucherify_sync.model": ("Json", "Operation", "Outcome", "SegmentEvent", "State"),
+    "voucherify_sync.running.request": ("Mode", "RunRequest"),
+    "voucherify_sync.running.run": ("Run",),
+    "voucherify_sync.sandbox": ("Sandbox", "SandboxOptions"),
+    "voucherify_sync.settings": ("Settings", "credentials", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name: whoever wants one value must not pay for HTTP and YAML."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,20 +13,23 @@ class ExitCode(IntEnum):
     """How a command ended, for scripts."""
 
     OK = 0
-    """Every record was delivered, or skipped by a rule."""
+    """Every record was delivered, or left out by a rule or because it was sent before."""
     BUG = 1
     """The program failed in a way that nobody foresaw."""
     USAGE = 2
     """The command line, the settings or a source cannot be used."""
     INCOMPLETE = 3
-    """Finished, but not everything arrived."""
+    """Finished, but some records were invalid, failed or are in doubt, a source was damaged, or a check failed."""
     STOPPED = 4
-    """Stopped early; the same command goes on."""
+    """Stopped early: quota, outage, a limit of the user's, another run, a full disk. The same command goes on."""
     REFUSED = 5
     """Voucherify refuses the keys, the plan or the address."""
     HANGUP = 129
+    """Interrupted as the terminal was closed (SIGHUP); the same command goes on."""
     INTERRUPTED = 130
+    """Interrupted by Ctrl-C (SIGINT); the same command goes on."""
     TERMINATED = 143
+    """Interrupted by SIGTERM; the same command goes on."""
 
 
 class VoucherifySyncError(Exception):

@@ -1,0 +1,95 @@
+"""The question before custom events are sent for real: they fire rewards and messages now, and cannot be undone."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import click
+import msgspec
+
+from voucherify_sync.bookkeeping.history import Rule
+from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
+from voucherify_sync.clean import clean, clean_lines
+from voucherify_sync.delivery.link import DryLink
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.model import Kind, Outcome, State
+from voucherify_sync.running.request import Mode, RunRequest
+from voucherify_sync.running.run import Run
+from voucherify_sync.stop import Stop
+from voucherify_sync.words import counted, size
+
+from .notices import notices_of
+from .progress import progress
+from .signals import interrupts_raise
+
+_NAMES_SHOWN = 3
+
+
+def require_yes_where_nobody_can_be_asked(yes: bool) -> None:
+    """Refuse a live run that would have to ask and cannot.
+
+    Raises:
+        UsageProblem: stdin is no terminal, and --yes was not given.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise UsageProblem(
+            "custom events fire rewards and messages when they arrive, and there is no terminal to ask on",
+            "Look at it with --dry-run; give --yes to send without being asked.",
+        )
+
+
+class Rehearsal:
+    """A run without calls that counts what would be sent, by event name."""
+
+    def __init__(self, request: RunRequest, ledger: LedgerReader, rule: Rule, stop: Stop) -> None:
+        self.customers = 0
+        self.events: Counter[str] = Counter()
+        dry = msgspec.structs.replace(request, mode=Mode.DRY_RUN, dead_letters=None)
+        self.run = Run(dry, stop, DryLink(_nowhere, stop), ledger, rule, watch=self._count)
+
+    def _count(self, outcome: Outcome) -> None:
+        operation = outcome.operation
+        if outcome.state is not State.PLANNED or operation is None:
+            return
+        if operation.kind is Kind.CUSTOMER:
+            self.customers += 1
+        else:
+            self.events[operation.body["event"]] += 1
+
+
+def _nowhere(_line: bytes) -> None:
+    """Take a line that nobody wants to see."""
+
+
+def agreed(
+    request: RunRequest, ledger: LedgerReader, rule: Rule, url: str, stop: Stop, progress_kind: str
+) -> bool:
+    """Rehearse the run and ask whether to send; True at once when no custom event would be sent."""
+    rehearsal = Rehearsal(request, ledger, rule, stop)
+    with progress(progress_kind, rehearsal.run.snapshot, sys.stderr):
+        rehearsal.run.execute()
+    if stop.requested:
+        return False
+    if not rehearsal.events:
+        return True
+    click.echo(_question(rehearsal, url), err=True)
+    if ledger.path is not None:
+        click.echo(f"The ledger is {clean(str(ledger.path), 4_096)} ({size(ledger.size)}).", err=True)
+    for notice in notices_of(rehearsal.run):
+        click.echo(clean_lines(f"Warning: {notice}"), err=True)
+    with interrupts_raise():
+        return click.confirm("Send them?", err=True)
+
+
+def _question(rehearsal: Rehearsal, url: str) -> str:
+    most = rehearsal.events.most_common(_NAMES_SHOWN)
+    names = ", ".join(f"{clean(name, 60)} ({count:,})" for name, count in most)
+    others = len(rehearsal.events) - len(most)
+    more = f" and {counted(others, 'other name')}" if others else ""
+    customers = counted(rehearsal.customers, "customer update")
+    events = counted(rehearsal.events.total(), "custom event")
+    return (
+        f"{customers} and {events} would go to {clean(url)}:\n  {names}{more}.\n"
+        "Custom events fire rewards and messages now, whatever their date, and cannot be undone."
+    )

@@ -1,0 +1,107 @@
+"""Does what `coverage` was asked: options in, counts on stdout; progress and warnings on stderr. Nothing is sent."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.clean import clean, clean_lines
+from voucherify_sync.errors import ExitCode
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.model import Json
+from voucherify_sync.previewing.coverage import Coverage, proposed_yaml, to_dict
+from voucherify_sync.reading.decode import decode
+from voucherify_sync.reading.source import Reader, Source, find_sources
+from voucherify_sync.settings import Settings, load
+from voucherify_sync.snapshot import Snapshot
+from voucherify_sync.stop import Stop
+
+from .progress import progress
+from .signals import stopping_in_order
+from .stdout import leave_closed_stdout
+
+
+class CoverageOptions(Struct, frozen=True):
+    """What the command line of `coverage` says; the names are those of the options."""
+
+    source: tuple[str, ...]
+    config: Path | None
+    type: tuple[str, ...]
+    event: tuple[str, ...]
+    limit: int | None
+    fail_under: float | None
+    as_json: bool
+
+
+def cover(options: CoverageOptions) -> ExitCode:
+    """Read, count, show; return the exit code."""
+    settings = load(options.config, environment=os.environ)
+    found = find_sources(options.source, stdin_is_terminal=sys.stdin.isatty())
+    for notice in found.notices:
+        click.echo(clean_lines(notice), err=True)
+    stop = Stop()
+    reader = Reader(found.sources, stop)
+    coverage = Coverage(settings, Selection(types=frozenset(options.type), names=frozenset(options.event)))
+    with stopping_in_order(stop):
+        with progress("auto", lambda: _snapshot(coverage, reader, found.sources), sys.stderr):
+            _count(reader, coverage, options.limit)
+        result = to_dict(coverage)
+        try:
+            _show(result, settings, as_json=options.as_json)
+        except BrokenPipeError:  # the reader has seen enough
+            leave_closed_stdout()
+    code = _verdict(options, result, reader)
+    return stop.signal_exit or code
+
+
+def _count(reader: Reader, coverage: Coverage, limit: int | None) -> None:
+    for block in reader:
+        for record in decode(block):
+            if coverage.read == limit:
+                return
+            coverage.add(record)
+
+
+def _show(result: Json, settings: Settings, *, as_json: bool) -> None:
+    if as_json:
+        from .json_text import harmless
+
+        sys.stdout.buffer.write(harmless(msgspec.json.encode(result).decode()).encode() + b"\n")
+        sys.stdout.buffer.flush()
+        return
+    from .coverage_view import show
+
+    rows = {kind: result[kind]["proposed_rows"] for kind in ("identify", "track")}
+    show(result, proposed_yaml(rows, settings))
+
+
+def _verdict(options: CoverageOptions, result: Json, reader: Reader) -> ExitCode:
+    """Say on stderr what is not as it should be; return the exit code."""
+    code = ExitCode.OK
+    for facts in reader.facts:
+        if facts.damaged:
+            click.echo(f"Warning: {clean(facts.name, 4_096)} is damaged: {clean(facts.damaged)}", err=True)
+            code = ExitCode.INCOMPLETE
+    values = result["values"]
+    if options.fail_under is not None and 100 * values["mapped"] < options.fail_under * max(
+        values["seen"], 1
+    ):
+        share = f"{100 * values['share']:.1f} % of {values['seen']:,} values are mapped"
+        click.echo(f"{share}, which is less than {options.fail_under:g} %", err=True)
+        code = ExitCode.INCOMPLETE
+    return code
+
+
+def _snapshot(coverage: Coverage, reader: Reader, sources: list[Source]) -> Snapshot:
+    sizes = [source.size for source in sources]
+    return Snapshot(
+        events=coverage.read,
+        bytes=sum(facts.bytes for facts in list(reader.facts)),
+        bytes_total=None if None in sizes else sum(size for size in sizes if size is not None),
+        counts={},
+    )

@@ -1,0 +1,90 @@
+"""How a run ended: reports written, the summary on stderr, and what stopped it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from voucherify_sync.bookkeeping.report import encode_report, write_report
+from voucherify_sync.clean import clean_lines
+from voucherify_sync.errors import ExitCode
+from voucherify_sync.model import Json
+from voucherify_sync.running.request import Mode, RunRequest
+from voucherify_sync.running.run import Run
+from voucherify_sync.settings import digest
+from voucherify_sync.stop import Stop
+from voucherify_sync.words import counted, span
+
+from .notices import notices_of
+from .replay_options import ReplayOptions
+from .summary import print_summary
+from .target import Target
+
+GOES_ON = {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HANGUP}
+"""How runs end that the same command goes on with."""
+
+
+def finish(options: ReplayOptions, request: RunRequest, run: Run, stop: Stop, target: Target) -> None:
+    """Write the reports, sum up, and say what stopped the run, if it was stopped."""
+    report = run.to_dict()
+    for path in options.report:
+        if path == "-":
+            sys.stdout.buffer.write(encode_report(report))
+        elif path.endswith((".html", ".htm")):
+            from voucherify_sync.bookkeeping.html_report import write_html_report  # jinja2 only when asked
+
+            write_html_report(Path(path), report)
+        else:
+            write_report(Path(path), report)
+    if not options.quiet:
+        print_summary(
+            sys.stderr,
+            report,
+            dead_letters=run.books.dead_letters,
+            report_path=[path for path in options.report if path != "-"],
+            next_command=next_command(request) if run.exit_code in GOES_ON else None,
+            left=_left(request, run) if run.exit_code in GOES_ON else None,
+            notices=[*notices_of(run), *_of_earlier_runs(request, report, target)],
+        )
+        for sentence in target.closing():
+            click.echo(sentence, err=True)
+    if stop.error is not None:
+        click.echo(clean_lines(f"Stopped: {stop.error}"), err=True)
+
+
+def _left(request: RunRequest, run: Run) -> str | None:
+    """Say what the run did not get to, and what that will cost."""
+    left = None if request.mode is Mode.DRY_RUN else run.left()
+    if left is None or round(left.requests) < 1:
+        return None
+    requests = round(left.requests)
+    sentence = f"About {counted(requests, 'request is', 'requests are')} left"
+    if not left.calls_per_min:
+        return f"{sentence}."
+    speed = f"{left.calls_per_min:,.0f} calls a minute"
+    if left.calls_per_min < 10:
+        speed = f"{left.calls_per_min * 60:,.0f} calls an hour"
+    return f"{sentence}; at {speed} that is {span(60 * requests / left.calls_per_min)}."
+
+
+def next_command(request: RunRequest) -> str:
+    """Return the command that goes on: the same one, but what it has sent again already is not sent a third time."""
+    words = [
+        part
+        for word in sys.argv[1:]
+        for part in (["--again-since", request.run_id] if word == "--again" else [word])
+    ]
+    return shlex.join(["voucherify-sync", *words])
+
+
+def _of_earlier_runs(request: RunRequest, report: Json, target: Target) -> Iterator[str]:
+    delivered = report["reasons"]["duplicate"].get("delivered", {}).get("count", 0)
+    if delivered and request.mode is Mode.DRY_RUN:
+        yield f"{counted(delivered, 'record')} left out because they were delivered before; --again shows them."
+    last = target.last_run
+    if last is not None and last.settings_digest != digest(request.settings):
+        yield f"the mapping differs from that of run {last.name}; what was delivered stays as it was delivered."

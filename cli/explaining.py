@@ -1,0 +1,147 @@
+"""Does what `explain` was asked: options in, explanations on stdout; notices on stderr. Nothing is sent."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.clean import clean, clean_lines
+from voucherify_sync.delivery.endpoints import PATHS
+from voucherify_sync.errors import ExitCode, UsageProblem
+from voucherify_sync.mapping.names import MetNames
+from voucherify_sync.model import SegmentEvent
+from voucherify_sync.previewing.explaining import Explainer, Explanation, Picker, Wanted, to_dict
+from voucherify_sync.reading.decode import decode
+from voucherify_sync.reading.source import Reader, Source, find_sources
+from voucherify_sync.settings import Settings, load
+from voucherify_sync.stop import Stop
+
+from .stdout import leave_closed_stdout
+
+Show = Callable[[Explanation], None]
+
+
+class ExplainOptions(Struct, frozen=True):
+    """What the command line of `explain` says; the names are those of the options."""
+
+    source: tuple[str, ...]
+    config: Path | None
+    event: tuple[str, ...]
+    user: tuple[str, ...]
+    line: int | None
+    message_id: tuple[str, ...]
+    limit: int
+    as_json: bool
+    as_curl: bool
+
+
+def explain(options: ExplainOptions) -> ExitCode:
+    """Explain the wanted events one by one, as they are found."""
+    if options.as_json and options.as_curl:
+        raise UsageProblem("--json and --curl would both write to stdout", "Choose one of them.")
+    settings = load(options.config, environment=os.environ)
+    found = find_sources(options.source, stdin_is_terminal=sys.stdin.isatty())
+    for notice in found.notices:
+        click.echo(clean_lines(notice), err=True)
+    if options.line is not None and len(found.sources) != 1:
+        raise UsageProblem(
+            f"--line is a line of one file, and there are {len(found.sources)} sources", "Name that file."
+        )
+    search = _Search(options, found.sources)
+    try:
+        show, shown = _show(options, settings), 0
+        for explanation in search.explanations(Explainer(settings)):
+            show(explanation)
+            shown += 1
+            if shown == options.limit:
+                break
+    except BrokenPipeError:  # the reader has seen enough
+        leave_closed_stdout()
+        return ExitCode.OK
+    if not shown:
+        search.tell_that_nothing_was_found()
+    return ExitCode.OK
+
+
+class _Search:
+    """Looks for the wanted events in the sources."""
+
+    def __init__(self, options: ExplainOptions, sources: list[Source]) -> None:
+        self._options = options
+        self._reader = Reader(sources, Stop())
+        self._wanted = Wanted(
+            frozenset(options.event), frozenset(options.user), frozenset(options.message_id), options.line
+        )
+        self._names = MetNames(options.event)
+        self._read = 0
+
+    def explanations(self, explainer: Explainer) -> Iterator[Explanation]:
+        picker, last_line = Picker(self._wanted), self._options.line
+        for block in self._reader:
+            if last_line is not None and block.first_line > last_line:
+                return
+            for record in decode(block):
+                self._read += 1
+                if picker.may_want(record):
+                    explanation = explainer.explain(record)
+                    if picker.wants(explanation):
+                        yield explanation
+                elif self._wanted.names and isinstance(record, SegmentEvent) and record.name:
+                    self._names.leave(record.name)
+
+    def tell_that_nothing_was_found(self) -> None:
+        """Say what was looked through, and what may be meant."""
+        if not self._read:
+            click.echo("No events were read.", err=True)
+            return
+        remedy = ""
+        for miss in self._names.near_misses():
+            meant = " or ".join(f'"{clean(name, 60)}"' for name in miss.met)
+            remedy += f'No event is named "{clean(miss.wanted, 60)}"' + (
+                f"; did you mean {meant}?" if meant else "."
+            )
+        lines = sum(facts.lines for facts in self._reader.facts)
+        raise UsageProblem(f"none of {self._read:,} events on {lines:,} lines is wanted", remedy)
+
+
+def _show(options: ExplainOptions, settings: Settings) -> Show:
+    """Return what shows an explanation in the wanted way."""
+    if options.as_json:
+        return _json_writer(sys.stdout.buffer)
+    if options.as_curl:
+        return _curl_writer(sys.stdout.buffer, settings)
+    from .explanation_view import Viewer
+
+    return Viewer().show
+
+
+def _json_writer(stream: BinaryIO) -> Show:
+    from .json_text import harmless
+
+    def show(explanation: Explanation) -> None:
+        encoded = msgspec.json.encode(to_dict(explanation, _path(explanation))).decode()
+        stream.write(harmless(encoded).encode() + b"\n")
+        stream.flush()
+
+    return show
+
+
+def _curl_writer(stream: BinaryIO, settings: Settings) -> Show:
+    from .curl import curl
+
+    def show(explanation: Explanation) -> None:
+        stream.write(curl(explanation, _path(explanation), settings.api).encode())
+        stream.flush()
+
+    return show
+
+
+def _path(explanation: Explanation) -> str | None:
+    return PATHS[explanation.operation.kind] if explanation.operation is not None else None

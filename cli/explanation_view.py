@@ -1,0 +1,165 @@
+"""An explanation goes in; what a person sees of it comes out, on stdout: side by side where there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from voucherify_sync.clean import clean
+from voucherify_sync.delivery.endpoints import PATHS
+from voucherify_sync.mapping.tracing import Fired, Trace
+from voucherify_sync.model import SegmentEvent
+from voucherify_sync.paths import Keys
+from voucherify_sync.previewing.explaining import Explanation, path_text
+from voucherify_sync.reasons import WHY_LOST
+
+from .json_text import compact, json_lines
+from .stdout import arrow, tolerant_stdout
+from .styled import Line, beside, plain, wrapped
+
+_WIDE: Final = 120
+_MOST_LINES: Final = 200
+_MOST_ENTRIES: Final = 60
+_VALUE: Final = 60
+_TAKEN, _LOST, _DIM, _HEAD = "green", "yellow", "dim", "bold"
+
+
+class Viewer:
+    """Shows explanations, one after the other."""
+
+    def __init__(self) -> None:
+        self._stream = tolerant_stdout()
+        self._arrow = arrow(self._stream)
+        self._shown = 0
+
+    def show(self, explanation: Explanation) -> None:
+        """Show one."""
+        head = self._head(explanation)
+        event = [[("Event", _HEAD)], *_event(explanation)]
+        told = list(self._told(explanation))
+        if self._stream.isatty():
+            self._draw(head, event, told)
+        else:
+            lines = [*([[]] if self._shown else []), *head, [], *event, *([[], *told] if told else [])]
+            self._stream.write("\n".join(map(plain, lines)) + "\n")
+            self._stream.flush()
+        self._shown += 1
+
+    def _draw(self, head: list[Line], event: list[Line], told: list[Line]) -> None:
+        from .console import console
+
+        out = console(self._stream)
+        if self._shown:
+            out.rule(style=_DIM, characters="-" if self._arrow == "->" else "─")
+        out.print(wrapped(head, out, out.width))
+        out.print()
+        if out.width >= _WIDE and told:
+            out.print(beside(event, told, out))
+        else:
+            out.print(wrapped([*event, *([[], *told] if told else [])], out, out.width))
+
+    def _head(self, explanation: Explanation) -> list[Line]:
+        record, operation = explanation.record, explanation.operation
+        what = clean(record.type or "no event", 40)
+        if record.name is not None and record.type == "track":
+            what += f" {compact(record.name, _VALUE)}"
+        line: Line = [(what, _HEAD), (f" {self._arrow} ", "")]
+        where: Line = [(clean(str(record.position), 4_096), _DIM)]
+        if operation is not None:
+            return [[*line, (f"POST {PATHS[operation.kind]}", f"{_HEAD} {_TAKEN}")], where]
+        ended = f"{explanation.outcome.state}: {clean(explanation.outcome.reason or '', 60)}"
+        why = f" ({clean(explanation.why, 200)})" if explanation.why else ""
+        return [[*line, (ended, f"{_HEAD} {_LOST}"), (why, "")], where]
+
+    def _told(self, explanation: Explanation) -> Iterator[Line]:
+        trace, operation = explanation.trace, explanation.operation
+        if trace is None or operation is None:
+            return
+        rows = list(map(self._fired, trace.fired))
+        yield from _section(_title(trace), rows or [[("none found a value", _DIM)]])
+        yield from _section("Filled by rule", list(self._fallbacks(trace)))
+        yield from _section("Kept in metadata without a row", list(self._carried(trace)))
+        yield from _section("Lost", list(_lost(trace)))
+        yield [("Request as it would be sent", _HEAD)]
+        yield [(f"POST {PATHS[operation.kind]}", "")]
+        yield from json_lines(operation.body, lambda _: "", _MOST_LINES)
+
+    def _fired(self, fired: Fired) -> Line:
+        style = _LOST if fired.result else _TAKEN
+        line: Line = [
+            (f"{clean(path_text(fired.source), 200)} = {compact(fired.value, _VALUE)}", ""),
+            (f" {self._arrow} ", _DIM),
+            (clean(fired.row.destination.text, 200), style),
+        ]
+        if fired.result:
+            line.append((f"  not sent: {WHY_LOST.get(fired.result, fired.result)}", _LOST))
+        return line
+
+    def _fallbacks(self, trace: Trace) -> Iterator[Line]:
+        for filled in trace.fallbacks:
+            sources = " + ".join(path_text(keys) for keys in filled.sources)
+            yield self._filled(clean(sources, 200), filled.place, filled.value)
+        for filled in trace.constants:
+            yield self._filled("constant", filled.place, filled.value)
+
+    def _filled(self, source: str, place: Keys, value: Any) -> Line:
+        return [
+            (source, ""),
+            (f" {self._arrow} ", _DIM),
+            (clean(path_text(place), 200), _TAKEN),
+            (f" = {compact(value, _VALUE)}", ""),
+        ]
+
+    def _carried(self, trace: Trace) -> Iterator[Line]:
+        for keys, place in trace.carried:
+            yield [
+                (clean(path_text(keys), 200), ""),
+                (f" {self._arrow} ", _DIM),
+                (clean(path_text(place), 200), _TAKEN),
+            ]
+
+
+def _title(trace: Trace) -> str:
+    is_default = bool(trace.fired) and all(fired.row.default for fired in trace.fired)
+    return "Rows that fired (of the default table)" if is_default else "Rows that fired"
+
+
+def _section(title: str, lines: list[Line]) -> Iterator[Line]:
+    if not lines:
+        return
+    yield [(title, _HEAD)]
+    yield from ([("  ", ""), *line] for line in lines[:_MOST_ENTRIES])
+    if len(lines) > _MOST_ENTRIES:
+        yield [(f"  and {len(lines) - _MOST_ENTRIES:,} more", _DIM)]
+    yield []
+
+
+def _lost(trace: Trace) -> Iterator[Line]:
+    for landed in trace.values:
+        if landed.reason is not None:
+            why = WHY_LOST.get(landed.reason, landed.reason)
+            yield [
+                (f"{clean(path_text(landed.keys), 200)} = {compact(landed.value, _VALUE)}", _LOST),
+                (f"  {why}", ""),
+            ]
+
+
+def _event(explanation: Explanation) -> list[Line]:
+    """Return the event as it came: what is sent of it in one colour, what is lost in another."""
+    record = explanation.record
+    if not isinstance(record, SegmentEvent):
+        return [[(clean(record.raw[:4_000].decode("utf-8", "replace"), 1_000), "")]]
+    styles: dict[tuple[str, ...], str] = {}
+    if explanation.trace is not None:
+        for landed in explanation.trace.values:
+            if landed.value is not None:
+                styles[_texts(landed.keys)] = _LOST if landed.reason else _TAKEN
+        for fired in explanation.trace.fired:
+            styles.setdefault(_texts(fired.source), _LOST if fired.result else _TAKEN)
+        for filled in explanation.trace.fallbacks:
+            styles.update((_texts(keys), _TAKEN) for keys in filled.sources)
+    return json_lines(record.fields, lambda keys: styles.get(keys, ""), _MOST_LINES)
+
+
+def _texts(keys: Keys) -> tuple[str, ...]:
+    return tuple(map(str, keys))

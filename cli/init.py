@@ -1,0 +1,108 @@
+"""`init`: write a commented settings file, and never over another one; or print its JSON Schema."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from voucherify_sync.settings import Found
+
+_NEXT = """\
+Wrote {file}. Next:
+  1. see what would be sent, without an account:  voucherify-sync replay --dry-run{option} SOURCE
+  2. change the mapping and check it:             voucherify-sync check{option}
+  3. set the two keys of your project:            export VOUCHERIFY_API_KEY=… VOUCHERIFY_API_TOKEN=…
+  4. send:                                        voucherify-sync replay{option} SOURCE"""
+
+
+@click.command("init")
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    allow_from_autoenv=False,
+    help="Write down the event names, traits and properties of this source, to choose from. Repeatable.",
+)
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
+def command(path: Path | None, sources: tuple[str, ...], schema: bool) -> None:
+    """Write a settings file that names and explains every setting, with three mapping tests.
+
+    \b
+    Examples:
+      voucherify-sync init --from segment-logs/
+      voucherify-sync init --schema > voucherify-sync.schema.json
+
+    PATH is ./voucherify-sync.yaml by default, which the other commands read by themselves. A file that is
+    there already is never overwritten. Only you can read the new one, for keys may come to stand in it.
+
+    With --from, the first 10,000 records are read, and what is found in them is written with its counts
+    as rows that are commented out. Editors complete and check the file once the schema lies beside it.
+    """  # click reads the \b itself
+    from voucherify_sync import settings
+    from voucherify_sync.errors import UsageProblem
+
+    if schema:
+        if path is not None or sources:
+            raise UsageProblem("--schema prints the schema and writes no file", "Leave the rest out.")
+        click.echo(_schema())
+        return
+    file = path or settings.DEFAULT_FILE
+    if os.path.lexists(file):
+        _refuse(file)
+    _write_new(file, settings.template(_look(sources), " ".join(sources)) if sources else settings.template())
+    option = "" if file == settings.DEFAULT_FILE else f" -c {shlex.quote(str(file))}"
+    click.echo(_NEXT.format(file=click.format_filename(file), option=option), err=True)
+
+
+def _schema() -> str:
+    import json
+
+    from voucherify_sync.settings import json_schema
+
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False)
+
+
+def _look(names: Sequence[str]) -> Found:
+    """Read the beginning of the sources."""
+    import sys
+
+    from voucherify_sync.clean import clean_lines
+    from voucherify_sync.previewing.sampling import look
+    from voucherify_sync.reading.source import find_sources
+    from voucherify_sync.stop import Stop
+
+    found = find_sources(names, stdin_is_terminal=sys.stdin.isatty())
+    for notice in found.notices:
+        click.echo(clean_lines(notice), err=True)
+    return look(found.sources, Stop())
+
+
+def _refuse(file: Path) -> None:
+    from voucherify_sync.errors import UsageProblem
+
+    raise UsageProblem(f"{file} is there already", "Name another file: voucherify-sync init FILE")
+
+
+def _write_new(file: Path, text: str) -> None:
+    """Create the file with mode 0600, whatever the umask; O_EXCL also refuses a dangling link."""
+    from voucherify_sync.errors import UsageProblem
+
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        _refuse(file)
+    except OSError as error:
+        raise UsageProblem(f"{file} cannot be written: {error.strerror}") from None
+    else:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(descriptor, 0o600)
+            stream.write(text)

@@ -1,0 +1,93 @@
+"""Results of mapping tests in; what a person reads of them, the JUnit file and updated expectations out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Final
+
+import click
+
+from voucherify_sync.clean import clean
+from voucherify_sync.errors import ExitCode, UsageProblem
+from voucherify_sync.previewing.mapping_tests import NOTHING, Difference, Result, junit
+from voucherify_sync.previewing.mapping_tests import update as updated
+from voucherify_sync.words import counted
+
+_MAX_DIFFERENCES: Final = 20
+_WIDTH: Final = 160
+_LEAD: Final = 20  # characters that are shown before the first one that differs
+
+
+def tell_results(results: Sequence[Result], *, update: bool, junit_file: Path | None) -> ExitCode:
+    """Say on stderr how the tests went, and write what is asked for."""
+    if junit_file is not None:
+        _write(junit_file, junit(results))
+    failed = [result for result in results if not result.passed]
+    for result in failed:
+        click.echo("\n".join(_lines(result)), err=True)
+    tests = counted(len(results), "mapping test")
+    if not failed:
+        click.echo(f"{tests} passed" if results else "no mapping tests", err=True)
+        return ExitCode.OK
+    click.echo(f"{len(failed):,} of {tests} failed", err=True)
+    if update:
+        return _update(failed)
+    click.echo(
+        "If what came out is right: the same command with --update lets the tests expect it.", err=True
+    )
+    return ExitCode.INCOMPLETE
+
+
+def _update(failed: Sequence[Result]) -> ExitCode:
+    code = ExitCode.OK
+    for each in updated(failed, os.environ):
+        name = clean(str(each.file))
+        if each.count:
+            click.echo(f"{name}: {counted(each.count, 'expectation')} written anew", err=True)
+        for result, sentence in each.refused:
+            code = ExitCode.INCOMPLETE
+            click.echo(f"{_place(result)}: {sentence}", err=True)
+    return code
+
+
+def _lines(result: Result) -> Iterator[str]:
+    yield f"{_place(result)}: failed: {clean(result.test.name)}"
+    for difference in result.differences[:_MAX_DIFFERENCES]:
+        expected, got = _pair(difference)
+        yield f"  {clean(difference.path)}"
+        yield f"    expected  {expected}"
+        yield f"    got       {got}"
+    more = len(result.differences) - _MAX_DIFFERENCES
+    if more > 0:
+        yield f"  and {counted(more, 'difference')} more"
+
+
+def _place(result: Result) -> str:
+    place = result.test.place
+    return f"{clean(str(result.test.file))}:{place.line}:{place.column}"
+
+
+def _pair(difference: Difference) -> tuple[str, str]:
+    """Return both values, each on a line; of long ones the part where they begin to differ."""
+    expected, got = (_text(value) for value in (difference.expected, difference.got))
+    start = 0
+    if min(len(expected), len(got)) > _WIDTH:
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(expected, got, strict=False))
+        start = max(0, sum(1 for _ in same) - _LEAD)
+    lead = "…" if start else ""
+    return lead + clean(expected[start:], _WIDTH), lead + clean(got[start:], _WIDTH)
+
+
+def _text(value: object) -> str:
+    return "nothing" if value is NOTHING else json.dumps(value, ensure_ascii=False)
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise UsageProblem(f"{file} cannot be written: {error.strerror}") from None

@@ -1,0 +1,31 @@
+"""What the mapping and the filters noticed in a run, as sentences that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from voucherify_sync.clean import clean
+from voucherify_sync.running.run import Run
+from voucherify_sync.words import counted
+
+
+def notices_of(run: Run) -> Iterator[str]:
+    """Yield what a person should know before sending, or after: customers renamed, filters that met nothing."""
+    renames = run.mapping.tally.renames
+    if renames.count:
+        examples = ", ".join(f'"{clean(name, 40)}" ({clean(where, 200)})' for where, name in renames.examples)
+        yield (
+            f"{renames.count:,} track events would set customer.name from properties.name: {examples}. "
+            "If those are products, give track.mapping rows of your own without properties.name."
+        )
+    if run.books.older.count:
+        at_least = "at least " if run.books.older.capped else ""
+        yield (
+            f"{at_least}{counted(run.books.older.count, 'customer update is', 'customer updates are')} older than one "
+            "read before for the same customer: sent one by one, the older values win. "
+            "With --bulk each customer gets the newest value of every field."
+        )
+    for miss in run.near_misses():
+        meant = " or ".join(f'"{clean(name, 60)}"' for name in miss.met)
+        hint = f"; did you mean {meant}?" if meant else ""
+        yield f'no event is named "{clean(miss.wanted, 60)}"{hint}'

@@ -1,0 +1,126 @@
+"""Does what `plan` was asked: options in, the plan on stdout; progress and notices on stderr. Nothing is sent."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.clean import clean_lines
+from voucherify_sync.previewing.costs import PUBLIC_PLANS, Allowance
+from voucherify_sync.previewing.planning import Plan, Planner, to_dict
+from voucherify_sync.reading.source import find_sources
+from voucherify_sync.reading.spool import Spool
+from voucherify_sync.running.ledgers import read_ledger
+from voucherify_sync.running.request import Mode
+from voucherify_sync.settings import Settings, application_id, credentials, load
+from voucherify_sync.stop import Stop
+
+from .notices import notices_of
+from .progress import progress
+from .replay_options import ReplayOptions
+from .replaying import input_of, request_of, rule_of
+from .signals import stopping_in_order
+from .stdout import leave_closed_stdout, tolerant_stdout
+
+_HOUR_S = 3_600
+_SURELY_NO_MINUTE_S = 62
+
+
+class PlanOptions(Struct, frozen=True):
+    """What the command line of `plan` says.
+
+    Attributes:
+        replay: what it says of the replay that is planned.
+        cycle: calls in a billing cycle.
+        from_api: ask the project for its limit.
+        as_json: for programs.
+    """
+
+    replay: ReplayOptions
+    cycle: int | None
+    from_api: bool
+    as_json: bool
+
+
+def tell_plan(options: PlanOptions) -> int:
+    """Read, count, show; return the exit code."""
+    replay = options.replay
+    settings = replay.over(load(replay.config, environment=os.environ))
+    found = find_sources(replay.source, stdin_is_terminal=sys.stdin.isatty())
+    if not replay.quiet:
+        for notice in found.notices:
+            click.echo(clean_lines(notice), err=True)
+    allowances = list(_allowances(options, settings))
+    stop, shown = Stop(), "none" if replay.quiet else replay.progress
+    with (
+        stopping_in_order(stop),
+        Spool(found.sources) as spool,
+        read_ledger(settings, application_id(settings, os.environ)) as ledger,
+    ):
+        request = request_of(replay, settings, Mode.DRY_RUN, input_of(found.sources, Mode.DRY_RUN, spool))
+        planner = Planner(request, stop, ledger, rule_of(replay, request, ledger, retries=False))
+        with progress(shown, planner.snapshot, sys.stderr):
+            plan = planner.plan()
+        if stop.requested:
+            click.echo("There is no plan: not everything was read.", err=True)
+        else:
+            _show(plan, settings, allowances, list(notices_of(planner.run)), as_json=options.as_json)
+    if stop.error is not None:
+        click.echo(clean_lines(f"Stopped: {stop.error}"), err=True)
+    return planner.run.exit_code
+
+
+def _show(
+    plan: Plan, settings: Settings, allowances: list[Allowance], notices: list[str], *, as_json: bool
+) -> None:
+    delivery = settings.delivery
+    facts = to_dict(plan, allowances, delivery.reserve, delivery.rate)
+    try:
+        if as_json:
+            from .json_text import harmless
+
+            encoded = msgspec.json.encode(facts | {"notices": notices})
+            sys.stdout.buffer.write(harmless(encoded.decode()).encode() + b"\n")
+            sys.stdout.buffer.flush()
+        else:
+            from .plan_view import show_plan
+
+            show_plan(tolerant_stdout(), facts, plan.report, notices)
+    except BrokenPipeError:  # the reader has seen enough
+        leave_closed_stdout()
+
+
+def _allowances(options: PlanOptions, settings: Settings) -> Iterator[Allowance]:
+    """Yield the limits that the plan is held against."""
+    if options.from_api:
+        yield from _of_project(settings, options.cycle)
+    elif options.cycle is not None or options.replay.rate is not None:
+        yield Allowance("your plan", cycle=options.cycle)
+        return
+    yield from PUBLIC_PLANS
+
+
+def _of_project(settings: Settings, cycle: int | None) -> Iterator[Allowance]:
+    """Ask the project. It never tells the period of its limit; where the answer does not show it, both may be."""
+    from voucherify_sync.delivery.client import Client
+    from voucherify_sync.previewing.online import ask
+
+    client = Client(credentials(settings, os.environ), workers=1)
+    try:
+        rate = ask(client).rate
+    finally:
+        client.close()
+    if rate.limit is None:
+        click.echo("The project tells no limit.", err=True)
+        return
+    ahead_s = 0.0 if rate.next_at is None or rate.date is None else rate.next_at - rate.date
+    if ahead_s > _SURELY_NO_MINUTE_S:
+        yield Allowance("your project", rate.limit, _HOUR_S, cycle)
+    else:
+        yield Allowance("your project, if by the minute", rate.limit, 60, cycle)
+        yield Allowance("your project, if by the hour", rate.limit, _HOUR_S, cycle)

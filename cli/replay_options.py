@@ -1,0 +1,210 @@
+"""The options of `replay` and `retry`: one value, and the decorators that click makes it from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.running.limits import ErrorLimit
+
+if TYPE_CHECKING:  # YAML and all that belongs to settings is of no use to `--help`
+    from voucherify_sync.settings import Rate, Settings
+
+from .grouped_help import options_of
+from .options import DURATION, ERROR_LIMIT, MOMENT, RATE
+from .progress import KINDS
+
+Command = Callable[..., Any]
+
+
+class ReplayOptions(Struct, frozen=True, kw_only=True):
+    """What the command line of `replay` or `retry` says; the names are those of the options."""
+
+    config: Path | None
+    dry_run: bool
+    workers: int | None
+    rate: Rate | None
+    ledger: str | None
+    new_ledger: bool
+    again: bool
+    again_since: str | None
+    on_doubt: str | None
+    max_calls: int | None
+    max_duration: float | None
+    max_errors: ErrorLimit | None
+    dead_letters: Path | None
+    report: tuple[str, ...]
+    yes: bool
+    quiet: bool
+    verbose: bool
+    log_file: Path | None
+    progress: str
+    sandbox: bool = False
+    customers: str | None = None
+    source: tuple[str, ...] = ()
+    type: tuple[str, ...] = ()
+    event: tuple[str, ...] = ()
+    user: tuple[str, ...] = ()
+    exclude_ids: Path | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
+
+    def over(self, settings: Settings) -> Settings:
+        """Lay what the command line says of delivery over the settings of the file."""
+        said = {
+            "customers": self.customers,
+            "workers": self.workers,
+            "rate": self.rate,
+            "max_calls": self.max_calls,
+            "ledger": self.ledger,
+            "on_doubt": self.on_doubt,
+        }
+        given = {name: value for name, value in said.items() if value is not None}
+        return msgspec.structs.replace(settings, delivery=msgspec.structs.replace(settings.delivery, **given))
+
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+COUNT = click.IntRange(min=1)
+
+_where = options_of("Where to")
+_which = options_of("Which events")
+_how = options_of("How to send")
+_before = options_of("What was sent before")
+_shown = options_of("What is shown and kept")
+
+CONFIG = [
+    _where("-c", "--config", type=FILE, help="Settings file; default: ./voucherify-sync.yaml."),
+]
+SETTINGS = [
+    *CONFIG,
+    _where("--dry-run", is_flag=True, help="Print what would be sent, as JSON lines; make no call."),
+]
+SANDBOX = [
+    _where("--sandbox", is_flag=True, help="Send to a sandbox on this machine, started for this run."),
+]
+WHICH = [
+    _which("--type", metavar="T", multiple=True, help="Only events of this type: identify or track."),
+    _which("--event", metavar="NAME", multiple=True, help="Only track events of this name."),
+    _which(
+        "--user",
+        metavar="ID",
+        multiple=True,
+        help="Only this customer, by the id that would be its source_id.",
+    ),
+    _which(
+        "--exclude-ids", type=FILE, help="Leave out the ids in this file, one a line, as after an erasure."
+    ),
+    _which("--since", type=MOMENT, help="Only events from then on; those without a time are kept."),
+    _which("--until", type=MOMENT, help="Only events before then; those without a time are kept."),
+    _which("--limit", type=COUNT, metavar="N", help="Read the first N records only."),
+]
+BULK = [
+    _how(
+        "--bulk",
+        "customers",
+        flag_value="bulk",
+        allow_from_autoenv=False,
+        help="Send customers first, folded into bulk requests: a few calls instead of one for each identify.",
+    ),
+    _how(
+        "--each",
+        "customers",
+        flag_value="each",
+        allow_from_autoenv=False,
+        help="Send each identify by itself, in the order of the input.  [default]",
+    ),
+]
+HOW = [
+    _how("--workers", type=click.IntRange(1, 256), metavar="N", help="Requests in flight at most."),
+    _how(
+        "--rate",
+        type=RATE,
+        metavar="N/min",
+        help="Calls at most, such as 90/min; default: what the API allows.",
+    ),
+    _how("--max-calls", type=COUNT, metavar="N", help="Stop in order after so many calls."),
+    _how("--max-duration", type=DURATION, help="Stop in order after this time, such as 8h."),
+    _how("--max-errors", type=ERROR_LIMIT, help="Stop in order when more records are invalid or failed."),
+    _how(
+        "--yes",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Do not ask before custom events are sent for real.",
+    ),
+]
+LEDGER = [
+    _before(
+        "--ledger", metavar="FILE", help="Use this ledger, not the one of the project in the state directory."
+    ),
+]
+AGAIN = [
+    _before(
+        "--again",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Send what was delivered or failed before, too.",
+    ),
+    _before("--again-since", metavar="RUN", help="The same, but not what this run and later ones delivered."),
+    _before(
+        "--on-doubt",
+        type=click.Choice(["verify", "hold", "resend", "accept"]),
+        help="An event without an answer: look it up, hold it, send it again, count it as sent.  [default: verify]",
+    ),
+]
+BEFORE = [
+    *LEDGER,
+    _before("--new-ledger", is_flag=True, help="Begin a ledger although another key of this host has one."),
+    *AGAIN,
+]
+PROGRESS = [
+    _shown(
+        "--progress",
+        type=click.Choice(KINDS),
+        default="auto",
+        show_default=True,
+        help="How to show progress.",
+    ),
+]
+SHOWN = [
+    _shown(
+        "--report",
+        type=click.Path(),
+        multiple=True,
+        help="Write a report there: JSON, or a page if it ends in .html; - is JSON on stdout.",
+    ),
+    _shown("--dead-letters", type=FILE, help="Keep what does not arrive there, not in the state directory."),
+    *PROGRESS,
+    _shown("--log-file", type=FILE, help="Note every record that was not delivered there."),
+    _shown("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
+    _shown("-v", "--verbose", is_flag=True, help="Show every record that was not delivered, as it happens."),
+]
+
+
+def replay_options(command: Command) -> Command:
+    """Give a command the options of `replay`, in the order in which its help shows them."""
+    command = _with([*SETTINGS, *SANDBOX, *WHICH, *BULK, *HOW, *BEFORE, *SHOWN], command)
+    return click.argument("source", nargs=-1)(command)
+
+
+def retry_options(command: Command) -> Command:
+    """Give a command the options of `retry`: all but those that choose among the events of an archive."""
+    return _with([*SETTINGS, *HOW, *BEFORE, *SHOWN], command)
+
+
+def plan_options(command: Command) -> Command:
+    """Give a command those options of `replay` that decide what would be sent."""
+    command = _with([*CONFIG, *WHICH, *BULK, *LEDGER, *AGAIN, *PROGRESS], command)
+    return click.argument("source", nargs=-1)(command)
+
+
+def _with(options: list[Command], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

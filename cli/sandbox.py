@@ -1,0 +1,75 @@
+"""`sandbox`: a local stand-in for the Voucherify API, with a page that shows what it received."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.sandbox.faults import Fault, FaultScript
+from voucherify_sync.sandbox.options import SandboxOptions
+from voucherify_sync.sandbox.server import Sandbox
+from voucherify_sync.stop import Stop
+from voucherify_sync.words import counted
+
+from .options import DURATION
+from .signals import stopping_in_order
+
+_LOOK_S = 3600.0
+
+
+@click.command("sandbox")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8900, show_default=True, help="0 takes a free one."
+)
+@click.option(
+    "--limit", metavar="N/min", help="Calls allowed, such as 100/min or 100/2s; default: any number."
+)
+@click.option("--latency", type=DURATION, default="0s", help="Time that each answer takes, such as 0.05s.")
+@click.option("--switch", metavar="NAME=VALUE", multiple=True, help="A behaviour that no document settles.")
+@click.option(
+    "--fault", metavar="TEXT", multiple=True, help="Misbehave, as in 'POST /v1/events drop after 10%'."
+)
+@click.option("--seed", type=int, default=0, help="Of the chances of faults.")
+def command(**given: Any) -> int:
+    """Run a local stand-in for the Voucherify API.
+
+    \b
+    Examples:
+      voucherify-sync sandbox --limit 100/min
+      voucherify-sync sandbox --fault 'POST /v1/events status 500 5%' --switch nulls=ignore
+    """
+    faults = FaultScript([Fault.parse(text) for text in given["fault"]], seed=given["seed"])
+    stop = Stop()
+    with Sandbox(options_of(given), faults) as sandbox, stopping_in_order(stop):
+        click.echo(
+            f"The sandbox listens on {sandbox.url}: open it in a browser, or put this into a settings file:\n"
+            f"  api: {{url: '{sandbox.url}', key: any, token: any}}\n"
+            "Ctrl-C stops it, and what it holds is gone.",
+            err=True,
+        )
+        while not stop.wait(_LOOK_S):
+            pass
+        customers, events, calls = sandbox.counts()
+    held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
+    click.echo(f"It held {held} after {counted(calls, 'call')}.", err=True)
+    return 0
+
+
+def options_of(given: dict[str, Any]) -> SandboxOptions:
+    """Make the sandbox's options of the command line's.
+
+    Raises:
+        UsageProblem: a switch is unknown, or its value is.
+    """
+    fields = {"port": given["port"], "limit": given["limit"], "latency_s": given["latency"]}
+    for switch in given["switch"]:
+        name, _, value = switch.partition("=")
+        fields[name.replace("-", "_")] = value
+    try:
+        return msgspec.convert(fields, SandboxOptions, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(name for name in SandboxOptions.__struct_fields__ if name not in {"port", "limit"})
+        raise UsageProblem(f"--switch: {error}", f"Switches: {known}.") from None

@@ -1,0 +1,259 @@
+"""Every reason that a report, a log or a ledger names: its code in, what it means and what to do about it out.
+
+Voucherify's own error keys are reasons, too, and stand in no table of ours. Data only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from voucherify_sync.model import State
+
+
+class Reason(Struct, frozen=True):
+    """Why records end in a state.
+
+    Attributes:
+        state: the state.
+        code: as in the report; ``http_*`` stands for every status.
+        meaning: in words that follow "because".
+        remedy: what to do about it; empty where nothing is to be done.
+    """
+
+    state: State
+    code: str
+    meaning: str
+    remedy: str = ""
+
+
+_DOUBT: Final = "Nothing at once: the next run that reads it does what `delivery.on_doubt` says."
+_NOT_OURS: Final = "Nothing: customers and custom events are all that is sent."
+_SELECTED: Final = "Nothing; without the option it is sent, too."
+_ONE_KEY: Final = "Nothing, unless it happened twice: then each event needs a messageId of its own."
+
+REASONS: Final = (
+    Reason(State.DELIVERED, "verified", "its answer was lost, and Voucherify's activity log holds it"),
+    Reason(State.DELIVERED, "accepted", "its answer was lost, and `on_doubt: accept` counts it as delivered"),
+    Reason(State.SKIPPED, "type_page", "page events are not sent to Voucherify", _NOT_OURS),
+    Reason(State.SKIPPED, "type_screen", "screen events are not sent to Voucherify", _NOT_OURS),
+    Reason(State.SKIPPED, "type_group", "group events are not sent to Voucherify", _NOT_OURS),
+    Reason(State.SKIPPED, "type_alias", "alias events are not sent to Voucherify", _NOT_OURS),
+    Reason(State.SKIPPED, "type_other", "only identify and track events are sent", _NOT_OURS),
+    Reason(State.SKIPPED, "identify_disabled", "identify.disabled is set", "Unset it to send customers."),
+    Reason(State.SKIPPED, "track_disabled", "track.disabled is set", "Unset it to send custom events."),
+    Reason(
+        State.SKIPPED,
+        "integration_off",
+        "the event's own integrations switch Voucherify off",
+        "Nothing: whoever sent the event did not want it at Voucherify.",
+    ),
+    Reason(
+        State.SKIPPED,
+        "not_selected",
+        "the command line selects other types or names of events",
+        _SELECTED,
+    ),
+    Reason(
+        State.SKIPPED,
+        "name_filtered",
+        "track.events_filter does not list its name",
+        "Add the name to `track.events_filter`; names are compared with upper and lower case.",
+    ),
+    Reason(
+        State.SKIPPED,
+        "name_excluded",
+        "track.events_exclude lists its name",
+        "Take the name out of `track.events_exclude`.",
+    ),
+    Reason(State.SKIPPED, "out_of_period", "it lies outside --since and --until", _SELECTED),
+    Reason(State.SKIPPED, "excluded_id", "--exclude-ids lists its customer", _SELECTED),
+    Reason(State.SKIPPED, "user_not_selected", "--user selects other customers", _SELECTED),
+    Reason(
+        State.SKIPPED,
+        "anonymous",
+        "it has no userId, and identity.ignore_anonymous is set",
+        "Unset `identity.ignore_anonymous` to send it under its anonymousId.",
+    ),
+    Reason(
+        State.SKIPPED,
+        "no_id",
+        "it has neither a userId nor an anonymousId that can be used",
+        "Map another field to `customer.source_id` if the event names its customer elsewhere.",
+    ),
+    Reason(
+        State.SKIPPED,
+        "superseded",
+        "`retry` does not send a customer update older than the last one delivered",
+        "Nothing: Voucherify has the newer values.",
+    ),
+    Reason(
+        State.DUPLICATE,
+        "delivered",
+        "an earlier run delivered it",
+        "Nothing; `--again` sends it once more.",
+    ),
+    Reason(
+        State.DUPLICATE, "repeated", "it stands in the input more than once, with the same request", _ONE_KEY
+    ),
+    Reason(
+        State.DUPLICATE,
+        "repeated_differs",
+        "an earlier record of the input has its messageId and made another request; the first one wins",
+        "Look at both: something wrote two different events under one messageId.",
+    ),
+    Reason(
+        State.DUPLICATE,
+        "equal_event",
+        "it has no messageId and equals an earlier record of the input",
+        _ONE_KEY,
+    ),
+    Reason(
+        State.DUPLICATE,
+        "failed_before",
+        "it failed in an earlier run, and its request is still the same",
+        "Mend the cause, then `retry`; or change the mapping, which makes another request of it.",
+    ),
+    Reason(
+        State.DUPLICATE,
+        "unchanged",
+        "its customer, folded, is what Voucherify was last sent in bulk",
+        "Nothing; `--again` sends it once more.",
+    ),
+    Reason(
+        State.INVALID,
+        "not_json",
+        "the line is no JSON",
+        "Put one event on a line: `jq -c .` makes lines of pretty-printed JSON.",
+    ),
+    Reason(State.INVALID, "not_an_object", "the line is JSON, and no object", "Leave it out of the input."),
+    Reason(
+        State.INVALID,
+        "no_type",
+        "it has no `type`, so it is no Segment event",
+        "Use the raw events; rows of a warehouse are not the events as they were sent.",
+    ),
+    Reason(State.INVALID, "no_events", "the envelope or array holds no events", "Nothing."),
+    Reason(
+        State.INVALID,
+        "too_long",
+        "the line is longer than 10 MiB",
+        "If it is an array of events, make lines of it: `jq -c '.[]'`.",
+    ),
+    Reason(State.INVALID, "too_deep", "objects or lists are nested too deep to be read", "Mend the source."),
+    Reason(
+        State.INVALID,
+        "number_too_long",
+        "an integer has more digits than can be read exactly",
+        "Make it a text in the source.",
+    ),
+    Reason(
+        State.INVALID,
+        "not_finite",
+        "a value that would be sent is NaN, Infinity or out of range",
+        "Leave out the row that maps it, or mend the source.",
+    ),
+    Reason(
+        State.INVALID,
+        "event_name_too_long",
+        "its name is longer than the 300 characters that Voucherify takes",
+        "Map a shorter text to `event`.",
+    ),
+    Reason(
+        State.FAILED,
+        "gave_up",
+        "10 attempts or 15 minutes passed without an answer to rely on",
+        "`retry`, when Voucherify or the network is well again.",
+    ),
+    Reason(
+        State.FAILED,
+        "http_*",
+        "Voucherify refused it with this status and without a key",
+        "The dead letter holds the answer.",
+    ),
+    Reason(
+        State.FAILED,
+        "customer_refused",
+        "its customer failed, so the event was not sent",
+        "Mend what the customer failed for, then `retry`.",
+    ),
+    Reason(
+        State.FAILED,
+        "refused",
+        "Voucherify's report of a bulk request lists the customer without a key",
+        "The dead letter holds what the report says.",
+    ),
+    Reason(
+        State.FAILED,
+        "not_named",
+        "a bulk request was refused in part, and its report does not name for whom",
+        "`retry`: it sends customers one by one, so each gets an answer of its own.",
+    ),
+    Reason(
+        State.FAILED,
+        "action_failed",
+        "Voucherify took a bulk request and then failed to carry it out, twice",
+        "`retry`, or run again with `--each`.",
+    ),
+    Reason(
+        State.FAILED,
+        "action_unknown",
+        "Voucherify took a bulk request and does not know of it any more, twice",
+        "`retry`, or run again with `--each`.",
+    ),
+    Reason(
+        State.FAILED,
+        "too_large",
+        "the customer is larger than the 10 MiB of a bulk request",
+        "Map less of it to metadata.",
+    ),
+    Reason(State.IN_DOUBT, "timeout", "Voucherify did not answer within 60 s", _DOUBT),
+    Reason(State.IN_DOUBT, "reset", "the connection ended before an answer came", _DOUBT),
+    Reason(State.IN_DOUBT, "cut", "the answer ended too early", _DOUBT),
+    Reason(State.IN_DOUBT, "too_large", "the answer was longer than 1 MiB", _DOUBT),
+    Reason(
+        State.IN_DOUBT,
+        "http_*",
+        "the answer has this status, which does not say whether it was processed",
+        _DOUBT,
+    ),
+    Reason(
+        State.IN_DOUBT,
+        "unexpected_answer",
+        "the answer is a success, and not one of Voucherify's API",
+        "Look for a proxy or a login page between here and Voucherify. " + _DOUBT,
+    ),
+    Reason(State.IN_DOUBT, "interrupted", "the run ended while it was under way", _DOUBT),
+)
+"""Every code of ours, in the order in which a record can meet them."""
+
+WHY_LOST: Final = {
+    "no_row": "no row takes it",
+    "null": "null counts as absent",
+    "no_field": "Voucherify has no such field",
+    "not_text": "the field holds text only",
+    "not_an_object": "an object belongs there",
+    "no_code": "it has no code, without which it is refused",
+    "blank": "it is blank",
+    "blank_id": "a blank id is none",
+    "empty": "there is nothing in it",
+    "overwritten": "a later row or constant wins",
+    "name_given": "the name is given",
+    "partly": "a part of it is not sent",
+}
+"""Why a value of an event that is sent does not arrive: code -> words for people."""
+
+_BY_CODE: Final = {(reason.state, reason.code): reason for reason in REASONS}
+
+
+def find(state: State, code: str) -> Reason | None:
+    """Return the reason of a code, None for one of Voucherify's own keys."""
+    status = f"{code[:5]}*" if code.startswith("http_") else code
+    return _BY_CODE.get((state, status))
+
+
+def words(state: State, code: str | None) -> str:
+    """Return what a code means, or an empty string for one that is not ours."""
+    reason = find(state, code) if code else None
+    return reason.meaning if reason else ""

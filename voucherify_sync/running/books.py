@@ -1,0 +1,109 @@
+"""Who takes note of outcomes in a run: report, timeline, dead letters, ledger, and the limit on errors.
+
+Outcomes come in, one after the other; a book that cannot be kept stops the run, since a record would be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from voucherify_sync.bookkeeping.deadletters import DeadLetters
+from voucherify_sync.bookkeeping.ledger import LastUpdate, Ledger
+from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
+from voucherify_sync.bookkeeping.report import Report
+from voucherify_sync.bookkeeping.timeline import Timeline
+from voucherify_sync.errors import ExitCode, VoucherifySyncError
+from voucherify_sync.keys import request_hash
+from voucherify_sync.model import Kind, Operation, Outcome, State
+from voucherify_sync.reading.times import event_time
+from voucherify_sync.replay import Book
+from voucherify_sync.running.limits import ErrorWatch
+from voucherify_sync.running.older_updates import OlderUpdates
+from voucherify_sync.running.request import Mode, RunRequest
+from voucherify_sync.stop import Stop
+
+
+class Books:
+    """The books of one run.
+
+    Args:
+        request: what the run was asked.
+        ledger: kept if it can be written, and closed at the end.
+        stop: told of a book that cannot be kept, and of too many errors.
+        in_bulk: customers are delivered and remembered by a walk of their own.
+        watch: sees every outcome, too.
+
+    Attributes:
+        report: the counts.
+        older: customer updates that came after a newer one; bulk has none.
+        timeline: when outcomes came; None in a dry run.
+    """
+
+    def __init__(
+        self, request: RunRequest, ledger: LedgerReader, stop: Stop, *, in_bulk: bool, watch: Book | None
+    ) -> None:
+        self.report = Report()
+        self.older = OlderUpdates()
+        self.timeline = None if request.mode is Mode.DRY_RUN else Timeline()
+        self._letters = DeadLetters(request.dead_letters) if request.dead_letters else None
+        self._ledger = ledger if isinstance(ledger, Ledger) else None
+        self._in_bulk = in_bulk
+        self._stop = stop
+        self.all = [book for book in self._choose(request, watch) if book is not None]
+
+    def _choose(self, request: RunRequest, watch: Book | None) -> list[Book | None]:
+        return [
+            self.report.add,
+            None if self._in_bulk else self.older.add,
+            self.timeline.add if self.timeline else None,
+            watch,
+            self._keep if self._letters else None,
+            self._record if self._ledger else None,
+            ErrorWatch(request.max_errors, self._stop).add if request.max_errors else None,
+        ]
+
+    def _keep(self, outcome: Outcome) -> None:
+        """Keep a dead letter."""
+        assert self._letters is not None  # noqa: S101  # chosen only then
+        try:
+            self._letters.add(outcome)
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+
+    def _record(self, outcome: Outcome) -> None:
+        """Record what the journal of the delivery has not: what was decided without a call, or cut off by a stop."""
+        assert self._ledger is not None  # noqa: S101  # chosen only then
+        operation = outcome.operation
+        if operation is None or outcome.state in {State.IN_DOUBT, State.PENDING}:
+            self._ledger.record(outcome)
+        elif outcome.state is State.DELIVERED and operation.kind is Kind.CUSTOMER and not self._in_bulk:
+            update = LastUpdate(event_time(operation.event.fields), request_hash(operation.payload))
+            self._ledger.remember_update(operation.source_id, update)
+
+    def is_superseded(self, operation: Operation) -> bool:
+        """Tell whether the customer was sent an update that is newer than this one."""
+        if operation.kind is not Kind.CUSTOMER or self._ledger is None:
+            return False
+        last, time = self._ledger.last_update(operation.source_id), event_time(operation.event.fields)
+        return bool(last and last.updated_at and time and time < last.updated_at)
+
+    @property
+    def dead_letters(self) -> str | None:
+        """Where the dead letters are, if there are any."""
+        return str(self._letters.path) if self._letters is not None and self._letters.count else None
+
+    def save(self) -> None:
+        """Bring to disk all that was noted, before it is said how the run ended."""
+        try:
+            if self._letters is not None:
+                self._letters.close()
+            if self._ledger is not None:
+                self._ledger.flush()
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+
+    def close(self, exit_code: ExitCode, counts: Mapping[State, int]) -> None:
+        """Note in the ledger how the run ended, and let the next run in."""
+        if self._ledger is not None:
+            self._ledger.end_run(exit_code, {str(state): count for state, count in counts.items()})
+            self._ledger.close()

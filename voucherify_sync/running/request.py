@@ -1,0 +1,73 @@
+"""What a user asks a run to do: values only."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.model import Block
+from voucherify_sync.reading.source import SourceFacts
+from voucherify_sync.running.limits import ErrorLimit
+from voucherify_sync.settings import Settings
+from voucherify_sync.stop import Stop
+
+
+class Mode(StrEnum):
+    """What a run does with its requests."""
+
+    DRY_RUN = "dry_run"
+    LIVE = "live"
+    SANDBOX = "sandbox"
+
+
+class Input(Protocol):
+    """Where events come from."""
+
+    facts: list[SourceFacts]
+
+    @property
+    def bytes_total(self) -> int | None:
+        """Bytes on disk, None where nobody knows."""
+        ...
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield the lines."""
+        ...
+
+
+class RunRequest(Struct, frozen=True):
+    """What the user asked for.
+
+    Attributes:
+        run_id: names the run in the report, the ledger and the dead letters.
+        mode: where requests go.
+        settings: mapping, filters and delivery, with the command line's options laid over.
+        open_input: opens what is read; asked once for each time that it is read.
+        selection: which events the command line picks.
+        limit: records to read at most.
+        max_errors: when to stop for invalid and failed records.
+        max_duration_s: seconds until the run stops.
+        dead_letters: where to keep what did not arrive; None keeps nothing.
+    """
+
+    run_id: str
+    mode: Mode
+    settings: Settings
+    open_input: Callable[[Stop], Input]
+    selection: Selection
+    limit: int | None = None
+    max_errors: ErrorLimit | None = None
+    max_duration_s: float | None = None
+    dead_letters: Path | None = None
+
+
+def new_run_id() -> str:
+    """Return a name for a run that sorts by time, such as 20250301-120000-1f9c."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
