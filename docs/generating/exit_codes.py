@@ -1,0 +1,45 @@
+"""The exit codes, from the enumeration that the command line ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from generating.markdown import code, member_docs, table
+from generating.markdown import page as page_of
+from voucherify_sync.bookkeeping.report import PRECEDENCE, status_of
+from voucherify_sync.errors import ExitCode, VoucherifySyncError
+
+_INTRODUCTION: Final = """\
+Every command ends with one of these. `status` in a [report](report.md) says the same in a word.
+
+With 4, 129, 130 and 143 nothing is lost: the same command goes on, and the summary shows it. A closed stdout, as by
+`| head`, is no mistake in a dry run."""
+
+_CHECKS: Final = """\
+`check` ends with 3 when a mapping test fails, or when `--online` with sources finds metadata that the project will
+refuse; `coverage` ends with 3 when less than `--fail-under` is mapped. `plan` ends with 0 also where it does not fit:
+`jq` on `--json` tells."""
+
+
+def page() -> str:
+    """Return the page."""
+    docs = member_docs(ExitCode)
+    codes = [(str(int(each)), code(status_of(each)), docs[each.name]) for each in ExitCode]
+    order = ", ".join(str(int(each)) for each in PRECEDENCE)
+    return page_of(
+        "Exit codes",
+        "voucherify_sync/errors.py",
+        _INTRODUCTION,
+        table(("code", "status", "meaning"), codes),
+        _CHECKS,
+        f"Where several apply, the first of these wins: {order}.",
+        "## What stops a run",
+        table(("what", "code", "meaning"), _errors()),
+    )
+
+
+def _errors() -> Iterator[tuple[str, str, str]]:
+    for error in VoucherifySyncError.__subclasses__():
+        meaning = (error.__doc__ or "").strip().splitlines()[0]
+        yield code(error.__name__), str(int(error.exit_code)), meaning

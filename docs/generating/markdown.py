@@ -1,0 +1,63 @@
+"""Pieces of Markdown, and the sentences that stand in the code beside what they describe."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+
+def page(title: str, origin: str, *parts: str) -> str:
+    """Return a page: its title, a note for whoever would edit it, and its parts."""
+    note = f"<!-- Made from {origin} by docs/generate.py; do not edit. -->"
+    return "\n\n".join([f"# {title}", note, *parts]) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table. Cells are Markdown already; a bar in one is escaped."""
+    lines = [_line(head), "|---" * len(head) + "|", *map(_line, rows)]
+    return "\n".join(lines)
+
+
+_NAMES: Final = re.compile(
+    r"(?<![`\w-])((?:api|identify|track|personas|identity|delivery)\.[a-z_]+|--[a-z][a-z-]*)"
+)
+
+
+def code(text: str) -> str:
+    """Return a text as code, or nothing for none."""
+    return f"`{text}`" if text else ""
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a block of code."""
+    return f"```{language}\n{text.rstrip()}\n```"
+
+
+def marked(text: str) -> str:
+    """Return a text in which the names of settings and options are code."""
+    return _NAMES.sub(r"`\1`", text.replace("<", "&lt;"))
+
+
+def sentence(text: str) -> str:
+    """Return words as a sentence: with a capital, a full stop, and names as code."""
+    text = marked(text)
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def member_docs(enum: type) -> dict[str, str]:
+    """Return the docstrings below the members of an enumeration, by name of the member."""
+    (definition,) = ast.parse(inspect.getsource(enum)).body
+    assert isinstance(definition, ast.ClassDef)  # noqa: S101  # the source of a class
+    docs = {}
+    for member, after in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(member, ast.Assign) and isinstance(after, ast.Expr):
+            (target,) = member.targets
+            docs[ast.unparse(target)] = inspect.cleandoc(ast.literal_eval(after.value))
+    return docs
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

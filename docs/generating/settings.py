@@ -1,0 +1,116 @@
+"""The settings and the default table, from the types that the loader reads them by."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from generating.markdown import code, marked, table
+from generating.markdown import page as page_of
+from voucherify_sync.paths import ADDRESS_FIELDS, CUSTOMER_TEXTS
+from voucherify_sync.settings.catalog import Form, Section, Setting, sections
+from voucherify_sync.settings.defaults import DEFAULT_ROWS
+from voucherify_sync.settings.effective import plain, to_yaml
+from voucherify_sync.settings.types import PERIODS_S, Secret
+
+_INTRODUCTION: Final = """\
+The settings file is YAML. `voucherify-sync init` writes one that names and explains every setting; the commands read
+`./voucherify-sync.yaml` by themselves, another file with `-c FILE`. Without a file the defaults hold.
+
+- Any text may hold `${VARIABLE}` or `${VARIABLE:-default}`, read from the environment; `$$` is a dollar sign.
+- `key` and `token` are looked up only when a call is made. Previews need neither.
+- The command line wins over the environment (see [commands](commands.md)), the environment over the file.
+- Unknown and repeated keys, anchors, aliases and tags are mistakes. `voucherify-sync check` shows all mistakes at once.
+- `tests:` holds [mapping tests](../how-to/ci-mapping-check.md)."""
+
+_PATHS: Final = """\
+A row is `source: destination`; a source may have a list of destinations. Rows apply in their order.
+
+- **Sources** lie anywhere in the event, with dots: `traits.plan`, `timestamp`, `context.ip`. A key with a dot in it is
+  tried as a whole first. `["odd key"]` and `[0]` may be written, too.
+- **An object** may be a source: `traits: customer.metadata` takes all that is in it. A deeper row wins over it, and a
+  later row over an earlier one. `traits.*: customer.metadata.*` takes every key.
+- **Destinations** are those below. An object row or a `*` never fills `customer.id` or `customer.source_id`."""
+
+_FORMS: Final = {
+    Form.TEXT: "text",
+    Form.SECRET: "text, never shown",
+    Form.FLAG: "`true` or `false`",
+    Form.SHARE: "share, such as `10%`",
+    Form.RATE: "calls per " + ", ".join(f"`{unit}`" for unit in PERIODS_S),
+    Form.NAMES: "list of names",
+    Form.ROWS: "rows of `source: destination`",
+    Form.CONSTANTS: "rows of `destination: value`",
+}
+
+
+def page() -> str:
+    """Return the page."""
+    return page_of(
+        "Settings",
+        "voucherify_sync/settings/",
+        _INTRODUCTION,
+        *map(_section, sections().values()),
+        f"## Paths\n\n{_PATHS}",
+        _destinations(),
+        _default_table(),
+    )
+
+
+def _section(section: Section) -> str:
+    rows = [
+        (code(setting.name), _value(setting), _default(setting), marked(setting.help))
+        for setting in section.settings.values()
+    ]
+    return f"## {section.name}\n\n{section.help}\n\n{table(('setting', 'value', 'default', 'meaning'), rows)}"
+
+
+def _value(setting: Setting) -> str:
+    if setting.choices:
+        return ", ".join(map(code, setting.choices))
+    if setting.form is Form.COUNT:
+        least, most = setting.at_least, setting.at_most
+        return f"number, at least {least}" if most is None else f"number, {least} to {most}"
+    return _FORMS[setting.form]
+
+
+def _default(setting: Setting) -> str:
+    default = setting.default
+    if default is None or default in ([], {}):
+        return "none"
+    if isinstance(default, Secret):
+        return code(default.reveal())
+    return code(to_yaml(plain(default)).removesuffix("\n...\n").strip())
+
+
+def _destinations() -> str:
+    rows = [
+        ("`event`", "text", "the name of a custom event, at most 300 characters"),
+        (", ".join(code(f"customer.{field}") for field in CUSTOMER_TEXTS), "text", "fields of the customer"),
+        (
+            "`customer.firstName`, `customer.lastName`",
+            "text",
+            "joined to `customer.name` if nothing else fills it",
+        ),
+        (", ".join(code(f"customer.address.{field}") for field in ADDRESS_FIELDS), "text", "the address"),
+        ("`customer.metadata.…`", "any", "metadata of the customer"),
+        ("`metadata.…`", "any", "metadata of the event; track only"),
+        ("`referral.code`, `referral.referrer_id`", "text", "track only; dropped without a code"),
+        ("`loyalty.code`", "text", "track only"),
+    ]
+    note = (
+        "A number in a text field becomes its decimal text. `true`, a list or an object in a text field is left out "
+        "and counted as lost."
+    )
+    return f"## Destinations\n\n{table(('destination', 'type', 'meaning'), rows)}\n\n{note}"
+
+
+def _default_table() -> str:
+    rows = [
+        (code(f"traits.{source}"), code(f"properties.{source}"), code(destination))
+        for source, destination in DEFAULT_ROWS.items()
+    ]
+    note = (
+        "The table holds where `mapping` has no rows; `extend_default: true` keeps it beside yours. `first_name`, "
+        "`last_name` and `address.postal_code` are tried where the key above is absent."
+    )
+    return f"## The default table\n\n{note}\n\n{table(('identify', 'track', 'becomes'), rows)}"
