@@ -23,7 +23,7 @@ def main() -> None:
         for size in sizes:
             archive = Path(folder) / f"{size}.ndjson"
             with archive.open("wb") as file:
-                file.writelines(line + b"\n" for line in generate(size))
+                file.writelines(generate(size))
             cost = run([*COMMAND, "replay", "--dry-run", "-q", str(archive)], stdout=Path(folder) / "out")
             assert cost.exit_code == 0, cost.stderr
             megabytes = archive.stat().st_size / 1e6

@@ -64,7 +64,7 @@ def main() -> None:
         folder = Path(name)
         print(f"{'workers':>8} {'calls/s':>8} {'workers / 0.05 s':>17} {'share':>6} {'CPU ms/call':>12}")
         for workers, events in ((8, 2_000), (32, 6_000), (64, 10_000)):
-            with sandbox("--latency", "0.05") as address:
+            with sandbox("--latency", "0.05s") as address:
                 facts = replay(folder, address, events, workers)
             rate, ideal = facts["api"]["calls"] / facts["duration_s"], workers / 0.05
             cost = 1000 * facts["cpu_s"] / facts["api"]["calls"]
