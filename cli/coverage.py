@@ -16,9 +16,19 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="Settings file.  [default: ./voucherify-sync.yaml, if there is one]",
 )
-@click.option("--type", metavar="T", multiple=True, help="Only events of this type: identify or track.")
 @click.option(
-    "--event", metavar="NAME", multiple=True, help="Only track events of this name; a * matches any."
+    "--type",
+    metavar="T",
+    multiple=True,
+    allow_from_autoenv=False,
+    help="Only events of this type: identify or track.",
+)
+@click.option(
+    "--event",
+    metavar="NAME",
+    multiple=True,
+    allow_from_autoenv=False,
+    help="Only track events of this name; a * matches any.",
 )
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N records only.")
 @click.option(

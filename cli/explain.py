@@ -17,18 +17,29 @@ import click
     help="Settings file.  [default: ./voucherify-sync.yaml, if there is one]",
 )
 @click.option(
-    "--event", metavar="NAME", multiple=True, help="Only track events of this name; a * matches any."
+    "--event",
+    metavar="NAME",
+    multiple=True,
+    allow_from_autoenv=False,
+    help="Only track events of this name; a * matches any.",
 )
 @click.option(
     "--user",
     metavar="ID",
     multiple=True,
+    allow_from_autoenv=False,
     help="Only events of this customer, by userId, anonymousId or source_id.",
 )
 @click.option(
     "--line", metavar="N", type=click.IntRange(min=1), help="Only line N of the one file that is given."
 )
-@click.option("--message-id", metavar="ID", multiple=True, help="Only the event with this messageId.")
+@click.option(
+    "--message-id",
+    metavar="ID",
+    multiple=True,
+    allow_from_autoenv=False,
+    help="Only the event with this messageId.",
+)
 @click.option(
     "--limit",
     metavar="N",

@@ -90,12 +90,25 @@ SANDBOX = [
     _where("--sandbox", is_flag=True, help="Send to a sandbox on this machine, started for this run."),
 ]
 WHICH = [
-    _which("--type", metavar="T", multiple=True, help="Only events of this type: identify or track."),
-    _which("--event", metavar="NAME", multiple=True, help="Only track events of this name."),
+    _which(
+        "--type",
+        metavar="T",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only events of this type: identify or track.",
+    ),
+    _which(
+        "--event",
+        metavar="NAME",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only track events of this name.",
+    ),
     _which(
         "--user",
         metavar="ID",
         multiple=True,
+        allow_from_autoenv=False,
         help="Only this customer, by the id that would be its source_id.",
     ),
     _which(
@@ -177,6 +190,7 @@ SHOWN = [
         "--report",
         type=click.Path(),
         multiple=True,
+        allow_from_autoenv=False,
         help="Write a report there: JSON, or a page if it ends in .html; - is JSON on stdout.",
     ),
     _shown("--dead-letters", type=FILE, help="Keep what does not arrive there, not in the state directory."),

@@ -28,9 +28,19 @@ _LOOK_S = 3600.0
     "--limit", metavar="N/min", help="Calls allowed, such as 100/min or 100/2s; default: any number."
 )
 @click.option("--latency", type=DURATION, default="0s", help="Time that each answer takes, such as 0.05s.")
-@click.option("--switch", metavar="NAME=VALUE", multiple=True, help="A behaviour that no document settles.")
 @click.option(
-    "--fault", metavar="TEXT", multiple=True, help="Misbehave, as in 'POST /v1/events drop after 10%'."
+    "--switch",
+    metavar="NAME=VALUE",
+    multiple=True,
+    allow_from_autoenv=False,
+    help="A behaviour that no document settles.",
+)
+@click.option(
+    "--fault",
+    metavar="TEXT",
+    multiple=True,
+    allow_from_autoenv=False,
+    help="Misbehave, as in 'POST /v1/events drop after 10%'.",
 )
 @click.option("--seed", type=int, default=0, help="Of the chances of faults.")
 def command(**given: Any) -> int:

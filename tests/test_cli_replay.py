@@ -384,3 +384,16 @@ def test_a_full_disk_under_the_report_is_told(run_cli: Cli) -> None:
     assert ended.code in (2, 4)
     assert "/dev/full" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_options_of_several_values_are_not_taken_from_the_environment(run_cli: Cli) -> None:
+    """A list has no one spelling in a variable."""
+    lines = identify(1) + track(1)
+    assert (
+        len(
+            run_cli(
+                "replay", "--dry-run", "-", stdin=lines, env={"VOUCHERIFY_SYNC_REPLAY_TYPE": "track"}
+            ).lines
+        )
+        == 2
+    )
