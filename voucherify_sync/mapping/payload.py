@@ -110,51 +110,55 @@ class Mapping:
         return Outcome(event, State.SKIPPED, reason_of_type(event.type))
 
     def _customer_request(self, event: SegmentEvent) -> Request | Outcome:
-        own_id = _own_id(event.fields)
-        draft = self._identify.draft(event.fields, {} if own_id is None else {"source_id": own_id})
+        draft = _draft(self._identify, event)
         if self._carries_personas:
             _carry_personas(self._identify, draft, event.fields)
-        if event.unsafe and _not_finite(event.fields, draft):
-            return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
-        customer: Json = draft.parts["customer"]
-        settle_customer(customer, draft.dropped)
-        source_id = settle_ids(customer, own_id, draft.dropped)
-        if source_id is None:
-            return Outcome(event, State.SKIPPED, "no_id")
-        if self._leave_out is not None and (reason := self._leave_out(event, source_id)):
-            return Outcome(event, State.SKIPPED, reason)
-        self._identify.count(draft, settle_name(customer, draft.given))
-        customer = in_order(customer)
+        source_id = self._settle(event, draft)
+        if isinstance(source_id, Outcome):
+            return source_id
+        self._identify.count(draft, settle_name(draft.parts["customer"], draft.given))
+        customer = in_order(draft.parts["customer"])
         return Request(Kind.CUSTOMER, source_id, customer, customer, draft.dropped)
 
     def _event_request(self, event: SegmentEvent) -> Request | Outcome:
-        own_id = _own_id(event.fields)
-        draft = self._track.draft(event.fields, {} if own_id is None else {"source_id": own_id})
-        if event.unsafe and _not_finite(event.fields, draft):
-            return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
-        customer: Json = draft.parts["customer"]
-        settle_customer(customer, draft.dropped)
-        source_id = settle_ids(customer, own_id, draft.dropped)
-        if source_id is None:
-            return Outcome(event, State.SKIPPED, "no_id")
-        if self._leave_out is not None and (reason := self._leave_out(event, source_id)):
-            return Outcome(event, State.SKIPPED, reason)
+        draft = _draft(self._track, event)
+        source_id = self._settle(event, draft)
+        if isinstance(source_id, Outcome):
+            return source_id
         name = _event_name(event, draft)
         if len(name) > MAX_EVENT_NAME:
             return Outcome(event, State.INVALID, "event_name_too_long", _too_long(name))
         if self.watches_names:
             self._watch_name(event, draft)
-        used = settle_name(customer, draft.given)
-        customer = draft.parts["customer"] = in_order(customer)
+        used = settle_name(draft.parts["customer"], draft.given)
+        customer = draft.parts["customer"] = in_order(draft.parts["customer"])
         body = _event_body(name, draft)
         self._track.count(draft, used)
         return Request(Kind.EVENT, source_id, customer, body, draft.dropped)
+
+    def _settle(self, event: SegmentEvent, draft: Draft) -> str | Outcome:
+        """Bring the customer of a draft into a form that can be sent; return whose it is, or why nothing is sent."""
+        if event.unsafe and _not_finite(event.fields, draft):
+            return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
+        customer: Json = draft.parts["customer"]
+        settle_customer(customer, draft.dropped)
+        source_id = settle_ids(customer, _own_id(event.fields), draft.dropped)
+        if source_id is None:
+            return Outcome(event, State.SKIPPED, "no_id")
+        if self._leave_out is not None and (reason := self._leave_out(event, source_id)):
+            return Outcome(event, State.SKIPPED, reason)
+        return source_id
 
     def _watch_name(self, event: SegmentEvent, draft: Draft) -> None:
         """Notice a customer who gets the name of a product, a page or a campaign."""
         name = present_text(draft.given.get("name"))
         if name is not None and draft.parts["customer"].get("name") == name:
             self.tally.renames.add(event.position, name)
+
+
+def _draft(translator: Translator, event: SegmentEvent) -> Draft:
+    own_id = _own_id(event.fields)
+    return translator.draft(event.fields, {} if own_id is None else {"source_id": own_id})
 
 
 def _identify_translator(settings: Identify) -> Translator:
