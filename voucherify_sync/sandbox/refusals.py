@@ -29,6 +29,10 @@ class Refusal(Exception):
         return Answer(self.status, msgspec.json.encode(self.body), headers)
 
 
+_PHRASES = {413: "Request Entity Too Large"}
+"""What the API says where Python's own word depends on its version."""
+
+
 def request_id() -> str:
     """Make an id of the shape that the API shows in its errors."""
     return f"v-{random.getrandbits(72):018x}"
@@ -36,7 +40,7 @@ def request_id() -> str:
 
 def framework_error(status: int, message: str) -> Refusal:
     """Refuse as the framework in front of the API does: in another shape than the API's own."""
-    phrase = HTTPStatus(status).phrase
+    phrase = _PHRASES.get(status) or HTTPStatus(status).phrase
     return Refusal(status, {"statusCode": status, "error": phrase, "message": message})
 
 
