@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from voucherify_sync.bookkeeping.history import History, Rule
@@ -13,13 +14,13 @@ from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Block
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.replay import Replay
-from voucherify_sync.running import dry_walk
+from voucherify_sync.running import dry_walk, planner
 from voucherify_sync.running.older_updates import OlderUpdates
-from voucherify_sync.running.planner import Planner
+from voucherify_sync.running.planner import Planned, Planner
 from voucherify_sync.settings import Settings
 from voucherify_sync.stop import Stop
 
-FIRST_LINE = dry_walk.EXACT_LINES + 1
+FIRST_LINE = planner.EXACT_LINES + 1
 """The fast walk begins after the lines that the Replay walks in any case."""
 
 
@@ -49,28 +50,29 @@ class DryRun:
             stop=self.stop,
         )
 
-    def generally(self, block: Block) -> dict[str, Any]:
-        """Walk a block by the Replay; tell all that came of it."""
-        self._replay.run([block])
+    def generally(self, *blocks: Block) -> dict[str, Any]:
+        """Walk blocks by the Replay; tell all that came of it."""
+        self._replay.run(blocks)
         self.report.read = self._replay.read
         return self._told()
 
-    def fast(self, block: Block) -> dict[str, Any]:
-        """Walk a block fast; tell all that came of it."""
+    def fast(self, *blocks: Block) -> dict[str, Any]:
+        """Walk blocks fast; tell all that came of it."""
+        self._walk(Planner(self.mapping, self._settings, self.filters).plan_all(blocks))
+        return self._told()
+
+    def _walk(self, planned: Iterable[Planned | Block]) -> None:
         walk = dry_walk.DryWalk(
             self._replay,
-            Planner(self.mapping, self._settings, self.filters),
             seen=self._history.seen,
             report=self.report,
             older=self.older,
-            tally=self.mapping.tally,
             write=self._link.write,
             stop=self.stop,
         )
-        walk.run([block])
+        walk.run(planned)
         self.general = self._replay.read
         self.report.read = walk.read + self._replay.read
-        return self._told()
 
     def _told(self) -> dict[str, Any]:
         self._ledger.close()

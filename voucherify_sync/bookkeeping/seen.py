@@ -1,16 +1,18 @@
 """Remembers the keys of a run: 16 bytes in, whether they were met before out. At most 100 bytes of memory a key.
 
-Beyond a million keys they go to a temporary file, a million at a time in order, and a bit for each stays in memory.
+Beyond a million they go to temporary files, a million at a time, in order; a bit for each stays in memory.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import BinaryIO, Final
+from pathlib import Path
+from typing import Final
 
 LIMIT: Final = 1_000_000
 """Keys in memory."""
@@ -54,10 +56,14 @@ class Seen:
     def are_new(self, keys: Sequence[bytes], checksums: Iterable[int]) -> bool:
         """Remember all of the keys and return True, or remember none: then some may have been met before."""
         short = [key[:_KEY] for key in keys]
-        is_sure = not self._spilled and len(set(short)) == len(short) and self._recent.keys().isdisjoint(short)
+        is_sure = (
+            not self._spilled and len(set(short)) == len(short) and self._recent.keys().isdisjoint(short)
+        )
         if is_sure:
             digests = self._digests
-            self._recent.update(zip(short, [digests[checksum & 0xFFFF] for checksum in checksums], strict=True))
+            self._recent.update(
+                zip(short, [digests[checksum & 0xFFFF] for checksum in checksums], strict=True)
+            )
             self._spill_if_full()
         return is_sure
 
@@ -76,38 +82,45 @@ class Seen:
         return None
 
     def _spill_if_full(self) -> None:
-        """Move all keys from memory to the disk when there are too many."""
-        if len(self._recent) < self._limit:
+        """Move all keys from memory to the disk when there are too many; where there is no room, they stay."""
+        if len(self._recent) <= self._limit:
             return
+        try:
+            run = _Run(self._recent)
+        except OSError:
+            self._limit *= 2
+            return
+        self._spilled.insert(0, run)
         self._bits = self._bits or bytearray(1 << (_BITS - 3))
         bits, shift = self._bits, 32 - _BITS
         for key in self._recent:
             bit = int.from_bytes(key[-4:]) >> shift
             bits[bit >> 3] |= 1 << (bit & 7)
-        self._spilled.insert(0, _Run(self._recent))
         self._recent.clear()
 
 
 class _Run:
-    """Keys in order, on disk: a file without a name, which ends with the process."""
+    """Keys in order, on disk: in a file that has no name any more, which ends with this object."""
 
     def __init__(self, digests: dict[bytes, int]) -> None:
         keys = sorted(digests)
-        self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the run
-        self._file.write(b"".join(keys))
         self._digests_at = len(keys) * _KEY
-        array("H", [digests[key] for key in keys]).tofile(self._file)
-        self._file.flush()
         self._fences = array("I", (bisect_left(keys, fence.to_bytes(2)) for fence in range(_FENCES)))
         self._fences.append(len(keys))
+        self._file, name = tempfile.mkstemp(prefix="voucherify-sync-")
+        weakref.finalize(self, os.close, self._file)
+        Path(name).unlink()
+        with open(self._file, "wb", closefd=False) as file:
+            file.write(b"".join(keys))
+            file.write(array("H", [digests[key] for key in keys]).tobytes())
 
     def find(self, key: bytes) -> int | None:
         """Return the digest of a key, or None."""
         prefix = int.from_bytes(key[:2])
         first, end = self._fences[prefix], self._fences[prefix + 1]
-        keys = os.pread(self._file.fileno(), (end - first) * _KEY, first * _KEY)
+        keys = os.pread(self._file, (end - first) * _KEY, first * _KEY)
         for at in range(0, len(keys), _KEY):
             if keys.startswith(key, at):
-                digest = os.pread(self._file.fileno(), 2, self._digests_at + 2 * (first + at // _KEY))
+                digest = os.pread(self._file, 2, self._digests_at + 2 * (first + at // _KEY))
                 return array("H", digest)[0]
         return None

@@ -97,7 +97,7 @@ def date_of(birthdate: str) -> str:
 
 def in_order(customer: Json) -> Json:
     """Return the customer with its fields, and those of its address, in their order."""
-    ordered = {name: customer[name] for name in CUSTOMER_ORDER if name in customer}
+    ordered: Json = {name: customer[name] for name in CUSTOMER_ORDER if name in customer}
     if isinstance(address := ordered.get("address"), dict):
         ordered["address"] = {name: address[name] for name in ADDRESS_FIELDS if name in address}
     return ordered

@@ -55,6 +55,7 @@ class MetNames:
 
     def __init__(self, wanted: Sequence[str]) -> None:
         self.left = Counts()
+        self._wanted = wanted
         self._unmet = dict.fromkeys(name for name in wanted if "*" not in name)
         self._unmet_globs = {name: NamePattern([name]) for name in wanted if "*" in name}
 
@@ -68,6 +69,17 @@ class MetNames:
     def leave(self, name: str) -> None:
         """Count a name that is not allowed."""
         self.left.add(name)
+
+    def met(self) -> list[str]:
+        """Return the wanted names that an event had."""
+        return [name for name in self._wanted if name not in self._unmet and name not in self._unmet_globs]
+
+    def merge(self, left: Counts, met: Iterable[str]) -> None:
+        """Take over what others met."""
+        self.left.merge(left)
+        for name in met:
+            self._unmet.pop(name, None)
+            self._unmet_globs.pop(name, None)
 
     def near_misses(self) -> list[NearMiss]:
         """Return the wanted names that no event had so far."""

@@ -39,63 +39,69 @@ _TYPES: Final[dict[Taken, Any]] = {
 
 
 class Needs:
-    """What is needed of one JSON object. Of two askings for one value the stricter holds."""
+    """What is needed of one JSON object. Of two askings for one value the stricter holds.
+
+    Attributes:
+        values: by key, which values are taken.
+        objects: by key, what is needed of the object there.
+        made: the type, once it is made.
+    """
 
     def __init__(self) -> None:
-        self._values: dict[str, Taken] = {}
-        self._objects: dict[str, Needs] = {}
-        self._type: type[Struct] | None = None
+        self.values: dict[str, Taken] = {}
+        self.objects: dict[str, Needs] = {}
+        self.made: type[Struct] | None = None
 
     def value(self, keys: Keys, taken: Taken) -> None:
         """Ask for the value at a path. A value is either taken as it is or looked into: asked for both, for neither."""
         *parents, last = map(str, keys)
         place = self
         for key in parents:
-            if key in place._values:
-                place._values[key] = Taken.NEVER
+            if key in place.values:
+                place.values[key] = Taken.NEVER
                 return
-            place = place._objects.setdefault(key, Needs())
-        if place._objects.pop(last, None):
+            place = place.objects.setdefault(key, Needs())
+        if place.objects.pop(last, None):
             taken = Taken.NEVER
-        place._values[last] = max(taken, place._values.get(last, Taken.ANYTHING))
+        place.values[last] = max(taken, place.values.get(last, Taken.ANYTHING))
 
     def path(self, keys: Keys) -> list[str] | None:
         """Return the attributes that lead to a value from the outermost struct; None where nothing is taken."""
         place, attributes = self, []
         *parents, last = map(str, keys)
         for key in parents:
-            if key not in place._objects:
+            if key not in place.objects:
                 return None
-            attributes.append(place._attribute(key))
-            place = place._objects[key]
-        if place._values.get(last, Taken.NEVER) > Taken.GIVEN_TEXT:
+            attributes.append(place.attribute(key))
+            place = place.objects[key]
+        if place.values.get(last, Taken.NEVER) > Taken.GIVEN_TEXT:
             return None
-        return [*attributes, place._attribute(last)]
+        return [*attributes, place.attribute(last)]
 
     def nothing_at(self, key: str) -> Struct | None:
         """Return the object at a key that has none of what is needed, once the type is made."""
-        inner = self._objects.get(key)
-        return inner._type() if inner is not None and inner._type is not None else None
+        inner = self.objects.get(key)
+        return inner.made() if inner is not None and inner.made is not None else None
 
     def struct(self) -> type[Struct]:
         """Make the type; an attribute is None where nothing is."""
         fields: list[tuple[str, Any, None]] = []
         names = {}
         for key in self._keys():
-            inner = self._objects.get(key)
-            attribute = self._attribute(key)
+            inner = self.objects.get(key)
+            attribute = self.attribute(key)
             fields.append(
-                (attribute, _TYPES[self._values[key]] if inner is None else inner.struct() | None, None)
+                (attribute, _TYPES[self.values[key]] if inner is None else inner.struct() | None, None)
             )
             names[attribute] = key
-        self._type = defstruct("Narrow", fields, rename=names, frozen=True, gc=False)
-        return self._type
+        self.made = defstruct("Narrow", fields, rename=names, frozen=True, gc=False)
+        return self.made
 
     def _keys(self) -> list[str]:
         """Return the keys in the order of Segment's own archives, in which they are found fastest."""
-        return sorted({*self._values, *self._objects})
+        return sorted({*self.values, *self.objects})
 
-    def _attribute(self, key: str) -> str:
+    def attribute(self, key: str) -> str:
         """Return the key itself where it can be the name of an attribute."""
         if key.isascii() and key.isidentifier() and not iskeyword(key) and not key.startswith(("_", "key_")):
             return key

@@ -1,7 +1,7 @@
-"""The straight function of one type of event: a plan in, a function out that makes the body of a request without a loop.
+"""The straight function of one type of event: a plan in, a function out that makes bodies of requests without a loop.
 
-It is written as Python source, step by step what the general mapping does with ordinary values. Where it returns None,
-that one is asked; nothing was counted then. No text of the settings gets into the source.
+It is written as Python source, step by step what the general mapping does with ordinary values. Where it raises
+ValueError, that one is asked; nothing was counted then. No text of the settings gets into the source.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ TimeOf = Callable[[Any], str | datetime | None]
 Update = tuple[str, str | datetime]
 """Whose customer is updated, and of which time the update is."""
 
-Function = Callable[[Any, str, int], "tuple[Struct, Update | None] | None"]
-"""Takes what was decoded of an event, its source and its line; returns the body and the update in it, or None."""
+Function = Callable[[Any, str, int], tuple[Struct, Update | None]]
+"""Takes what was decoded of an event, its source and its line; returns the body and the update of a customer in it.
+
+Raises ValueError for an event that is not ordinary.
+"""
 
 _IDS: Final = ("id", "source_id")
 _CUSTOMER_METADATA: Final[Keys] = ("customer", "metadata")
@@ -125,7 +128,7 @@ class Source:
         """Return the attributes of the event: the variable for the value there, or the attributes below."""
         tree: dict[str, Any] = {}
         for keys, variable in self._values.items():
-            *parents, last = self._needs.path(keys) or ()
+            *parents, last = self._needs.path(keys) or [""]
             place = tree
             for attribute in parents:
                 place = place.setdefault(attribute, {})
@@ -146,6 +149,8 @@ class Source:
             yield from _indented(self._read(inner, below))
 
     def _own_id(self) -> Iterator[str]:
+        yield "if not event.messageId or event.messageId.isspace():"
+        yield "    raise ValueError"
         yield "own_id = event.userId"
         yield "if not own_id or own_id.isspace():"
         yield "    own_id = event.anonymousId"
@@ -171,11 +176,11 @@ class Source:
             yield from self._filled(("customer", name), name)
             if ("customer", name) in self._fillers:
                 yield f"if {name} is not None and not {name}.strip():"
-                yield "    return None"
+                yield "    raise ValueError"
         yield "if source_id is None:"
         yield "    source_id = own_id"
         yield "if source_id is None and id is None:"
-        yield "    return None"
+        yield "    raise ValueError"
 
     def _mapped_event_name(self) -> Iterator[str]:
         yield from self._filled(("event",), "mapped_name")
@@ -185,7 +190,7 @@ class Source:
     def _names(self) -> Iterator[str]:
         if self._kind == "track":
             yield f"if len(event_name) > {MAX_EVENT_NAME}:"
-            yield "    return None"
+            yield "    raise ValueError"
         for name in ("name", *WORKING_FIELDS):
             yield from self._filled(("customer", name), name)
         own = ", ".join(self._own[name] for name in WORKING_FIELDS)
@@ -216,7 +221,7 @@ class Source:
         yield f"if {self._is_update(fields[2:])}:"
         yield "    time = time_of(event.timestamp)"
         yield "    if time is None:"
-        yield "        return None"
+        yield "        raise ValueError"
         yield "    update = (id or source_id, time)"
 
     def _is_update(self, fields: Sequence[str]) -> str:

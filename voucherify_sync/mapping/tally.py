@@ -5,7 +5,7 @@ Every map stops growing at a limit, and says so; whatever a name in an event may
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from voucherify_sync.model import Dropped, Position
@@ -37,6 +37,12 @@ class Counts:
             counts[name] = times
         else:
             self.other += times
+
+    def merge(self, other: Counts, times: int = 1) -> None:
+        """Count all that the other one counted, each so many times."""
+        for name, count in other._counts.items():
+            self.add(name, times * count)
+        self.other += times * other.other
 
     def names(self) -> Iterable[str]:
         """Return the names, in the order in which they came."""
@@ -81,11 +87,6 @@ class Section:
     def leave_inside(self, path: str) -> None:
         """Count one value inside a trait or property that was not sent."""
         self._unmapped.add(path)
-
-    def add_sample(self, sample: Section, times: int) -> None:
-        """Add the values that a sample of the events lost, so many times."""
-        for path, count in sample.unmapped.to_dict().items():
-            self._unmapped.add(path, times * count)
 
     def drop(self, dropped: Iterable[Dropped]) -> None:
         """Count fields that were left out."""
@@ -139,6 +140,18 @@ class Renames:
         if len(self.examples) < self.MAX_EXAMPLES:
             self.examples.append((str(position), name))
 
+    def merge(self, later: Renames) -> None:
+        """Count those that came later, too."""
+        self.count += later.count
+        self.examples += later.examples[: self.MAX_EXAMPLES - len(self.examples)]
+
+    def cut(self) -> Renames:
+        """Return what was counted so far, and begin anew."""
+        done = Renames()
+        done.count, done.examples = self.count, self.examples
+        self.count, self.examples = 0, []
+        return done
+
 
 class Tally:
     """What a mapping did to all events that it saw.
@@ -153,11 +166,11 @@ class Tally:
         self.renames = Renames()
         self.sampled: int | None = None
 
-    def add_sample(self, sample: Tally, times: int) -> None:
-        """Add what a sample of the events lost, so many times."""
+    def add_sample(self, lost: Mapping[str, Counts], times: int) -> None:
+        """Add what a sample of the events lost, by type of event and path, so many times."""
         self.sampled = times
-        self.identify.add_sample(sample.identify, times)
-        self.track.add_sample(sample.track, times)
+        self.identify.unmapped.merge(lost["identify"], times)
+        self.track.unmapped.merge(lost["track"], times)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report's ``mapping``."""

@@ -104,11 +104,9 @@ class Run:
             return None
         return DryWalk(
             self._replay,
-            Planner(self.mapping, request.settings, self._filters),
             seen=history.seen,
             report=self.books.report,
             older=self.books.older,
-            tally=self.mapping.tally,
             write=link.write,
             stop=self._stop,
         )
@@ -130,7 +128,8 @@ class Run:
         """Read, map, deliver and book until the input, or the reasons to go on, are used up."""
         with time_limit(self._request.max_duration_s, self._stop):
             if self._dry_walk is not None:
-                self._dry_walk.run(self._blocks())
+                planner = Planner(self.mapping, self._request.settings, self._filters)
+                self._dry_walk.run(planner.plan_all(self._blocks()))
             elif self._first is None or self._send_customers(self._first):
                 self._replay.run(self._blocks(), self._request.limit)
         self.books.report.read = self._read + self._read_in_vain

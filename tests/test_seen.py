@@ -1,0 +1,72 @@
+"""Tests of the keys of a run: what is new, what was met, in memory and on disk."""
+
+from __future__ import annotations
+
+import tracemalloc
+from hashlib import blake2b
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voucherify_sync.bookkeeping.seen import Seen
+
+
+def key_of(number: int) -> bytes:
+    """Return a key such as record keys are."""
+    return blake2b(str(number).encode(), digest_size=16).digest()
+
+
+@pytest.mark.parametrize("limit", [1, 3, 10, 1_000])
+def test_a_key_is_new_once_however_few_fit_into_memory(limit: int) -> None:
+    """Met again, it tells whether it comes with the checksum that it was first met with."""
+    seen = Seen(limit)
+    for number in range(50):
+        assert key_of(number) not in seen
+        assert seen.meet(key_of(number), number) is None
+        assert key_of(number) in seen
+    for number in range(50):
+        assert seen.meet(key_of(number), number) is True
+        assert seen.meet(key_of(number), number + 1) is False
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=6), max_size=20),
+    st.integers(1, 40),
+)
+def test_keys_by_the_block_are_told_apart_like_keys_one_by_one(
+    blocks: list[list[tuple[int, int]]], limit: int
+) -> None:
+    """Nothing is remembered of a block of which some keys may have been met."""
+    by_block, reference = Seen(limit), {}
+    for block in blocks:
+        keys, checksums = [key_of(number) for number, _ in block], [checksum for _, checksum in block]
+        is_sure = by_block.are_new(keys, checksums)
+        assert not is_sure or (len(set(keys)) == len(keys) and not set(keys) & reference.keys())
+        for key, checksum in zip(keys, checksums, strict=True):
+            first = reference.setdefault(key, checksum)
+            if not is_sure:
+                by_block.meet(key, checksum)
+            assert by_block.meet(key, checksum) is (first == checksum)
+
+
+def test_keys_stay_in_memory_where_the_disk_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is no reason to send anything twice."""
+    monkeypatch.setattr("tempfile.tempdir", "/does/not/exist")
+    seen = Seen(2)
+    assert [seen.meet(key_of(number), 0) for number in (1, 2, 3, 4, 5, 1)] == [None] * 5 + [True]
+
+
+def test_a_key_takes_at_most_100_bytes_and_spilled_ones_next_to_nothing() -> None:
+    """Half a million keys in memory at most."""
+    tracemalloc.start()
+    seen = Seen(60_000)
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(59_999):
+        seen.meet(key_of(number), number)
+    held = tracemalloc.get_traced_memory()[0] - before
+    seen.meet(key_of(-1), 0)
+    spilled = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert held / 59_999 < 100
+    assert spilled < 20_000_000
