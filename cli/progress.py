@@ -16,7 +16,7 @@ import msgspec
 
 from voucherify_sync.clean import clean
 from voucherify_sync.model import State
-from voucherify_sync.snapshot import Snapshot
+from voucherify_sync.snapshot import Snapshot, Waiting
 from voucherify_sync.words import counted, size, span
 
 KINDS = ("auto", "bar", "plain", "json", "none")
@@ -232,9 +232,12 @@ def _details(snapshot: Snapshot) -> list[str]:
         rate = "" if snapshot.calls_per_min is None else f", {snapshot.calls_per_min:,.0f} a minute"
         details.append(f"{counted(snapshot.calls, 'call')}{rate}, {snapshot.in_flight} in flight")
     if snapshot.waiting is not None:
-        details.append(
-            f"waits for {clean(snapshot.waiting.reason, 60)}: {span(snapshot.waiting.seconds_left)}"
-        )
+        details.append(_wait(snapshot.waiting))
     if snapshot.eta_s is not None:
         details.append(f"about {span(snapshot.eta_s)} to go")
     return [detail for detail in details if detail]
+
+
+def _wait(waiting: Waiting) -> str:
+    left = "" if waiting.seconds_left is None else f": {span(waiting.seconds_left)}"
+    return f"waits for {clean(waiting.reason, 60)}{left}"

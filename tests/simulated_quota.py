@@ -11,10 +11,16 @@ from email.utils import formatdate
 from itertools import count
 from typing import Any
 
-from voucherify_sync.delivery.quota import Limiter
+from voucherify_sync.delivery.quota import Bucket, Limiter, Waiting
 from voucherify_sync.stop import Stop
 
 EPOCH = 1_700_000_000.37
+
+
+def try_acquire(limiter: Limiter, bucket: Bucket = Bucket.API) -> Waiting | None:
+    """Take a permit if there is one now, and return None; else tell what a call waits for."""
+    with limiter._changed:
+        return limiter._permit(bucket)
 
 
 class Api:
@@ -95,7 +101,7 @@ class World:
     def _start_calls(self) -> None:
         while self._idle:
             self.worker = self._idle[0]
-            waiting = self.limiter.try_acquire()
+            waiting = try_acquire(self.limiter)
             if waiting is not None:
                 self._wake(waiting.until)
                 return

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from simulated_quota import try_acquire
 
 from voucherify_sync.delivery.quota import Bucket, Limiter
 from voucherify_sync.errors import ExitCode, RunStopped
@@ -30,7 +31,7 @@ class Hand:
 
     def send(self, who: object, bucket: Bucket = Bucket.API) -> bool:
         self.who = who
-        return self.limiter.try_acquire(bucket) is None
+        return try_acquire(self.limiter, bucket) is None
 
     def answer(self, who: object, status: int = 200, bucket: Bucket = Bucket.API, **headers: object) -> None:
         self.give(
@@ -49,7 +50,7 @@ class Hand:
 
     def wait_s(self, bucket: Bucket = Bucket.API) -> float:
         self.who = "asks"
-        waiting = self.limiter.try_acquire(bucket)
+        waiting = try_acquire(self.limiter, bucket)
         return 0.0 if waiting is None else waiting.until - self.now
 
 
@@ -226,7 +227,7 @@ def test_when_nothing_remains_the_server_says_when() -> None:
     )
     hand.wall += 86_400
     assert hand.wait_s() == pytest.approx(300)
-    waiting = hand.limiter.try_acquire()
+    waiting = try_acquire(hand.limiter, Bucket.API)
     assert waiting is not None
     assert waiting.reason == "quota"
 

@@ -8,10 +8,10 @@ from voucherify_sync.model import State
 
 
 class Waiting(Struct, frozen=True):
-    """What the next call waits for, such as ``quota``, and for how many more seconds."""
+    """What the run waits for, such as ``quota``, and for how many more seconds, if anybody knows."""
 
     reason: str
-    seconds_left: float
+    seconds_left: float | None
 
 
 class Snapshot(Struct, frozen=True):

@@ -137,11 +137,12 @@ class Lanes:
         )
 
     def blocked_on(self) -> str | None:
-        """Tell which customer holds most of a look-ahead that is full, None while there is room."""
+        """Tell which customer holds more than half of a look-ahead that is full, None while there is room."""
         with self._news:
             if not self._blocked or not self._lanes:
                 return None
-            return max(self._lanes.values(), key=lambda lane: len(lane.jobs)).source_id
+            lane = max(self._lanes.values(), key=lambda lane: len(lane.jobs))
+            return lane.source_id if 2 * len(lane.jobs) > self._records else None
 
     def finished(self) -> list[Outcome]:
         """Return what was decided since it was last asked, without waiting; raise what a worker could not handle."""

@@ -132,9 +132,15 @@ class Link:
         """Say what the next call waits for, if it is known until when."""
         waiting = self._destination.circuit.waiting() or self._limiter.waiting()
         if waiting is None or waiting.until == math.inf:
-            asks_at = self._actions.asks_at if self._actions else None
-            return None if asks_at is None else Waiting("bulk", max(0.0, asks_at - time.monotonic()))
+            return self._waiting_otherwise()
         return Waiting(waiting.reason, max(0.0, waiting.until - time.monotonic()))
+
+    def _waiting_otherwise(self) -> Waiting | None:
+        asks_at = self._actions.asks_at if self._actions else None
+        if asks_at is not None:
+            return Waiting("bulk", max(0.0, asks_at - time.monotonic()))
+        customer = self.courier.blocked_on()
+        return None if customer is None else Waiting(f"customer {customer}", None)
 
     def eta_s(self, operations: float | None) -> float | None:
         """Estimate the seconds that so many more operations take, by the limits and not by the recent speed."""

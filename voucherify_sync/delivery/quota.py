@@ -114,11 +114,6 @@ class Limiter:
                     self._sleep(waiting)
         return False
 
-    def try_acquire(self, bucket: Bucket = Bucket.API) -> Waiting | None:
-        """Take a permit if there is one now, and return None; else tell what a call waits for."""
-        with self._changed:
-            return self._permit(bucket)
-
     def answered(self, status: int, headers: Mapping[str, str], bucket: Bucket = Bucket.API) -> None:
         """Take in an answer of whatever status. A missing header says nothing; it is never taken for 0."""
         said = read_rate_headers(headers)

@@ -36,11 +36,6 @@ class Wanted(Struct, frozen=True):
     message_ids: frozenset[str] = frozenset()
     line: int | None = None
 
-    @property
-    def is_choosy(self) -> bool:
-        """Tell whether anything is picked at all."""
-        return self != Wanted()
-
 
 class Explanation(Struct, frozen=True):
     """What happens to one record.

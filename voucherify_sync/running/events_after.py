@@ -24,8 +24,6 @@ class EventsAfter:
         courier: sends what was not sent in bulk.
         record: remembers outcomes that are decided here.
 
-    Attributes:
-        without_a_call: records delivered or failed here.
     """
 
     def __init__(self, first: CustomersFirst, courier: Courier, record: Callable[[Outcome], object]) -> None:
@@ -33,7 +31,6 @@ class EventsAfter:
         self._courier = courier
         self._record = record
         self._decided: list[Outcome] = []
-        self.without_a_call = 0
 
     def submit(self, operation: Operation) -> None:
         """Take one operation; may wait while too many are under way."""
@@ -59,7 +56,6 @@ class EventsAfter:
 
     def _decide(self, outcome: Outcome) -> None:
         self._record(outcome)
-        self.without_a_call += outcome.state in (State.DELIVERED, State.FAILED)
         self._decided.append(outcome)
 
 

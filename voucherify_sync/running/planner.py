@@ -81,7 +81,6 @@ class Planner:
 
     def __init__(self, mapping: Mapping, settings: Settings, filters: Filters) -> None:
         self._mapping = mapping
-        self._settings = settings
         self._filters = filters
         self._compiled = Compiled(mapping, settings, moment_of)
         self._keys = {type_: named_key(type_) for type_ in KINDS}
@@ -116,10 +115,6 @@ class Planner:
         """What the sample lost, by type of event and path."""
         tally = self._sample.tally
         return {"identify": tally.identify.unmapped, "track": tally.track.unmapped}
-
-    def forget_sample(self) -> None:
-        """Begin the counts of the sample anew."""
-        self._sample = Mapping(self._settings)
 
     def plan(self, block: Block) -> Planned:
         """Plan a block of whole lines. Its loop is where a dry run spends its time."""

@@ -14,7 +14,7 @@ from voucherify_sync.bookkeeping.history import NEVER, History, Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.report import ApiFacts, RunFacts, exit_code
 from voucherify_sync.delivery.link import DryLink, Link
-from voucherify_sync.errors import ExitCode, SourceError
+from voucherify_sync.errors import ExitCode, SourceError, VoucherifySyncError
 from voucherify_sync.mapping.by_reference import ReferringMapping
 from voucherify_sync.mapping.filters import Filters
 from voucherify_sync.mapping.names import NearMiss
@@ -133,8 +133,15 @@ class Run:
             elif self._first is None or self._send_customers(self._first):
                 self._replay.run(self._blocks(), self._request.limit)
         self.books.report.read = self._read + self._read_in_vain
+        self._check_law()
         self.books.save()
         self.books.close(self.exit_code, self.books.report.counts())
+
+    def _check_law(self) -> None:
+        try:
+            self.books.report.check_law()
+        except VoucherifySyncError as error:
+            self._stop.because(error)
 
     def _send_customers(self, first: CustomersFirst) -> bool:
         """Walk the input for its customers, and open it once more; False: the run stopped, all records are pending."""
