@@ -151,9 +151,10 @@ def _calls(report: Json) -> Iterator[Row]:
 def _lost(mapping: Json) -> Iterator[Row]:
     """Return the fields that were left out most often: those that no row maps, and those of a wrong type."""
     found: list[tuple[int, str, str]] = []
+    why_unmapped = "about; no row maps it" if "sampled" in mapping else "no row maps it"
     for part in ("identify", "track"):
         facts = mapping.get(part, {})
-        found += [(count, path, "no row maps it") for path, count in facts.get("unmapped", {}).items()]
+        found += [(count, path, why_unmapped) for path, count in facts.get("unmapped", {}).items()]
         for path, reasons in facts.get("dropped", {}).items():
             found += [(count, path, f"dropped: {reason}") for reason, count in reasons.items()]
     found.sort(key=lambda entry: (-entry[0], entry[1]))
