@@ -101,7 +101,9 @@ def _kind(value: Any, depth: int = 0) -> Hashable:
 
 
 def _kind_of_text(text: str) -> int:
-    if not text or text.isspace():
+    if not text:
+        return _SAYS_LITTLE  # as an example it gives way, even to white space
+    if text.isspace():
         return _BLANK
     return _LONG if len(text) > MAX_EVENT_NAME else _TEXT
 
