@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from events import generate
-from live import sandbox
+from responder import responder
 
 from voucherify_sync.bookkeeping.history import Rule
 from voucherify_sync.bookkeeping.ledger import Ledger
@@ -89,7 +89,7 @@ def measure_cost(folder: Path, calls: int) -> None:
         file.writelines(line + b"\n" for line in generate(calls, identifies=0.0, customers=calls))
     for latency_s, workers in ((0.05, 16), (0.05, 64), (0.0, 16), (0.0, 64)):
         rates: dict[bool, list[float]] = {True: [], False: []}
-        with sandbox("--latency", f"{latency_s}s") as address:
+        with responder(latency_s) as address:
             for turn in range(6):
                 place = folder / f"{latency_s}-{workers}-{turn}" / "x.ledger"
                 kept = bool(turn % 2)

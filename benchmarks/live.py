@@ -1,9 +1,9 @@
-"""How well a live run uses what it is given: workers against a latency, and the limit of the API.
+"""How well a live run uses what it is given: the processor, workers against a latency, and the limit of the API.
 
     python benchmarks/live.py
 
-Against the sandbox in a process of its own: calls a second at 50 ms latency beside `workers / 0.05`, and under
-600 calls a minute the share of the limit that was used and the share of calls that were throttled.
+Against a server that only answers: calls a second with no latency, and at 50 ms beside `workers / 0.05`. Against the
+sandbox, under 600 calls a minute: the calls that were made and how many were throttled.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from events import generate
 from measure import COMMAND, run
+from responder import responder
 
 
 @contextmanager
@@ -62,13 +63,19 @@ def main() -> None:
     """Run both measures and print them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print(f"{'workers':>8} {'calls/s':>8} {'workers / 0.05 s':>17} {'share':>6} {'CPU ms/call':>12}")
-        for workers, events in ((8, 2_000), (32, 6_000), (64, 10_000)):
-            with sandbox("--latency", "0.05s") as address:
+        print(f"{'latency':>8} {'workers':>8} {'calls/s':>8} {'workers / latency':>18} {'CPU ms/call':>12}")
+        for latency_s, workers, events in (
+            (0.0, 16, 20_000),
+            (0.05, 8, 2_000),
+            (0.05, 32, 6_000),
+            (0.05, 64, 20_000),
+        ):
+            with responder(latency_s) as address:
                 facts = replay(folder, address, events, workers)
-            rate, ideal = facts["api"]["calls"] / facts["duration_s"], workers / 0.05
+            rate = facts["api"]["calls"] / facts["duration_s"]
+            share = f"{rate * latency_s / workers:.1%}" if latency_s else ""
             cost = 1000 * facts["cpu_s"] / facts["api"]["calls"]
-            print(f"{workers:>8} {rate:>8.0f} {ideal:>17.0f} {rate / ideal:>6.1%} {cost:>12.2f}")
+            print(f"{latency_s * 1000:>5.0f} ms {workers:>8} {rate:>8.0f} {share:>18} {cost:>12.2f}")
         with sandbox("--limit", "600/min") as address:
             facts = replay(folder, address, 2_000, 32, "--max-duration", "150s")
         calls, throttled = facts["api"]["calls"], facts["api"]["throttled"]

@@ -160,6 +160,47 @@ def test_connections_are_kept_alive() -> None:
         assert len(api._threads) == 1
 
 
+def test_head_and_body_leave_in_one_piece() -> None:
+    """Each piece would be a packet of its own, and wake the server for half a request."""
+    pieces: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                pieces.append(connection.recv(65_536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with client_for(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+            client.call("POST", "/v1/events", EVENT)
+        thread.join()
+    assert pieces[0].startswith(b"POST /v1/events HTTP/1.1\r\n")
+    assert pieces[0].endswith(b"\r\n\r\n" + EVENT)
+
+
+def test_sending_may_take_longer_than_connecting() -> None:
+    """Only the deadline counts once there is a connection: 10 MiB for a slow line are no sign of trouble."""
+    body = b"[" + b" " * 10_000_000 + b"]"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                time.sleep(0.4)
+                asked = b""
+                while not asked.endswith(b"]"):
+                    asked = connection.recv(1 << 20)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with client_for(f"http://127.0.0.1:{listener.getsockname()[1]}", connect_s=0.1) as client:
+            assert client.call("POST", "/v1/customers/bulk/async", body).status == 200
+        thread.join()
+
+
 def test_an_idle_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """After 30 s the server may close it in the very moment in which a request leaves."""
     with Sandbox() as api, client_for(api.url) as client:

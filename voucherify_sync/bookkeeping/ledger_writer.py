@@ -68,11 +68,17 @@ class Changes:
         self.settled: dict[bytes, tuple[Settled, Unresolved | None]] = {}
         self.intents: dict[bytes, Intent] = {}
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
-        self.committed = False
+        self._has_writer = False
+        self.written = threading.Event()
         self.error: VoucherifySyncError | None = None
 
     def __bool__(self) -> bool:
         return bool(self.withdrawn or self.settled or self.intents or self.statements)
+
+    def take_charge(self) -> bool:
+        """Tell the first who asks that it is to write them."""
+        is_first, self._has_writer = not self._has_writer, True
+        return is_first
 
     def intend(self, intent: Intent) -> None:
         """Note that a custom event is about to be sent."""
@@ -106,9 +112,9 @@ class Changes:
 class LedgerWriter:
     """Takes changes from any thread and commits them.
 
-    Who waits for a commit makes it, for all whose changes have gathered meanwhile: a thread for all commits would cost
-    one more switch between threads each time. A thread of its own only commits what nobody waits for. A commit that
-    fails is the last one: from then on nothing is written, and whoever waits is told.
+    The first who waits for a commit makes it, for all whose changes have gathered meanwhile: a thread for all commits
+    would cost one more switch between threads each time. A thread of its own only commits what nobody waits for. A
+    commit that fails is the last one: from then on nothing is written, and whoever waits is told.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, stop: Stop) -> None:
@@ -145,7 +151,8 @@ class LedgerWriter:
                 raise RunStopped("the run has ended: nothing more is sent.")
             changes = self._gathering
             apply(changes)
-        self._commit(changes)
+            is_ours = changes.take_charge()
+        self._commit(changes, is_ours=is_ours)
 
     def flush(self) -> None:
         """Return when all that was changed before is on disk.
@@ -155,7 +162,8 @@ class LedgerWriter:
         """
         with self._gate:
             changes = self._gathering
-        self._commit(changes)
+            is_ours = changes.take_charge()
+        self._commit(changes, is_ours=is_ours)
 
     def close(self) -> None:
         """Commit what is left and end the thread. A commit that fails is told to the stop."""
@@ -165,7 +173,7 @@ class LedgerWriter:
         self._waiting.set()
         self._thread.join()
         with contextlib.suppress(VoucherifySyncError):
-            self._commit(self._gathering)
+            self.flush()
 
     def _run(self) -> None:
         while not self._closing:
@@ -175,26 +183,28 @@ class LedgerWriter:
             with contextlib.suppress(VoucherifySyncError):  # the stop knows
                 self.flush()
 
-    def _commit(self, changes: Changes) -> None:
+    def _commit(self, changes: Changes, *, is_ours: bool) -> None:
         """Return when changes are on disk, be it by somebody else's commit."""
-        with self._turn:
-            if not changes.committed:
-                with self._gate:
-                    self._gathering = Changes()
-                self._write(changes)
+        if is_ours:
+            self._write(changes)
+        else:
+            changes.written.wait()
         if changes.error:
             raise changes.error
 
     def _write(self, changes: Changes) -> None:
-        if self._error is None and changes:
-            try:
-                changes.write(self._connection)
-            except Exception as error:  # noqa: BLE001 whoever waits must be told, whatever it is
-                self._fail(error)
-        changes.error = self._error
-        changes.committed = True
+        with self._turn:
+            with self._gate:
+                self._gathering = Changes()
+            if self._error is None and changes:
+                try:
+                    changes.write(self._connection)
+                except BaseException as error:  # noqa: BLE001 whoever waits must be told, whatever it is
+                    self._fail(error)
+            changes.error = self._error
+        changes.written.set()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
         if isinstance(error, sqlite3.Error):

@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
 
 from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
@@ -48,7 +49,9 @@ _NO_ANSWER = {
 
 
 class _Adapter(HTTPAdapter):
-    """requests' transport with our connections."""
+    """requests' transport with our connections, for one address; it finds the pool of the address only once."""
+
+    _pool: Any = None
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -59,6 +62,16 @@ class _Adapter(HTTPAdapter):
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = POOLS
         return manager
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return self._pool
+
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        response = requests.Response()  # with what `Client` looks at: no cookies, no encoding of a text
+        response.status_code, response.headers, response.raw = resp.status, resp.headers, resp
+        return response
 
 
 class Client:
@@ -92,14 +105,13 @@ class Client:
         self.token = credentials.token
         self._base = credentials.url
         self._host = urlsplit(credentials.url).hostname or credentials.url
-        self._timeout = (connect_s, deadline_s)
+        self._timeout = (connect_s, None)  # the deadline does what a timeout of each read would do, and more
         self._max_response = max_response
         self._deadlines = Deadlines(deadline_s)
         self._counting = threading.Lock()
         self._server_date: tuple[str, float] | None = None
         self._adapter = adapter or _Adapter(pool_connections=1, pool_maxsize=workers + 2, max_retries=0)
-        # Prepared once and copied: preparing costs as much as the rest of a call. No `auth`, hence no .netrc.
-        self._prepared = requests.Request("GET", credentials.url, headers=_headers(credentials)).prepare()
+        self._headers = _headers(credentials)
         found = requests.Session().merge_environment_settings(credentials.url, {}, True, None, None)
         self._proxies = {} if self._host in _LOOPBACK else dict(found["proxies"] or {})
         self._verify = _certificates(found["verify"])
@@ -162,9 +174,11 @@ class Client:
     def _request(
         self, method: str, path: str, payload: bytes | None, params: Mapping[str, str] | None
     ) -> requests.PreparedRequest:
-        request = self._prepared.copy()
+        """Return what is sent. requests would prepare it, too, at the cost of half a call, and look into .netrc."""
+        request = requests.PreparedRequest()
         request.method = method
         request.url = f"{self._base}{path}?{urlencode(params)}" if params else self._base + path
+        request.headers = CaseInsensitiveDict(self._headers)
         if payload is not None:
             request.body = payload
             request.headers["Content-Type"] = "application/json"

@@ -32,6 +32,7 @@ class _Watched:
     """
 
     _last_used = 0.0
+    _held: list[bytes] | None = None
 
     def _new_conn(self) -> Any:
         if current.watch is not None:
@@ -51,7 +52,21 @@ class _Watched:
             if current.watch.expired:
                 raise ConnectTimeoutError(self, "the connection took the whole time of the call")
             current.watch.unsent = False
-        super().request(*args, **kwargs)  # type: ignore[misc]
+        held: list[bytes] = []
+        self._held = held
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._held = None
+        self.sock.settimeout(None)  # type: ignore[attr-defined]  # it was for connecting; now the deadline counts
+        self.send(b"".join(held))
+
+    def send(self, data: Any) -> None:
+        """Hold the pieces of a request until it is whole: each one would be a packet, and wake the server."""
+        if self._held is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._held.append(data)
 
     @property
     def is_connected(self) -> bool:

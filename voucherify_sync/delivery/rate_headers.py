@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -69,6 +70,7 @@ def _count(text: str | None) -> int | None:
     return None if number is None or number < 0 else int(number)
 
 
+@lru_cache(maxsize=16)  # most answers share their second with the one before
 def _http_date(text: str | None) -> float | None:
     try:
         return parsedate_to_datetime(text or "").timestamp()
