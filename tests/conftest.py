@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_cli import forking_server
 
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
@@ -66,13 +67,19 @@ class Ended:
 
 
 class Cli:
-    """The installed command, in a process, a home and a working directory of its own."""
+    """The installed command, in a process, a home and a working directory of its own.
+
+    Attributes:
+        constants: of modules, to be set in what is run to its end: path -> value. Only for sizes, and for pauses that
+            tests wait for.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / "state"
         keep = {name: value for name, value in os.environ.items() if not name.startswith("VOUCHERIFY")}
         self.env = {**keep, "HOME": str(folder), "XDG_STATE_HOME": str(self.state), "COLUMNS": "100"}
+        self.constants: dict[str, Any] = {}
 
     def command(self, *args: str | Path) -> list[str]:
         """Return the words that start it."""
@@ -86,17 +93,16 @@ class Cli:
     def __call__(
         self, *args: str | Path, stdin: str | bytes = b"", env: Mapping[str, str] | None = None
     ) -> Ended:
-        """Run it to its end."""
-        done = subprocess.run(
-            self.command(*args),
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            cwd=self.folder,
-            env={**self.env, **(env or {})},
-            timeout=120,
-            check=False,
-        )
-        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+        """Run it to its end; its interpreter has been started before, with the constants that a test sets."""
+        request = {
+            "words": list(map(str, args)),
+            "cwd": str(self.folder),
+            "env": {**self.env, **(env or {})},
+            "constants": self.constants,
+        }
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        code, out, err = forking_server().run(request, data, timeout_s=120)
+        return Ended(code, out.decode(), err.decode())
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ class Bench:
         self.cli = cli
         self.sandbox = sandbox
         self.settings = cli.folder / "settings.yaml"
+        cli.constants["voucherify_sync.delivery.actions._PAUSE_S"] = (0.02, 120.0)
         self.write_settings()
 
     def write_settings(self, more: str = "") -> None:
@@ -377,7 +378,7 @@ def test_nobody_else_can_read_the_copy_of_stdin(bench: Bench) -> None:
 
 def test_lines_that_are_added_meanwhile_are_left_for_the_next_run(run_cli: Cli) -> None:
     """A record that was not folded is never counted as delivered."""
-    with Sandbox(SandboxOptions(keep=None, async_delay_s=2)) as sandbox:
+    with Sandbox(SandboxOptions(keep=None, async_delay_s=1)) as sandbox:
         bench = Bench(run_cli, sandbox)
         archive = bench.file("a.ndjson", [identify("a", 1, name="A")])
         with run_cli.start(*bench.command(archive)) as run:
@@ -391,7 +392,7 @@ def test_lines_that_are_added_meanwhile_are_left_for_the_next_run(run_cli: Cli) 
 
 def test_a_run_that_was_killed_before_its_action_was_over_asks_after_it(run_cli: Cli) -> None:
     """The request was accepted, so it is not posted a second time."""
-    with Sandbox(SandboxOptions(keep=None, async_delay_s=3)) as sandbox:
+    with Sandbox(SandboxOptions(keep=None, async_delay_s=1.5)) as sandbox:
         bench = Bench(run_cli, sandbox)
         archive = bench.file(
             "a.ndjson", [identify(f"u{n}", 1, name=str(n)) + track(f"u{n}", 2) for n in range(20)]
@@ -413,7 +414,7 @@ def test_a_run_that_was_killed_among_its_events_sends_no_customer_again(run_cli:
     with Sandbox(SandboxOptions(keep=None, latency_s=0.05)) as sandbox:
         bench = Bench(run_cli, sandbox)
         archive = bench.file(
-            "a.ndjson", [identify(f"u{n}", 1, name=str(n)) + track(f"u{n}", 2) for n in range(300)]
+            "a.ndjson", [identify(f"u{n}", 1, name=str(n)) + track(f"u{n}", 2) for n in range(120)]
         )
         with run_cli.start(*bench.command("--workers", "2", archive)) as run:
             _wait_for(lambda: bench.calls("/v1/events") > 20 or None)
@@ -422,7 +423,7 @@ def test_a_run_that_was_killed_among_its_events_sends_no_customer_again(run_cli:
         assert ended.code in (0, 3)
         assert bench.calls(BULK) == 1
         outcomes = bench.outcomes()
-        assert outcomes["duplicate"] + outcomes["delivered"] + outcomes.get("in_doubt", 0) == 600
+        assert outcomes["duplicate"] + outcomes["delivered"] + outcomes.get("in_doubt", 0) == 240
         sent = [json.dumps(done.body) for done in sandbox.oracle.processed if done.name]
         assert len(sent) == len(set(sent))
 

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import time
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def answer(cli: Cli, sandbox: Sandbox, keys: bytes) -> tuple[int, str]:
             screen += piece
         if not asked and b"Send them?" in screen:
             asked = True
+            time.sleep(0.2)  # input() does not hear what comes in the instant before it reads
             os.write(terminal, keys)
+    else:
+        os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     return os.waitstatus_to_exitcode(status), screen.decode()

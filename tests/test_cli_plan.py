@@ -238,7 +238,7 @@ def test_no_color_means_none(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_run_that_stops_early_says_what_is_left_and_what_it_will_cost(run_cli: Cli) -> None:
     """By the limit that the API told; the command that goes on stands below it."""
-    with Sandbox(SandboxOptions(limit="60/s", keep=None)) as server:
+    with Sandbox(SandboxOptions(limit="200/s", keep=None)) as server:
         settings = lead_to(run_cli, server)
         events = run_cli.folder / "events.ndjson"
         events.write_text("".join(track(n) for n in range(400)))

@@ -1,0 +1,172 @@
+"""Runs the command line without starting an interpreter each time: a server has imported it, and forks for each run.
+
+A run is a process with streams, environment and working directory of its own. What needs a fresh interpreter, or is to
+get a signal, is started the ordinary way.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import pkgutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from io import FileIO
+from select import select
+from typing import Any
+
+ENTRY = next(iter(entry_points(group="console_scripts", name="voucherify-sync")))
+PACKAGES = ("voucherify_sync", ENTRY.module.rpartition(".")[0])
+
+
+class ForkingServer:
+    """The side of the tests. Any thread may run commands, several at a time."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._lock = threading.Lock()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.PIPE,  # pipes, as its children will have
+                stdout=subprocess.PIPE,
+            )
+
+    def close(self) -> None:
+        """End it."""
+        self._socket.close()
+        self._process.communicate(timeout=30)
+
+    def run(self, request: dict[str, Any], stdin: bytes, timeout_s: float) -> tuple[int, bytes, bytes]:
+        """Run a command to its end; return how it ended (negative: the signal), and what it wrote.
+
+        Args:
+            request: words, cwd, env, and constants to be set: path -> value.
+            stdin: its input, through a pipe.
+            timeout_s: it is killed after so long.
+        """
+        pipes = [os.pipe() for _ in range(4)]
+        theirs = [pipes[0][0], *(pipe[1] for pipe in pipes[1:])]
+        with open(pipes[3][0], "rb", buffering=0) as report, ThreadPoolExecutor(3) as pool:
+            pid = self._start(request, theirs, report)
+            pool.submit(_feed, pipes[0][1], stdin)
+            out, err = (pool.submit(_drain, pipe[0]) for pipe in pipes[1:3])
+            if not select([report], [], [], timeout_s)[0]:
+                os.kill(pid, signal.SIGKILL)
+                raise TimeoutError(f"not through after {timeout_s} s: {request['words']}")
+            return int(report.readline()), out.result(), err.result()
+
+    def _start(self, request: dict[str, Any], theirs: list[int], report: FileIO) -> int:
+        """Hand over a request with its ends of the pipes; return the process that it became."""
+        data = json.dumps(request).encode() + b"\n"
+        with self._lock:
+            sent = socket.send_fds(self._socket, [data], theirs)
+            self._socket.sendall(data[sent:])
+            for descriptor in theirs:
+                os.close(descriptor)
+            return int(report.readline())
+
+
+_creation = threading.Lock()
+
+
+def forking_server() -> ForkingServer:
+    """Return the one of this process; it ends with it."""
+    with _creation:
+        return _only_server()
+
+
+@cache
+def _only_server() -> ForkingServer:
+    server = ForkingServer()
+    atexit.register(server.close)
+    return server
+
+
+def _feed(descriptor: int, data: bytes) -> None:
+    try:
+        with open(descriptor, "wb") as pipe:
+            pipe.write(data)
+    except BrokenPipeError:  # it has read as much as it wanted
+        pass
+
+
+def _drain(descriptor: int) -> bytes:
+    with open(descriptor, "rb") as pipe:
+        return pipe.read()
+
+
+def serve(connection: socket.socket) -> None:
+    """Fork for each request, until the tests are over. Returns in the forked process, which is the command then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(connection, 65_536, 4)
+        while data and not data.endswith(b"\n"):
+            data += connection.recv(65_536)
+        if not data:
+            os._exit(0)
+        if os.fork() == 0:
+            break
+        for descriptor in descriptors:
+            os.close(descriptor)
+    connection.close()
+    *streams, report = descriptors
+    _keep(streams, report)
+    os.close(report)
+    _turn_into(json.loads(data), streams)
+
+
+def _keep(streams: list[int], report: int) -> None:
+    """Fork once more, and tell the tests who runs the command, and how it ended. Returns in that process."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if pid == 0:
+        return
+    for descriptor in streams:
+        os.close(descriptor)
+    os.write(report, b"%d\n" % pid)
+    _, status = os.waitpid(pid, 0)
+    os.write(report, b"%d\n" % os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def _turn_into(request: dict[str, Any], streams: list[int]) -> None:
+    """Take the streams, environment and folder of a request: nothing is left of the server but its imports."""
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    time.tzset()
+    os.chdir(request["cwd"])
+    sys.argv = ["voucherify-sync", *request["words"]]
+    for path, value in request["constants"].items():
+        module, _, name = path.rpartition(".")
+        setattr(sys.modules[module], name, value)
+
+
+def import_all() -> None:
+    """Import every module of the project, and with them the libraries."""
+    for package in map(import_module, PACKAGES):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    gc.freeze()  # a forked process need not look through it
+
+
+if __name__ == "__main__":
+    import_all()
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.exit(ENTRY.load()())
