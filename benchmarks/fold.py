@@ -19,13 +19,16 @@ from pathlib import Path
 
 from measure import run
 
+from voucherify_sync.bookkeeping.history import History, Rule
+from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.delivery.chunks import MAX_BYTES, Limits, pack
-from voucherify_sync.mapping.by_reference import rides_in_bulk
+from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.payload import Mapping
-from voucherify_sync.model import Kind, Outcome
-from voucherify_sync.reading.decode import decode, event_time
 from voucherify_sync.reading.source import Reader, find_sources
+from voucherify_sync.reading.times import event_time
+from voucherify_sync.running.fold_walk import FoldWalk
+from voucherify_sync.running.jobs import Jobs
 from voucherify_sync.settings import Settings
 from voucherify_sync.stop import Stop
 
@@ -33,21 +36,24 @@ CUSTOMERS = 67_567 / 1_000_000
 """Customers an event, as in the archive that was measured for the design."""
 
 
+class Nowhere(Fold):
+    """Takes updates and keeps none."""
+
+    def add_encoded(
+        self, source_id: str, payload: bytes, time: int, message_id: str, *, is_new: bool = True
+    ) -> None:
+        """Forget it."""
+
+
 def walk(archive: Path, *, folds: bool) -> dict[str, float]:
     """Read and map an archive; fold its customers and make up their requests, if that is wanted."""
     begun = time.process_time()
-    mapping = Mapping(Settings())
-    found = find_sources([str(archive)], stdin_is_terminal=True)
-    with Fold() as fold:
-        for block in Reader(found.sources, Stop()):
-            for event in decode(block):
-                if isinstance(event, Outcome):
-                    continue
-                request = mapping.request(event)
-                if not folds or isinstance(request, Outcome) or not rides_in_bulk(request):
-                    continue
-                if request.kind is Kind.CUSTOMER or len(request.customer) > 1:
-                    fold.add(request.customer, event_time(event.fields), event.message_id)
+    settings, selection, ledger, stop = Settings(), Selection(), LedgerReader.empty(), Stop()
+    filters = Filters(settings, selection, lambda event: event_time(event.fields))
+    walking = FoldWalk(filters, Mapping(settings), History(ledger, Rule()), ledger, stop)
+    reader = Reader(find_sources([str(archive)], stdin_is_terminal=True).sources, stop)
+    with Fold() if folds else Nowhere() as fold:
+        walking.run(reader, None, Jobs(1, settings, selection, None), fold)
         chunks = [(chunk.size, len(chunk.items)) for chunk in pack(fold.customers(), Limits())]
         return {
             "cpu_s": time.process_time() - begun,

@@ -14,6 +14,7 @@ from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.delivery.link import DryLink
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.model import Kind, Outcome, State
+from voucherify_sync.running.planned import About
 from voucherify_sync.running.request import Mode, RunRequest
 from voucherify_sync.running.run import Run
 from voucherify_sync.stop import Stop
@@ -46,9 +47,10 @@ class Rehearsal:
         self.customers = 0
         self.events: Counter[str] = Counter()
         dry = msgspec.structs.replace(request, mode=Mode.DRY_RUN, dead_letters=None)
-        self.run = Run(dry, stop, DryLink(_nowhere, stop), ledger, rule, watch=self._count)
+        self.run = Run(dry, stop, DryLink(_nowhere, stop), ledger, rule, watch=self)
 
-    def _count(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
+        """Count a record."""
         operation = outcome.operation
         if outcome.state is not State.PLANNED or operation is None:
             return
@@ -56,6 +58,14 @@ class Rehearsal:
             self.customers += 1
         else:
             self.events[operation.body["event"]] += 1
+
+    def add_planned(self, _type: str, about: About, count: int) -> None:
+        """Count so many records at once that would be sent."""
+        _, sent_as, _ = about
+        if sent_as is None:
+            self.customers += count
+        else:
+            self.events[sent_as] += count
 
 
 def _nowhere(_line: bytes) -> None:

@@ -15,15 +15,33 @@ import click
 from voucherify_sync.clean import clean
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.model import Outcome, State
-from voucherify_sync.replay import Book
+from voucherify_sync.running.planned import About
 
 from .replay_options import ReplayOptions
 
 _QUIET = {State.DELIVERED, State.PLANNED}
 
 
+class RecordLog:
+    """Writes a line for every record that was not delivered to streams."""
+
+    def __init__(self, streams: list[TextIO]) -> None:
+        self._streams = streams
+
+    def add(self, outcome: Outcome) -> None:
+        """Write the line of a record."""
+        if outcome.state in _QUIET:
+            return
+        line = line_of(outcome)
+        for stream in self._streams:
+            click.echo(line, file=stream)
+
+    def add_planned(self, _type: str, _about: About, _count: int) -> None:
+        """Write nothing of what is as it should be."""
+
+
 @contextmanager
-def records_shown(options: ReplayOptions) -> Iterator[Book | None]:
+def records_shown(options: ReplayOptions) -> Iterator[RecordLog | None]:
     """Open what --verbose and --log-file ask for; yield who takes note of outcomes, or None."""
     with ExitStack() as stack:
         streams = [sys.stderr] if options.verbose else []
@@ -33,14 +51,7 @@ def records_shown(options: ReplayOptions) -> Iterator[Book | None]:
             yield None
             return
 
-        def note(outcome: Outcome) -> None:
-            if outcome.state in _QUIET:
-                return
-            line = line_of(outcome)
-            for stream in streams:
-                click.echo(line, file=stream)
-
-        yield note
+        yield RecordLog(streams)
 
 
 def line_of(outcome: Outcome) -> str:

@@ -55,6 +55,7 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     until: datetime | None = None
     limit: int | None = None
+    jobs: int | None = None
 
     def over(self, settings: Settings) -> Settings:
         """Lay what the command line says of delivery over the settings of the file."""
@@ -72,6 +73,8 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 COUNT = click.IntRange(min=1)
+
+JOBS_HELP = "Processes that read and map while nothing is sent; default: one a core."
 
 _where = options_of("Where to")
 _which = options_of("Which events")
@@ -117,6 +120,9 @@ WHICH = [
     _which("--since", type=MOMENT, help="Only events from then on; those without a time are kept."),
     _which("--until", type=MOMENT, help="Only events before then; those without a time are kept."),
     _which("--limit", type=COUNT, metavar="N", help="Read the first N records only."),
+]
+JOBS = [
+    _which("--jobs", type=COUNT, metavar="N", help=JOBS_HELP),
 ]
 BULK = [
     _how(
@@ -203,7 +209,7 @@ SHOWN = [
 
 def replay_options(command: Command) -> Command:
     """Give a command the options of `replay`, in the order in which its help shows them."""
-    command = _with([*SETTINGS, *SANDBOX, *WHICH, *BULK, *HOW, *BEFORE, *SHOWN], command)
+    command = _with([*SETTINGS, *SANDBOX, *WHICH, *JOBS, *BULK, *HOW, *BEFORE, *SHOWN], command)
     return click.argument("source", nargs=-1)(command)
 
 
@@ -214,7 +220,7 @@ def retry_options(command: Command) -> Command:
 
 def plan_options(command: Command) -> Command:
     """Give a command those options of `replay` that decide what would be sent."""
-    command = _with([*CONFIG, *WHICH, *BULK, *LEDGER, *AGAIN, *PROGRESS], command)
+    command = _with([*CONFIG, *WHICH, *JOBS, *BULK, *LEDGER, *AGAIN, *PROGRESS], command)
     return click.argument("source", nargs=-1)(command)
 
 

@@ -140,8 +140,14 @@ def request_of(
         limit=options.limit,
         max_errors=options.max_errors,
         max_duration_s=options.max_duration,
+        jobs=options.jobs or cores(),
         dead_letters=None if mode is Mode.DRY_RUN else options.dead_letters or default_path(run_id),
     )
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def rule_of(options: ReplayOptions, request: RunRequest, ledger: LedgerReader, *, retries: bool) -> Rule:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from voucherify_sync.bookkeeping.history import History, Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
@@ -12,16 +13,14 @@ from voucherify_sync.delivery.link import DryLink
 from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Block
+from voucherify_sync.previewing.planning import Walked
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.replay import Replay
-from voucherify_sync.running import dry_walk, planner
+from voucherify_sync.running import dry_walk
+from voucherify_sync.running.jobs import WORTH_IT, Jobs
 from voucherify_sync.running.older_updates import OlderUpdates
-from voucherify_sync.running.planner import Planned, Planner
 from voucherify_sync.settings import Settings
 from voucherify_sync.stop import Stop
-
-FIRST_LINE = planner.EXACT_LINES + 1
-"""The fast walk begins after the lines that the Replay walks in any case."""
 
 
 class DryRun:
@@ -37,7 +36,9 @@ class DryRun:
         self.report, self.older, self.stop = Report(), OlderUpdates(), Stop()
         self.lines: list[bytes] = []
         self.general = 0
+        self.watch = Walked()
         self._settings = settings
+        self._selection = selection
         self._ledger = LedgerReader.empty()
         self._link = DryLink(self.lines.append, self.stop)
         self._history = History(self._ledger, Rule())
@@ -46,7 +47,7 @@ class DryRun:
             history=self._history,
             mapping=self.mapping,
             courier=self._link.courier,
-            books=[self.report.add, self.older.add],
+            books=[self.report.add, self.older.add, self.watch.add],
             stop=self.stop,
         )
 
@@ -56,23 +57,23 @@ class DryRun:
         self.report.read = self._replay.read
         return self._told()
 
-    def fast(self, *blocks: Block) -> dict[str, Any]:
+    def fast(self, *blocks: Block, jobs: int = 1) -> dict[str, Any]:
         """Walk blocks fast; tell all that came of it."""
-        self._walk(Planner(self.mapping, self._settings, self.filters).plan_all(blocks))
-        return self._told()
-
-    def _walk(self, planned: Iterable[Planned | Block]) -> None:
         walk = dry_walk.DryWalk(
             self._replay,
             seen=self._history.seen,
             report=self.report,
             older=self.older,
+            tally=self.mapping.tally,
+            filters=self.filters,
+            watch=self.watch,
             write=self._link.write,
             stop=self.stop,
         )
-        walk.run(planned)
+        walk.run(blocks, Jobs(jobs, self._settings, self._selection, WORTH_IT, tells_about=True).plan)
         self.general = self._replay.read
         self.report.read = walk.read + self._replay.read
+        return self._told()
 
     def _told(self) -> dict[str, Any]:
         self._ledger.close()
@@ -88,10 +89,15 @@ class DryRun:
             "mapping": mapping,
             "renames": (self.mapping.tally.renames.count, self.mapping.tally.renames.examples),
             "older": self.older.to_dict(),
+            "walked": self._walked(),
             "names": (self.filters.names.left.to_dict(), self.filters.near_misses()),
         }
+
+    def _walked(self) -> dict[str, Any]:
+        """Tell what a plan would; of counts of nothing it is not said whether they are there."""
+        return {key: value or {} for key, value in msgspec.to_builtins(self.watch).items()}
 
 
 def block_of(lines: list[bytes], source: str = "events.ndjson") -> Block:
     """Return lines as a block that the fast walk takes up."""
-    return Block(source, FIRST_LINE, lines)
+    return Block.of(source, 1, lines)

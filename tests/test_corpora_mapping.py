@@ -39,7 +39,7 @@ def events(corpora: Path) -> list[SegmentEvent]:
 
 def _events(corpora: Path) -> Iterator[SegmentEvent]:
     for file in sorted(corpora.glob("*.ndjson")):
-        for record in decode(Block(file.name, 1, file.read_bytes().split(b"\n"))):
+        for record in decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))):
             if isinstance(record, SegmentEvent):
                 yield record
 

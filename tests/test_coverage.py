@@ -80,7 +80,7 @@ def test_traits_of_the_context_are_counted_with_the_type_of_their_event() -> Non
 
 def test_events_that_are_not_sent_are_counted_by_reason_only() -> None:
     """Their values are nobody's loss."""
-    (bad,) = decode(Block("a", 1, [b"{oops"]))
+    (bad,) = decode(Block.of("a", 1, [b"{oops"]))
     events = [event_of({"type": "page", "userId": "u"}), track({"a": 1}, userId=None), bad, track({"a": 1})]
     found = covered(events)
     assert found["events"] == {
@@ -355,7 +355,7 @@ def test_hostile_names_and_values_come_out_as_json(corpora: Path) -> None:
     coverage = Coverage(Settings(identify=Identify(unmapped_traits="metadata")))
     coverage.add(identify({HOSTILE: HOSTILE}))
     for file in sorted(corpora.glob("*.ndjson")):
-        for record in decode(Block(file.name, 1, file.read_bytes().split(b"\n"))):
+        for record in decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))):
             coverage.add(record)
     found = json.loads(json.dumps(to_dict(coverage)))
     assert found["events"]["read"] > 500

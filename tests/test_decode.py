@@ -18,7 +18,7 @@ from voucherify_sync.reading.times import event_time as event_time_itself
 
 def records(*lines: bytes, first_line: int = 1) -> list[SegmentEvent | Outcome]:
     """Decode lines of a source f."""
-    return list(decode(Block("f", first_line, list(lines))))
+    return list(decode(Block.of("f", first_line, lines)))
 
 
 def event(line: bytes) -> SegmentEvent:
@@ -130,7 +130,7 @@ def test_a_warehouse_row_is_named_as_such(column: str) -> None:
 
 def test_a_truncated_line_is_too_long() -> None:
     """The reader keeps the head of an overlong line; it is one invalid record."""
-    (outcome,) = decode(Block("f", 3, [b'[{"type":"track"},'], truncated=True))
+    (outcome,) = decode(Block.of("f", 3, [b'[{"type":"track"},'], truncated=True))
     assert isinstance(outcome, Outcome)
     assert (outcome.reason, outcome.record.position) == ("too_long", Position("f", 3))
     assert "jq -c '.[]'" in str(outcome.detail)

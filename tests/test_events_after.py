@@ -7,7 +7,7 @@ import pytest
 from voucherify_sync.model import Block
 from voucherify_sync.running.events_after import no_more_than
 
-BLOCKS = [Block("a", 1, [b"1", b"2"]), Block("a", 3, [b"3", b"4"]), Block("b", 1, [b"1"])]
+BLOCKS = [Block.of("a", 1, [b"1", b"2"]), Block.of("a", 3, [b"3", b"4"]), Block.of("b", 1, [b"1"])]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_every_event_of_the_corpora_gets_the_request_of_a_replay(corpora: Path) 
     mapping, explainer = Mapping(Settings()), Explainer(Settings())
     count = 0
     for file in sorted(corpora.glob("*.ndjson")):
-        for record in decode(Block(file.name, 1, file.read_bytes().split(b"\n"))):
+        for record in decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))):
             explanation = explainer.explain(record)
             msgspec.json.encode(to_dict(explanation, None))
             if isinstance(record, SegmentEvent) and explanation.operation is not None:
@@ -101,7 +101,7 @@ def test_what_is_not_sent_has_a_reason_in_words(
 
 def test_a_line_that_is_no_event_is_explained_as_such() -> None:
     """The explanation of an invalid record is its own."""
-    (record,) = decode(Block("a.ndjson", 7, [b"{oops"]))
+    (record,) = decode(Block.of("a.ndjson", 7, [b"{oops"]))
     found = explained(record)
     assert found.outcome.state is State.INVALID
     assert as_json(record)["source"] == "a.ndjson:7"

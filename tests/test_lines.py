@@ -75,20 +75,20 @@ def test_a_line_that_is_too_long_is_cut_and_alone_in_its_block() -> None:
     """Lines over the limit are one invalid record each: only their head is kept, and the numbers go on."""
     blocks = blocks_of([b"a\n", b"x" * 900, b"x" * 900, b"x" * 900 + b"\nb\n"])
     assert blocks == [
-        Block("f", 1, [b"a"]),
-        Block("f", 2, [b"x" * 100], truncated=True),
-        Block("f", 3, [b"b"]),
+        Block.of("f", 1, [b"a"]),
+        Block.of("f", 2, [b"x" * 100], truncated=True),
+        Block.of("f", 3, [b"b"]),
     ]
 
 
 def test_a_line_of_the_very_limit_is_whole() -> None:
     """The limit itself is allowed."""
-    assert blocks_of([b"x" * 600, b"x" * 400 + b"\n"]) == [Block("f", 1, [b"x" * 1000])]
+    assert blocks_of([b"x" * 600, b"x" * 400 + b"\n"]) == [Block.of("f", 1, [b"x" * 1000])]
 
 
 def test_a_last_line_that_is_too_long_is_cut_too() -> None:
     """A file that is one endless line ends as one truncated block."""
-    assert blocks_of([b"x" * 999] * 3) == [Block("f", 1, [b"x" * 100], truncated=True)]
+    assert blocks_of([b"x" * 999] * 3) == [Block.of("f", 1, [b"x" * 100], truncated=True)]
 
 
 def test_a_line_that_is_too_long_is_not_buffered() -> None:

@@ -5,8 +5,11 @@ An event walks as Block -> SegmentEvent -> Operation -> Outcome; what leaves tha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from io import BytesIO
+from itertools import islice
+from typing import Any, Self
 
 from msgspec import Struct
 
@@ -34,19 +37,41 @@ class Position(Struct, frozen=True, gc=False):
 
 
 class Block(Struct, frozen=True):
-    """Consecutive lines of one source, as bytes without their line ends.
+    """Consecutive lines of one source.
 
     Attributes:
         source: as in Position.
         first_line: 1-based number of the first of the lines.
-        lines: the lines; blank ones are kept, so that numbers stay exact.
-        truncated: the one line is only the head of a line that was too long to be read (then len(lines) == 1).
+        text: the lines as they came, each with a line feed; blank ones are kept, so that numbers stay exact.
+        truncated: the one line is only the head of a line that was too long to be read.
     """
 
     source: str
     first_line: int
-    lines: list[bytes]
+    text: bytes
     truncated: bool = False
+
+    @classmethod
+    def of(cls, source: str, first_line: int, lines: Iterable[bytes], *, truncated: bool = False) -> Self:
+        """Return a block of these lines, which have no line ends."""
+        return cls(source, first_line, b"".join([line + b"\n" for line in lines]), truncated)
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines without line feeds and without one trailing CR each; they are cut anew each time."""
+        lines = [line[:-1] for line in BytesIO(self.text)]  # twice as fast as split
+        if b"\r" in self.text:
+            lines = [line.removesuffix(b"\r") for line in lines]
+        return lines
+
+    def parted(self, count: int) -> tuple[Block, Block]:
+        """Return a block of the first lines, so many at most, and one of the others; both may have none."""
+        first = list(islice(BytesIO(self.text), max(0, count)))
+        head = b"".join(first)
+        return (
+            Block(self.source, self.first_line, head, self.truncated),
+            Block(self.source, self.first_line + len(first), self.text[len(head) :], self.truncated),
+        )
 
 
 class SegmentEvent(Struct, frozen=True):

@@ -6,7 +6,6 @@ comes its outcome, if the rule decides it, or the operation to be sent.
 
 from __future__ import annotations
 
-from binascii import crc32
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -14,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.bookkeeping.ledger_reader import Known, LedgerReader
-from voucherify_sync.bookkeeping.seen import Seen
+from voucherify_sync.bookkeeping.seen import Seen, digest_of
 from voucherify_sync.keys import record_key, request_hash
 from voucherify_sync.model import Operation, Outcome, SegmentEvent, State
 
@@ -97,7 +96,7 @@ class History:
     def take_up(self, operation: Operation, memory: Memory) -> Operation | Outcome:
         """Return the operation that is to be sent, remembering it, or why it is not."""
         key, known, event = memory.key, memory.known, operation.event
-        is_equal = self.seen.meet(key, crc32(operation.payload))
+        is_equal = self.seen.meet(key, digest_of(operation.payload))
         if is_equal is not None:
             return Outcome(event, State.DUPLICATE, repeated(event.message_id, is_equal=is_equal))
         if known is not None:

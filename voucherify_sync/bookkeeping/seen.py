@@ -9,23 +9,33 @@ import os
 import tempfile
 import weakref
 from array import array
+from binascii import crc32
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 LIMIT: Final = 1_000_000
 """Keys in memory."""
 
-_KEY: Final = 15
+KEY: Final = 15
 """Bytes of a key that are compared: 120 bits; a string of 15 bytes takes 16 bytes less than one of 16."""
 _FENCES: Final = 1 << 16
 _BITS: Final = 27
 """The table of bits has 2**27 of them, 16 MiB: of four million new keys 3 % are looked up in vain."""
 
 
+def digest_of(payload: bytes) -> int:
+    """Return a byte by which two requests are told apart; of those that differ one in 256 passes for equal.
+
+    Such small numbers are shared by all keys, and take no memory for each.
+    """
+    return crc32(payload) & 0xFF
+
+
 class Seen:
-    """The keys of a run, with 16 bits each of what was sent for them.
+    """The keys of a run, with a byte each of what was sent for them.
 
     Args:
         limit: keys in memory.
@@ -34,16 +44,15 @@ class Seen:
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._recent: dict[bytes, int] = {}
-        self._digests = tuple(range(1 << 16))  # numbers that are shared take no memory for each key
         self._spilled: list[_Run] = []
         self._bits = bytearray()
 
     def __contains__(self, key: bytes) -> bool:
-        return key[:_KEY] in self._recent or bool(self._spilled and self._look_up(key[:_KEY]) is not None)
+        return key[:KEY] in self._recent or bool(self._spilled and self._look_up(key[:KEY]) is not None)
 
-    def meet(self, key: bytes, checksum: int) -> bool | None:
-        """Return None for a new key and remember it; else whether its checksum is the one it was first met with."""
-        short, digest = key[:_KEY], self._digests[checksum & 0xFFFF]
+    def meet(self, key: bytes, digest: int) -> bool | None:
+        """Return None for a new key and remember it; else whether its digest is the one it was first met with."""
+        short = key[:KEY]
         known = self._recent.get(short)
         if known is None and self._spilled:
             known = self._look_up(short)
@@ -53,19 +62,23 @@ class Seen:
         self._spill_if_full()
         return None
 
-    def are_new(self, keys: Sequence[bytes], checksums: Iterable[int]) -> bool:
-        """Remember all of the keys and return True, or remember none: then some may have been met before."""
-        short = [key[:_KEY] for key in keys]
-        is_sure = (
-            not self._spilled and len(set(short)) == len(short) and self._recent.keys().isdisjoint(short)
-        )
-        if is_sure:
-            digests = self._digests
-            self._recent.update(
-                zip(short, [digests[checksum & 0xFFFF] for checksum in checksums], strict=True)
-            )
+    def meet_all(self, keys: Sequence[bytes], digests: Sequence[int]) -> list[bool | None] | None:
+        """Meet keys of KEY bytes one after the other; return what `meet` would, and None if all of them are new."""
+        if self._spilled:
+            return list(map(self.meet, keys, digests))
+        before = len(self._recent)
+        first = list(map(self._recent.setdefault, keys, digests))
+        count = len(self._recent) - before
+        if count == len(keys):
             self._spill_if_full()
-        return is_sure
+            return None
+        new = set(islice(reversed(self._recent), count))  # a dict keeps the order in which its keys came
+        self._spill_if_full()
+        met: list[bool | None] = []
+        for key, digest, known in zip(keys, digests, first, strict=True):
+            met.append(None if key in new else known == digest)
+            new.discard(key)
+        return met
 
     def _look_up(self, key: bytes) -> int | None:
         bit = int.from_bytes(key[-4:]) >> (32 - _BITS)
@@ -74,9 +87,7 @@ class Seen:
         for run in self._spilled:
             digest = run.find(key)
             if digest is not None:
-                self._spilled.remove(
-                    run
-                )  # what is repeated lies together: this one is looked at first from now on
+                self._spilled.remove(run)  # what is repeated lies together: it is looked at first from now on
                 self._spilled.insert(0, run)
                 return digest
         return None
@@ -104,7 +115,7 @@ class _Run:
 
     def __init__(self, digests: dict[bytes, int]) -> None:
         keys = sorted(digests)
-        self._digests_at = len(keys) * _KEY
+        self._digests_at = len(keys) * KEY
         self._fences = array("I", (bisect_left(keys, fence.to_bytes(2)) for fence in range(_FENCES)))
         self._fences.append(len(keys))
         self._file, name = tempfile.mkstemp(prefix="voucherify-sync-")
@@ -112,15 +123,14 @@ class _Run:
         Path(name).unlink()
         with open(self._file, "wb", closefd=False) as file:
             file.write(b"".join(keys))
-            file.write(array("H", [digests[key] for key in keys]).tobytes())
+            file.write(bytes(digests[key] for key in keys))
 
     def find(self, key: bytes) -> int | None:
         """Return the digest of a key, or None."""
         prefix = int.from_bytes(key[:2])
         first, end = self._fences[prefix], self._fences[prefix + 1]
-        keys = os.pread(self._file, (end - first) * _KEY, first * _KEY)
-        for at in range(0, len(keys), _KEY):
+        keys = os.pread(self._file, (end - first) * KEY, first * KEY)
+        for at in range(0, len(keys), KEY):
             if keys.startswith(key, at):
-                digest = os.pread(self._file, 2, self._digests_at + 2 * (first + at // _KEY))
-                return array("H", digest)[0]
+                return os.pread(self._file, 1, self._digests_at + first + at // KEY)[0]
         return None

@@ -25,7 +25,7 @@ class Compiled:
     """What makes requests of ordinary events.
 
     Args:
-        mapping: the general one; its counts are kept up.
+        mapping: the general one; the rows that fire are counted there.
         settings: whose mapping it is.
         time_of: reads timestamps.
 
@@ -53,6 +53,8 @@ class Compiled:
         self.functions: dict[str, Function] = {}
         for kind, plan in plans.items():
             if plan.is_possible:
-                renames = mapping.tally.renames if kind == "track" and mapping.watches_names else None
                 fired = mapping.translators[kind].table.fired
-                self.functions[kind] = straight_function(kind, plan, needs, fired, renames, time_of)
+                watches_names = kind == "track" and mapping.watches_names
+                self.functions[kind] = straight_function(
+                    kind, plan, needs, fired, time_of, watches_names=watches_names
+                )

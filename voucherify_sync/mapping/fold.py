@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 import msgspec
+from msgspec import Raw
 
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.mapping.folded import FoldedCustomer, Part, Profile, microseconds
@@ -27,6 +28,8 @@ SHELVES: Final = 256
 """Customers are told apart into so many groups, one of which is looked at in memory at a time."""
 MEMORY: Final = 8 << 20
 """Bytes of updates that are kept in memory."""
+
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 class Fold:
@@ -46,7 +49,6 @@ class Fold:
         self._bytes = 0
         self._file: BinaryIO | None = None
         self._layers: list[array[int]] = []
-        self._encode_into = msgspec.json.Encoder().encode_into
         self._decode_lines = msgspec.json.Decoder(Part).decode_lines
 
     def __enter__(self) -> Self:
@@ -72,14 +74,16 @@ class Fold:
             RunStopped: there is no room on disk.
             RecursionError: the fields are nested too deeply to be sent.
         """
-        shelf = self._shelves[crc32(customer["source_id"].encode()) % SHELVES]
+        payload = _ENCODER.encode(customer)
+        self.add_encoded(customer["source_id"], payload, microseconds(time), message_id or "", is_new=is_new)
+
+    def add_encoded(
+        self, source_id: str, payload: bytes, time: int, message_id: str, *, is_new: bool = True
+    ) -> None:
+        """Take one update as ``add`` does: its fields as JSON, its time as ``microseconds`` tells it."""
+        shelf = self._shelves[crc32(source_id.encode()) % SHELVES]
         before = len(shelf)
-        part = Part(microseconds(time), message_id or "", self.updates, is_new, customer)
-        try:
-            self._encode_into(part, shelf, before)
-        except RecursionError:
-            del shelf[before:]
-            raise
+        _ENCODER.encode_into((time, message_id, self.updates, is_new, Raw(payload)), shelf, before)
         shelf += b"\n"
         self.updates += 1
         self._bytes += len(shelf) - before

@@ -70,6 +70,11 @@ class MetNames:
         """Count a name that is not allowed."""
         self.left.add(name)
 
+    def cut_left(self) -> Counts:
+        """Return the counts of names that are not allowed, and begin anew."""
+        left, self.left = self.left, Counts()
+        return left
+
     def met(self) -> list[str]:
         """Return the wanted names that an event had."""
         return [name for name in self._wanted if name not in self._unmet and name not in self._unmet_globs]
@@ -83,7 +88,7 @@ class MetNames:
 
     def near_misses(self) -> list[NearMiss]:
         """Return the wanted names that no event had so far."""
-        by_folded = {name.casefold(): name for name in self.left.names()}
+        by_folded = {name.casefold(): name for name in self.left.by_name}
         misses = []
         for wanted in (*self._unmet, *self._unmet_globs):
             near = get_close_matches(wanted.casefold().replace("*", ""), by_folded, n=3, cutoff=_CLOSE)

@@ -6,8 +6,7 @@ ValueError, that one is asked; nothing was counted then. No text of the settings
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -16,18 +15,17 @@ from msgspec import Struct, defstruct
 from voucherify_sync.mapping.fields import MAX_EVENT_NAME, date_of, full_name
 from voucherify_sync.mapping.narrow import Needs
 from voucherify_sync.mapping.plan import Plan
-from voucherify_sync.mapping.tally import Renames
-from voucherify_sync.model import Position
 from voucherify_sync.paths import ADDRESS_FIELDS, WORKING_FIELDS, Keys
 
-TimeOf = Callable[[Any], str | datetime | None]
-"""Takes an event's timestamp and returns it as a time, or None where that cannot be done."""
+TimeOf = Callable[[Any], str | None]
+"""Takes an event's timestamp and returns its time as text that can be compared, or None where that cannot be done."""
 
-Update = tuple[str, str | datetime]
+Update = tuple[str, str]
 """Whose customer is updated, and of which time the update is."""
 
-Function = Callable[[Any, str, int], tuple[Struct, Update | None]]
-"""Takes what was decoded of an event, its source and its line; returns the body and the update of a customer in it.
+Function = Callable[[Any], tuple[Struct, Update | None, str | None]]
+"""Takes what was decoded of an event; returns the body of its request, the update of a customer in it, and the name
+that the customer gets from ``properties.name``, if one does.
 
 Raises ValueError for an event that is not ordinary.
 """
@@ -37,7 +35,7 @@ _CUSTOMER_METADATA: Final[Keys] = ("customer", "metadata")
 
 
 def straight_function(
-    kind: str, plan: Plan, needs: Needs, fired: list[int], renames: Renames | None, time_of: TimeOf
+    kind: str, plan: Plan, needs: Needs, fired: list[int], time_of: TimeOf, *, watches_names: bool
 ) -> Function:
     """Compile the function of a type of event.
 
@@ -46,20 +44,18 @@ def straight_function(
         plan: what its ordinary rows do.
         needs: what is decoded.
         fired: how often each row found a value; counted up.
-        renames: where to note customers who are named by ``properties.name``, or None.
         time_of: reads timestamps.
+        watches_names: tell of customers who are named by ``properties.name``.
     """
-    source = Source(kind, plan, needs, with_renames=renames is not None)
+    source = Source(kind, plan, needs, watches_names=watches_names)
     names: dict[str, Any] = {
         **source.structs,
         "nothing": needs.nothing_at(plan.root),
         "constants": tuple(plan.constants.values()),
         "fired": fired,
-        "renames": renames,
         "time_of": time_of,
         "date_of": date_of,
         "full_name": full_name,
-        "Position": Position,
     }
     exec(compile(source.text, f"<straight {kind}>", "exec"), names)  # noqa: S102 nothing of it is the settings' text
     function: Function = names["make"]
@@ -74,12 +70,12 @@ class Source:
         structs: the types of what it makes, by name.
     """
 
-    def __init__(self, kind: str, plan: Plan, needs: Needs, *, with_renames: bool) -> None:
+    def __init__(self, kind: str, plan: Plan, needs: Needs, *, watches_names: bool) -> None:
         self.structs: dict[str, type[Struct]] = {}
         self._kind = kind
         self._plan = plan
         self._needs = needs
-        self._with_renames = with_renames
+        self._watches_names = watches_names
         self._values: dict[Keys, str] = {}  # what is read of the event -> the variable that holds it
         self._own = {name: self._value((plan.root, name)) for name in (*WORKING_FIELDS, "name")}
         self._rows = {number: self._of_row(number, paths) for number, paths in plan.rows.items()}
@@ -88,7 +84,7 @@ class Source:
         }
         for number, place in enumerate(plan.constants):
             self._fillers.setdefault(place, []).append(f"constants[{number}]")
-        self.text = "\n".join(chain(["def make(event, source, line):"], _indented(self._steps())))
+        self.text = "\n".join(chain(["def make(event):"], _indented(self._steps())))
 
     def _steps(self) -> Iterator[str]:
         yield from self._own_id()
@@ -109,9 +105,7 @@ class Source:
             if variable != "None":
                 yield f"if {variable} is not None:"
                 yield f"    fired[{number}] += 1"
-        if self._with_renames:
-            yield f"if {self._own['name']} is not None and {self._own['name']} == name:"
-            yield "    renames.add(Position(source, line), name)"
+        yield f"renamed = {self._renamed()}"
         yield from self._body()
 
     def _value(self, keys: Keys) -> str:
@@ -168,7 +162,7 @@ class Source:
             return
         yield f"given = event.{self._plan.root}"
         yield f"if (given is None or given == nothing) and own_id is not None and len(event_name) <= {MAX_EVENT_NAME}:"
-        yield "    return Event(event_name, Customer(own_id)), None"
+        yield "    return Event(event_name, Customer(own_id)), None, None"
 
     def _ids(self) -> Iterator[str]:
         """Find the ids. A blank one that is mapped is dropped with a warning, which is not ordinary."""
@@ -215,7 +209,7 @@ class Source:
             yield "if birthdate:"
             yield "    birthdate = date_of(birthdate)"
         fields = ["source_id", "id", "name", *plain, "address", "metadata"]
-        self.structs["Customer"] = _struct("Customer", fields)
+        self.structs["Customer"] = _struct("Customer", {name: name for name in fields})
         yield f"customer = Customer({', '.join(fields)})"
         yield "update = None"
         yield f"if {self._is_update(fields[2:])}:"
@@ -229,13 +223,17 @@ class Source:
             return "True"
         return f"not ({' is '.join(fields)} is None) or not (source_id is None or id is None)"
 
+    def _renamed(self) -> str:
+        own = self._own["name"]
+        return f"name if {own} is not None and {own} == name else None" if self._watches_names else "None"
+
     def _body(self) -> Iterator[str]:
         if self._kind == "identify":
-            yield "return customer, update"
+            yield "return customer, update, renamed"
             return
         yield from self._part("Metadata", "metadata", ("metadata",), self._keys(("metadata",)))
-        self.structs["Event"] = _struct("Event", ["event", "customer", "metadata"])
-        yield "return Event(event_name, customer, metadata), update"
+        self.structs["Event"] = _struct("Event", {name: name for name in ("event", "customer", "metadata")})
+        yield "return Event(event_name, customer, metadata), update, renamed"
 
     def _keys(self, place: Keys) -> list[str]:
         return [str(keys[-1]) for keys in self._fillers if keys[:-1] == place]
@@ -245,8 +243,8 @@ class Source:
         if not keys:
             yield f"{name} = None"
             return
-        self.structs[struct] = _struct(struct, keys)
         fields = [f"{name}_{number}" for number in range(len(keys))]
+        self.structs[struct] = _struct(struct, dict(zip(fields, keys, strict=True)))
         for field, key in zip(fields, keys, strict=True):
             yield from self._filled((*place, key), field)
         yield f"{name} = None if {' is '.join(fields)} is None else {struct}({', '.join(fields)})"
@@ -272,8 +270,7 @@ def _variables(tree: dict[str, Any]) -> Iterator[str]:
             yield from _variables(inner)
 
 
-def _struct(name: str, keys: Sequence[str]) -> type[Struct]:
-    """Return a type that is encoded with these keys, in this order, without those that hold None."""
-    fields: list[Any] = [(f"field_{number}", Any, None) for number in range(len(keys))]
-    names = {f"field_{number}": key for number, key in enumerate(keys)}
-    return defstruct(name, fields, rename=names, omit_defaults=True, gc=False)
+def _struct(name: str, keys: Mapping[str, str]) -> type[Struct]:
+    """Return a type that is encoded with a key for each attribute, in this order, without those that hold None."""
+    fields: list[Any] = [(attribute, Any, None) for attribute in keys]
+    return defstruct(name, fields, rename=keys, omit_defaults=True, gc=False)

@@ -6,7 +6,10 @@ Every map stops growing at a limit, and says so; whatever a name in an event may
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import add
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from voucherify_sync.model import Dropped, Position
 
@@ -19,16 +22,20 @@ OTHER: Final = "(other)"
 """The key under which a map counts what found no room in it."""
 
 
-class Counts:
-    """Counts by name, of at most MAX_KEYS names; what comes later is counted together."""
+class Counts(Struct):
+    """Counts by name, of at most MAX_KEYS names; what comes later is counted together.
 
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self.other = 0
+    Attributes:
+        by_name: in the order in which the names came.
+        other: what found no room.
+    """
+
+    by_name: dict[str, int] = field(default_factory=dict)
+    other: int = 0
 
     def add(self, name: str, times: int = 1) -> None:
         """Count the name once more, or so many times; a very long name is cut."""
-        counts = self._counts
+        counts = self.by_name
         if name in counts:
             counts[name] += times
         elif len(name) > MAX_KEY_LENGTH:
@@ -40,17 +47,13 @@ class Counts:
 
     def merge(self, other: Counts, times: int = 1) -> None:
         """Count all that the other one counted, each so many times."""
-        for name, count in other._counts.items():
+        for name, count in other.by_name.items():
             self.add(name, times * count)
         self.other += times * other.other
 
-    def names(self) -> Iterable[str]:
-        """Return the names, in the order in which they came."""
-        return self._counts.keys()
-
     def to_dict(self) -> dict[str, int]:
         """Return the counts, the largest first, and ``(other)`` last if some names found no room."""
-        ordered = dict(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
+        ordered = dict(sorted(self.by_name.items(), key=lambda item: (-item[1], item[0])))
         return {**ordered, OTHER: self.other} if self.other else ordered
 
 
@@ -66,10 +69,24 @@ class Section:
     def __init__(self, root: str, rows: Iterable[str], fired: list[int]) -> None:
         self._root = root
         self._rows = tuple(rows)
-        self._fired = fired
+        self.fired = fired
         self._unmapped = Counts()
         self._shapes: dict[tuple[str, ...], int] = {}
         self.dropped: dict[tuple[str, str], int] = {}
+
+    def add_fired(self, times: Iterable[int]) -> None:
+        """Count how often each row found a value elsewhere."""
+        self.fired[:] = map(add, self.fired, times)
+
+    def cut_fired(self) -> list[int]:
+        """Return how often each row found a value, and begin anew."""
+        fired, self.fired[:] = self.fired[:], [0] * len(self.fired)
+        return fired
+
+    def cut_unmapped(self) -> Counts:
+        """Return the counts by path, and begin anew."""
+        unmapped, self._unmapped = self.unmapped, Counts()
+        return unmapped
 
     def leave(self, keys: tuple[str, ...]) -> None:
         """Count keys of the traits or properties of one event that were not sent.
@@ -103,7 +120,7 @@ class Section:
     def to_dict(self) -> dict[str, Any]:
         """Return the section of a report."""
         rows: dict[str, int] = {}
-        for row, times in zip(self._rows, self._fired, strict=True):
+        for row, times in zip(self._rows, self.fired, strict=True):
             rows[row] = rows.get(row, 0) + times
         dropped: dict[str, dict[str, int]] = {}
         for (path, reason), times in self.dropped.items():
@@ -140,39 +157,28 @@ class Renames:
         if len(self.examples) < self.MAX_EXAMPLES:
             self.examples.append((str(position), name))
 
-    def merge(self, later: Renames) -> None:
-        """Count those that came later, too."""
-        self.count += later.count
-        self.examples += later.examples[: self.MAX_EXAMPLES - len(self.examples)]
-
-    def cut(self) -> Renames:
-        """Return what was counted so far, and begin anew."""
-        done = Renames()
-        done.count, done.examples = self.count, self.examples
-        self.count, self.examples = 0, []
-        return done
-
 
 class Tally:
     """What a mapping did to all events that it saw.
 
     Attributes:
+        sections: by type of event.
+        renames: customers who got the name of something else.
         sampled: of ordinary events every so manieth was looked at for lost values; None: each.
     """
 
     def __init__(self, identify: Section, track: Section) -> None:
-        self.identify = identify
-        self.track = track
+        self.sections = {"identify": identify, "track": track}
         self.renames = Renames()
         self.sampled: int | None = None
 
     def add_sample(self, lost: Mapping[str, Counts], times: int) -> None:
         """Add what a sample of the events lost, by type of event and path, so many times."""
         self.sampled = times
-        self.identify.unmapped.merge(lost["identify"], times)
-        self.track.unmapped.merge(lost["track"], times)
+        for type_, section in self.sections.items():
+            section.unmapped.merge(lost[type_], times)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report's ``mapping``."""
-        sections = {"identify": self.identify.to_dict(), "track": self.track.to_dict()}
+        sections = {type_: section.to_dict() for type_, section in self.sections.items()}
         return sections if self.sampled is None else {**sections, "sampled": f"1/{self.sampled}"}

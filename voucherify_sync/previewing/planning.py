@@ -7,16 +7,15 @@ from collections import Counter
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.bookkeeping.history import NEVER, History, Rule
+from voucherify_sync.bookkeeping.history import Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.delivery.link import DryLink
-from voucherify_sync.mapping.filters import Filters
-from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.mapping.tally import Counts
 from voucherify_sync.model import Json, Kind, Outcome, State
 from voucherify_sync.previewing.costs import POLLS_OF_A_REQUEST, Allowance, Cost, Fit, fit
-from voucherify_sync.reading.times import event_time
-from voucherify_sync.running.customers_first import CustomersFirst, Tally, action_log
+from voucherify_sync.running.customers_first import CustomersFirst, Tally, customers_first
+from voucherify_sync.running.jobs import Jobs
+from voucherify_sync.running.planned import About
 from voucherify_sync.running.request import Input, Mode, RunRequest
 from voucherify_sync.running.run import Run
 from voucherify_sync.settings import Rate
@@ -66,6 +65,20 @@ class Walked(Struct):
             self.events.add(operation.body["event"])
         else:
             self.refused += 1
+
+    def add_planned(self, type_: str, about: About, count: int) -> None:
+        """Look at so many records at once that would be sent."""
+        name, sent_as, is_by_id = about
+        self.types_sent[type_] += count
+        if type_ == "track" and name is not None:
+            self.names.add(name, count)
+            self.names_sent.add(name, count)
+        if sent_as is None:
+            self.updates += count
+            self.alone += count * is_by_id
+        else:
+            self.tracked += count
+            self.events.add(sent_as, count)
 
 
 def _only_in_bulk_unsent(outcome: Outcome) -> bool:
@@ -130,7 +143,7 @@ class Planner:
         self._walked = Walked()
         self._link = DryLink(_nowhere, stop)
         self._second: tuple[CustomersFirst, Input] | None = None
-        self.run = Run(self._request, stop, self._link, ledger, rule, watch=self._walked.add)
+        self.run = Run(self._request, stop, self._link, ledger, rule, watch=self._walked)
 
     def plan(self) -> Plan:
         """Walk, and tell the plan; it holds for what was read if the walk was stopped."""
@@ -155,20 +168,12 @@ class Planner:
         """Read once more, to fold the customers; nothing is booked."""
         if self._stop.requested:
             return Tally()
-        request, again = self._request, self._rule.again_before > NEVER
-        filters = Filters(request.settings, request.selection, lambda event: event_time(event.fields))
-        first = CustomersFirst(
-            filters,
-            Mapping(request.settings, filters.reason_to_leave_out),
-            History(self._ledger, self._rule),
-            self._ledger,
-            self._link.bulk(action_log(self._ledger, again=again)),
-            self._stop,
-            again=again,
-        )
+        request = self._request
+        first = customers_first(request, self._ledger, self._rule, self._link, self._stop)
         source = request.open_input(self._stop)
         self._second = (first, source)
-        first.run(source, request.limit)
+        jobs = Jobs(request.jobs, request.settings, request.selection, source.bytes_total)
+        first.run(source, request.limit, jobs)
         return first.tally
 
 

@@ -17,7 +17,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Lines:
-    """The lines of one source, split at line feeds only, without one trailing CR each and without a BOM.
+    """The lines of one source, told apart by line feeds only, without a BOM.
 
     Attributes:
         count: lines handed out so far.
@@ -31,25 +31,23 @@ class Lines:
         self._open: list[bytes] = []  # pieces of the line whose end has not come yet
         self._length = 0  # of that line so far, in bytes
         self._at_start = True
-        self._has_cr = False
 
     def feed(self, piece: bytes) -> Iterator[Block]:
         """Yield the lines that this piece completes; no piece may be longer than `max_line`."""
         if self._at_start:
             piece = self._without_bom(piece)
-        self._has_cr = self._has_cr or b"\r" in piece
         end = piece.rfind(b"\n") + 1
-        lines = [line[:-1] for line in BytesIO(piece[:end])]  # twice as fast as split
-        rest = piece[end:]
-        if lines and self._length:
-            self._keep(lines[0])
+        text, rest = piece[:end], piece[end:]
+        if text and self._length:
+            first = text.index(b"\n")
+            self._keep(text[:first])
             if self._length > self._max_line:
                 yield self._truncated()
-                del lines[0]
+                text = text[first + 1 :]
             else:
-                lines[0] = self._joined()
-        if lines:
-            yield self._block(lines)
+                text = self._joined() + text[first:]
+        if text:
+            yield self._block(text)
         if rest:
             self._keep(rest)
 
@@ -58,7 +56,7 @@ class Lines:
         if self._length > self._max_line:
             yield self._truncated()
         elif self._length:
-            yield self._block([self._joined()])
+            yield self._block(self._joined() + b"\n")
 
     @property
     def unfinished(self) -> int:
@@ -90,11 +88,9 @@ class Lines:
 
     def _truncated(self) -> Block:
         self.count += 1
-        return Block(self._source, self.count, [self._joined()], truncated=True)
+        return Block(self._source, self.count, self._joined() + b"\n", truncated=True)
 
-    def _block(self, lines: list[bytes]) -> Block:
+    def _block(self, text: bytes) -> Block:
         first_line = self.count + 1
-        self.count += len(lines)
-        if self._has_cr:
-            lines = [line.removesuffix(b"\r") for line in lines]
-        return Block(self._source, first_line, lines)
+        self.count += len(BytesIO(text).readlines())  # five times as fast as to count line feeds
+        return Block(self._source, first_line, text)

@@ -5,36 +5,34 @@ It books no record: that is left to the second walk, which sends the events and 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-import msgspec
 from msgspec import Struct
 
-from voucherify_sync.bookkeeping.history import History, Memory
+from voucherify_sync.bookkeeping.history import NEVER, History, Rule
 from voucherify_sync.bookkeeping.ledger import Ledger
 from voucherify_sync.bookkeeping.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.delivery.actions import ActionLog
 from voucherify_sync.delivery.bulk import Deliverer, Fate
+from voucherify_sync.delivery.link import DryLink, Link
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.keys import request_hash
-from voucherify_sync.mapping.by_reference import by_reference, rides_in_bulk
 from voucherify_sync.mapping.filters import Filters
 from voucherify_sync.mapping.fold import Fold, FoldedCustomer
-from voucherify_sync.mapping.payload import Mapping, Request
-from voucherify_sync.model import BadRecord, Block, Kind, Operation, Outcome, Position, SegmentEvent, State
-from voucherify_sync.reading.decode import decode
+from voucherify_sync.mapping.payload import Mapping
+from voucherify_sync.model import BadRecord, Block, Operation, Outcome, Position, State
 from voucherify_sync.reading.times import event_time
+from voucherify_sync.running.fold_walk import FoldWalk
+from voucherify_sync.running.jobs import Jobs
+from voucherify_sync.running.request import RunRequest
 from voucherify_sync.stop import Stop
 
 UNCHANGED = Fate("")
 """The fate of all customers who are not sent, because the last thing that they were sent is the same."""
 
-_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
 _PORTION = 500
 """Customers that the ledger is asked for at once."""
-_encode = msgspec.json.Encoder().encode
 
 
 class Tally(Struct):
@@ -63,45 +61,44 @@ class CustomersFirst:
     """Folds the customer updates of the whole input and delivers them.
 
     Args:
-        filters, mapping, history: as of the walk that follows, but for this one alone: they count and remember.
+        walk: folds the customers of the input.
         ledger: remembers what customers were sent, if it is one that can be written.
         deliverer: sends the customers.
         stop: ends the walk early.
         again: customers are sent although nothing about them has changed.
 
     Attributes:
-        read: records read.
         tally: what came of the customers so far.
     """
 
     def __init__(
         self,
-        filters: Filters,
-        mapping: Mapping,
-        history: History,
+        walk: FoldWalk,
         ledger: LedgerReader,
         deliverer: Deliverer,
         stop: Stop,
         *,
         again: bool,
     ) -> None:
-        self.read = 0
         self.tally = Tally()
-        self._filters = filters
-        self._mapping = mapping
-        self._history = history
+        self._walk = walk
         self._ledger = ledger
         self._deliverer = deliverer
         self._stop = stop
         self._again = again
-        self._types: Counter[str | None] = Counter()
         self._fates: dict[str, Fate] = {}
 
-    def run(self, blocks: Iterable[Block], limit: int | None) -> None:
+    @property
+    def read(self) -> int:
+        """Records read."""
+        return self._walk.read
+
+    def run(self, blocks: Iterable[Block], limit: int | None, jobs: Jobs) -> None:
         """Walk the blocks, or their first `limit` records; what prevents the second walk is told to the stop."""
         with Fold() as fold:
             try:
-                self._fold(blocks, limit, fold)
+                self._walk.run(blocks, limit, jobs, fold)
+                self.tally.updates = self._walk.updates
                 if not self._stop.requested:
                     self._deliver(fold)
                 if not self._stop.requested:
@@ -126,53 +123,9 @@ class CustomersFirst:
 
     def pending(self) -> Iterator[Outcome]:
         """Yield an outcome for each record read, where the run stopped before the second walk."""
-        for type_, count in self._types.items():
+        for type_, count in self._walk.types.items():
             outcome = Outcome(BadRecord(Position("", 0), b"", type_), State.PENDING)
             yield from (outcome for _ in range(count))
-
-    def _fold(self, blocks: Iterable[Block], limit: int | None, fold: Fold) -> None:
-        for block in blocks:
-            records = list(islice(decode(block), None if limit is None else limit - self.read))
-            self.read += len(records)
-            self._types.update(map(_known_type, records))
-            updates = list(self._updates(records))
-            memories = self._history.recall([event for event, _ in updates])
-            for (event, request), memory in zip(updates, memories, strict=True):
-                self._add(fold, event, request, memory)
-            if self._stop.requested or self.read == limit:
-                return
-
-    def _updates(self, records: list[SegmentEvent | Outcome]) -> Iterator[tuple[SegmentEvent, Request]]:
-        """Yield the records that say something of a customer."""
-        for record in records:
-            if isinstance(record, Outcome) or self._filters.reason_to_skip(record) is not None:
-                continue
-            request = self._mapping.request(record)
-            if isinstance(request, Outcome) or not rides_in_bulk(request):
-                continue
-            if request.kind is Kind.CUSTOMER or len(request.customer) > 1:
-                yield record, request
-
-    def _add(self, fold: Fold, event: SegmentEvent, request: Request, memory: Memory) -> None:
-        is_new = self._is_new(event, request, memory)
-        try:
-            fold.add(request.customer, event_time(event.fields), event.message_id, is_new=is_new)
-        except RecursionError:  # an identify as deep as that is invalid in the second walk
-            return
-        self.tally.updates += 1
-
-    def _is_new(self, event: SegmentEvent, request: Request, memory: Memory) -> bool:
-        """Tell whether the second walk will take the record up, instead of finding that it was sent before."""
-        known = memory.known
-        if known is None:
-            return True
-        if self._history.judge(event, memory) is not None:
-            return False
-        if known.state is not State.FAILED:
-            return True
-        sent = by_reference(request)
-        operation = Operation(event, sent.kind, sent.source_id, sent.body, _encode(sent.body))
-        return isinstance(self._history.take_up(operation, memory), Operation)
 
     def _deliver(self, fold: Fold) -> None:
         for fate in self._deliverer.deliver(self._changed(fold)):
@@ -215,11 +168,6 @@ class CustomersFirst:
         self._ledger.flush()
 
 
-def _known_type(record: SegmentEvent | Outcome) -> str | None:
-    """Return a record's type if it is one of Segment's: any text may stand there, and memory must stay flat."""
-    return record.type if isinstance(record, SegmentEvent) and record.type in _TYPES else None
-
-
 class _Afresh:
     """Remembers actions and knows none."""
 
@@ -239,3 +187,19 @@ class _Afresh:
 def action_log(ledger: LedgerReader, *, again: bool) -> ActionLog:
     """Return what knows which requests were accepted: nothing without a ledger, or if all is to be sent again."""
     return ledger if isinstance(ledger, Ledger) and not again else _Afresh(ledger)
+
+
+def customers_first(
+    request: RunRequest, ledger: LedgerReader, rule: Rule, link: Link | DryLink, stop: Stop
+) -> CustomersFirst:
+    """Prepare the walk that sends the customers of a run in bulk; it counts and remembers for itself."""
+    filters = Filters(request.settings, request.selection, lambda event: event_time(event.fields))
+    mapping = Mapping(request.settings, filters.reason_to_leave_out)
+    again = rule.again_before > NEVER
+    return CustomersFirst(
+        FoldWalk(filters, mapping, History(ledger, rule), ledger, stop),
+        ledger,
+        link.bulk(action_log(ledger, again=again)),
+        stop,
+        again=again,
+    )

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import msgspec
-
 from voucherify_sync.model import Block, Kind, Operation, Outcome, State
 from voucherify_sync.replay import Courier
 from voucherify_sync.running.customers_first import CustomersFirst
@@ -67,8 +65,6 @@ def no_more_than(lines: Mapping[str, int], blocks: Iterable[Block]) -> Iterator[
         blocks: as they are read now.
     """
     for block in blocks:
-        left = lines.get(block.source, 0) - block.first_line + 1
-        if left >= len(block.lines):
-            yield block
-        elif left > 0:
-            yield msgspec.structs.replace(block, lines=block.lines[:left])
+        known, _ = block.parted(lines.get(block.source, 0) - block.first_line + 1)
+        if known.text:
+            yield known

@@ -44,9 +44,9 @@ class LetterInput:
             lines.append(letter.event)
             facts.bytes += len(letter.event)
             if len(lines) == _BLOCK:
-                yield Block(facts.name, facts.lines + 1, lines)
+                yield Block.of(facts.name, facts.lines + 1, lines)
                 facts.lines += len(lines)
                 lines = []
         if lines:
-            yield Block(facts.name, facts.lines + 1, lines)
+            yield Block.of(facts.name, facts.lines + 1, lines)
             facts.lines += len(lines)

@@ -5,7 +5,8 @@ Sent one by one such an update puts old values over newer ones. Memory is bounde
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 from voucherify_sync.model import Json, Kind, Outcome, State
@@ -14,7 +15,6 @@ from voucherify_sync.reading.times import event_time
 MAX_CUSTOMERS: Final = 100_000
 
 _SENT: Final = {State.PLANNED, State.DELIVERED}
-_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _PLAIN: Final = len("2024-11-05T10:15:30.000Z")
 
 
@@ -30,7 +30,7 @@ class OlderUpdates:
         self.count = 0
         self.capped = False
         self._max_customers = max_customers
-        self._newest: dict[str, str | datetime] = {}
+        self._newest: dict[str, str] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Look at one outcome; only what was sent, and says something of a customer, counts."""
@@ -41,40 +41,41 @@ class OlderUpdates:
             return
         time = moment(operation.event.fields)
         if time is not None:
-            self.update(operation.source_id, time)
+            self.update([(operation.source_id, time)])
 
-    def update(self, source_id: str, time: str | datetime) -> None:
-        """Look at an update of a customer, of the time that `moment` returned."""
-        newest = self._newest.get(source_id)
-        if newest is None and len(self._newest) >= self._max_customers:
-            self.capped = True
-        elif newest is None or not _is_before(time, newest):
-            self._newest[source_id] = time
-        else:
-            self.count += 1
+    def update(self, updates: Iterable[tuple[str, str]]) -> None:
+        """Look at updates in their order: whose, and of the time that `moment` returned."""
+        newest, most = self._newest, self._max_customers
+        for source_id, time in updates:
+            before = newest.get(source_id)
+            if before is None and len(newest) >= most:
+                self.capped = True
+            elif before is None or before <= time or not _is_time(before):
+                newest[source_id] = time
+            elif _is_time(time):
+                self.count += 1
 
     def to_dict(self) -> Json:
         """Return the part of a report."""
         return {"count": self.count, "capped": self.capped}
 
 
-def moment(event: Json) -> str | datetime | None:
-    """Return an event's time, as it stands there where that can be compared as text."""
-    return moment_of(event.get("timestamp")) or event_time(event)
+def moment(event: Json) -> str | None:
+    """Return an event's time as text that compares as the times do: in UTC, to the millisecond as Segment's own."""
+    return moment_of(event.get("timestamp")) or _as_text(event_time(event))
 
 
-def moment_of(timestamp: object) -> str | datetime | None:
+def moment_of(timestamp: object) -> str | None:
     """Return the time that a timestamp tells, if it does."""
     if type(timestamp) is str and len(timestamp) == _PLAIN and timestamp[10] == "T" and timestamp[-1] == "Z":
         return timestamp
-    return event_time({"timestamp": timestamp})
+    return _as_text(event_time({"timestamp": timestamp}))
 
 
-def _is_before(time: str | datetime, other: str | datetime) -> bool:
-    if type(time) is str and type(other) is str:
-        return time < other
-    return _parsed(time) < _parsed(other)
+def _is_time(text: str) -> bool:
+    """Tell whether a text that looks like a time is one."""
+    return event_time({"timestamp": text}) is not None
 
 
-def _parsed(time: str | datetime) -> datetime:
-    return time if isinstance(time, datetime) else event_time({"timestamp": time}) or _EARLIEST
+def _as_text(time: datetime | None) -> str | None:
+    return None if time is None else f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

@@ -54,6 +54,7 @@ class RunRequest(Struct, frozen=True):
         limit: records to read at most.
         max_errors: when to stop for invalid and failed records.
         max_duration_s: seconds until the run stops.
+        jobs: processes that plan a large dry run.
         dead_letters: where to keep what did not arrive; None keeps nothing.
     """
 
@@ -65,6 +66,7 @@ class RunRequest(Struct, frozen=True):
     limit: int | None = None
     max_errors: ErrorLimit | None = None
     max_duration_s: float | None = None
+    jobs: int = 1
     dead_letters: Path | None = None
 
 

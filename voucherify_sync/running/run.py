@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from msgspec import to_builtins
 
-from voucherify_sync.bookkeeping.history import NEVER, History, Rule
+from voucherify_sync.bookkeeping.history import History, Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.report import ApiFacts, RunFacts, exit_code
 from voucherify_sync.delivery.link import DryLink, Link
@@ -21,13 +21,13 @@ from voucherify_sync.mapping.names import NearMiss
 from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Block, Json, State
 from voucherify_sync.reading.times import event_time
-from voucherify_sync.replay import Book, Replay
+from voucherify_sync.replay import Replay
 from voucherify_sync.running.books import Books
-from voucherify_sync.running.customers_first import CustomersFirst, action_log
-from voucherify_sync.running.dry_walk import DryWalk
+from voucherify_sync.running.customers_first import CustomersFirst, customers_first
+from voucherify_sync.running.dry_walk import DryWalk, Watch
 from voucherify_sync.running.events_after import EventsAfter, no_more_than
+from voucherify_sync.running.jobs import Jobs
 from voucherify_sync.running.limits import time_limit
-from voucherify_sync.running.planner import Planner
 from voucherify_sync.running.remaining import Left, records_left
 from voucherify_sync.running.request import RunRequest
 from voucherify_sync.settings import digest
@@ -61,7 +61,7 @@ class Run:
         rule: Rule,
         *,
         output: BinaryIO | None = None,
-        watch: Book | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._request = request
         self._stop = stop
@@ -69,13 +69,13 @@ class Run:
         self._ledger = ledger
         self._output = output
         self._input = request.open_input(stop)
-        self._filters = self._new_filters()
+        self._filters = Filters(request.settings, request.selection, lambda event: event_time(event.fields))
         in_bulk = request.settings.delivery.customers == "bulk" and not rule.failed
-        self._first = self._customers_first(rule) if in_bulk else None
+        self._first = customers_first(request, ledger, rule, link, stop) if in_bulk else None
         self._after = EventsAfter(self._first, link.courier, ledger.record) if self._first else None
         self._lines_at_first: dict[str, int] | None = None
         self._read_in_vain = 0
-        self.books = Books(request, ledger, stop, in_bulk=in_bulk, watch=watch)
+        self.books = Books(request, ledger, stop, in_bulk=in_bulk, watch=watch.add if watch else None)
         compiled = ReferringMapping if in_bulk else Mapping
         self.mapping = compiled(request.settings, self._filters.reason_to_leave_out)
         history = History(ledger, rule, self.books.is_superseded if rule.failed else None)
@@ -87,16 +87,13 @@ class Run:
             books=self.books.all,
             stop=stop,
         )
-        self._dry_walk = self._fast_walk(history) if watch is None and rule == Rule() else None
+        self._watch = watch
+        self._dry_walk = self._fast_walk(history) if rule == Rule() else None
         self._started_at = datetime.now(UTC)
         self._clock_at_start = time.monotonic()
 
-    def _new_filters(self) -> Filters:
-        request = self._request
-        return Filters(request.settings, request.selection, lambda event: event_time(event.fields))
-
     def _fast_walk(self, history: History) -> DryWalk | None:
-        """Prepare the walk of a dry run that looks at nothing but requests; None where outcomes are looked at."""
+        """Prepare the fast walk of a dry run; None where it would not do."""
         request, link = self._request, self._link
         if not isinstance(link, DryLink) or self._first is not None or not self._ledger.is_empty:
             return None
@@ -107,29 +104,28 @@ class Run:
             seen=history.seen,
             report=self.books.report,
             older=self.books.older,
+            tally=self.mapping.tally,
+            filters=self._filters,
+            watch=self._watch,
             write=link.write,
             stop=self._stop,
         )
 
-    def _customers_first(self, rule: Rule) -> CustomersFirst:
-        """Prepare the walk that sends the customers in bulk; it counts and remembers for itself."""
-        filters, again = self._new_filters(), rule.again_before > NEVER
-        return CustomersFirst(
-            filters,
-            Mapping(self._request.settings, filters.reason_to_leave_out),
-            History(self._ledger, rule),
-            self._ledger,
-            self._link.bulk(action_log(self._ledger, again=again)),
-            self._stop,
-            again=again,
+    def _jobs(self) -> Jobs:
+        request = self._request
+        return Jobs(
+            request.jobs,
+            request.settings,
+            request.selection,
+            self._input.bytes_total,
+            tells_about=self._watch is not None,
         )
 
     def execute(self) -> None:
         """Read, map, deliver and book until the input, or the reasons to go on, are used up."""
         with time_limit(self._request.max_duration_s, self._stop):
             if self._dry_walk is not None:
-                planner = Planner(self.mapping, self._request.settings, self._filters)
-                self._dry_walk.run(planner.plan_all(self._blocks()))
+                self._dry_walk.run(self._blocks(), self._jobs().plan)
             elif self._first is None or self._send_customers(self._first):
                 self._replay.run(self._blocks(), self._request.limit)
         self.books.report.read = self._read + self._read_in_vain
@@ -145,7 +141,7 @@ class Run:
 
     def _send_customers(self, first: CustomersFirst) -> bool:
         """Walk the input for its customers, and open it once more; False: the run stopped, all records are pending."""
-        first.run(self._blocks(), self._request.limit)
+        first.run(self._blocks(), self._request.limit, self._jobs())
         if self._stop.requested:
             self._read_in_vain = first.read
             for outcome in first.pending():

@@ -65,7 +65,7 @@ def _only(records: list[Record], item: int | None) -> Record:
 
 def _inline(test: MappingTest, fields: Json) -> list[Record]:
     line = msgspec.json.encode(fields)
-    return list(decode(Block(str(test.file), test.event_place.line, [line])))
+    return list(decode(Block.of(str(test.file), test.event_place.line, [line])))
 
 
 def _named_lines(events: Iterable[EventAt]) -> dict[Path, _Lines | Mistake]:
@@ -90,10 +90,11 @@ def _read(reader: Reader, numbers: set[int]) -> _Lines:
     found: _Lines = {}
     last = max(numbers)
     for block in reader:
-        end = block.first_line + len(block.lines)
+        lines = block.lines
+        end = block.first_line + len(lines)
         for number in numbers.intersection(range(block.first_line, end)):
-            line = [block.lines[number - block.first_line]]
-            found[number] = list(decode(Block(block.source, number, line, block.truncated)))
+            line = lines[number - block.first_line]
+            found[number] = list(decode(Block.of(block.source, number, [line], truncated=block.truncated)))
         if end > last:
             break
     return found

@@ -1,0 +1,63 @@
+"""A dry run on several processes tells what one process tells."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from dry_runs import DryRun
+
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.model import Block
+from voucherify_sync.running import jobs
+from voucherify_sync.settings.types import Settings, Track
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from events import generate
+
+NAMES = Settings(
+    track=Track(events_filter=["Order*", "Nowhere"], mapping={"properties.total": ["metadata.n"]})
+)
+
+
+def archive() -> list[Block]:
+    """Return blocks of two files, with odd lines among the events, repeated ones, and a line that is too long."""
+    lines = [line.rstrip(b"\n") for line in generate(6_000)]
+    lines[1_500:1_500] = [b"", b"oops", lines[1_400], b'{"type":"page","userId":"u"}', b'{"type":"track"}']
+    lines += lines[2_000:2_100]
+    blocks = [Block.of("a.ndjson", first + 1, lines[first : first + 100]) for first in range(0, 3_000, 100)]
+    blocks.append(Block.of("a.ndjson", 3_001, [b'{"cut'], truncated=True))
+    rest = lines[3_000:]
+    return [
+        *blocks,
+        *(Block.of("b.ndjson", first + 1, rest[first : first + 64]) for first in range(0, len(rest), 64)),
+    ]
+
+
+@pytest.mark.parametrize("settings", [Settings(), NAMES], ids=["default", "names"])
+def test_several_processes_tell_what_one_tells(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines, counts, examples, samples: nothing depends on how the blocks are shared out."""
+    monkeypatch.setattr(jobs, "TASK", 150_000)
+    here, there = (DryRun(settings, Selection()) for _ in range(2))
+    told = here.fast(*archive())
+    assert there.fast(*archive(), jobs=2) == told
+    assert there.general == here.general
+    assert told["mapping"]["track"]["unmapped"]
+
+
+def test_joined_blocks_hold_the_same_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block is of one source, and its numbers are those of its lines."""
+    monkeypatch.setattr(jobs, "TASK", 150_000)
+    numbered = [
+        (block.source, number, line, block.truncated)
+        for block in archive()
+        for number, line in enumerate(block.lines, block.first_line)
+    ]
+    joined = list(jobs.large(archive()))
+    assert len(joined) <= len(archive()) * 2 / 3
+    assert numbered == [
+        (block.source, number, line, block.truncated)
+        for block in joined
+        for number, line in enumerate(block.lines, block.first_line)
+    ]

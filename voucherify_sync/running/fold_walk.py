@@ -1,0 +1,140 @@
+"""The walk of an input that folds its customers: blocks in, their updates in a Fold out.
+
+It books no record: that is left to the walk that sends the events.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import msgspec
+
+from voucherify_sync.bookkeeping.history import History, Memory
+from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
+from voucherify_sync.mapping.by_reference import by_reference, rides_in_bulk
+from voucherify_sync.mapping.filters import Filters
+from voucherify_sync.mapping.fold import Fold
+from voucherify_sync.mapping.payload import Mapping, Request
+from voucherify_sync.model import Block, Kind, Operation, Outcome, SegmentEvent, State
+from voucherify_sync.reading.decode import decode
+from voucherify_sync.reading.times import event_time
+from voucherify_sync.running.gathered import Gathered
+from voucherify_sync.running.jobs import Jobs
+from voucherify_sync.stop import Stop
+
+_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
+_encode = msgspec.json.Encoder().encode
+
+
+class FoldWalk:
+    """One walk of all records.
+
+    Args:
+        filters, mapping, history: for this walk alone: they count and remember.
+        ledger: what was sent before.
+        stop: ends the walk early.
+
+    Attributes:
+        read: records read.
+        types: of the records.
+        updates: records that were folded.
+    """
+
+    def __init__(
+        self, filters: Filters, mapping: Mapping, history: History, ledger: LedgerReader, stop: Stop
+    ) -> None:
+        self.read = 0
+        self.types: Counter[str | None] = Counter()
+        self.updates = 0
+        self._filters = filters
+        self._mapping = mapping
+        self._history = history
+        self._ledger = ledger
+        self._stop = stop
+
+    def run(self, blocks: Iterable[Block], limit: int | None, jobs: Jobs, fold: Fold) -> None:
+        """Walk the blocks, or their first `limit` records."""
+        if limit is None and self._ledger.is_empty:  # all is new, and nobody need ask for it
+            for gathered in jobs.gather(blocks):
+                if self._stop.requested:
+                    return
+                self._take(gathered, fold)
+            return
+        for block in blocks:
+            self._walk(list(islice(decode(block), None if limit is None else limit - self.read)), fold)
+            if self._stop.requested or self.read == limit:
+                return
+
+    def _take(self, gathered: Gathered, fold: Fold) -> None:
+        """Fold what was gathered, and what needs the general mapping, in the order of the input."""
+        self.types.update(gathered.types)
+        self.read += sum(gathered.types.values())
+        done = 0
+        for other in gathered.others:
+            before = bisect_left(gathered.lines, other.line, done)
+            self._take_part(gathered, slice(done, before), fold)
+            done = before
+            if other.reason is None:
+                self._walk(list(decode(other.as_block(gathered.source))), fold)
+            else:
+                self.types[_known(other.type)] += 1
+                self.read += 1
+        self._take_part(gathered, slice(done, None), fold)
+
+    def _take_part(self, gathered: Gathered, part: slice, fold: Fold) -> None:
+        columns = gathered.source_ids, gathered.payloads, gathered.times, gathered.message_ids
+        updates = list(zip(*(column[part] for column in columns), strict=True))
+        for update in updates:
+            fold.add_encoded(*update)
+        self.updates += len(updates)
+
+    def _walk(self, records: list[SegmentEvent | Outcome], fold: Fold) -> None:
+        """Map records in the general way."""
+        self.read += len(records)
+        self.types.update(
+            _known(record.type) if isinstance(record, SegmentEvent) else None for record in records
+        )
+        updates = list(self._updates(records))
+        memories = self._history.recall([event for event, _ in updates])
+        for (event, request), memory in zip(updates, memories, strict=True):
+            self._add(fold, event, request, memory)
+
+    def _updates(self, records: list[SegmentEvent | Outcome]) -> Iterator[tuple[SegmentEvent, Request]]:
+        """Yield the records that say something of a customer."""
+        for record in records:
+            if isinstance(record, Outcome) or self._filters.reason_to_skip(record) is not None:
+                continue
+            request = self._mapping.request(record)
+            if isinstance(request, Outcome) or not rides_in_bulk(request):
+                continue
+            if request.kind is Kind.CUSTOMER or len(request.customer) > 1:
+                yield record, request
+
+    def _add(self, fold: Fold, event: SegmentEvent, request: Request, memory: Memory) -> None:
+        is_new = self._is_new(event, request, memory)
+        try:
+            fold.add(request.customer, event_time(event.fields), event.message_id, is_new=is_new)
+        except RecursionError:  # an identify as deep as that is invalid in the second walk
+            return
+        self.updates += 1
+
+    def _is_new(self, event: SegmentEvent, request: Request, memory: Memory) -> bool:
+        """Tell whether the second walk will take the record up, instead of finding that it was sent before."""
+        known = memory.known
+        if known is None:
+            return True
+        if self._history.judge(event, memory) is not None:
+            return False
+        if known.state is not State.FAILED:
+            return True
+        sent = by_reference(request)
+        operation = Operation(event, sent.kind, sent.source_id, sent.body, _encode(sent.body))
+        return isinstance(self._history.take_up(operation, memory), Operation)
+
+
+def _known(type_: str) -> str | None:
+    """Return a type if it is one of Segment's: any text may stand there, and memory must stay flat."""
+    return type_ if type_ in _TYPES else None

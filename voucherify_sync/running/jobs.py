@@ -1,0 +1,114 @@
+"""Looks at blocks, here or on several processes: blocks in, what comes of them out, in the order of the blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.model import Block
+from voucherify_sync.running.crew import Crew, Work
+from voucherify_sync.running.gathered import Gathered, Gatherer
+from voucherify_sync.running.planned import Counted, Planned
+from voucherify_sync.running.planner import Planner
+from voucherify_sync.settings import Settings
+
+WORTH_IT: Final = 16 << 20
+"""Bytes of input for which it is worth while to start processes."""
+
+TASK: Final = 1 << 20
+"""Bytes of lines that a process gets at once, about."""
+
+Plan = Callable[[Iterable[Block]], Iterator[Planned | Counted]]
+"""Plans blocks, and tells what was counted now and then."""
+
+Gather = Callable[[Iterable[Block]], Iterator[Gathered]]
+"""Gathers the customer updates of blocks."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_block = msgspec.msgpack.Decoder(Block).decode
+_decode_planned = msgspec.msgpack.Decoder(tuple[Planned, Counted]).decode
+_decode_gathered = msgspec.msgpack.Decoder(Gathered).decode
+
+
+class Jobs:
+    """Whoever looks at the blocks of a run: this process, or others.
+
+    Args:
+        number: of processes.
+        settings: of the run.
+        selection: the filters of the command line.
+        bytes_total: of its input; None where nobody knows, as with a pipe, which has to flow block by block.
+        tells_about: somebody wants to know what the requests of a plan are about.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        settings: Settings,
+        selection: Selection,
+        bytes_total: int | None,
+        *,
+        tells_about: bool = False,
+    ) -> None:
+        self._number = number if bytes_total is not None and bytes_total >= WORTH_IT else 1
+        self._arguments = (settings, selection)
+        self._tells_about = tells_about
+
+    def plan(self, blocks: Iterable[Block]) -> Iterator[Planned | Counted]:
+        """Plan the requests of a dry run, and tell what was counted now and then."""
+        if self._number == 1:
+            planner = Planner(*self._arguments, tells_about=self._tells_about)
+            yield from map(planner.plan, blocks)
+            yield planner.cut()
+            return
+        prepare = _planning_about if self._tells_about else _planning
+        for answer in self._answers(prepare, blocks):
+            yield from _decode_planned(answer)
+
+    def gather(self, blocks: Iterable[Block]) -> Iterator[Gathered]:
+        """Gather the updates of customers."""
+        if self._number == 1:
+            return map(Gatherer(*self._arguments).gather, blocks)
+        return map(_decode_gathered, self._answers(_gathering, blocks))
+
+    def _answers(self, prepare: Callable[..., Work], blocks: Iterable[Block]) -> Iterator[bytes]:
+        return Crew(prepare, self._arguments, self._number).answers(map(_encode, large(blocks)))
+
+
+def _planning_about(settings: Settings, selection: Selection) -> Work:
+    return _planning(settings, selection, tells_about=True)
+
+
+def _planning(settings: Settings, selection: Selection, *, tells_about: bool = False) -> Work:
+    planner = Planner(settings, selection, tells_about=tells_about)
+    return lambda message: _encode((planner.plan(_decode_block(message)), planner.cut()))
+
+
+def _gathering(settings: Settings, selection: Selection) -> Work:
+    gatherer = Gatherer(settings, selection)
+    return lambda message: _encode(gatherer.gather(_decode_block(message)))
+
+
+def large(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Join blocks that follow each other, to blocks of about TASK bytes."""
+    joined: list[Block] = []
+    size = 0
+    for block in blocks:
+        if joined and not (_follows(block, joined[0]) and size < TASK):
+            yield _joined(joined)
+            joined, size = [], 0
+        joined.append(block)
+        size += len(block.text)
+    if joined:
+        yield _joined(joined)
+
+
+def _follows(block: Block, first: Block) -> bool:
+    return block.source == first.source and not block.truncated and not first.truncated
+
+
+def _joined(blocks: list[Block]) -> Block:
+    return msgspec.structs.replace(blocks[0], text=b"".join([block.text for block in blocks]))
