@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from .replay_options import COUNT, JOBS_HELP
+
 
 @click.command("coverage")
 @click.argument("source", nargs=-1)
@@ -30,7 +32,8 @@ import click
     allow_from_autoenv=False,
     help="Only track events of this name; a * matches any.",
 )
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Read the first N records only.")
+@click.option("--limit", metavar="N", type=COUNT, help="Read the first N records only.")
+@click.option("--jobs", metavar="N", type=COUNT, help=JOBS_HELP)
 @click.option(
     "--fail-under",
     metavar="PCT",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -16,12 +17,14 @@ from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Json
 from voucherify_sync.previewing.coverage import Coverage, proposed_yaml, to_dict
 from voucherify_sync.reading.decode import decode
-from voucherify_sync.reading.source import Reader, Source, find_sources
+from voucherify_sync.reading.source import Reader, find_sources
+from voucherify_sync.running.tasks import is_worth_it
 from voucherify_sync.settings import Settings, load
 from voucherify_sync.snapshot import Snapshot
 from voucherify_sync.stop import Stop
 
 from .progress import progress
+from .replay_options import cores
 from .signals import stopping_in_order
 from .stdout import leave_closed_stdout
 
@@ -34,6 +37,7 @@ class CoverageOptions(Struct, frozen=True):
     type: tuple[str, ...]
     event: tuple[str, ...]
     limit: int | None
+    jobs: int | None
     fail_under: float | None
     as_json: bool
 
@@ -48,8 +52,8 @@ def cover(options: CoverageOptions) -> ExitCode:
     reader = Reader(found.sources, stop)
     coverage = Coverage(settings, Selection(types=frozenset(options.type), names=frozenset(options.event)))
     with stopping_in_order(stop):
-        with progress("auto", lambda: _snapshot(coverage, reader, found.sources), sys.stderr):
-            _count(reader, coverage, options.limit)
+        with progress("auto", lambda: _snapshot(coverage, reader), sys.stderr):
+            _count(options, reader, coverage)
         result = to_dict(coverage)
         try:
             _show(result, settings, as_json=options.as_json)
@@ -59,12 +63,18 @@ def cover(options: CoverageOptions) -> ExitCode:
     return stop.signal_exit or code
 
 
-def _count(reader: Reader, coverage: Coverage, limit: int | None) -> None:
+def _count(options: CoverageOptions, reader: Reader, coverage: Coverage) -> None:
+    """Count what is read, by several processes where that is worth while."""
+    jobs = options.jobs or cores()
+    if jobs > 1 and options.limit is None and is_worth_it(reader.bytes_total):
+        from voucherify_sync.previewing.coverage.sharing import count_shared  # of no use to a small input
+
+        count_shared(coverage, reader, jobs)
+        return
     for block in reader:
-        for record in decode(block):
-            if coverage.read == limit:
-                return
-            coverage.add(record)
+        coverage.add(islice(decode(block), None if options.limit is None else options.limit - coverage.read))
+        if coverage.read == options.limit:
+            return
 
 
 def _show(result: Json, settings: Settings, *, as_json: bool) -> None:
@@ -97,11 +107,10 @@ def _verdict(options: CoverageOptions, result: Json, reader: Reader) -> ExitCode
     return code
 
 
-def _snapshot(coverage: Coverage, reader: Reader, sources: list[Source]) -> Snapshot:
-    sizes = [source.size for source in sources]
+def _snapshot(coverage: Coverage, reader: Reader) -> Snapshot:
     return Snapshot(
         events=coverage.read,
         bytes=sum(facts.bytes for facts in list(reader.facts)),
-        bytes_total=None if None in sizes else sum(size for size in sizes if size is not None),
+        bytes_total=reader.bytes_total,
         counts={},
     )

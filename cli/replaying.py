@@ -28,7 +28,7 @@ from .confirm import agreed, require_yes_where_nobody_can_be_asked
 from .ending import finish
 from .progress import progress
 from .record_log import records_shown
-from .replay_options import ReplayOptions
+from .replay_options import ReplayOptions, cores
 from .signals import stopping_in_order
 from .stdout import leave_closed_stdout
 from .target import open_target
@@ -143,11 +143,6 @@ def request_of(
         jobs=options.jobs or cores(),
         dead_letters=None if mode is Mode.DRY_RUN else options.dead_letters or default_path(run_id),
     )
-
-
-def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def rule_of(options: ReplayOptions, request: RunRequest, ledger: LedgerReader, *, retries: bool) -> Rule:

@@ -17,8 +17,9 @@ from voucherify_sync.previewing.planning import Walked
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.replay import Replay
 from voucherify_sync.running import dry_walk
-from voucherify_sync.running.jobs import WORTH_IT, Jobs
+from voucherify_sync.running.jobs import Jobs
 from voucherify_sync.running.older_updates import OlderUpdates
+from voucherify_sync.running.tasks import WORTH_IT
 from voucherify_sync.settings import Settings
 from voucherify_sync.stop import Stop
 

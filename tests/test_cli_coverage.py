@@ -41,8 +41,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: dict[str, Any]
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(sys, "stdout", stream := Terminal())
     coverage = Coverage(Settings())
-    for event in events:
-        coverage.add(event_of(event))
+    coverage.add(map(event_of, events))
     result = to_dict(coverage)
     rows = {kind: result[kind]["proposed_rows"] for kind in ("identify", "track")}
     view.show(result, proposed_yaml(rows, Settings()))
@@ -140,6 +139,30 @@ def test_events_are_picked_as_in_a_replay(run_cli: Cli, options: list[str], coun
     )
     (result,) = run_cli("coverage", "--json", *options, file).lines
     assert {kind: result[kind]["events"] for kind in ("identify", "track")} == counted
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="whole"),
+        pytest.param(["--limit", "30"], id="limit"),
+        pytest.param(["--event", "Order *"], id="event"),
+    ],
+)
+def test_several_processes_change_nothing(run_cli: Cli, samples: Path, options: list[str]) -> None:
+    """Nor does it matter which file is whose."""
+    told = run_cli("coverage", "--json", "--jobs", "1", *options, samples)
+    run_cli.constants["voucherify_sync.previewing.coverage.sharing.WORTH_IT"] = 1
+    assert run_cli("coverage", "--json", "--jobs", "2", *options, samples) == told
+    assert told.code == 0
+
+
+def test_a_pipe_is_counted_by_one_process(run_cli: Cli, samples: Path) -> None:
+    """Nobody knows whether it is long; the result is the same."""
+    run_cli.constants["voucherify_sync.previewing.coverage.sharing.WORTH_IT"] = 1
+    events = "".join(file.read_text() for file in sorted(samples.glob("*.ndjson"))) or json.dumps(IDENTIFY)
+    one, two = (run_cli("coverage", "--json", "--jobs", jobs, "-", stdin=events) for jobs in ("1", "2"))
+    assert one == two
 
 
 def test_a_row_that_finds_nothing_is_shown(run_cli: Cli, samples: Path) -> None:

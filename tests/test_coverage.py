@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from segment_events import event_of, identify, track
 
 from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Block, Outcome, SegmentEvent
-from voucherify_sync.previewing.coverage import Coverage, counting, proposed_yaml, to_dict
+from voucherify_sync.previewing.coverage import Coverage, examiner, proposed_yaml, section, to_dict
 from voucherify_sync.previewing.coverage.facts import MAX_EXAMPLE, MAX_PATHS, brief, share
 from voucherify_sync.previewing.coverage.shapes import MAX_BYTES, Shaper
 from voucherify_sync.reading.decode import decode
@@ -26,8 +27,7 @@ HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x9b2J\\"
 def covered(events: Iterable[SegmentEvent | Outcome], rules: Settings | None = None) -> dict[str, Any]:
     """Return what was counted of the events."""
     coverage = Coverage(rules or Settings())
-    for event in events:
-        coverage.add(event)
+    coverage.add(events)
     return to_dict(coverage)
 
 
@@ -95,8 +95,7 @@ def test_events_that_are_not_sent_are_counted_by_reason_only() -> None:
 def test_the_selection_picks_events() -> None:
     """By type and by name, as in a replay."""
     coverage = Coverage(Settings(), Selection(names=frozenset({"Order *"})))
-    for event in (track({"a": 1}), track({"b": 1}, event="Signed Up"), identify({"c": 1})):
-        coverage.add(event)
+    coverage.add([track({"a": 1}), track({"b": 1}, event="Signed Up"), identify({"c": 1})])
     found = to_dict(coverage)
     assert list(paths_of(found["track"])) == ["properties.a"]
     assert found["events"]["skipped"] == {"not_selected": 2}
@@ -206,6 +205,13 @@ def test_distinct_paths_are_bounded_and_said() -> None:
     assert section["values"]["seen"] == 2 * (MAX_PATHS + 500)
 
 
+def test_paths_find_room_in_the_order_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first one is of an event that others are like, and the second of one that is counted by itself."""
+    monkeypatch.setattr(section, "MAX_PATHS", 1)
+    found = covered([identify({"first": 1}), identify({"second": "x" * MAX_BYTES})])
+    assert list(paths_of(found["identify"])) == ["traits.first"]
+
+
 def test_one_event_with_very_many_traits_is_counted_at_once() -> None:
     """A hundred thousand names in one object."""
     found = covered([identify({f"k{number}": number for number in range(100_000)})])
@@ -229,7 +235,7 @@ def test_metadata_with_very_many_keys_is_bounded_too() -> None:
 
 
 VALUES = st.recursive(
-    st.sampled_from([None, True, 0, 1.5, "", " ", "text", "x" * 301, [], ["a"], {}]),
+    st.sampled_from([None, True, False, 0, 0.0, 1.5, "", " ", "text", "x" * 301, [], ["a"], {}]),
     lambda inner: st.dictionaries(st.sampled_from(["email", "city", "firstName", "a.b"]), inner, max_size=3),
     max_leaves=5,
 )
@@ -298,32 +304,45 @@ def test_events_of_one_shape_counted_together_are_counted_right(
         root = "traits" if fields["type"] == "identify" else "properties"
         records.append(event_of({"anonymousId": "a", **fields, root: fields["given"]}))
     together, each = Coverage(rules), Coverage(rules)
-    each._shaper.shape = lambda event: None  # type: ignore[method-assign]
-    for record in records:
-        together.add(record)
-        each.add(record)
+    each._examiner._shaper.shape = lambda event: None  # type: ignore[method-assign]
+    together.add(records)
+    each.add(records)
     assert to_dict(together) == to_dict(each)
 
 
 def test_shapes_are_forgotten_and_counts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays flat however many shapes there are."""
-    monkeypatch.setattr(counting, "_MAX_SHAPES", 3)
+    monkeypatch.setattr(examiner, "_MAX_REMEMBERED", 300)
     coverage = Coverage(Settings())
     for number in range(50):
-        coverage.add(identify({f"k{number % 10}": 1}))
-    assert len(coverage._known) <= 3
+        coverage.add([identify({f"k{number % 10}": 1})])
+    assert len(coverage._examiner._numbers) <= 5
+    assert len(coverage._known) <= 5
     assert {path["events"] for path in to_dict(coverage)["identify"]["paths"]} == {5}
 
 
 def test_a_long_event_is_counted_by_itself() -> None:
     """It has no shape, since remembering it would cost as much as it is long."""
     rules = Settings()
-    coverage = Coverage(rules)
     event = identify({"a": "x" * MAX_BYTES})
-    assert Shaper(rules, coverage._mapping).shape(event) is None
-    coverage.add(event)
-    coverage.add(event)
-    assert to_dict(coverage)["identify"]["paths"][0]["events"] == 2
+    assert Shaper(rules, Mapping(rules)).shape(event) is None
+    assert covered([event, event], rules)["identify"]["paths"][0]["events"] == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        pytest.param([None, 5], "5", id="null"),
+        pytest.param(["", 0, [], 0.0, "a", "b"], '"a"', id="what-says-little"),
+        pytest.param([0, "", None], "0", id="the-first-of-equals"),
+        pytest.param([False, True, 7], "false", id="false-says-enough"),
+        pytest.param([" ", "a"], '" "', id="white-space-does"),
+    ],
+)
+def test_the_example_is_the_first_value_that_says_most(values: list[Any], shown: str) -> None:
+    """Null says nothing; an empty text, an empty list and 0 say little."""
+    found = covered([identify({"a": value}) for value in values])
+    assert paths_of(found["identify"])["traits.a"]["example"] == shown
 
 
 @pytest.mark.parametrize(
@@ -353,10 +372,9 @@ def test_a_share_of_one_means_all() -> None:
 def test_hostile_names_and_values_come_out_as_json(corpora: Path) -> None:
     """Whatever the corpora hold is counted; the result is JSON."""
     coverage = Coverage(Settings(identify=Identify(unmapped_traits="metadata")))
-    coverage.add(identify({HOSTILE: HOSTILE}))
+    coverage.add([identify({HOSTILE: HOSTILE})])
     for file in sorted(corpora.glob("*.ndjson")):
-        for record in decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))):
-            coverage.add(record)
+        coverage.add(decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))))
     found = json.loads(json.dumps(to_dict(coverage)))
     assert found["events"]["read"] > 500
     assert 0 < found["values"]["share"] < 1

@@ -213,7 +213,12 @@ def test_the_fields_of_the_report_are_those_of_runs(
         b'{"type":"identify","userId":"u1","traits":{"email":[1],"plan":"pro"}}\nno json\n\xff\xfe\n["no event"]\n'
     )
     large = run_cli.folder / "large.ndjson"
-    event = {"type": "identify", "userId": "u1", "traits": {"plan": "pro"}, "timestamp": "2025-03-01T00:00:00Z"}
+    event = {
+        "type": "identify",
+        "userId": "u1",
+        "traits": {"plan": "pro"},
+        "timestamp": "2025-03-01T00:00:00Z",
+    }
     lines = [json.dumps({**event, "messageId": f"m{number}"}) for number in range(1_500)]
     large.write_text("\n".join(lines))
     letters = run_cli.folder / "letters.ndjson"

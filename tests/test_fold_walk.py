@@ -21,7 +21,8 @@ from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Json
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.running.fold_walk import FoldWalk
-from voucherify_sync.running.jobs import WORTH_IT, Jobs
+from voucherify_sync.running.jobs import Jobs
+from voucherify_sync.running.tasks import WORTH_IT
 from voucherify_sync.settings.types import Settings
 from voucherify_sync.stop import Stop
 

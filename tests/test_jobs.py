@@ -10,7 +10,7 @@ from dry_runs import DryRun
 
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Block
-from voucherify_sync.running import jobs
+from voucherify_sync.running import tasks
 from voucherify_sync.settings.types import Settings, Track
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -38,7 +38,7 @@ def archive() -> list[Block]:
 @pytest.mark.parametrize("settings", [Settings(), NAMES], ids=["default", "names"])
 def test_several_processes_tell_what_one_tells(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines, counts, examples, samples: nothing depends on how the blocks are shared out."""
-    monkeypatch.setattr(jobs, "TASK", 150_000)
+    monkeypatch.setattr(tasks, "TASK", 150_000)
     here, there = (DryRun(settings, Selection()) for _ in range(2))
     told = here.fast(*archive())
     assert there.fast(*archive(), jobs=2) == told
@@ -48,16 +48,27 @@ def test_several_processes_tell_what_one_tells(settings: Settings, monkeypatch: 
 
 def test_joined_blocks_hold_the_same_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block is of one source, and its numbers are those of its lines."""
-    monkeypatch.setattr(jobs, "TASK", 150_000)
+    monkeypatch.setattr(tasks, "TASK", 150_000)
     numbered = [
         (block.source, number, line, block.truncated)
         for block in archive()
         for number, line in enumerate(block.lines, block.first_line)
     ]
-    joined = list(jobs.large(archive()))
+    joined = list(tasks.large(archive()))
     assert len(joined) <= len(archive()) * 2 / 3
     assert numbered == [
         (block.source, number, line, block.truncated)
         for block in joined
         for number, line in enumerate(block.lines, block.first_line)
     ]
+
+
+@pytest.mark.parametrize(
+    ("bytes_total", "is_worth_it"),
+    [pytest.param(None, False, id="pipe"), (tasks.WORTH_IT - 1, False), (tasks.WORTH_IT, True)],
+)
+def test_a_pipe_and_a_small_input_are_not_worth_the_start_of_processes(
+    bytes_total: int | None, is_worth_it: bool
+) -> None:
+    """A pipe has to flow, and a small input is read before they have started."""
+    assert tasks.is_worth_it(bytes_total) is is_worth_it

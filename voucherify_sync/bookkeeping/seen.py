@@ -11,7 +11,7 @@ import weakref
 from array import array
 from binascii import crc32
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -21,8 +21,8 @@ LIMIT: Final = 1_000_000
 
 KEY: Final = 15
 """Bytes of a key that are compared: 120 bits; a string of 15 bytes takes 16 bytes less than one of 16."""
-_FENCES: Final = 1 << 16
 _BITS: Final = 27
+_SHIFT: Final = 32 - _BITS
 """The table of bits has 2**27 of them, 16 MiB: of four million new keys 3 % are looked up in vain."""
 
 
@@ -48,49 +48,42 @@ class Seen:
         self._bits = bytearray()
 
     def __contains__(self, key: bytes) -> bool:
-        return key[:KEY] in self._recent or bool(self._spilled and self._look_up(key[:KEY]) is not None)
+        return key[:KEY] in self._recent or bool(self._spilled and self._look_up([key[:KEY]]))
 
     def meet(self, key: bytes, digest: int) -> bool | None:
         """Return None for a new key and remember it; else whether its digest is the one it was first met with."""
-        short = key[:KEY]
-        known = self._recent.get(short)
-        if known is None and self._spilled:
-            known = self._look_up(short)
-        if known is not None:
-            return known == digest
-        self._recent[short] = digest
-        self._spill_if_full()
-        return None
+        met = self.meet_all([key[:KEY]], [digest])
+        return None if met is None else met[0]
 
     def meet_all(self, keys: Sequence[bytes], digests: Sequence[int]) -> list[bool | None] | None:
         """Meet keys of KEY bytes one after the other; return what `meet` would, and None if all of them are new."""
-        if self._spilled:
-            return list(map(self.meet, keys, digests))
         before = len(self._recent)
         first = list(map(self._recent.setdefault, keys, digests))
         count = len(self._recent) - before
-        if count == len(keys):
-            self._spill_if_full()
-            return None
         new = set(islice(reversed(self._recent), count))  # a dict keeps the order in which its keys came
+        old = self._look_up(new) if self._spilled else {}
+        self._recent.update(old)
         self._spill_if_full()
+        if count == len(keys) and not old:
+            return None
         met: list[bool | None] = []
         for key, digest, known in zip(keys, digests, first, strict=True):
-            met.append(None if key in new else known == digest)
+            met.append(None if key in new and key not in old else old.get(key, known) == digest)
             new.discard(key)
         return met
 
-    def _look_up(self, key: bytes) -> int | None:
-        bit = int.from_bytes(key[-4:]) >> (32 - _BITS)
-        if not self._bits[bit >> 3] & (1 << (bit & 7)):
-            return None
-        for run in self._spilled:
-            digest = run.find(key)
-            if digest is not None:
-                self._spilled.remove(run)  # what is repeated lies together: it is looked at first from now on
-                self._spilled.insert(0, run)
-                return digest
-        return None
+    def _look_up(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """Return the digests of those keys that were spilled."""
+        bits, found = self._bits, {}
+        for key in keys:
+            bit = int.from_bytes(key[-4:]) >> _SHIFT
+            if bits[bit >> 3] & (1 << (bit & 7)):
+                for run in self._spilled:
+                    digest = run.find(key)
+                    if digest is not None:
+                        found[key] = digest
+                        break
+        return found
 
     def _spill_if_full(self) -> None:
         """Move all keys from memory to the disk when there are too many; where there is no room, they stay."""
@@ -101,11 +94,10 @@ class Seen:
         except OSError:
             self._limit *= 2
             return
-        self._spilled.insert(0, run)
-        self._bits = self._bits or bytearray(1 << (_BITS - 3))
-        bits, shift = self._bits, 32 - _BITS
+        self._spilled.append(run)
+        bits = self._bits = self._bits or bytearray(1 << (_BITS - 3))
         for key in self._recent:
-            bit = int.from_bytes(key[-4:]) >> shift
+            bit = int.from_bytes(key[-4:]) >> _SHIFT
             bits[bit >> 3] |= 1 << (bit & 7)
         self._recent.clear()
 
@@ -114,16 +106,27 @@ class _Run:
     """Keys in order, on disk: in a file that has no name any more, which ends with this object."""
 
     def __init__(self, digests: dict[bytes, int]) -> None:
-        keys = sorted(digests)
-        self._digests_at = len(keys) * KEY
-        self._fences = array("I", (bisect_left(keys, fence.to_bytes(2)) for fence in range(_FENCES)))
-        self._fences.append(len(keys))
+        self._digests_at = len(digests) * KEY
+        self._fences = array("I")
         self._file, name = tempfile.mkstemp(prefix="voucherify-sync-")
         weakref.finalize(self, os.close, self._file)
         Path(name).unlink()
+        shelves: list[list[bytes]] = [
+            [] for _ in range(256)
+        ]  # many short lists are sorted faster than a long one
+        for key in digests:
+            shelves[key[0]].append(key)
         with open(self._file, "wb", closefd=False) as file:
-            file.write(b"".join(keys))
-            file.write(bytes(digests[key] for key in keys))
+            for first, shelf in enumerate(shelves):
+                shelf.sort()
+                begin = file.tell() // KEY
+                self._fences.extend(
+                    begin + bisect_left(shelf, bytes((first, second))) for second in range(256)
+                )
+                file.write(b"".join(shelf))
+            self._fences.append(len(digests))
+            for shelf in shelves:
+                file.write(bytes(map(digests.__getitem__, shelf)))
 
     def find(self, key: bytes) -> int | None:
         """Return the digest of a key, or None."""

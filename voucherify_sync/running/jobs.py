@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
 
 import msgspec
 
@@ -13,13 +12,8 @@ from voucherify_sync.running.crew import Crew, Work
 from voucherify_sync.running.gathered import Gathered, Gatherer
 from voucherify_sync.running.planned import Counted, Planned
 from voucherify_sync.running.planner import Planner
+from voucherify_sync.running.tasks import decode_task, is_worth_it, tasks
 from voucherify_sync.settings import Settings
-
-WORTH_IT: Final = 16 << 20
-"""Bytes of input for which it is worth while to start processes."""
-
-TASK: Final = 1 << 20
-"""Bytes of lines that a process gets at once, about."""
 
 Plan = Callable[[Iterable[Block]], Iterator[Planned | Counted]]
 """Plans blocks, and tells what was counted now and then."""
@@ -28,7 +22,6 @@ Gather = Callable[[Iterable[Block]], Iterator[Gathered]]
 """Gathers the customer updates of blocks."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_block = msgspec.msgpack.Decoder(Block).decode
 _decode_planned = msgspec.msgpack.Decoder(tuple[Planned, Counted]).decode
 _decode_gathered = msgspec.msgpack.Decoder(Gathered).decode
 
@@ -53,7 +46,7 @@ class Jobs:
         *,
         tells_about: bool = False,
     ) -> None:
-        self._number = number if bytes_total is not None and bytes_total >= WORTH_IT else 1
+        self._number = number if is_worth_it(bytes_total) else 1
         self._arguments = (settings, selection)
         self._tells_about = tells_about
 
@@ -75,7 +68,7 @@ class Jobs:
         return map(_decode_gathered, self._answers(_gathering, blocks))
 
     def _answers(self, prepare: Callable[..., Work], blocks: Iterable[Block]) -> Iterator[bytes]:
-        return Crew(prepare, self._arguments, self._number).answers(map(_encode, large(blocks)))
+        return Crew(prepare, self._arguments, self._number).answers(tasks(blocks))
 
 
 def _planning_about(settings: Settings, selection: Selection) -> Work:
@@ -84,31 +77,9 @@ def _planning_about(settings: Settings, selection: Selection) -> Work:
 
 def _planning(settings: Settings, selection: Selection, *, tells_about: bool = False) -> Work:
     planner = Planner(settings, selection, tells_about=tells_about)
-    return lambda message: _encode((planner.plan(_decode_block(message)), planner.cut()))
+    return lambda message: _encode((planner.plan(decode_task(message)), planner.cut()))
 
 
 def _gathering(settings: Settings, selection: Selection) -> Work:
     gatherer = Gatherer(settings, selection)
-    return lambda message: _encode(gatherer.gather(_decode_block(message)))
-
-
-def large(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Join blocks that follow each other, to blocks of about TASK bytes."""
-    joined: list[Block] = []
-    size = 0
-    for block in blocks:
-        if joined and not (_follows(block, joined[0]) and size < TASK):
-            yield _joined(joined)
-            joined, size = [], 0
-        joined.append(block)
-        size += len(block.text)
-    if joined:
-        yield _joined(joined)
-
-
-def _follows(block: Block, first: Block) -> bool:
-    return block.source == first.source and not block.truncated and not first.truncated
-
-
-def _joined(blocks: list[Block]) -> Block:
-    return msgspec.structs.replace(blocks[0], text=b"".join([block.text for block in blocks]))
+    return lambda message: _encode(gatherer.gather(decode_task(message)))

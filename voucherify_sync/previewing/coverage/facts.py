@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import Any, Final, Literal, Self
 
 from msgspec import Struct, field
 
@@ -18,9 +19,11 @@ MAX_PATHS: Final = 2_000
 MAX_EXAMPLE: Final = 40
 """Characters of an example."""
 
+JsonType = Literal["string", "number", "boolean", "null", "array", "object"]
+
 _MAX_KEYS_LENGTH: Final = 200
 _MAX_NAMED: Final = 100_000
-_TYPES: Final[dict[type, str]] = {
+_TYPES: Final[dict[type, JsonType]] = {
     str: "string",
     int: "number",
     float: "number",
@@ -29,6 +32,23 @@ _TYPES: Final[dict[type, str]] = {
     list: "array",
     dict: "object",
 }
+
+
+class Example(Struct, frozen=True, array_like=True, gc=False):
+    """A value that stands for others.
+
+    Attributes:
+        weight: how much it says, as `weight_of` tells.
+        text: JSON, clean and cut.
+    """
+
+    weight: int
+    text: str
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Make an example of a value."""
+        return cls(weight_of(value), brief(value))
 
 
 class PathFacts(Struct):
@@ -40,7 +60,7 @@ class PathFacts(Struct):
         mapped: values that arrive in the request.
         places: the destinations at which they arrive, each with how often.
         reasons: why values do not arrive, each with how often; null is no value, but is told here.
-        example: a value as JSON text, clean and cut.
+        example: the first of those that say most.
     """
 
     seen: int = 0
@@ -48,12 +68,12 @@ class PathFacts(Struct):
     mapped: int = 0
     places: dict[Keys, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
-    example: str | None = None
+    example: Example | None = None
 
-    def show(self, value: Any) -> None:
-        """Take a value as the example, if none that says more is there."""
-        if self.example is None or (self.example in ('""', "[]", "0", "null") and value is not None):
-            self.example = brief(value)
+    def show(self, example: Example) -> None:
+        """Take an example, if none that says as much is there."""
+        if self.example is None or self.example.weight < example.weight:
+            self.example = example
 
 
 class PlaceFacts(Struct):
@@ -81,10 +101,12 @@ class Overflow:
     def __init__(self) -> None:
         self._hashes: set[int] = set()
 
-    def add(self, keys: Keys) -> None:
-        """Count a path once."""
-        if len(self._hashes) < _MAX_NAMED:
-            self._hashes.add(hash(keys))
+    def update(self, hashes: Iterable[int]) -> None:
+        """Count each path once."""
+        for each in hashes:
+            if len(self._hashes) >= _MAX_NAMED:
+                return
+            self._hashes.add(each)
 
     @property
     def count(self) -> int:
@@ -94,12 +116,25 @@ class Overflow:
 
 def fits(keys: Keys) -> bool:
     """Tell whether a path is short enough to be kept."""
-    return sum(len(key) for key in keys if isinstance(key, str)) <= _MAX_KEYS_LENGTH
+    return sum([len(key) for key in keys if isinstance(key, str)]) <= _MAX_KEYS_LENGTH
 
 
-def type_of(value: Any) -> str:
+def mark(keys: Keys) -> int:
+    """Return the hash of a path, the same in every process; of a long key its length, beginning and end tell."""
+    told = [(len(key), key[:100], key[-100:]) if isinstance(key, str) else key for key in keys]
+    return int.from_bytes(blake2b(json.dumps(told).encode(), digest_size=8).digest(), "big")
+
+
+def type_of(value: Any) -> JsonType:
     """Return the JSON type of a value."""
     return _TYPES[type(value)]
+
+
+def weight_of(value: Any) -> int:
+    """Tell how much a value says as an example: null nothing; 0, an empty text and an empty list little."""
+    if value is None:
+        return 0
+    return 2 if value or value is False else 1
 
 
 def brief(value: Any) -> str:
@@ -121,3 +156,8 @@ def _pieces(value: Any) -> Iterator[str]:
 def share(part: int, whole: int) -> float:
     """Return a share rounded down, so that 1 means all; 0 of nothing is 0, and a little is never 0."""
     return math.floor(10_000 * part / whole) / 10_000 or (0.0001 if part else 0.0) if whole else 0.0
+
+
+def add(counts: dict[Any, int], name: Any, times: int) -> None:
+    """Count something so many times."""
+    counts[name] = counts.get(name, 0) + times

@@ -63,7 +63,7 @@ def _path(section: Section, keys: Keys, facts: PathFacts) -> Json:
         "mapped": facts.mapped,
         "destinations": {text_of(place): times for place, times in _by_count(facts.places).items()},
         "lost": _by_count(facts.reasons),
-        "example": facts.example,
+        "example": None if facts.example is None else facts.example.text,
     }
 
 

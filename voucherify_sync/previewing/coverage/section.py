@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from voucherify_sync.paths import Keys
-from voucherify_sync.previewing.coverage.facts import MAX_PATHS, Overflow, PathFacts, PlaceFacts, fits
+from voucherify_sync.previewing.coverage.examined import Effect, Value
+from voucherify_sync.previewing.coverage.facts import MAX_PATHS, Overflow, PathFacts, PlaceFacts, add
 
 
 class Section:
@@ -31,22 +32,49 @@ class Section:
         self.rows = rows
         self.fired = [0] * len(rows)
 
-    def path(self, keys: Keys) -> PathFacts | None:
-        """Return what is known of a path; None if there is no room for it."""
-        facts = self.paths.get(keys)
-        if facts is None:
-            if len(self.paths) >= MAX_PATHS or not fits(keys):
-                self.more_paths.add(keys)
-                return None
-            facts = self.paths[keys] = PathFacts()
-        return facts
+    def add(self, effect: Effect, times: int) -> None:
+        """Count so many events that have the same effect."""
+        self.events += times
+        self.seen += times * effect.seen
+        self.mapped += times * effect.mapped
+        for number in effect.fired:
+            self.fired[number] += times
+        for value in effect.values:
+            self._add_value(value, times)
+        for keys, type_ in effect.filled:
+            if (place := self._place(keys)) is not None:
+                place.filled += times
+                add(place.types, type_, times)
+        for keys, reason in effect.refused:
+            if (place := self._place(keys)) is not None:
+                add(place.refused, reason, times)
+        self.more_paths.update(effect.long_paths)
+        self.more_places.update(effect.long_places)
 
-    def place(self, keys: Keys) -> PlaceFacts | None:
+    def _add_value(self, value: Value, times: int) -> None:
+        facts = self.paths.get(value.keys)
+        if facts is None:
+            if len(self.paths) >= MAX_PATHS:
+                self.more_paths.update((hash(value.keys),))
+                return
+            facts = self.paths[value.keys] = PathFacts()
+        facts.seen += times
+        add(facts.types, value.type, times)
+        for place in value.places:
+            add(facts.places, place, times)
+        if value.reason is not None:
+            add(facts.reasons, value.reason, times)
+        elif value.type != "null":
+            facts.mapped += times
+        if value.example is not None:
+            facts.show(value.example)
+
+    def _place(self, keys: Keys) -> PlaceFacts | None:
         """Return what is known of a destination; None if there is no room for it."""
         facts = self.places.get(keys)
         if facts is None:
-            if len(self.places) >= MAX_PATHS or not fits(keys):
-                self.more_places.add(keys)
+            if len(self.places) >= MAX_PATHS:
+                self.more_places.update((hash(keys),))
                 return None
             facts = self.places[keys] = PlaceFacts()
         return facts
