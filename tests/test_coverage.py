@@ -378,3 +378,12 @@ def test_hostile_names_and_values_come_out_as_json(corpora: Path) -> None:
     found = json.loads(json.dumps(to_dict(coverage)))
     assert found["events"]["read"] > 500
     assert 0 < found["values"]["share"] < 1
+
+
+@pytest.mark.parametrize("null", [{"traits": None}, {"context": {"traits": None}}], ids=["traits", "context"])
+def test_a_null_in_place_of_an_object_is_told_from_nothing(null: dict[str, Any]) -> None:
+    """Only what is there is counted, whichever of the two comes first."""
+    event = {"type": "identify", "userId": "u"}
+    for fields in ([{**event, **null}, event], [event, {**event, **null}]):
+        (path,) = covered(map(event_of, fields))["identify"]["paths"]
+        assert (path["events"], path["types"]) == (1, {"null": 1})

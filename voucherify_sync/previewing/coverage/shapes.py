@@ -22,6 +22,7 @@ MAX_BYTES: Final = 16 * 1024
 
 _MAX_DEPTH: Final = 16
 _BLANK, _TEXT, _LONG, _NUMBER, _BOOLEAN, _NULL, _LIST, _NOTHING, _SAYS_LITTLE = range(9)
+_ABSENT: Final = object()  # a null is counted, what is not there is not
 _KINDS: Final[dict[type, int]] = {
     int: _NUMBER,
     float: _NUMBER,
@@ -64,8 +65,8 @@ class Shaper:
         try:
             return (
                 kind,
-                _kind(fields.get(self._roots[kind])),
-                _kind(context.get("traits")),
+                _kind(fields.get(self._roots[kind], _ABSENT)),
+                _kind(context.get("traits", _ABSENT)),
                 _has_id(fields),
                 kind == "track" and event.name is not None and len(event.name) > MAX_EVENT_NAME,
                 self._computed(context) if kind == "identify" else None,
