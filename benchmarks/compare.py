@@ -1,10 +1,11 @@
 """How a dry run compares: one archive, seeded, through ours and through the peers at hand, each checked and measured.
 
-    python benchmarks/compare.py [--events 1000000]
+    python benchmarks/compare.py [--events 1000000] [--rounds 3] [--linear]
 
-Peers: jq with the default mapping written as a filter, and jq that only reads and writes; a script with json.loads and
-the mapping by hand; an orjson round trip without any mapping, as the floor of what parses everything; `gzip -dc`.
-Events per CPU second count the CPU time of the whole process and of its children.
+Peers: jq with the default mapping written as a filter, and jq that only reads and writes; Segment's own mapping-kit on
+Node (see mapping_kit.js); a script with json.loads and the mapping by hand; an orjson round trip without any mapping,
+as the floor of what parses everything; `gzip -dc`. In each round all of them run in turn, and the median counts.
+Events per CPU second count the CPU time of the whole process; of several processes only the wall time is told.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from by_hand import request_of
@@ -41,58 +43,84 @@ class Rival(NamedTuple):
         maps: it makes requests, whose number is checked.
         reads_stdin: the archive is its standard input.
         gzipped: it is given the gzipped archive.
+        jobs: processes.
     """
 
     name: str
-    command: list[str]
+    command: tuple[str, ...]
     share: float = 1.0
     maps: bool = True
     reads_stdin: bool = True
     gzipped: bool = False
+    jobs: int = 1
 
 
 def rivals(folder: Path) -> Iterator[Rival]:
     """Yield those that are at hand; ours first."""
-    ours = [*COMMAND, "replay", "--dry-run", "-q"]
     report = ["--report", str(folder / "report.json")]
     plain, zipped = str(folder / "1.0.ndjson"), str(folder / "1.0.ndjson.gz")
-    yield Rival("voucherify-sync", [*ours, *report, plain], reads_stdin=False)
-    yield Rival("voucherify-sync, .gz", [*ours, *report, zipped], reads_stdin=False, gzipped=True)
+    for jobs in (1, os.cpu_count() or 1):
+        ours = [*COMMAND, "replay", "--dry-run", "-q", "--jobs", str(jobs), *report]
+        name = "voucherify-sync" if jobs == 1 else f"voucherify-sync, {jobs} jobs"
+        yield Rival(name, (*ours, plain), reads_stdin=False, jobs=jobs)
+        yield Rival(f"{name}, .gz", (*ours, zipped), reads_stdin=False, gzipped=True, jobs=jobs)
     if shutil.which("gzip"):
-        yield Rival("gzip -dc alone", ["gzip", "-dc", zipped], maps=False, reads_stdin=False, gzipped=True)
+        yield Rival("gzip -dc alone", ("gzip", "-dc", zipped), maps=False, reads_stdin=False, gzipped=True)
     if importlib.util.find_spec("orjson"):
-        yield Rival("orjson round trip", [sys.executable, str(HERE / "round_trip.py")], maps=False)
-    yield Rival("json.loads, by hand", [sys.executable, str(HERE / "by_hand.py")], share=0.2)
+        yield Rival("orjson round trip", (sys.executable, str(HERE / "round_trip.py")), maps=False)
+    yield Rival("json.loads, by hand", (sys.executable, str(HERE / "by_hand.py")), share=0.2)
+    if has_mapping_kit():
+        yield Rival("Segment's mapping-kit", ("node", str(HERE / "mapping_kit.js")), share=0.1)
     if shutil.which("jq"):
-        yield Rival("jq -c .", ["jq", "-c", "."], share=0.05, maps=False)
-        yield Rival("jq, the same mapping", ["jq", "-c", "-f", str(HERE / "mapping.jq")], share=0.05)
+        yield Rival("jq -c .", ("jq", "-c", "."), share=0.05, maps=False)
+        yield Rival("jq, the same mapping", ("jq", "-c", "-f", str(HERE / "mapping.jq")), share=0.05)
+
+
+def has_mapping_kit() -> bool:
+    """Tell whether Node finds Segment's package."""
+    asked = ["node", "-e", "require.resolve('@segment/actions-core')"]
+    return shutil.which("node") is not None and run(asked).exit_code == 0
 
 
 def main() -> None:
-    """Generate, run each in turn, check and print the table."""
+    """Generate, run all in turn, check and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--events", type=int, default=1_000_000, metavar="N")
-    parser.add_argument("--linear", action="store_true", help="also compare 1/16, 1/4 and all of the events")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--linear", action="store_true", help="also compare archives of several sizes")
     options = parser.parse_args()
-    print(f"{options.events:,} events of 1.2 KB on {machine()}\n")
-    print("| | events/CPU s | CPU s | wall s | peak MB | ours is |\n|---|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        first = None
-        for rival in rivals(folder):
-            count = int(options.events * rival.share)
-            cost = measured(rival, folder, count)
-            rate = count / cost.cpu_s
-            first = first or rate
-            print(
-                f"| {rival.name} | {rate:,.0f} | {cost.cpu_s:.2f} | {cost.wall_s:.2f} | {cost.peak_mb:.0f} "
-                f"| {first / rate:.2f} times as fast |",
-                flush=True,
-            )
+        costs: dict[Rival, list[Cost]] = {}
+        for _ in range(options.rounds):
+            for rival in rivals(folder):
+                cost = measured(rival, folder, int(options.events * rival.share))
+                costs.setdefault(rival, []).append(cost)
+        print(f"{options.events:,} events of 1.2 KB on {machine()}\n")
+        show(costs, options.events)
         if options.linear:
             linear(folder, options.events)
+
+
+def show(costs: dict[Rival, list[Cost]], events: int) -> None:
+    """Print a line for each; the first one is what the others are compared with."""
+    print("| | events/CPU s | events/s | peak MB | CPU: ours is | time: ours is |\n|---|--:|--:|--:|--:|--:|")
+    first: tuple[float, float] | None = None
+    for rival, rounds in costs.items():
+        count = int(events * rival.share)
+        per_cpu = count / median(cost.cpu_s for cost in rounds)
+        per_s = count / median(cost.wall_s for cost in rounds)
+        first = first or (per_cpu, per_s)
+        peak_mb = f"{max(cost.peak_mb for cost in rounds):.0f}"
+        cpu, cpu_ratio = (f"{per_cpu:,.0f}", f"{first[0] / per_cpu:.2f} times as fast")
+        if rival.jobs > 1:
+            cpu = cpu_ratio = peak_mb = ""
+        print(
+            f"| {rival.name} | {cpu} | {per_s:,.0f} | {peak_mb} | {cpu_ratio} "
+            f"| {first[1] / per_s:.2f} times as fast |"
+        )
 
 
 def measured(rival: Rival, folder: Path, count: int) -> Cost:
@@ -140,12 +168,13 @@ def check(out: Path, archive: Path, count: int) -> None:
 
 
 def linear(folder: Path, events: int) -> None:
-    """Print what an event costs in archives of three sizes."""
+    """Print what an event costs in archives of several sizes."""
     print("\n| events | CPU µs an event | peak MB |\n|--:|--:|--:|")
-    for part in (16, 4, 1):
-        count = events // part
-        archive = archive_of(folder, 1 / part, count)
-        cost = run([*COMMAND, "replay", "--dry-run", "-q", str(archive)], stdout=folder / "out")
+    for times in (1 / 16, 1 / 4, 1, 4):
+        count = int(events * times)
+        archive = archive_of(folder, times, count)
+        command = [*COMMAND, "replay", "--dry-run", "-q", "--jobs", "1", str(archive)]
+        cost = run(command, stdout=folder / "out")
         print(f"| {count:,} | {1e6 * cost.cpu_s / count:.2f} | {cost.peak_mb:.0f} |", flush=True)
 
 
