@@ -18,21 +18,21 @@ from voucherify_sync.running.crew import Crew, Work
 
 def echo(suffix: str) -> Work:
     """Answer with the message itself and the process that did it."""
-    return lambda message: b"%b%b %d" % (message, suffix.encode(), os.getpid())
+    return lambda parts: b"%b%b %d" % (b"".join(parts), suffix.encode(), os.getpid())
 
 
 def mirror() -> Work:
-    """Answer with the message."""
-    return lambda message: message
+    """Answer with the parts of the message, joined."""
+    return b"|".join
 
 
 def doomed(parent: int) -> Work:
     """Work in the first process only; the others die of it."""
 
-    def work(message: bytes) -> bytes:
+    def work(parts: Iterator[bytes]) -> bytes:
         if os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        return message
+        return b"".join(parts)
 
     return work
 
@@ -40,7 +40,7 @@ def doomed(parent: int) -> Work:
 def test_answers_come_in_the_order_of_the_messages() -> None:
     """Two processes do the work, and none of it is done here."""
     messages = [b"%d" % number for number in range(200)]
-    answers = [answer.split() for answer in Crew(echo, (" x",), 2).answers(iter(messages))]
+    answers = [answer.split() for answer in Crew(echo, (" x",), 2).answers([[m] for m in messages])]
     assert [message for message, _, _ in answers] == messages
     assert {suffix for _, suffix, _ in answers} == {b"x"}
     assert os.getpid() not in {int(process) for _, _, process in answers}
@@ -50,10 +50,10 @@ def test_only_so_many_messages_are_taken_ahead() -> None:
     """Memory stays flat, and what is read is soon settled."""
     taken = []
 
-    def messages() -> Iterator[bytes]:
+    def messages() -> Iterator[list[bytes]]:
         for number in range(50):
             taken.append(number)
-            yield b"%d" % number
+            yield [b"%d" % number]
 
     for answered, _ in enumerate(Crew(mirror, (), 2).answers(messages()), 1):
         assert len(taken) - answered <= 2 * crew.AHEAD
@@ -61,14 +61,14 @@ def test_only_so_many_messages_are_taken_ahead() -> None:
 
 def test_a_message_that_finds_no_room_is_answered() -> None:
     """A line may be longer than a place in the file."""
-    messages = [b"short", b"x" * (crew.ROOM + 1), b""]
-    assert list(Crew(mirror, (), 1).answers(messages)) == messages
+    messages = [[b"a", b"short", b"one"], [b"x" * crew.ROOM, b"y"], [b""]]
+    assert list(Crew(mirror, (), 1).answers(messages)) == [b"|".join(parts) for parts in messages]
 
 
 def test_where_processes_die_the_work_is_done_here() -> None:
     """The system may kill one for want of memory; the run goes on without."""
     messages = [b"%d" % number for number in range(20)]
-    assert list(Crew(doomed, (os.getpid(),), 2).answers(messages)) == messages
+    assert list(Crew(doomed, (os.getpid(),), 2).answers([[m] for m in messages])) == messages
 
 
 def test_where_no_process_can_be_started_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,12 +78,12 @@ def test_where_no_process_can_be_started_the_work_is_done_here(monkeypatch: pyte
         raise NotImplementedError
 
     monkeypatch.setattr(crew, "ProcessPoolExecutor", refuse)
-    assert list(Crew(mirror, (), 2).answers([b"a", b"b"])) == [b"a", b"b"]
+    assert list(Crew(mirror, (), 2).answers([[b"a"], [b"b", b"c"]])) == [b"a", b"b|c"]
 
 
 def test_what_is_not_waited_for_is_given_up() -> None:
     """A run that stops waits for no more than what is worked on."""
-    answers = Crew(mirror, (), 1).answers(b"%d" % number for number in range(1_000_000))
+    answers = Crew(mirror, (), 1).answers([b"%d" % number] for number in range(1_000_000))
     assert next(answers) == b"0"
     answers.close()
 
@@ -94,7 +94,7 @@ def test_the_processes_end_with_the_first_one(kill: signal.Signals) -> None:
     script = """
         import itertools, test_crew
         if __name__ == "__main__":
-            for answer in test_crew.Crew(test_crew.echo, ("",), 2).answers(itertools.repeat(b"")):
+            for answer in test_crew.Crew(test_crew.echo, ("",), 2).answers(itertools.repeat([b""])):
                 print(answer.decode(), flush=True)
     """
     with subprocess.Popen(

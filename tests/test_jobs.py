@@ -46,21 +46,18 @@ def test_several_processes_tell_what_one_tells(settings: Settings, monkeypatch: 
     assert told["mapping"]["track"]["unmapped"]
 
 
-def test_joined_blocks_hold_the_same_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block is of one source, and its numbers are those of its lines."""
+def test_tasks_hold_the_blocks_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of a task; the blocks of small files go together."""
     monkeypatch.setattr(tasks, "TASK", 150_000)
-    numbered = [
-        (block.source, number, line, block.truncated)
-        for block in archive()
-        for number, line in enumerate(block.lines, block.first_line)
-    ]
-    joined = list(tasks.large(archive()))
-    assert len(joined) <= len(archive()) * 2 / 3
-    assert numbered == [
-        (block.source, number, line, block.truncated)
-        for block in joined
-        for number, line in enumerate(block.lines, block.first_line)
-    ]
+    found = list(tasks.tasks(archive()))
+    assert len(found) < len(archive())
+    assert [block for parts in found for block in tasks.blocks_of(iter(parts))] == archive()
+
+
+def test_a_task_holds_so_many_blocks_at_most() -> None:
+    """Thousands of small files have as many blocks."""
+    small = [Block.of(f"{number}.ndjson", 1, [b"{}"]) for number in range(600)]
+    assert [len(parts) - 1 for parts in tasks.tasks(small)] == [256, 256, 88]
 
 
 @pytest.mark.parametrize(

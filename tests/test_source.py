@@ -60,12 +60,12 @@ def test_lines_are_numbered_within_their_source(tmp_path: Path) -> None:
 
 
 def test_large_files_come_in_blocks_of_moderate_size(tmp_path: Path) -> None:
-    """A block is some tens of KB, whatever the file: memory stays flat."""
+    """A block is some hundred KB at most, whatever the file: memory stays flat."""
     data = events(20_000)
     for name, content in (("plain", data), ("packed", gzip.compress(data))):
         blocks = list(Reader([Source(name, put(tmp_path / name, content), len(content))], Stop()))
         assert b"\n".join(line for block in blocks for line in block.lines) + b"\n" == data
-        assert max(sum(map(len, block.lines)) for block in blocks) <= 130_000
+        assert max(sum(map(len, block.lines)) for block in blocks) <= 300_000
         assert [b.first_line for b in blocks[1:]] == [b.first_line + len(b.lines) for b in blocks[:-1]]
 
 
@@ -102,7 +102,7 @@ def test_an_error_while_reading_damages_only_that_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk error ends one file, not the run."""
-    a, b = put(tmp_path / "a", events(10_000)), put(tmp_path / "b", b"fine\n")
+    a, b = put(tmp_path / "a", events(20_000)), put(tmp_path / "b", b"fine\n")
     os_read, calls = os.read, []
 
     def failing(descriptor: int, size: int) -> bytes:

@@ -24,7 +24,7 @@ from voucherify_sync.stop import Stop
 
 __all__ = ["STDIN", "Found", "Reader", "Source", "SourceFacts", "check_gzip", "find_sources"]
 
-PIECE = 64 * 1024
+PIECE = 256 * 1024
 """Bytes read at once; much larger buffers are fresh memory each time, whose page faults cost more."""
 
 _LOOK_UP_S = 0.1  # how often a reader that waits for a pipe looks whether the run stops

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -18,8 +18,11 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any, Final, NamedTuple
 
-Work = Callable[[bytes], bytes]
-"""Makes the answer to a message."""
+Message = Sequence[bytes]
+"""The parts of a message."""
+
+Work = Callable[[Iterator[bytes]], bytes]
+"""Makes the answer to a message, whose parts it takes one by one."""
 
 AHEAD: Final = 3
 """Messages under way for each process: one is worked on, the others wait, so that none is idle."""
@@ -46,7 +49,7 @@ class Crew:
         self._size = size
         self._work_here: Work | None = None
 
-    def answers(self, messages: Iterable[bytes]) -> Iterator[bytes]:
+    def answers(self, messages: Iterable[Message]) -> Iterator[bytes]:
         """Yield the answer to each message; at most AHEAD messages a process are taken ahead of that."""
         with ExitStack() as stack:
             try:
@@ -65,7 +68,9 @@ class Crew:
         arguments = (self._prepare, self._arguments, file)
         return ProcessPoolExecutor(self._size, context, _start, arguments)
 
-    def _answers(self, messages: Iterable[bytes], pool: ProcessPoolExecutor, desk: _Desk) -> Iterator[bytes]:
+    def _answers(
+        self, messages: Iterable[Message], pool: ProcessPoolExecutor, desk: _Desk
+    ) -> Iterator[bytes]:
         under_way: deque[_Task] = deque()
         places = self._size * AHEAD
         for number, message in enumerate(messages):
@@ -80,48 +85,63 @@ class Crew:
         """Wait for an answer; when a process has died, which the system does for want of memory, make it here."""
         try:
             if task.future is not None:
-                return desk.take(task.place, task.future.result())
+                return next(desk.take(task.place, task.future.result()))
         except BrokenProcessPool:
             pass
         return self._answer_here(task.message)
 
-    def _answer_here(self, message: bytes) -> bytes:
+    def _answer_here(self, message: Message) -> bytes:
         self._work_here = self._work_here or self._prepare(*self._arguments)
-        return self._work_here(message)
+        return self._work_here(iter(message))
+
+
+_Placed = Sequence[int] | Message
+"""The lengths of the parts that lie in their place, or the parts themselves."""
 
 
 class _Task(NamedTuple):
-    message: bytes
+    message: Message
     place: int
-    future: Future[int | bytes] | None
+    future: Future[_Placed] | None
 
 
 class _Desk:
-    """A file by which processes hand over bytes: each message has a place there, where its answer is put, too."""
+    """A file by which processes hand over messages: each one has a place there, where its answer is put, too."""
 
     def __init__(self, file: int) -> None:
         self._file = file
 
-    def put(self, place: int, content: bytes) -> int | bytes:
-        """Put bytes at a place and return their number; what finds no room is returned itself."""
-        if len(content) > ROOM:
-            return content
+    def put(self, place: int, parts: Message) -> _Placed:
+        """Put parts at a place; those that find no room are returned as they are."""
+        lengths = list(map(len, parts))
+        if sum(lengths) > ROOM:
+            return parts
+        at = place * ROOM
         try:
-            written = os.pwrite(self._file, content, place * ROOM)
+            for part in parts:
+                if os.pwrite(self._file, part, at) != len(part):
+                    return parts
+                at += len(part)
         except OSError:
-            return content
-        return written if written == len(content) else content
+            return parts
+        return lengths
 
-    def take(self, place: int, content: int | bytes) -> bytes:
-        """Return what was put at a place."""
-        return content if isinstance(content, bytes) else os.pread(self._file, content, place * ROOM)
+    def take(self, place: int, placed: _Placed) -> Iterator[bytes]:
+        """Yield the parts that were put at a place."""
+        at = place * ROOM
+        for part in placed:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                yield os.pread(self._file, part, at)
+                at += part
 
 
-def _submit(pool: ProcessPoolExecutor, place: int, content: int | bytes) -> Future[int | bytes] | None:
+def _submit(pool: ProcessPoolExecutor, place: int, placed: _Placed) -> Future[_Placed] | None:
     """Hand a message over; None where that is not possible. Processes that start here inherit what is masked."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ON_THE_PARENT)
     try:
-        return pool.submit(_work, place, content)
+        return pool.submit(_work, place, placed)
     except (BrokenProcessPool, OSError):
         return None
     finally:
@@ -150,6 +170,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(place: int, content: int | bytes) -> int | bytes:
+def _work(place: int, placed: _Placed) -> _Placed:
     work, desk = _worker
-    return desk.put(place, work(desk.take(place, content)))
+    return desk.put(place, [work(desk.take(place, placed))])

@@ -146,9 +146,11 @@ class DryWalk:
                 self._watch.add_planned(type_, what, count)
 
     def _watch_names(self, planned: Planned, part: slice) -> None:
-        for line, name in zip(planned.lines[part], planned.renamed[part], strict=True):
-            if name is not None:
-                self._tally.renames.add(Position(planned.source, line), name)
+        renamed = planned.renamed[part]
+        if any(renamed):
+            for line, name in zip(planned.lines[part], renamed, strict=True):
+                if name is not None:
+                    self._tally.renames.add(Position(planned.source, line), name)
 
     def _book_repeated(self, planned: Planned, part: slice, met: list[bool | None]) -> None:
         """Book the records that were met before, and whether their requests were equal."""

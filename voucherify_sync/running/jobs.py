@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import msgspec
 
@@ -12,7 +13,7 @@ from voucherify_sync.running.crew import Crew, Work
 from voucherify_sync.running.gathered import Gathered, Gatherer
 from voucherify_sync.running.planned import Counted, Planned
 from voucherify_sync.running.planner import Planner
-from voucherify_sync.running.tasks import decode_task, is_worth_it, tasks
+from voucherify_sync.running.tasks import blocks_of, is_worth_it, tasks
 from voucherify_sync.settings import Settings
 
 Plan = Callable[[Iterable[Block]], Iterator[Planned | Counted]]
@@ -22,8 +23,8 @@ Gather = Callable[[Iterable[Block]], Iterator[Gathered]]
 """Gathers the customer updates of blocks."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_planned = msgspec.msgpack.Decoder(tuple[Planned, Counted]).decode
-_decode_gathered = msgspec.msgpack.Decoder(Gathered).decode
+_decode_planned = msgspec.msgpack.Decoder(tuple[list[Planned], Counted]).decode
+_decode_gathered = msgspec.msgpack.Decoder(list[Gathered]).decode
 
 
 class Jobs:
@@ -59,13 +60,15 @@ class Jobs:
             return
         prepare = _planning_about if self._tells_about else _planning
         for answer in self._answers(prepare, blocks):
-            yield from _decode_planned(answer)
+            planned, counted = _decode_planned(answer)
+            yield from planned
+            yield counted
 
     def gather(self, blocks: Iterable[Block]) -> Iterator[Gathered]:
         """Gather the updates of customers."""
         if self._number == 1:
             return map(Gatherer(*self._arguments).gather, blocks)
-        return map(_decode_gathered, self._answers(_gathering, blocks))
+        return chain.from_iterable(map(_decode_gathered, self._answers(_gathering, blocks)))
 
     def _answers(self, prepare: Callable[..., Work], blocks: Iterable[Block]) -> Iterator[bytes]:
         return Crew(prepare, self._arguments, self._number).answers(tasks(blocks))
@@ -77,9 +80,9 @@ def _planning_about(settings: Settings, selection: Selection) -> Work:
 
 def _planning(settings: Settings, selection: Selection, *, tells_about: bool = False) -> Work:
     planner = Planner(settings, selection, tells_about=tells_about)
-    return lambda message: _encode((planner.plan(decode_task(message)), planner.cut()))
+    return lambda parts: _encode((list(map(planner.plan, blocks_of(parts))), planner.cut()))
 
 
 def _gathering(settings: Settings, selection: Selection) -> Work:
     gatherer = Gatherer(settings, selection)
-    return lambda message: _encode(gatherer.gather(decode_task(message)))
+    return lambda parts: _encode(list(map(gatherer.gather, blocks_of(parts))))

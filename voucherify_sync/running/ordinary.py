@@ -6,6 +6,7 @@ What is needed of an event is decoded, mapped and encoded. It knows no other eve
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any, Final
 
 import msgspec
@@ -28,8 +29,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 Made = tuple[int, bytes, Any, Any, bytes, Update | None, str | None]
-"""A request: where its event stands, from line 1 on; the line; what was decoded of it; the body, and the body encoded;
-the update of a customer, if it is one; the name that the customer gets from ``properties.name``, if one does."""
+"""A request: where its event stands, from line 1 on; the line and its end; what was decoded of it; the body, and the
+body encoded; the update of a customer, if it is one; the name that one gets from ``properties.name``, if one does."""
 
 
 class Other(Struct, gc=False):
@@ -37,7 +38,7 @@ class Other(Struct, gc=False):
 
     Attributes:
         line: 1-based, where it stands.
-        raw: the line, if it needs the Replay.
+        raw: the line and its end, if it needs the Replay.
         truncated: as in Block.
         type: the event's, if a rule leaves it out.
         name: the event's, if a rule leaves it out.
@@ -53,7 +54,7 @@ class Other(Struct, gc=False):
 
     def as_block(self, source: str) -> Block:
         """Return the line, for the general decoder."""
-        return Block.of(source, self.line, [self.raw], truncated=self.truncated)
+        return Block(source, self.line, self.raw, self.truncated)
 
 
 class Ordinary:
@@ -76,11 +77,11 @@ class Ordinary:
     def requests(self, block: Block, others: list[Other]) -> Iterator[Made]:
         """Yield the requests of a block, and note what else there is, blank lines excepted."""
         if block.truncated:
-            others.append(Other(block.first_line, block.lines[0], truncated=True))
+            others.append(Other(block.first_line, block.text, truncated=True))
             return
         decode, functions = self._compiled.decode, self._compiled.functions
         has_rules = self.filters.have_rules
-        for line, raw in enumerate(block.lines, block.first_line):
+        for line, raw in enumerate(BytesIO(block.text), block.first_line):
             try:
                 event = decode(raw)
                 if not raw.isascii() or len(raw) > _MOST_DIGITS:

@@ -56,7 +56,7 @@ class Planner:
             type_, message_id = event.type, event.messageId
             key = _KEYS[type_](message_id)[:KEY]
             if key[-1] < sampled:
-                self._look_at_all(Block.of(block.source, line, [raw]))
+                self._look_at_all(Block(block.source, line, raw))
             planned.keys.append(key)
             planned.digests.append(digest_of(payload))
             planned.types.append(type_)

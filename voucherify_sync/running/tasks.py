@@ -1,4 +1,4 @@
-"""What a process is given at once: blocks in, larger blocks out, as bytes and back again."""
+"""What a process is given at once: blocks in, the parts of messages out, and blocks again where they arrive."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ WORTH_IT: Final = 16 << 20
 TASK: Final = 1 << 20
 """Bytes of lines in a task, about."""
 
-_encode = msgspec.msgpack.Encoder().encode
+_MOST_BLOCKS: Final = 256
+"""Blocks in a task: those of small files have a line or two."""
 
-decode_task = msgspec.msgpack.Decoder(Block).decode
-"""Return the block that was encoded."""
+_Head = list[tuple[str, int, bool]]
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Head).decode
 
 
 def is_worth_it(bytes_total: int | None) -> bool:
@@ -26,28 +28,26 @@ def is_worth_it(bytes_total: int | None) -> bool:
     return bytes_total is not None and bytes_total >= WORTH_IT
 
 
-def tasks(blocks: Iterable[Block]) -> Iterator[bytes]:
-    """Yield the blocks as tasks."""
-    return map(_encode, large(blocks))
-
-
-def large(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Join blocks that follow each other, to blocks of about TASK bytes."""
-    joined: list[Block] = []
+def tasks(blocks: Iterable[Block]) -> Iterator[list[bytes]]:
+    """Yield tasks: all about some blocks but their texts, and each of the texts."""
+    task: list[Block] = []
     size = 0
     for block in blocks:
-        if joined and not (_follows(block, joined[0]) and size < TASK):
-            yield _joined(joined)
-            joined, size = [], 0
-        joined.append(block)
+        task.append(block)
         size += len(block.text)
-    if joined:
-        yield _joined(joined)
+        if size >= TASK or len(task) == _MOST_BLOCKS:
+            yield _parts(task)
+            task, size = [], 0
+    if task:
+        yield _parts(task)
 
 
-def _follows(block: Block, first: Block) -> bool:
-    return block.source == first.source and not block.truncated and not first.truncated
+def _parts(blocks: list[Block]) -> list[bytes]:
+    head: _Head = [(block.source, block.first_line, block.truncated) for block in blocks]
+    return [_encode(head), *(block.text for block in blocks)]
 
 
-def _joined(blocks: list[Block]) -> Block:
-    return msgspec.structs.replace(blocks[0], text=b"".join([block.text for block in blocks]))
+def blocks_of(parts: Iterator[bytes]) -> Iterator[Block]:
+    """Yield the blocks of a task. Only one text after the other is asked for: fresh memory for all would cost more."""
+    for source, first_line, truncated in _decode(next(parts)):
+        yield Block(source, first_line, next(parts), truncated)

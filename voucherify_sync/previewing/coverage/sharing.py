@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import chain
 
 import msgspec
 
@@ -17,7 +18,7 @@ from voucherify_sync.previewing.coverage.examined import Examined
 from voucherify_sync.previewing.coverage.examiner import Examiner
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.running.crew import Crew, Work
-from voucherify_sync.running.tasks import decode_task, tasks
+from voucherify_sync.running.tasks import blocks_of, tasks
 from voucherify_sync.settings import Settings
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -33,4 +34,4 @@ def count_shared(coverage: Coverage, blocks: Iterable[Block], jobs: int) -> None
 
 def _examining(settings: Settings, selection: Selection) -> Work:
     examiner = Examiner(settings, selection, os.getpid() << 32)
-    return lambda message: _encode(examiner.examine(decode(decode_task(message))))
+    return lambda parts: _encode(examiner.examine(chain.from_iterable(map(decode, blocks_of(parts)))))
