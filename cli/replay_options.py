@@ -75,7 +75,8 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
 FILE = click.Path(path_type=Path, dir_okay=False)
 COUNT = click.IntRange(min=1)
 
-JOBS_HELP = "Processes that read and map while nothing is sent; default: one a core."
+JOBS_HELP = "Processes that map a large archive while nothing is sent; default: one a core, at most 8."
+_MOST_JOBS = 8  # the first process, which settles what the others find, keeps no more of them busy
 
 _where = options_of("Where to")
 _which = options_of("Which events")
@@ -232,5 +233,6 @@ def _with(options: list[Command], command: Command) -> Command:
 
 
 def cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many processes are worth while: one for each processor that this one may use, within limits."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, _MOST_JOBS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -58,7 +59,7 @@ class DryRun:
         self.report.read = self._replay.read
         return self._told()
 
-    def fast(self, *blocks: Block, jobs: int = 1) -> dict[str, Any]:
+    def fast(self, blocks: Iterable[Block], jobs: int = 1) -> dict[str, Any]:
         """Walk blocks fast; tell all that came of it."""
         walk = dry_walk.DryWalk(
             self._replay,

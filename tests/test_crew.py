@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -61,7 +63,7 @@ def test_only_so_many_messages_are_taken_ahead() -> None:
 
 def test_a_message_that_finds_no_room_is_answered() -> None:
     """A line may be longer than a place in the file."""
-    messages = [[b"a", b"short", b"one"], [b"x" * crew.ROOM, b"y"], [b""]]
+    messages = [[b"a", b"short", b"one"], [b"x" * crew.ROOM, b"y"], [b""], [b"x" * crew.ROOM, b"", b""]]
     assert list(Crew(mirror, (), 1).answers(messages)) == [b"|".join(parts) for parts in messages]
 
 
@@ -71,13 +73,28 @@ def test_where_processes_die_the_work_is_done_here() -> None:
     assert list(Crew(doomed, (os.getpid(),), 2).answers([[m] for m in messages])) == messages
 
 
-def test_where_no_process_can_be_started_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some systems have no semaphores, some no room for a temporary file."""
+@pytest.mark.parametrize("error", [EOFError, BlockingIOError], ids=lambda error: error.__name__)
+@pytest.mark.parametrize("started", [0, 1])
+def test_where_processes_cannot_be_started_the_work_is_done_here(
+    error: type[Exception], started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system has room for so many processes only; those that run go on."""
+    launch, left = Popen._launch, [None] * started
 
-    def refuse(*_arguments: object) -> None:
-        raise NotImplementedError
+    def refuse(*arguments: Any) -> None:
+        if not left:
+            raise error
+        left.pop()
+        launch(*arguments)
 
-    monkeypatch.setattr(crew, "ProcessPoolExecutor", refuse)
+    monkeypatch.setattr(Popen, "_launch", refuse)
+    messages = [b"%d" % number for number in range(50)]
+    assert list(Crew(mirror, (), 2).answers([[m] for m in messages])) == messages
+
+
+def test_without_room_for_a_file_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing can be handed over."""
+    monkeypatch.setattr("tempfile.tempdir", "/does/not/exist")
     assert list(Crew(mirror, (), 2).answers([[b"a"], [b"b", b"c"]])) == [b"a", b"b|c"]
 
 
@@ -89,8 +106,8 @@ def test_what_is_not_waited_for_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM], ids=lambda kill: kill.name)
-def test_the_processes_end_with_the_first_one(kill: signal.Signals) -> None:
-    """Whatever ends it, none is left: its output, which all of them have open, comes to its end."""
+def test_the_processes_end_with_the_first_one(kill: signal.Signals, tmp_path: Path) -> None:
+    """Whatever ends it, none is left, since its output, which all of them have open, ends; no event stays on disk."""
     script = """
         import itertools, test_crew
         if __name__ == "__main__":
@@ -100,6 +117,7 @@ def test_the_processes_end_with_the_first_one(kill: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", dedent(script)],
         cwd=Path(__file__).parent,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -107,3 +125,4 @@ def test_the_processes_end_with_the_first_one(kill: signal.Signals) -> None:
         assert process.stdout.readline()
         process.send_signal(kill)
         process.communicate(timeout=20)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

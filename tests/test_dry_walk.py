@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from odd_events import ODD_LINES, SELECTIONS, SETTINGS, events
 
+from voucherify_sync.errors import ExitCode
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Block, Json
 from voucherify_sync.running import dry_walk, planner
@@ -26,20 +28,14 @@ from events import generate
 def every_event_planned_and_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no line go to the Replay first, and let the sample of lost values be all of them, to compare them, too."""
     monkeypatch.setattr(dry_walk, "EXACT_LINES", 0)
-    sample(monkeypatch, 1)
-
-
-def sample(monkeypatch: pytest.MonkeyPatch, every: int) -> None:
-    """Look at one in so many records."""
-    monkeypatch.setattr(planner, "SAMPLED", every)
-    monkeypatch.setattr(dry_walk, "SAMPLED", every)
+    monkeypatch.setattr(planner, "SAMPLED", 1)
 
 
 def compare(lines: list[bytes], settings: Settings, selection: Selection | None = None) -> DryRun:
     """Walk the lines both ways; fail on any difference, and return the fast run."""
     selection = selection or Selection()
     fast = DryRun(settings, selection)
-    assert fast.fast(block_of(lines)) == DryRun(settings, selection).generally(block_of(lines))
+    assert fast.fast([block_of(lines)]) == DryRun(settings, selection).generally(block_of(lines))
     return fast
 
 
@@ -98,11 +94,11 @@ def test_a_repeated_record_tells_whether_its_request_was_the_same() -> None:
 
 def test_a_sample_counts_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lost values of ordinary events are counted by one in so many, by their messageId, and the report says so."""
-    sample(monkeypatch, 2)
+    monkeypatch.setattr(planner, "SAMPLED", 2)
     event = {"type": "track", "event": "E", "userId": "u", "properties": {"lost": 1}}
     lines = [json.dumps({**event, "messageId": f"m{number}"}).encode() for number in range(1_000)]
     run = DryRun(Settings(), Selection())
-    counted = run.fast(block_of(lines))["mapping"]["track"]["unmapped"]["properties.lost"]
+    counted = run.fast([block_of(lines)])["mapping"]["track"]["unmapped"]["properties.lost"]
     assert counted % 2 == 0
     assert counted == pytest.approx(1_000, rel=0.1)
     assert run.mapping.tally.to_dict()["sampled"] == "1/2"
@@ -113,7 +109,7 @@ def test_the_first_lines_are_walked_generally(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(dry_walk, "EXACT_LINES", 3)
     lines = [line.rstrip(b"\n") for line in generate(5)]
     run = DryRun(Settings(), Selection())
-    told = run.fast(Block.of("a.ndjson", 1, lines[:2]), Block.of("b.ndjson", 1, lines[2:]))
+    told = run.fast([Block.of("a.ndjson", 1, lines[:2]), Block.of("b.ndjson", 1, lines[2:])])
     assert run.general == 3
     assert told["read"] == 5
     assert run.mapping.tally.sampled == planner.SAMPLED
@@ -123,7 +119,7 @@ def test_where_all_lines_are_walked_generally_nothing_is_sampled(monkeypatch: py
     """All counts of a small archive are exact, and the report does not say otherwise."""
     monkeypatch.setattr(dry_walk, "EXACT_LINES", 5)
     run = DryRun(Settings(), Selection())
-    run.fast(block_of([line.rstrip(b"\n") for line in generate(5)]))
+    run.fast([block_of([line.rstrip(b"\n") for line in generate(5)])])
     assert run.general == 5
     assert run.mapping.tally.sampled is None
 
@@ -133,4 +129,30 @@ def test_a_line_that_is_too_long_is_one_record() -> None:
     block = Block.of(
         "events.ndjson", 5_000, [b'{"type":"identify","userId":"u","messageId":"m"}'], truncated=True
     )
-    assert DryRun(Settings(), Selection()).fast(block) == DryRun(Settings(), Selection()).generally(block)
+    assert DryRun(Settings(), Selection()).fast([block]) == DryRun(Settings(), Selection()).generally(block)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_after_a_stop_all_counts_are_of_the_same_records(jobs: int) -> None:
+    """What was planned by then is settled, and what was counted meanwhile is told."""
+    run = DryRun(SETTINGS["names"], Selection())
+    event = {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": "u",
+        "properties": {"email": "a@example.com"},
+        "timestamp": "2024-03-01T00:00:00.000Z",
+    }
+
+    def blocks() -> Iterator[Block]:
+        for number in range(100):
+            if number == 5:
+                run.stop.by_signal(ExitCode.INTERRUPTED)
+            yield block_of(
+                [json.dumps({**event, "messageId": f"{number}.{line}"}).encode() for line in range(50)]
+            )
+
+    told = run.fast(blocks(), jobs)
+    assert told["read"] == 250
+    assert told["mapping"]["track"]["rows"]["properties.email: customer.email"] == 250
+    assert [miss.wanted for miss in told["names"][1]] == ["Cart *"]

@@ -100,7 +100,8 @@ REASONS: Final = (
     Reason(
         State.DUPLICATE,
         "repeated_differs",
-        "an earlier record of the input has its messageId and made another request; the first one wins",
+        "an earlier record of the input has its messageId and made another request; the first one wins, and one such "
+        "record in 256 is counted as `repeated`",
         "Look at both: something wrote two different events under one messageId.",
     ),
     Reason(

@@ -27,8 +27,9 @@ class Walked(Struct):
     """What the records of one walk are, and what they would become.
 
     Attributes:
-        types: records by type; of those, the ones that would be sent.
-        names: the same for the names of track events.
+        types_sent: records that would be sent, by type.
+        names: track events, by name.
+        names_sent: those that would be sent, by name.
         events: custom events that would be sent, by the name that they would have.
         updates: customers that would be created or updated by a call each, if each update went by itself.
         alone: of those, the ones that no bulk request can carry.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, compress
+from itertools import chain, compress, takewhile
 from typing import Final, Protocol
 
 from voucherify_sync.bookkeeping.history import repeated
@@ -20,10 +20,10 @@ from voucherify_sync.mapping.tally import Tally
 from voucherify_sync.model import Block, Outcome, Position, SegmentEvent, State
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.replay import Replay
-from voucherify_sync.running.jobs import Plan
+from voucherify_sync.running.jobs import PlanBlocks
 from voucherify_sync.running.older_updates import OlderUpdates
 from voucherify_sync.running.planned import About, Counted, Planned
-from voucherify_sync.running.planner import KINDS, SAMPLED
+from voucherify_sync.running.planner import KINDS
 from voucherify_sync.stop import Stop
 
 EXACT_LINES: Final = 1_000
@@ -84,12 +84,13 @@ class DryWalk:
         self._write = write
         self._stop = stop
 
-    def run(self, blocks: Iterable[Block], plan: Plan) -> None:
-        """Walk the blocks, in their order; return when every record taken up is booked."""
-        blocks = iter(blocks)
+    def run(self, blocks: Iterable[Block], plan: PlanBlocks) -> None:
+        """Walk the blocks, in their order; return when every record taken up is booked.
+
+        A stop ends the input: what is planned by then is settled, so that all counts are of the same records.
+        """
+        blocks = takewhile(lambda _: not self._stop.requested, blocks)
         for planned in plan(chain(self._begin(blocks), blocks)):
-            if self._stop.requested:
-                break
             if isinstance(planned, Planned):
                 self._settle(planned)
             else:
@@ -98,7 +99,7 @@ class DryWalk:
     def _begin(self, blocks: Iterator[Block]) -> list[Block]:
         """Let the Replay walk the first lines; return what follows in the block in which they end."""
         left = EXACT_LINES
-        while left and not self._stop.requested and (block := next(blocks, None)):
+        while left and (block := next(blocks, None)):
             first, rest = block.parted(left)
             self._replay.walk(list(decode(first)))
             left -= rest.first_line - first.first_line
@@ -171,5 +172,5 @@ class DryWalk:
         for type_, section in self._tally.sections.items():
             section.add_fired(counted.fired[type_])
         if self.read:
-            self._tally.add_sample(counted.lost, SAMPLED)
+            self._tally.add_sample(counted.lost, counted.sampled)
         self._filters.names.merge(counted.left, counted.met)

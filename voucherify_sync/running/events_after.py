@@ -21,7 +21,6 @@ class EventsAfter:
         first: knows how the customers ended.
         courier: sends what was not sent in bulk.
         record: remembers outcomes that are decided here.
-
     """
 
     def __init__(self, first: CustomersFirst, courier: Courier, record: Callable[[Outcome], object]) -> None:

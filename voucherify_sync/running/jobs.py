@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Block
-from voucherify_sync.running.crew import Crew, Work
 from voucherify_sync.running.gathered import Gathered, Gatherer
 from voucherify_sync.running.planned import Counted, Planned
-from voucherify_sync.running.planner import Planner
+from voucherify_sync.running.planner import BlockPlanner
 from voucherify_sync.running.tasks import blocks_of, is_worth_it, tasks
 from voucherify_sync.settings import Settings
 
-Plan = Callable[[Iterable[Block]], Iterator[Planned | Counted]]
-"""Plans blocks, and tells what was counted now and then."""
+if TYPE_CHECKING:
+    from voucherify_sync.running.crew import Work
 
-Gather = Callable[[Iterable[Block]], Iterator[Gathered]]
-"""Gathers the customer updates of blocks."""
+PlanBlocks = Callable[[Iterable[Block]], Iterator[Planned | Counted]]
+"""Plans the requests of blocks, and tells what was counted now and then."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_planned = msgspec.msgpack.Decoder(tuple[list[Planned], Counted]).decode
@@ -54,7 +54,7 @@ class Jobs:
     def plan(self, blocks: Iterable[Block]) -> Iterator[Planned | Counted]:
         """Plan the requests of a dry run, and tell what was counted now and then."""
         if self._number == 1:
-            planner = Planner(*self._arguments, tells_about=self._tells_about)
+            planner = BlockPlanner(*self._arguments, tells_about=self._tells_about)
             yield from map(planner.plan, blocks)
             yield planner.cut()
             return
@@ -71,6 +71,8 @@ class Jobs:
         return chain.from_iterable(map(_decode_gathered, self._answers(_gathering, blocks)))
 
     def _answers(self, prepare: Callable[..., Work], blocks: Iterable[Block]) -> Iterator[bytes]:
+        from voucherify_sync.running.crew import Crew  # of no use to most runs, and slow to import
+
         return Crew(prepare, self._arguments, self._number).answers(tasks(blocks))
 
 
@@ -79,7 +81,7 @@ def _planning_about(settings: Settings, selection: Selection) -> Work:
 
 
 def _planning(settings: Settings, selection: Selection, *, tells_about: bool = False) -> Work:
-    planner = Planner(settings, selection, tells_about=tells_about)
+    planner = BlockPlanner(settings, selection, tells_about=tells_about)
     return lambda parts: _encode((list(map(planner.plan, blocks_of(parts))), planner.cut()))
 
 

@@ -19,12 +19,14 @@ class Counted(Struct, gc=False):
     Attributes:
         fired: by type of event, how often each row found a value.
         lost: by type of event, values that no row took, of the records of the sample.
+        sampled: of so many records one is in the sample.
         left: names of events that the settings do not allow.
         met: names of the settings that some event had.
     """
 
     fired: dict[str, list[int]]
     lost: dict[str, Counts]
+    sampled: int
     left: Counts
     met: list[str]
 

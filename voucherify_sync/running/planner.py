@@ -18,7 +18,7 @@ from voucherify_sync.running.planned import About, Counted, Planned
 from voucherify_sync.settings import Settings
 
 SAMPLED: Final = 128
-"""Of so many ordinary records one is looked at for values that no row takes; it counts so many times."""
+"""Of so many ordinary records one is looked at for values that no row takes; it counts so many times. Divides 256."""
 
 KINDS: Final = {"identify": Kind.CUSTOMER, "track": Kind.EVENT}
 
@@ -31,7 +31,7 @@ _LINE: Final = b'%b%b%b%d","messageId":%b}\n'
 _encode = msgspec.json.Encoder().encode
 
 
-class Planner:
+class BlockPlanner:
     """Plans requests of ordinary events.
 
     Args:
@@ -75,6 +75,7 @@ class Planner:
         return Counted(
             {type_: section.cut_fired() for type_, section in mapped.items()},
             {type_: section.cut_unmapped() for type_, section in sampled.items()},
+            SAMPLED,
             names.cut_left(),
             names.met(),
         )

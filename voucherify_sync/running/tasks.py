@@ -12,7 +12,7 @@ from voucherify_sync.model import Block
 WORTH_IT: Final = 16 << 20
 """Bytes of input for which it is worth while to start processes."""
 
-TASK: Final = 1 << 20
+TASK: Final = 512 << 10
 """Bytes of lines in a task, about."""
 
 _MOST_BLOCKS: Final = 256
