@@ -11,7 +11,7 @@ import msgspec
 from voucherify_sync.bookkeeping.history import Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.clean import clean, clean_lines
-from voucherify_sync.delivery.link import DryLink
+from voucherify_sync.delivery.dry_link import DryLink
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.model import Kind, Outcome, State
 from voucherify_sync.running.planned import About

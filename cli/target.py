@@ -6,20 +6,25 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.ledger_reader import Run as EarlierRun
-from voucherify_sync.delivery.journal import NoJournal
-from voucherify_sync.delivery.link import DryLink, Link
+from voucherify_sync.delivery.dry_link import DryLink
+from voucherify_sync.delivery.journal import Journal, NoJournal
 from voucherify_sync.running.ledgers import read_ledger, write_ledger
 from voucherify_sync.running.request import Mode, RunRequest
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.settings import Credentials, Secret, application_id, credentials
+from voucherify_sync.settings.types import Delivery
 from voucherify_sync.stop import Stop
 from voucherify_sync.words import counted
+
+if TYPE_CHECKING:
+    from voucherify_sync.delivery.doubt import OnDoubt
+    from voucherify_sync.delivery.link import Link
 
 
 def _nothing() -> list[str]:
@@ -65,7 +70,8 @@ def open_target(request: RunRequest, stop: Stop, *, new_ledger: bool = False) ->
             keys = credentials(settings, os.environ)
             journal = write_ledger(settings, keys, request.run_id, stop, new=new_ledger)
             on_doubt = settings.delivery.on_doubt
-            yield Target(Link(keys, settings.delivery, on_doubt, journal, stop), journal, journal.last_run())
+            link = _link_to(keys, settings.delivery, on_doubt, journal, stop)
+            yield Target(link, journal, journal.last_run())
 
 
 @contextmanager
@@ -78,4 +84,11 @@ def _own_sandbox(request: RunRequest, stop: Stop) -> Iterator[Target]:
             return [f"The sandbox held {held}."]
 
         keys = Credentials(app_id="sandbox", token=Secret("sandbox"), url=sandbox.url, version=None)
-        yield Target(Link(keys, request.settings.delivery, "hold", NoJournal(), stop), ledger, closing=holds)
+        link = _link_to(keys, request.settings.delivery, "hold", NoJournal(), stop)
+        yield Target(link, ledger, closing=holds)
+
+
+def _link_to(keys: Credentials, delivery: Delivery, on_doubt: OnDoubt, journal: Journal, stop: Stop) -> Link:
+    from voucherify_sync.delivery.link import Link  # it needs requests, which a dry run does not
+
+    return Link(keys, delivery, on_doubt, journal, stop)

@@ -10,7 +10,7 @@ import msgspec
 from voucherify_sync.bookkeeping.history import History, Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.report import Report
-from voucherify_sync.delivery.link import DryLink
+from voucherify_sync.delivery.dry_link import DryLink
 from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Block

@@ -8,12 +8,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply, trouble_of
 from voucherify_sync.delivery.circuit import Circuit
-from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.quota import Bucket, Limiter
 from voucherify_sync.delivery.retry import (
     THROTTLED,
@@ -26,6 +26,9 @@ from voucherify_sync.delivery.retry import (
 )
 from voucherify_sync.model import Kind
 from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:  # it needs requests, which is slow to import
+    from voucherify_sync.delivery.client import Client
 
 _RESPONSE_BYTES = 4096
 

@@ -11,14 +11,17 @@ import threading
 import time
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
-from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.quota import Limiter, Waiting
 from voucherify_sync.delivery.retry import json_object
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.model import Kind
 from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:  # it needs requests, which is slow to import
+    from voucherify_sync.delivery.client import Client
 
 OUTAGE_S = 4 * 3600.0
 """So long an outage is waited out."""

@@ -9,13 +9,12 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply, trouble_of
 from voucherify_sync.delivery.circuit import Circuit, api_probe
-from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.doubt import SETTLE_S, Doubt, Doubts, OnDoubt, in_doubt
 from voucherify_sync.delivery.endpoints import PATHS
 from voucherify_sync.delivery.journal import Journal, NoJournal
@@ -40,6 +39,9 @@ from voucherify_sync.delivery.verify import Verifier
 from voucherify_sync.errors import VoucherifySyncError, WrongAddress
 from voucherify_sync.model import Kind, Operation, Outcome, Position, State
 from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:  # it needs requests, which is slow to import
+    from voucherify_sync.delivery.client import Client
 
 __all__ = ["Again", "ApiDestination", "Attempt", "Destination", "Journal", "NoJournal"]
 

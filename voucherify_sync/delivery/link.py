@@ -1,4 +1,4 @@
-"""The way to a destination, put together: client, limiter, journal and lanes for Voucherify, or none of them.
+"""The way to Voucherify, put together: client, limiter, journal and lanes.
 
 Requests go in at the courier; what a display and a report want to know of the calls comes out.
 """
@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 
 from voucherify_sync.delivery.actions import ActionLog, Actions
-from voucherify_sync.delivery.bulk import Bulk, Deliverer, DryBulk
+from voucherify_sync.delivery.bulk import Bulk, Deliverer
 from voucherify_sync.delivery.calls import Caller
 from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.destination import ApiDestination
-from voucherify_sync.delivery.direct import Direct
 from voucherify_sync.delivery.doubt import OnDoubt
-from voucherify_sync.delivery.dry_run import DryRunDestination
 from voucherify_sync.delivery.journal import Journal
 from voucherify_sync.delivery.lanes import Lanes
 from voucherify_sync.delivery.quota import Limit, Limiter
@@ -28,39 +25,6 @@ _BULK_DEADLINE_S = 180.0
 """For 10 MiB over a slow line; Voucherify's balancer cuts what takes longer."""
 _BULK_RESPONSE = 64 << 20
 """A report names every refused customer."""
-
-
-class DryLink:
-    """Leads nowhere: every request is planned, and written as a line.
-
-    Args:
-        write: takes the lines, with their line ends.
-        stop: looked at before every request.
-
-    Attributes:
-        write: as it was given.
-    """
-
-    calls = retries = throttled = 0
-    calls_per_min = None
-    limit = None
-
-    def __init__(self, write: Callable[[bytes], object], stop: Stop) -> None:
-        self.courier = Direct(DryRunDestination(write), stop)
-        self.write = write
-        self._stop = stop
-
-    def bulk(self, _log: ActionLog) -> Deliverer:
-        """Return what plans customers in bulk."""
-        return DryBulk(self.write, self._stop)
-
-    def waiting(self) -> Waiting | None:
-        """Say that it never waits."""
-        return None
-
-    def eta_s(self, operations: float | None) -> float | None:
-        """Say nothing: the input sets the pace, not a limit."""
-        return None
 
 
 class Link:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
-from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.delivery.retry import json_object
 from voucherify_sync.model import Json, Operation
+
+if TYPE_CHECKING:  # it needs requests, which is slow to import
+    from voucherify_sync.delivery.client import Client
 
 _PAGES = 10
 _CLOCK_S = 2.0

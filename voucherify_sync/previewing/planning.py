@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from voucherify_sync.bookkeeping.history import Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.delivery.link import DryLink
+from voucherify_sync.delivery.dry_link import DryLink
 from voucherify_sync.mapping.tally import Counts
 from voucherify_sync.model import Json, Kind, Outcome, State
 from voucherify_sync.previewing.costs import POLLS_OF_A_REQUEST, Allowance, Cost, Fit, fit

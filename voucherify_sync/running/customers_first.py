@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -15,7 +16,7 @@ from voucherify_sync.bookkeeping.ledger import Ledger
 from voucherify_sync.bookkeeping.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.delivery.actions import ActionLog
 from voucherify_sync.delivery.bulk import Deliverer, Fate
-from voucherify_sync.delivery.link import DryLink, Link
+from voucherify_sync.delivery.dry_link import DryLink
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.keys import request_hash
 from voucherify_sync.mapping.filters import Filters
@@ -27,6 +28,9 @@ from voucherify_sync.running.fold_walk import FoldWalk
 from voucherify_sync.running.jobs import Jobs
 from voucherify_sync.running.request import RunRequest
 from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:  # it needs requests, which is slow to import
+    from voucherify_sync.delivery.link import Link
 
 UNCHANGED = Fate("")
 """The fate of all customers who are not sent, because the last thing that they were sent is the same."""

@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import to_builtins
 
 from voucherify_sync.bookkeeping.history import History, Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.report import ApiFacts, RunFacts, exit_code
-from voucherify_sync.delivery.link import DryLink, Link
+from voucherify_sync.delivery.dry_link import DryLink
 from voucherify_sync.errors import ExitCode, SourceError, VoucherifySyncError
 from voucherify_sync.mapping.by_reference import ReferringMapping
 from voucherify_sync.mapping.filters import Filters
@@ -33,6 +33,9 @@ from voucherify_sync.running.request import RunRequest
 from voucherify_sync.settings import digest
 from voucherify_sync.snapshot import Snapshot
 from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:  # it needs requests, which is slow to import
+    from voucherify_sync.delivery.link import Link
 
 
 class Run:
