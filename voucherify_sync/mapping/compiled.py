@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from voucherify_sync.mapping.filters import OUR_INTEGRATIONS
 from voucherify_sync.mapping.narrow import Needs, Taken
 from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.mapping.plan import Plan
@@ -18,7 +19,6 @@ from voucherify_sync.mapping.straight import Function, TimeOf, straight_function
 from voucherify_sync.settings.types import Settings
 
 _TEXTS: Final = ("type", "event", "messageId", "userId", "anonymousId")
-_VALUES: Final = ("integrations", "timestamp")
 
 
 class Compiled:
@@ -38,8 +38,9 @@ class Compiled:
         needs = Needs()
         for key in _TEXTS:
             needs.value((key,), Taken.TEXT)
-        for key in _VALUES:
-            needs.value((key,), Taken.ANYTHING)
+        needs.value(("timestamp",), Taken.ANYTHING)
+        for key in OUR_INTEGRATIONS:
+            needs.value(("integrations", key), Taken.NOTHING)
         if not settings.personas.disabled:
             needs.value(("context", "personas"), Taken.NOTHING)
         plans = {

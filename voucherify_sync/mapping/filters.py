@@ -19,6 +19,9 @@ from voucherify_sync.settings.types import Settings
 TimeOf = Callable[[SegmentEvent], datetime | None]
 """Tells when an event happened, if it says so."""
 
+OUR_INTEGRATIONS: Final = ("Voucherify", "Voucherify (Actions)")
+"""Keys by which an event is kept from Voucherify."""
+
 _MAPPED_TYPES: Final = ("identify", "track")
 _OTHER_TYPES: Final = {kind: f"type_{kind}" for kind in ("page", "screen", "group", "alias")}
 
@@ -142,6 +145,4 @@ def name_of(event: SegmentEvent) -> str:
 
 def _switched_off(integrations: object) -> bool:
     """Tell whether the event was kept from Voucherify. ``All`` does not count: archives hold it for other reasons."""
-    return isinstance(integrations, dict) and (
-        integrations.get("Voucherify") is False or integrations.get("Voucherify (Actions)") is False
-    )
+    return isinstance(integrations, dict) and any(integrations.get(key) is False for key in OUR_INTEGRATIONS)

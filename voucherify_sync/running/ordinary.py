@@ -88,7 +88,7 @@ class Ordinary:
                 if not raw.isascii() or len(raw) > _MOST_DIGITS:
                     _check_what_is_skipped(raw)
                 type_ = event.type
-                if has_rules or event.integrations or type_ not in functions:
+                if has_rules or type_ not in functions:
                     reason = self._reason_to_skip(event, Position(block.source, line))
                     if reason is not None:
                         others.append(Other(line, type=type_, name=event.event, reason=reason))
@@ -103,7 +103,7 @@ class Ordinary:
 
     def _reason_to_skip(self, event: Any, position: Position) -> str | None:
         """Return why the filters leave an event out, or None; ValueError where they need more of it."""
-        looked_at = ("integrations", "userId", "anonymousId", "timestamp")
+        looked_at = ("userId", "anonymousId", "timestamp")
         fields = {name: getattr(event, name) for name in looked_at}
         if not event.type or (self.filters.have_period and moment_of(event.timestamp) is None):
             raise ValueError
