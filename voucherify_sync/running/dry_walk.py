@@ -108,19 +108,21 @@ class DryWalk:
         return []
 
     def _settle(self, planned: Planned) -> None:
-        """Decide what becomes of the planned requests, and of what came between them, in their order."""
+        """Decide what becomes of the planned requests, and of what came between them.
+
+        What the Replay walks has its place among the requests, since it may be one; what a rule leaves out is none.
+        """
         done = 0
         for other in planned.others:
+            if other.reason is not None:
+                position = Position(planned.source, other.line)
+                record = SegmentEvent(position, other.type, other.name, None, {}, b"")
+                self._book(Outcome(record, State.SKIPPED, other.reason))
+                continue
             before = bisect_left(planned.lines, other.line, done)
             self._take_up(planned, slice(done, before))
             done = before
-            if other.reason is None:
-                self._replay.walk(list(decode(other.as_block(planned.source))))
-            else:
-                record = SegmentEvent(
-                    Position(planned.source, other.line), other.type, other.name, None, {}, b""
-                )
-                self._book(Outcome(record, State.SKIPPED, other.reason))
+            self._replay.walk(list(decode(other.as_block(planned.source))))
         self._take_up(planned, slice(done, None))
 
     def _take_up(self, planned: Planned, part: slice) -> None:

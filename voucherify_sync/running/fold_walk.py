@@ -74,14 +74,14 @@ class FoldWalk:
         self.read += sum(gathered.types.values())
         done = 0
         for other in gathered.others:
+            if other.reason is not None:
+                self.types[_known(other.type)] += 1
+                self.read += 1
+                continue
             before = bisect_left(gathered.lines, other.line, done)
             self._take_part(gathered, slice(done, before), fold)
             done = before
-            if other.reason is None:
-                self._walk(list(decode(other.as_block(gathered.source))), fold)
-            else:
-                self.types[_known(other.type)] += 1
-                self.read += 1
+            self._walk(list(decode(other.as_block(gathered.source))), fold)
         self._take_part(gathered, slice(done, None), fold)
 
     def _take_part(self, gathered: Gathered, part: slice, fold: Fold) -> None:
