@@ -12,6 +12,8 @@ from voucherify_sync.clean import clean
 from voucherify_sync.model import Json
 from voucherify_sync.words import counted, size, span
 
+from .lost_fields import lost_fields
+
 _TOP: Final = 10
 _FEW: Final = 3
 _WAYS: Final = {"each": "--each", "bulk": "--bulk"}
@@ -185,18 +187,8 @@ def _percent(share: float) -> str:
 
 
 def _lost(mapping: Json) -> Iterator[Row]:
-    found: list[tuple[int, str, str]] = []
-    for part in ("identify", "track"):
-        facts = mapping[part]
-        found += [(count, path, "no row maps it") for path, count in facts["unmapped"].items()]
-        for path, reasons in facts["dropped"].items():
-            found += [(count, path, f"dropped: {reason}") for reason, count in reasons.items()]
-    found.sort(key=lambda entry: (-entry[0], entry[1]))
-    for count, path, why in found[:_TOP]:
-        yield Row(clean(path, 60), (f"{count:,}",), why)
-    if len(found) > _TOP:
-        rest = sum(entry[0] for entry in found[_TOP:])
-        yield Row(counted(len(found) - _TOP, "more field"), (f"{rest:,}",))
+    for path, count, why in lost_fields(mapping, _TOP, 60):
+        yield Row(path, (f"{count:,}",), why)
 
 
 def verdict(plan: Json) -> Iterator[str]:

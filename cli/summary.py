@@ -15,6 +15,8 @@ from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.model import Json
 from voucherify_sync.words import counted, size, span
 
+from .lost_fields import lost_fields
+
 _TOP = 5
 _NARROW = 72
 _TABLE_LABEL = 44
@@ -149,19 +151,8 @@ def _calls(report: Json) -> Iterator[Row]:
 
 
 def _lost(mapping: Json) -> Iterator[Row]:
-    """Return the fields that were left out most often: those that no row maps, and those of a wrong type."""
-    found: list[tuple[int, str, str]] = []
-    why_unmapped = "about; no row maps it" if "sampled" in mapping else "no row maps it"
-    for part in ("identify", "track"):
-        facts = mapping.get(part, {})
-        found += [(count, path, why_unmapped) for path, count in facts.get("unmapped", {}).items()]
-        for path, reasons in facts.get("dropped", {}).items():
-            found += [(count, path, f"dropped: {reason}") for reason, count in reasons.items()]
-    found.sort(key=lambda entry: (-entry[0], entry[1]))
-    for count, path, why in found[:_TOP]:
-        yield Row(clean(path, 40), count, why)
-    if len(found) > _TOP:
-        yield Row(counted(len(found) - _TOP, "more field"), sum(entry[0] for entry in found[_TOP:]))
+    for path, count, why in lost_fields(mapping, _TOP, 40):
+        yield Row(path, count, why)
 
 
 def _damage(sources: list[Json]) -> Iterator[str]:

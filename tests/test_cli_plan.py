@@ -271,3 +271,11 @@ def test_a_run_warns_of_updates_out_of_order(run_cli: Cli) -> None:
     assert "1 customer update is older than one read before for the same customer" in one_by_one.err
     in_bulk = run_cli("replay", "--sandbox", "--bulk", "-", stdin="\n".join(lines))
     assert "older than" not in in_bulk.err
+
+
+def test_a_large_plan_says_which_counts_are_about_so_many(run_cli: Cli) -> None:
+    """What no row takes is counted by a sample then; what would be sent is counted exactly."""
+    time = {"timestamp": "2025-03-01T00:00:00.000Z", "properties": {"lost": 1}}
+    ended = run_cli("plan", "-", stdin="".join(track(number, **time) for number in range(2_000)))
+    assert ended.out.startswith("Read 2,000 events: 2,000 would be sent.")
+    assert re.search(r"properties\.lost +[\d,]+  about; no row maps it", ended.out)

@@ -125,6 +125,7 @@ class View(Struct, frozen=True):
     chart: Chart | None
     calls: Calls
     coverage: list[Coverage]
+    sampled: bool
     folder: str
     sources: list[Json]
     input: str

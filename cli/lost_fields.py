@@ -1,0 +1,28 @@
+"""Which fields are left out most often: a report's `mapping` in, lines with a name, a count and a reason out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from voucherify_sync.clean import clean
+from voucherify_sync.model import Json
+from voucherify_sync.words import counted
+
+LostField = tuple[str, int, str]
+"""A path, clean; how often; and why, or nothing where it stands for the rest."""
+
+
+def lost_fields(mapping: Json, most: int, width: int) -> Iterator[LostField]:
+    """Yield fields that no row maps and those of a wrong type, at most so many, and all others together."""
+    unmapped = "about; no row maps it" if "sampled" in mapping else "no row maps it"
+    found: list[LostField] = []
+    for part in ("identify", "track"):
+        facts = mapping.get(part, {})
+        found += [(path, count, unmapped) for path, count in facts.get("unmapped", {}).items()]
+        for path, reasons in facts.get("dropped", {}).items():
+            found += [(path, count, f"dropped: {reason}") for reason, count in reasons.items()]
+    found.sort(key=lambda field: (-field[1], field[0]))
+    for path, count, why in found[:most]:
+        yield clean(path, width), count, why
+    if len(found) > most:
+        yield counted(len(found) - most, "more field"), sum(count for _, count, _ in found[most:]), ""
