@@ -28,7 +28,7 @@ class Lines:
         self._source = source
         self._max_line = max_line
         self._kept_of_long = kept_of_long
-        self._open: list[bytes] = []  # pieces of the line whose end has not come yet
+        self._open: list[bytes | memoryview] = []  # pieces of the line whose end has not come yet
         self._length = 0  # of that line so far, in bytes
         self._at_start = True
 
@@ -36,20 +36,18 @@ class Lines:
         """Yield the lines that this piece completes; no piece may be longer than `max_line`."""
         if self._at_start:
             piece = self._without_bom(piece)
-        end = piece.rfind(b"\n") + 1
-        text, rest = piece[:end], piece[end:]
-        if text and self._length:
-            first = text.index(b"\n")
-            self._keep(text[:first])
-            if self._length > self._max_line:
+        begin, end = 0, piece.rfind(b"\n") + 1
+        if end and self._length:
+            first = piece.index(b"\n")
+            if self._length + first > self._max_line:
+                self._keep(piece[:first])
                 yield self._truncated()
-                text = text[first + 1 :]
-            else:
-                text = self._joined() + text[first:]
-        if text:
-            yield self._block(text)
-        if rest:
-            self._keep(rest)
+                begin = first + 1
+        if begin < end:
+            self._open.append(memoryview(piece)[begin:end])  # it is copied only once
+            yield self._block(self._joined())
+        if end < len(piece):
+            self._keep(piece[end:])
 
     def finish(self) -> Iterator[Block]:
         """Yield the last line, if the source did not end with a line end."""
