@@ -22,8 +22,8 @@ LIMIT: Final = 1_000_000
 KEY: Final = 15
 """Bytes of a key that are compared: 120 bits; a string of 15 bytes takes 16 bytes less than one of 16."""
 _BITS: Final = 27
-_SHIFT: Final = 32 - _BITS
 """The table of bits has 2**27 of them, 16 MiB: of four million new keys 3 % are looked up in vain."""
+_SHIFT: Final = 32 - _BITS
 
 
 def digest_of(payload: bytes) -> int:
@@ -48,7 +48,7 @@ class Seen:
         self._bits = bytearray()
 
     def __contains__(self, key: bytes) -> bool:
-        return key[:KEY] in self._recent or bool(self._spilled and self._look_up([key[:KEY]]))
+        return key[:KEY] in self._recent or bool(self._look_up([key[:KEY]]))
 
     def meet(self, key: bytes, digest: int) -> bool | None:
         """Return None for a new key and remember it; else whether its digest is the one it was first met with."""
@@ -60,8 +60,11 @@ class Seen:
         before = len(self._recent)
         first = list(map(self._recent.setdefault, keys, digests))
         count = len(self._recent) - before
+        if count == len(keys) and not self._spilled:
+            self._spill_if_full()
+            return None
         new = set(islice(reversed(self._recent), count))  # a dict keeps the order in which its keys came
-        old = self._look_up(new) if self._spilled else {}
+        old = self._look_up(new)
         self._recent.update(old)
         self._spill_if_full()
         if count == len(keys) and not old:
@@ -75,7 +78,7 @@ class Seen:
     def _look_up(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """Return the digests of those keys that were spilled."""
         bits, found = self._bits, {}
-        for key in keys:
+        for key in keys if self._spilled else ():
             bit = int.from_bytes(key[-4:]) >> _SHIFT
             if bits[bit >> 3] & (1 << (bit & 7)):
                 for run in self._spilled:
@@ -111,9 +114,8 @@ class _Run:
         self._file, name = tempfile.mkstemp(prefix="voucherify-sync-")
         weakref.finalize(self, os.close, self._file)
         Path(name).unlink()
-        shelves: list[list[bytes]] = [
-            [] for _ in range(256)
-        ]  # many short lists are sorted faster than a long one
+        # Many short lists are sorted faster than a long one.
+        shelves: list[list[bytes]] = [[] for _ in range(256)]
         for key in digests:
             shelves[key[0]].append(key)
         with open(self._file, "wb", closefd=False) as file:
