@@ -47,7 +47,7 @@ def folded(
         walk.run([block_of(lines)], limit, Jobs(jobs, settings, selection, WORTH_IT), fold)
         customers = list(fold.customers())
     ledger.close()
-    return {"customers": customers, "read": walk.read, "types": walk.types, "updates": walk.updates}
+    return {"customers": customers, "read": walk.read, "types": walk.types, "updates": fold.updates}
 
 
 def compare(lines: list[bytes], settings: Settings, selection: Selection | None = None) -> dict[str, Any]:

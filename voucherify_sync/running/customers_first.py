@@ -102,7 +102,7 @@ class CustomersFirst:
         with Fold() as fold:
             try:
                 self._walk.run(blocks, limit, jobs, fold)
-                self.tally.updates = self._walk.updates
+                self.tally.updates = fold.updates
                 if not self._stop.requested:
                     self._deliver(fold)
                 if not self._stop.requested:

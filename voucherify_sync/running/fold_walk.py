@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 
 import msgspec
@@ -40,7 +41,6 @@ class FoldWalk:
     Attributes:
         read: records read.
         types: of the records.
-        updates: records that were folded.
     """
 
     def __init__(
@@ -48,7 +48,6 @@ class FoldWalk:
     ) -> None:
         self.read = 0
         self.types: Counter[str | None] = Counter()
-        self.updates = 0
         self._filters = filters
         self._mapping = mapping
         self._history = history
@@ -86,10 +85,8 @@ class FoldWalk:
 
     def _take_part(self, gathered: Gathered, part: slice, fold: Fold) -> None:
         columns = gathered.source_ids, gathered.payloads, gathered.times, gathered.message_ids
-        updates = list(zip(*(column[part] for column in columns), strict=True))
-        for update in updates:
+        for update in zip(*(column[part] for column in columns), strict=True):
             fold.add_encoded(*update)
-        self.updates += len(updates)
 
     def _walk(self, records: list[SegmentEvent | Outcome], fold: Fold) -> None:
         """Map records in the general way."""
@@ -115,11 +112,8 @@ class FoldWalk:
 
     def _add(self, fold: Fold, event: SegmentEvent, request: Request, memory: Memory) -> None:
         is_new = self._is_new(event, request, memory)
-        try:
+        with suppress(RecursionError):  # an identify as deep as that is invalid in the second walk
             fold.add(request.customer, event_time(event.fields), event.message_id, is_new=is_new)
-        except RecursionError:  # an identify as deep as that is invalid in the second walk
-            return
-        self.updates += 1
 
     def _is_new(self, event: SegmentEvent, request: Request, memory: Memory) -> bool:
         """Tell whether the second walk will take the record up, instead of finding that it was sent before."""
