@@ -58,8 +58,7 @@ class Jobs:
             yield from map(planner.plan, blocks)
             yield planner.cut()
             return
-        prepare = _planning_about if self._tells_about else _planning
-        for answer in self._answers(prepare, blocks):
+        for answer in self._answers(_planning, blocks, self._tells_about):
             planned, counted = _decode_planned(answer)
             yield from planned
             yield counted
@@ -70,17 +69,13 @@ class Jobs:
             return map(Gatherer(*self._arguments).gather, blocks)
         return chain.from_iterable(map(_decode_gathered, self._answers(_gathering, blocks)))
 
-    def _answers(self, prepare: Callable[..., Work], blocks: Iterable[Block]) -> Iterator[bytes]:
+    def _answers(self, prepare: Callable[..., Work], blocks: Iterable[Block], *more: bool) -> Iterator[bytes]:
         from voucherify_sync.running.crew import Crew  # of no use to most runs, and slow to import
 
-        return Crew(prepare, self._arguments, self._number).answers(tasks(blocks))
+        return Crew(prepare, (*self._arguments, *more), self._number).answers(tasks(blocks))
 
 
-def _planning_about(settings: Settings, selection: Selection) -> Work:
-    return _planning(settings, selection, tells_about=True)
-
-
-def _planning(settings: Settings, selection: Selection, *, tells_about: bool = False) -> Work:
+def _planning(settings: Settings, selection: Selection, tells_about: bool) -> Work:
     planner = BlockPlanner(settings, selection, tells_about=tells_about)
     return lambda parts: _encode((list(map(planner.plan, blocks_of(parts))), planner.cut()))
 
