@@ -11,7 +11,7 @@ import msgspec
 from voucherify_sync.bookkeeping.history import Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.clean import clean, clean_lines
-from voucherify_sync.delivery.dry_link import DryLink
+from voucherify_sync.delivery.dry_link import DryLink, nowhere
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.model import Kind, Outcome, State
 from voucherify_sync.running.planned import About
@@ -47,7 +47,7 @@ class Rehearsal:
         self.customers = 0
         self.events: Counter[str] = Counter()
         dry = msgspec.structs.replace(request, mode=Mode.DRY_RUN, dead_letters=None)
-        self.run = Run(dry, stop, DryLink(_nowhere, stop), ledger, rule, watch=self)
+        self.run = Run(dry, stop, DryLink(nowhere, stop), ledger, rule, watch=self)
 
     def add(self, outcome: Outcome) -> None:
         """Count a record."""
@@ -66,10 +66,6 @@ class Rehearsal:
             self.customers += count
         else:
             self.events[sent_as] += count
-
-
-def _nowhere(_line: bytes) -> None:
-    """Take a line that nobody wants to see."""
 
 
 def agreed(

@@ -12,6 +12,10 @@ from voucherify_sync.snapshot import Waiting
 from voucherify_sync.stop import Stop
 
 
+def nowhere(_line: bytes) -> None:
+    """Take a line that nobody wants to see."""
+
+
 class DryLink:
     """Leads nowhere: every request is planned, and written as a line.
 

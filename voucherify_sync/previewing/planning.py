@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from voucherify_sync.bookkeeping.history import Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.delivery.dry_link import DryLink
+from voucherify_sync.delivery.dry_link import DryLink, nowhere
 from voucherify_sync.mapping.tally import Counts
 from voucherify_sync.model import Json, Kind, Outcome, State
 from voucherify_sync.previewing.costs import POLLS_OF_A_REQUEST, Allowance, Cost, Fit, fit
@@ -142,7 +142,7 @@ class Planner:
         self._ledger = ledger
         self._rule = rule
         self._walked = Walked()
-        self._link = DryLink(_nowhere, stop)
+        self._link = DryLink(nowhere, stop)
         self._second: tuple[CustomersFirst, Input] | None = None
         self.run = Run(self._request, stop, self._link, ledger, rule, watch=self._walked)
 
@@ -176,10 +176,6 @@ class Planner:
         jobs = Jobs(request.jobs, request.settings, request.selection, source.bytes_total)
         first.run(source, request.limit, jobs)
         return first.tally
-
-
-def _nowhere(_line: bytes) -> None:
-    """Take a line that nobody wants to see."""
 
 
 def fits(plan: Plan, allowance: Allowance, reserve: float, pace: Rate | None) -> dict[str, Fit]:
