@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
+from .options import CONFIG, EVENT
 from .replay_options import COUNT, JOBS_HELP
 
 
 @click.command("coverage")
 @click.argument("source", nargs=-1)
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Settings file.  [default: ./voucherify-sync.yaml, if there is one]",
-)
+@CONFIG
 @click.option(
     "--type",
     metavar="T",
@@ -25,13 +20,7 @@ from .replay_options import COUNT, JOBS_HELP
     allow_from_autoenv=False,
     help="Only events of this type: identify or track.",
 )
-@click.option(
-    "--event",
-    metavar="NAME",
-    multiple=True,
-    allow_from_autoenv=False,
-    help="Only track events of this name; a * matches any.",
-)
+@EVENT
 @click.option("--limit", metavar="N", type=COUNT, help="Read the first N records only.")
 @click.option("--jobs", metavar="N", type=COUNT, help=JOBS_HELP)
 @click.option(

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
+from .options import CONFIG, EVENT
+
 
 @click.command("explain")
 @click.argument("source", nargs=-1)
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Settings file.  [default: ./voucherify-sync.yaml, if there is one]",
-)
-@click.option(
-    "--event",
-    metavar="NAME",
-    multiple=True,
-    allow_from_autoenv=False,
-    help="Only track events of this name; a * matches any.",
-)
+@CONFIG
+@EVENT
 @click.option(
     "--user",
     metavar="ID",

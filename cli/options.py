@@ -1,9 +1,10 @@
-"""Kinds of option values that click does not know: rates, durations, points in time, error limits."""
+"""Kinds of option values that click does not know, such as rates and durations, and options that previews share."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -85,3 +86,17 @@ RATE = RateType()
 DURATION = DurationType()
 MOMENT = MomentType()
 ERROR_LIMIT = ErrorLimitType()
+
+CONFIG = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings file.  [default: ./voucherify-sync.yaml, if there is one]",
+)
+EVENT = click.option(
+    "--event",
+    metavar="NAME",
+    multiple=True,
+    allow_from_autoenv=False,
+    help="Only track events of this name; a * matches any.",
+)
