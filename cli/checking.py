@@ -10,8 +10,10 @@ from pathlib import Path
 import click
 
 from voucherify_sync import settings
+from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
 from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.errors import ExitCode, SettingsError, UsageProblem
+from voucherify_sync.running.ledgers import place_of
 from voucherify_sync.settings import Settings
 
 
@@ -43,12 +45,24 @@ def check(
 def _show_settings(config: Path | None, effective: Settings, *, online: bool) -> None:
     file = settings.settings_file(config)
     click.echo(f"# OK: {clean(str(file)) if file else 'no settings file, so the defaults hold'}")
+    place = _ledger_place(effective)
+    if place.path is not None:
+        click.echo(f"# Ledger of live runs: {clean(str(place.path), 4_096)}")
     click.echo(settings.dump(effective), nl=False)
     sys.stdout.flush()
+    if place.problem is not None:
+        click.echo(clean_lines(f"Note, for live runs: {place.problem}"), err=True)
     for warning in settings.warnings(config, effective):
         click.echo(clean_lines(f"Warning: {warning}"), err=True)
     if not online:
         _say_what_a_live_run_lacks(effective)
+
+
+def _ledger_place(effective: Settings) -> Place:
+    """Find the ledger of live runs, and what is wrong with it."""
+    named = effective.delivery.ledger
+    choice = LedgerChoice(named=None if named is None else Path(named))
+    return place_of(effective, settings.application_id(effective, os.environ), choice)
 
 
 def _say_what_a_live_run_lacks(effective: Settings) -> None:

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from voucherify_sync.bookkeeping.history import Rule
+from voucherify_sync.bookkeeping.ledger_place import Place
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.delivery.dry_link import DryLink, nowhere
@@ -17,6 +18,7 @@ from voucherify_sync.model import Kind, Outcome, State
 from voucherify_sync.running.planned import About
 from voucherify_sync.running.request import Mode, RunRequest
 from voucherify_sync.running.run import Run
+from voucherify_sync.settings import Credentials
 from voucherify_sync.stop import Stop
 from voucherify_sync.words import counted, size
 
@@ -25,6 +27,7 @@ from .progress import progress
 from .signals import interrupts_raise
 
 _NAMES_SHOWN = 3
+_KEY_SHOWN = 4
 
 
 def require_yes_where_nobody_can_be_asked(yes: bool) -> None:
@@ -68,8 +71,29 @@ class Rehearsal:
             self.events[sent_as] += count
 
 
+def agreed_to_identity(ledger: LedgerReader) -> bool:
+    """Ask whether a ledger that was used under another address or key is that of this project."""
+    counts, last = ledger.counts(), ledger.last_run()
+    delivered = counts.delivered_customers + counts.delivered_events
+    run = f", last by run {last.name} on {last.started_at:%Y-%m-%d}" if last else ""
+    known = " and ".join(map(str, ledger.identities))
+    click.echo(
+        f"The ledger {clean(str(ledger.path), 4_096)} is that of {clean(known, 4_096)}:\n"
+        f"  {counted(delivered, 'record')} delivered, {counts.failed:,} failed, {counts.in_doubt:,} in doubt{run}.",
+        err=True,
+    )
+    with interrupts_raise():
+        return click.confirm("Is it that of the project you are about to send to?", err=True)
+
+
 def agreed(
-    request: RunRequest, ledger: LedgerReader, rule: Rule, url: str, stop: Stop, progress_kind: str
+    request: RunRequest,
+    place: Place,
+    ledger: LedgerReader,
+    rule: Rule,
+    keys: Credentials,
+    stop: Stop,
+    progress_kind: str,
 ) -> bool:
     """Rehearse the run and ask whether to send; True at once when no custom event would be sent."""
     rehearsal = Rehearsal(request, ledger, rule, stop)
@@ -79,16 +103,19 @@ def agreed(
         return False
     if not rehearsal.events:
         return True
-    click.echo(_question(rehearsal, url), err=True)
-    if ledger.path is not None:
-        click.echo(f"The ledger is {clean(str(ledger.path), 4_096)} ({size(ledger.size)}).", err=True)
+    click.echo(_question(rehearsal, keys), err=True)
+    path = clean(str(place.path), 4_096)
+    if place.is_new:
+        click.echo(f"A new ledger will be made: {path}", err=True)
+    else:
+        click.echo(f"The ledger is {path} ({size(ledger.size)}).", err=True)
     for notice in notices_of(rehearsal.run):
         click.echo(clean_lines(f"Warning: {notice}"), err=True)
     with interrupts_raise():
         return click.confirm("Send them?", err=True)
 
 
-def _question(rehearsal: Rehearsal, url: str) -> str:
+def _question(rehearsal: Rehearsal, keys: Credentials) -> str:
     most = rehearsal.events.most_common(_NAMES_SHOWN)
     names = ", ".join(f"{clean(name, 60)} ({count:,})" for name, count in most)
     others = len(rehearsal.events) - len(most)
@@ -96,6 +123,7 @@ def _question(rehearsal: Rehearsal, url: str) -> str:
     customers = counted(rehearsal.customers, "customer update")
     events = counted(rehearsal.events.total(), "custom event")
     return (
-        f"{customers} and {events} would go to {clean(url)}:\n  {names}{more}.\n"
+        f"{customers} and {events} would go to {clean(keys.url)} "
+        f"(Application ID {clean(keys.app_id[:_KEY_SHOWN])}…):\n  {names}{more}.\n"
         "Custom events fire rewards and messages now, whatever their date, and cannot be undone."
     )

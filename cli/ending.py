@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from voucherify_sync.bookkeeping.ledger import Ledger
 from voucherify_sync.bookkeeping.report import encode_report, write_report
 from voucherify_sync.clean import clean_lines
 from voucherify_sync.errors import ExitCode
@@ -50,10 +51,22 @@ def finish(options: ReplayOptions, request: RunRequest, run: Run, stop: Stop, ta
             left=_left(request, run) if run.exit_code in GOES_ON else None,
             notices=[*notices_of(run), *_of_earlier_runs(request, report, target)],
         )
-        for sentence in target.closing():
+        for sentence in (*target.closing(), *_of_dead_letters(options, report, target)):
             click.echo(sentence, err=True)
     if stop.error is not None:
         click.echo(clean_lines(f"Stopped: {stop.error}"), err=True)
+
+
+def _of_dead_letters(options: ReplayOptions, report: Json, target: Target) -> Iterator[str]:
+    """Say how to see and send again what did not arrive."""
+    failed = report["outcomes"]["failed"]
+    if not failed or not isinstance(target.ledger, Ledger):
+        return
+    words = [] if options.config is None else ["-c", str(options.config)]
+    words += [] if options.ledger is None else ["--ledger", options.ledger]
+    shown = clean_lines(shlex.join(["voucherify-sync", "status", *words, "--failed"]))
+    again = clean_lines(shlex.join(["voucherify-sync", "retry", *words]))
+    yield f"The ledger keeps {counted(failed, 'failed record')}: `{shown}` prints them, `{again}` sends them again."
 
 
 def _left(request: RunRequest, run: Run) -> str | None:
@@ -72,12 +85,9 @@ def _left(request: RunRequest, run: Run) -> str | None:
 
 
 def next_command(request: RunRequest) -> str:
-    """Return the command that goes on: the same one, but what it has sent again already is not sent a third time."""
-    words = [
-        part
-        for word in sys.argv[1:]
-        for part in (["--again-since", request.run_id] if word == "--again" else [word])
-    ]
+    """Return the command that goes on: the same one, but nothing is sent a third time, and the ledger is there now."""
+    instead = {"--again": ["--again-since", request.run_id], "--new-ledger": [], "--same-project": []}
+    words = [part for word in sys.argv[1:] for part in instead.get(word, [word])]
     return shlex.join(["voucherify-sync", *words])
 
 

@@ -18,7 +18,8 @@ COMMANDS = {
     "check": "Check the settings file and run its mapping tests.",
     "init": "Write a commented settings file, or its JSON Schema.",
     "status": "Show what this project has been sent.",
-    "retry": "Send dead letters again.",
+    "retry": "Send again what failed.",
+    "forget": "Give up dead letters, or remove what is known of a person.",
     "sandbox": "Run a local stand-in for the Voucherify API.",
 }
 """Command -> its line in the overview. A module is imported only when it is used: `--help` is instant."""

@@ -17,13 +17,13 @@ from voucherify_sync.reading.source import find_sources
 from voucherify_sync.reading.spool import Spool
 from voucherify_sync.running.ledgers import read_ledger
 from voucherify_sync.running.request import Mode
-from voucherify_sync.settings import Settings, application_id, credentials, load
+from voucherify_sync.settings import Settings, credentials, load
 from voucherify_sync.stop import Stop
 
 from .notices import notices_of
 from .progress import progress
 from .replay_options import ReplayOptions
-from .replaying import input_of, request_of, rule_of
+from .replaying import input_of, place_for_preview, request_of, rule_of
 from .signals import stopping_in_order
 from .stdout import leave_closed_stdout, tolerant_stdout
 
@@ -60,7 +60,7 @@ def tell_plan(options: PlanOptions) -> int:
     with (
         stopping_in_order(stop),
         Spool(found.sources) as spool,
-        read_ledger(settings, application_id(settings, os.environ)) as ledger,
+        read_ledger(place_for_preview(replay, settings)) as ledger,
     ):
         request = request_of(replay, settings, Mode.DRY_RUN, input_of(found.sources, Mode.DRY_RUN, spool))
         planner = Planner(request, stop, ledger, rule_of(replay, request, ledger, retries=False))

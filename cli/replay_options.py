@@ -15,6 +15,7 @@ from msgspec import Struct
 from voucherify_sync.running.limits import ErrorLimit
 
 if TYPE_CHECKING:  # YAML and all that belongs to settings is of no use to `--help`
+    from voucherify_sync.bookkeeping.ledger_place import LedgerChoice
     from voucherify_sync.settings import Rate, Settings
 
 from .grouped_help import options_of
@@ -57,15 +58,45 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     limit: int | None = None
     jobs: int | None = None
+    same_project: bool = False
+    ledger_is_whole: bool = False
+    reason: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """What of it the ledger keeps: no name of a person or a file."""
+        return f"replay --{self.customers}" if self.customers else "replay"
+
+    def ledger_choice(self, settings: Settings) -> LedgerChoice:
+        """Return what the command line and the settings say of the ledger."""
+        from voucherify_sync.bookkeeping.ledger_place import LedgerChoice
+        from voucherify_sync.settings import settings_file
+
+        named = settings.delivery.ledger
+        earlier = None
+        file = settings_file(self.config)
+        if self.ledger is None and named is not None and file is not None:
+            relative = os.path.relpath(named, file.parent)
+            earlier = None if relative.startswith("..") else Path.cwd() / relative
+        return LedgerChoice(
+            named=None if named is None else Path(named),
+            earlier=None if earlier is None or str(earlier) == named else earlier,
+            is_new=self.new_ledger,
+            same_project=self.same_project,
+            is_whole=self.ledger_is_whole,
+        )
 
     def over(self, settings: Settings) -> Settings:
         """Lay what the command line says of delivery over the settings of the file."""
+        from voucherify_sync.settings import absolute
+
         said = {
             "customers": self.customers,
             "workers": self.workers,
             "rate": self.rate,
             "max_calls": self.max_calls,
-            "ledger": self.ledger,
+            "ledger": None if self.ledger is None else absolute(self.ledger, Path.cwd()),
             "on_doubt": self.on_doubt,
         }
         given = {name: value for name, value in said.items() if value is not None}
@@ -181,8 +212,49 @@ AGAIN = [
 ]
 BEFORE = [
     *LEDGER,
-    _before("--new-ledger", is_flag=True, help="Begin a ledger although another key of this host has one."),
+    _before(
+        "--new-ledger",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Make a ledger where there is none; refused where there is one.",
+    ),
+    _before(
+        "--same-project",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="The ledger is this project's, although its key or address was another.",
+    ),
+    _before(
+        "--ledger-is-whole",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Use a ledger that looks like a copy of one in use.",
+    ),
     *AGAIN,
+]
+LETTERS = [
+    _which(
+        "--reason",
+        metavar="REASON",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only what failed for this reason.",
+    ),
+    _which(
+        "--event",
+        metavar="NAME",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only events of this name.",
+    ),
+    _which(
+        "--user",
+        metavar="ID",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only this customer, by userId, anonymousId or source_id.",
+    ),
+    _which("--run", metavar="RUN", multiple=True, allow_from_autoenv=False, help="Only what this run left."),
 ]
 PROGRESS = [
     _shown(
@@ -201,7 +273,7 @@ SHOWN = [
         allow_from_autoenv=False,
         help="Write a report there: JSON, or a page if it ends in .html; - is JSON on stdout.",
     ),
-    _shown("--dead-letters", type=FILE, help="Keep what does not arrive there, not in the state directory."),
+    _shown("--dead-letters", type=FILE, help="Also write this run's dead letters to FILE."),
     *PROGRESS,
     _shown("--log-file", type=FILE, help="Note every record that was not delivered there."),
     _shown("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
@@ -216,8 +288,8 @@ def replay_options(command: Command) -> Command:
 
 
 def retry_options(command: Command) -> Command:
-    """Give a command the options of `retry`: all but those that choose among the events of an archive."""
-    return _with([*SETTINGS, *HOW, *BEFORE, *SHOWN], command)
+    """Give a command the options of `retry`: it chooses among dead letters, and not among the events of an archive."""
+    return _with([*SETTINGS, *LETTERS, *HOW, *BEFORE, *SHOWN], command)
 
 
 def plan_options(command: Command) -> Command:

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import click
 
-from voucherify_sync.bookkeeping.deadletters import default_path
 from voucherify_sync.bookkeeping.history import NEVER, Rule
+from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
+from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.clean import clean_lines
 from voucherify_sync.errors import ExitCode, UsageProblem
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.reading.source import Reader, Source, SourceFacts, check_gzip, find_sources
 from voucherify_sync.reading.spool import Spool, SpooledReader
-from voucherify_sync.running.ledgers import check_free, read_ledger
+from voucherify_sync.running.ledgers import check_free, place_of, read_ledger
 from voucherify_sync.running.request import Input, Mode, RunRequest, new_run_id
 from voucherify_sync.running.run import Run
-from voucherify_sync.settings import Settings, credentials, load
+from voucherify_sync.settings import Settings, application_id, credentials, load
 from voucherify_sync.stop import Stop
 
-from .confirm import agreed, require_yes_where_nobody_can_be_asked
+from .confirm import agreed, agreed_to_identity, require_yes_where_nobody_can_be_asked
 from .ending import finish
 from .progress import progress
 from .record_log import records_shown
@@ -53,12 +54,15 @@ def perform(options: ReplayOptions, request: RunRequest, *, retries: bool = Fals
     """Ask where it must be asked, run, and say how it ended; return the exit code."""
     stop = Stop()
     shown = "none" if options.quiet else options.progress
+    choice = options.ledger_choice(request.settings)
     with stopping_in_order(stop), records_shown(options) as watch:
-        if request.mode is Mode.LIVE and not _may_send(options, request, stop, shown, retries=retries):
-            click.echo("Nothing was sent.", err=True)
-            return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.OK)
-        with open_target(request, stop, new_ledger=options.new_ledger) as target:
-            rule = rule_of(options, request, target.ledger, retries=retries)
+        place = ledger_place(options, request, choice)
+        with read_ledger(place) as known:
+            rule = rule_of(options, request, known, retries=retries)
+            if request.mode is Mode.LIVE and not _may_send(options, request, place, known, rule, stop, shown):
+                click.echo("Nothing was sent.", err=True)
+                return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.OK)
+        with open_target(request, stop, place, choice, retries=retries) as target:
             run = Run(request, stop, target.link, target.ledger, rule, output=target.output, watch=watch)
             try:
                 with progress(
@@ -72,15 +76,68 @@ def perform(options: ReplayOptions, request: RunRequest, *, retries: bool = Fals
             return run.exit_code
 
 
-def _may_send(options: ReplayOptions, request: RunRequest, stop: Stop, shown: str, *, retries: bool) -> bool:
+def place_for_preview(options: ReplayOptions, settings: Settings) -> Place:
+    """Find the ledger; what a run that sends must refuse is a notice here."""
+    place = place_of(settings, application_id(settings, os.environ), options.ledger_choice(settings))
+    if place.problem is not None and not options.quiet:
+        click.echo(clean_lines(f"Notice: {place.problem}"), err=True)
+    return place
+
+
+def ledger_place(options: ReplayOptions, request: RunRequest, choice: LedgerChoice) -> Place:
+    """Find the ledger of a run.
+
+    Raises:
+        UsageProblem: the ledger must not be used, or nobody can be asked.
+        SettingsError: a key is missing.
+    """
+    settings = request.settings
+    if request.mode is Mode.SANDBOX:
+        return Place()
+    if request.mode is Mode.DRY_RUN:
+        return place_for_preview(options, settings)
+    keys = credentials(settings, os.environ)
+    place = place_of(settings, keys.app_id, choice)
+    if place.problem is not None:
+        raise place.problem
+    is_sandbox = ProjectIdentity.of(keys.url, keys.app_id).is_sandbox
+    if (
+        place.is_first
+        and options.yes
+        and not options.new_ledger
+        and not is_sandbox
+        and _sends_events(request)
+    ):
+        raise UsageProblem(
+            f"no ledger yet at {place.path}: without one that stays, the next run would send everything again.",
+            "Name one that stays (delivery.ledger), or give --new-ledger for the first run.",
+        )
+    require_yes_where_nobody_can_be_asked(options.yes)
+    check_free(place)
+    return place
+
+
+def _sends_events(request: RunRequest) -> bool:
+    """Tell whether the run could send custom events."""
+    types = request.selection.types
+    return not request.settings.track.disabled and (not types or "track" in types)
+
+
+def _may_send(
+    options: ReplayOptions,
+    request: RunRequest,
+    place: Place,
+    ledger: LedgerReader,
+    rule: Rule,
+    stop: Stop,
+    shown: str,
+) -> bool:
     """Ask whether custom events may be sent, once it is sure that they could be."""
-    keys = credentials(request.settings, os.environ)
     if options.yes:
         return True
-    check_free(request.settings, keys)
-    with read_ledger(request.settings, keys.app_id) as ledger:
-        rule = rule_of(options, request, ledger, retries=retries)
-        return agreed(request, ledger, rule, keys.url, stop, shown)
+    if place.adds_identity and not agreed_to_identity(ledger):
+        return False
+    return agreed(request, place, ledger, rule, credentials(request.settings, os.environ), stop, shown)
 
 
 def check(options: ReplayOptions) -> None:
@@ -90,9 +147,9 @@ def check(options: ReplayOptions) -> None:
     if options.dry_run and "-" in options.report:
         raise UsageProblem("--report - and --dry-run would both write to stdout", "Give the report a file.")
     if options.again and options.again_since:
-        raise UsageProblem("--again-since says what --again leaves open", "Give one of them.")
-    if not options.dry_run and not options.sandbox:
-        require_yes_where_nobody_can_be_asked(options.yes)
+        raise UsageProblem("--again and --again-since cannot be combined.", "Give one of them.")
+    if options.new_ledger and options.same_project:
+        raise UsageProblem("--new-ledger and --same-project cannot be combined.", "Give one of them.")
 
 
 def mode_of(options: ReplayOptions) -> Mode:
@@ -123,9 +180,8 @@ def request_of(
     options: ReplayOptions, settings: Settings, mode: Mode, open_input: Callable[[Stop], Input]
 ) -> RunRequest:
     """Translate the command line into what a run understands."""
-    run_id = new_run_id()
     return RunRequest(
-        run_id=run_id,
+        run_id=new_run_id(),
         mode=mode,
         settings=settings,
         open_input=open_input,
@@ -141,7 +197,8 @@ def request_of(
         max_errors=options.max_errors,
         max_duration_s=options.max_duration,
         jobs=options.jobs or cores(),
-        dead_letters=None if mode is Mode.DRY_RUN else options.dead_letters or default_path(run_id),
+        dead_letters=None if mode is Mode.DRY_RUN else options.dead_letters,
+        command=options.command,
     )
 
 

@@ -1,30 +1,109 @@
-"""`retry`: sends dead letters again, after a fix."""
+"""`retry`: sends dead letters again, after their cause was fixed."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .grouped_help import GroupedCommand
 from .replay_options import ReplayOptions, retry_options
 
+if TYPE_CHECKING:
+    from voucherify_sync.running.request import Input
+    from voucherify_sync.settings import Settings
+    from voucherify_sync.stop import Stop
+
 
 @click.command("retry", cls=GroupedCommand)
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @retry_options
 def command(file: Path | None, **values: Any) -> int:
-    """Send the dead letters in FILE again: what was invalid or failed. Default: those of the last run.
+    """Send again what failed, look up what is in doubt, and map again what was invalid.
 
-    They go through the same mapping, filters and ledger as before; what arrived meanwhile is not sent again, and a
-    customer update older than the last one delivered is held back.
+    Without FILE it takes every dead letter of the ledger, the oldest first, whichever run left it; with FILE, an edited
+    file of dead letters, such as `status --failed` prints. They go through mapping, filters and ledger as before. What
+    arrived meanwhile is not sent again, a customer update older than the last one delivered is dismissed, and an event
+    in doubt is sent only with --on-doubt resend.
 
     \b
     Examples:
       voucherify-sync retry --dry-run
-      voucherify-sync retry ~/.local/state/voucherify-sync/dead-letters/20250301-120000-1f9c.ndjson
+      voucherify-sync retry --reason invalid_payload
+      voucherify-sync status --failed > letters.ndjson   # edit them
+      voucherify-sync retry letters.ndjson
     """
-    from .retrying import retry
+    options = ReplayOptions(**values)
+    return _retry_file(file, options) if file is not None else _retry_ledger(options)
 
-    return retry(file, ReplayOptions(**values))
+
+def _retry_file(file: Path, options: ReplayOptions) -> int:
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.running.letters import letters_of_file
+
+    if options.reason or options.event or options.user or options.run:
+        raise UsageProblem(
+            "--reason, --event, --user and --run choose among the dead letters of the ledger, not of FILE.",
+            "Choose with jq: jq -c 'select(.reason == \"invalid_payload\")'.",
+        )
+    return _perform(options, _settings(options), lambda stop: letters_of_file(file, stop))
+
+
+def _retry_ledger(options: ReplayOptions) -> int:
+    from voucherify_sync.bookkeeping.ledger_reader import LetterSelection
+    from voucherify_sync.errors import ExitCode
+    from voucherify_sync.running.ledgers import place_of, read_ledger
+    from voucherify_sync.running.letters import letters_of_ledger
+    from voucherify_sync.settings import application_id
+
+    selection = LetterSelection(
+        reasons=frozenset(options.reason),
+        names=frozenset(options.event),
+        users=frozenset(options.user),
+        runs=frozenset(options.run),
+    )
+    settings = _settings(options)
+    place = place_of(settings, application_id(settings, os.environ), options.ledger_choice(settings))
+    if place.problem is not None and not options.dry_run:
+        raise place.problem
+    with read_ledger(place) as ledger:
+        letters = chain(ledger.dead_letters(selection), ledger.interrupted(selection))
+        has_letters = any(letter.event is not None for letter in letters)
+        without_event = ledger.counts().failed_without_event
+    if without_event:
+        click.echo(
+            f"{without_event:,} failed before this version, without an event in the ledger: "
+            "read the archive again, then retry.",
+            err=True,
+        )
+    path = place.path
+    if not has_letters or path is None:
+        click.echo("Nothing to retry.", err=True)
+        return ExitCode.OK
+    return _perform(options, settings, lambda stop: letters_of_ledger(path, selection, stop))
+
+
+def _settings(options: ReplayOptions) -> Settings:
+    from voucherify_sync.settings import load
+
+    from .replaying import check
+
+    check(options)
+    return options.over(load(options.config, environment=os.environ))
+
+
+def _perform(options: ReplayOptions, settings: Settings, open_input: Callable[[Stop], Input]) -> int:
+    import msgspec
+
+    from voucherify_sync.mapping.filters import Selection
+    from voucherify_sync.running.letters import decode_letters
+
+    from .replaying import mode_of, perform, request_of
+
+    request = request_of(options, settings, mode_of(options), open_input)
+    request = msgspec.structs.replace(request, command="retry", decode=decode_letters, selection=Selection())
+    return perform(options, request, retries=True)

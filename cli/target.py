@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
+from voucherify_sync.bookkeeping.ledger import RunStart
+from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.ledger_reader import Run as EarlierRun
+from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.delivery.dry_link import DryLink
 from voucherify_sync.delivery.journal import Journal, NoJournal
+from voucherify_sync.errors import ExitCode
+from voucherify_sync.model import NOTHING_ACCEPTED, Accepted
 from voucherify_sync.running.ledgers import read_ledger, write_ledger
 from voucherify_sync.running.request import Mode, RunRequest
 from voucherify_sync.sandbox import Sandbox
-from voucherify_sync.settings import Credentials, Secret, application_id, credentials
+from voucherify_sync.settings import Credentials, Secret, credentials, digest
 from voucherify_sync.settings.types import Delivery
 from voucherify_sync.stop import Stop
 from voucherify_sync.words import counted
@@ -55,23 +60,48 @@ class Target(Struct, frozen=True):
 
 
 @contextmanager
-def open_target(request: RunRequest, stop: Stop, *, new_ledger: bool = False) -> Iterator[Target]:
-    """Open the place that a run sends to; close it when the run is over."""
+def open_target(
+    request: RunRequest, stop: Stop, place: Place, choice: LedgerChoice, *, retries: bool = False
+) -> Iterator[Target]:
+    """Open the place that a run sends to; close it when the run is over.
+
+    Args:
+        request: the run.
+        stop: told of what stops it.
+        place: of its ledger.
+        choice: what the user says of the ledger.
+        retries: it sends dead letters, of which many may be refused once more.
+    """
     settings = request.settings
     match request.mode:
         case Mode.DRY_RUN:
             output = sys.stdout.buffer
-            with read_ledger(settings, application_id(settings, os.environ)) as ledger:
+            with read_ledger(place) as ledger:
                 yield Target(DryLink(output.write, stop), ledger, ledger.last_run(), output)
         case Mode.SANDBOX:
             with _own_sandbox(request, stop) as target:
                 yield target
         case Mode.LIVE:
             keys = credentials(settings, os.environ)
-            journal = write_ledger(settings, keys, request.run_id, stop, new=new_ledger)
-            on_doubt = settings.delivery.on_doubt
-            link = _link_to(keys, settings.delivery, on_doubt, journal, stop)
-            yield Target(link, journal, journal.last_run())
+            identity = ProjectIdentity.of(keys.url, keys.app_id)
+            start = RunStart(request.run_id, request.command, digest(settings), identity)
+            with (
+                closing(write_ledger(place, choice, start, stop)) as ledger,
+                closing(
+                    _link_to(
+                        keys,
+                        settings.delivery,
+                        settings.delivery.on_doubt,
+                        ledger,
+                        stop,
+                        ledger.accepted(identity, start.settings_digest),
+                        retries=retries,
+                    )
+                ) as link,
+            ):
+                yield Target(link, ledger, ledger.last_run())
+            if place.is_new and stop.error is not None and stop.error.exit_code is ExitCode.USAGE:
+                ledger.remove_unused()  # it could not reach the project at all
 
 
 @contextmanager
@@ -84,11 +114,20 @@ def _own_sandbox(request: RunRequest, stop: Stop) -> Iterator[Target]:
             return [f"The sandbox held {held}."]
 
         keys = Credentials(app_id="sandbox", token=Secret("sandbox"), url=sandbox.url, version=None)
-        link = _link_to(keys, request.settings.delivery, "hold", NoJournal(), stop)
-        yield Target(link, ledger, closing=holds)
+        with closing(_link_to(keys, request.settings.delivery, "hold", NoJournal(), stop)) as link:
+            yield Target(link, ledger, closing=holds)
 
 
-def _link_to(keys: Credentials, delivery: Delivery, on_doubt: OnDoubt, journal: Journal, stop: Stop) -> Link:
+def _link_to(
+    keys: Credentials,
+    delivery: Delivery,
+    on_doubt: OnDoubt,
+    journal: Journal,
+    stop: Stop,
+    accepted: Accepted = NOTHING_ACCEPTED,
+    *,
+    retries: bool = False,
+) -> Link:
     from voucherify_sync.delivery.link import Link  # it needs requests, which a dry run does not
 
-    return Link(keys, delivery, on_doubt, journal, stop)
+    return Link(keys, delivery, on_doubt, journal, stop, accepted, retries=retries)

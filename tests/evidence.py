@@ -113,7 +113,7 @@ def judge(records: Sequence[Record], sandbox: Sandbox, ledger: Path) -> Verdict:
     processed = [(done.kind, done.metadata["message_id"]) for done in sandbox.oracle.processed]
     times = Counter(message_id for _, message_id in processed)
     events = Counter(message_id for kind, message_id in processed if kind is Kind.EVENT)
-    with closing(LedgerReader.read(ledger, sandbox.url)) as reader:
+    with closing(LedgerReader.read(ledger)) as reader:
         known = reader.look_up([record.key for record in records])
         sound = reader._ask("PRAGMA integrity_check") == [("ok",)]
     states = {record.message_id: entry.state for record, entry in zip(records, known, strict=True) if entry}

@@ -31,6 +31,7 @@ from evidence import (
     write_archive,
     write_settings,
 )
+from ledger_parts import make_ledger
 
 from voucherify_sync.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
 
@@ -131,7 +132,7 @@ class Loop:
         self.kills = 0
         self.broken: list[str] = []
         self.records = make_records(plan.records, plan.customers, chance)
-        self.ledger = folder / "project.ledger"
+        self.ledger = make_ledger(folder / "project.ledger", sandbox.url, "app")
         self._folder = folder
         self._plan = plan
         self._chance = chance

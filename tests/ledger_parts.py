@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
-from voucherify_sync.bookkeeping.ledger import Ledger
+from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
+from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.keys import record_key
 from voucherify_sync.model import Kind, Operation, Outcome, Position, SegmentEvent, State
 from voucherify_sync.stop import Stop
 
 URL = "https://api.voucherify.io"
+IDENTITY = ProjectIdentity(URL, "0123456789ab")
 
 
 def operation(number: int, *, kind: Kind = Kind.EVENT, amount: int = 1) -> Operation:
@@ -32,15 +38,32 @@ def key_of(request: Operation) -> bytes:
 
 
 def open_ledger(
-    path: Path, *, stop: Stop | None = None, run_id: str = "run", now: float = 1_700_000_000.0
+    path: Path,
+    *,
+    stop: Stop | None = None,
+    run_id: str = "run",
+    now: float = 1_700_000_000.0,
+    identity: ProjectIdentity = IDENTITY,
+    **said: bool,
 ) -> Ledger:
-    """Begin a run."""
+    """Begin a run; the ledger is made where there is none."""
     return Ledger.open(
         path,
-        URL,
-        "0123456789ab",
-        run_id=run_id,
-        settings_digest="digest",
+        RunStart(run_id, "replay", "digest", identity),
         stop=stop or Stop(),
         clock=lambda: now,
+        **{"is_new": not (path.exists() and path.stat().st_size), **said},
     )
+
+
+def make_ledger(path: Path, url: str, app_id: str) -> Path:
+    """Make a ledger of a project that was sent nothing yet."""
+    open_ledger(path, identity=ProjectIdentity.of(url, app_id)).close()
+    return path
+
+
+def run_beside(code: str) -> int:
+    """Run some code, which knows what this module knows, in a process of its own; return how it ended."""
+    folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    words = [sys.executable, "-c", "from ledger_parts import *\n" + textwrap.dedent(code)]
+    return subprocess.run(words, env={**os.environ, "PYTHONPATH": folders}, check=False).returncode

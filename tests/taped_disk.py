@@ -10,20 +10,21 @@ import itertools
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import apsw
-from ledger_parts import URL
+from ledger_parts import IDENTITY
 
 from voucherify_sync.bookkeeping import ledger as ledger_module
-from voucherify_sync.bookkeeping.ledger import Ledger
-from voucherify_sync.bookkeeping.ledger_schema import PRAGMAS, open_empty, upgrade
-from voucherify_sync.bookkeeping.ledger_writer import LedgerWriter
+from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
+from voucherify_sync.bookkeeping.ledger_db import checkpoint, clear_mark, open_empty
+from voucherify_sync.bookkeeping.ledger_schema import PRAGMAS, upgrade
 from voucherify_sync.stop import Stop
 
 NAME = "project.ledger"
+MARK = '{"run":"cut-off","since":1700000000,"inode":1,"process":1,"host":"here"}'
 SECTOR = 512
 _numbers = itertools.count()
 
@@ -177,11 +178,33 @@ def open_on(disk: Disk, stop: Stop, *, synchronous: str = "FULL", checkpoint_pag
     pragmas = ["locking_mode = EXCLUSIVE", *PRAGMAS, f"wal_autocheckpoint = {checkpoint_pages}"]
     for pragma in [*pragmas, f"synchronous = {synchronous}"]:
         connection.execute(f"PRAGMA {pragma}")
-    upgrade(connection, 0, {"url": URL, "key": "0123456789ab", "clean": "1"})
-    path = Path(NAME)
-    run = ledger_module._begin_run(connection, path, "cut-off", "digest", 1_700_000_000.0)
-    writer = LedgerWriter(connection, path, stop)
-    return Ledger(path, run, open_empty(), writer, ExitStack(), lambda: 1_700_000_000.0)
+    upgrade(connection, 0)
+    connection.execute("INSERT INTO header VALUES ('open', ?)", (MARK,))
+    assert checkpoint(connection)
+    path, start = Path(NAME), RunStart("cut-off", "replay", "digest", IDENTITY)
+    run = ledger_module._begin_run(connection, path, start, 1_700_000_000.0, adds_identity=True, is_new=False)
+    lock: Any = Unlocked()
+    clock = lambda: 1_700_000_000.0  # noqa: E731
+    return TapedLedger(path, start, run, open_empty(), connection, lock, stop, clock)
+
+
+class TapedLedger(Ledger):
+    """A ledger that no other connection can open meanwhile."""
+
+    def close(self) -> None:
+        """Close it with the statements of the real one."""
+        self._writer.close()
+        if not self._writer.has_failed:
+            assert clear_mark(self._writing)
+
+
+class Unlocked:
+    """The lock of a disk that nobody else has."""
+
+    is_lost = False
+
+    def problem(self) -> None:
+        """Find nothing wrong."""
 
 
 def apply(files: dict[str, bytearray], step: Step) -> None:

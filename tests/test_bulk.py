@@ -347,7 +347,7 @@ def test_nothing_that_was_sent_is_repeated_in_what_is_shown() -> None:
     [
         ({"action": Action.STATUS, "code": 401}, AccessRefused),
         ({"action": Action.STATUS, "code": 402}, AccessRefused),
-        ({"action": Action.REDIRECT}, AccessRefused),
+        ({"action": Action.REDIRECT}, WrongAddress),
         ({"action": Action.STATUS, "code": 405}, WrongAddress),
         ({"action": Action.STATUS, "code": 404}, WrongAddress),
         ({"action": Action.THROTTLE, "type": "api_calls_cycle"}, RunStopped),

@@ -41,7 +41,7 @@ def plan_of(cli: Cli, *args: str | Path, stdin: str = "") -> dict[str, Any]:
 def lead_to(cli: Cli, sandbox: Sandbox) -> Path:
     """Write settings that lead to a sandbox."""
     file = cli.folder / "settings.yaml"
-    file.write_text(f"api: {{url: '{sandbox.url}', key: app, token: secret}}\n")
+    file.write_text(f"api: {{url: '{sandbox.url}', key: sandbox-app, token: secret}}\n")
     return file
 
 

@@ -42,7 +42,7 @@ def track(number: int, **fields: Any) -> str:
 def settings_for(cli: Cli, sandbox: Sandbox, more: str = "") -> Path:
     """Write a settings file that leads to the sandbox; the token is the canary."""
     file = cli.folder / "settings.yaml"
-    file.write_text(f"api: {{url: '{sandbox.url}', key: app, token: '{CANARY}'}}\n{more}")
+    file.write_text(f"api: {{url: '{sandbox.url}', key: sandbox-app, token: '{CANARY}'}}\n{more}")
     file.chmod(0o600)
     return file
 
@@ -345,11 +345,12 @@ def test_max_calls_stops_the_run(run_cli: Cli, sandbox: Sandbox) -> None:
 
 
 def test_redirects_are_never_followed(run_cli: Cli, sandbox: Sandbox) -> None:
-    """The token must not reach another host: exit 5, the other host gets no request."""
+    """The token must not reach another host: exit 2, the other host gets no request."""
     fault = Fault.parse(f"POST /v1/customers redirect 307 location={sandbox.url}/v1/customers")
     with Sandbox(faults=[fault]) as moved:
         ended = run_cli("replay", "-c", settings_for(run_cli, moved), "--yes", "-", stdin=identify(1))
-    assert ended.code == 5
+    assert ended.code == 2
+    assert "api.url" in ended.err
     assert sandbox.counts() == (0, 0, 0)
 
 

@@ -14,7 +14,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from voucherify_sync.bookkeeping.deadletters import DeadLetters, default_path, read_dead_letters
+from voucherify_sync.bookkeeping.deadletters import (
+    DeadLetter,
+    DeadLetterFile,
+    invalid_key,
+    read_dead_letters,
+)
 from voucherify_sync.errors import RunStopped, SourceError, UsageProblem
 from voucherify_sync.model import BadRecord, Outcome, Position, State
 
@@ -28,18 +33,10 @@ def dead(raw: bytes = b'{"type":"track"}', state: State = State.FAILED, **more: 
 
 def written(path: Path, *outcomes: Outcome) -> list[dict[str, Any]]:
     """Add outcomes to a file and return its lines."""
-    with DeadLetters(path) as letters:
+    with DeadLetterFile(path, "run") as letters:
         for outcome in outcomes:
             letters.add(outcome)
     return [json.loads(line) for line in path.read_bytes().splitlines()]
-
-
-@pytest.fixture
-def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Name a state directory of the test's own, that does not exist yet."""
-    home = tmp_path / "home" / "state"
-    monkeypatch.setenv("XDG_STATE_HOME", str(home))
-    return home
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o777], ids=["umask-000", "umask-022", "umask-777"])
@@ -51,16 +48,18 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_a_letter_says_what_happened_and_holds_the_event(tmp_path: Path) -> None:
-    """The six fields of a letter, in their order."""
+    """The fields of a letter, in their order."""
     outcome = dead(b'{"type":"track","n":1.10}', status=400, response=b'{"key": "invalid_payload"}')
     letter = written(tmp_path / "dead.ndjson", outcome)[0]
-    assert list(letter) == ["outcome", "reason", "source", "status", "response", "event"]
+    assert list(letter) == ["outcome", "reason", "source", "status", "response", "key", "run", "event"]
     assert letter == {
         "outcome": "failed",
         "reason": "invalid_payload",
         "source": "logs/a.gz:17",
         "status": 400,
         "response": {"key": "invalid_payload"},
+        "key": invalid_key(outcome.record.raw).hex(),
+        "run": "run",
         "event": {"type": "track", "n": 1.1},
     }
     assert b'"event":{"type":"track","n":1.10}}\n' in (tmp_path / "dead.ndjson").read_bytes()
@@ -71,7 +70,7 @@ def test_a_letter_says_what_happened_and_holds_the_event(tmp_path: Path) -> None
 )
 def test_what_arrived_or_was_left_out_makes_no_letter_and_no_file(tmp_path: Path, state: State) -> None:
     """The file appears with the first letter."""
-    with DeadLetters(tmp_path / "dead.ndjson") as letters:
+    with DeadLetterFile(tmp_path / "dead.ndjson", "run") as letters:
         letters.add(dead(state=state))
     assert letters.count == 0
     assert not list(tmp_path.iterdir())
@@ -82,7 +81,7 @@ def test_what_arrived_or_was_left_out_makes_no_letter_and_no_file(tmp_path: Path
     [
         pytest.param(b" {} \r", "event", {}, id="space-around"),
         pytest.param(b"42", "event", 42, id="a-number"),
-        pytest.param(b"null", "event", None, id="null"),
+        pytest.param(b"null", "raw", "null", id="null"),
         pytest.param(b'{"a":', "raw", '{"a":', id="cut-short"),
         pytest.param(b"", "raw", "", id="empty"),
         pytest.param(b'{"a":NaN}', "raw", '{"a":NaN}', id="NaN"),
@@ -98,14 +97,14 @@ def test_an_event_is_kept_as_json_as_text_or_as_bytes(
     """The plainest form that loses nothing."""
     letter = written(tmp_path / "dead.ndjson", dead(raw))[0]
     assert letter[form] == value
-    assert list(letter)[5:] == [form]
+    assert list(letter)[7:] == [form]
 
 
 def test_a_number_of_any_size_is_kept_as_it_came(tmp_path: Path) -> None:
     """Numbers are copied, not computed."""
     raw = b'{"a":1e999,"b":' + b"9" * 5_000 + b"}"
     path = tmp_path / "dead.ndjson"
-    with DeadLetters(path) as letters:
+    with DeadLetterFile(path, "run") as letters:
         letters.add(dead(raw))
     assert path.read_bytes().endswith(b'"event":' + raw + b"}\n")
 
@@ -126,18 +125,21 @@ def test_events_are_read_back_byte_for_byte(
 ) -> None:
     """A letter can be sent again; only white space around a JSON value may be gone."""
     path = tmp_path_factory.mktemp("dead") / "dead.ndjson"
-    with DeadLetters(path) as letters:
+    with DeadLetterFile(path, "run") as letters:
         for raw in raws:
             letters.add(dead(raw))
-    found = [letter.event for letter in read_dead_letters(path)] if raws else []
-    assert [event.strip(b" \t\r") for event in found] == [raw.strip(b" \t\r") for raw in raws]
+    found = [letter.event for _, letter in read_dead_letters(path)] if raws else []
+    assert [event is not None and event.strip(b" \t\r") for event in found] == [
+        raw.strip(b" \t\r") for raw in raws
+    ]
 
 
 def test_a_letter_read_back_tells_its_end(tmp_path: Path) -> None:
     """`retry` chooses by outcome and reason."""
     path = tmp_path / "dead.ndjson"
     written(path, dead(state=State.IN_DOUBT, reason="read_timeout"))
-    letter = next(read_dead_letters(path))
+    line, letter = next(read_dead_letters(path))
+    assert line == 1
     assert (letter.outcome, letter.reason, letter.source) == (State.IN_DOUBT, "read_timeout", "logs/a.gz:17")
 
 
@@ -156,32 +158,40 @@ def test_an_answer_is_kept_as_json_or_as_text(tmp_path: Path, body: bytes | None
     assert written(tmp_path / "dead.ndjson", dead(response=body))[0]["response"] == shown
 
 
-def test_the_default_place_is_private_under_any_umask(state_home: Path, umask: int) -> None:
-    """0600 in directories of 0700: letters hold what customers are called and where they live."""
-    path = default_path("20250301-120000-ab12")
-    with DeadLetters(path) as letters:
+def test_a_file_is_private_under_any_umask(tmp_path: Path, umask: int) -> None:
+    """0600: letters hold what customers are called and where they live."""
+    path = tmp_path / "dead.ndjson"
+    with DeadLetterFile(path, "run") as letters:
         letters.add(dead())
-    assert path == state_home / "voucherify-sync" / "dead-letters" / "20250301-120000-ab12.ndjson"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    for folder in (path.parent, path.parent.parent, state_home):
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("trap", ["link", "file"])
-def test_nothing_laid_in_the_default_place_is_written_to(state_home: Path, tmp_path: Path, trap: str) -> None:
-    """A link or a file of somebody else's is not followed, not added to."""
-    path = default_path("run")
-    path.parent.mkdir(parents=True)
-    target = tmp_path / "target"
-    target.write_text("theirs")
-    if trap == "link":
-        path.symlink_to(target)
-    else:
-        target.rename(path)
-        target = path
-    with pytest.raises(UsageProblem, match="File exists"):
-        DeadLetters(path).add(dead())
-    assert target.read_text() == "theirs"
+@pytest.mark.parametrize(
+    ("letter", "user", "is_theirs"),
+    [
+        pytest.param({"event": b'{"userId":"u"}'}, "u", True, id="userId"),
+        pytest.param({"event": b'{"userId":7}'}, "7", True, id="a number"),
+        pytest.param({"event": b'{"userId":"v","anonymousId":"u"}'}, "u", True, id="anonymousId"),
+        pytest.param({"event": b"{}", "source_id": "u"}, "u", True, id="the id that was sent"),
+        pytest.param({"source_id": "u"}, "u", True, id="no event"),
+        pytest.param({"event": b'{"userId":true}'}, "True", False, id="no id"),
+        pytest.param({"event": b'{"traits":{"id":"u"}}'}, "u", False, id="another id"),
+        pytest.param({"event": b"\xff"}, "u", False, id="no JSON"),
+    ],
+)
+def test_whose_a_letter_is(letter: dict[str, Any], user: str, is_theirs: bool) -> None:
+    """By each of the three ids that name a customer."""
+    assert DeadLetter(outcome=State.FAILED, **letter).concerns(user) is is_theirs
+
+
+def test_a_letter_without_its_event_can_be_read_back() -> None:
+    """An earlier version kept none; what is known of the record is shown."""
+    letter = DeadLetter(
+        outcome=State.IN_DOUBT, type="track", name="Paid", message_id="m1", key=b"k", sent_at=1.5
+    )
+    shown = json.loads(letter.encode())
+    assert shown["event"] is None
+    assert (shown["type"], shown["name"], shown["messageId"], shown["key"]) == ("track", "Paid", "m1", "6b")
 
 
 def test_a_named_file_is_added_to(tmp_path: Path) -> None:
@@ -195,7 +205,7 @@ def test_a_named_file_is_added_to(tmp_path: Path) -> None:
 def test_a_full_disk_stops_the_run_in_order(tmp_path: Path) -> None:
     """No letter is dropped silently."""
     with pytest.raises(RunStopped, match="No space left") as caught:
-        DeadLetters(Path("/dev/full")).add(dead())
+        DeadLetterFile(Path("/dev/full"), "run").add(dead())
     assert caught.value.remedy
 
 
@@ -212,7 +222,7 @@ def test_a_disk_that_fails_at_the_end_is_told(tmp_path: Path, monkeypatch: pytes
     def fails(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    letters = DeadLetters(tmp_path / "dead.ndjson")
+    letters = DeadLetterFile(tmp_path / "dead.ndjson", "run")
     letters.add(dead())
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(UsageProblem, match="Input/output error"):

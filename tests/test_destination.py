@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voucherify_sync.delivery.attempts import Attempts
 from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.client import Client, NoAnswer, NotSent, Reply
-from voucherify_sync.delivery.destination import Again, ApiDestination, Attempt
+from voucherify_sync.delivery.destination import Again, ApiDestination
 from voucherify_sync.delivery.dry_run import DryRunDestination
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.errors import AccessRefused, RunStopped, WrongAddress
-from voucherify_sync.model import Json, Kind, Operation, Outcome, Position, SegmentEvent, State
+from voucherify_sync.model import Json, Kind, NotProcessed, Operation, Outcome, Position, SegmentEvent, State
 from voucherify_sync.sandbox.faults import Action, Fault
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
@@ -99,7 +100,7 @@ class World:
         """Keep an intent."""
         self.log.append("intend")
 
-    def withdraw(self, operation: Operation) -> None:
+    def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
         """Take it back."""
         self.log.append("withdraw")
 
@@ -107,23 +108,21 @@ class World:
         """Keep how it ended."""
         self.recorded.append(outcome)
 
-    def run(self, what: Operation, first: int = 1) -> Outcome:
+    def run(self, what: Operation | Attempts) -> Outcome:
         """Make attempts until the record is decided."""
-        for number in itertools.count(first):
-            result = self.destination.attempt(what, Attempt(number, 0.0))
+        attempts = what if isinstance(what, Attempts) else Attempts(what)
+        while True:
+            result = self.once(attempts)
             if isinstance(result, Outcome):
                 return result
             self.log.append(f"again {result.reason}")
             self.now += result.after_s
-        raise AssertionError
 
-    def run_on(self, what: Operation) -> Outcome:
-        """Make the attempts after the first."""
-        return self.run(what, first=2)
-
-    def once(self, what: Operation) -> Outcome | Again:
-        """Make the first attempt."""
-        return self.destination.attempt(what, Attempt(1, 0.0))
+    def once(self, what: Operation | Attempts) -> Outcome | Again:
+        """Make the next attempt."""
+        attempts = what if isinstance(what, Attempts) else Attempts(what)
+        attempts.begin()
+        return self.destination.attempt(attempts)
 
     def _probe(self) -> bool:
         self.log.append("probe")
@@ -136,7 +135,7 @@ class World:
 @pytest.mark.parametrize("kind", Kind)
 def test_how_an_operation_ended_is_kept_by_the_worker_itself(kind: Kind) -> None:
     """At once: what the worker does next may be the last thing that it does."""
-    world = World(NotSent("refused"), GOOD[kind], Reply(400, {}, b"{}"), Reply(401, {}, b"{}"))
+    world = World(NotSent("refused"), GOOD[kind], Reply(400, {}, b"{}"), *[Reply(401, {}, b"{}")] * 2)
     for state in (State.DELIVERED, State.FAILED, State.PENDING):
         outcome = world.run(operation(kind))
         assert outcome.state is state
@@ -194,7 +193,7 @@ def test_what_concerns_the_run_stops_it_and_leaves_the_record_pending(status: in
     outcome = world.run(operation())
     assert outcome.state is State.PENDING
     assert world.log[-1] == "withdraw"
-    assert isinstance(world.stop.error, WrongAddress if status == 405 else AccessRefused)
+    assert isinstance(world.stop.error, WrongAddress if status in (301, 405) else AccessRefused)
     assert world.run(operation()).state is State.PENDING
     assert world.log.count("POST /v1/events") == 1
 
@@ -341,12 +340,10 @@ def test_resend_that_gives_up_leaves_it_in_doubt(last: Any) -> None:
 def test_resend_that_is_stopped_leaves_it_in_doubt() -> None:
     """A record that may have arrived is never called pending."""
     world = World(LOST, on_doubt="resend")
-    what = operation()
-    first = world.once(what)
-    assert isinstance(first, Again)
-    assert first.sent
+    what = Attempts(operation())
+    assert isinstance(world.once(what), Again)
     world.stop.because(RunStopped("enough"))
-    assert world.run_on(what).state is State.IN_DOUBT
+    assert world.run(what).state is State.IN_DOUBT
 
 
 def log_page(*operations: Operation) -> Reply:
@@ -403,10 +400,12 @@ def test_verify_needs_a_match_for_each_equal_send() -> None:
 def test_a_look_up_that_is_pending_tells_that_the_event_was_sent() -> None:
     """Who stops the run meanwhile knows that the record is in doubt, and not pending."""
     world = World(LOST)
-    what = operation()
-    assert world.once(what) == Again(5.0, "verifying", sent=True)
+    what = Attempts(operation())
+    assert world.once(what) == Again(5.0, "verifying")
+    assert what.may_be_processed
+    assert what.undecided().state is State.IN_DOUBT
     world.stop.because(RunStopped("enough"))
-    assert world.run_on(what).state is State.IN_DOUBT
+    assert world.run(what).state is State.IN_DOUBT
 
 
 @pytest.mark.parametrize("on_doubt", ["hold", "verify"])
@@ -498,11 +497,12 @@ def real() -> Iterator[Callable[..., tuple[Sandbox, ApiDestination]]]:
 
 def finish(destination: ApiDestination, what: Operation) -> Outcome:
     """Make attempts, without their pauses, until the record is decided."""
-    for number in itertools.count(1):
-        result = destination.attempt(what, Attempt(number, 0.0))
+    attempts = Attempts(what)
+    while True:
+        attempts.begin()
+        result = destination.attempt(attempts)
         if isinstance(result, Outcome):
             return result
-    raise AssertionError
 
 
 FAULTS = [Action.DROP, Action.RESET, Action.HANG, Action.EMPTY, Action.HTML, Action.STATUS]
@@ -549,7 +549,7 @@ def test_a_dry_run_writes_the_very_request_and_sends_nothing() -> None:
         event.event, EVENT, "u1", event.body, b'{"event":"x",  "metadata":{"big":123456789012345678901}}'
     )
     destination = DryRunDestination(lines.append)
-    outcomes = [destination.attempt(each, Attempt(1, 0.0)) for each in (event, customer)]
+    outcomes = [destination.attempt(Attempts(each)) for each in (event, customer)]
     assert [each.state for each in outcomes if isinstance(each, Outcome)] == [State.PLANNED] * 2
     position = event.event.position
     assert lines[0] == (

@@ -25,7 +25,7 @@ EVERY_PAGE = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"]
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w./-]+\.(?:yaml|sh))\n")
 LIVE = re.compile(r"voucherify-sync (replay|retry)\b(?![^|]*(?:--dry-run|--sandbox|--yes))")
-NOT_RUN = ("python3 -m venv", "export ", "voucherify-sync sandbox")
+NOT_RUN = ("python3 -m venv", "export ", "voucherify-sync sandbox", "voucherify-sync forget")
 """What a reader does and a test does not: it would change the machine, or run until it is stopped."""
 TOOLS = ("jq", "zcat")
 """What pipelines of the pages need; where one is missing, only our own part of them is run."""
@@ -114,7 +114,7 @@ class Reader:
         self._env = {
             **cli.env,
             "PATH": os.pathsep.join([str(tools), str(Path(sys.executable).parent), cli.env["PATH"]]),
-            "VOUCHERIFY_API_KEY": "any",
+            "VOUCHERIFY_API_KEY": "sandbox-any",
             "VOUCHERIFY_API_TOKEN": "any",
         }
 
@@ -145,7 +145,7 @@ class Reader:
             command = own_part(command)
         config = {}
         if not (self.folder / "voucherify-sync.yaml").exists():
-            names = ("REPLAY", "RETRY", "PLAN", "STATUS", "CHECK")
+            names = ("REPLAY", "RETRY", "PLAN", "STATUS", "CHECK", "FORGET")
             config = {f"VOUCHERIFY_SYNC_{name}_CONFIG": self._config for name in names}
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command],

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import Cli
 from evidence import CANARY, EMAIL, Record, breaches_of_the_law, judge, write_archive, write_settings
+from ledger_parts import make_ledger
 
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 
@@ -25,7 +26,8 @@ class Row(NamedTuple):
     """One fault and how a run must end that meets it.
 
     Attributes:
-        fault: in the short form; it strikes the second event, and the second customer unless it stops the run.
+        fault: in the short form; it strikes the second event, and the second customer unless it stops the run; one that
+            ends in a number strikes that event.
         code: exit code of the run that meets it.
         outcomes: that must be in its report; others are 0, save delivered and pending.
         halts: it stops the run, and the same command goes on.
@@ -62,9 +64,13 @@ FAULTS = [
     (FINE, "drip interval_s=0.001; drip part=headers interval_s=0.001"),
     (FINE, "throttle; throttle retry_after=1; throttle retry_after=soon; throttle retry_after=-5"),
     (FINE, "throttle retry_in_s=1; throttle retry_in_s=-86400"),
-    (halted(2), "status 405; status 415"),
+    (halted(2), "status 405 #1; status 415 #1; redirect 301 #1; redirect 307 #1"),
     (halted(4), "throttle type=api_calls_cycle"),
-    (halted(5), "redirect 301; redirect 307; status 401; status 401 body=echo; status 402; status 403"),
+    (halted(5), "status 401 #1; status 401 body=echo #1; status 402 #1; status 403 #1"),
+    (
+        REFUSED,
+        "redirect 301; status 401; status 401 body=echo; status 402; status 403; status 405; status 415",
+    ),
 ]
 TABLE = [row._replace(fault=fault) for row, faults in FAULTS for fault in faults.split("; ")]
 
@@ -82,7 +88,8 @@ class Trial(NamedTuple):
 def strike(row: Row) -> list[Fault]:
     """Place the fault."""
     paths = ["/v1/events"] if row.halts else ["/v1/customers", "/v1/events"]
-    return [Fault.parse(f"POST {path} {row.fault} #2") for path in paths]
+    number = "" if "#" in row.fault else " #2"
+    return [Fault.parse(f"POST {path} {row.fault}{number}") for path in paths]
 
 
 def make_trial(row: Row, folder: Path) -> Trial:
@@ -92,6 +99,7 @@ def make_trial(row: Row, folder: Path) -> Trial:
     with Sandbox(SandboxOptions(keep=None), strike(row)) as sandbox:
         settings = write_settings(folder / "settings.yaml", sandbox, WORKERS)
         archive = write_archive(folder / "events.ndjson", RECORDS)
+        ledger = make_ledger(folder / "x.ledger", sandbox.url, "app")
         for number in range(1 + row.halts):
             report = folder / f"{number}.json"
             ended = cli(
@@ -104,7 +112,7 @@ def make_trial(row: Row, folder: Path) -> Trial:
                     "-c",
                     settings,
                     "--ledger",
-                    folder / "x.ledger",
+                    ledger,
                 ),
                 *("--report", report, "--log-file", folder / "log", archive),
             )

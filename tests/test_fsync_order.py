@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 from conftest import Cli
 from evidence import Record, judge, write_archive, write_settings
+from ledger_parts import make_ledger
 
 from voucherify_sync.sandbox import Sandbox, SandboxOptions
 
@@ -72,7 +73,7 @@ def test_each_event_leaves_after_its_intent_was_synced(run_cli: Cli, sandbox: Sa
     trace = run_cli.folder / "trace"
     archive = write_archive(run_cli.folder / "events.ndjson", EVENTS)
     settings = write_settings(run_cli.folder / "settings.yaml", sandbox, WORKERS)
-    ledger = run_cli.folder / "x.ledger"
+    ledger = make_ledger(run_cli.folder / "x.ledger", sandbox.url, "app")
     replay = run_cli.command("replay", "--yes", "-c", settings, "--ledger", ledger, archive)
     strace = ["strace", "-f", "-y", "-s", "8192", "-e", CALLS, "-o", str(trace)]
     done = subprocess.run([*strace, *replay], env=run_cli.env, capture_output=True, timeout=60, check=False)
@@ -101,7 +102,7 @@ def test_no_intent_is_open_while_lanes_wait_for_quota(run_cli: Cli) -> None:
     with Sandbox(SandboxOptions(keep=None, limit="25/1s")) as sandbox:
         archive = write_archive(run_cli.folder / "events.ndjson", EVENTS[:50])
         settings = write_settings(run_cli.folder / "settings.yaml", sandbox, WORKERS)
-        ledger = run_cli.folder / "x.ledger"
+        ledger = make_ledger(run_cli.folder / "x.ledger", sandbox.url, "app")
         process = run_cli.start("replay", "--yes", "-c", settings, "--ledger", ledger, archive)
         while_waiting = []
         calls, since = 0, time.monotonic()

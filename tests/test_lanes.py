@@ -12,14 +12,16 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from voucherify_sync.delivery.destination import Again, Attempt
+from voucherify_sync.delivery.attempts import Attempts
+from voucherify_sync.delivery.destination import Again
 from voucherify_sync.delivery.lanes import Direct, Lanes
-from voucherify_sync.errors import ExitCode
-from voucherify_sync.model import Kind, Operation, Outcome, Position, SegmentEvent, State
+from voucherify_sync.errors import ExitCode, RunStopped
+from voucherify_sync.model import Kind, NotProcessed, Operation, Outcome, Position, SegmentEvent, State
 from voucherify_sync.stop import Stop
 
-Answer = Callable[[Operation, Attempt], "Outcome | Again"]
+Answer = Callable[[Operation, Attempts], "Outcome | Again"]
 
 
 def operation(number: int, customer: str, kind: Kind = Kind.EVENT, size: int = 2) -> Operation:
@@ -28,7 +30,7 @@ def operation(number: int, customer: str, kind: Kind = Kind.EVENT, size: int = 2
     return Operation(event, kind, customer, {}, b"x" * size)
 
 
-def delivered(operation: Operation, _: Attempt | None = None) -> Outcome:
+def delivered(operation: Operation, _: Attempts | None = None) -> Outcome:
     """Answer as Voucherify mostly does."""
     return Outcome(operation.event, State.DELIVERED, operation=operation)
 
@@ -43,19 +45,20 @@ class Scripted:
 
     def __init__(self, answer: Answer = delivered) -> None:
         self.answer = answer
-        self.log: list[tuple[str, int, Attempt]] = []
+        self.log: list[tuple[str, int, int]] = []
         self.busy: Counter[str] = Counter()
         self.overlaps = 0
         self._lock = threading.Lock()
 
-    def attempt(self, operation: Operation, attempt: Attempt) -> Outcome | Again:
+    def attempt(self, attempts: Attempts) -> Outcome | Again:
+        operation = attempts.operation
         customer = operation.source_id
         with self._lock:
-            self.log.append((customer, operation.event.position.line, attempt))
+            self.log.append((customer, operation.event.position.line, attempts.number))
             self.busy[customer] += 1
             self.overlaps += self.busy[customer] > 1
         try:
-            return self.answer(operation, attempt)
+            return self.answer(operation, attempts)
         finally:
             with self._lock:
                 self.busy[customer] -= 1
@@ -93,7 +96,7 @@ def test_every_operation_gets_its_outcome() -> None:
 def test_one_customer_is_served_in_input_order_and_never_twice_at_once() -> None:
     """At most one request in flight per customer."""
 
-    def slow(operation: Operation, _: Attempt) -> Outcome:
+    def slow(operation: Operation, _: Attempts) -> Outcome:
         time.sleep(random.random() / 1000)
         return delivered(operation)
 
@@ -112,7 +115,7 @@ def test_one_customer_is_served_in_input_order_and_never_twice_at_once() -> None
 def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
     """Not even with a single worker."""
 
-    def answer(operation: Operation, attempt: Attempt) -> Outcome | Again:
+    def answer(operation: Operation, attempt: Attempts) -> Outcome | Again:
         if operation.source_id == "slow" and attempt.number < 3:
             return Again(0.05, "throttled")
         return delivered(operation)
@@ -125,14 +128,13 @@ def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
     assert [line(outcome) for outcome in outcomes] == [2, 3, 0, 1]
     assert lanes.retries == 4
     first = [attempt for _, number, attempt in destination.log if number == 0]
-    assert [attempt.number for attempt in first] == [1, 2, 3]
-    assert len({attempt.first_at for attempt in first}) == 1
+    assert first == [1, 2, 3]
 
 
 def test_an_earlier_retry_is_not_held_up_by_a_later_one() -> None:
     """What is due first goes first."""
 
-    def answer(operation: Operation, attempt: Attempt) -> Outcome | Again:
+    def answer(operation: Operation, attempt: Attempts) -> Outcome | Again:
         if attempt.number > 1:
             return delivered(operation)
         return Again(60 if operation.source_id == "later" else 0.02, "throttled")
@@ -154,7 +156,7 @@ def test_customers_are_served_in_parallel_on_all_workers() -> None:
     """As many calls are in flight as there are workers."""
     barrier = threading.Barrier(6)
 
-    def meet(operation: Operation, _: Attempt) -> Outcome:
+    def meet(operation: Operation, _: Attempts) -> Outcome:
         barrier.wait(5)
         return delivered(operation)
 
@@ -171,7 +173,7 @@ def test_a_full_look_ahead_makes_the_submitter_wait_and_says_for_whom(
     """Memory stays bounded when one customer holds up the rest."""
     with gate() as go:
 
-        def answer(operation: Operation, _: Attempt) -> Outcome:
+        def answer(operation: Operation, _: Attempts) -> Outcome:
             go.wait(5)
             return delivered(operation)
 
@@ -202,7 +204,7 @@ def test_a_stop_frees_a_submitter_that_waits_for_room() -> None:
     stop = Stop()
     with gate() as go:
 
-        def answer(operation: Operation, _: Attempt) -> Outcome:
+        def answer(operation: Operation, _: Attempts) -> Outcome:
             go.wait(5)
             return delivered(operation)
 
@@ -221,7 +223,7 @@ def test_a_stop_lets_what_is_in_flight_finish_and_starts_nothing_new() -> None:
     stop = Stop()
     with gate() as go:
 
-        def answer(operation: Operation, _: Attempt) -> Outcome:
+        def answer(operation: Operation, _: Attempts) -> Outcome:
             go.wait(5)
             return delivered(operation)
 
@@ -242,7 +244,7 @@ def test_what_is_still_in_flight_after_the_drain_is_in_doubt_if_it_is_an_event()
     stop = Stop()
     with gate() as go:
 
-        def answer(operation: Operation, _: Attempt) -> Outcome:
+        def answer(operation: Operation, _: Attempts) -> Outcome:
             go.wait(5)
             return delivered(operation)
 
@@ -267,6 +269,53 @@ def test_what_is_still_in_flight_after_the_drain_is_in_doubt_if_it_is_an_event()
         assert list(lanes.drain()) == []
 
 
+@pytest.mark.parametrize("stopped_by", ["a signal", "an error"])
+@pytest.mark.parametrize(
+    ("kind", "left", "proof", "state"),
+    [
+        pytest.param(Kind.EVENT, True, None, State.IN_DOUBT, id="an event whose answer was lost"),
+        pytest.param(
+            Kind.EVENT, True, NotProcessed.THROTTLED, State.PENDING, id="an event that was throttled"
+        ),
+        pytest.param(Kind.EVENT, False, None, State.PENDING, id="an event that never left"),
+        pytest.param(Kind.CUSTOMER, True, None, State.PENDING, id="a customer update"),
+    ],
+)
+def test_what_waits_at_a_stop_ends_by_what_was_sent(
+    kind: Kind, left: bool, proof: NotProcessed | None, state: State, stopped_by: str
+) -> None:
+    """The lane knows of each request whether it may be processed, from before its first byte to its outcome."""
+
+    def answer(_: Operation, attempts: Attempts) -> Again:
+        if left:
+            attempts.send(0.0)
+        if proof is not None:
+            attempts.rule_out(proof)
+        return Again(60, "waiting", proof)
+
+    stop = Stop()
+    lanes = Lanes(Scripted(answer), 2, stop)
+    lanes.submit(operation(0, "u", kind))
+    lanes.submit(operation(1, "u", kind))
+    wait_until(lambda: lanes.waiting == 1)
+    if stopped_by == "a signal":
+        stop.by_signal(ExitCode.INTERRUPTED)
+    else:
+        stop.because(RunStopped("enough"))
+    assert [outcome.state for outcome in lanes.drain()] == [state, State.PENDING]
+
+
+def test_what_an_earlier_run_left_in_doubt_stays_so_at_a_stop() -> None:
+    """Whether it was looked at in this run, waits for it, or was not yet begun."""
+    stop = Stop()
+    lanes = Lanes(Scripted(lambda *_: Again(60, "verifying")), 1, stop)
+    for number, customer in enumerate(["u", "u", "v"]):
+        lanes.submit(replace(operation(number, customer), doubtful_since=1.0))
+    wait_until(lambda: lanes.waiting >= 1)
+    stop.by_signal(ExitCode.INTERRUPTED)
+    assert {outcome.state for outcome in lanes.drain()} == {State.IN_DOUBT}
+
+
 def test_a_retry_that_waits_when_the_run_stops_is_pending() -> None:
     """Again means that nothing was decided, so nothing is in doubt; and the drain does not wait for it."""
     stop = Stop()
@@ -283,7 +332,7 @@ def test_a_retry_that_waits_when_the_run_stops_is_pending() -> None:
 def test_a_bug_in_a_worker_surfaces_in_the_main_thread(where: str) -> None:
     """An exception that a destination lets out is a bug, and never a silent loss."""
 
-    def answer(operation: Operation, _: Attempt) -> Outcome:
+    def answer(operation: Operation, _: Attempts) -> Outcome:
         raise ZeroDivisionError(operation.source_id)
 
     lanes = Lanes(Scripted(answer), 2, Stop(), max_records=1)
@@ -337,7 +386,7 @@ def test_exactly_one_outcome_in_order_whatever_happens(
     dice = random.Random(seed)
     total = 80
 
-    def answer(operation: Operation, attempt: Attempt) -> Outcome | Again:
+    def answer(operation: Operation, attempt: Attempts) -> Outcome | Again:
         time.sleep(dice.choice([0, 0, 0, 0.0005, 0.003]))
         if dice.random() < 0.2 and attempt.number < 5:
             return Again(dice.choice([0, 0.001, 0.004]), "throttled")

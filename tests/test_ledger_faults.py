@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 
 import pytest
-from ledger_parts import URL, key_of, open_ledger, operation, outcome
+from ledger_parts import key_of, open_ledger, operation, outcome
 
 from voucherify_sync.bookkeeping.ledger import Ledger
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.errors import ExitCode, RunStopped, VoucherifySyncError
-from voucherify_sync.model import State
+from voucherify_sync.model import NotProcessed, State
 from voucherify_sync.stop import Stop
 
 
@@ -104,7 +104,7 @@ def test_a_ledger_that_could_not_be_opened_is_not_held(path: Path) -> None:
     """The lock ends with the attempt."""
     path.write_text("something else\n" * 100)
     with pytest.raises(VoucherifySyncError, match="no ledger"):
-        open_ledger(path)
+        open_ledger(path, is_new=False)
     path.unlink()
     open_ledger(path).close()
 
@@ -198,7 +198,7 @@ def test_a_file_that_may_not_grow_stops_the_run(path: Path) -> None:
     number, exit_code, message = output.split(" ", 2)
     assert (int(exit_code), int(number) > 0) == (4, True)
     assert "ledger" in message
-    with LedgerReader.read(path, URL) as reader:
+    with LedgerReader.read(path) as reader:
         assert reader.counts().in_doubt == int(number)
 
 
@@ -218,7 +218,7 @@ def test_after_the_end_nothing_can_be_sent(path: Path) -> None:
     ledger = open_ledger(path)
     ledger.close()
     ledger.record(outcome(operation(1), State.DELIVERED))
-    ledger.withdraw(operation(1))
+    ledger.withdraw(operation(1), NotProcessed.THROTTLED)
     ledger.flush()
     with pytest.raises(RunStopped, match="has ended"):
         ledger.intend(operation(1))

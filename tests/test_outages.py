@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from conftest import Cli
 from evidence import CANARY, EMAIL, Record, Verdict, judge, write_archive, write_settings
+from ledger_parts import make_ledger, open_ledger
 
-from voucherify_sync.bookkeeping.ledger import Ledger
 from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.destination import ApiDestination
 from voucherify_sync.delivery.lanes import Lanes
@@ -43,7 +43,7 @@ def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:
     """Send all records as a run does, with a short deadline."""
     stop = Stop()
     client = Client(Credentials("app", Secret(CANARY), sandbox.url, None), deadline_s=DEADLINE_S)
-    with Ledger.open(path, sandbox.url, "key", run_id="r", settings_digest="d", stop=stop) as ledger:
+    with open_ledger(path, stop=stop) as ledger:
         destination = ApiDestination(
             client,
             Limiter(stop=stop),
@@ -103,7 +103,7 @@ class Live:
     """A live run of the records through the command line."""
 
     def __init__(self, cli: Cli, sandbox: Sandbox) -> None:
-        self.ledger = cli.folder / "x.ledger"
+        self.ledger = make_ledger(cli.folder / "x.ledger", sandbox.url, "app")
         archive = write_archive(cli.folder / "a.ndjson", RECORDS)
         settings = write_settings(cli.folder / "settings.yaml", sandbox, 3)
         self.words = ("replay", "--yes", "-c", settings, "--ledger", self.ledger, archive)

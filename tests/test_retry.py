@@ -23,7 +23,7 @@ from voucherify_sync.delivery.retry import (
     retry_after_s,
 )
 from voucherify_sync.errors import AccessRefused, ExitCode, RunStopped, WrongAddress
-from voucherify_sync.model import Kind
+from voucherify_sync.model import Kind, NotProcessed
 
 CUSTOMER, EVENT = Kind.CUSTOMER, Kind.EVENT
 GOOD = {CUSTOMER: b'{"object":"customer","id":"cust_1"}', EVENT: b'{"object":"event","type":"x"}'}
@@ -86,7 +86,7 @@ def test_a_customer_of_the_old_api_is_delivered_too() -> None:
 @pytest.mark.parametrize("kind", list(Kind))
 def test_what_was_never_sent_is_sent_again(kind: Kind, answer: NotSent) -> None:
     """It is proved that nothing left: even an event may go again."""
-    assert verdict(kind, answer) == Again(0.75, answer.reason)
+    assert verdict(kind, answer) == Again(0.75, answer.reason, NotProcessed.NOT_CONNECTED)
 
 
 @pytest.mark.parametrize(("answer", "reason"), AMBIGUOUS)
@@ -103,7 +103,7 @@ def test_an_ambiguous_answer_sends_a_customer_again(answer: Answer, reason: str)
     result = verdict(CUSTOMER, answer)
     assert isinstance(result, Again)
     assert result.reason == reason
-    assert not result.sent
+    assert result.proof is None
 
 
 def test_a_customer_waits_as_long_as_a_503_asks() -> None:
@@ -114,8 +114,12 @@ def test_a_customer_waits_as_long_as_a_503_asks() -> None:
 @pytest.mark.parametrize("kind", list(Kind))
 def test_429_waits_however_often_it_came(kind: Kind) -> None:
     """Nothing is wrong with the record: waiting for quota is no failure."""
-    assert verdict(kind, reply(429, Retry_After="12"), 999, 1e6) == Again(12.0, "throttled")
-    assert verdict(kind, reply(429, X_Rate_Limit_Type="api_calls")) == Again(0.75, "throttled")
+    assert verdict(kind, reply(429, Retry_After="12"), 999, 1e6) == Again(
+        12.0, "throttled", NotProcessed.THROTTLED
+    )
+    assert verdict(kind, reply(429, X_Rate_Limit_Type="api_calls")) == Again(
+        0.75, "throttled", NotProcessed.THROTTLED
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,15 +176,15 @@ def test_a_refusal_says_in_its_detail_what_the_api_said() -> None:
         *(
             pytest.param(
                 reply(code, Location="https://evil.example.net/x?secret=1"),
-                AccessRefused,
-                ExitCode.REFUSED,
+                WrongAddress,
+                ExitCode.USAGE,
                 ["evil.example.net", "api.url"],
                 id=str(code),
             )
             for code in (300, 301, 302, 303, 304, 307, 308)
         ),
         pytest.param(
-            reply(302, Location="http://[bad"), AccessRefused, ExitCode.REFUSED, ["redirects"], id="odd 302"
+            reply(302, Location="http://[bad"), WrongAddress, ExitCode.USAGE, ["redirects"], id="odd 302"
         ),
         *(
             pytest.param(reply(code), WrongAddress, ExitCode.USAGE, ["api.url"], id=str(code))
@@ -321,6 +325,7 @@ def test_an_event_goes_again_only_after_proof_that_it_was_not_processed(answer: 
     proved = isinstance(answer, NotSent) or (isinstance(answer, Reply) and answer.status == 429)
     if isinstance(result, Again):
         assert proved
+        assert result.proof is not None
     elif proved:
         assert isinstance(result, (Failed, Halt))
     if isinstance(result, Delivered):

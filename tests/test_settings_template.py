@@ -141,6 +141,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.samp
         "'",
     ]
 )
+paths = texts.map(lambda text: str(Path("/", text)))  # the loader makes them absolute
 names = st.lists(texts.filter(lambda text: text.strip() != ""), max_size=3)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
@@ -151,7 +152,7 @@ json_values = st.recursive(
 )
 any_settings = st.builds(
     Settings,
-    api=st.builds(Api, key=st.just(Secret("${KEY}")), version=texts, token_file=st.none() | texts),
+    api=st.builds(Api, key=st.just(Secret("${KEY}")), version=texts, token_file=st.none() | paths),
     identify=st.builds(Identify, nulls=st.sampled_from(["omit", "clear"]), disabled=st.booleans()),
     track=st.builds(
         Track,
@@ -164,7 +165,7 @@ any_settings = st.builds(
         workers=st.integers(1, 256),
         rate=st.none() | st.builds(Rate, st.integers(1, 10**6), st.sampled_from([1, 60, 3600])),
         reserve=st.integers(0, 99).map(lambda percent: percent / 100),
-        ledger=st.none() | texts,
+        ledger=st.none() | paths,
     ),
 )
 

@@ -13,17 +13,18 @@ class ExitCode(IntEnum):
     """How a command ended, for scripts."""
 
     OK = 0
-    """Every record was delivered, or left out by a rule or because it was sent before."""
+    """Every record was delivered, skipped by a rule, sent before or dismissed."""
     BUG = 1
     """The program failed in a way that nobody foresaw."""
     USAGE = 2
-    """The command line, the settings or a source cannot be used."""
+    """The command line, the settings, a source, an output, the address or the ledger cannot be used."""
     INCOMPLETE = 3
-    """Finished, but some records were invalid, failed or are in doubt, a source was damaged, or a check failed."""
+    """Finished, but some records were invalid, failed (now or before) or are in doubt, a source was damaged, or a check
+    failed."""
     STOPPED = 4
     """Stopped early: quota, outage, a limit of the user's, another run, a full disk. The same command goes on."""
     REFUSED = 5
-    """Voucherify refuses the keys, the plan or the address."""
+    """Voucherify refuses the keys, the plan or the permission."""
     HANGUP = 129
     """Interrupted as the terminal was closed (SIGHUP); the same command goes on."""
     INTERRUPTED = 130
@@ -78,13 +79,13 @@ class SettingsError(VoucherifySyncError):
 
 
 class WrongAddress(VoucherifySyncError):
-    """What answers does not behave like the Voucherify API: URL or settings are wrong."""
+    """What answers does not behave like the Voucherify API, or redirects (3xx): URL or settings are wrong."""
 
     exit_code = ExitCode.USAGE
 
 
 class AccessRefused(VoucherifySyncError):
-    """Voucherify refuses the keys or the plan (401, 402, 403), or redirects to another address (3xx)."""
+    """Voucherify refuses the keys, the plan or the permission (401, 402, 403)."""
 
     exit_code = ExitCode.REFUSED
 

@@ -13,6 +13,8 @@ from voucherify_sync.model import SegmentEvent
 
 KEY_BYTES = 16
 HASH_BYTES = 8
+HASH_VERSION = 1
+"""Of the rule by which requests are hashed. Hashes of two rules cannot be compared."""
 
 _encode_sorted = Encoder(order="sorted").encode
 
@@ -23,6 +25,8 @@ def record_key(event: SegmentEvent) -> bytes:
     Segment names an event by its messageId. Events without one are known by their content: equal events are one
     record, whatever the order of their keys.
     """
+    if event.key is not None:
+        return event.key
     if event.message_id is None:
         return blake2b(_canonical(event), digest_size=KEY_BYTES).digest()
     return named_key(event.type)(event.message_id)

@@ -6,10 +6,10 @@ An event walks as Block -> SegmentEvent -> Operation -> Outcome; what leaves tha
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
+from enum import Enum, StrEnum
 from io import BytesIO
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from msgspec import Struct
 
@@ -86,6 +86,8 @@ class SegmentEvent(Struct, frozen=True):
         raw: its bytes as they came: the line, or the item of an envelope, merged and encoded.
         repaired: invalid UTF-8 or lone surrogates were replaced by U+FFFD.
         unsafe: it holds NaN, Infinity or a number out of range somewhere; what is mapped must be checked.
+        key: by which the ledger knows it, where that does not follow from the event: a dead letter may be edited.
+        letter: key of the dead letter that it was read from.
     """
 
     position: Position
@@ -96,6 +98,8 @@ class SegmentEvent(Struct, frozen=True):
     raw: bytes
     repaired: bool = False
     unsafe: bool = False
+    key: bytes | None = None
+    letter: bytes | None = None
 
 
 class BadRecord(Struct, frozen=True):
@@ -139,8 +143,8 @@ class Operation(Struct, frozen=True):
         body: the request body as JSON values.
         payload: the body encoded: the very bytes that are sent.
         dropped: values left out of the body, with reasons.
-        doubtful_since: epoch seconds of this machine's clock when an earlier run sent it and got no answer: it is
-            looked up and not sent; None for an operation that is to be sent.
+        doubtful_since: epoch seconds of this machine's clock when an earlier run sent it and got no answer, so that
+            `delivery.on_doubt` decides what becomes of it; None for an operation that was not sent before.
     """
 
     event: SegmentEvent
@@ -171,6 +175,39 @@ class State(StrEnum):
     """It was sent and no answer tells whether it arrived."""
     PENDING = "pending"
     """Read, and not decided when the run stopped."""
+
+
+class NotProcessed(Enum):
+    """Proofs that a custom event that was about to be sent, or was sent, is not processed.
+
+    An intent is taken back for one of these and for nothing else.
+    """
+
+    NOT_SENT = "its intent could not be written, so it was not sent"
+    NOT_CONNECTED = "no connection was made, so no byte of the request left"
+    THROTTLED = "HTTP 429; that it is answered before anything is processed is an assumption"
+    REFUSED = "HTTP 3xx, 401, 402, 403, 405, 406 or 415: the API does not take the request at all"
+
+
+FAILED_BEFORE: Final = "failed_before"
+"""Reason of a record that failed in an earlier run, and is not tried again: it counts for nothing else."""
+
+
+class Accepted(Struct, frozen=True):
+    """What Voucherify accepted before this run, as far as its ledger knows.
+
+    Attributes:
+        anything: something, ever.
+        by_settings: something that these settings made.
+        endpoints: paths at which it accepted something under these keys.
+    """
+
+    anything: bool = False
+    by_settings: bool = False
+    endpoints: frozenset[str] = frozenset()
+
+
+NOTHING_ACCEPTED: Final = Accepted()
 
 
 class Outcome(Struct, frozen=True):

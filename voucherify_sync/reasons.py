@@ -112,9 +112,9 @@ REASONS: Final = (
     ),
     Reason(
         State.DUPLICATE,
-        "failed_before",
-        "it failed in an earlier run, and its request is still the same",
-        "Mend the cause, then `retry`; or change the mapping, which makes another request of it.",
+        "dismissed",
+        "it failed in an earlier run and was dismissed: by `forget`, or because a newer update was delivered",
+        "Nothing; `--again` sends it once more.",
     ),
     Reason(
         State.DUPLICATE,
@@ -160,6 +160,18 @@ REASONS: Final = (
         "event_name_too_long",
         "its name is longer than the 300 characters that Voucherify takes",
         "Map a shorter text to `event`.",
+    ),
+    Reason(
+        State.FAILED,
+        "failed_before",
+        "it failed in an earlier run, and its request is still the same",
+        "Fix the cause, then run `voucherify-sync retry`; or change the mapping, which makes another request of it.",
+    ),
+    Reason(
+        State.FAILED,
+        "blocked",
+        "its call was refused with 401, 402, 403, 405, 406, 415 or a redirect, and the project accepted the next one",
+        "Look at what is between here and Voucherify, such as a firewall, then `retry`.",
     ),
     Reason(
         State.FAILED,

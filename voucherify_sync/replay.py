@@ -17,11 +17,12 @@ from voucherify_sync.model import Block, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.stop import Stop
 
-DRAIN_S = 10.0
-"""Seconds that requests in flight may take to end once the run is asked to stop."""
-
 Book = Callable[[Outcome], None]
 """Takes note of an outcome: the report, the dead letters, the ledger, a limit on errors."""
+
+
+Decode = Callable[[Block], Iterator[SegmentEvent | Outcome]]
+"""Makes records of a block."""
 
 
 class Courier(Protocol):
@@ -50,6 +51,7 @@ class Replay:
         courier: request to outcome.
         books: who takes note of outcomes, called in the thread of `run`.
         stop: looked at before every record.
+        decode: block to records.
 
     Attributes:
         read: records taken up so far.
@@ -64,6 +66,7 @@ class Replay:
         courier: Courier,
         books: list[Book],
         stop: Stop,
+        decode: Decode = decode,
     ) -> None:
         self._filters = filters
         self._history = history
@@ -71,13 +74,14 @@ class Replay:
         self._courier = courier
         self._books = books
         self._stop = stop
+        self._decode = decode
         self.read = 0
 
     def run(self, blocks: Iterable[Block], limit: int | None = None) -> None:
         """Replay the blocks, or their first `limit` records; return when every record taken up is booked."""
         for records in self._batches(blocks, limit):
             self.walk(records)
-        self._book_all(self._courier.drain(DRAIN_S))
+        self._book_all(self._courier.drain())
 
     def walk(self, records: list[SegmentEvent | Outcome]) -> None:
         """Take up some records; those that a courier still has under way are not booked yet."""
@@ -92,7 +96,7 @@ class Replay:
         """Yield the records block by block; the history is asked once for each block."""
         for block in blocks:
             left = None if limit is None else limit - self.read
-            yield list(islice(decode(block), left))
+            yield list(islice(self._decode(block), left))
             if self._stop.requested or self.read == limit:
                 return
 

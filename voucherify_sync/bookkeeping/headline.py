@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voucherify_sync.model import Json
+from voucherify_sync.model import FAILED_BEFORE, Json
 from voucherify_sync.words import counted
 
 ENDINGS = {
@@ -32,5 +32,10 @@ def headline(report: Json) -> str:
     begun = _VERBS.get(report["mode"], "Read {}").format(counted(read, "event"))
     if report["status"] not in ("complete", "incomplete"):
         begun = f"Stopped after {counted(read, 'event')}"
-    ended = [ENDINGS[state].format(f"{count:,}") for state, count in report["outcomes"].items() if count]
-    return f"{begun}: {', '.join(ended)}."
+    before = report["reasons"]["failed"].get(FAILED_BEFORE, {}).get("count", 0)
+    counts = report["outcomes"] | {"failed": report["outcomes"]["failed"] - before}
+    ended = [ENDINGS[state].format(f"{count:,}") for state, count in counts.items() if count]
+    if not before:
+        return f"{begun}: {', '.join(ended)}."
+    ended.append(f"{before:,} failed earlier and were not tried again")
+    return f"{begun}: {', '.join(ended)}: voucherify-sync retry"

@@ -15,7 +15,7 @@ from msgspec import Struct
 from voucherify_sync.bookkeeping.ledger_reader import Known, LedgerReader
 from voucherify_sync.bookkeeping.seen import Seen, digest_of
 from voucherify_sync.keys import record_key, request_hash
-from voucherify_sync.model import Operation, Outcome, SegmentEvent, State
+from voucherify_sync.model import FAILED_BEFORE, Operation, Outcome, SegmentEvent, State
 
 NEVER = 0
 """Runs are numbered from 1: nothing was delivered before this one."""
@@ -84,8 +84,11 @@ class History:
         known = memory.known
         if known is None or memory.key in self.seen:
             return None
-        if known.state is State.DELIVERED and known.run >= self._rule.again_before:
-            return Outcome(event, State.DUPLICATE, "delivered")
+        if known.run >= self._rule.again_before:
+            if known.state is State.DELIVERED:
+                return Outcome(event, State.DUPLICATE, "delivered")
+            if known.state is State.DUPLICATE:
+                return Outcome(event, State.DUPLICATE, "dismissed")
         if known.state is State.IN_DOUBT:
             if self._rule.on_doubt == "hold":
                 return Outcome(event, State.IN_DOUBT, known.reason)
@@ -101,21 +104,19 @@ class History:
             return Outcome(event, State.DUPLICATE, repeated(event.message_id, is_equal=is_equal))
         if known is not None:
             if known.state is State.FAILED and not self._sends_failed(known, operation):
-                return Outcome(event, State.DUPLICATE, "failed_before", operation=operation)
-            if known.state is State.IN_DOUBT and self._rule.on_doubt == "verify":
+                return Outcome(event, State.FAILED, FAILED_BEFORE, operation=operation)
+            if known.state is State.IN_DOUBT:
                 return self._doubtful(operation, key)
         if self._is_superseded is not None and self._is_superseded(operation):
             return Outcome(event, State.SKIPPED, "superseded", operation=operation)
         return operation
 
     def _doubtful(self, operation: Operation, key: bytes) -> Operation:
-        doubt = self._ledger.doubt(key)
-        sent_at = doubt.sent_at.timestamp() if doubt else 0.0
-        return msgspec.structs.replace(operation, doubtful_since=sent_at)
+        return msgspec.structs.replace(operation, doubtful_since=self._ledger.sent_at(key) or 0.0)
 
     def _sends_failed(self, known: Known, operation: Operation) -> bool:
         tries_again = self._rule.failed or self._rule.again_before > known.run
-        return tries_again or known.hash != request_hash(operation.payload)
+        return tries_again or known.hash not in (None, request_hash(operation.payload))
 
 
 def repeated(message_id: str | None, *, is_equal: bool) -> str:

@@ -1,94 +1,177 @@
-"""What a Voucherify project has been sent: intents and outcomes in, durable; what is known of a record out.
+"""What a Voucherify project has been sent, as one run keeps it: durable intents, outcomes and dead letters.
 
 It never sends, and never decides what is sent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from msgspec import json
+from msgspec import Struct, json
 
-from voucherify_sync.bookkeeping.ledger_file import make_directory, make_file, sync_directory
+from voucherify_sync.bookkeeping.deadletters import ANSWER_BYTES, compress, invalid_key, letter_of
+from voucherify_sync.bookkeeping.ledger_db import (
+    close_writable,
+    explain,
+    make,
+    open_beside,
+    open_writable,
+    refuse_copy,
+    save_copy,
+)
+from voucherify_sync.bookkeeping.ledger_file import (
+    SUFFIXES,
+    bytes_in,
+    make_directory,
+    state_directory,
+)
 from voucherify_sync.bookkeeping.ledger_lock import LedgerLock
 from voucherify_sync.bookkeeping.ledger_reader import Known, LastUpdate, LedgerReader, customer_key
-from voucherify_sync.bookkeeping.ledger_schema import explain, open_readable, open_writable
-from voucherify_sync.bookkeeping.ledger_writer import Changes, Intent, LedgerWriter, Settled, Unresolved
-from voucherify_sync.keys import HASH_BYTES, record_key, request_hash
-from voucherify_sync.model import Kind, Operation, Outcome, SegmentEvent, State
+from voucherify_sync.bookkeeping.ledger_schema import add_identity
+from voucherify_sync.bookkeeping.ledger_writer import Changes, Intent, LedgerWriter, LetterRow, Settled
+from voucherify_sync.bookkeeping.project import ProjectIdentity
+from voucherify_sync.errors import UsageProblem, VoucherifySyncError
+from voucherify_sync.keys import HASH_BYTES, HASH_VERSION, record_key, request_hash
+from voucherify_sync.model import FAILED_BEFORE, Kind, NotProcessed, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.stop import Stop
 
-__all__ = ["LastUpdate", "Ledger"]
+__all__ = ["LastUpdate", "Ledger", "RunStart"]
 
-_CODES = {
+MOST_INVALID: Final = 10_000
+"""Invalid records that a run keeps as dead letters; the others are counted, and named in its log."""
+
+_CODES: Final = {
     (State.DELIVERED, Kind.EVENT): 0,
     (State.DELIVERED, Kind.CUSTOMER): 1,
     (State.FAILED, Kind.EVENT): 2,
     (State.FAILED, Kind.CUSTOMER): 3,
     (State.IN_DOUBT, Kind.EVENT): 4,
 }
-_IN_DOUBT = 4
-_NO_REQUEST = bytes(HASH_BYTES)
-_SET_CLEAN = "UPDATE header SET value = ? WHERE name = 'clean'"
-_UPDATED = """INSERT INTO customers VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE
-    SET updated_at = excluded.updated_at, hash = excluded.hash
+DISMISSED: Final = {Kind.EVENT: 5, Kind.CUSTOMER: 6}
+"""Codes of records that had failed and were given up: `forget`, and updates that a newer one has superseded."""
+_IN_DOUBT: Final = 4
+_NO_REQUEST: Final = bytes(HASH_BYTES)
+_ENDPOINTS: Final = {Kind.EVENT: "/v1/events", Kind.CUSTOMER: "/v1/customers"}
+_UPDATED: Final = """INSERT INTO customers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
+    SET updated_at = excluded.updated_at, hash = excluded.hash, run = excluded.run
     WHERE updated_at IS NULL OR excluded.updated_at >= updated_at"""
+_COMPLETE: Final = """UPDATE dead_letters SET event = ?, status = coalesce(status, ?), answer = coalesce(answer, ?),
+    source = ?, type = ?, name = ?, message_id = ? WHERE key = ? AND event IS NULL"""
+
+
+class RunStart(Struct, frozen=True):
+    """What a ledger keeps of a run from its start.
+
+    Attributes:
+        run_id: names the run.
+        command: what was run, without names of people or files: ``replay --bulk``.
+        settings_digest: equal for settings that make equal requests.
+        identity: as which project Voucherify is asked.
+    """
+
+    run_id: str
+    command: str
+    settings_digest: str
+    identity: ProjectIdentity
 
 
 class Ledger(LedgerReader):
-    """A ledger that one run reads and writes. It is a Journal for the delivery: an intent is on disk before a send."""
+    """A ledger that one run reads and writes. It is a Journal for the delivery: an intent is on disk before a send.
+
+    Attributes:
+        saved_as: where the ledger was saved at the end, as its path named another file, or none, by then.
+    """
 
     _intended = State.PENDING
 
     def __init__(
         self,
         path: Path,
+        start: RunStart,
         run: int,
         reading: sqlite3.Connection,
-        writer: LedgerWriter,
-        resources: ExitStack,
+        writing: sqlite3.Connection,
+        lock: LedgerLock,
+        stop: Stop,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(reading, path)
         self.run = run
-        self._writer = writer
-        self._resources = resources
+        self.saved_as: Path | None = None
+        self._is_closed = False
+        self._start = start
+        self._writing = writing
+        self._lock = lock
+        self._writer = LedgerWriter(writing, path, stop, lock.problem)
         self._clock = clock
         self._open: dict[bytes, Intent] = {}
+        self._noted: set[str] = set()  # endpoints that accepted something in this run
+        self._invalid = {
+            key for (key,) in self._ask("SELECT key FROM dead_letters WHERE outcome = 'invalid'")
+        }
+        self._invalid_left = MOST_INVALID
+        self._lacks_events = bool(self._ask("SELECT 1 FROM dead_letters WHERE event IS NULL LIMIT 1"))
 
     @classmethod
     def open(
         cls,
         path: Path,
-        url: str,
-        key_hash: str,
+        start: RunStart,
         *,
-        run_id: str,
-        settings_digest: str,
         stop: Stop,
+        is_new: bool = False,
+        same_project: bool = False,
+        is_whole: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> Ledger:
-        """Open or make a ledger and begin a run. What earlier runs sent without an outcome is in doubt from now on.
+        """Open a ledger and begin a run. What earlier runs sent without an outcome is in doubt from now on.
+
+        Args:
+            path: of the ledger.
+            start: the run.
+            stop: told when the ledger cannot be written any more.
+            is_new: make it; where a file is it must be empty, or a ledger by which nothing was ever sent.
+            same_project: add the identity of the run to those of the ledger.
+            is_whole: the user says that what looks like a copy of a ledger in use is whole.
+            clock: epoch seconds.
 
         Raises:
-            UsageProblem: it is no ledger, or one of another URL or of a newer version, or damaged, or not writable.
+            UsageProblem: it is not there, is no ledger, is another project's, of a newer version, not whole, damaged,
+                or cannot be written.
             RunStopped: another run holds it, or the disk is full.
         """
-        make_directory(path)
+        if is_new:
+            make_directory(path)
+        elif not bytes_in(path):
+            raise UsageProblem(f"the ledger {path} does not exist.", "Check the path and the mount.")
         with ExitStack() as resources:
-            resources.callback(LedgerLock(path).release)
-            make_file(path)
-            writing = open_writable(path, url, key_hash)
-            resources.callback(writing.close)
-            run = _begin_run(writing, path, run_id, settings_digest, clock())
-            sync_directory(path)
-            reading = open_readable(path, url)
-            resources.callback(reading.close)
-            return cls(path, run, reading, LedgerWriter(writing, path, stop), resources.pop_all(), clock)
+            lock = LedgerLock(path)
+            resources.callback(lock.release)
+            if is_new and not bytes_in(path):
+                make(path, start.identity)
+            if not is_whole:
+                refuse_copy(path)
+            with LedgerReader.read(path) as reader:
+                if is_new and not reader.is_empty:
+                    raise UsageProblem(f"the ledger {path} is in use.", "Leave --new-ledger out.")
+                if not (is_new or same_project or reader.belongs_to(start.identity)):
+                    raise UsageProblem(
+                        f"the ledger {path} is that of another project.", "Name another ledger."
+                    )
+            writing = open_writable(path, start.run_id)
+            resources.callback(close_writable, writing, path)
+            lock.hold()
+            run = _begin_run(writing, path, start, clock(), adds_identity=same_project, is_new=is_new)
+            ledger = cls(path, start, run, open_beside(path), writing, lock, stop, clock)
+            resources.pop_all()
+            return ledger
 
     def look_up(self, keys: Sequence[bytes]) -> list[Known | None]:
         """Return what is known of each key, what this run did included."""
@@ -108,36 +191,62 @@ class Ledger(LedgerReader):
             run=self.run,
             sent_at=self._clock(),
             type=_text(event.type),
-            name=event.name and _text(event.name),
-            message_id=event.message_id and _text(event.message_id),
+            name=_optional(event.name),
+            message_id=_optional(event.message_id),
             source=_text(str(event.position)),
+            source_id=_text(operation.source_id),
+            event=compress(event.raw),
         )
         self._open[intent.key] = intent
         self._writer.now(lambda changes: changes.intend(intent))
 
-    def withdraw(self, operation: Operation) -> None:
-        """Take an intent back: the event was not sent, or was proved not processed."""
-        self._withdraw(record_key(operation.event))
+    def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
+        """Take an intent back, for a proof that the event was not processed."""
+        key = record_key(operation.event)
+        self._open.pop(key, None)
+        self._writer.later(lambda changes: changes.withdraw(key))
 
     def record(self, outcome: Outcome) -> None:
-        """Keep an outcome; it is on disk within 50 ms, or the stop is told why not.
+        """Keep an outcome with its dead letter; it is on disk within 50 ms, or the stop is told why not.
 
-        Delivered and failed are kept. In doubt is what this run intended: a doubt of an earlier run stays as it is.
-        Pending means unsent, so its intent is withdrawn. The other states leave no trace.
+        Delivered, failed and invalid are kept, and in doubt where this run intended it: a doubt of an earlier run stays
+        as it is. Pending leaves no trace, and takes no intent back: that needs a proof.
         """
-        event = outcome.record
-        if not isinstance(event, SegmentEvent):
-            return
-        if outcome.state in {State.DELIVERED, State.FAILED}:
-            self._settle(record_key(event), outcome)
-        elif outcome.state in {State.IN_DOUBT, State.PENDING} and self._open:
-            key = record_key(event)
-            if key not in self._open:
-                return
-            if outcome.state is State.PENDING:
-                self._withdraw(key)
-            else:
-                self._doubt(self._open.pop(key), outcome.reason)
+        match outcome.state:
+            case State.DELIVERED:
+                self._settle(outcome, None)
+                self._note_accepted(_ENDPOINTS[_kind(outcome)])
+            case State.FAILED if outcome.reason == FAILED_BEFORE:
+                if isinstance(outcome.record, SegmentEvent):
+                    self.complete(outcome.record)
+            case State.FAILED:
+                self._settle(outcome, self._letter(outcome))
+            case State.IN_DOUBT:
+                self._doubt(outcome)
+            case State.INVALID:
+                self._keep_invalid(outcome)
+            case State.SKIPPED if outcome.reason == "superseded":
+                self._dismiss(outcome)
+            case State.DUPLICATE:
+                self._drop_invalid(outcome)
+
+    def complete(self, event: SegmentEvent, status: int | None = None, answer: bytes | None = None) -> None:
+        """Give the dead letter of an event, if it has none, its event."""
+        if self._lacks_events:
+            texts = map(_optional, (str(event.position), event.type, event.name, event.message_id))
+            values = (compress(event.raw), status, answer, *texts, record_key(event))
+            self._writer.later(lambda changes: changes.execute(_COMPLETE, *values))
+
+    @property
+    def has_old_files(self) -> bool:
+        """Whether the dead letters of an earlier version are still to be taken over from its files."""
+        return bool(self._ask("SELECT 1 FROM header WHERE name = 'dead_letter_files'"))
+
+    def has_taken_over(self) -> None:
+        """Note that the files of an earlier version were read."""
+        self._writer.later(
+            lambda changes: changes.execute("DELETE FROM header WHERE name = 'dead_letter_files'")
+        )
 
     def flush(self) -> None:
         """Return when all that was recorded is on disk.
@@ -156,14 +265,37 @@ class Ledger(LedgerReader):
         )
 
     def close(self) -> None:
-        """Commit what is left, close the file and let the next run in. What fails is told to the stop."""
-        self._writer.later(lambda changes: changes.execute(_SET_CLEAN, "1"))
+        """Commit what is left, make one file of the ledger, and let the next run in; may be called twice.
+
+        What fails is told to the stop.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._writer.close()
-        self._resources.close()
+        self._reading.close()  # it would hold up the checkpoint
+        if self._lock.is_lost:
+            self._save()
+            self._writing.close()
+        else:
+            assert self.path is not None  # noqa: S101  # it was opened by its path
+            close_writable(self._writing, self.path, is_sound=not self._writer.has_failed)
+        self._lock.release()
+
+    def remove_unused(self) -> None:
+        """Remove the file of a ledger that is closed, and that this run made, if nothing was sent by it."""
+        assert self.path is not None  # noqa: S101  # it was opened by its path
+        with LedgerReader.read(self.path) as reader:
+            if not reader.is_empty:
+                return
+        for suffix in SUFFIXES:
+            with contextlib.suppress(OSError):
+                self.path.with_name(f"{self.path.name}{suffix}").unlink()
 
     def remember_action(self, body_hash: bytes, action_id: str) -> None:
         """Return when it is on disk that a bulk request was accepted, and as which async action."""
         accepted = "INSERT OR REPLACE INTO actions VALUES (?, ?, ?)"
+        self._note_accepted("/v1/customers/bulk/async")
         self._writer.now(lambda changes: changes.execute(accepted, body_hash, action_id, self.run))
 
     def action(self, body_hash: bytes) -> str | None:
@@ -172,10 +304,13 @@ class Ledger(LedgerReader):
         return rows[0][0] if rows else None
 
     def remember_update(self, source_id: str, update: LastUpdate) -> None:
-        """Keep what a customer was sent last; an update older than the one that is kept changes nothing."""
-        at = update.updated_at.timestamp() if update.updated_at else None
+        """Keep what a customer was sent last; an update older than the one that is kept changes nothing.
+
+        A time later than now counts as now: the clock of whoever made the event was ahead.
+        """
+        at = min(update.updated_at.timestamp(), self._clock()) if update.updated_at else None
         self._writer.later(
-            lambda changes: changes.execute(_UPDATED, customer_key(source_id), at, update.hash)
+            lambda changes: changes.execute(_UPDATED, customer_key(source_id), at, update.hash, self.run)
         )
 
     def forget_actions(self) -> None:
@@ -187,47 +322,164 @@ class Ledger(LedgerReader):
         self.flush()
         return super().last_updates(source_ids)
 
-    def _withdraw(self, key: bytes) -> None:
+    def _settle(self, outcome: Outcome, letter: LetterRow | None) -> None:
+        if not isinstance(outcome.record, SegmentEvent):
+            return
+        key = record_key(outcome.record)
         self._open.pop(key, None)
-        self._writer.later(lambda changes: changes.withdraw(key))
-
-    def _settle(self, key: bytes, outcome: Outcome) -> None:
-        self._open.pop(key, None)
-        code = _CODES[outcome.state, _kind(outcome)]
         hash_ = request_hash(outcome.operation.payload) if outcome.operation else _NO_REQUEST
-        settled = Settled(key, hash_, self.run, code)
-        reason = outcome.reason and _text(outcome.reason)
-        why = Unresolved(key, code, reason) if outcome.state is State.FAILED else None
-        self._writer.later(lambda changes: changes.settle(settled, why))
+        settled = Settled(key, hash_, self.run, _CODES[outcome.state, _kind(outcome)])
+        self._writer.later(lambda changes: changes.settle(settled, letter))
+        self._drop_invalid(outcome)
 
-    def _doubt(self, intent: Intent, reason: str | None) -> None:
-        self._writer.later(lambda changes: _leave_in_doubt(changes, intent, reason))
+    def _doubt(self, outcome: Outcome) -> None:
+        """Keep a doubt that arose in this run; of an older one at most the event was missing."""
+        if not isinstance(outcome.record, SegmentEvent):
+            return
+        intent = self._open.pop(record_key(outcome.record), None)
+        if intent is None:
+            self.complete(outcome.record)
+        else:
+            self._writer.later(
+                lambda changes: _leave_in_doubt(
+                    changes, intent, outcome.reason, outcome.status, outcome.response
+                )
+            )
+            self._drop_invalid(outcome)
+
+    def _dismiss(self, outcome: Outcome) -> None:
+        operation = outcome.operation
+        if operation is not None:
+            key, hash_ = record_key(operation.event), request_hash(operation.payload)
+            settled = Settled(key, hash_, self.run, DISMISSED[operation.kind])
+            self._writer.later(lambda changes: changes.settle(settled))
+
+    def _keep_invalid(self, outcome: Outcome) -> None:
+        if self._invalid_left and outcome.record.raw:
+            letter = self._letter(outcome)
+            self._invalid_left -= letter.key not in self._invalid
+            self._invalid.add(letter.key)
+            self._writer.later(lambda changes: changes.keep(letter))
+
+    def _drop_invalid(self, outcome: Outcome) -> None:
+        """Remove the dead letter of a record that was invalid in an earlier run, or before it was edited."""
+        event = outcome.record
+        if not self._invalid or not isinstance(event, SegmentEvent):
+            return
+        for key in {invalid_key(event.raw), event.letter} & self._invalid:
+            self._invalid.discard(key)
+            self._writer.later(partial(_delete_letter, key))
+
+    def _letter(self, outcome: Outcome) -> LetterRow:
+        letter = letter_of(outcome, self._start.run_id)
+        assert letter.key is not None and letter.event is not None  # noqa: S101, PT018  # of an outcome
+        return LetterRow(
+            key=letter.key,
+            run=self.run,
+            outcome=letter.outcome,
+            reason=_optional(letter.reason),
+            status=letter.status,
+            answer=letter.answer,
+            source=_text(letter.source),
+            type=_optional(letter.type),
+            name=_optional(letter.name),
+            message_id=_optional(letter.message_id),
+            source_id=_optional(letter.source_id),
+            sent_at=None,
+            event=compress(letter.event),
+        )
+
+    def _note_accepted(self, endpoint: str) -> None:
+        if endpoint not in self._noted:
+            self._noted.add(endpoint)
+            row = (endpoint, self._start.identity.key, self._start.settings_digest, self.run)
+            self._writer.later(
+                lambda changes: changes.execute("INSERT OR IGNORE INTO accepted VALUES (?, ?, ?, ?)", *row)
+            )
+
+    def _save(self) -> None:
+        """Save what is open where it can be found again, and say where."""
+        assert self.path is not None and self._writer.lost is not None  # noqa: S101, PT018  # it was opened by its path
+        name = f"{self.path.name}.saved-{self._start.run_id}"
+        for place in (self.path.with_name(name), state_directory() / name):
+            try:
+                save_copy(self._writing, place)
+            except (VoucherifySyncError, sqlite3.Error):
+                continue
+            self.saved_as = place
+            back = f"mv {place} {self.path}"
+            self._writer.lost.remedy = (
+                f"All that it knew is in {place}. Put it back, then the same command goes on: {back}"
+            )
+            return
+        self._writer.lost.remedy = "It could not be saved either: what this run sent is in its report only."
 
 
 def _begin_run(
-    connection: sqlite3.Connection, path: Path, run_id: str, settings_digest: str, started_at: float
+    connection: sqlite3.Connection,
+    path: Path,
+    start: RunStart,
+    started_at: float,
+    *,
+    adds_identity: bool,
+    is_new: bool,
 ) -> int:
-    """Write a new run and make doubts of the intents that are left; return the number of the run."""
+    """Write a new run, once all that earlier ones left open is in doubt; return the number of the run."""
     changes = Changes()
     try:
+        leave_intents_in_doubt(connection)
+        if is_new:
+            connection.execute("DELETE FROM identities")
+        if is_new or adds_identity:
+            add_identity(connection, start.identity)
         (run,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM runs").fetchone()
-        for row in connection.execute("SELECT * FROM intents"):
-            _leave_in_doubt(changes, Intent(*row), "interrupted")
         changes.execute(
-            "INSERT INTO runs (id, name, started_at, settings) VALUES (?, ?, ?, ?)",
-            *(run, run_id, started_at, settings_digest),
+            "INSERT INTO runs (id, name, started_at, settings, command, hash_version) VALUES (?, ?, ?, ?, ?, ?)",
+            *(run, start.run_id, started_at, start.settings_digest, start.command, HASH_VERSION),
         )
-        changes.execute(_SET_CLEAN, "0")
         changes.write(connection)
     except sqlite3.Error as error:
         raise explain(error, path) from error
     return int(run)
 
 
-def _leave_in_doubt(changes: Changes, intent: Intent, reason: str | None) -> None:
+def leave_intents_in_doubt(connection: sqlite3.Connection) -> None:
+    """Leave in doubt what a run that was killed had sent, or was about to send."""
+    changes = Changes()
+    columns = ", ".join(Intent._fields)
+    for row in connection.execute(f"SELECT {columns} FROM intents"):  # noqa: S608 our own names
+        _leave_in_doubt(changes, Intent(*row), "interrupted")
+    changes.write(connection)
+
+
+def _leave_in_doubt(
+    changes: Changes,
+    intent: Intent,
+    reason: str | None,
+    status: int | None = None,
+    answer: bytes | None = None,
+) -> None:
     settled = Settled(intent.key, intent.hash, intent.run, _IN_DOUBT)
-    details = (intent.sent_at, intent.type, intent.name, intent.message_id, intent.source)
-    changes.settle(settled, Unresolved(intent.key, _IN_DOUBT, reason and _text(reason), *details))
+    letter = LetterRow(
+        key=intent.key,
+        run=intent.run,
+        outcome=State.IN_DOUBT,
+        reason=_optional(reason),
+        status=status,
+        answer=answer and answer[:ANSWER_BYTES],
+        source=intent.source,
+        type=intent.type,
+        name=intent.name,
+        message_id=intent.message_id,
+        source_id=intent.source_id,
+        sent_at=intent.sent_at,
+        event=intent.event,
+    )
+    changes.settle(settled, letter)
+
+
+def _delete_letter(key: bytes | None, changes: Changes) -> None:
+    changes.execute("DELETE FROM dead_letters WHERE key = ?", key)
 
 
 def _kind(outcome: Outcome) -> Kind:
@@ -240,3 +492,7 @@ def _kind(outcome: Outcome) -> Kind:
 def _text(text: str) -> str:
     """Return a text that SQLite takes: what is no Unicode, such as in a file's name, becomes a question mark."""
     return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _optional(text: str | None) -> str | None:
+    return None if text is None else _text(text)

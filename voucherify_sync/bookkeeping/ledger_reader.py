@@ -6,44 +6,53 @@ It writes nothing and takes no lock, so it works while a run writes.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from msgspec import Struct, json
 
+from voucherify_sync.bookkeeping.deadletters import DeadLetter, decompress
+from voucherify_sync.bookkeeping.ledger_db import explain, open_empty, open_readable
 from voucherify_sync.bookkeeping.ledger_file import bytes_in
-from voucherify_sync.bookkeeping.ledger_schema import explain, open_empty, open_readable
-from voucherify_sync.keys import KEY_BYTES
-from voucherify_sync.model import Outcome, State
+from voucherify_sync.bookkeeping.project import ProjectIdentity
+from voucherify_sync.keys import HASH_VERSION, KEY_BYTES
+from voucherify_sync.model import Accepted, Outcome, State
 
-STATES = (State.DELIVERED, State.DELIVERED, State.FAILED, State.FAILED, State.IN_DOUBT)
-"""What the column `state` says, by its value."""
+STATES = (
+    *(State.DELIVERED, State.DELIVERED, State.FAILED, State.FAILED, State.IN_DOUBT),
+    *(State.DUPLICATE, State.DUPLICATE),
+)
+"""What the column `state` says, by its value. Dismissed records are those that are met as duplicates."""
 
 _PORTION = 500
-_DOUBTS = """SELECT u.key, u.message_id, u.type, u.name, u.source, u.sent_at, runs.name, u.reason
-    FROM unresolved u JOIN records r ON r.key = u.key JOIN runs ON runs.id = r.run
-    WHERE u.state = 4 AND u.key NOT IN (SELECT key FROM intents)"""
-_OPEN = """SELECT i.key, i.message_id, i.type, i.name, i.source, i.sent_at, runs.name, 'interrupted'
-    FROM intents i JOIN runs ON runs.id = i.run"""
+_LETTER = """l.id, l.key, runs.name, l.outcome, l.reason, l.status, l.answer, l.source, l.type, l.name, l.message_id,
+    l.source_id, l.sent_at, l.event"""
+_INTERRUPTED = """(SELECT row_number() OVER (ORDER BY sent_at) AS id, key, run, 'in_doubt' AS outcome,
+    'interrupted' AS reason, NULL AS status, NULL AS answer, source, type, name, message_id, source_id, sent_at, event
+    FROM intents)"""
+"""What is being sent just now, or was when its run was killed: the next run leaves it in doubt."""
 
 
 class Known(Struct, frozen=True):
     """What the ledger knows of a record.
 
     Attributes:
-        state: delivered, failed or in doubt; pending while this very run has it in flight.
-        hash: request_hash of what was sent.
+        state: delivered, failed, in doubt, or duplicate where it was dismissed; pending while this very run has it in
+            flight.
+        hash: request_hash of what was sent; None where it was made by another rule, and so proves nothing.
         run: number of the run that sent it; later runs have higher numbers.
         reason: why it failed or is in doubt.
     """
 
     state: State
-    hash: bytes
+    hash: bytes | None
     run: int
     reason: str | None = None
 
@@ -60,35 +69,66 @@ class LastUpdate(Struct, frozen=True):
     hash: bytes
 
 
-class Doubt(Struct, frozen=True):
-    """A custom event that was sent and of which no answer tells whether it arrived.
+class LetterSelection(Struct, frozen=True):
+    """Which dead letters are meant; every attribute that is set narrows the choice.
 
     Attributes:
-        key: record_key of the event.
-        message_id, type, name: the event's own.
-        source: ``file:line`` where it was read.
-        sent_at: local time just before it was sent, UTC.
-        run: id of the run that sent it.
-        reason: why its answer is not known.
+        outcomes: of these only; empty: of all three.
+        reasons: for one of these.
+        names: of events of one of these names.
+        users: of one of these customers, by the request's id or the event's own.
+        runs: left by one of these runs, by id.
+        before: left by a run before this one, by number.
+        with_event: those only of which the event is known.
     """
 
-    key: bytes
-    message_id: str | None
-    type: str
-    name: str | None
-    source: str
-    sent_at: datetime
-    run: str
-    reason: str | None
+    outcomes: frozenset[State] = frozenset()
+    reasons: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    runs: frozenset[str] = frozenset()
+    before: int | None = None
+    with_event: bool = False
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """Return all but the users as a condition of SQL, with its values."""
+        lists = {
+            "l.outcome": self.outcomes,
+            "l.reason": self.reasons,
+            "l.name": self.names,
+            "runs.name": self.runs,
+        }
+        parts = [f"{column} IN ({','.join('?' * len(chosen))})" for column, chosen in lists.items() if chosen]
+        values: list[Any] = [str(value) for chosen in lists.values() for value in sorted(chosen)]
+        if self.before is not None:
+            parts.append("l.run < ?")
+            values.append(self.before)
+        if self.with_event:
+            parts.append("l.event IS NOT NULL")
+        return " AND ".join(parts) or "1", values
+
+
+_ALL = LetterSelection()
 
 
 class Counts(Struct, frozen=True):
-    """How many records a project has been sent, and how they ended."""
+    """How many records a project has been sent, and how they ended.
 
-    delivered_customers: int
-    delivered_events: int
-    failed: int
-    in_doubt: int
+    Attributes:
+        failed: with those without an event.
+        failed_without_event: failed before this version, so that `retry` has nothing to send.
+        in_doubt: with those of which a run has no answer yet.
+        invalid: kept as dead letters.
+        dismissed: failed and given up by the user.
+    """
+
+    delivered_customers: int = 0
+    delivered_events: int = 0
+    failed: int = 0
+    failed_without_event: int = 0
+    in_doubt: int = 0
+    invalid: int = 0
+    dismissed: int = 0
 
 
 class Run(Struct, frozen=True):
@@ -99,7 +139,8 @@ class Run(Struct, frozen=True):
         name: its run id.
         ended_at: None if it did not end in order, or has not ended yet.
         settings_digest: what its settings came to, to be compared only.
-        counts: whatever it left at its end.
+        counts: records by state, as it left them at its end.
+        command: what was run, None where an earlier version ran it.
     """
 
     number: int
@@ -109,6 +150,7 @@ class Run(Struct, frozen=True):
     exit_code: int | None
     settings_digest: str
     counts: dict[str, int]
+    command: str | None = None
 
 
 class LedgerReader:
@@ -119,17 +161,18 @@ class LedgerReader:
     _intended = State.IN_DOUBT
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
-        self._reading = connection
         self.path = path
+        self._reading = connection
+        self._hash_versions: dict[int, int] = {}
 
     @classmethod
-    def read(cls, path: Path, url: str) -> LedgerReader:
-        """Open a ledger of a URL; one that does not exist knows nothing.
+    def read(cls, path: Path) -> LedgerReader:
+        """Open a ledger; one that does not exist knows nothing.
 
         Raises:
-            UsageProblem: it is no ledger, or one of another URL or of a newer version, or cannot be read.
+            UsageProblem: it is no ledger, or one of a newer version, or cannot be read.
         """
-        return LedgerReader(open_readable(path, url), path)
+        return LedgerReader(open_readable(path), path)
 
     @classmethod
     def empty(cls) -> LedgerReader:
@@ -161,19 +204,45 @@ class LedgerReader:
             marks = ",".join("?" * len(portion))
             for key, hash_, run, state, reason in self._ask(
                 f"""SELECT key, hash, run, state, CASE WHEN state < 2 THEN NULL ELSE
-                    (SELECT reason FROM unresolved WHERE unresolved.key = records.key) END
+                    (SELECT reason FROM dead_letters l WHERE l.key = records.key) END
                     FROM records WHERE key IN ({marks})""",  # noqa: S608 only marks
                 portion,
             ):
-                known[key] = Known(STATES[state], hash_, run, reason)
+                known[key] = Known(STATES[state], hash_ if self._compares(run) else None, run, reason)
         known.update((key, Known(self._intended, hash_, run)) for key, hash_, run in intents)
         return list(map(known.get, keys))
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever sent."""
-        found = self._ask("SELECT EXISTS (SELECT 1 FROM records) OR EXISTS (SELECT 1 FROM intents)")
+        tables = ("records", "intents", "actions")
+        found = self._ask(f"SELECT {' OR '.join(f'EXISTS (SELECT 1 FROM {table})' for table in tables)}")  # noqa: S608
         return not found[0][0]
+
+    @property
+    def identities(self) -> list[ProjectIdentity]:
+        """By which addresses and keys the project was used."""
+        rows = self._ask("SELECT origin, key, is_sandbox FROM identities ORDER BY 1, 2")
+        return [ProjectIdentity(origin, key, bool(is_sandbox)) for origin, key, is_sandbox in rows]
+
+    def belongs_to(self, identity: ProjectIdentity) -> bool:
+        """Tell whether the project was used by this address and key."""
+        return any((own.origin, own.key) == (identity.origin, identity.key) for own in self.identities)
+
+    def accepted(self, identity: ProjectIdentity, settings_digest: str) -> Accepted:
+        """Return what Voucherify accepted before, by this ledger."""
+        rows = self._ask("SELECT endpoint, key, settings FROM accepted")
+        return Accepted(
+            anything=bool(rows),
+            by_settings=any(settings == settings_digest for _, _, settings in rows),
+            endpoints=frozenset(endpoint for endpoint, key, _ in rows if key == identity.key),
+        )
+
+    def _compares(self, run: int) -> bool:
+        """Tell whether the hashes of a run were made by the rule of this version."""
+        if run not in self._hash_versions:
+            self._hash_versions = dict(self._ask("SELECT id, hash_version FROM runs"))
+        return self._hash_versions.get(run) == HASH_VERSION
 
     def last_updates(self, source_ids: Sequence[str]) -> list[LastUpdate | None]:
         """Return what customers were sent last, in the order of the ids; None: nothing."""
@@ -191,16 +260,44 @@ class LedgerReader:
         """Return what a customer was sent last."""
         return self.last_updates([source_id])[0]
 
-    def doubts(self) -> Iterator[Doubt]:
-        """Yield what is in doubt, the oldest first."""
-        with_open = f"{_DOUBTS} UNION ALL {_OPEN}" if self._intended is State.IN_DOUBT else _DOUBTS
-        for row in self._ask(f"{with_open} ORDER BY 6, 5"):
-            yield _doubt(row)
+    def dead_letters(self, selection: LetterSelection = _ALL) -> Iterator[DeadLetter]:
+        """Yield dead letters, the oldest first; those that are written meanwhile do not come."""
+        return self._letters("dead_letters", selection)
 
-    def doubt(self, key: bytes) -> Doubt | None:
-        """Return what is known of a record that is in doubt."""
-        rows = self._ask(f"{_DOUBTS} AND u.key = ?", (key,))
-        return _doubt(rows[0]) if rows else None
+    def interrupted(self, selection: LetterSelection = _ALL) -> Iterator[DeadLetter]:
+        """Yield what is being sent just now, or was when its run was killed: the next run leaves it in doubt."""
+        return self._letters(_INTERRUPTED, selection)
+
+    def _letters(self, table: str, selection: LetterSelection) -> Iterator[DeadLetter]:
+        condition, values = selection.condition()
+        query = f"""SELECT {_LETTER} FROM {table} l JOIN runs ON runs.id = l.run
+            WHERE l.id > ? AND l.id <= ? AND {condition} ORDER BY l.id LIMIT {_PORTION}"""  # noqa: S608
+        ((last,),) = self._ask(f"SELECT coalesce(max(id), 0) FROM {table}")  # noqa: S608
+        after = 0
+        while rows := self._ask(query, (after, last, *values)):
+            after = rows[-1][0]
+            for letter in map(_letter, rows):
+                if not selection.users or any(map(letter.concerns, selection.users)):
+                    yield letter
+
+    def count_letters(self, selection: LetterSelection = _ALL) -> dict[State, int]:
+        """Count dead letters by outcome, with what was being sent when its run was killed."""
+        if selection.users:
+            return Counter(
+                letter.outcome for letter in chain(self.dead_letters(selection), self.interrupted(selection))
+            )
+        condition, values = selection.condition()
+        counts = Counter[State]()
+        for table in ("dead_letters", _INTERRUPTED):
+            query = f"""SELECT l.outcome, count(*) FROM {table} l JOIN runs ON runs.id = l.run
+                WHERE {condition} GROUP BY 1"""  # noqa: S608
+            counts.update({State(outcome): count for outcome, count in self._ask(query, values)})
+        return counts
+
+    def sent_at(self, key: bytes) -> float | None:
+        """Return when a record that is in doubt was sent, in epoch seconds of this machine's clock."""
+        rows = self._ask("SELECT sent_at FROM dead_letters WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
 
     def counts(self) -> Counts:
         """Count all records. It reads the whole ledger."""
@@ -210,30 +307,39 @@ class LedgerReader:
             )
         )
         ((intents,),) = self._ask("SELECT count(*) FROM intents")
-        in_doubt = states.get(4, 0) + (intents if self._intended is State.IN_DOUBT else 0)
+        ((invalid,),) = self._ask("SELECT count(*) FROM dead_letters WHERE outcome = 'invalid'")
+        ((bare,),) = self._ask("SELECT count(*) FROM dead_letters WHERE event IS NULL AND outcome = 'failed'")
         return Counts(
             delivered_customers=states.get(1, 0),
             delivered_events=states.get(0, 0),
             failed=states.get(2, 0) + states.get(3, 0),
-            in_doubt=in_doubt,
+            failed_without_event=bare,
+            in_doubt=states.get(4, 0) + (intents if self._intended is State.IN_DOUBT else 0),
+            invalid=invalid,
+            dismissed=states.get(5, 0) + states.get(6, 0),
         )
 
-    def failed_by_reason(self) -> dict[str, int]:
-        """Count what failed by reason, the most frequent first."""
+    def reasons(self, outcome: State) -> dict[str, int]:
+        """Count dead letters of an outcome by reason, the most frequent first."""
         return dict(
             self._ask(
-                """SELECT coalesce(reason, 'unknown'), count(*) FROM unresolved WHERE state IN (2, 3)
-                GROUP BY 1 ORDER BY 2 DESC, 1"""
+                """SELECT coalesce(reason, 'unknown'), count(*) FROM dead_letters WHERE outcome = ?
+                GROUP BY 1 ORDER BY 2 DESC, 1""",
+                (str(outcome),),
             )
         )
 
     def last_run(self) -> Run | None:
         """Return the latest run, other than the one that is writing."""
-        return self._find_run("id != ?", self.run)
+        return next(iter(self.runs(1)), None)
+
+    def runs(self, count: int) -> list[Run]:
+        """Return the latest runs, other than the one that is writing, the latest first."""
+        return self._find_runs("id != ?", self.run, count)
 
     def run_named(self, run_id: str) -> Run | None:
         """Return the run of an id."""
-        return self._find_run("name = ?", run_id)
+        return next(iter(self._find_runs("name = ?", run_id, 1)), None)
 
     @property
     def size(self) -> int:
@@ -242,24 +348,25 @@ class LedgerReader:
             return 0
         return bytes_in(self.path) + bytes_in(self.path.with_name(f"{self.path.name}-wal"))
 
-    def _find_run(self, condition: str, value: int | str) -> Run | None:
+    def _find_runs(self, condition: str, value: int | str, count: int) -> list[Run]:
         rows = self._ask(
-            f"""SELECT id, name, started_at, ended_at, exit_code, settings, counts FROM runs
-                WHERE {condition} ORDER BY id DESC LIMIT 1""",  # noqa: S608 our own conditions
-            (value,),
+            f"""SELECT id, name, started_at, ended_at, exit_code, settings, counts, command FROM runs
+                WHERE {condition} ORDER BY id DESC LIMIT ?""",  # noqa: S608 our own conditions
+            (value, count),
         )
-        if not rows:
-            return None
-        number, name, started, ended, exit_code, digest, counts = rows[0]
-        return Run(
-            number=number,
-            name=name,
-            started_at=_time(started),
-            ended_at=None if ended is None else _time(ended),
-            exit_code=exit_code,
-            settings_digest=digest,
-            counts=json.decode(counts or "{}", type=dict[str, int]),
-        )
+        return [
+            Run(
+                number=number,
+                name=name,
+                started_at=_time(started),
+                ended_at=None if ended is None else _time(ended),
+                exit_code=exit_code,
+                settings_digest=digest,
+                counts=json.decode(counts or "{}", type=dict[str, int]),
+                command=command,
+            )
+            for number, name, started, ended, exit_code, digest, counts, command in rows
+        ]
 
     def _ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -274,9 +381,38 @@ def customer_key(source_id: str) -> bytes:
     return blake2b(source_id.encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest()
 
 
-def _doubt(row: tuple[Any, ...]) -> Doubt:
-    key, message_id, type_, name, source, sent_at, run, reason = row
-    return Doubt(key, message_id, type_, name, source, _time(sent_at), run, reason)
+def _letter(row: tuple[Any, ...]) -> DeadLetter:
+    (
+        _,
+        key,
+        run,
+        outcome,
+        reason,
+        status,
+        answer,
+        source,
+        type_,
+        name,
+        message_id,
+        source_id,
+        sent_at,
+        event,
+    ) = row
+    return DeadLetter(
+        outcome=State(outcome),
+        reason=reason,
+        source=source or "",
+        event=decompress(event),
+        key=key,
+        run=run,
+        status=status,
+        answer=answer,
+        type=type_,
+        name=name,
+        message_id=message_id,
+        source_id=source_id,
+        sent_at=sent_at,
+    )
 
 
 def _time(seconds: float) -> datetime:

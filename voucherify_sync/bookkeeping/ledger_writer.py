@@ -8,17 +8,20 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voucherify_sync.bookkeeping.ledger_schema import explain
+from voucherify_sync.bookkeeping.ledger_db import explain
 from voucherify_sync.errors import RunStopped, VoucherifySyncError
 from voucherify_sync.stop import Stop
 
 _LATEST_S = 0.05
 _ROWS = 64
+_LOOK_S = 1.0
+"""Seconds between two looks at whether the path still names the ledger."""
 
 
 class Intent(NamedTuple):
@@ -32,6 +35,8 @@ class Intent(NamedTuple):
     name: str | None
     message_id: str | None
     source: str
+    source_id: str | None
+    event: bytes | None
 
 
 class Settled(NamedTuple):
@@ -43,17 +48,25 @@ class Settled(NamedTuple):
     state: int
 
 
-class Unresolved(NamedTuple):
-    """A row of the table unresolved: why a record failed, or what is in doubt."""
+class LetterRow(NamedTuple):
+    """A row of the table dead_letters, without the number that it gets."""
 
     key: bytes
-    state: int
+    run: int
+    outcome: str
     reason: str | None
-    sent_at: float | None = None
-    type: str | None = None
-    name: str | None = None
-    message_id: str | None = None
-    source: str | None = None
+    status: int | None
+    answer: bytes | None
+    source: str
+    type: str | None
+    name: str | None
+    message_id: str | None
+    source_id: str | None
+    sent_at: float | None
+    event: bytes | None
+
+
+_LETTERS = f"dead_letters ({', '.join(LetterRow._fields)})"
 
 
 class Changes:
@@ -65,7 +78,8 @@ class Changes:
 
     def __init__(self) -> None:
         self.withdrawn: set[bytes] = set()
-        self.settled: dict[bytes, tuple[Settled, Unresolved | None]] = {}
+        self.settled: dict[bytes, Settled] = {}
+        self.letters: dict[bytes, LetterRow] = {}
         self.intents: dict[bytes, Intent] = {}
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
         self._has_writer = False
@@ -73,7 +87,7 @@ class Changes:
         self.error: VoucherifySyncError | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.withdrawn or self.settled or self.intents or self.statements)
+        return bool(self.withdrawn or self.settled or self.letters or self.intents or self.statements)
 
     def take_charge(self) -> bool:
         """Tell the first who asks that it is to write them."""
@@ -88,9 +102,17 @@ class Changes:
         """Note that it was not sent, or was proved not processed."""
         self.withdrawn.add(key)
 
-    def settle(self, settled: Settled, unresolved: Unresolved | None = None) -> None:
-        """Note how a record ended, whatever it was before; its intent is over."""
-        self.settled[settled.key] = (settled, unresolved)
+    def settle(self, settled: Settled, letter: LetterRow | None = None) -> None:
+        """Note how a record ended, whatever it was before, and its dead letter; its intent is over."""
+        self.settled[settled.key] = settled
+        if letter is None:
+            self.letters.pop(settled.key, None)
+        else:
+            self.letters[letter.key] = letter
+
+    def keep(self, letter: LetterRow) -> None:
+        """Note a dead letter of what is no record that could be sent."""
+        self.letters[letter.key] = letter
 
     def execute(self, statement: str, *values: Any) -> None:
         """Write something of which there is little."""
@@ -101,8 +123,8 @@ class Changes:
         connection.execute("BEGIN IMMEDIATE")
         for keys in _portions(self.withdrawn):
             connection.execute(f"DELETE FROM intents WHERE key IN ({_marks(len(keys))})", keys)  # noqa: S608 only marks
-        _insert(connection, "records", [row for row, _ in self.settled.values()])
-        _insert(connection, "unresolved", [row for _, row in self.settled.values() if row])
+        _insert(connection, "records", self.settled.values())
+        _insert(connection, _LETTERS, self.letters.values())
         _insert(connection, "intents", self.intents.values())
         for statement, values in self.statements:
             connection.execute(statement, values)
@@ -115,12 +137,33 @@ class LedgerWriter:
     The first who waits for a commit makes it, for all whose changes have gathered meanwhile: a thread for all commits
     would cost one more switch between threads each time. A thread of its own only commits what nobody waits for. A
     commit that fails is the last one: from then on nothing is written, and whoever waits is told.
+
+    Attributes:
+        lost: set when the path does not name the ledger any more. Outcomes are still written to the file that is open,
+            and nothing new is sent.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, stop: Stop) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        stop: Stop,
+        look: Callable[[], VoucherifySyncError | None] = lambda: None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            connection: the one that writes.
+            path: of the ledger, for messages.
+            stop: told when nothing more can be written.
+            look: asked at most once a second whether the ledger is still where it was opened.
+        """
+        self.lost: VoucherifySyncError | None = None
         self._connection = connection
         self._path = path
         self._stop = stop
+        self._look = look
+        self._looked_at = time.monotonic()
         self._gate = threading.Lock()  # to what gathers
         self._turn = threading.Lock()  # to the connection
         self._gathering = Changes()
@@ -144,7 +187,7 @@ class LedgerWriter:
         """Return when a change is on disk.
 
         Raises:
-            VoucherifySyncError: it is not; RunStopped where the disk is full.
+            VoucherifySyncError: it is not, or nobody would find it there; RunStopped where the disk is full.
         """
         with self._gate:
             if self._closing:
@@ -153,6 +196,8 @@ class LedgerWriter:
             apply(changes)
             is_ours = changes.take_charge()
         self._commit(changes, is_ours=is_ours)
+        if self.lost is not None:
+            raise self.lost
 
     def flush(self) -> None:
         """Return when all that was changed before is on disk.
@@ -194,6 +239,7 @@ class LedgerWriter:
 
     def _write(self, changes: Changes) -> None:
         with self._turn:
+            self._look_at_file()
             with self._gate:
                 self._gathering = Changes()
             if self._error is None and changes:
@@ -203,6 +249,19 @@ class LedgerWriter:
                     self._fail(error)
             changes.error = self._error
         changes.written.set()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a commit failed, so that what is on disk may be damaged."""
+        return self._error is not None
+
+    def _look_at_file(self) -> None:
+        now = time.monotonic()
+        if self.lost is None and now - self._looked_at >= _LOOK_S:
+            self._looked_at = now
+            self.lost = self._look()
+            if self.lost is not None:
+                self._stop.because(self.lost)
 
     def _fail(self, error: BaseException) -> None:
         with contextlib.suppress(sqlite3.Error):

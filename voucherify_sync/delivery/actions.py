@@ -97,8 +97,8 @@ class Actions:
         self._stop = stop
         self._patience_s = patience_s
 
-    def run(self, body: bytes) -> Result | Refusal | None:
-        """Have a body carried out. What fails or never ends is sent once more: an update is safe to repeat.
+    def run(self, body: bytes, records: int) -> Result | Refusal | None:
+        """Have a body of so many records carried out. What fails or never ends is sent once more: that is safe.
 
         None: the run is stopping. The log knows then whether the body was accepted.
 
@@ -111,7 +111,7 @@ class Actions:
         for _ in range(_SENDS):
             if not isinstance(ended, _Lost):
                 break
-            posted = self._post(body, body_hash)
+            posted = self._post(body, body_hash, records)
             if not isinstance(posted, str):
                 return posted
             ended = self._follow(posted, unseen=_UNSEEN)
@@ -123,8 +123,10 @@ class Actions:
         self.asks_at = None
         return stopped
 
-    def _post(self, body: bytes, body_hash: bytes) -> str | Refusal | None:
-        answer = self._caller.call(Request("POST", BULK_PATH, _is_accepted, body, Bucket.BULK))
+    def _post(self, body: bytes, body_hash: bytes, records: int) -> str | Refusal | None:
+        answer = self._caller.call(
+            Request("POST", BULK_PATH, _is_accepted, body, Bucket.BULK, records=records)
+        )
         if not isinstance(answer, Reply):
             return answer
         action_id = str(_json(answer)["async_action_id"])

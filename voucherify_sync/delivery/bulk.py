@@ -24,7 +24,7 @@ from voucherify_sync.delivery.chunks import (
     size_alone,
 )
 from voucherify_sync.delivery.privacy import hide
-from voucherify_sync.delivery.retry import json_object
+from voucherify_sync.delivery.retry import BLOCKED, json_object
 from voucherify_sync.errors import VoucherifySyncError, WrongAddress
 from voucherify_sync.model import Json, State
 from voucherify_sync.settings.types import Secret
@@ -162,14 +162,19 @@ class Bulk:
                 waiting += reversed(list(pack(chunk.items, self.limits)))
                 continue
             try:
-                ended = self._actions.run(chunk.body())
+                ended = self._actions.run(chunk.body(), len(chunk.items))
             except VoucherifySyncError as error:
                 self._stop.because(error)
                 return
             if isinstance(ended, Refusal):
                 if self._halts(ended):
                     return
-                if self._learns(ended, chunk):
+                if ended.reason == BLOCKED and len(chunk.items) > 1:
+                    parts = yield from self._halves(
+                        chunk.items, f"{ended.detail} (a request of several customers)"
+                    )
+                    waiting += reversed(parts)
+                elif self._learns(ended, chunk):
                     waiting.append(chunk)
                 else:
                     refusal = self._of_all(ended, chunk)
@@ -220,12 +225,19 @@ class Bulk:
                 yield Fate(item.source_id)
         if not rest:
             return []
-        if result.unnamed < len(rest) and self._splits:
-            self._splits -= 1
-            middle = len(rest) // 2
-            return [chunk_of(rest[:middle]), chunk_of(rest[middle:])]
         detail = f"Voucherify refused {result.unnamed:,} of these {len(rest):,} customers without naming them"
+        if result.unnamed < len(rest):
+            return (yield from self._halves(rest, detail))
         yield from (Fate(item.source_id, Refusal(NOT_NAMED, detail)) for item in rest)
+        return []
+
+    def _halves(self, items: list[Item], detail: str) -> Generator[Fate, None, list[Chunk]]:
+        """Return the halves of a request, to find who is refused in it; once too many were split, all fail."""
+        if self._splits:
+            self._splits -= 1
+            middle = len(items) // 2
+            return [chunk_of(items[:middle]), chunk_of(items[middle:])]
+        yield from (Fate(item.source_id, Refusal(NOT_NAMED, detail)) for item in items)
         return []
 
     def _refusal(self, item: Item, error: Json) -> Refusal:

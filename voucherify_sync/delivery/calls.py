@@ -6,31 +6,41 @@ The rules are those for customers. It never makes a call that must not be made t
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply, trouble_of
 from voucherify_sync.delivery.circuit import Circuit
+from voucherify_sync.delivery.deadline import DRAIN_S
 from voucherify_sync.delivery.quota import Bucket, Limiter
+from voucherify_sync.delivery.refusals import RefusalPolicy, Ruling, harmless_call
 from voucherify_sync.delivery.retry import (
+    BLOCKED,
     THROTTLED,
     Again,
     Delivered,
     Failed,
     Halt,
+    backoff_s,
+    blocked,
     judge,
     shows_health,
 )
-from voucherify_sync.model import Kind
+from voucherify_sync.model import Kind, NotProcessed
 from voucherify_sync.stop import Stop
 
 if TYPE_CHECKING:  # it needs requests, which is slow to import
     from voucherify_sync.delivery.client import Client
 
 _RESPONSE_BYTES = 4096
+_SLICE_S = 0.1
+"""The longest wait for an answer without asking whether the run stops."""
 
 
 class Request(Struct, frozen=True):
@@ -41,6 +51,7 @@ class Request(Struct, frozen=True):
         is_good: tells whether a reply is the success that was hoped for.
         bucket: the limit that it counts against.
         endpoint: what it is counted as, where the path holds an id.
+        records: so many customers it carries; None for a call that carries none.
     """
 
     method: str
@@ -49,6 +60,7 @@ class Request(Struct, frozen=True):
     payload: bytes | None = None
     bucket: Bucket = Bucket.API
     endpoint: str | None = None
+    records: int | None = None
 
 
 class Refusal(Struct, frozen=True):
@@ -75,6 +87,7 @@ class Caller:
         limiter: gives a permit for each.
         circuit: keeps them back while Voucherify is in trouble.
         stop: ends the waits; told of what stops the run.
+        refusals: tells what concerns the records of a call from what concerns the project.
         clock: monotonic seconds.
         jitter: returns a number in 0..1.
 
@@ -88,6 +101,7 @@ class Caller:
         limiter: Limiter,
         circuit: Circuit,
         stop: Stop,
+        refusals: RefusalPolicy | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
@@ -97,6 +111,7 @@ class Caller:
         self._limiter = limiter
         self._circuit = circuit
         self._stop = stop
+        self._refusals = refusals or RefusalPolicy(harmless_call(client, limiter))
         self._clock = clock
         self._jitter = jitter
 
@@ -113,19 +128,29 @@ class Caller:
             self._tell_circuit(answer, shows_health(verdict))
             match verdict:
                 case Delivered() if isinstance(answer, Reply):
+                    self._refusals.accepted(request.path)
                     return answer
-                case Failed(reason, detail, status):
-                    response = answer.body[:_RESPONSE_BYTES] if isinstance(answer, Reply) else None
-                    return Refusal(reason, detail, status, response)
-                case Halt(error):
+                case Failed():
+                    return _refusal(answer, verdict)
+                case Halt(error) if (ruling := self._ruling(request, verdict)) is Ruling.STOP:
                     self._stop.because(error)
-                case Again(pause_s, reason):
-                    self.retries += 1
-                    if reason != THROTTLED:
-                        failures += 1
-                        trouble_s += pause_s
-                    self._stop.wait(pause_s)
+                    return None
+                case Halt(error) if ruling is Ruling.BLOCKED:
+                    return _refusal(answer, blocked(error))
+                case Halt():
+                    verdict = Again(backoff_s(failures + 1, self._jitter), BLOCKED)
+            if isinstance(verdict, Again):
+                self.retries += 1
+                if verdict.reason != THROTTLED:
+                    failures += 1
+                    trouble_s += verdict.after_s
+                self._stop.wait(verdict.after_s)
         return None
+
+    def _ruling(self, request: Request, verdict: Halt) -> Ruling:
+        if request.records is None or verdict.proof is not NotProcessed.REFUSED:
+            return Ruling.STOP
+        return self._refusals.rule(request.path, is_one_record=request.records == 1)
 
     def _permitted(self, bucket: Bucket) -> bool:
         """Wait for circuit and limiter. False: the run is stopping."""
@@ -144,12 +169,41 @@ class Caller:
         self._circuit.leave(Kind.CUSTOMER, well)
 
     def _call_once(self, request: Request) -> Answer:
-        try:
-            reply = self._client.call(
-                request.method, request.path, request.payload, endpoint=request.endpoint
-            )
-        except (NotSent, NoAnswer) as error:
+        answer = self._answer(request)
+        if isinstance(answer, Reply):
+            self._limiter.answered(answer.status, answer.headers, request.bucket)
+        else:
             self._limiter.unanswered(request.bucket)
-            return error
-        self._limiter.answered(reply.status, reply.headers, request.bucket)
-        return reply
+        return answer
+
+    def _answer(self, request: Request) -> Answer:
+        """Make the call on a thread of its own, so that a stop waits neither for a name server nor for a slow line."""
+        reply: Future[Reply] = Future()
+
+        def call() -> None:
+            try:
+                endpoint = request.endpoint
+                reply.set_result(
+                    self._client.call(request.method, request.path, request.payload, endpoint=endpoint)
+                )
+            except BaseException as error:  # noqa: BLE001 - it is raised where the reply is waited for
+                reply.set_exception(error)
+
+        threading.Thread(target=call, name="call", daemon=True).start()
+        last_moment = inf
+        while True:
+            try:
+                return reply.result(_SLICE_S)
+            except (NotSent, NoAnswer) as error:
+                return error
+            except TimeoutError:
+                now = self._clock()
+                if self._stop.requested:  # the call's own deadline comes first, where it can cut anything
+                    last_moment = min(last_moment, now + DRAIN_S + _SLICE_S)
+                if now >= last_moment:
+                    return NoAnswer("timeout", "the run ended before the answer came")
+
+
+def _refusal(answer: Answer, verdict: Failed) -> Refusal:
+    response = answer.body[:_RESPONSE_BYTES] if isinstance(answer, Reply) else None
+    return Refusal(verdict.reason, verdict.detail, verdict.status, response)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
+from voucherify_sync.delivery.answer import Reply
 from voucherify_sync.delivery.quota import Limiter, Waiting
+from voucherify_sync.delivery.refusals import harmless_call
 from voucherify_sync.delivery.retry import json_object
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.model import Kind
@@ -205,18 +206,12 @@ class Circuit:
 
 
 def api_probe(client: Client, limiter: Limiter) -> Callable[[], bool]:
-    """Return the probe: the cheapest call that creates nothing. Any answer that only a working API gives is good."""
+    """Return the probe of the circuit. Any answer that only a working API gives is good."""
+    call = harmless_call(client, limiter)
 
     def probe() -> bool:
-        if not limiter.acquire():
-            return False
-        try:
-            reply = client.call("GET", "/v1/customers", params={"limit": "1"})
-        except (NotSent, NoAnswer):
-            limiter.unanswered()
-            return False
-        limiter.answered(reply.status, reply.headers)
-        return _is_alive(reply)
+        reply = call()
+        return reply is not None and _is_alive(reply)
 
     return probe
 

@@ -27,6 +27,7 @@ from voucherify_sync.delivery.connection import POOLS, current
 from voucherify_sync.delivery.deadline import Deadlines, Watch
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.settings.types import Credentials
+from voucherify_sync.stop import Stop
 
 __all__ = ["Client", "NoAnswer", "NotSent", "Reply"]
 
@@ -83,6 +84,7 @@ class Client:
         deadline_s: total time of a call, from the connection to the last byte of the answer.
         connect_s: time for one address to take the connection.
         max_response: bytes of an answer at most.
+        stop: once it is requested, calls are cut that have not ended in time.
         adapter: the transport, where it is not to be HTTP.
 
     Raises:
@@ -98,6 +100,7 @@ class Client:
         deadline_s: float = 60.0,
         connect_s: float = 5.0,
         max_response: int = 1 << 20,
+        stop: Stop | None = None,
         adapter: BaseAdapter | None = None,
     ) -> None:
         self.calls: Counter[str] = Counter()
@@ -107,7 +110,7 @@ class Client:
         self._host = urlsplit(credentials.url).hostname or credentials.url
         self._timeout = (connect_s, None)  # the deadline does what a timeout of each read would do, and more
         self._max_response = max_response
-        self._deadlines = Deadlines(deadline_s)
+        self._deadlines = Deadlines(deadline_s, stop)
         self._counting = threading.Lock()
         self._server_date: tuple[str, float] | None = None
         self._adapter = adapter or _Adapter(pool_connections=1, pool_maxsize=workers + 2, max_retries=0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
+from functools import partial
+from math import inf
 from typing import Any
 
 import urllib3
@@ -25,14 +28,64 @@ class _Call(threading.local):
 current = _Call()
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer that passes over every interim one, and gives its connection up where the server said more than it."""
+
+    def __init__(self, connection: _Watched, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connection = connection
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # The standard library does so for 100 only and takes a 103 for the answer, so that the real one is read as
+        # the answer to the next request. The deadline of the call ends a server that never comes to it.
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+    def begin(self) -> None:
+        super().begin()
+        if self.msg.defects:  # where headers cannot be read, the end of the body cannot be trusted either
+            self.will_close = True
+
+    def _close_conn(self) -> None:
+        if not self.will_close and self._has_more():
+            self._connection.give_up()
+        super()._close_conn()  # type: ignore[misc]
+
+    def _has_more(self) -> bool:
+        """Whether bytes came after the answer: those that are buffered would be lost without a trace."""
+        sock = self._connection.sock
+        if sock is None:
+            return False
+        try:
+            sock.settimeout(0)
+            return bool(self.fp.peek(1))
+        except (OSError, ValueError):  # nothing is there, or it was shut down
+            return False
+        finally:
+            sock.settimeout(None)
+
+
 class _Watched:
     """A connection that tells its socket to the call it serves, and is not used again after a long idle time.
 
     A server closes idle connections; a request sent in that very moment is lost, and nobody knows whether it was read.
     """
 
+    sock: Any
+    response_class: Any
     _last_used = 0.0
     _held: list[bytes] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.response_class = partial(_Response, self)
+
+    def give_up(self) -> None:
+        """See to it that no other call uses the connection."""
+        self._last_used = -inf
 
     def _new_conn(self) -> Any:
         if current.watch is not None:
@@ -43,12 +96,12 @@ class _Watched:
         return sock
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is None:  # type: ignore[attr-defined]
+        if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
         self._last_used = time.monotonic()
         if current.watch is not None:
             if not current.watch.holds:
-                current.deadlines.hold(current.watch, self.sock)  # type: ignore[attr-defined]
+                current.deadlines.hold(current.watch, self.sock)
             if current.watch.expired:
                 raise ConnectTimeoutError(self, "the connection took the whole time of the call")
             current.watch.unsent = False
@@ -58,7 +111,7 @@ class _Watched:
             super().request(*args, **kwargs)  # type: ignore[misc]
         finally:
             self._held = None
-        self.sock.settimeout(None)  # type: ignore[attr-defined]  # it was for connecting; now the deadline counts
+        self.sock.settimeout(None)  # it was for connecting; now the deadline counts
         self.send(b"".join(held))
 
     def send(self, data: Any) -> None:

@@ -85,7 +85,7 @@ class Doubts:
         if self.on_doubt == "accept":
             return _delivered(operation, doubt, "accepted")
         if self.on_doubt == "verify" and self._verifier.can_tell(operation):
-            return Again(self._settle_s[0], "verifying", sent=True)
+            return Again(self._settle_s[0], "verifying")
         return in_doubt(operation, doubt)
 
     def look(self, operation: Operation, doubt: Doubt) -> Outcome | Again:
@@ -98,7 +98,7 @@ class Doubts:
             return _delivered(operation, doubt, "verified")
         doubt.looks += 1
         if doubt.looks < len(self._settle_s):
-            return Again(self._settle_s[doubt.looks], "verifying", sent=True)
+            return Again(self._settle_s[doubt.looks], "verifying")
         return in_doubt(operation, doubt)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Raw
 
-from voucherify_sync.delivery.destination import Again, Attempt
+from voucherify_sync.delivery.attempts import Attempts
+from voucherify_sync.delivery.destination import Again
 from voucherify_sync.delivery.endpoints import PATHS
-from voucherify_sync.model import Json, Operation, Outcome, State
+from voucherify_sync.model import Json, Outcome, State
 
 
 class DryRunDestination:
@@ -23,9 +24,9 @@ class DryRunDestination:
         self._write = write
         self._encode = msgspec.json.Encoder().encode
 
-    def attempt(self, operation: Operation, attempt: Attempt) -> Outcome | Again:
+    def attempt(self, attempts: Attempts) -> Outcome | Again:
         """Write the request; its body is the very bytes that would be sent."""
-        event = operation.event
+        operation, event = attempts.operation, attempts.operation.event
         line: Json = {
             "method": "POST",
             "path": PATHS[operation.kind],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from voucherify_sync.model import Operation, Outcome
+from voucherify_sync.model import NotProcessed, Operation, Outcome
 
 
 class Journal(Protocol):
@@ -14,8 +14,8 @@ class Journal(Protocol):
         """Return when the intent to send this event is durable."""
         ...
 
-    def withdraw(self, operation: Operation) -> None:
-        """Take the intent back: the answer proves that the event was not processed."""
+    def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
+        """Take the intent back, for a proof that the event was not processed."""
         ...
 
     def record(self, outcome: Outcome) -> None:
@@ -33,7 +33,7 @@ class NoJournal:
     def intend(self, operation: Operation) -> None:
         """Do nothing."""
 
-    def withdraw(self, operation: Operation) -> None:
+    def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
         """Do nothing."""
 
     def record(self, outcome: Outcome) -> None:

@@ -13,29 +13,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from voucherify_sync.delivery.destination import Again, Attempt, Destination
-from voucherify_sync.delivery.direct import Direct, interrupted, pending
-from voucherify_sync.model import Kind, Operation, Outcome
+from voucherify_sync.delivery.attempts import Attempts
+from voucherify_sync.delivery.deadline import DRAIN_S
+from voucherify_sync.delivery.destination import Again, Destination
+from voucherify_sync.delivery.direct import Direct
+from voucherify_sync.model import Operation, Outcome
 from voucherify_sync.stop import Stop
 
 __all__ = ["Direct", "Lanes"]
 
 _SLICE_S = 0.1
 """The main thread sleeps no longer, so that signals and a stop are noticed."""
-_DRAIN_S = 10.0
+_JOIN_S = 1.0
 _ROOM = 64
 """So many places are made before the main thread is woken to fill them: waking it for each one would cost more."""
-
-
-class _Job:
-    """An operation that is not decided yet."""
-
-    __slots__ = ("attempts", "first_at", "operation")
-
-    def __init__(self, operation: Operation) -> None:
-        self.operation = operation
-        self.attempts = 0
-        self.first_at = 0.0
 
 
 class _Lane:
@@ -45,7 +36,7 @@ class _Lane:
 
     def __init__(self, source_id: str) -> None:
         self.source_id = source_id
-        self.jobs: deque[_Job] = deque()
+        self.jobs: deque[Attempts] = deque()
         self.running = False
 
 
@@ -88,8 +79,12 @@ class Lanes:
         self._records = self._bytes = self._idle = 0
         self._blocked = self._closed = False
         self._bug: BaseException | None = None
-        for target in [self._timer] + [self._worker] * workers:
-            threading.Thread(target=target, name="delivery", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=target, name="delivery", daemon=True)
+            for target in [self._timer] + [self._worker] * workers
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def waiting(self) -> int:
@@ -104,22 +99,22 @@ class Lanes:
     def submit(self, operation: Operation) -> None:
         """Queue an operation behind those of its customer; block while the look-ahead is full.
 
-        When the run stops it returns at once, and the operation comes back as pending.
+        When the run stops it returns at once, and the operation comes back undecided.
         """
         size = len(operation.payload)
         with self._news:
             self._await_room(size)
             if self._stop.requested or self._closed:
-                self._decided.append(pending(operation))
+                self._decided.append(Attempts(operation).undecided())
                 return
             self._records += 1
             self._bytes += size
             lane = self._lanes.get(operation.source_id)
             if lane is not None:
-                lane.jobs.append(_Job(operation))
+                lane.jobs.append(Attempts(operation))
                 return
             lane = self._lanes[operation.source_id] = _Lane(operation.source_id)
-            lane.jobs.append(_Job(operation))
+            lane.jobs.append(Attempts(operation))
             self._make_ready(lane)
 
     def _await_room(self, size: int) -> None:
@@ -154,10 +149,11 @@ class Lanes:
     def drain(self, timeout_s: float | None = None) -> Iterator[Outcome]:
         """Yield outcomes until every operation is decided. Nothing can be submitted afterwards.
 
-        When the run stops, what is in flight has `timeout_s` (10 seconds) to end. A custom event that is still in
-        flight then is in doubt, everything else is pending, and later answers count no more.
+        When the run stops, what is in flight has `timeout_s` (DRAIN_S) to end. What was sent and has no answer by then,
+        and what waits for another look at whether it arrived, is in doubt; what was not sent is pending. Later answers
+        count no more here.
         """
-        limit_s = _DRAIN_S if timeout_s is None else timeout_s
+        limit_s = DRAIN_S if timeout_s is None else timeout_s
         deadline: float | None = None
         try:
             while True:
@@ -171,6 +167,13 @@ class Lanes:
             yield from self.finished()
         finally:
             self._close()
+
+    def close(self) -> None:
+        """End all threads; one that is inside a call that cannot be cut is left behind after a moment."""
+        self._close()
+        last_moment = time.monotonic() + _JOIN_S
+        for thread in self._threads:
+            thread.join(max(0.0, last_moment - time.monotonic()))
 
     def _await_end(self, deadline: float | None) -> bool:
         """Wait a little; tell whether there is nothing more to wait for."""
@@ -189,8 +192,8 @@ class Lanes:
             self._closed = True
             for lane in self._lanes.values():
                 for job in lane.jobs:
-                    cut_off = lane.running and job is lane.jobs[0] and job.operation.kind is Kind.EVENT
-                    self._decided.append((interrupted if cut_off else pending)(job.operation))
+                    is_under_way = lane.running and job is lane.jobs[0]
+                    self._decided.append(job.undecided(is_under_way=is_under_way))
             self._lanes.clear()
             self._ready.clear()
             self._due.clear()
@@ -219,7 +222,7 @@ class Lanes:
                     return
                 job = self._start(lane)
             try:
-                result = self._destination.attempt(job.operation, Attempt(job.attempts, job.first_at))
+                result = self._destination.attempt(job)
             except BaseException as error:  # noqa: BLE001 - the main thread raises it
                 self._report(error)
                 return
@@ -235,11 +238,9 @@ class Lanes:
                 self._idle -= 1
         return None
 
-    def _start(self, lane: _Lane) -> _Job:
+    def _start(self, lane: _Lane) -> Attempts:
         job = lane.jobs[0]
-        job.attempts += 1
-        if job.attempts == 1:
-            job.first_at = self._clock()
+        job.begin()
         lane.running = True
         self.in_flight += 1
         return job

@@ -17,6 +17,8 @@ from voucherify_sync.delivery.doubt import OnDoubt
 from voucherify_sync.delivery.journal import Journal
 from voucherify_sync.delivery.lanes import Lanes
 from voucherify_sync.delivery.quota import Limit, Limiter
+from voucherify_sync.delivery.refusals import RefusalPolicy, harmless_call
+from voucherify_sync.model import NOTHING_ACCEPTED, Accepted
 from voucherify_sync.settings.types import Credentials, Delivery
 from voucherify_sync.snapshot import Waiting
 from voucherify_sync.stop import Stop
@@ -36,12 +38,23 @@ class Link:
         on_doubt: what becomes of events whose answer is lost.
         journal: where intents and outcomes are kept.
         stop: told of what stops the run.
+        accepted: what Voucherify accepted before this run.
+        retries: dead letters are sent, of which many may be refused once more.
     """
 
     def __init__(
-        self, credentials: Credentials, settings: Delivery, on_doubt: OnDoubt, journal: Journal, stop: Stop
+        self,
+        credentials: Credentials,
+        settings: Delivery,
+        on_doubt: OnDoubt,
+        journal: Journal,
+        stop: Stop,
+        accepted: Accepted = NOTHING_ACCEPTED,
+        *,
+        retries: bool = False,
     ) -> None:
-        client = Client(credentials, workers=settings.workers)
+        client = Client(credentials, workers=settings.workers, stop=stop)
+        self._clients = [client]
         self._credentials = credentials
         self._stop = stop
         self._caller: Caller | None = None
@@ -49,7 +62,12 @@ class Link:
         self._limiter = Limiter(
             stop=stop, rate=settings.rate, reserve=settings.reserve, max_calls=settings.max_calls
         )
-        self._destination = ApiDestination(client, self._limiter, stop, journal=journal, on_doubt=on_doubt)
+        self._refusals = RefusalPolicy(
+            harmless_call(client, self._limiter), accepted, expects_refusals=retries
+        )
+        self._destination = ApiDestination(
+            client, self._limiter, stop, journal=journal, on_doubt=on_doubt, refusals=self._refusals
+        )
         self.courier = Lanes(self._destination, settings.workers, stop)
 
     def bulk(self, log: ActionLog) -> Deliverer:
@@ -59,12 +77,23 @@ class Link:
             log: keeps what was accepted.
         """
         client = Client(
-            self._credentials, workers=1, deadline_s=_BULK_DEADLINE_S, max_response=_BULK_RESPONSE
+            self._credentials,
+            workers=1,
+            deadline_s=_BULK_DEADLINE_S,
+            max_response=_BULK_RESPONSE,
+            stop=self._stop,
         )
+        self._clients.append(client)
         circuit = self._destination.circuit
-        self._caller = Caller(client, self._limiter, circuit, self._stop)
+        self._caller = Caller(client, self._limiter, circuit, self._stop, self._refusals)
         self._actions = Actions(self._caller, log, self._stop)
         return Bulk(self._actions, self._credentials.token, self._stop)
+
+    def close(self) -> None:
+        """Close all connections and end all threads."""
+        self.courier.close()
+        for client in self._clients:
+            client.close()
 
     @property
     def calls(self) -> int:

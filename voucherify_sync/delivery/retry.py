@@ -17,13 +17,15 @@ from msgspec import Struct
 
 from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.errors import AccessRefused, RunStopped, VoucherifySyncError, WrongAddress
-from voucherify_sync.model import Kind
+from voucherify_sync.model import Kind, NotProcessed
 
 MAX_ATTEMPTS = 10
 MAX_TROUBLE_S = 15 * 60.0
 THROTTLED = "throttled"
 """Reason of an Again after 429: nothing is wrong with the record, so it never counts as a failed attempt."""
 GAVE_UP = "gave_up"
+BLOCKED = "blocked"
+"""Reason of a record whose call is refused like that of a stranger, while the project accepts others."""
 
 _BACKOFF_S = (0.5, 60.0)
 _RETRY_AFTER_S = (1.0, 3600.0)
@@ -37,12 +39,12 @@ class Again(Struct, frozen=True):
     Attributes:
         after_s: seconds until the next.
         reason: our own code: ``throttled``, ``timeout``, ``http_502``...
-        sent: it may have been processed already: if the run stops before the next attempt, the record is in doubt.
+        proof: why the attempt is surely not processed; None where that is not known.
     """
 
     after_s: float
     reason: str
-    sent: bool = False
+    proof: NotProcessed | None = None
 
 
 class Delivered(Struct, frozen=True):
@@ -68,9 +70,10 @@ class InDoubt(Struct, frozen=True):
 
 
 class Halt(Struct, frozen=True):
-    """The answer concerns the run, not the record: it proves that this record was not processed."""
+    """The answer concerns the run, not the record, which it proves not processed."""
 
     error: VoucherifySyncError
+    proof: NotProcessed
 
 
 Verdict = Delivered | Again | Failed | InDoubt | Halt
@@ -96,7 +99,10 @@ def judge(
         is_good: tells the success that is expected; default: the object that a request of this kind is answered with.
     """
     if isinstance(answer, NotSent):
-        return _retry(answer.reason, answer.detail, None, attempt, elapsed_s, backoff_s(attempt, random))
+        pause_s = backoff_s(attempt, random)
+        return _retry(
+            answer.reason, answer.detail, None, attempt, elapsed_s, pause_s, NotProcessed.NOT_CONNECTED
+        )
     if isinstance(answer, NoAnswer):
         return _ambiguous(
             kind, answer.reason, answer.detail, answer.status, attempt, elapsed_s, backoff_s(attempt, random)
@@ -105,9 +111,10 @@ def judge(
     if is_good(answer) if is_good else is_success(answer, _EXPECTED[kind]):
         return Delivered(status)
     if error := halting(answer):
-        return Halt(error)
+        return Halt(error, NotProcessed.THROTTLED if status == 429 else NotProcessed.REFUSED)
     if status == 429:
-        return Again(retry_after_s(answer.headers) or backoff_s(attempt, random), THROTTLED)
+        pause_s = retry_after_s(answer.headers) or backoff_s(attempt, random)
+        return Again(pause_s, THROTTLED, NotProcessed.THROTTLED)
     if 400 <= status < 500 and status != 408:
         return Failed(*_refusal(answer), status)
     pause_s = max(backoff_s(attempt, random), retry_after_s(answer.headers) or 0.0)
@@ -121,7 +128,7 @@ def shows_health(verdict: Verdict) -> bool | None:
             return True
         case Failed(reason):
             return reason != GAVE_UP
-        case Again(_, reason) if reason == THROTTLED:
+        case Again(reason=reason) if reason == THROTTLED:
             return None
         case Halt():
             return None
@@ -186,7 +193,7 @@ def halting(reply: Reply) -> VoucherifySyncError | None:
     """Return what stops the run, if the answer is of that sort."""
     status = reply.status
     if 300 <= status < 400:
-        return AccessRefused(
+        return WrongAddress(
             f"Voucherify's address redirects to {_redirect_host(reply)} (HTTP {status}); redirects are never followed",
             "Set api.url to the API's own address, such as https://api.voucherify.io or https://us1.api.voucherify.io.",
         )
@@ -204,6 +211,13 @@ def halting(reply: Reply) -> VoucherifySyncError | None:
             "Run the same command again in the next cycle, or when the plan was raised; it goes on from here.",
         )
     return None
+
+
+def blocked(error: VoucherifySyncError) -> Failed:
+    """Return how a record ended whose call was refused like that of a stranger, while the project accepts others."""
+    return Failed(
+        BLOCKED, f"{error.message}, and the next call was accepted: something on the way blocks this record"
+    )
 
 
 _REFUSALS = {
@@ -245,11 +259,17 @@ class RetryBudget:
 
 
 def _retry(
-    reason: str, detail: str, status: int | None, attempt: int, elapsed_s: float, pause_s: float
+    reason: str,
+    detail: str,
+    status: int | None,
+    attempt: int,
+    elapsed_s: float,
+    pause_s: float,
+    proof: NotProcessed | None = None,
 ) -> Again | Failed:
     if not has_tries_left(attempt, elapsed_s):
         return Failed(GAVE_UP, f"given up after {attempt} attempts; the last: {detail}", status)
-    return Again(pause_s, reason)
+    return Again(pause_s, reason, proof)
 
 
 def _ambiguous(

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from voucherify_sync.bookkeeping.deadletters import DeadLetters
+from voucherify_sync.bookkeeping.deadletters import DeadLetterFile
 from voucherify_sync.bookkeeping.ledger import LastUpdate, Ledger
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.report import Report
 from voucherify_sync.bookkeeping.timeline import Timeline
 from voucherify_sync.errors import ExitCode, VoucherifySyncError
 from voucherify_sync.keys import request_hash
-from voucherify_sync.model import Kind, Operation, Outcome, State
+from voucherify_sync.model import FAILED_BEFORE, Kind, Operation, Outcome, State
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.replay import Book
 from voucherify_sync.running.limits import ErrorWatch
@@ -45,7 +45,7 @@ class Books:
         self.report = Report()
         self.older = OlderUpdates()
         self.timeline = None if request.mode is Mode.DRY_RUN else Timeline()
-        self._letters = DeadLetters(request.dead_letters) if request.dead_letters else None
+        self._letters = DeadLetterFile(request.dead_letters, request.run_id) if request.dead_letters else None
         self._ledger = ledger if isinstance(ledger, Ledger) else None
         self._in_bulk = in_bulk
         self._stop = stop
@@ -63,8 +63,10 @@ class Books:
         ]
 
     def _keep(self, outcome: Outcome) -> None:
-        """Keep a dead letter."""
+        """Write a dead letter to the file that the user named."""
         assert self._letters is not None  # noqa: S101  # chosen only then
+        if outcome.reason == FAILED_BEFORE:
+            return
         try:
             self._letters.add(outcome)
         except VoucherifySyncError as error:
@@ -73,10 +75,11 @@ class Books:
     def _record(self, outcome: Outcome) -> None:
         """Record what the journal of the delivery has not: what was decided without a call, or cut off by a stop."""
         assert self._ledger is not None  # noqa: S101  # chosen only then
-        operation = outcome.operation
-        if operation is None or outcome.state in {State.IN_DOUBT, State.PENDING}:
+        operation, state = outcome.operation, outcome.state
+        is_by_call = state is State.DELIVERED or (state is State.FAILED and outcome.reason != FAILED_BEFORE)
+        if operation is None or not is_by_call:
             self._ledger.record(outcome)
-        elif outcome.state is State.DELIVERED and operation.kind is Kind.CUSTOMER and not self._in_bulk:
+        elif state is State.DELIVERED and operation.kind is Kind.CUSTOMER and not self._in_bulk:
             update = LastUpdate(event_time(operation.event.fields), request_hash(operation.payload))
             self._ledger.remember_update(operation.source_id, update)
 

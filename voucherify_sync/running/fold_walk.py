@@ -19,7 +19,7 @@ from voucherify_sync.mapping.by_reference import by_reference, rides_in_bulk
 from voucherify_sync.mapping.filters import Filters
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.payload import Mapping, Request
-from voucherify_sync.model import Block, Kind, Operation, Outcome, SegmentEvent, State
+from voucherify_sync.model import FAILED_BEFORE, Block, Kind, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.running.gathered import Gathered
@@ -27,6 +27,7 @@ from voucherify_sync.running.jobs import Jobs
 from voucherify_sync.stop import Stop
 
 _TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
+_GIVEN_UP = frozenset({FAILED_BEFORE, "dismissed"})
 _encode = msgspec.json.Encoder().encode
 
 
@@ -111,22 +112,25 @@ class FoldWalk:
                 yield record, request
 
     def _add(self, fold: Fold, event: SegmentEvent, request: Request, memory: Memory) -> None:
-        is_new = self._is_new(event, request, memory)
-        with suppress(RecursionError):  # an identify as deep as that is invalid in the second walk
-            fold.add(request.customer, event_time(event.fields), event.message_id, is_new=is_new)
+        """Fold an update; one that failed, and is not tried again, must not come with a later one of its customer."""
+        outcome = self._outcome(event, request, memory)
+        if outcome is None or outcome.reason not in _GIVEN_UP:
+            with suppress(RecursionError):  # an identify as deep as that is invalid in the second walk
+                time = event_time(event.fields)
+                fold.add(request.customer, time, event.message_id, is_new=outcome is None)
 
-    def _is_new(self, event: SegmentEvent, request: Request, memory: Memory) -> bool:
-        """Tell whether the second walk will take the record up, instead of finding that it was sent before."""
+    def _outcome(self, event: SegmentEvent, request: Request, memory: Memory) -> Outcome | None:
+        """Return how the second walk will find that the record ended before; None if it is to be sent."""
         known = memory.known
         if known is None:
-            return True
-        if self._history.judge(event, memory) is not None:
-            return False
-        if known.state is not State.FAILED:
-            return True
+            return None
+        outcome = self._history.judge(event, memory)
+        if outcome is not None or known.state is not State.FAILED:
+            return outcome
         sent = by_reference(request)
         operation = Operation(event, sent.kind, sent.source_id, sent.body, _encode(sent.body))
-        return isinstance(self._history.take_up(operation, memory), Operation)
+        step = self._history.take_up(operation, memory)
+        return step if isinstance(step, Outcome) else None
 
 
 def _known(type_: str) -> str | None:

@@ -1,82 +1,87 @@
-"""Which ledger a run uses: the one of its project, or the one that the user names; opened to write, or to read only."""
+"""Opens the ledger of a command: to read it in a preview, or to write it in a run that sends."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from voucherify_sync.bookkeeping.ledger import Ledger
-from voucherify_sync.bookkeeping.ledger_file import default_path, find_others, key_hash
+from voucherify_sync.bookkeeping.deadletters import files_of_earlier_versions, read_dead_letters
+from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
 from voucherify_sync.bookkeeping.ledger_lock import LedgerLock
+from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place, find_place
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.errors import UsageProblem
-from voucherify_sync.settings import Credentials, Settings, clean_url, digest
+from voucherify_sync.bookkeeping.project import ProjectIdentity, origin_of
+from voucherify_sync.errors import SourceError
+from voucherify_sync.model import SegmentEvent
+from voucherify_sync.running.letters import records_of
+from voucherify_sync.settings import Settings, clean_url
 from voucherify_sync.stop import Stop
 
 
-def ledger_path(settings: Settings, app_id: str | None) -> Path | None:
-    """Return where the ledger of a project is, or None where nobody knows which project it is."""
-    if settings.delivery.ledger is not None:
-        return Path(settings.delivery.ledger).expanduser()
-    return None if app_id is None else default_path(clean_url(settings.api.url), app_id)
+def place_of(settings: Settings, app_id: str | None, choice: LedgerChoice) -> Place:
+    """Find the ledger of a project.
+
+    Args:
+        settings: tell the API's URL.
+        app_id: the Application ID, None where it is not known.
+        choice: what the user says of the ledger.
+
+    Raises:
+        UsageProblem: the file cannot be looked at, or is no ledger of a version that is known.
+    """
+    url = clean_url(settings.api.url)
+    return find_place(choice, origin_of(url), None if app_id is None else ProjectIdentity.of(url, app_id))
 
 
-def read_ledger(settings: Settings, app_id: str | None) -> LedgerReader:
-    """Open the ledger for a preview, without a lock and without a trace; without a project it knows nothing."""
-    path = ledger_path(settings, app_id)
-    return LedgerReader.empty() if path is None else LedgerReader.read(path, clean_url(settings.api.url))
+def read_ledger(place: Place) -> LedgerReader:
+    """Open a ledger without a lock and without a trace; one that is to be made knows nothing."""
+    return LedgerReader.empty() if place.path is None else LedgerReader.read(place.path)
 
 
-def check_free(settings: Settings, credentials: Credentials) -> None:
-    """Look whether a run could write to the ledger just now, before anybody is asked anything.
+def check_free(place: Place) -> None:
+    """Look whether a run could write to a ledger just now, before anybody is asked anything.
 
     Raises:
         RunStopped: another run holds it.
     """
-    path = ledger_path(settings, credentials.app_id)
-    if path is not None and path.exists():
-        LedgerLock(path).release()
+    if place.path is not None and place.path.exists():
+        LedgerLock(place.path).release()
 
 
-def write_ledger(
-    settings: Settings, credentials: Credentials, run_id: str, stop: Stop, *, new: bool
-) -> Ledger:
+def write_ledger(place: Place, choice: LedgerChoice, start: RunStart, stop: Stop) -> Ledger:
     """Open the ledger for a run that sends.
 
     Args:
-        settings: may name the ledger.
-        credentials: say which project it is.
-        run_id: the run that begins.
+        place: as it was found.
+        choice: what the user says of the ledger.
+        start: the run.
         stop: told when the ledger cannot be written any more.
-        new: the user wants a new ledger although another key of this host has one.
 
     Raises:
-        UsageProblem: keys were rotated, or it is no ledger of this URL, or it cannot be written.
+        UsageProblem: the ledger must not be used, or cannot be written.
         RunStopped: another run holds it, or the disk is full.
     """
-    path = ledger_path(settings, credentials.app_id)
-    assert path is not None  # noqa: S101  # credentials have an app_id
-    if settings.delivery.ledger is None and not new:
-        _refuse_rotated_keys(path, credentials)
-    return Ledger.open(
-        path,
-        credentials.url,
-        key_hash(credentials.app_id),
-        run_id=run_id,
-        settings_digest=digest(settings),
+    if place.problem is not None:
+        raise place.problem
+    assert place.path is not None  # noqa: S101  # a run that sends knows its key
+    ledger = Ledger.open(
+        place.path,
+        start,
         stop=stop,
+        is_new=place.is_new,
+        same_project=place.adds_identity,
+        is_whole=choice.is_whole,
     )
+    if ledger.has_old_files:
+        _take_over_letters(ledger)
+    return ledger
 
 
-def _refuse_rotated_keys(path: Path, credentials: Credentials) -> None:
-    """Stop before a project is sent everything again, only because its keys were changed.
-
-    Raises:
-        UsageProblem: this key has no ledger yet, and another one of the same host has.
-    """
-    others = [] if path.exists() else find_others(credentials.url, credentials.app_id)
-    if others:
-        raise UsageProblem(
-            f"this key has no ledger yet, but another key of {credentials.url} has: {others[0]}",
-            "If the keys of the same project were changed, go on with --ledger and that file; "
-            "for another project, start afresh with --new-ledger.",
-        )
+def _take_over_letters(ledger: Ledger) -> None:
+    """Give the failed records of an earlier version their events, from the files in which it kept them."""
+    for file in files_of_earlier_versions():
+        try:
+            for _, letter in read_dead_letters(file):
+                for record in records_of(letter):
+                    if isinstance(record, SegmentEvent):
+                        ledger.complete(record, letter.status, letter.answer)
+        except SourceError:  # what it holds beyond this line cannot be read; the archive still has it
+            continue
+    ledger.has_taken_over()

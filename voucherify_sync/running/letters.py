@@ -1,52 +1,115 @@
-"""Dead letters as an input: the events of a file of dead letters, as Blocks, to be replayed again."""
+"""Dead letters as an input: those of the ledger, or of a file, to be replayed again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
-from voucherify_sync.bookkeeping.deadletters import read_dead_letters
-from voucherify_sync.model import Block
+import msgspec
+
+from voucherify_sync.bookkeeping.deadletters import DeadLetter, read_dead_letters
+from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, LetterSelection
+from voucherify_sync.model import Block, Outcome, Position, SegmentEvent, State
+from voucherify_sync.reading.decode import decode
 from voucherify_sync.reading.source import SourceFacts
 from voucherify_sync.stop import Stop
 
-_BLOCK = 256
+_LETTERS: Final = 256
+"""Dead letters of a block: the ledger is asked once for all of them."""
+_POSITION: Final = re.compile(r"(.*):(\d+)(?:\[(\d+)\])?", re.DOTALL)
+
+
+class LetterBlock(Block, frozen=True):
+    """Dead letters instead of lines: each has a position of its own."""
+
+    letters: tuple[tuple[Position, DeadLetter], ...] = ()
 
 
 class LetterInput:
-    """The events of one file of dead letters; a position is the line of the dead letter.
+    """Dead letters, the oldest first.
+
+    Args:
+        name: of where they come from.
+        letters: each with the position at which its record is reported.
+        stop: looked at before every letter.
+        bytes_total: on disk, None where that is not known.
 
     Attributes:
-        facts: one entry, about the file.
+        facts: one entry.
     """
 
-    def __init__(self, path: Path, stop: Stop) -> None:
-        self._path = path
+    def __init__(
+        self,
+        name: str,
+        letters: Iterable[tuple[Position, DeadLetter]],
+        stop: Stop,
+        bytes_total: int | None = None,
+    ) -> None:
+        self.facts = [SourceFacts(name)]
+        self.bytes_total = bytes_total
+        self._letters = letters
         self._stop = stop
-        self.facts = [SourceFacts(str(path))]
-
-    @property
-    def bytes_total(self) -> int | None:
-        """Bytes on disk, None where nobody knows."""
-        return self._path.stat().st_size if self._path.is_file() else None
 
     def __iter__(self) -> Iterator[Block]:
-        """Yield the events.
+        """Yield the letters of which the event is known.
 
         Raises:
-            SourceError: it cannot be read, or is no file of dead letters.
+            SourceError: they cannot be read, or a line is no dead letter.
         """
         facts = self.facts[0]
-        lines: list[bytes] = []
-        for letter in read_dead_letters(self._path):
-            if self._stop.requested:
-                return
-            lines.append(letter.event)
-            facts.bytes += len(letter.event)
-            if len(lines) == _BLOCK:
-                yield Block.of(facts.name, facts.lines + 1, lines)
-                facts.lines += len(lines)
-                lines = []
-        if lines:
-            yield Block.of(facts.name, facts.lines + 1, lines)
-            facts.lines += len(lines)
+        letters = iter(self._letters)
+        while not self._stop.requested and (portion := tuple(islice(letters, _LETTERS))):
+            facts.bytes += sum(len(letter.event or b"") for _, letter in portion)
+            yield LetterBlock(facts.name, facts.lines + 1, b"", letters=portion)
+            facts.lines += len(portion)
+
+
+def letters_of_ledger(path: Path, selection: LetterSelection, stop: Stop) -> LetterInput:
+    """Return the dead letters of a ledger, with the positions at which their records were read."""
+
+    def letters() -> Iterator[tuple[Position, DeadLetter]]:
+        with LedgerReader.read(path) as ledger:
+            for letter in ledger.dead_letters(msgspec.structs.replace(selection, with_event=True)):
+                yield _position(letter.source), letter
+
+    return LetterInput(str(path), letters(), stop)
+
+
+def letters_of_file(path: Path, stop: Stop) -> LetterInput:
+    """Return the dead letters of a file; a position is the line of the file."""
+    size = path.stat().st_size if path.is_file() else None
+    letters = ((Position(str(path), line), letter) for line, letter in read_dead_letters(path))
+    return LetterInput(str(path), letters, stop, size)
+
+
+def decode_letters(block: Block) -> Iterator[SegmentEvent | Outcome]:
+    """Yield the records of dead letters."""
+    assert isinstance(block, LetterBlock)  # noqa: S101  # a LetterInput yields nothing else
+    for position, letter in block.letters:
+        yield from records_of(letter, position)
+
+
+def records_of(letter: DeadLetter, position: Position | None = None) -> Iterator[SegmentEvent | Outcome]:
+    """Yield the record of a dead letter, which may have been edited: the ledger knows it by the letter's key."""
+    if letter.event is None:
+        return
+    position = position or _position(letter.source)
+    records = list(decode(Block.of(position.source, position.line, [letter.event])))
+    is_settled = letter.outcome is not State.INVALID and len(records) == 1
+    for record in records:
+        if isinstance(record, SegmentEvent):
+            key = letter.key if is_settled else None
+            yield msgspec.structs.replace(record, position=position, key=key, letter=letter.key)
+        else:
+            bad = msgspec.structs.replace(record.record, position=position)
+            yield msgspec.structs.replace(record, record=bad)
+
+
+def _position(source: str) -> Position:
+    match = _POSITION.fullmatch(source)
+    if match is None:
+        return Position(source, 0)
+    return Position(match[1], int(match[2]), None if match[3] is None else int(match[3]))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from voucherify_sync.errors import RunStopped
-from voucherify_sync.model import Outcome, State
+from voucherify_sync.model import FAILED_BEFORE, Outcome, State
 from voucherify_sync.stop import Stop
 
 SHARE_COUNTS_AFTER = 100
@@ -51,7 +51,7 @@ class ErrorWatch:
     def add(self, outcome: Outcome) -> None:
         """Count one record, and stop the run once the limit is passed."""
         self._seen += 1
-        if outcome.state not in {State.INVALID, State.FAILED}:
+        if outcome.state not in {State.INVALID, State.FAILED} or outcome.reason == FAILED_BEFORE:
             return
         self._bad += 1
         limit = self._limit

@@ -13,7 +13,9 @@ from msgspec import Struct
 
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Block
+from voucherify_sync.reading.decode import decode
 from voucherify_sync.reading.source import SourceFacts
+from voucherify_sync.replay import Decode
 from voucherify_sync.running.limits import ErrorLimit
 from voucherify_sync.settings import Settings
 from voucherify_sync.stop import Stop
@@ -55,7 +57,9 @@ class RunRequest(Struct, frozen=True):
         max_errors: when to stop for invalid and failed records.
         max_duration_s: seconds until the run stops.
         jobs: processes that plan a large dry run.
-        dead_letters: where to keep what did not arrive; None keeps nothing.
+        dead_letters: a file to which what does not arrive is written, beside the ledger; None writes none.
+        command: what is run, for the ledger: ``replay --bulk``.
+        decode: makes records of what the input yields.
     """
 
     run_id: str
@@ -68,6 +72,8 @@ class RunRequest(Struct, frozen=True):
     max_duration_s: float | None = None
     jobs: int = 1
     dead_letters: Path | None = None
+    command: str = "replay"
+    decode: Decode = decode
 
 
 def new_run_id() -> str:

@@ -89,6 +89,7 @@ class Run:
             courier=self._after or link.courier,
             books=self.books.all,
             stop=stop,
+            decode=request.decode,
         )
         self._watch = watch
         self._dry_walk = self._fast_walk(history) if rule == Rule() else None

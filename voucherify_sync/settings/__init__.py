@@ -5,7 +5,7 @@ from voucherify_sync.settings.defaults import DEFAULT_ROWS, IDENTIFY_ROWS, TRACK
 from voucherify_sync.settings.effective import digest, dump
 from voucherify_sync.settings.environment import application_id, credentials
 from voucherify_sync.settings.found import Found, path_of
-from voucherify_sync.settings.loading import DEFAULT_FILE, load, load_with_tests, settings_file
+from voucherify_sync.settings.loading import DEFAULT_FILE, absolute, load, load_with_tests, settings_file
 from voucherify_sync.settings.mapping_tests import EventAt, Expected, MappingTest
 from voucherify_sync.settings.schema import json_schema
 from voucherify_sync.settings.secrecy import warnings
@@ -45,6 +45,7 @@ __all__ = [
     "Secret",
     "Settings",
     "Track",
+    "absolute",
     "application_id",
     "clean_url",
     "credentials",

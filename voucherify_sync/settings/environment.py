@@ -43,8 +43,6 @@ def check_references(text: str) -> None:
 def credentials(settings: Settings, environment: Mapping[str, str]) -> Credentials:
     """Look up key and token, now that a call will be made.
 
-    A relative `token_file` is looked up from the working directory.
-
     Raises:
         SettingsError: a variable is not set, the token's file cannot be read, a key cannot be a
             header's value, the URL is no address; all of them at once, and none quotes a secret.
@@ -103,7 +101,7 @@ def _token(api: Api, environment: Mapping[str, str]) -> str:
     if api.token_file is None:
         return interpolate(api.token.reveal(), environment)
     try:
-        with Path(api.token_file).expanduser().open("rb") as file:
+        with Path(api.token_file).open("rb") as file:
             first_line = file.readline(_MAX_TOKEN_BYTES)
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "no such path"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from voucherify_sync.errors import SettingsError
 from voucherify_sync.settings.conversion import convert
@@ -39,7 +42,7 @@ def load(path: Path | None, *, environment: Mapping[str, str]) -> Settings:
     problems = Problems(str(file))
     settings = convert(_root_of(file, problems), problems, environment)
     problems.raise_any()
-    return settings
+    return _with_absolute_paths(settings, file)
 
 
 def load_with_tests(
@@ -59,13 +62,30 @@ def load_with_tests(
     if file is not None:
         all_problems.append(problems := Problems(str(file)))
         root = _root_of(file, problems)
-        settings = convert(root, problems, environment)
+        settings = _with_absolute_paths(convert(root, problems, environment), file)
         tests += read_tests(root, file, problems, environment)
     for other in files_of_tests(file):
         all_problems.append(problems := Problems(str(other)))
         tests += read_tests(_root_of(other, problems), other, problems, environment, only=True)
     raise_all(all_problems)
     return settings, tests
+
+
+def absolute(path: str, folder: Path) -> str:
+    """Return an absolute path: relative ones are relative to a folder, and ``~`` is the home directory, if any."""
+    with suppress(RuntimeError):
+        return str(folder.absolute() / Path(path).expanduser())
+    return str(folder.absolute() / path)
+
+
+def _with_absolute_paths(settings: Settings, file: Path) -> Settings:
+    """Make the paths of the settings absolute: they are relative to the settings file."""
+    api, delivery = settings.api, settings.delivery
+    if api.token_file:
+        api = replace(api, token_file=absolute(api.token_file, file.parent))
+    ledger = absolute(delivery.ledger, file.parent) if delivery.ledger else None  # empty is the default
+    delivery = replace(delivery, ledger=ledger)
+    return replace(settings, api=api, delivery=delivery)
 
 
 def _root_of(file: Path, problems: Problems) -> Node | None:

@@ -32,7 +32,7 @@ def warnings(path: Path | None, settings: Settings) -> list[str]:
         settings: what `load` made of it.
     """
     api = settings.api
-    files: list[Path | None] = [Path(api.token_file).expanduser()] if api.token_file else []
+    files: list[Path | None] = [Path(api.token_file)] if api.token_file else []
     if holds_literal(api.token) or holds_literal(api.key):
         files.insert(0, settings_file(path))
     return [

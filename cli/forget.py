@@ -1,0 +1,136 @@
+"""`forget`: gives up dead letters, and removes what the ledger holds of a person."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, LetterSelection
+    from voucherify_sync.model import State
+
+
+@click.command("forget")
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    allow_from_autoenv=False,
+    help="Settings file; default: ./voucherify-sync.yaml.",
+)
+@click.option(
+    "--ledger", metavar="FILE", allow_from_autoenv=False, help="Use this ledger, not the one of the project."
+)
+@click.option("--failed", is_flag=True, allow_from_autoenv=False, help="Failed records.")
+@click.option("--invalid", is_flag=True, allow_from_autoenv=False, help="Invalid records.")
+@click.option(
+    "--user",
+    metavar="ID",
+    multiple=True,
+    allow_from_autoenv=False,
+    help="Records of this customer, by userId, anonymousId or source_id.",
+)
+@click.option(
+    "--before", metavar="RUN", allow_from_autoenv=False, help="Only what runs before RUN left behind."
+)
+@click.option("--yes", is_flag=True, allow_from_autoenv=False, help="Do not ask.")
+def command(
+    config: Path | None,
+    ledger: str | None,
+    failed: bool,
+    invalid: bool,
+    user: tuple[str, ...],
+    before: str | None,
+    yes: bool,
+) -> int:
+    """Remove dead letters from the ledger: each option narrows the choice, and one at least must be given.
+
+    A record that had failed is dismissed: it is not sent again, and no run counts it as failed any more. An event in
+    doubt stays in doubt, without its event. What was delivered stays known, by a hash that tells nothing of it.
+
+    \b
+    Examples:
+      voucherify-sync forget --failed
+      voucherify-sync forget --user u-1001
+    """
+    from voucherify_sync.bookkeeping.forgetting import forget, forget_in_files
+    from voucherify_sync.errors import ExitCode, UsageProblem
+    from voucherify_sync.running.ledgers import check_free, read_ledger
+
+    from .project_ledger import existing_ledger
+
+    if not (failed or invalid or user or before):
+        raise UsageProblem(
+            "forget must be told what: none of --failed, --invalid, --user and --before is given.",
+            "`voucherify-sync status` shows what there is.",
+        )
+    path, place = existing_ledger(config, ledger)
+    if place.problem is not None:
+        raise place.problem
+    check_free(place)
+    with read_ledger(place) as reader:
+        selection = _selection(reader, failed=failed, invalid=invalid, users=user, before=before)
+        counts = reader.count_letters(selection)
+    if not sum(counts.values()) and not user:
+        click.echo("Nothing to forget.", err=True)
+        return ExitCode.OK
+    click.echo(_question(counts, path), err=True)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageProblem("there is no terminal to ask on.", "Give --yes to forget without being asked.")
+        if not click.confirm("Forget them?", err=True):
+            return ExitCode.INTERRUPTED
+    forget(path, selection)
+    removed = forget_in_files(frozenset(user)) if user else 0
+    _tell(removed, user)
+    return ExitCode.OK
+
+
+def _selection(
+    reader: LedgerReader, *, failed: bool, invalid: bool, users: tuple[str, ...], before: str | None
+) -> LetterSelection:
+    from voucherify_sync.bookkeeping.ledger_reader import LetterSelection
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.model import State
+
+    run = None if before is None else reader.run_named(before)
+    if before is not None and run is None:
+        raise UsageProblem(
+            f"the ledger knows no run {before!r}", "`voucherify-sync status` lists the last runs."
+        )
+    outcomes = {State.FAILED: failed, State.INVALID: invalid}
+    return LetterSelection(
+        outcomes=frozenset(outcome for outcome, is_meant in outcomes.items() if is_meant),
+        users=frozenset(users),
+        before=None if run is None else run.number,
+    )
+
+
+def _question(counts: Mapping[State, int], path: Path) -> str:
+    from voucherify_sync.clean import clean
+    from voucherify_sync.model import State
+    from voucherify_sync.words import counted
+
+    parts = [
+        f"{counted(counts.get(State.FAILED, 0), 'failed record')} will be dismissed and never sent again",
+        f"{counted(counts.get(State.INVALID, 0), 'invalid record')} removed",
+        f"{counted(counts.get(State.IN_DOUBT, 0), 'event')} in doubt will lose what is known of them",
+    ]
+    return f"In {clean(str(path), 4_096)}: {', '.join(parts)}."
+
+
+def _tell(removed: int, users: tuple[str, ...]) -> None:
+    from voucherify_sync.words import counted
+
+    click.echo("Forgotten: what was removed cannot be read from the ledger any more.", err=True)
+    if users:
+        if removed:
+            click.echo(f"Removed {counted(removed, 'dead letter')} from files of earlier versions.", err=True)
+        click.echo(
+            "The archive still holds these customers: --exclude-ids FILE keeps them out of the next replay.",
+            err=True,
+        )

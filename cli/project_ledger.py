@@ -1,0 +1,37 @@
+"""Finds the ledger of a project for commands that look at it, or change it, and send nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.running.ledgers import place_of
+from voucherify_sync.settings import absolute, application_id, load
+
+
+def existing_ledger(config: Path | None, ledger: str | None) -> tuple[Path, Place]:
+    """Return the path of the ledger, and what is to be said of it.
+
+    Args:
+        config: settings file, as it was given.
+        ledger: as it was given with --ledger.
+
+    Raises:
+        UsageProblem: there is none, or it is not known which is meant.
+    """
+    settings = load(config, environment=os.environ)
+    named = settings.delivery.ledger if ledger is None else absolute(ledger, Path.cwd())
+    choice = LedgerChoice(named=None if named is None else Path(named))
+    place = place_of(settings, application_id(settings, os.environ), choice)
+    if place.path is None:
+        raise UsageProblem(
+            "cannot find the ledger: the project is not known.", "Set api.key or pass --ledger FILE."
+        )
+    if not place.path.exists():
+        raise place.problem or UsageProblem(
+            f"nothing was sent to this project yet: there is no ledger at {place.path}.",
+            "If another file is its ledger, name it with --ledger.",
+        )
+    return place.path, place
