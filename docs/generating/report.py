@@ -67,7 +67,9 @@ LETTER_FIELDS: Final = {
     "source": "`file:line` where the event was read",
     "status": "HTTP status of the last answer, or null",
     "response": "the answer, or null",
-    "event": "the event as it came",
+    "key": "the record's key in the ledger, in hexadecimal: `retry FILE` settles that record, whatever was edited",
+    "run": "id of the run that left it",
+    "event": "the event as it came; null where an earlier version did not keep it",
     "raw": "instead of `event`, where it was no JSON",
     "raw_base64": "instead of `event`, where it was no text",
 }
@@ -81,9 +83,10 @@ A map or list with more than {CAP:,} keys adds up what comes later under `{OTHER
 Voucherify's error keys, never its free text."""
 
 _LETTERS: Final = """\
-What ends invalid, failed or in doubt is kept as one JSON object a line, in `--dead-letters FILE` or under the state
-directory (`~/.local/state/voucherify-sync/dead-letters/RUN.ndjson`), readable by its owner only. A dry run keeps none.
-`voucherify-sync retry` sends them again. They hold personal data: delete them when they are dealt with."""
+What ends invalid, failed or in doubt is kept in the ledger. `status --failed` and `status --doubt` print it as one JSON
+object a line, and `--dead-letters FILE` writes that of one run to a file, all invalid records included, readable by its
+owner only. `voucherify-sync retry` sends them again, `voucherify-sync retry FILE` those of an edited file. An event in
+doubt has `sent_at`, too; where the event is not known, `type`, `name` and `messageId` say what is."""
 
 _DRY_RUN: Final = """\
 `replay --dry-run` prints one JSON object a request: `method`, `path`, `body` (the very bytes that would be sent),
