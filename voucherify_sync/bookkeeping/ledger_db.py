@@ -86,8 +86,7 @@ def make(path: Path, identity: ProjectIdentity) -> None:
             connection.execute("PRAGMA synchronous = FULL")
             upgrade(connection, 0)
             add_identity(connection, identity)
-            connection.execute("PRAGMA journal_mode = WAL")
-        connection.close()  # the last one that is closed leaves everything in the one file
+        connection.close()
         draft.replace(path)
         sync_directory(path)
     except OSError as error:
@@ -158,6 +157,7 @@ def close_writable(connection: sqlite3.Connection, path: Path, *, is_sound: bool
         keeper.execute("SELECT count(*) FROM header").fetchone()  # from now on it has the -wal open, too
         if is_sound and clear_mark(connection):
             keeper.close()
+            connection.execute("PRAGMA journal_mode = DELETE")  # so that reading it makes no file beside it
     connection.close()  # removes the -wal, unless the other connection still needs it
     keeper.close()
 
@@ -197,7 +197,7 @@ def save_copy(connection: sqlite3.Connection, path: Path) -> None:
 def open_readable(path: Path) -> sqlite3.Connection:
     """Open a ledger that a run may be writing to just now; a file that is missing or empty is an empty ledger.
 
-    The ledger itself is never written to. SQLite may leave an empty -wal and a -shm beside it.
+    The ledger is not written to. Beside one that a run has open, or was killed with, SQLite may make a -shm.
 
     Raises:
         UsageProblem: it is no ledger, or one of a newer version, or cannot be read.
