@@ -78,12 +78,12 @@ def command(
     if not sum(counts.values()) and not user:
         click.echo("Nothing to forget.", err=True)
         return ExitCode.OK
-    click.echo(_question(counts, path), err=True)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageProblem("there is no terminal to ask on.", "Give --yes to forget without being asked.")
-        if not click.confirm("Forget them?", err=True):
-            return ExitCode.INTERRUPTED
+    if not yes and not sys.stdin.isatty():
+        raise UsageProblem("there is no terminal to ask on.", "Give --yes to forget without being asked.")
+    if sum(counts.values()):
+        click.echo(_question(counts, path), err=True)
+    if not yes and not click.confirm("Forget them?", err=True):
+        return ExitCode.INTERRUPTED
     forget(path, selection)
     removed = forget_in_files(frozenset(user)) if user else 0
     _tell(removed, user)
@@ -115,12 +115,16 @@ def _question(counts: Mapping[State, int], path: Path) -> str:
     from voucherify_sync.model import State
     from voucherify_sync.words import counted
 
-    parts = [
-        f"{counted(counts.get(State.FAILED, 0), 'failed record')} will be dismissed and never sent again",
-        f"{counted(counts.get(State.INVALID, 0), 'invalid record')} removed",
-        f"{counted(counts.get(State.IN_DOUBT, 0), 'event')} in doubt will lose what is known of them",
-    ]
-    return f"In {clean(str(path), 4_096)}: {', '.join(parts)}."
+    effects = {
+        State.FAILED: ("failed record", "failed records", "dismissed: never sent again, no longer counted"),
+        State.INVALID: ("invalid record", "invalid records", "removed"),
+        State.IN_DOUBT: ("event in doubt", "events in doubt", "kept without the event"),
+    }
+    lines = [f"In the ledger {clean(str(path), 4_096)}:"]
+    for state, (one, many, effect) in effects.items():
+        if counts.get(state):
+            lines.append(f"  {counted(counts[state], one, many)}: {effect}")
+    return "\n".join(lines)
 
 
 def _tell(removed: int, users: tuple[str, ...]) -> None:

@@ -6,6 +6,8 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -419,3 +421,34 @@ def test_a_stop_is_over_within_eight_seconds(run_cli: Cli, way: signal.Signals) 
                 f"{way.name} {more}: {time.monotonic() - began:.1f} s after {sandbox.oracle.calls - calls} calls"
             )
             assert process.returncode == 128 + way, errors
+
+
+def test_several_runs_in_one_process_leave_nothing_behind(project: Project) -> None:
+    """No thread, no open file: a scheduler runs one after the other."""
+    archive = project.cli.folder / "a.ndjson"
+    archive.write_text(IDENTIFY + TRACK)
+    words = ["replay", "--yes", "--quiet", "--ledger", str(project.ledger), "--again"]
+    code = f"""
+        import os, threading
+        from importlib.metadata import entry_points
+        main = next(iter(entry_points(group="console_scripts", name="voucherify-sync"))).load()
+        left = []
+        for more in (["--new-ledger"], ["--each"], ["--bulk"], ["--each"]):
+            try:
+                main([*{words!r}, *more, {str(archive)!r}])
+            except SystemExit as ended:
+                assert not ended.code, ended.code
+            left.append((len(os.listdir("/proc/self/fd")), [thread.name for thread in threading.enumerate()]))
+        assert left[1] == left[3], left
+        assert {{tuple(threads) for _, threads in left}} == {{("MainThread",)}}, left
+        """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=project.cli.folder,
+        env=project.cli.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(project.sent()) == 4

@@ -136,7 +136,7 @@ class Caller:
                     self._stop.because(error)
                     return None
                 case Halt(error) if ruling is Ruling.BLOCKED:
-                    return _refusal(answer, blocked(error))
+                    return _refusal(answer, blocked(error, answer))
                 case Halt():
                     verdict = Again(backoff_s(failures + 1, self._jitter), BLOCKED)
             if isinstance(verdict, Again):

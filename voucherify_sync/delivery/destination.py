@@ -241,7 +241,7 @@ class ApiDestination:
             case Ruling.STOP:
                 return self._halted(attempts, verdict.error, verdict.proof)
             case Ruling.BLOCKED:
-                return _failure(operation, answer, blocked(verdict.error))
+                return _failure(operation, answer, blocked(verdict.error, answer))
             case Ruling.UNCLEAR:
                 self._rule_out(attempts, verdict.proof)
                 pause_s = backoff_s(attempts.failures + 1, self._jitter)

@@ -213,11 +213,10 @@ def halting(reply: Reply) -> VoucherifySyncError | None:
     return None
 
 
-def blocked(error: VoucherifySyncError) -> Failed:
+def blocked(error: VoucherifySyncError, answer: Answer) -> Failed:
     """Return how a record ended whose call was refused like that of a stranger, while the project accepts others."""
-    return Failed(
-        BLOCKED, f"{error.message}, and the next call was accepted: something on the way blocks this record"
-    )
+    detail = f"{error.message}, and the next call was accepted: something on the way blocks this record"
+    return Failed(BLOCKED, detail, answer.status if isinstance(answer, Reply) else None)
 
 
 _REFUSALS = {
