@@ -26,7 +26,6 @@ from voucherify_sync.stop import Stop
 from .progress import progress
 from .replay_options import cores
 from .signals import stopping_in_order
-from .stdout import leave_closed_stdout
 
 
 class CoverageOptions(Struct, frozen=True):
@@ -55,10 +54,7 @@ def cover(options: CoverageOptions) -> ExitCode:
         with progress("auto", lambda: _snapshot(coverage, reader), sys.stderr):
             _count(options, reader, coverage)
         result = to_dict(coverage)
-        try:
-            _show(result, settings, as_json=options.as_json)
-        except BrokenPipeError:  # the reader has seen enough
-            leave_closed_stdout()
+        _show(result, settings, as_json=options.as_json)
     code = _verdict(options, result, reader)
     return stop.signal_exit or code
 

@@ -23,8 +23,6 @@ from voucherify_sync.reading.source import Reader, Source, find_sources
 from voucherify_sync.settings import Settings, load
 from voucherify_sync.stop import Stop
 
-from .stdout import leave_closed_stdout
-
 Show = Callable[[Explanation], None]
 
 
@@ -55,16 +53,12 @@ def explain(options: ExplainOptions) -> ExitCode:
             f"--line is a line of one file, and there are {len(found.sources)} sources", "Name that file."
         )
     search = _Search(options, found.sources)
-    try:
-        show, shown = _show(options, settings), 0
-        for explanation in search.explanations(Explainer(settings)):
-            show(explanation)
-            shown += 1
-            if shown == options.limit:
-                break
-    except BrokenPipeError:  # the reader has seen enough
-        leave_closed_stdout()
-        return ExitCode.OK
+    show, shown = _show(options, settings), 0
+    for explanation in search.explanations(Explainer(settings)):
+        show(explanation)
+        shown += 1
+        if shown == options.limit:
+            break
     if not shown:
         search.tell_that_nothing_was_found()
     return ExitCode.OK

@@ -25,7 +25,6 @@ from .progress import progress
 from .replay_options import ReplayOptions
 from .replaying import input_of, request_of, rule_of
 from .signals import stopping_in_order
-from .stdout import leave_closed_stdout, tolerant_stdout
 
 _HOUR_S = 3_600
 _SURELY_NO_MINUTE_S = 62
@@ -80,19 +79,15 @@ def _show(
 ) -> None:
     delivery = settings.delivery
     facts = to_dict(plan, allowances, delivery.reserve, delivery.rate)
-    try:
-        if as_json:
-            from .json_text import harmless
+    if as_json:
+        from .json_text import harmless
 
-            encoded = msgspec.json.encode(facts | {"notices": notices})
-            sys.stdout.buffer.write(harmless(encoded.decode()).encode() + b"\n")
-            sys.stdout.buffer.flush()
-        else:
-            from .plan_view import show_plan
+        encoded = msgspec.json.encode(facts | {"notices": notices})
+        sys.stdout.buffer.write(harmless(encoded.decode()).encode() + b"\n")
+    else:
+        from .plan_view import show_plan
 
-            show_plan(tolerant_stdout(), facts, plan.report, notices)
-    except BrokenPipeError:  # the reader has seen enough
-        leave_closed_stdout()
+        show_plan(sys.stdout, facts, plan.report, notices)
 
 
 def _allowances(options: PlanOptions, settings: Settings) -> Iterator[Allowance]:

@@ -30,7 +30,6 @@ from .progress import progress
 from .record_log import records_shown
 from .replay_options import ReplayOptions, cores
 from .signals import stopping_in_order
-from .stdout import leave_closed_stdout
 from .target import open_target
 
 
@@ -60,14 +59,8 @@ def perform(options: ReplayOptions, request: RunRequest, *, retries: bool = Fals
         with open_target(request, stop, new_ledger=options.new_ledger) as target:
             rule = rule_of(options, request, target.ledger, retries=retries)
             run = Run(request, stop, target.link, target.ledger, rule, output=target.output, watch=watch)
-            try:
-                with progress(
-                    shown, run.snapshot, sys.stderr, data_on_terminal=target.shows_data_on_terminal
-                ):
-                    run.execute()
-            except BrokenPipeError:  # the reader of a dry run has seen enough
-                leave_closed_stdout()
-                return ExitCode.OK
+            with progress(shown, run.snapshot, sys.stderr, data_on_terminal=target.shows_data_on_terminal):
+                run.execute()
             finish(options, request, run, stop, target)
             return run.exit_code
 

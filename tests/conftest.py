@@ -91,14 +91,27 @@ class Cli:
         return subprocess.Popen(self.command(*args), cwd=self.folder, env=self.env, **{**pipes, **options})
 
     def __call__(
-        self, *args: str | Path, stdin: str | bytes = b"", env: Mapping[str, str] | None = None
+        self,
+        *args: str | Path,
+        stdin: str | bytes = b"",
+        env: Mapping[str, str] | None = None,
+        streams: Mapping[int, str] | None = None,
     ) -> Ended:
-        """Run it to its end; its interpreter has been started before, with the constants that a test sets."""
+        """Run it to its end; its interpreter has been started before, with the constants that a test sets.
+
+        Args:
+            args: its words.
+            stdin: its input, through a pipe.
+            env: variables beside those of all commands.
+            streams: descriptor -> what stands there in place of a pipe: ``closed``, ``unread`` (a pipe whose reader
+                has gone), or the path of a file to write to.
+        """
         request = {
             "words": list(map(str, args)),
             "cwd": str(self.folder),
             "env": {**self.env, **(env or {})},
             "constants": self.constants,
+            "streams": streams or {},
         }
         data = stdin.encode() if isinstance(stdin, str) else stdin
         code, out, err = forking_server().run(request, data, timeout_s=120)
