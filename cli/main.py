@@ -1,12 +1,14 @@
-"""Entry point: makes file modes and streams safe, runs a command, and gives every ending its exit code."""
+"""Entry point: makes signals, file modes and streams safe, runs a command, and gives every ending its exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
 
+from .signals import end_at_once
+
 TYPE_CHECKING = (
-    False  # until `main` begins, Ctrl-C is Python's, with a traceback: so little as can be is imported here
+    False  # typing is slow to import, and until `main` begins Ctrl-C is Python's, with a traceback
 )
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -21,6 +23,7 @@ _OWNER_ONLY = 0o077
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with its exit code."""
+    end_at_once()
     os.umask(_OWNER_ONLY)
     from .streams import prepare_streams, write_the_rest
 
@@ -51,7 +54,7 @@ def _run(args: list[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         return ExitCode.INTERRUPTED
     return code or ExitCode.OK
 

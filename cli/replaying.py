@@ -29,7 +29,7 @@ from .ending import finish
 from .progress import progress
 from .record_log import records_shown
 from .replay_options import ReplayOptions, cores
-from .signals import stopping_in_order
+from .signals import leaving, stopping_in_order
 from .target import open_target
 
 
@@ -42,7 +42,7 @@ def replay(options: ReplayOptions) -> int:
         for notice in found.notices:
             click.echo(clean_lines(notice), err=True)
     mode = mode_of(options)
-    with ExitStack() as resources:
+    with leaving(), ExitStack() as resources:  # the copy of a pipe is removed, however this ends
         in_bulk = settings.delivery.customers == "bulk"
         spool = resources.enter_context(Spool(found.sources)) if in_bulk else None
         return perform(options, request_of(options, settings, mode, input_of(found.sources, mode, spool)))

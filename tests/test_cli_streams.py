@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import signal
 import subprocess
 
 import pytest
 from conftest import Cli
 from test_cli_replay import assert_lawful, identify, report_of, settings_for, track
 
+from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 
 FULL = "/dev/full"
@@ -159,3 +162,34 @@ def test_a_live_run_sends_and_books_everything_without_its_streams(
         "customers": 200,
         "events": 200,
     }
+
+
+def test_a_terminal_that_is_gone_does_not_disturb_a_run_that_ignores_the_hangup(run_cli: Cli) -> None:
+    """`nohup voucherify-sync replay …` on a terminal that is closed: writing to it fails from then on."""
+    events = run_cli.folder / "events.ndjson"
+    events.write_text("".join(identify(number) for number in range(100)) + "broken\n")
+    ours, theirs = pty.openpty()
+    with Sandbox(SandboxOptions(latency_s=0.02, keep=None)) as sandbox:
+        words = [
+            "replay",
+            "-c",
+            settings_for(run_cli, sandbox),
+            "--yes",
+            "--workers=1",
+            "--verbose",
+            "--progress=bar",
+        ]
+        process = run_cli.start(
+            *words,
+            events,
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        )
+        os.close(theirs)
+        while sandbox.counts()[2] < 5:
+            os.read(ours, 4_096)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 3
+        assert sandbox.counts()[0] == 100
