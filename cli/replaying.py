@@ -134,8 +134,16 @@ def request_of(
         max_errors=options.max_errors,
         max_duration_s=options.max_duration,
         jobs=options.jobs or cores(),
-        dead_letters=None if mode is Mode.DRY_RUN else options.dead_letters or default_path(run_id),
+        dead_letters=None if mode is Mode.DRY_RUN else options.dead_letters or _default_letters(run_id),
     )
+
+
+def _default_letters(run_id: str) -> Path | None:
+    """Return the file for dead letters where none is named; None where there is no state directory."""
+    try:
+        return default_path(run_id)
+    except UsageProblem:
+        return None
 
 
 def rule_of(options: ReplayOptions, request: RunRequest, ledger: LedgerReader, *, retries: bool) -> Rule:

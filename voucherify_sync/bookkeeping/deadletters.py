@@ -15,7 +15,6 @@ from typing import Any, NoReturn, Self
 
 import msgspec
 from msgspec import Raw, Struct
-from platformdirs import user_state_path
 
 from voucherify_sync.bookkeeping.private import (
     make_private_directory,
@@ -26,7 +25,8 @@ from voucherify_sync.bookkeeping.private import (
     utf8,
     write_all,
 )
-from voucherify_sync.errors import SourceError
+from voucherify_sync.errors import SourceError, UsageProblem
+from voucherify_sync.home import state_directory
 from voucherify_sync.model import Outcome, State
 
 KEPT = frozenset({State.INVALID, State.FAILED, State.IN_DOUBT})
@@ -66,7 +66,14 @@ class _Line(Struct, frozen=True):
 
 def default_path(run_id: str) -> Path:
     """Return where the dead letters of a run lie when no file is named."""
-    return user_state_path("voucherify-sync") / "dead-letters" / f"{run_id}.ndjson"
+    return state_directory() / "dead-letters" / f"{run_id}.ndjson"
+
+
+def _is_default(path: Path) -> bool:
+    try:
+        return path == default_path(path.stem)
+    except UsageProblem:  # without a state directory the user has named it
+        return False
 
 
 class DeadLetters:
@@ -103,7 +110,7 @@ class DeadLetters:
         self.count += 1
 
     def _open(self) -> int:
-        if self.path != default_path(self.path.stem):
+        if not _is_default(self.path):
             return open_to_append(self.path)
         make_private_directory(self.path.parent)
         return open_new(self.path)

@@ -12,18 +12,12 @@ from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import platformdirs
-
 from voucherify_sync.bookkeeping.private import make_private_directory, open_new, trouble
 from voucherify_sync.errors import RunStopped, UsageProblem, VoucherifySyncError
+from voucherify_sync.home import state_directory
 
 ELSEWHERE = "Give another place with --ledger FILE."
 _HASH_DIGITS = 12
-
-
-def state_directory() -> Path:
-    """Return the directory of all ledgers, voucherify-sync in the user's state directory. It need not exist."""
-    return Path(platformdirs.user_state_path("voucherify-sync", appauthor=False))
 
 
 def key_hash(app_id: str) -> str:

@@ -9,6 +9,7 @@ from voucherify_sync.bookkeeping.ledger_file import default_path, find_others, k
 from voucherify_sync.bookkeeping.ledger_lock import LedgerLock
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.errors import UsageProblem
+from voucherify_sync.home import expanded
 from voucherify_sync.settings import Credentials, Settings, clean_url, digest
 from voucherify_sync.stop import Stop
 
@@ -16,7 +17,7 @@ from voucherify_sync.stop import Stop
 def ledger_path(settings: Settings, app_id: str | None) -> Path | None:
     """Return where the ledger of a project is, or None where nobody knows which project it is."""
     if settings.delivery.ledger is not None:
-        return Path(settings.delivery.ledger).expanduser()
+        return expanded(settings.delivery.ledger)
     return None if app_id is None else default_path(clean_url(settings.api.url), app_id)
 
 
