@@ -93,16 +93,12 @@ def _refuse(file: Path) -> None:
 
 
 def _write_new(file: Path, text: str) -> None:
-    """Create the file with mode 0600, whatever the umask; O_EXCL also refuses a dangling link."""
-    from voucherify_sync.errors import UsageProblem
+    """Write the file for its owner only; a link that leads nowhere is refused, too."""
+    from voucherify_sync.bookkeeping.private import trouble, write_new
 
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(file, text.encode())
     except FileExistsError:
         _refuse(file)
     except OSError as error:
-        raise UsageProblem(f"{file} cannot be written: {error.strerror}") from None
-    else:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            os.fchmod(descriptor, 0o600)
-            stream.write(text)
+        raise trouble(file, error) from None

@@ -12,6 +12,7 @@ from typing import TextIO
 
 import click
 
+from voucherify_sync.bookkeeping.private import open_to_append
 from voucherify_sync.clean import clean
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.model import Outcome, State
@@ -66,7 +67,7 @@ def line_of(outcome: Outcome) -> str:
 
 def _private(path: Path) -> TextIO:
     try:
-        return open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))
+        return os.fdopen(open_to_append(path), "a", encoding="utf-8")
     except OSError as error:
         raise UsageProblem(
             f"{path}: cannot be written: {error.strerror}", "Give --log-file another path."

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from voucherify_sync.errors import RunStopped, UsageProblem, VoucherifySyncError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def utf8(text: str) -> str:
@@ -55,11 +55,18 @@ def open_new(path: Path) -> int:
 
 
 def open_to_append(path: Path) -> int:
-    """Open a file that the user named, to add to what it holds; the mode of one that exists stays."""
+    """Open a file that the user named, to add to what it holds; the mode of one that exists stays.
+
+    A link that leads nowhere yet is followed. A named pipe that nobody reads is an error, not a wait.
+    """
     try:
         return open_new(path)
     except FileExistsError:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        pass
+    try:
+        return _open_existing(path)
+    except FileNotFoundError:
+        return open_new(Path(os.path.realpath(path)))
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -69,31 +76,119 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it holds all of the data or what it held before; a device is written in place.
-
-    Raises OSError.
-    """
-    path = Path(os.path.realpath(path))  # a rename would replace a link, not what it points to
-    if path.exists() and not path.is_file():
-        _write_in_place(path, data)
-        return
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet, whole or not at all. Raises OSError."""
+    descriptor = open_new(path)
     try:
-        os.fchmod(descriptor, 0o600)
         write_all(descriptor, data)
-        os.fsync(descriptor)
-        Path(name).replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
+        path.unlink()
         raise
     finally:
         os.close(descriptor)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it holds all of the data or what it held before; owner and mode of one that exists stay.
+
+    What no file can take the place of, such as a device or a pipe, is written in place. Raises OSError.
+    """
+    before = _status(path)
+    if before is not None and not _is_replaceable(path, before):
+        _write_in_place(path, data)
+        return
+    target = Path(os.path.realpath(path))  # a rename would replace a link, not what it points to
+    descriptor, name = _temporary(target.parent)
+    try:
+        _like(before, descriptor)
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        name.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            name.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def try_to_append(path: Path) -> int | None:
+    """Find out whether a file could be added to, and leave everything as it is.
+
+    Returns:
+        For a named pipe a descriptor, which is to stay open until the pipe has been written to: its reader would take a
+        close for the end. None for all else.
+
+    Raises OSError.
+    """
+    before = _status(path)
+    if before is None:
+        target = Path(os.path.realpath(path))
+        os.close(open_new(target))
+        target.unlink()
+        return None
+    if stat.S_ISCHR(before.st_mode) or stat.S_ISBLK(
+        before.st_mode
+    ):  # opening one may do something, as with a tape
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return None
+    descriptor = _open_existing(path)
+    if stat.S_ISFIFO(before.st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def try_to_write_whole(path: Path) -> int | None:
+    """Find out whether `write_whole` could write a file, and leave everything as it is; as `try_to_append` does."""
+    before = _status(path)
+    if before is not None and _is_replaceable(path, before):
+        descriptor, name = _temporary(Path(os.path.realpath(path)).parent)
+        os.close(descriptor)
+        name.unlink()
+    return try_to_append(path)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _is_replaceable(path: Path, status: os.stat_result) -> bool:
+    """Tell whether a rename can replace it: not so for a device, or for /dev/fd/63 of a file without a name."""
+    target = _status(Path(os.path.realpath(path)))
+    return stat.S_ISREG(status.st_mode) and target is not None and os.path.samestat(status, target)
+
+
+def _temporary(folder: Path) -> tuple[int, Path]:
+    """Make an empty file in the folder; a name of our own is never too long, whatever it will be renamed to."""
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=".voucherify-sync-")
+    return descriptor, Path(name)
+
+
+def _like(before: os.stat_result | None, descriptor: int) -> None:
+    """Give a new file the owner, if that is allowed, and the mode of the one that it replaces; else it is private."""
+    if before is None:
+        os.fchmod(descriptor, 0o600)
+        return
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+
+
+def _open_existing(path: Path) -> int:
+    """Open a file that exists for writing at its end. A named pipe without a reader raises ENXIO."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 def _write_in_place(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = _open_existing(path)
     try:
         write_all(descriptor, data)
     finally:
