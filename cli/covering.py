@@ -23,6 +23,7 @@ from voucherify_sync.settings import Settings, load
 from voucherify_sync.snapshot import Snapshot
 from voucherify_sync.stop import Stop
 
+from .outputs import settings_files, source_files, try_outputs
 from .progress import progress
 from .replay_options import cores
 from .signals import stopping_in_order
@@ -45,6 +46,7 @@ def cover(options: CoverageOptions) -> ExitCode:
     """Read, count, show; return the exit code."""
     settings = load(options.config, environment=os.environ)
     found = find_sources(options.source, stdin_is_terminal=sys.stdin.isatty())
+    try_outputs([], [*settings_files(options.config, settings), *source_files(found.sources)])
     for notice in found.notices:
         click.echo(clean_lines(notice), err=True)
     stop = Stop()

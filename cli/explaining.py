@@ -23,6 +23,8 @@ from voucherify_sync.reading.source import Reader, Source, find_sources
 from voucherify_sync.settings import Settings, load
 from voucherify_sync.stop import Stop
 
+from .outputs import settings_files, source_files, try_outputs
+
 Show = Callable[[Explanation], None]
 
 
@@ -46,6 +48,7 @@ def explain(options: ExplainOptions) -> ExitCode:
         raise UsageProblem("--json and --curl would both write to stdout", "Choose one of them.")
     settings = load(options.config, environment=os.environ)
     found = find_sources(options.source, stdin_is_terminal=sys.stdin.isatty())
+    try_outputs([], [*settings_files(options.config, settings), *source_files(found.sources)])
     for notice in found.notices:
         click.echo(clean_lines(notice), err=True)
     if options.line is not None and len(found.sources) != 1:

@@ -21,6 +21,7 @@ from voucherify_sync.settings import Settings, application_id, credentials, load
 from voucherify_sync.stop import Stop
 
 from .notices import notices_of
+from .outputs import source_files, try_outputs_of_run
 from .progress import progress
 from .replay_options import ReplayOptions
 from .replaying import input_of, request_of, rule_of
@@ -51,6 +52,7 @@ def tell_plan(options: PlanOptions) -> int:
     replay = options.replay
     settings = replay.over(load(replay.config, environment=os.environ))
     found = find_sources(replay.source, stdin_is_terminal=sys.stdin.isatty())
+    try_outputs_of_run(replay, settings, Mode.DRY_RUN, source_files(found.sources))
     if not replay.quiet:
         for notice in found.notices:
             click.echo(clean_lines(notice), err=True)

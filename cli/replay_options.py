@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # YAML and all that belongs to settings is of no use to `--he
     from voucherify_sync.settings import Rate, Settings
 
 from .grouped_help import options_of
-from .options import DURATION, ERROR_LIMIT, MOMENT, RATE
+from .options import DURATION, ERROR_LIMIT, FILE, LEDGER_FILE, MOMENT, RATE
 from .progress import KINDS
 
 Command = Callable[..., Any]
@@ -72,7 +72,6 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(settings, delivery=msgspec.structs.replace(settings.delivery, **given))
 
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 COUNT = click.IntRange(min=1)
 
 JOBS_HELP = "Processes that map a large archive while nothing is sent; default: one a core, at most 8."
@@ -162,7 +161,9 @@ HOW = [
 ]
 LEDGER = [
     _before(
-        "--ledger", metavar="FILE", help="Use this ledger, not the one of the project in the state directory."
+        "--ledger",
+        type=LEDGER_FILE,
+        help="Use this ledger, not the one of the project in the state directory.",
     ),
 ]
 AGAIN = [

@@ -26,6 +26,7 @@ from voucherify_sync.stop import Stop
 
 from .confirm import agreed, require_yes_where_nobody_can_be_asked
 from .ending import finish
+from .outputs import source_files, try_outputs_of_run
 from .progress import progress
 from .record_log import records_shown
 from .replay_options import ReplayOptions, cores
@@ -38,10 +39,11 @@ def replay(options: ReplayOptions) -> int:
     check(options)
     settings = options.over(load(options.config, environment=os.environ))
     found = find_sources(options.source, stdin_is_terminal=sys.stdin.isatty())
+    mode = mode_of(options)
+    try_outputs_of_run(options, settings, mode, source_files(found.sources))
     if not options.quiet:
         for notice in found.notices:
             click.echo(clean_lines(notice), err=True)
-    mode = mode_of(options)
     with leaving(), ExitStack() as resources:  # the copy of a pipe is removed, however this ends
         in_bulk = settings.delivery.customers == "bulk"
         spool = resources.enter_context(Spool(found.sources)) if in_bulk else None
@@ -82,6 +84,8 @@ def check(options: ReplayOptions) -> None:
         raise UsageProblem("--dry-run makes no call, and --sandbox makes calls", "Choose one of them.")
     if options.dry_run and "-" in options.report:
         raise UsageProblem("--report - and --dry-run would both write to stdout", "Give the report a file.")
+    if options.report.count("-") > 1:
+        raise UsageProblem("--report - is given twice", "Give one of them, or the other a file.")
     if options.again and options.again_since:
         raise UsageProblem("--again-since says what --again leaves open", "Give one of them.")
     if not options.dry_run and not options.sandbox:

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from .grouped_help import GroupedCommand
+from .options import FILE
 from .replay_options import ReplayOptions, retry_options
 
 
 @click.command("retry", cls=GroupedCommand)
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", required=False, type=FILE)
 @retry_options
 def command(file: Path | None, **values: Any) -> int:
     """Send the dead letters in FILE again: what was invalid or failed. Default: those of the last run.

@@ -11,6 +11,7 @@ from voucherify_sync.running.ledgers import read_ledger
 from voucherify_sync.running.letters import LetterInput
 from voucherify_sync.settings import Settings, application_id, load
 
+from .outputs import Input, try_outputs_of_run
 from .replay_options import ReplayOptions
 from .replaying import check, mode_of, perform, request_of
 
@@ -20,7 +21,9 @@ def retry(file: Path | None, options: ReplayOptions) -> int:
     check(options)
     settings = options.over(load(options.config, environment=os.environ))
     letters = file or _of_last_run(settings)
-    request = request_of(options, settings, mode_of(options), lambda stop: LetterInput(letters, stop))
+    mode = mode_of(options)
+    try_outputs_of_run(options, settings, mode, [Input(f"the dead letters {letters}", letters)])
+    request = request_of(options, settings, mode, lambda stop: LetterInput(letters, stop))
     return perform(options, request, retries=True)
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import click
 
+from .options import FILE, LEDGER_FILE
+
 
 @click.command("status")
 @click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Settings file; default: ./voucherify-sync.yaml.",
 )
-@click.option("--ledger", metavar="FILE", help="Look into this ledger, not into the one of the project.")
+@click.option("--ledger", type=LEDGER_FILE, help="Look into this ledger, not into the one of the project.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--doubt", is_flag=True, help="Print the events in doubt, one JSON object a line.")
 def command(config: Path | None, ledger: str | None, as_json: bool, doubt: bool) -> int:

@@ -54,6 +54,13 @@ def prepare_streams() -> None:
     sys.stderr = _text(sys.stderr, _Output(2, on_loss=lambda _: None), line_buffering=True)
 
 
+def silence_stderr() -> None:
+    """Write nothing more to stderr, whatever it leads to."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
 def write_the_rest() -> None:
     """Write what a command that failed has left in the buffer of stdout; its exit code stays, should this fail, too."""
     with suppress(StdoutLost):

@@ -18,6 +18,8 @@ from forked_cli import forking_server
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 
+_NO_FILE = ("closed", "unread")
+
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -104,14 +106,17 @@ class Cli:
             stdin: its input, through a pipe.
             env: variables beside those of all commands.
             streams: descriptor -> what stands there in place of a pipe: ``closed``, ``unread`` (a pipe whose reader
-                has gone), or the path of a file to write to.
+                has gone), or a path to read from or to add to.
         """
         request = {
             "words": list(map(str, args)),
             "cwd": str(self.folder),
             "env": {**self.env, **(env or {})},
             "constants": self.constants,
-            "streams": streams or {},
+            "streams": {
+                number: str(self.folder / kind) if kind not in _NO_FILE else kind
+                for number, kind in (streams or {}).items()
+            },
         }
         data = stdin.encode() if isinstance(stdin, str) else stdin
         code, out, err = forking_server().run(request, data, timeout_s=120)

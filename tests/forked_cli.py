@@ -170,7 +170,7 @@ def _put(kind: str, number: int) -> None:
         reading, descriptor = os.pipe()
         os.close(reading)
     else:
-        descriptor = os.open(kind, os.O_WRONLY)
+        descriptor = os.open(kind, os.O_WRONLY | os.O_APPEND if number else os.O_RDONLY)
     os.dup2(descriptor, number)
     os.close(descriptor)
 
