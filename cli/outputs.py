@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from voucherify_sync.bookkeeping.ledger_file import ELSEWHERE
 from voucherify_sync.bookkeeping.private import try_to_append, try_to_write_whole
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.reading.source import Source
@@ -26,7 +27,6 @@ from .streams import silence_stderr
 
 _BESIDE_LEDGER = ("-wal", "-shm", ".lock")
 _OF_ITS_OWN = "Each output needs a file of its own, which the command does not read."
-_WRITABLE = "Name a file in a folder that exists and that you may write to."
 
 _STDERR = "standard error"
 
@@ -53,11 +53,13 @@ class Output(NamedTuple):
         name: the option and its value, for a sentence.
         file: its path.
         attempt: raises OSError if it cannot be written, and leaves it as it is.
+        remedy: what to do then.
     """
 
     name: str
     file: Path
     attempt: Callable[[Path], object]
+    remedy: str = "Name a file in a folder that exists and that you may write to."
 
 
 def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input]) -> None:
@@ -74,8 +76,8 @@ def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input]) -> None:
             silence_stderr()  # what is said would get into the file
         sentences = [f"{name} is the same file as {other}." for name, other in collisions]
         raise UsageProblem("\n".join(sentences), _OF_ITS_OWN)
-    if failures := list(_failures(outputs)):
-        raise UsageProblem("\n".join(failures), _WRITABLE)
+    if failures := dict(_failures(outputs)):
+        raise UsageProblem("\n".join(failures), "\n".join(dict.fromkeys(failures.values())))
 
 
 def try_outputs_of_run(
@@ -94,7 +96,7 @@ def try_outputs_of_run(
     if mode is Mode.LIVE and ledger:
         name, path = ledger.pop(0)
         assert isinstance(path, Path)  # noqa: S101  # `ledger_files` gives nothing else
-        outputs.append(Output(name, path, _try_ledger))
+        outputs.append(Output(name, path, _try_ledger, ELSEWHERE))
     inputs = [*settings_files(options.config, settings), *ledger, *sources]
     if options.exclude_ids is not None:
         inputs.append(Input(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
@@ -178,12 +180,13 @@ def _identity(file: Path | int) -> Identity | None:
     return (status.st_dev, status.st_ino) if is_file or is_own_pipe else None
 
 
-def _failures(outputs: Sequence[Output]) -> Iterator[str]:
+def _failures(outputs: Sequence[Output]) -> Iterator[tuple[str, str]]:
+    """Yield a sentence and its remedy for each output that cannot be written."""
     for output in outputs:
         try:
             output.attempt(output.file)
         except OSError as error:
-            yield f"{output.name} cannot be written: {_reason(output.file, error)}."
+            yield f"{output.name} cannot be written: {_reason(output.file, error)}.", output.remedy
 
 
 def _reason(path: Path, error: OSError) -> str:

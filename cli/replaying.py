@@ -54,7 +54,7 @@ def perform(options: ReplayOptions, request: RunRequest, *, retries: bool = Fals
     """Ask where it must be asked, run, and say how it ended; return the exit code."""
     stop = Stop()
     shown = "none" if options.quiet else options.progress
-    with stopping_in_order(stop), records_shown(options) as watch:
+    with stopping_in_order(stop), records_shown(options, request.run_id) as watch:
         if request.mode is Mode.LIVE and not _may_send(options, request, stop, shown, retries=retries):
             click.echo("Nothing was sent.", err=True)
             return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.OK)
@@ -63,7 +63,7 @@ def perform(options: ReplayOptions, request: RunRequest, *, retries: bool = Fals
             run = Run(request, stop, target.link, target.ledger, rule, output=target.output, watch=watch)
             with progress(shown, run.snapshot, sys.stderr, data_on_terminal=target.shows_data_on_terminal):
                 run.execute()
-            finish(options, request, run, stop, target)
+            finish(options, request, run, stop, target, watch)
             return run.exit_code
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from voucherify_sync.bookkeeping.deadletters import DeadLetters
+from voucherify_sync.bookkeeping.deadletters import KEPT, DeadLetters
 from voucherify_sync.bookkeeping.ledger import LastUpdate, Ledger
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.report import Report
@@ -37,6 +37,8 @@ class Books:
         report: the counts.
         older: customer updates that came after a newer one; bulk has none.
         timeline: when outcomes came; None in a dry run.
+        letters_error: why dead letters could not be written to their file, of which nothing is written from then on.
+        letters_missing: how many are not in it.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Books:
         self.older = OlderUpdates()
         self.timeline = None if request.mode is Mode.DRY_RUN else Timeline()
         self._letters = DeadLetters(request.dead_letters) if request.dead_letters else None
+        self.letters_error: VoucherifySyncError | None = None
+        self.letters_missing = 0
         self._ledger = ledger if isinstance(ledger, Ledger) else None
         self._in_bulk = in_bulk
         self._stop = stop
@@ -65,10 +69,20 @@ class Books:
     def _keep(self, outcome: Outcome) -> None:
         """Keep a dead letter."""
         assert self._letters is not None  # noqa: S101  # chosen only then
-        try:
-            self._letters.add(outcome)
-        except VoucherifySyncError as error:
+        if self.letters_error is None:
+            try:
+                self._letters.add(outcome)
+            except VoucherifySyncError as error:
+                self._lose_letters(error)
+        if self.letters_error is not None and outcome.state in KEPT:
+            self.letters_missing += 1
+
+    def _lose_letters(self, error: VoucherifySyncError) -> None:
+        """Go on without the file of dead letters if the ledger knows the records, too; else stop."""
+        if self._ledger is None:
             self._stop.because(error)
+        else:
+            self.letters_error = error
 
     def _record(self, outcome: Outcome) -> None:
         """Record what the journal of the delivery has not: what was decided without a call, or cut off by a stop."""
@@ -97,6 +111,9 @@ class Books:
         try:
             if self._letters is not None:
                 self._letters.close()
+        except VoucherifySyncError as error:
+            self._lose_letters(error)
+        try:
             if self._ledger is not None:
                 self._ledger.flush()
         except VoucherifySyncError as error:
