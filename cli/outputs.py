@@ -72,8 +72,8 @@ def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input]) -> None:
         UsageProblem: all that is wrong.
     """
     if collisions := list(_collisions(outputs, inputs)):
-        if any(name == _STDERR for name, _ in collisions):
-            silence_stderr()  # what is said would get into the file
+        if any(name == _STDERR for name, _ in collisions) and os.fstat(2).st_size:
+            silence_stderr()  # what is said would get into what the file holds
         sentences = [f"{name} is the same file as {other}." for name, other in collisions]
         raise UsageProblem("\n".join(sentences), _OF_ITS_OWN)
     if failures := dict(_failures(outputs)):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -27,12 +29,12 @@ class RecordLog:
     """Writes a line for every record that was not delivered.
 
     Args:
-        verbose: to stderr.
-        file: and there, if it is given.
+        stream: stderr as it is before a bar is drawn on it, or None.
+        file: that of --log-file, or None.
     """
 
-    def __init__(self, *, verbose: bool, file: LogFile | None) -> None:
-        self._verbose = verbose
+    def __init__(self, stream: TextIO | None, file: LogFile | None) -> None:
+        self._stream = stream
         self._file = file
 
     def add(self, outcome: Outcome) -> None:
@@ -40,8 +42,8 @@ class RecordLog:
         if outcome.state in _QUIET:
             return
         line = line_of(outcome)
-        if self._verbose:
-            click.echo(line, err=True)
+        if self._stream is not None:
+            click.echo(line, file=self._stream)
         if self._file is not None:
             self._file.add(line)
 
@@ -122,14 +124,12 @@ class LogFile:
 @contextmanager
 def records_shown(options: ReplayOptions, run_id: str) -> Iterator[RecordLog | None]:
     """Prepare what --verbose and --log-file ask for; yield what takes note of outcomes, or None."""
+    stream = sys.stderr if options.verbose else None
     if options.log_file is None:
-        yield RecordLog(verbose=True, file=None) if options.verbose else None
+        yield RecordLog(stream, None) if stream is not None else None
         return
-    file = LogFile(options.log_file, lambda: spare_file("logs", f"{run_id}.log"))
-    try:
-        yield RecordLog(verbose=options.verbose, file=file)
-    finally:
-        file.close()
+    with closing(LogFile(options.log_file, lambda: spare_file("logs", f"{run_id}.log"))) as file:
+        yield RecordLog(stream, file)
 
 
 def line_of(outcome: Outcome) -> str:

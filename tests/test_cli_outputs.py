@@ -259,6 +259,14 @@ def test_a_stream_that_leads_into_a_source_is_refused(
     assert ("standard output is the same file as the source" in said) == (stream == 1)
 
 
+def test_an_empty_file_that_the_shell_has_made_for_stderr_gets_the_sentence(cli: Cli) -> None:
+    """`2> archive/errors.txt`: it is found in the folder, and there is nothing in it to be spoilt."""
+    (cli.folder / "archive" / "errors.txt").touch()
+    assert cli("replay", "--dry-run", "archive", streams={2: "archive/errors.txt"}).code == 2
+    said = (cli.folder / "archive" / "errors.txt").read_text()
+    assert said.startswith("Error: standard error is the same file as the source archive/errors.txt.")
+
+
 @pytest.mark.parametrize("words", REDIRECTED)
 def test_a_stream_that_leads_into_standard_input_is_refused(
     cli: Cli, sandbox: Sandbox, words: list[str]

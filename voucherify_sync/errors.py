@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     BUG = 1
     """The program failed in a way that nobody foresaw."""
     USAGE = 2
-    """The command line, the settings or a source cannot be used."""
+    """The command line, the settings, a source or an output cannot be used."""
     INCOMPLETE = 3
     """Finished, but some records were invalid, failed or are in doubt, a source was damaged, or a check failed."""
     STOPPED = 4
