@@ -7,9 +7,8 @@ import sys
 
 from .signals import end_at_once
 
-TYPE_CHECKING = (
-    False  # typing is slow to import, and until `main` begins Ctrl-C is Python's, with a traceback
-)
+# Until `main` has begun, Ctrl-C shows a traceback of Python's: as little as possible is imported before it.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -63,7 +62,7 @@ def _cannot_write(lost: StdoutLost) -> RunStopped:
     from voucherify_sync.errors import RunStopped
 
     return RunStopped(
-        f"cannot write to standard output: {lost.why}.",
+        f"cannot write to standard output: {lost.reason}.",
         "Make room, or send it elsewhere; then run the same command again.",
     )
 

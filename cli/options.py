@@ -83,7 +83,7 @@ class ErrorLimitType(click.ParamType[ErrorLimit]):
 
 
 class FileType(click.Path):
-    """A file that has a name. Standard input and output stand for no file here, so `-` is refused."""
+    """The name of a file. `-` is refused: it means a standard stream, and none can take the place of the file."""
 
     def __init__(self, path_type: type[Path | str] = Path) -> None:
         super().__init__(dir_okay=False, path_type=path_type)

@@ -1,7 +1,7 @@
-"""Refuses outputs that cannot be written, or that would spoil what the command reads, before anything is sent or asked.
+"""Refuses outputs that cannot be written or that would damage an input, before the first call and the question.
 
-A refused command line leaves every file as it is, and none behind. Files are compared by device and inode, so no other
-name and no link hides that two are one.
+A refused command line changes no file and leaves none behind. Files are compared by device and inode, so that a link or
+another name does not hide an input.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Identity = tuple[int, int] | tuple[int, int, str]
 
 
 class Input(NamedTuple):
-    """A file that is not to be written to.
+    """A file that the command must not write to.
 
     Attributes:
-        name: what it is, for a sentence.
+        name: its role and path, for messages.
         file: its path, or the descriptor of a standard stream.
     """
 
@@ -47,13 +47,13 @@ class Input(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A file that a command will write.
+    """A file that the command will write.
 
     Attributes:
-        name: the option and its value, for a sentence.
+        name: the option and its value, for messages.
         file: its path.
-        attempt: raises OSError if it cannot be written, and leaves it as it is.
-        remedy: what to do then.
+        attempt: raises OSError if the file cannot be written, and changes nothing.
+        remedy: the advice in that case.
     """
 
     name: str
@@ -63,17 +63,17 @@ class Output(NamedTuple):
 
 
 def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input]) -> None:
-    """Find out whether all outputs can be written, and whether each is a file of its own.
+    """Check that all outputs can be written, and that each is a file of its own.
 
-    The standard streams are looked at, too, where they lead from or to a file. A named pipe stays open from now on, so
-    that its reader waits until it has been written to.
+    Standard streams that lead from or to a file take part. A named pipe is kept open until the process ends, as
+    `try_to_append` demands.
 
     Raises:
-        UsageProblem: all that is wrong.
+        UsageProblem: one sentence for each output that is refused.
     """
     if collisions := list(_collisions(outputs, inputs)):
         if any(name == _STDERR for name, _ in collisions) and os.fstat(2).st_size:
-            silence_stderr()  # what is said would get into what the file holds
+            silence_stderr()  # the message would be added to the input
         sentences = [f"{name} is the same file as {other}." for name, other in collisions]
         raise UsageProblem("\n".join(sentences), _OF_ITS_OWN)
     if failures := dict(_failures(outputs)):
@@ -83,21 +83,24 @@ def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input]) -> None:
 def try_outputs_of_run(
     options: ReplayOptions, settings: Settings, mode: Mode, sources: Iterable[Input]
 ) -> None:
-    """Do it for a run, or the preview of one.
+    """Check the outputs of a run or of its preview, as `try_outputs` does.
 
     Args:
-        options: name the outputs, and some of the inputs.
-        settings: with the options laid over; the ledger is an output of a live run, and must not be one of others.
-        mode: of the run.
-        sources: where the events are read.
+        options: name the outputs and some of the inputs.
+        settings: with the options laid over.
+        mode: a live run writes to the ledger; in the other modes it only must not be damaged.
+        sources: the files that the events are read from.
     """
     outputs = list(_outputs_of(options))
-    ledger = list(ledger_files(settings))
-    if mode is Mode.LIVE and ledger:
-        name, path = ledger.pop(0)
-        assert isinstance(path, Path)  # noqa: S101  # `ledger_files` gives nothing else
-        outputs.append(Output(name, path, _try_ledger, ELSEWHERE))
-    inputs = [*settings_files(options.config, settings), *ledger, *sources]
+    ledger = ledger_of(settings)
+    inputs = [*settings_files(options.config, settings), *sources]
+    if ledger is not None:
+        itself, *beside = ledger_files(ledger)
+        inputs += beside
+        if mode is Mode.LIVE:
+            outputs.append(Output(itself.name, ledger, _try_ledger, ELSEWHERE))
+        else:
+            inputs.append(itself)
     if options.exclude_ids is not None:
         inputs.append(Input(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
     try_outputs(outputs, inputs)
@@ -109,30 +112,35 @@ def source_files(sources: Iterable[Source]) -> Iterator[Input]:
 
 
 def settings_files(config: Path | None, settings: Settings) -> Iterator[Input]:
-    """Yield the settings file and that of the Secret Key.
+    """Yield the settings file and the file of the Secret Key.
 
     Args:
-        config: the file that the command line names.
-        settings: what it holds.
+        config: the settings file that the command line names.
+        settings: its content.
     """
     file = settings_file(config)
     if file is not None:
         yield Input(f"the settings file {file}", file)
-    with suppress(UsageProblem):  # where it is cannot be told, so nothing can be written there
+    with suppress(UsageProblem):  # a file that cannot be found cannot be damaged
         token = token_file(settings.api)
         if token is not None:
             yield Input(f"api.token_file {token}", token)
 
 
-def ledger_files(settings: Settings) -> Iterator[Input]:
-    """Yield the ledger of the project, and what SQLite and the lock keep beside it; nothing where none is known."""
-    with suppress(UsageProblem):  # a command that needs it says so
-        path = ledger_path(settings, application_id(settings, os.environ))
-        if path is not None:
-            yield Input(f"the ledger {path}", path)
-            for suffix in _BESIDE_LEDGER:
-                beside = path.with_name(path.name + suffix)
-                yield Input(f"the ledger's {beside}", beside)
+def ledger_of(settings: Settings) -> Path | None:
+    """Return the path of the project's ledger, None where the project or the state directory is not known."""
+    try:
+        return ledger_path(settings, application_id(settings, os.environ))
+    except UsageProblem:  # a command that needs the ledger reports it
+        return None
+
+
+def ledger_files(ledger: Path) -> Iterator[Input]:
+    """Yield the ledger, and the files that SQLite and the lock keep beside it."""
+    yield Input(f"the ledger {ledger}", ledger)
+    for suffix in _BESIDE_LEDGER:
+        beside = ledger.with_name(ledger.name + suffix)
+        yield Input(f"the ledger's {beside}", beside)
 
 
 def _outputs_of(options: ReplayOptions) -> Iterator[Output]:
@@ -146,11 +154,14 @@ def _outputs_of(options: ReplayOptions) -> Iterator[Output]:
 
 
 def _collisions(outputs: Sequence[Output], inputs: Iterable[Input]) -> Iterator[tuple[str, str]]:
-    """Yield the names of each output and the input or other output that it is; stdout and stderr may share a file."""
+    """Yield the name of each output that is an input or another output, and the name of that one.
+
+    Stdout and stderr may share a file.
+    """
     streams = {_identity(number): name for number, name in ((2, _STDERR), (1, "standard output"))}
     written = [*streams.items(), *((_identity(output.file), output.name) for output in outputs)]
     if all(identity is None for identity, _ in written):
-        return  # there may be many inputs
+        return  # and spare the look at every source
     known = {_identity(each.file): each.name for each in (Input("standard input", 0), *inputs)}
     for identity, name in written:
         if identity is None:
@@ -161,9 +172,9 @@ def _collisions(outputs: Sequence[Output], inputs: Iterable[Input]) -> Iterator[
 
 
 def _identity(file: Path | int) -> Identity | None:
-    """Return what all names of a file have in common; None for what many may share: devices, streams that are no files.
+    """Return the identity of a file; None for devices, which many may share, and for streams that are no files.
 
-    It opens nothing: to close a second descriptor of a ledger would drop the locks that SQLite has on it.
+    It opens nothing: closing a second descriptor of a ledger would drop the locks that SQLite has on it.
     """
     try:
         status = os.stat(file)
@@ -198,12 +209,12 @@ def _reason(path: Path, error: OSError) -> str:
         case errno.EISDIR:
             return "it is a folder"
         case errno.ENXIO:
-            return "it is a pipe that nobody reads; start its reader first"
+            return "it is a pipe without a reader; start the reader first"
     return error.strerror or str(error)
 
 
 def _try_ledger(path: Path) -> None:
-    """Find out whether a ledger could be written or made; its folders are made with it."""
+    """Check that a ledger could be written or made, without opening it. Missing folders are made with it."""
     if path.exists():
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

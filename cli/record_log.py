@@ -51,18 +51,18 @@ class RecordLog:
         """Write nothing of what is as it should be."""
 
     def finish(self) -> str | None:
-        """Complete the file; return a sentence if it could not take everything."""
+        """Complete the file; return a sentence if lines are not in it."""
         return None if self._file is None else self._file.finish()
 
 
 class LogFile:
-    """The file of --log-file. What it cannot take goes to one in the state directory, and does not disturb the run.
+    """The file of --log-file. Lines that it cannot take go to a spare file, and the run goes on.
 
-    Nothing is made before the first line, so that a run that is refused leaves nothing behind.
+    The file is made with the first line or at the end of the run, so that a refused command leaves none behind.
 
     Args:
-        path: of the file, which is added to.
-        spare: returns the path of the other one, where there can be one; else it raises VoucherifySyncError.
+        path: of the file; lines are added to one that exists.
+        spare: returns the path of the spare file. Raises VoucherifySyncError if there is no place for one.
     """
 
     def __init__(self, path: Path, spare: Callable[[], Path]) -> None:
@@ -77,7 +77,7 @@ class LogFile:
         self._write(f"{line}\n".encode())
 
     def finish(self) -> str | None:
-        """Make the file, if nothing has, and close it; return a sentence if it could not take everything."""
+        """Close the file, and make it first if there was no line; return a sentence if lines are not in it."""
         self._write(b"")
         self.close()
         if not self._trouble:
@@ -108,7 +108,7 @@ class LogFile:
         return self._descriptor
 
     def _replace(self, path: Path, error: OSError) -> None:
-        """Go on in the other file, once; after that nowhere."""
+        """Go on in the spare file; after that has failed, too, only count the lines."""
         self.close()
         is_first = not self._trouble
         self._trouble.append(f"{trouble(path, error).message}.")
@@ -123,7 +123,7 @@ class LogFile:
 
 @contextmanager
 def records_shown(options: ReplayOptions, run_id: str) -> Iterator[RecordLog | None]:
-    """Prepare what --verbose and --log-file ask for; yield what takes note of outcomes, or None."""
+    """Yield the log that --verbose and --log-file ask for, or None."""
     stream = sys.stderr if options.verbose else None
     if options.log_file is None:
         yield RecordLog(stream, None) if stream is not None else None

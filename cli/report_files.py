@@ -1,4 +1,4 @@
-"""Writes the reports of a run, once the summary has been shown. What came of the records does not hang on them."""
+"""Writes the reports of a run after its summary. A report that cannot be written does not change the exit code."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def write_reports(paths: Sequence[str], report: Json, *, quiet: bool) -> None:
     Args:
         paths: files, or `-` for JSON on stdout.
         report: as Run.to_dict gives it.
-        quiet: name only what could not be written.
+        quiet: name only the reports that could not be written.
     """
     for path in paths:
-        why = _why_not_written(path, report)
-        if why is not None:
-            click.echo(clean_lines(f"Warning: {why} {_keep(path, report)}"), err=True)
+        error = _write_error(path, report)
+        if error is not None:
+            click.echo(clean_lines(f"Warning: {error} {_keep(path, report)}"), err=True)
         elif path != "-" and not quiet:
             click.echo(f"Report: {clean(path, 4_096)}", err=True)
 
 
-def _why_not_written(path: str, report: Json) -> str | None:
+def _write_error(path: str, report: Json) -> str | None:
     """Write a report; return a sentence if that is not possible."""
     try:
         if path == "-":
@@ -42,7 +42,7 @@ def _why_not_written(path: str, report: Json) -> str | None:
         else:
             _write(Path(path), report)
     except StdoutLost as lost:
-        return None if lost.has_no_reader else f"cannot write the report to standard output: {lost.why}."
+        return None if lost.has_no_reader else f"cannot write the report to standard output: {lost.reason}."
     except VoucherifySyncError as error:
         return f"{error.message}."
     return None

@@ -1,7 +1,7 @@
-"""What SIGINT, SIGTERM and SIGHUP do: end the process at once, leave what is going on, or stop a run in order.
+"""Handles SIGINT, SIGTERM and SIGHUP: the process ends at once, a block is left, or a run stops in order.
 
 A signal that was ignored when the process began stays ignored: `nohup` and the background jobs of a shell rely on it.
-The exit code is 128 + the signal's number, as shells have it.
+The exit code is 128 + the signal's number, as in a shell.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 from contextlib import contextmanager, suppress
 
-TYPE_CHECKING = False  # as in `main`
+TYPE_CHECKING = False  # typing is slow to import: see `main`
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
@@ -23,17 +23,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def end_at_once() -> None:
-    """Let a signal end the process at once from now on, without a word.
+    """Let a signal end the process at once from now on, without a message.
 
-    An exception would not do: one that is raised while a module is imported can be swallowed there, or come out as
-    another one with a traceback.
+    An exception would not do: Python can swallow one that is raised during an import, or turn it into another one.
     """
     _handle(lambda number, _frame: os._exit(128 + number))
 
 
 @contextmanager
 def leaving() -> Iterator[None]:
-    """Within this block a signal raises SystemExit: temporary files are removed on the way out, questions are left."""
+    """Within this block a signal raises SystemExit: a question is left, and temporary files are removed."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -74,6 +73,6 @@ def _handled_by(handler: Handler) -> Iterator[None]:
 
 
 def _handle(handler: Handler) -> dict[signal.Signals, Handler | int | None]:
-    """Set the handler of all signals that are not ignored; return what handled them before."""
+    """Set the handler of all signals that are not ignored; return the handlers before."""
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in heard}

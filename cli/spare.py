@@ -1,4 +1,4 @@
-"""Where a report or a log is kept that could not be written where the user wanted it: below the state directory."""
+"""Names the place in the state directory for a report or a log that cannot be written to the file of the user."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from voucherify_sync.home import state_directory
 
 
 def spare_file(folder: str, name: str) -> Path:
-    """Return the place of a file below the state directory, whose folder is made.
+    """Make a folder of the state directory; return the path of a file in it.
 
     Raises:
-        VoucherifySyncError: there is no state directory, or nothing can be made in it.
+        VoucherifySyncError: there is no state directory, or the folder cannot be made.
     """
     path = state_directory() / folder / name
     try:

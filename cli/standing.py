@@ -19,7 +19,7 @@ from voucherify_sync.running.ledgers import read_ledger
 from voucherify_sync.settings import Settings, application_id, load
 from voucherify_sync.words import size
 
-from .outputs import ledger_files, settings_files, try_outputs
+from .outputs import ledger_files, ledger_of, settings_files, try_outputs
 
 
 def show_status(config: Path | None, ledger: str | None, *, as_json: bool) -> int:
@@ -46,7 +46,8 @@ def _open(config: Path | None, ledger: str | None) -> LedgerReader:
     if ledger is not None:
         delivery = msgspec.structs.replace(settings.delivery, ledger=ledger)
         settings = msgspec.structs.replace(settings, delivery=delivery)
-    try_outputs([], [*settings_files(config, settings), *ledger_files(settings)])
+    path = ledger_of(settings)
+    try_outputs([], [*settings_files(config, settings), *(ledger_files(path) if path else ())])
     return read_ledger(settings, _project(settings))
 
 

@@ -1,4 +1,4 @@
-"""Standard streams that end no command with a traceback: closed at start, or lost while it runs.
+"""Prepares the standard streams, so that one that is closed or fails ends no command with a traceback.
 
 A lost stderr only silences the command. A lost stdout ends it, in one of two ways that `main` turns into an exit code:
 a reader that has seen enough (`| head`) is no mistake, a full disk is one. Neither changes what is sent and booked.
@@ -21,26 +21,25 @@ _READER_GONE = {errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN}
 
 
 class StdoutLost(Exception):
-    """Data cannot be written to stdout. No stage of a run takes note of it: it goes straight up to `main`.
+    """Data cannot be written to stdout. It is none of the errors that a run handles, so it goes straight up to `main`.
 
     Attributes:
-        has_no_reader: the reader of a pipe has gone.
-        why: in the words of the system.
+        has_no_reader: stdout is a pipe, and its reader has gone.
+        reason: the message of the operating system.
     """
 
     def __init__(self, error: OSError) -> None:
         self.has_no_reader = error.errno in _READER_GONE
-        self.why = error.strerror
-        super().__init__(self.why)
+        self.reason = error.strerror
+        super().__init__(self.reason)
 
 
 def prepare_streams() -> None:
     """Open the standard streams that are closed on /dev/null, and let none of them fail with an OSError from now on.
 
-    An open file must never get the number of a standard stream, or what is meant for the stream would go into the file.
-    So this comes before anything else is opened.
+    Call it before any file is opened: a file that got the number of a closed stream would be given its text.
 
-    Once they are prepared, writing to `sys.stdout` raises StdoutLost, at the first failure only.
+    From now on writing to `sys.stdout` raises StdoutLost at the first failure, and writing to `sys.stderr` never fails.
     """
     for descriptor in range(3):
         try:
@@ -55,14 +54,14 @@ def prepare_streams() -> None:
 
 
 def silence_stderr() -> None:
-    """Write nothing more to stderr, whatever it leads to."""
+    """Send stderr to /dev/null from now on."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
     os.dup2(descriptor, 2)
     os.close(descriptor)
 
 
 def write_the_rest() -> None:
-    """Write what a command that failed has left in the buffer of stdout; its exit code stays, should this fail, too."""
+    """Flush the data that a failed command has left in the buffer of stdout; a second failure does not count."""
     with suppress(StdoutLost):
         sys.stdout.flush()
 
@@ -77,7 +76,7 @@ def arrow(stream: TextIO) -> str:
 
 
 class _Output(io.FileIO):
-    """A standard stream for writing, which reports its first failure and is as good as /dev/null afterwards.
+    """A standard stream for writing, which reports its first failure and discards everything afterwards.
 
     Args:
         descriptor: 1 or 2.
@@ -90,7 +89,7 @@ class _Output(io.FileIO):
         self._is_lost = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write some of the data; return the number of bytes that are done with."""
+        """Write some of the data; return the number of bytes that were written or discarded."""
         if not self._is_lost:
             try:
                 return self._write_some(data)
@@ -108,7 +107,7 @@ class _Output(io.FileIO):
 
 
 def _text(before: TextIO | None, raw: _Output, *, line_buffering: bool = False) -> TextIO:
-    """Return a text stream in the encoding of the one before; what the encoding does not know is shown as an escape."""
+    """Return a text stream in the encoding of the one before; characters that it does not know become escapes."""
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=before.encoding if before else "utf-8",

@@ -155,7 +155,7 @@ def test_a_report_on_stdout_is_asked_for_once(cli: Cli, sandbox: Sandbox) -> Non
     [
         ("nowhere/x", "there is no folder nowhere"),
         ("events.ndjson/x", "events.ndjson is no folder"),
-        ("pipe", "it is a pipe that nobody reads; start its reader first"),
+        ("pipe", "it is a pipe without a reader; start the reader first"),
         ("n" * 256, "File name too long"),
         ("/proc/no-such-file", "No such file or directory"),
     ],
@@ -170,7 +170,7 @@ def test_an_output_that_cannot_be_written_is_refused(
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_folder_is_no_output(cli: Cli, sandbox: Sandbox, option: str) -> None:
-    """Whoever finds it."""
+    """Two checks can find it."""
     assert_refused(cli, sandbox, "replay", *COMMON, option, "archive", "events.ndjson")
 
 
@@ -336,7 +336,7 @@ def test_retry_does_not_feed_itself(cli: Cli, sandbox: Sandbox, option: str) -> 
         ("mapping.test.yaml", "is the same file as the mapping tests mapping.test.yaml"),
         ("link", "is the same file as the events events.ndjson"),
         ("nowhere/junit.xml", "there is no folder nowhere"),
-        ("pipe", "it is a pipe that nobody reads"),
+        ("pipe", "it is a pipe without a reader"),
     ],
 )
 def test_a_junit_file_is_tried_before_the_tests_run(

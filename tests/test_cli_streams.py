@@ -148,7 +148,7 @@ def test_a_reader_that_is_slow_gets_everything_from_a_stream_that_does_not_block
 def test_a_live_run_sends_and_books_everything_without_its_streams(
     cli: Cli, sandbox: Sandbox, kind: str, how: str
 ) -> None:
-    """Nobody is told; all that is sent and kept is the same."""
+    """Only the messages are lost."""
     add_broken_line(cli)
     settings = settings_for(cli, sandbox)
     words = ["replay", "-c", settings, "--yes", how, "--report", "report.json", "events.ndjson"]

@@ -1,4 +1,4 @@
-"""The home directory of the user and what is kept below it; in a container there may be none."""
+"""Finds the home directory and the state directory of the user. In a container there may be neither."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from voucherify_sync.errors import UsageProblem
 
 
 def state_directory() -> Path:
-    """Return where ledgers and dead letters are kept: voucherify-sync in the user's state directory. It need not exist.
+    """Return the directory of ledgers and dead letters, in the user's state directory. It need not exist.
 
     Raises:
-        UsageProblem: the user has none. A relative place is as good as none: whoever runs the same command in another
-            folder would find nothing of what was sent.
+        UsageProblem: the user has none. A relative one counts as none: the same command would not find its ledger in
+            another folder, and would send everything again.
     """
     try:
         path = platformdirs.user_state_path("voucherify-sync", appauthor=False)
@@ -37,11 +37,12 @@ def expanded(text: str) -> Path:
         UsageProblem: there is no such home directory.
     """
     path = Path(text)
+    has_home = Path(
+        os.environ.get("HOME", "")
+    ).is_absolute()  # `HOME=` would make a path from the root of ~/file
     try:
-        if path.parts[:1] == ("~",) and not Path(os.environ.get("HOME", "")).is_absolute():
-            return Path(
-                pwd.getpwuid(os.getuid()).pw_dir, *path.parts[1:]
-            )  # `HOME=` would make it a path from the root
+        if path.parts[:1] == ("~",) and not has_home:
+            return Path(pwd.getpwuid(os.getuid()).pw_dir, *path.parts[1:])
         return path.expanduser()
     except (KeyError, RuntimeError):
         raise UsageProblem(

@@ -15,7 +15,7 @@ Every command ends with one of these. `status` in a [report](report.md) says the
 
 With 4, 129, 130 and 143 nothing is lost: the same command goes on, and the summary shows it.
 
-A closed stdout, as by `| head`, ends any command that prints data with 0, a full disk under it with 4. A lost stderr
+A closed stdout (`| head`) ends any command that prints data with 0, a full disk under it with 4. A lost stderr
 changes no exit code, and neither does a report or a log that could not be written after all."""
 
 _CHECKS: Final = """\

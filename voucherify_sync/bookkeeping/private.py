@@ -57,7 +57,7 @@ def open_new(path: Path) -> int:
 def open_to_append(path: Path) -> int:
     """Open a file that the user named, to add to what it holds; the mode of one that exists stays.
 
-    A link that leads nowhere yet is followed. A named pipe that nobody reads is an error, not a wait.
+    A link to a file that is not there yet is followed. A named pipe without a reader is an error, not a wait.
     """
     try:
         return open_new(path)
@@ -89,9 +89,9 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it holds all of the data or what it held before; owner and mode of one that exists stay.
+    """Write a file so that it holds all of the data or its content of before; owner and mode of one that exists stay.
 
-    What no file can take the place of, such as a device or a pipe, is written in place. Raises OSError.
+    A device or a pipe is written in place. Raises OSError.
     """
     before = _status(path)
     if before is not None and not _is_replaceable(path, before):
@@ -113,13 +113,11 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def try_to_append(path: Path) -> int | None:
-    """Find out whether a file could be added to, and leave everything as it is.
+    """Check that `open_to_append` would succeed, and change nothing. Raises OSError.
 
     Returns:
-        For a named pipe a descriptor, which is to stay open until the pipe has been written to: its reader would take a
-        close for the end. None for all else.
-
-    Raises OSError.
+        The descriptor of a named pipe, else None. Keep it open until the pipe has been written to: its reader would
+        take a close for the end of the data.
     """
     before = _status(path)
     if before is None:
@@ -127,9 +125,8 @@ def try_to_append(path: Path) -> int | None:
         os.close(open_new(target))
         target.unlink()
         return None
-    if stat.S_ISCHR(before.st_mode) or stat.S_ISBLK(
-        before.st_mode
-    ):  # opening one may do something, as with a tape
+    is_device = stat.S_ISCHR(before.st_mode) or stat.S_ISBLK(before.st_mode)
+    if is_device:  # opening one can have an effect, as with a tape
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return None
@@ -141,7 +138,7 @@ def try_to_append(path: Path) -> int | None:
 
 
 def try_to_write_whole(path: Path) -> int | None:
-    """Find out whether `write_whole` could write a file, and leave everything as it is; as `try_to_append` does."""
+    """Check that `write_whole` would succeed, and change nothing; it raises and returns as `try_to_append` does."""
     before = _status(path)
     if before is not None and _is_replaceable(path, before):
         descriptor, name = _temporary(Path(os.path.realpath(path)).parent)
@@ -158,19 +155,19 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _is_replaceable(path: Path, status: os.stat_result) -> bool:
-    """Tell whether a rename can replace it: not so for a device, or for /dev/fd/63 of a file without a name."""
+    """Tell whether a rename can replace a file: not a device, and not a file without a name, as in /dev/fd/63."""
     target = _status(Path(os.path.realpath(path)))
     return stat.S_ISREG(status.st_mode) and target is not None and os.path.samestat(status, target)
 
 
 def _temporary(folder: Path) -> tuple[int, Path]:
-    """Make an empty file in the folder; a name of our own is never too long, whatever it will be renamed to."""
+    """Make an empty file in the folder; its name is short, whatever the length of the one that it will get."""
     descriptor, name = tempfile.mkstemp(dir=folder, prefix=".voucherify-sync-")
     return descriptor, Path(name)
 
 
 def _like(before: os.stat_result | None, descriptor: int) -> None:
-    """Give a new file the owner, if that is allowed, and the mode of the one that it replaces; else it is private."""
+    """Give a new file the mode, and if permitted the owner, of the file that it replaces, if there is one."""
     if before is None:
         os.fchmod(descriptor, 0o600)
         return

@@ -37,8 +37,8 @@ class Books:
         report: the counts.
         older: customer updates that came after a newer one; bulk has none.
         timeline: when outcomes came; None in a dry run.
-        letters_error: why dead letters could not be written to their file, of which nothing is written from then on.
-        letters_missing: how many are not in it.
+        letters_error: why the file of dead letters could not be written; nothing is added to it from then on.
+        letters_missing: number of dead letters that are not in it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Books:
             self.letters_missing += 1
 
     def _lose_letters(self, error: VoucherifySyncError) -> None:
-        """Go on without the file of dead letters if the ledger knows the records, too; else stop."""
+        """Go on without the file of dead letters if there is a ledger, which knows the records, too; else stop."""
         if self._ledger is None:
             self._stop.because(error)
         else:
