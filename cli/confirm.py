@@ -22,7 +22,7 @@ from voucherify_sync.words import counted, size
 
 from .notices import notices_of
 from .progress import progress
-from .signals import leaving
+from .question import ask
 
 _NAMES_SHOWN = 3
 
@@ -84,8 +84,7 @@ def agreed(
         click.echo(f"The ledger is {clean(str(ledger.path), 4_096)} ({size(ledger.size)}).", err=True)
     for notice in notices_of(rehearsal.run):
         click.echo(clean_lines(f"Warning: {notice}"), err=True)
-    with leaving():
-        return click.confirm("Send them?", err=True)
+    return ask("Send them?")
 
 
 def _question(rehearsal: Rehearsal, url: str) -> str:
