@@ -110,15 +110,16 @@ class LogFile:
     def _replace(self, path: Path, error: OSError) -> None:
         """Go on in the spare file; after that has failed, too, only count the lines."""
         self.close()
-        is_first = not self._trouble
-        self._trouble.append(f"{trouble(path, error).message}.")
         self._path = None
-        if is_first:
-            try:
-                self._path = self._spare()
-                self._trouble.append(f"The log goes on in {self._path}.")
-            except VoucherifySyncError as no_place:
-                self._trouble.append(f"It could not go on elsewhere: {no_place.message.rstrip('.')}.")
+        if self._trouble:
+            self._trouble.append(f"That could not be written either: {error.strerror}.")
+            return
+        self._trouble.append(f"{trouble(path, error).message}.")
+        try:
+            self._path = self._spare()
+            self._trouble.append(f"The log goes on in {self._path}.")
+        except VoucherifySyncError as no_place:
+            self._trouble.append(f"It could not go on elsewhere: {no_place.message.rstrip('.')}.")
 
 
 @contextmanager

@@ -211,3 +211,14 @@ def test_a_log_without_a_place_counts_its_lines(tmp_path: Path) -> None:
     assert said.endswith(
         "It could not go on elsewhere: there is no state directory. 2 lines of the log could not be kept."
     )
+
+
+def test_a_log_whose_spare_file_is_full_counts_its_lines() -> None:
+    """As without a place."""
+    log = cli_module("record_log").LogFile(Path(FULL), lambda: Path(FULL))
+    log.add("one")
+    log.add("two")
+    assert log.finish() == (
+        "cannot write /dev/full: No space left on device. The log goes on in /dev/full. "
+        "That could not be written either: No space left on device. 2 lines of the log could not be kept."
+    )
