@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
+from .options import FILE
+
 
 @click.command("check")
 @click.argument("source", nargs=-1, type=click.Path())
 @click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
+    type=FILE,
     help="Settings file; default: ./voucherify-sync.yaml, and without one the defaults.",
 )
 @click.option(
@@ -21,8 +22,7 @@ import click
 )
 @click.option(
     "--junit",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
+    type=FILE,
     help="Write the results of the tests there, as JUnit XML.",
 )
 @click.option(

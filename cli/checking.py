@@ -11,10 +11,14 @@ import click
 
 from voucherify_sync import settings
 from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
+from voucherify_sync.bookkeeping.private import try_to_write_whole
 from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.errors import ExitCode, SettingsError, UsageProblem
-from voucherify_sync.running.ledgers import place_of
-from voucherify_sync.settings import Settings
+from voucherify_sync.reading.source import Found, find_sources
+from voucherify_sync.running.ledgers import named_ledger, place_of
+from voucherify_sync.settings import EventAt, MappingTest, Settings
+
+from .outputs import Input, Output, settings_files, source_files, try_outputs
 
 
 def check(
@@ -24,6 +28,8 @@ def check(
     if source and not online:
         raise UsageProblem("SOURCE is looked at with --online only", "Add --online, or leave SOURCE out.")
     effective, tests = settings.load_with_tests(config, environment=os.environ)
+    found = find_sources(source, stdin_is_terminal=sys.stdin.isatty()) if source else None
+    _try_outputs(config, effective, tests, found, junit_file)
     results = None
     if tests or update or junit_file is not None:
         from voucherify_sync.previewing.mapping_tests import run_tests
@@ -38,8 +44,24 @@ def check(
     if online:
         from .project_answers import ask_project
 
-        code = max(code, ask_project(effective, source))
+        code = max(code, ask_project(effective, found))
     return code
+
+
+def _try_outputs(
+    config: Path | None,
+    effective: Settings,
+    tests: Sequence[MappingTest],
+    found: Found | None,
+    junit_file: Path | None,
+) -> None:
+    outputs = [] if junit_file is None else [Output(f"--junit {junit_file}", junit_file, try_to_write_whole)]
+    inputs = [*settings_files(config, effective), *source_files(found.sources if found else ())]
+    for test in tests:
+        inputs.append(Input(f"the mapping tests {test.file}", test.file))
+        if isinstance(test.event, EventAt):
+            inputs.append(Input(f"the events {test.event.path}", test.event.path))
+    try_outputs(outputs, inputs)
 
 
 def _show_settings(config: Path | None, effective: Settings, *, online: bool) -> None:
@@ -60,8 +82,7 @@ def _show_settings(config: Path | None, effective: Settings, *, online: bool) ->
 
 def _ledger_place(effective: Settings) -> Place:
     """Find the ledger of live runs, and what is wrong with it."""
-    named = effective.delivery.ledger
-    choice = LedgerChoice(named=None if named is None else Path(named))
+    choice = LedgerChoice(named=named_ledger(effective))
     return place_of(effective, settings.application_id(effective, os.environ), choice)
 
 

@@ -24,7 +24,7 @@ from voucherify_sync.words import counted, size
 
 from .notices import notices_of
 from .progress import progress
-from .signals import interrupts_raise
+from .question import ask
 
 _NAMES_SHOWN = 3
 _KEY_SHOWN = 4
@@ -82,8 +82,7 @@ def agreed_to_identity(ledger: LedgerReader) -> bool:
         f"  {counted(delivered, 'record')} delivered, {counts.failed:,} failed, {counts.in_doubt:,} in doubt{run}.",
         err=True,
     )
-    with interrupts_raise():
-        return click.confirm("Is it that of the project you are about to send to?", err=True)
+    return ask("Is it that of the project you are about to send to?")
 
 
 def agreed(
@@ -111,8 +110,7 @@ def agreed(
         click.echo(f"The ledger is {path} ({size(ledger.size)}).", err=True)
     for notice in notices_of(rehearsal.run):
         click.echo(clean_lines(f"Warning: {notice}"), err=True)
-    with interrupts_raise():
-        return click.confirm("Send them?", err=True)
+    return ask("Send them?")
 
 
 def _question(rehearsal: Rehearsal, keys: Credentials) -> str:

@@ -5,6 +5,7 @@ A terminal that is not wide enough gets fewer columns, a narrow one lines for ea
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from voucherify_sync.clean import clean
 from voucherify_sync.model import Json
 
 from .coverage_page import DIM, Block, Page, Row
-from .stdout import arrow, tolerant_stdout
+from .streams import arrow
 from .styled import Line, Segment, plain, text_of, wrapped
 
 _MOST_ROWS: Final = 40
@@ -24,7 +25,7 @@ _COLUMNS: Final = ((0, 1, 2, 3, 4), (0, 1, 2, 3), (0, 1, 3))
 
 def show(result: Json, yaml: str) -> None:
     """Print what was counted, and the rows that are proposed."""
-    stream = tolerant_stdout()
+    stream = sys.stdout
     page = Page(arrow(stream))
     blocks = list(page.blocks(result, yaml))
     if stream.isatty():

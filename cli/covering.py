@@ -23,10 +23,10 @@ from voucherify_sync.settings import Settings, load
 from voucherify_sync.snapshot import Snapshot
 from voucherify_sync.stop import Stop
 
+from .outputs import settings_files, source_files, try_outputs
 from .progress import progress
 from .replay_options import cores
 from .signals import stopping_in_order
-from .stdout import leave_closed_stdout
 
 
 class CoverageOptions(Struct, frozen=True):
@@ -46,6 +46,7 @@ def cover(options: CoverageOptions) -> ExitCode:
     """Read, count, show; return the exit code."""
     settings = load(options.config, environment=os.environ)
     found = find_sources(options.source, stdin_is_terminal=sys.stdin.isatty())
+    try_outputs([], [*settings_files(options.config, settings), *source_files(found.sources)])
     for notice in found.notices:
         click.echo(clean_lines(notice), err=True)
     stop = Stop()
@@ -55,10 +56,7 @@ def cover(options: CoverageOptions) -> ExitCode:
         with progress("auto", lambda: _snapshot(coverage, reader), sys.stderr):
             _count(options, reader, coverage)
         result = to_dict(coverage)
-        try:
-            _show(result, settings, as_json=options.as_json)
-        except BrokenPipeError:  # the reader has seen enough
-            leave_closed_stdout()
+        _show(result, settings, as_json=options.as_json)
     code = _verdict(options, result, reader)
     return stop.signal_exit or code
 

@@ -1,16 +1,14 @@
-"""How a run ended: reports written, the summary on stderr, and what stopped it."""
+"""How a run ended: the summary on stderr, what stopped it, and the files that are written at the end."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from voucherify_sync.bookkeeping.ledger import Ledger
-from voucherify_sync.bookkeeping.report import encode_report, write_report
 from voucherify_sync.clean import clean_lines
 from voucherify_sync.errors import ExitCode
 from voucherify_sync.model import Json
@@ -21,7 +19,9 @@ from voucherify_sync.stop import Stop
 from voucherify_sync.words import counted, span
 
 from .notices import notices_of
+from .record_log import RecordLog
 from .replay_options import ReplayOptions
+from .report_files import write_reports
 from .summary import print_summary
 from .target import Target
 
@@ -29,24 +29,16 @@ GOES_ON = {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode
 """How runs end that the same command goes on with."""
 
 
-def finish(options: ReplayOptions, request: RunRequest, run: Run, stop: Stop, target: Target) -> None:
-    """Write the reports, sum up, and say what stopped the run, if it was stopped."""
+def finish(
+    options: ReplayOptions, request: RunRequest, run: Run, stop: Stop, target: Target, log: RecordLog | None
+) -> None:
+    """Sum up, say what stopped the run, if it was stopped, and write the reports and the end of the log."""
     report = run.to_dict()
-    for path in options.report:
-        if path == "-":
-            sys.stdout.buffer.write(encode_report(report))
-        elif path.endswith((".html", ".htm")):
-            from voucherify_sync.bookkeeping.html_report import write_html_report  # jinja2 only when asked
-
-            write_html_report(Path(path), report)
-        else:
-            write_report(Path(path), report)
     if not options.quiet:
         print_summary(
             sys.stderr,
             report,
             dead_letters=run.books.dead_letters,
-            report_path=[path for path in options.report if path != "-"],
             next_command=next_command(request) if run.exit_code in GOES_ON else None,
             left=_left(request, run) if run.exit_code in GOES_ON else None,
             notices=[*notices_of(run), *_of_earlier_runs(request, report, target)],
@@ -55,6 +47,10 @@ def finish(options: ReplayOptions, request: RunRequest, run: Run, stop: Stop, ta
             click.echo(sentence, err=True)
     if stop.error is not None:
         click.echo(clean_lines(f"Stopped: {stop.error}"), err=True)
+    write_reports(options.report, report, quiet=options.quiet)
+    log_trouble = None if log is None else log.finish()
+    if log_trouble is not None:
+        click.echo(clean_lines(f"Warning: {log_trouble}"), err=True)
 
 
 def _of_dead_letters(options: ReplayOptions, report: Json, target: Target) -> Iterator[str]:

@@ -23,7 +23,7 @@ from voucherify_sync.reading.source import Reader, Source, find_sources
 from voucherify_sync.settings import Settings, load
 from voucherify_sync.stop import Stop
 
-from .stdout import leave_closed_stdout
+from .outputs import settings_files, source_files, try_outputs
 
 Show = Callable[[Explanation], None]
 
@@ -48,6 +48,7 @@ def explain(options: ExplainOptions) -> ExitCode:
         raise UsageProblem("--json and --curl would both write to stdout", "Choose one of them.")
     settings = load(options.config, environment=os.environ)
     found = find_sources(options.source, stdin_is_terminal=sys.stdin.isatty())
+    try_outputs([], [*settings_files(options.config, settings), *source_files(found.sources)])
     for notice in found.notices:
         click.echo(clean_lines(notice), err=True)
     if options.line is not None and len(found.sources) != 1:
@@ -55,16 +56,12 @@ def explain(options: ExplainOptions) -> ExitCode:
             f"--line is a line of one file, and there are {len(found.sources)} sources", "Name that file."
         )
     search = _Search(options, found.sources)
-    try:
-        show, shown = _show(options, settings), 0
-        for explanation in search.explanations(Explainer(settings)):
-            show(explanation)
-            shown += 1
-            if shown == options.limit:
-                break
-    except BrokenPipeError:  # the reader has seen enough
-        leave_closed_stdout()
-        return ExitCode.OK
+    show, shown = _show(options, settings), 0
+    for explanation in search.explanations(Explainer(settings)):
+        show(explanation)
+        shown += 1
+        if shown == options.limit:
+            break
     if not shown:
         search.tell_that_nothing_was_found()
     return ExitCode.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from voucherify_sync.previewing.explaining import Explanation, path_text
 from voucherify_sync.reasons import WHY_LOST
 
 from .json_text import compact, json_lines
-from .stdout import arrow, tolerant_stdout
+from .streams import arrow
 from .styled import Line, beside, plain, wrapped
 
 _WIDE: Final = 120
@@ -28,7 +29,7 @@ class Viewer:
     """Shows explanations, one after the other."""
 
     def __init__(self) -> None:
-        self._stream = tolerant_stdout()
+        self._stream = sys.stdout
         self._arrow = arrow(self._stream)
         self._shown = 0
 

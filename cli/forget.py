@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .options import FILE, LEDGER_FILE
+
 if TYPE_CHECKING:
     from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, LetterSelection
     from voucherify_sync.model import State
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
 @click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     allow_from_autoenv=False,
     help="Settings file; default: ./voucherify-sync.yaml.",
 )
 @click.option(
-    "--ledger", metavar="FILE", allow_from_autoenv=False, help="Use this ledger, not the one of the project."
+    "--ledger",
+    type=LEDGER_FILE,
+    allow_from_autoenv=False,
+    help="Use this ledger, not the one of the project.",
 )
 @click.option("--failed", is_flag=True, allow_from_autoenv=False, help="Failed records.")
 @click.option("--invalid", is_flag=True, allow_from_autoenv=False, help="Invalid records.")
@@ -62,6 +67,7 @@ def command(
     from voucherify_sync.running.ledgers import check_free, read_ledger
 
     from .project_ledger import existing_ledger
+    from .question import ask
 
     if not (failed or invalid or user or before):
         raise UsageProblem(
@@ -82,7 +88,7 @@ def command(
         raise UsageProblem("there is no terminal to ask on.", "Give --yes to forget without being asked.")
     if sum(counts.values()):
         click.echo(_question(counts, path), err=True)
-    if not yes and not click.confirm("Forget them?", err=True):
+    if not yes and not ask("Forget them?"):
         return ExitCode.INTERRUPTED
     forget(path, selection)
     removed = forget_in_files(frozenset(user)) if user else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from voucherify_sync.reading.source import Found as Sources
     from voucherify_sync.settings import Found
 
 _NEXT = """\
@@ -23,7 +25,7 @@ Wrote {file}. Next:
 
 
 @click.command("init")
-@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.argument("path", type=click.Path(), required=False)
 @click.option(
     "--from",
     "sources",
@@ -33,16 +35,18 @@ Wrote {file}. Next:
     help="Write down the event names, traits and properties of this source, to choose from. Repeatable.",
 )
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
-def command(path: Path | None, sources: tuple[str, ...], schema: bool) -> None:
+def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
     """Write a settings file that names and explains every setting, with three mapping tests.
 
     \b
     Examples:
       voucherify-sync init --from segment-logs/
+      voucherify-sync init - | less
       voucherify-sync init --schema > voucherify-sync.schema.json
 
-    PATH is ./voucherify-sync.yaml by default, which the other commands read by themselves. A file that is
-    there already is never overwritten. Only you can read the new one, for keys may come to stand in it.
+    PATH is ./voucherify-sync.yaml by default, which the other commands read by themselves; - prints the
+    file on stdout. A file that is there already is never overwritten. Only you can read the new one, for
+    keys may come to stand in it.
 
     With --from, the first 10,000 records are read, and what is found in them is written with its counts
     as rows that are commented out. Editors complete and check the file once the schema lies beside it.
@@ -55,11 +59,29 @@ def command(path: Path | None, sources: tuple[str, ...], schema: bool) -> None:
             raise UsageProblem("--schema prints the schema and writes no file", "Leave the rest out.")
         click.echo(_schema())
         return
-    file = path or settings.DEFAULT_FILE
-    if os.path.lexists(file):
+    _write(str(settings.DEFAULT_FILE) if path is None else path, sources)
+
+
+def _write(path: str, sources: Sequence[str]) -> None:
+    """Write the settings file and say what comes next; `-` is standard output."""
+    from voucherify_sync import settings
+    from voucherify_sync.bookkeeping.private import try_to_append
+    from voucherify_sync.reading.source import find_sources
+
+    from .outputs import Output, source_files, try_outputs
+
+    file = None if path == "-" else Path(path)
+    if file is not None and os.path.lexists(file):
         _refuse(file)
-    _write_new(file, settings.template(_look(sources), " ".join(sources)) if sources else settings.template())
-    option = "" if file == settings.DEFAULT_FILE else f" -c {shlex.quote(str(file))}"
+    found = find_sources(sources, stdin_is_terminal=sys.stdin.isatty()) if sources else None
+    outputs = [] if file is None else [Output(path, file, try_to_append)]
+    try_outputs(outputs, source_files(found.sources if found else ()))
+    text = settings.template(_look(found), " ".join(sources)) if found else settings.template()
+    if file is None:
+        click.echo(text, nl=False)
+        return
+    _write_new(file, text)
+    option = "" if file == settings.DEFAULT_FILE else f" -c {shlex.quote(path)}"
     click.echo(_NEXT.format(file=click.format_filename(file), option=option), err=True)
 
 
@@ -71,16 +93,12 @@ def _schema() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False)
 
 
-def _look(names: Sequence[str]) -> Found:
+def _look(found: Sources) -> Found:
     """Read the beginning of the sources."""
-    import sys
-
     from voucherify_sync.clean import clean_lines
     from voucherify_sync.previewing.sampling import look
-    from voucherify_sync.reading.source import find_sources
     from voucherify_sync.stop import Stop
 
-    found = find_sources(names, stdin_is_terminal=sys.stdin.isatty())
     for notice in found.notices:
         click.echo(clean_lines(notice), err=True)
     return look(found.sources, Stop())
@@ -93,16 +111,12 @@ def _refuse(file: Path) -> None:
 
 
 def _write_new(file: Path, text: str) -> None:
-    """Create the file with mode 0600, whatever the umask; O_EXCL also refuses a dangling link."""
-    from voucherify_sync.errors import UsageProblem
+    """Write the file for its owner only; a link that leads nowhere is refused, too."""
+    from voucherify_sync.bookkeeping.private import trouble, write_new
 
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(file, text.encode())
     except FileExistsError:
         _refuse(file)
     except OSError as error:
-        raise UsageProblem(f"{file} cannot be written: {error.strerror}") from None
-    else:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            os.fchmod(descriptor, 0o600)
-            stream.write(text)
+        raise trouble(file, error) from None

@@ -1,104 +1,78 @@
-"""Entry point: finds the command, and turns every way of ending into output and an exit code."""
+"""Entry point: makes signals, file modes and streams safe, runs a command, and gives every ending its exit code."""
 
 from __future__ import annotations
 
-import importlib
+import os
 import sys
-from typing import Any
 
-import click
+from .signals import end_at_once
 
-from voucherify_sync.errors import ExitCode, SettingsError, VoucherifySyncError
+# Until `main` has begun, Ctrl-C shows a traceback of Python's: as little as possible is imported before it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
-COMMANDS = {
-    "replay": "Send the events of archives to Voucherify, or show what would be sent.",
-    "plan": "Tell what a replay would cost, and whether it fits.",
-    "explain": "Show what happens to single events, value by value.",
-    "coverage": "Show which values a mapping carries, and which are lost.",
-    "check": "Check the settings file and run its mapping tests.",
-    "init": "Write a commented settings file, or its JSON Schema.",
-    "status": "Show what this project has been sent.",
-    "retry": "Send again what failed.",
-    "forget": "Give up dead letters, or remove what is known of a person.",
-    "sandbox": "Run a local stand-in for the Voucherify API.",
-}
-"""Command -> its line in the overview. A module is imported only when it is used: `--help` is instant."""
+    from voucherify_sync.errors import ExitCode, RunStopped, VoucherifySyncError
+
+    from .streams import StdoutLost
+
+_OWNER_ONLY = 0o077
+"""The umask. It also covers what libraries make, such as temporary files and SQLite's; private.py sets modes itself."""
 
 
-class LazyGroup(click.Group):
-    """A group whose commands live in modules of the same name."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order in which one meets them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the module of a command and return its `command`."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f".{cmd_name}", __package__)
-        command = module.command
-        assert isinstance(command, click.Command)  # noqa: S101  # a fact of this package, for the type checker
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-def show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    """Print the version; the package's metadata is read only when somebody asks."""
-    if wanted and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"voucherify-sync {version('voucherify-sync')}")
-        ctx.exit()
-
-
-@click.group(
-    cls=LazyGroup,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "auto_envvar_prefix": "VOUCHERIFY_SYNC",
-        "max_content_width": 100,
-    },
-)
-@click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=show_version,
-    help="Show the version.",
-)
-def cli() -> None:
-    """Replay Segment event archives into Voucherify.
-
-    \b
-    Try it without an account:
-      voucherify-sync replay --sandbox sample_events
-      voucherify-sync replay --dry-run segment-logs/ | head
-    """
-
-
-def main(args: list[str] | None = None) -> Any:
+def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with its exit code."""
+    end_at_once()
+    os.umask(_OWNER_ONLY)
+    from .streams import prepare_streams, write_the_rest
+
+    prepare_streams()
+    try:
+        code = _run(args)
+    finally:
+        write_the_rest()
+    sys.exit(code)
+
+
+def _run(args: list[str] | None) -> int:
+    """Run a command; return its exit code."""
+    import click
+
+    from voucherify_sync.errors import ExitCode, VoucherifySyncError
+
+    from .group import cli
+    from .streams import StdoutLost
+
     try:
         code = cli.main(args=args, prog_name="voucherify-sync", standalone_mode=False)
+        sys.stdout.flush()
+    except StdoutLost as lost:
+        return ExitCode.OK if lost.has_no_reader else say_error(_cannot_write(lost))
     except VoucherifySyncError as error:
-        code = say_error(error)
+        return say_error(error)
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = ExitCode.INTERRUPTED
-    sys.exit(int(code or 0))
+        return error.exit_code
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    return code or ExitCode.OK
+
+
+def _cannot_write(lost: StdoutLost) -> RunStopped:
+    from voucherify_sync.errors import RunStopped
+
+    return RunStopped(
+        f"cannot write to standard output: {lost.reason}.",
+        "Make room, or send it elsewhere; then run the same command again.",
+    )
 
 
 def say_error(error: VoucherifySyncError) -> ExitCode:
     """Show where, what and what to do on stderr."""
+    import click
+
     from voucherify_sync.clean import clean_lines
+    from voucherify_sync.errors import SettingsError
 
     prefix = (
         "" if isinstance(error, SettingsError) else "Error: "

@@ -11,8 +11,9 @@ from typing import Final
 
 import click
 
+from voucherify_sync.bookkeeping.private import trouble, write_whole
 from voucherify_sync.clean import clean
-from voucherify_sync.errors import ExitCode, UsageProblem
+from voucherify_sync.errors import ExitCode
 from voucherify_sync.previewing.mapping_tests import NOTHING, Difference, Result, junit
 from voucherify_sync.previewing.mapping_tests import update as updated
 from voucherify_sync.words import counted
@@ -23,9 +24,14 @@ _LEAD: Final = 20  # characters that are shown before the first one that differs
 
 
 def tell_results(results: Sequence[Result], *, update: bool, junit_file: Path | None) -> ExitCode:
-    """Say on stderr how the tests went, and write what is asked for."""
+    """Say on stderr how the tests went, then write what is asked for; return the exit code."""
+    code = _tell(results, update=update)
     if junit_file is not None:
         _write(junit_file, junit(results))
+    return code
+
+
+def _tell(results: Sequence[Result], *, update: bool) -> ExitCode:
     failed = [result for result in results if not result.passed]
     for result in failed:
         click.echo("\n".join(_lines(result)), err=True)
@@ -88,6 +94,6 @@ def _text(value: object) -> str:
 
 def _write(file: Path, content: bytes) -> None:
     try:
-        file.write_bytes(content)
+        write_whole(file, content)
     except OSError as error:
-        raise UsageProblem(f"{file} cannot be written: {error.strerror}") from None
+        raise trouble(file, error) from None

@@ -25,6 +25,12 @@ def notices_of(run: Run) -> Iterator[str]:
             "read before for the same customer: sent one by one, the older values win. "
             "With --bulk each customer gets the newest value of every field."
         )
+    if run.books.letters_error is not None:
+        missing = counted(run.books.letters_missing, "dead letter is", "dead letters are")
+        yield (
+            f"{run.books.letters_error.message}: {missing} not in it. "
+            "The ledger knows the records: voucherify-sync retry"
+        )
     for miss in run.near_misses():
         meant = " or ".join(f'"{clean(name, 60)}"' for name in miss.met)
         hint = f"; did you mean {meant}?" if meant else ""

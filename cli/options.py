@@ -82,6 +82,21 @@ class ErrorLimitType(click.ParamType[ErrorLimit]):
         return ErrorLimit(count=int(value))
 
 
+class FileType(click.Path):
+    """The name of a file. `-` is refused: it means a standard stream, and none can take the place of the file."""
+
+    def __init__(self, path_type: type[Path | str] = Path) -> None:
+        super().__init__(dir_okay=False, path_type=path_type)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if value == "-":
+            self.fail("'-' is no file here; for a file of that name write ./-", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = FileType()
+LEDGER_FILE = FileType(str)
 RATE = RateType()
 DURATION = DurationType()
 MOMENT = MomentType()
@@ -90,7 +105,7 @@ ERROR_LIMIT = ErrorLimitType()
 CONFIG = click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Settings file.  [default: ./voucherify-sync.yaml, if there is one]",
 )
 EVENT = click.option(

@@ -21,11 +21,11 @@ from voucherify_sync.settings import Settings, credentials, load
 from voucherify_sync.stop import Stop
 
 from .notices import notices_of
+from .outputs import source_files, try_outputs_of_run
 from .progress import progress
 from .replay_options import ReplayOptions
-from .replaying import input_of, place_for_preview, request_of, rule_of
+from .replaying import find_ledger, input_of, request_of, rule_of, tell_problem
 from .signals import stopping_in_order
-from .stdout import leave_closed_stdout, tolerant_stdout
 
 _HOUR_S = 3_600
 _SURELY_NO_MINUTE_S = 62
@@ -52,16 +52,15 @@ def tell_plan(options: PlanOptions) -> int:
     replay = options.replay
     settings = replay.over(load(replay.config, environment=os.environ))
     found = find_sources(replay.source, stdin_is_terminal=sys.stdin.isatty())
+    place = find_ledger(replay, settings)
+    try_outputs_of_run(replay, settings, Mode.DRY_RUN, place.path, source_files(found.sources))
     if not replay.quiet:
         for notice in found.notices:
             click.echo(clean_lines(notice), err=True)
     allowances = list(_allowances(options, settings))
     stop, shown = Stop(), "none" if replay.quiet else replay.progress
-    with (
-        stopping_in_order(stop),
-        Spool(found.sources) as spool,
-        read_ledger(place_for_preview(replay, settings)) as ledger,
-    ):
+    tell_problem(replay, place)
+    with stopping_in_order(stop), Spool(found.sources) as spool, read_ledger(place) as ledger:
         request = request_of(replay, settings, Mode.DRY_RUN, input_of(found.sources, Mode.DRY_RUN, spool))
         planner = Planner(request, stop, ledger, rule_of(replay, request, ledger, retries=False))
         with progress(shown, planner.snapshot, sys.stderr):
@@ -80,19 +79,15 @@ def _show(
 ) -> None:
     delivery = settings.delivery
     facts = to_dict(plan, allowances, delivery.reserve, delivery.rate)
-    try:
-        if as_json:
-            from .json_text import harmless
+    if as_json:
+        from .json_text import harmless
 
-            encoded = msgspec.json.encode(facts | {"notices": notices})
-            sys.stdout.buffer.write(harmless(encoded.decode()).encode() + b"\n")
-            sys.stdout.buffer.flush()
-        else:
-            from .plan_view import show_plan
+        encoded = msgspec.json.encode(facts | {"notices": notices})
+        sys.stdout.buffer.write(harmless(encoded.decode()).encode() + b"\n")
+    else:
+        from .plan_view import show_plan
 
-            show_plan(tolerant_stdout(), facts, plan.report, notices)
-    except BrokenPipeError:  # the reader has seen enough
-        leave_closed_stdout()
+        show_plan(sys.stdout, facts, plan.report, notices)
 
 
 def _allowances(options: PlanOptions, settings: Settings) -> Iterator[Allowance]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,7 +22,7 @@ from voucherify_sync.previewing.online import (
     sampled_findings,
 )
 from voucherify_sync.previewing.sampling import sample
-from voucherify_sync.reading.source import find_sources
+from voucherify_sync.reading.source import Found as Sources
 from voucherify_sync.settings import Found, Settings, credentials, path_of
 from voucherify_sync.stop import Stop
 from voucherify_sync.words import counted
@@ -33,7 +32,7 @@ _NO_SCHEMA = "The metadata schemas cannot be read with these keys, so the mappin
 _NAME_SOURCES = "Name sources to have their values looked at: voucherify-sync check --online SOURCE"
 
 
-def ask_project(effective: Settings, source: Sequence[str]) -> ExitCode:
+def ask_project(effective: Settings, found: Sources | None) -> ExitCode:
     """Ask, then look at the sources if there are any.
 
     Raises:
@@ -42,7 +41,6 @@ def ask_project(effective: Settings, source: Sequence[str]) -> ExitCode:
         WrongAddress, RunStopped: as `voucherify_sync.previewing.online.ask` does.
     """
     keys = credentials(effective, os.environ)
-    found = find_sources(source, stdin_is_terminal=sys.stdin.isatty()) if source else None
     client = Client(keys, workers=1)
     try:
         project = ask(client)

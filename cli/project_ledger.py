@@ -7,8 +7,11 @@ from pathlib import Path
 
 from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.running.ledgers import place_of
-from voucherify_sync.settings import absolute, application_id, load
+from voucherify_sync.home import expanded
+from voucherify_sync.running.ledgers import named_ledger, place_of
+from voucherify_sync.settings import application_id, load
+
+from .outputs import ledger_files, settings_files, try_outputs
 
 
 def existing_ledger(config: Path | None, ledger: str | None) -> tuple[Path, Place]:
@@ -22,11 +25,11 @@ def existing_ledger(config: Path | None, ledger: str | None) -> tuple[Path, Plac
         UsageProblem: there is none, or it is not known which is meant.
     """
     settings = load(config, environment=os.environ)
-    named = settings.delivery.ledger if ledger is None else absolute(ledger, Path.cwd())
-    choice = LedgerChoice(named=None if named is None else Path(named))
-    place = place_of(settings, application_id(settings, os.environ), choice)
+    named = named_ledger(settings) if ledger is None else expanded(ledger).absolute()
+    place = place_of(settings, application_id(settings, os.environ), LedgerChoice(named=named))
+    try_outputs([], [*settings_files(config, settings), *(ledger_files(place.path) if place.path else ())])
     if place.path is None:
-        raise UsageProblem(
+        raise place.problem or UsageProblem(
             "cannot find the ledger: the project is not known.", "Set api.key or pass --ledger FILE."
         )
     if not place.path.exists():

@@ -4,54 +4,133 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 import click
 
+from voucherify_sync.bookkeeping.private import open_to_append, trouble, write_all
 from voucherify_sync.clean import clean
-from voucherify_sync.errors import UsageProblem
+from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.model import Outcome, State
 from voucherify_sync.running.planned import About
+from voucherify_sync.words import counted
 
 from .replay_options import ReplayOptions
+from .spare import spare_file
 
 _QUIET = {State.DELIVERED, State.PLANNED}
 
 
 class RecordLog:
-    """Writes a line for every record that was not delivered to streams."""
+    """Writes a line for every record that was not delivered.
 
-    def __init__(self, streams: list[TextIO]) -> None:
-        self._streams = streams
+    Args:
+        stream: stderr as it is before a bar is drawn on it, or None.
+        file: that of --log-file, or None.
+    """
+
+    def __init__(self, stream: TextIO | None, file: LogFile | None) -> None:
+        self._stream = stream
+        self._file = file
 
     def add(self, outcome: Outcome) -> None:
         """Write the line of a record."""
         if outcome.state in _QUIET:
             return
         line = line_of(outcome)
-        for stream in self._streams:
-            click.echo(line, file=stream)
+        if self._stream is not None:
+            click.echo(line, file=self._stream)
+        if self._file is not None:
+            self._file.add(line)
 
     def add_planned(self, _type: str, _about: About, _count: int) -> None:
         """Write nothing of what is as it should be."""
 
+    def finish(self) -> str | None:
+        """Complete the file; return a sentence if lines are not in it."""
+        return None if self._file is None else self._file.finish()
+
+
+class LogFile:
+    """The file of --log-file. Lines that it cannot take go to a spare file, and the run goes on.
+
+    The file is made with the first line or at the end of the run, so that a refused command leaves none behind.
+
+    Args:
+        path: of the file; lines are added to one that exists.
+        spare: returns the path of the spare file. Raises VoucherifySyncError if there is no place for one.
+    """
+
+    def __init__(self, path: Path, spare: Callable[[], Path]) -> None:
+        self._path: Path | None = path
+        self._spare = spare
+        self._descriptor: int | None = None
+        self._trouble: list[str] = []
+        self._missing = 0
+
+    def add(self, line: str) -> None:
+        """Write a line."""
+        self._write(f"{line}\n".encode())
+
+    def finish(self) -> str | None:
+        """Close the file, and make it first if there was no line; return a sentence if lines are not in it."""
+        self._write(b"")
+        self.close()
+        if not self._trouble:
+            return None
+        missing = [f"{counted(self._missing, 'line')} of the log could not be kept."] if self._missing else []
+        return " ".join([*self._trouble, *missing])
+
+    def close(self) -> None:
+        """Close the file."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with suppress(OSError):  # a network file system may notice only now that it is full
+                os.close(descriptor)
+
+    def _write(self, data: bytes) -> None:
+        while self._path is not None:
+            try:
+                write_all(self._opened(self._path), data)
+            except OSError as error:
+                self._replace(self._path, error)
+            else:
+                return
+        self._missing += bool(data)
+
+    def _opened(self, path: Path) -> int:
+        if self._descriptor is None:
+            self._descriptor = open_to_append(path)
+        return self._descriptor
+
+    def _replace(self, path: Path, error: OSError) -> None:
+        """Go on in the spare file; after that has failed, too, only count the lines."""
+        self.close()
+        self._path = None
+        if self._trouble:
+            self._trouble.append(f"That could not be written either: {error.strerror}.")
+            return
+        self._trouble.append(f"{trouble(path, error).message}.")
+        try:
+            self._path = self._spare()
+            self._trouble.append(f"The log goes on in {self._path}.")
+        except VoucherifySyncError as no_place:
+            self._trouble.append(f"It could not go on elsewhere: {no_place.message.rstrip('.')}.")
+
 
 @contextmanager
-def records_shown(options: ReplayOptions) -> Iterator[RecordLog | None]:
-    """Open what --verbose and --log-file ask for; yield who takes note of outcomes, or None."""
-    with ExitStack() as stack:
-        streams = [sys.stderr] if options.verbose else []
-        if options.log_file is not None:
-            streams.append(stack.enter_context(_private(options.log_file)))
-        if not streams:
-            yield None
-            return
-
-        yield RecordLog(streams)
+def records_shown(options: ReplayOptions, run_id: str) -> Iterator[RecordLog | None]:
+    """Yield the log that --verbose and --log-file ask for, or None."""
+    stream = sys.stderr if options.verbose else None
+    if options.log_file is None:
+        yield RecordLog(stream, None) if stream is not None else None
+        return
+    with closing(LogFile(options.log_file, lambda: spare_file("logs", f"{run_id}.log"))) as file:
+        yield RecordLog(stream, file)
 
 
 def line_of(outcome: Outcome) -> str:
@@ -62,12 +141,3 @@ def line_of(outcome: Outcome) -> str:
     parts += [clean(part) for part in (outcome.reason,) if part]
     parts += [clean(str(record.position), 4_096), what, clean(outcome.detail or "")]
     return "  ".join(part for part in parts if part)
-
-
-def _private(path: Path) -> TextIO:
-    try:
-        return open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))
-    except OSError as error:
-        raise UsageProblem(
-            f"{path}: cannot be written: {error.strerror}", "Give --log-file another path."
-        ) from None

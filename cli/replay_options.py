@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # YAML and all that belongs to settings is of no use to `--he
     from voucherify_sync.settings import Rate, Settings
 
 from .grouped_help import options_of
-from .options import DURATION, ERROR_LIMIT, MOMENT, RATE
+from .options import DURATION, ERROR_LIMIT, FILE, LEDGER_FILE, MOMENT, RATE
 from .progress import KINDS
 
 Command = Callable[..., Any]
@@ -71,17 +71,18 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
     def ledger_choice(self, settings: Settings) -> LedgerChoice:
         """Return what the command line and the settings say of the ledger."""
         from voucherify_sync.bookkeeping.ledger_place import LedgerChoice
+        from voucherify_sync.running.ledgers import named_ledger
         from voucherify_sync.settings import settings_file
 
-        named = settings.delivery.ledger
+        named = named_ledger(settings)
         earlier = None
         file = settings_file(self.config)
         if self.ledger is None and named is not None and file is not None:
             relative = os.path.relpath(named, file.parent)
             earlier = None if relative.startswith("..") else Path.cwd() / relative
         return LedgerChoice(
-            named=None if named is None else Path(named),
-            earlier=None if earlier is None or str(earlier) == named else earlier,
+            named=named,
+            earlier=None if earlier == named else earlier,
             is_new=self.new_ledger,
             same_project=self.same_project,
             is_whole=self.ledger_is_whole,
@@ -103,7 +104,6 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(settings, delivery=msgspec.structs.replace(settings.delivery, **given))
 
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 COUNT = click.IntRange(min=1)
 
 JOBS_HELP = "Processes that map a large archive while nothing is sent; default: one a core, at most 8."
@@ -193,7 +193,9 @@ HOW = [
 ]
 LEDGER = [
     _before(
-        "--ledger", metavar="FILE", help="Use this ledger, not the one of the project in the state directory."
+        "--ledger",
+        type=LEDGER_FILE,
+        help="Use this ledger, not the one of the project in the state directory.",
     ),
 ]
 AGAIN = [

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from voucherify_sync.bookkeeping.history import NEVER, Rule
-from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
+from voucherify_sync.bookkeeping.ledger_place import Place
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.clean import clean_lines
@@ -27,11 +27,11 @@ from voucherify_sync.stop import Stop
 
 from .confirm import agreed, agreed_to_identity, require_yes_where_nobody_can_be_asked
 from .ending import finish
+from .outputs import source_files, try_outputs_of_run
 from .progress import progress
 from .record_log import records_shown
 from .replay_options import ReplayOptions, cores
-from .signals import stopping_in_order
-from .stdout import leave_closed_stdout
+from .signals import leaving, stopping_in_order
 from .target import open_target
 
 
@@ -40,64 +40,71 @@ def replay(options: ReplayOptions) -> int:
     check(options)
     settings = options.over(load(options.config, environment=os.environ))
     found = find_sources(options.source, stdin_is_terminal=sys.stdin.isatty())
+    mode = mode_of(options)
+    place = find_ledger(options, settings)
+    try_outputs_of_run(options, settings, mode, place.path, source_files(found.sources))
     if not options.quiet:
         for notice in found.notices:
             click.echo(clean_lines(notice), err=True)
-    mode = mode_of(options)
-    with ExitStack() as resources:
+    with leaving(), ExitStack() as resources:  # the copy of a pipe is removed, however this ends
         in_bulk = settings.delivery.customers == "bulk"
         spool = resources.enter_context(Spool(found.sources)) if in_bulk else None
-        return perform(options, request_of(options, settings, mode, input_of(found.sources, mode, spool)))
+        request = request_of(options, settings, mode, input_of(found.sources, mode, spool))
+        return perform(options, request, place)
 
 
-def perform(options: ReplayOptions, request: RunRequest, *, retries: bool = False) -> int:
-    """Ask where it must be asked, run, and say how it ended; return the exit code."""
+def perform(options: ReplayOptions, request: RunRequest, place: Place, *, retries: bool = False) -> int:
+    """Ask where it must be asked, run, and say how it ended; return the exit code.
+
+    Args:
+        options: of the command.
+        request: what is run.
+        place: of the project's ledger, as `find_ledger` found it.
+        retries: the input is dead letters.
+    """
     stop = Stop()
     shown = "none" if options.quiet else options.progress
     choice = options.ledger_choice(request.settings)
-    with stopping_in_order(stop), records_shown(options) as watch:
-        place = ledger_place(options, request, choice)
+    with stopping_in_order(stop), records_shown(options, request.run_id) as watch:
+        place = _checked(options, request, place)
         with read_ledger(place) as known:
             rule = rule_of(options, request, known, retries=retries)
             if request.mode is Mode.LIVE and not _may_send(options, request, place, known, rule, stop, shown):
                 click.echo("Nothing was sent.", err=True)
-                return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.OK)
+                return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.INTERRUPTED)
         with open_target(request, stop, place, choice, retries=retries) as target:
             run = Run(request, stop, target.link, target.ledger, rule, output=target.output, watch=watch)
-            try:
-                with progress(
-                    shown, run.snapshot, sys.stderr, data_on_terminal=target.shows_data_on_terminal
-                ):
-                    run.execute()
-            except BrokenPipeError:  # the reader of a dry run has seen enough
-                leave_closed_stdout()
-                return ExitCode.OK
-            finish(options, request, run, stop, target)
+            with progress(shown, run.snapshot, sys.stderr, data_on_terminal=target.shows_data_on_terminal):
+                run.execute()
+            finish(options, request, run, stop, target, watch)
             return run.exit_code
 
 
-def place_for_preview(options: ReplayOptions, settings: Settings) -> Place:
-    """Find the ledger; what a run that sends must refuse is a notice here."""
-    place = place_of(settings, application_id(settings, os.environ), options.ledger_choice(settings))
+def find_ledger(options: ReplayOptions, settings: Settings) -> Place:
+    """Find the ledger of the project; whether a run may use it is for `_checked` to say."""
+    return place_of(settings, application_id(settings, os.environ), options.ledger_choice(settings))
+
+
+def tell_problem(options: ReplayOptions, place: Place) -> None:
+    """Say as a notice what a run that sends must refuse."""
     if place.problem is not None and not options.quiet:
         click.echo(clean_lines(f"Notice: {place.problem}"), err=True)
-    return place
 
 
-def ledger_place(options: ReplayOptions, request: RunRequest, choice: LedgerChoice) -> Place:
-    """Find the ledger of a run.
+def _checked(options: ReplayOptions, request: RunRequest, place: Place) -> Place:
+    """Return the ledger that the run uses.
 
     Raises:
-        UsageProblem: the ledger must not be used, or nobody can be asked.
+        UsageProblem: it must not be used, or nobody can be asked.
         SettingsError: a key is missing.
+        RunStopped: another run holds it.
     """
-    settings = request.settings
     if request.mode is Mode.SANDBOX:
         return Place()
     if request.mode is Mode.DRY_RUN:
-        return place_for_preview(options, settings)
-    keys = credentials(settings, os.environ)
-    place = place_of(settings, keys.app_id, choice)
+        tell_problem(options, place)
+        return place
+    keys = credentials(request.settings, os.environ)
     if place.problem is not None:
         raise place.problem
     is_sandbox = ProjectIdentity.of(keys.url, keys.app_id).is_sandbox
@@ -146,6 +153,8 @@ def check(options: ReplayOptions) -> None:
         raise UsageProblem("--dry-run makes no call, and --sandbox makes calls", "Choose one of them.")
     if options.dry_run and "-" in options.report:
         raise UsageProblem("--report - and --dry-run would both write to stdout", "Give the report a file.")
+    if options.report.count("-") > 1:
+        raise UsageProblem("--report - is given twice", "Give one of them, or the other a file.")
     if options.again and options.again_since:
         raise UsageProblem("--again and --again-since cannot be combined.", "Give one of them.")
     if options.new_ledger and options.same_project:

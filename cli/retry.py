@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .grouped_help import GroupedCommand
+from .options import FILE
 from .replay_options import ReplayOptions, retry_options
 
 if TYPE_CHECKING:
+    from voucherify_sync.bookkeeping.ledger_place import Place
     from voucherify_sync.running.request import Input
     from voucherify_sync.settings import Settings
     from voucherify_sync.stop import Stop
 
 
 @click.command("retry", cls=GroupedCommand)
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", required=False, type=FILE)
 @retry_options
 def command(file: Path | None, **values: Any) -> int:
     """Send again what failed, look up what is in doubt, and map again what was invalid.
@@ -45,20 +47,29 @@ def _retry_file(file: Path, options: ReplayOptions) -> int:
     from voucherify_sync.errors import UsageProblem
     from voucherify_sync.running.letters import letters_of_file
 
+    from .outputs import Input, try_outputs_of_run
+    from .replaying import find_ledger, mode_of
+
     if options.reason or options.event or options.user or options.run:
         raise UsageProblem(
             "--reason, --event, --user and --run choose among the dead letters of the ledger, not of FILE.",
             "Choose with jq: jq -c 'select(.reason == \"invalid_payload\")'.",
         )
-    return _perform(options, _settings(options), lambda stop: letters_of_file(file, stop))
+    settings = _settings(options)
+    place = find_ledger(options, settings)
+    letters = [Input(f"the dead letters {file}", file)]
+    try_outputs_of_run(options, settings, mode_of(options), place.path, letters)
+    return _perform(options, settings, place, lambda stop: letters_of_file(file, stop))
 
 
 def _retry_ledger(options: ReplayOptions) -> int:
     from voucherify_sync.bookkeeping.ledger_reader import LetterSelection
     from voucherify_sync.errors import ExitCode
-    from voucherify_sync.running.ledgers import place_of, read_ledger
+    from voucherify_sync.running.ledgers import read_ledger
     from voucherify_sync.running.letters import letters_of_ledger
-    from voucherify_sync.settings import application_id
+
+    from .outputs import try_outputs_of_run
+    from .replaying import find_ledger, mode_of
 
     selection = LetterSelection(
         reasons=frozenset(options.reason),
@@ -67,7 +78,8 @@ def _retry_ledger(options: ReplayOptions) -> int:
         runs=frozenset(options.run),
     )
     settings = _settings(options)
-    place = place_of(settings, application_id(settings, os.environ), options.ledger_choice(settings))
+    place = find_ledger(options, settings)
+    try_outputs_of_run(options, settings, mode_of(options), place.path, [])
     if place.problem is not None and not options.dry_run:
         raise place.problem
     with read_ledger(place) as ledger:
@@ -84,7 +96,7 @@ def _retry_ledger(options: ReplayOptions) -> int:
     if not has_letters or path is None:
         click.echo("Nothing to retry.", err=True)
         return ExitCode.OK
-    return _perform(options, settings, lambda stop: letters_of_ledger(path, selection, stop))
+    return _perform(options, settings, place, lambda stop: letters_of_ledger(path, selection, stop))
 
 
 def _settings(options: ReplayOptions) -> Settings:
@@ -96,7 +108,9 @@ def _settings(options: ReplayOptions) -> Settings:
     return options.over(load(options.config, environment=os.environ))
 
 
-def _perform(options: ReplayOptions, settings: Settings, open_input: Callable[[Stop], Input]) -> int:
+def _perform(
+    options: ReplayOptions, settings: Settings, place: Place, open_input: Callable[[Stop], Input]
+) -> int:
     import msgspec
 
     from voucherify_sync.mapping.filters import Selection
@@ -106,4 +120,4 @@ def _perform(options: ReplayOptions, settings: Settings, open_input: Callable[[S
 
     request = request_of(options, settings, mode_of(options), open_input)
     request = msgspec.structs.replace(request, command="retry", decode=decode_letters, selection=Selection())
-    return perform(options, request, retries=True)
+    return perform(options, request, place, retries=True)

@@ -1,53 +1,78 @@
-"""SIGINT, SIGTERM and SIGHUP stop a run in order; the second one ends the process at once."""
+"""Handles SIGINT, SIGTERM and SIGHUP: the process ends at once, a block is left, or a run stops in order.
+
+A signal that was ignored when the process began stays ignored: `nohup` and the background jobs of a shell rely on it.
+The exit code is 128 + the signal's number, as in a shell.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 
-from voucherify_sync.errors import ExitCode
-from voucherify_sync.stop import Stop
+TYPE_CHECKING = False  # typing is slow to import: see `main`
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
-EXIT_CODES = {
-    signal.SIGINT: ExitCode.INTERRUPTED,
-    signal.SIGTERM: ExitCode.TERMINATED,
-    signal.SIGHUP: ExitCode.HANGUP,
-}
+    from voucherify_sync.stop import Stop
+
+    Handler = Callable[[int, FrameType | None], object]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def end_at_once() -> None:
+    """Let a signal end the process at once from now on, without a message.
+
+    An exception would not do: Python can swallow one that is raised during an import, or turn it into another one.
+    """
+    _handle(lambda number, _frame: os._exit(128 + number))
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """Within this block a signal raises SystemExit: a question is left, and temporary files are removed."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    with _handled_by(leave):
+        yield
 
 
 @contextmanager
 def stopping_in_order(stop: Stop) -> Iterator[None]:
-    """Within this block a signal requests the stop instead of ending the process.
+    """Within this block a signal requests the stop instead of ending the process; the second one ends it at once.
 
     The handler writes with `os.write`: buffered streams may be in the middle of a write when it runs.
     """
+    from voucherify_sync.errors import ExitCode
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        code = EXIT_CODES[signal.Signals(number)]
         if stop.signal_exit is not None:
-            os._exit(code)
-        stop.by_signal(code)
+            os._exit(128 + number)
+        stop.by_signal(ExitCode(128 + number))
         name = signal.Signals(number).name
-        say = f"\n{name}: finishing what is under way; once more to leave at once.\n"
-        os.write(sys.stderr.fileno(), say.encode())
+        said = f"\n{name}: finishing what is under way; once more to leave at once.\n"
+        with suppress(OSError):  # a terminal that is gone must not end the run
+            os.write(2, said.encode())
 
-    before = {number: signal.signal(number, handle) for number in EXIT_CODES}
-    try:
+    with _handled_by(handle):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
-def interrupts_raise() -> Iterator[None]:
-    """Within this block Ctrl-C raises KeyboardInterrupt, as for any question: nothing is under way that could end."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _handled_by(handler: Handler) -> Iterator[None]:
+    before = _handle(handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _handle(handler: Handler) -> dict[signal.Signals, Handler | int | None]:
+    """Set the handler of all signals that are not ignored; return the handlers before."""
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .options import FILE, LEDGER_FILE
+
 if TYPE_CHECKING:
     from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, Run
     from voucherify_sync.model import Json, State
@@ -23,10 +25,10 @@ _RUNS = 10
 @click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Settings file; default: ./voucherify-sync.yaml.",
 )
-@click.option("--ledger", metavar="FILE", help="Look into this ledger, not into the one of the project.")
+@click.option("--ledger", type=LEDGER_FILE, help="Look into this ledger, not into the one of the project.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--failed", is_flag=True, help="Print the failed records as dead letters, one JSON object a line."

@@ -66,7 +66,6 @@ def print_summary(
     report: Json,
     *,
     dead_letters: str | None = None,
-    report_path: Sequence[str] = (),
     next_command: str | None = None,
     notices: Sequence[str] = (),
     left: str | None = None,
@@ -77,7 +76,6 @@ def print_summary(
         stream: stderr.
         report: as Report.to_dict gives it.
         dead_letters: where they are, if there are any.
-        report_path: where the report was written to.
         next_command: the command that goes on from here, ready to be pasted.
         notices: more sentences that the user should see.
         left: what is still to be done, if the run stopped early.
@@ -87,9 +85,7 @@ def print_summary(
         ("Left out of the requests", list(_lost(report["mapping"]))),
     ]
     warnings = [*_damage(report["input"]["sources"]), *map(clean_lines, notices)]
-    places = [f"Report: {clean(path, 4_096)}" for path in report_path]
-    if dead_letters is not None:
-        places.insert(0, f"Dead letters: {clean(dead_letters, 4_096)}")
+    places = [] if dead_letters is None else [f"Dead letters: {clean(dead_letters, 4_096)}"]
     if left is not None:
         places.append(left)
     command = None if next_command is None else clean(next_command, 100_000)

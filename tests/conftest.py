@@ -18,6 +18,8 @@ from forked_cli import forking_server
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 
+_NO_FILE = ("closed", "unread")
+
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -91,14 +93,30 @@ class Cli:
         return subprocess.Popen(self.command(*args), cwd=self.folder, env=self.env, **{**pipes, **options})
 
     def __call__(
-        self, *args: str | Path, stdin: str | bytes = b"", env: Mapping[str, str] | None = None
+        self,
+        *args: str | Path,
+        stdin: str | bytes = b"",
+        env: Mapping[str, str] | None = None,
+        streams: Mapping[int, str] | None = None,
     ) -> Ended:
-        """Run it to its end; its interpreter has been started before, with the constants that a test sets."""
+        """Run it to its end; its interpreter has been started before, with the constants that a test sets.
+
+        Args:
+            args: its words.
+            stdin: its input, through a pipe.
+            env: variables beside those of all commands.
+            streams: descriptor -> what stands there in place of a pipe: ``closed``, ``unread`` (a pipe whose reader
+                has gone), or a path to read from or to add to.
+        """
         request = {
             "words": list(map(str, args)),
             "cwd": str(self.folder),
             "env": {**self.env, **(env or {})},
             "constants": self.constants,
+            "streams": {
+                number: str(self.folder / kind) if kind not in _NO_FILE else kind
+                for number, kind in (streams or {}).items()
+            },
         }
         data = stdin.encode() if isinstance(stdin, str) else stdin
         code, out, err = forking_server().run(request, data, timeout_s=120)

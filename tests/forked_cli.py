@@ -52,7 +52,7 @@ class ForkingServer:
         """Run a command to its end; return how it ended (negative: the signal), and what it wrote.
 
         Args:
-            request: words, cwd, env, and constants to be set: path -> value.
+            request: words, cwd, env, streams that are no pipes, and constants to be set: path -> value.
             stdin: its input, through a pipe.
             timeout_s: it is killed after so long.
         """
@@ -147,6 +147,8 @@ def _turn_into(request: dict[str, Any], streams: list[int]) -> None:
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    for number, kind in request["streams"].items():
+        _put(kind, int(number))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["env"])
@@ -156,6 +158,21 @@ def _turn_into(request: dict[str, Any], streams: list[int]) -> None:
     for path, value in request["constants"].items():
         module, _, name = path.rpartition(".")
         setattr(sys.modules[module], name, value)
+
+
+def _put(kind: str, number: int) -> None:
+    """Replace a standard stream; of one that is closed Python has no object, either."""
+    if kind == "closed":
+        os.close(number)
+        setattr(sys, ("stdin", "stdout", "stderr")[number], None)
+        return
+    if kind == "unread":
+        reading, descriptor = os.pipe()
+        os.close(reading)
+    else:
+        descriptor = os.open(kind, os.O_WRONLY | os.O_APPEND if number else os.O_RDONLY)
+    os.dup2(descriptor, number)
+    os.close(descriptor)
 
 
 def import_all() -> None:

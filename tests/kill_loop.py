@@ -151,13 +151,15 @@ class Loop:
         """Run once; tell whether it was ended."""
         self.runs += 1
         report, errors = self._folder / f"{self.runs}.json", self._folder / f"{self.runs}.err"
+        calls = self._sandbox.oracle.calls
         with errors.open("wb") as stderr:
             process = subprocess.Popen(self._command(report), env=self._env(), stderr=stderr)
             ended = self._await_moment(process)
             if ended:
                 process.send_signal(self._plan.signal)
             code = process.wait(60)
-        self._check(code, report, errors.read_text())
+        has_begun = report.exists() or self._sandbox.oracle.calls > calls
+        self._check(code, report, errors.read_text(), has_begun=has_begun)
         killed = code in {-self._plan.signal, 128 + self._plan.signal}
         self.kills += killed
         return killed
@@ -189,10 +191,10 @@ class Loop:
                 return False
         return _outlives(process, self._chance.uniform(0, self._plan.spread_s))
 
-    def _check(self, code: int, report: Path, errors: str) -> None:
+    def _check(self, code: int, report: Path, errors: str, *, has_begun: bool) -> None:
         if "Traceback" in errors:
             self.broken.append(f"run {self.runs}: {errors}")
-        if code == -self._plan.signal:
+        if code == -self._plan.signal or (code == 128 + self._plan.signal and not has_begun):
             return
         if code not in {0, 3, 128 + self._plan.signal}:
             self.broken.append(f"run {self.runs} ended with {code}: {errors}")

@@ -380,10 +380,10 @@ def test_data_cannot_speak_to_the_terminal(run_cli: Cli) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_the_report_is_told(run_cli: Cli) -> None:
-    """No traceback: where, what, and a code."""
+    """No traceback: where, what, and the code of the records."""
     ended = run_cli("replay", "--dry-run", "--report", "/dev/full", "-", stdin=identify(1))
-    assert ended.code in (2, 4)
-    assert "/dev/full" in ended.err
+    assert ended.code == 0
+    assert "Warning: cannot write /dev/full: " in ended.err
     assert "Traceback" not in ended.err
 
 

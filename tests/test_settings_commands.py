@@ -57,7 +57,7 @@ def test_init_never_overwrites(tmp_path: Path, kind: str) -> None:
 def test_init_says_why_a_file_cannot_be_written(tmp_path: Path) -> None:
     """A folder that does not exist is not made."""
     ended = run(tmp_path, "init", "no/where.yaml")
-    assert (ended.returncode, "No such file or directory" in ended.stderr) == (2, True)
+    assert (ended.returncode, "there is no folder no." in ended.stderr) == (2, True)
 
 
 def test_check_writes_settings_that_can_be_loaded(tmp_path: Path) -> None:

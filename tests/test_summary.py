@@ -170,13 +170,12 @@ def test_paths_notices_and_the_command_that_goes_on_are_told() -> None:
     text = printed(
         report(delivered=1),
         dead_letters="/state/dead.ndjson",
-        report_path=["run.json", "run.html"],
         next_command="voucherify-sync replay --yes logs/",
         notices=["3 updates are older than one already read"],
     )
     assert text.endswith(
         "\nWarning: 3 updates are older than one already read\n"
-        "\nDead letters: /state/dead.ndjson\nReport: run.json\nReport: run.html\n"
+        "\nDead letters: /state/dead.ndjson\n"
         "\nGo on with:\n  voucherify-sync replay --yes logs/\n"
     )
 

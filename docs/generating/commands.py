@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ def page() -> str:
 def _installed() -> tuple[Any, Any]:
     """Return the group of all commands, and a context in which they are looked at."""
     (script,) = entry_points(group="console_scripts", name="voucherify-sync")
-    group = inspect.getmodule(script.load()).cli  # type: ignore[union-attr]
+    group = import_module(f"{script.module.rpartition('.')[0]}.group").cli
     return group, group.make_context("voucherify-sync", [], resilient_parsing=True)
 
 

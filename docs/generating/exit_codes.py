@@ -13,8 +13,10 @@ from voucherify_sync.errors import ExitCode, VoucherifySyncError
 _INTRODUCTION: Final = """\
 Every command ends with one of these. `status` in a [report](report.md) says the same in a word.
 
-With 4, 129, 130 and 143 nothing is lost: the same command goes on, and the summary shows it. A closed stdout, as by
-`| head`, is no mistake in a dry run."""
+With 4, 129, 130 and 143 nothing is lost: the same command goes on, and the summary shows it.
+
+A closed stdout (`| head`) ends any command that prints data with 0, a full disk under it with 4. A lost stderr
+changes no exit code, and neither does a report or a log that could not be written after all."""
 
 _CHECKS: Final = """\
 `check` ends with 3 when a mapping test fails, or when `--online` with sources finds metadata that the project will

@@ -77,7 +77,9 @@ LETTER_FIELDS: Final = {
 
 _INTRODUCTION: Final = f"""\
 `--report FILE.json` writes one JSON object at the end of a run, `--report -` prints it, and `--report FILE.html` makes
-a page for people of it. Fields are added in later versions, never renamed.
+a page for people of it. A report that cannot be written at the end is kept in the state directory instead
+(`~/.local/state/voucherify-sync/reports/RUN.json` or `.html`), and a warning says where. Fields are added in later
+versions, never renamed.
 
 A map or list with more than {CAP:,} keys adds up what comes later under `{OTHER}`. Reasons are codes of our own and
 Voucherify's error keys, never its free text."""

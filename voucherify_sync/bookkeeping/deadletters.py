@@ -7,6 +7,7 @@ import os
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
@@ -14,10 +15,10 @@ from typing import Any, Final, NoReturn, Self
 import msgspec
 from isal import isal_zlib
 from msgspec import Raw, Struct
-from platformdirs import user_state_path
 
 from voucherify_sync.bookkeeping.private import open_to_append, sync, trouble, utf8, write_all
-from voucherify_sync.errors import SourceError
+from voucherify_sync.errors import SourceError, UsageProblem
+from voucherify_sync.home import state_directory
 from voucherify_sync.keys import KEY_BYTES, record_key
 from voucherify_sync.model import Outcome, SegmentEvent, State
 
@@ -203,7 +204,9 @@ class DeadLetterFile:
 
 def files_of_earlier_versions() -> list[Path]:
     """Return the files in which earlier versions kept the dead letters of each run, the oldest first."""
-    return sorted((user_state_path("voucherify-sync") / "dead-letters").glob("*.ndjson"))
+    with suppress(UsageProblem):
+        return sorted((state_directory() / "dead-letters").glob("*.ndjson"))
+    return []
 
 
 def read_dead_letters(path: Path) -> Iterator[tuple[int, DeadLetter]]:

@@ -26,18 +26,14 @@ from voucherify_sync.bookkeeping.ledger_db import (
     refuse_copy,
     save_copy,
 )
-from voucherify_sync.bookkeeping.ledger_file import (
-    SUFFIXES,
-    bytes_in,
-    make_directory,
-    state_directory,
-)
+from voucherify_sync.bookkeeping.ledger_file import SUFFIXES, bytes_in, make_directory
 from voucherify_sync.bookkeeping.ledger_lock import LedgerLock
 from voucherify_sync.bookkeeping.ledger_reader import Known, LastUpdate, LedgerReader, customer_key
 from voucherify_sync.bookkeeping.ledger_schema import add_identity
 from voucherify_sync.bookkeeping.ledger_writer import Changes, Intent, LedgerWriter, LetterRow, Settled
 from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
+from voucherify_sync.home import state_directory
 from voucherify_sync.keys import HASH_BYTES, HASH_VERSION, record_key, request_hash
 from voucherify_sync.model import FAILED_BEFORE, Kind, NotProcessed, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.stop import Stop
@@ -401,8 +397,9 @@ class Ledger(LedgerReader):
         """Save what is open where it can be found again, and say where."""
         assert self.path is not None and self._writer.lost is not None  # noqa: S101, PT018  # it was opened by its path
         name = f"{self.path.name}.saved-{self._start.run_id}"
-        for place in (self.path.with_name(name), state_directory() / name):
+        for folder_of in (lambda path: path.parent, lambda _: state_directory()):
             try:
+                place = folder_of(self.path) / name
                 save_copy(self._writing, place)
             except (VoucherifySyncError, sqlite3.Error):
                 continue

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import platformdirs
-
 from voucherify_sync.bookkeeping.private import make_private_directory, trouble
 from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.errors import RunStopped, UsageProblem, VoucherifySyncError
+from voucherify_sync.home import state_directory
 
 ELSEWHERE: Final = "Another ledger is no help: it would know nothing of what was sent."
 SUFFIXES: Final = ("", "-wal", "-shm", ".lock")
@@ -44,11 +43,6 @@ _NETWORK: Final = {
 }
 """File systems on which SQLite's write-ahead log does not work, or that several machines can mount."""
 _MOUNTS: Final = Path("/proc/self/mountinfo")
-
-
-def state_directory() -> Path:
-    """Return the directory of all ledgers, voucherify-sync in the user's state directory. It need not exist."""
-    return Path(platformdirs.user_state_path("voucherify-sync", appauthor=False))
 
 
 def default_path(identity: ProjectIdentity) -> Path:

@@ -9,10 +9,11 @@ from typing import Final
 from msgspec import Struct
 
 from voucherify_sync.bookkeeping.ledger_db import refuse_copy
-from voucherify_sync.bookkeeping.ledger_file import bytes_in, default_path, state_directory
+from voucherify_sync.bookkeeping.ledger_file import bytes_in, default_path
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.errors import UsageProblem
+from voucherify_sync.home import state_directory
 
 _ONLY_FIRST: Final = "Only if nothing was ever sent to this project: --new-ledger"
 
@@ -39,7 +40,7 @@ class Place(Struct, frozen=True, kw_only=True):
     """The ledger that is used, and what a command that may send must refuse.
 
     Attributes:
-        path: of the ledger; None where the project is not known.
+        path: of the ledger; None where the project is not known, or there is no state directory.
         is_new: it is to be made. Where a file is, nothing was ever sent by it.
         is_first: nothing in the state directory could be a ledger of the project.
         adds_identity: the project has another address or key from now on.
@@ -60,7 +61,7 @@ class _Candidate(Struct, frozen=True):
 
 
 def find_place(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) -> Place:
-    """Find the ledger of a command.
+    """Find the ledger of a command. Without a state directory there is only the one that is named.
 
     Args:
         choice: what the user says.
@@ -128,7 +129,10 @@ def _of_project(choice: LedgerChoice, identity: ProjectIdentity) -> Place:
             return _begun_anew(path, is_used=is_used)
         problem = _not_needed(path) if choice.same_project else _problem_of_copy(path, choice)
         return Place(path=path, problem=problem)
-    path = default_path(identity)
+    try:
+        path = default_path(identity)
+    except UsageProblem as problem:
+        return Place(problem=problem)
     if choice.same_project:
         return Place(
             path=path,
@@ -150,8 +154,12 @@ def _candidates(identity: ProjectIdentity | None = None) -> list[_Candidate]:
     Raises:
         UsageProblem: one that has the name of this project's cannot be read. Others are passed over.
     """
-    found = []
-    for path in sorted(state_directory().glob("*.ledger")):
+    found: list[_Candidate] = []
+    try:
+        paths = sorted(state_directory().glob("*.ledger"))
+    except UsageProblem:
+        return found
+    for path in paths:
         try:
             if bytes_in(path):
                 reader = LedgerReader.read(path)

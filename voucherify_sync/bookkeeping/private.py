@@ -14,7 +14,7 @@ from pathlib import Path
 
 from voucherify_sync.errors import RunStopped, UsageProblem, VoucherifySyncError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def utf8(text: str) -> str:
@@ -55,11 +55,18 @@ def open_new(path: Path) -> int:
 
 
 def open_to_append(path: Path) -> int:
-    """Open a file that the user named, to add to what it holds; the mode of one that exists stays."""
+    """Open a file that the user named, to add to what it holds; the mode of one that exists stays.
+
+    A link to a file that is not there yet is followed. A named pipe without a reader is an error, not a wait.
+    """
     try:
         return open_new(path)
     except FileExistsError:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        pass
+    try:
+        return _open_existing(path)
+    except FileNotFoundError:
+        return open_new(Path(os.path.realpath(path)))
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -69,31 +76,116 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it holds all of the data or what it held before; a device is written in place.
-
-    Raises OSError.
-    """
-    path = Path(os.path.realpath(path))  # a rename would replace a link, not what it points to
-    if path.exists() and not path.is_file():
-        _write_in_place(path, data)
-        return
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet, whole or not at all. Raises OSError."""
+    descriptor = open_new(path)
     try:
-        os.fchmod(descriptor, 0o600)
         write_all(descriptor, data)
-        os.fsync(descriptor)
-        Path(name).replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
+        path.unlink()
         raise
     finally:
         os.close(descriptor)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it holds all of the data or its content of before; owner and mode of one that exists stay.
+
+    A device or a pipe is written in place. Raises OSError.
+    """
+    before = _status(path)
+    if before is not None and not _is_replaceable(path, before):
+        _write_in_place(path, data)
+        return
+    target = Path(os.path.realpath(path))  # a rename would replace a link, not what it points to
+    descriptor, name = _temporary(target.parent)
+    try:
+        _like(before, descriptor)
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        name.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            name.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def try_to_append(path: Path) -> int | None:
+    """Check that `open_to_append` would succeed, and change nothing. Raises OSError.
+
+    Returns:
+        The descriptor of a named pipe, else None. Keep it open until the pipe has been written to: its reader would
+        take a close for the end of the data.
+    """
+    before = _status(path)
+    if before is None:
+        target = Path(os.path.realpath(path))
+        os.close(open_new(target))
+        target.unlink()
+        return None
+    is_device = stat.S_ISCHR(before.st_mode) or stat.S_ISBLK(before.st_mode)
+    if is_device:  # opening one can have an effect, as with a tape
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return None
+    descriptor = _open_existing(path)
+    if stat.S_ISFIFO(before.st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def try_to_write_whole(path: Path) -> int | None:
+    """Check that `write_whole` would succeed, and change nothing; it raises and returns as `try_to_append` does."""
+    before = _status(path)
+    if before is not None and _is_replaceable(path, before):
+        descriptor, name = _temporary(Path(os.path.realpath(path)).parent)
+        os.close(descriptor)
+        name.unlink()
+    return try_to_append(path)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _is_replaceable(path: Path, status: os.stat_result) -> bool:
+    """Tell whether a rename can replace a file: not a device, and not a file without a name, as in /dev/fd/63."""
+    target = _status(Path(os.path.realpath(path)))
+    return stat.S_ISREG(status.st_mode) and target is not None and os.path.samestat(status, target)
+
+
+def _temporary(folder: Path) -> tuple[int, Path]:
+    """Make an empty file in the folder; its name is short, whatever the length of the one that it will get."""
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=".voucherify-sync-")
+    return descriptor, Path(name)
+
+
+def _like(before: os.stat_result | None, descriptor: int) -> None:
+    """Give a new file the mode, and if permitted the owner, of the file that it replaces, if there is one."""
+    if before is None:
+        os.fchmod(descriptor, 0o600)
+        return
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+
+
+def _open_existing(path: Path) -> int:
+    """Open a file that exists for writing at its end. A named pipe without a reader raises ENXIO."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 def _write_in_place(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = _open_existing(path)
     try:
         write_all(descriptor, data)
     finally:

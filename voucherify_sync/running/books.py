@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from voucherify_sync.bookkeeping.deadletters import DeadLetterFile
+from voucherify_sync.bookkeeping.deadletters import KEPT, DeadLetterFile
 from voucherify_sync.bookkeeping.ledger import LastUpdate, Ledger
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.report import Report
@@ -37,6 +37,8 @@ class Books:
         report: the counts.
         older: customer updates that came after a newer one; bulk has none.
         timeline: when outcomes came; None in a dry run.
+        letters_error: why the file of dead letters could not be written; nothing is added to it from then on.
+        letters_missing: number of dead letters that are not in it.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Books:
         self.older = OlderUpdates()
         self.timeline = None if request.mode is Mode.DRY_RUN else Timeline()
         self._letters = DeadLetterFile(request.dead_letters, request.run_id) if request.dead_letters else None
+        self.letters_error: VoucherifySyncError | None = None
+        self.letters_missing = 0
         self._ledger = ledger if isinstance(ledger, Ledger) else None
         self._in_bulk = in_bulk
         self._stop = stop
@@ -67,10 +71,20 @@ class Books:
         assert self._letters is not None  # noqa: S101  # chosen only then
         if outcome.reason == FAILED_BEFORE:
             return
-        try:
-            self._letters.add(outcome)
-        except VoucherifySyncError as error:
+        if self.letters_error is None:
+            try:
+                self._letters.add(outcome)
+            except VoucherifySyncError as error:
+                self._lose_letters(error)
+        if self.letters_error is not None and outcome.state in KEPT:
+            self.letters_missing += 1
+
+    def _lose_letters(self, error: VoucherifySyncError) -> None:
+        """Go on without the file of dead letters if there is a ledger, which keeps them, too; else stop."""
+        if self._ledger is None:
             self._stop.because(error)
+        else:
+            self.letters_error = error
 
     def _record(self, outcome: Outcome) -> None:
         """Record what the journal of the delivery has not: what was decided without a call, or cut off by a stop."""
@@ -100,6 +114,9 @@ class Books:
         try:
             if self._letters is not None:
                 self._letters.close()
+        except VoucherifySyncError as error:
+            self._lose_letters(error)
+        try:
             if self._ledger is not None:
                 self._ledger.flush()
         except VoucherifySyncError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from voucherify_sync.bookkeeping.deadletters import files_of_earlier_versions, read_dead_letters
 from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
 from voucherify_sync.bookkeeping.ledger_lock import LedgerLock
@@ -9,10 +11,20 @@ from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place, find_p
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.project import ProjectIdentity, origin_of
 from voucherify_sync.errors import SourceError
+from voucherify_sync.home import expanded
 from voucherify_sync.model import SegmentEvent
 from voucherify_sync.running.letters import records_of
 from voucherify_sync.settings import Settings, clean_url
 from voucherify_sync.stop import Stop
+
+
+def named_ledger(settings: Settings) -> Path | None:
+    """Return the ledger that the settings name, None if they name none.
+
+    Raises:
+        UsageProblem: it begins with `~`, and there is no home directory.
+    """
+    return None if settings.delivery.ledger is None else expanded(settings.delivery.ledger)
 
 
 def place_of(settings: Settings, app_id: str | None, choice: LedgerChoice) -> Place:

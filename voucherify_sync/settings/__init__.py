@@ -3,7 +3,7 @@
 from voucherify_sync.settings.address import clean_url
 from voucherify_sync.settings.defaults import DEFAULT_ROWS, IDENTIFY_ROWS, TRACK_ROWS
 from voucherify_sync.settings.effective import digest, dump
-from voucherify_sync.settings.environment import application_id, credentials
+from voucherify_sync.settings.environment import application_id, credentials, token_file
 from voucherify_sync.settings.found import Found, path_of
 from voucherify_sync.settings.loading import DEFAULT_FILE, absolute, load, load_with_tests, settings_file
 from voucherify_sync.settings.mapping_tests import EventAt, Expected, MappingTest
@@ -58,5 +58,6 @@ __all__ = [
     "path_of",
     "settings_file",
     "template",
+    "token_file",
     "warnings",
 ]

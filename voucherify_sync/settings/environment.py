@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from voucherify_sync.errors import SettingsError
+from voucherify_sync.errors import SettingsError, UsageProblem
+from voucherify_sync.home import expanded
 from voucherify_sync.settings.address import clean_url
 from voucherify_sync.settings.problems import Mistake
 from voucherify_sync.settings.types import Api, Credentials, Secret, Settings
@@ -97,13 +98,28 @@ def _look_up(name: str, default: str | None, environment: Mapping[str, str]) -> 
     return value
 
 
+def token_file(api: Api) -> Path | None:
+    """Return the file that holds the Secret Key, None where the settings name none.
+
+    A relative one is looked up from the working directory.
+
+    Raises:
+        UsageProblem: it begins with `~`, and there is no home directory.
+    """
+    return None if api.token_file is None else expanded(api.token_file)
+
+
 def _token(api: Api, environment: Mapping[str, str]) -> str:
-    if api.token_file is None:
+    try:
+        path = token_file(api)
+    except UsageProblem as problem:
+        raise Mistake(f"{problem.message} {problem.remedy}") from None
+    if path is None:
         return interpolate(api.token.reveal(), environment)
     try:
-        with Path(api.token_file).open("rb") as file:
+        with path.open("rb") as file:
             first_line = file.readline(_MAX_TOKEN_BYTES)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no such path"
         raise Mistake(f"cannot be read: {reason}; its first line must be the Secret Key") from None
     return first_line.decode("utf-8-sig", "replace").strip()

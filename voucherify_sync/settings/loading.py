@@ -8,7 +8,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from voucherify_sync.errors import SettingsError
+from voucherify_sync.errors import SettingsError, UsageProblem
+from voucherify_sync.home import expanded
 from voucherify_sync.settings.conversion import convert
 from voucherify_sync.settings.document import Node, read_document
 from voucherify_sync.settings.mapping_tests import MappingTest, files_of_tests, read_tests
@@ -72,10 +73,13 @@ def load_with_tests(
 
 
 def absolute(path: str, folder: Path) -> str:
-    """Return an absolute path: relative ones are relative to a folder, and ``~`` is the home directory, if any."""
-    with suppress(RuntimeError):
-        return str(folder.absolute() / Path(path).expanduser())
-    return str(folder.absolute() / path)
+    """Return an absolute path: relative ones are relative to a folder, and ``~`` is the home directory.
+
+    Without a home directory the path stays as it is; what opens it reports that (`expanded`).
+    """
+    with suppress(UsageProblem):
+        return str(folder.absolute() / expanded(path))
+    return path
 
 
 def _with_absolute_paths(settings: Settings, file: Path) -> Settings:

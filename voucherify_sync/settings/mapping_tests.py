@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.home import expanded
 from voucherify_sync.model import Json
 from voucherify_sync.settings.document import Broken, Items, Node, Pairs, Scalar
 from voucherify_sync.settings.problems import Mistake, Place, Problems, shown
@@ -154,7 +156,11 @@ class _Tests(NodeReader):
         if match is None:
             raise Mistake(_NO_EVENT)
         item = int(match[3]) if match[3] else None
-        return EventAt(self._file.parent / Path(match[1]).expanduser(), int(match[2]), item)
+        try:
+            path = expanded(match[1])
+        except UsageProblem as problem:
+            raise Mistake(f"{problem.message} {problem.remedy}") from None
+        return EventAt(self._file.parent / path, int(match[2]), item)
 
     def _expectation(self, node: Node, path: str) -> Expected | str | None:
         if path.endswith("expect_skipped"):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.settings.environment import token_file
 from voucherify_sync.settings.loading import settings_file
 from voucherify_sync.settings.types import Secret, Settings
 
@@ -32,7 +35,9 @@ def warnings(path: Path | None, settings: Settings) -> list[str]:
         settings: what `load` made of it.
     """
     api = settings.api
-    files: list[Path | None] = [Path(api.token_file)] if api.token_file else []
+    files: list[Path | None] = []
+    with suppress(UsageProblem):  # a file that cannot be found is open to nobody
+        files.append(token_file(api))
     if holds_literal(api.token) or holds_literal(api.key):
         files.insert(0, settings_file(path))
     return [

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
+from voucherify_sync.bookkeeping.private import write_whole
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.previewing.mapping_tests.differences import narrowed
 from voucherify_sync.previewing.mapping_tests.running import Result
@@ -73,21 +71,7 @@ def _update_file(file: Path, failed: list[Result], environment: Mapping[str, str
         if written:
             ends = "\r\n" if "\r\n" in before else "\n"
             bom = _BOM if before.startswith(_BOM) else ""
-            _replace(file.resolve(), (bom + text.replace("\n", ends)).encode())
+            write_whole(file, (bom + text.replace("\n", ends)).encode())
     except OSError as error:
         raise UsageProblem(f"{file} cannot be written: {error.strerror}") from None
     return Update(file, written, refused)
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Put a new file with the same permissions in place of the old one, in one step."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(descriptor, file.stat().st_mode & 0o7777)
-            stream.write(content)
-        Path(name).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -1,0 +1,78 @@
+"""The group of all commands: names them, and imports each when it is used."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "replay": "Send the events of archives to Voucherify, or show what would be sent.",
+    "plan": "Tell what a replay would cost, and whether it fits.",
+    "explain": "Show what happens to single events, value by value.",
+    "coverage": "Show which values a mapping carries, and which are lost.",
+    "check": "Check the settings file and run its mapping tests.",
+    "init": "Write a commented settings file, or its JSON Schema.",
+    "status": "Show what this project has been sent.",
+    "retry": "Send again what failed.",
+    "forget": "Give up dead letters, or remove what is known of a person.",
+    "sandbox": "Run a local stand-in for the Voucherify API.",
+}
+"""Command -> its line in the overview. A module is imported only when it is used: `--help` is instant."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of the same name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order in which one meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command and return its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".{cmd_name}", __package__)
+        command = module.command
+        assert isinstance(command, click.Command)  # noqa: S101  # a fact of this package, for the type checker
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    """Print the version; the package's metadata is read only when somebody asks."""
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"voucherify-sync {version('voucherify-sync')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "VOUCHERIFY_SYNC",
+        "max_content_width": 100,
+    },
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=show_version,
+    help="Show the version.",
+)
+def cli() -> None:
+    """Replay Segment event archives into Voucherify.
+
+    \b
+    Try it without an account:
+      voucherify-sync replay --sandbox sample_events
+      voucherify-sync replay --dry-run segment-logs/ | head
+    """

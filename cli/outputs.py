@@ -1,0 +1,212 @@
+"""Refuses outputs that cannot be written or that would damage an input, before the first call and the question.
+
+A refused command line changes no file and leaves none behind. Files are compared by device and inode, so that a link or
+another name does not hide an input.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from voucherify_sync.bookkeeping.ledger_file import ELSEWHERE, SUFFIXES
+from voucherify_sync.bookkeeping.private import try_to_append, try_to_write_whole
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.reading.source import Source
+from voucherify_sync.running.request import Mode
+from voucherify_sync.settings import Settings, settings_file, token_file
+
+from .replay_options import ReplayOptions
+from .streams import silence_stderr
+
+_OF_ITS_OWN = "Each output needs a file of its own, which the command does not read."
+
+_STDERR = "standard error"
+
+Identity = tuple[int, int] | tuple[int, int, str]
+"""Device and inode of a file; of one that is not there yet, those of its folder, and its name."""
+
+
+class Input(NamedTuple):
+    """A file that the command must not write to.
+
+    Attributes:
+        name: its role and path, for messages.
+        file: its path, or the descriptor of a standard stream.
+    """
+
+    name: str
+    file: Path | int
+
+
+class Output(NamedTuple):
+    """A file that the command will write.
+
+    Attributes:
+        name: the option and its value, for messages.
+        file: its path.
+        attempt: raises OSError if the file cannot be written, and changes nothing.
+        remedy: the advice in that case.
+    """
+
+    name: str
+    file: Path
+    attempt: Callable[[Path], object]
+    remedy: str = "Name a file in a folder that exists and that you may write to."
+
+
+def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input]) -> None:
+    """Check that all outputs can be written, and that each is a file of its own.
+
+    Standard streams that lead from or to a file take part. A named pipe is kept open until the process ends, as
+    `try_to_append` demands.
+
+    Raises:
+        UsageProblem: one sentence for each output that is refused.
+    """
+    if collisions := list(_collisions(outputs, inputs)):
+        if any(name == _STDERR for name, _ in collisions) and os.fstat(2).st_size:
+            silence_stderr()  # the message would be added to the input
+        sentences = [f"{name} is the same file as {other}." for name, other in collisions]
+        raise UsageProblem("\n".join(sentences), _OF_ITS_OWN)
+    if failures := dict(_failures(outputs)):
+        raise UsageProblem("\n".join(failures), "\n".join(dict.fromkeys(failures.values())))
+
+
+def try_outputs_of_run(
+    options: ReplayOptions, settings: Settings, mode: Mode, ledger: Path | None, sources: Iterable[Input]
+) -> None:
+    """Check the outputs of a run or of its preview, as `try_outputs` does.
+
+    Args:
+        options: name the outputs and some of the inputs.
+        settings: with the options laid over.
+        mode: a live run writes to the ledger; in the other modes it only must not be damaged.
+        ledger: of the project; None where it is not known which it is.
+        sources: the files that the events are read from.
+    """
+    outputs = list(_outputs_of(options))
+    inputs = [*settings_files(options.config, settings), *sources]
+    if ledger is not None:
+        itself, *beside = ledger_files(ledger)
+        inputs += beside
+        if mode is Mode.LIVE:
+            outputs.append(Output(itself.name, ledger, _try_ledger, ELSEWHERE))
+        else:
+            inputs.append(itself)
+    if options.exclude_ids is not None:
+        inputs.append(Input(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
+    try_outputs(outputs, inputs)
+
+
+def source_files(sources: Iterable[Source]) -> Iterator[Input]:
+    """Yield the files that events are read from."""
+    return (Input(f"the source {source.name}", source.path) for source in sources if source.path is not None)
+
+
+def settings_files(config: Path | None, settings: Settings) -> Iterator[Input]:
+    """Yield the settings file and the file of the Secret Key.
+
+    Args:
+        config: the settings file that the command line names.
+        settings: its content.
+    """
+    file = settings_file(config)
+    if file is not None:
+        yield Input(f"the settings file {file}", file)
+    with suppress(UsageProblem):  # a file that cannot be found cannot be damaged
+        token = token_file(settings.api)
+        if token is not None:
+            yield Input(f"api.token_file {token}", token)
+
+
+def ledger_files(ledger: Path) -> Iterator[Input]:
+    """Yield the ledger, and the files that SQLite and the lock keep beside it."""
+    for suffix in SUFFIXES:
+        file = ledger.with_name(ledger.name + suffix)
+        yield Input(f"the ledger's {file}" if suffix else f"the ledger {file}", file)
+
+
+def _outputs_of(options: ReplayOptions) -> Iterator[Output]:
+    for report in options.report:
+        if report != "-":
+            yield Output(f"--report {report}", Path(report), try_to_write_whole)
+    if options.dead_letters is not None:
+        yield Output(f"--dead-letters {options.dead_letters}", options.dead_letters, try_to_append)
+    if options.log_file is not None:
+        yield Output(f"--log-file {options.log_file}", options.log_file, try_to_append)
+
+
+def _collisions(outputs: Sequence[Output], inputs: Iterable[Input]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each output that is an input or another output, and the name of that one.
+
+    Stdout and stderr may share a file.
+    """
+    streams = {_identity(number): name for number, name in ((2, _STDERR), (1, "standard output"))}
+    written = [*streams.items(), *((_identity(output.file), output.name) for output in outputs)]
+    if all(identity is None for identity, _ in written):
+        return  # and spare the look at every source
+    known = {_identity(each.file): each.name for each in (Input("standard input", 0), *inputs)}
+    for identity, name in written:
+        if identity is None:
+            continue
+        if identity in known:
+            yield name, known[identity]
+        known[identity] = name
+
+
+def _identity(file: Path | int) -> Identity | None:
+    """Return the identity of a file; None for devices, which many may share, and for streams that are no files.
+
+    It opens nothing: closing a second descriptor of a ledger would drop the locks that SQLite has on it.
+    """
+    try:
+        status = os.stat(file)
+    except FileNotFoundError:
+        folder, name = os.path.split(os.path.realpath(str(file)))
+        with suppress(OSError):
+            status = os.stat(folder)
+            return status.st_dev, status.st_ino, name
+        return None
+    except OSError:
+        return None
+    is_file = stat.S_ISREG(status.st_mode)
+    is_own_pipe = stat.S_ISFIFO(status.st_mode) and not isinstance(file, int)
+    return (status.st_dev, status.st_ino) if is_file or is_own_pipe else None
+
+
+def _failures(outputs: Sequence[Output]) -> Iterator[tuple[str, str]]:
+    """Yield a sentence and its remedy for each output that cannot be written."""
+    for output in outputs:
+        try:
+            output.attempt(output.file)
+        except OSError as error:
+            yield f"{output.name} cannot be written: {_reason(output.file, error)}.", output.remedy
+
+
+def _reason(path: Path, error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT if not path.parent.exists():
+            return f"there is no folder {path.parent}"
+        case errno.ENOTDIR:
+            return f"{path.parent} is no folder"
+        case errno.EISDIR:
+            return "it is a folder"
+        case errno.ENXIO:
+            return "it is a pipe without a reader; start the reader first"
+    return error.strerror or str(error)
+
+
+def _try_ledger(path: Path) -> None:
+    """Check that a ledger could be written or made, without opening it. Missing folders are made with it."""
+    if path.exists():
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return
+    folder = next(each for each in path.absolute().parents if each.exists())
+    try_to_append(folder / f".voucherify-sync-{os.getpid()}")

@@ -1,0 +1,22 @@
+"""Names the place in the state directory for a report or a log that cannot be written to the file of the user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from voucherify_sync.bookkeeping.private import make_private_directory, trouble
+from voucherify_sync.home import state_directory
+
+
+def spare_file(folder: str, name: str) -> Path:
+    """Make a folder of the state directory; return the path of a file in it.
+
+    Raises:
+        VoucherifySyncError: there is no state directory, or the folder cannot be made.
+    """
+    path = state_directory() / folder / name
+    try:
+        make_private_directory(path.parent)
+    except OSError as error:
+        raise trouble(path, error) from error
+    return path
