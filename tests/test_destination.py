@@ -254,6 +254,14 @@ def test_ten_failures_give_a_record_up_and_429_is_none() -> None:
     assert world.now < 20 * 60
 
 
+def test_the_wait_that_the_server_asks_for_is_no_trouble_of_the_record() -> None:
+    """Hours of maintenance must not use up the fifteen minutes."""
+    maintenance = Reply(503, {"Retry-After": "7200"}, b"")
+    world = World(*[maintenance] * 3, GOOD[CUSTOMER])
+    assert world.run(operation(CUSTOMER)).state is State.DELIVERED
+    assert world.now >= 3 * 3600
+
+
 def test_the_wait_for_a_permit_is_no_trouble_of_the_record() -> None:
     """A window of an hour must not use up the fifteen minutes."""
     world = World(Reply(502, {}, b""), GOOD[CUSTOMER])

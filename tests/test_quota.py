@@ -269,6 +269,84 @@ def test_the_latest_date_seen_sets_the_server_clock() -> None:
     assert hand.wait_s() == pytest.approx(60)
 
 
+DATE = formatdate(1_000_000, usegmt=True)
+IN_2099 = formatdate(4_070_908_800, usegmt=True)
+SPENT = {"X-Rate-Limit-Limit": "100", "X-Rate-Limit-Remaining": "0"}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (429, {"Retry-After": "86400"}),
+        (429, {"Retry-After": IN_2099}),
+        (429, {"X-Rate-Limit-Retry": "4070908800"}),
+        (429, {"X-Rate-Limit-Retry": "1000005000000"}),
+        (200, SPENT | {"X-Rate-Limit-Retry": "4070908800"}),
+        (200, SPENT | {"X-Rate-Limit-Retry": "1000005000000"}),
+        (200, SPENT | {"Retry-After": "86400"}),
+        (400, SPENT | {"X-Rate-Limit-Retry": "4070908800"}),
+        (500, {"Retry-After": "86400"}),
+        (503, {"Retry-After": "86400"}),
+        (503, {"Retry-After": IN_2099}),
+        (503, SPENT | {"X-Rate-Limit-Retry": "4070908800"}),
+    ],
+    ids=lambda value: str(value).replace("X-Rate-Limit-", ""),
+)
+@pytest.mark.parametrize("reserve", [0, 0.1])
+def test_every_wait_that_the_server_asks_for_ends_after_an_hour(
+    status: int, headers: dict[str, str], reserve: float
+) -> None:
+    """By whichever header and with whatever status; then one call tries again, and the same holds for its answer."""
+    hand = Hand(reserve=reserve)
+    hand.send(("burst", 0))
+    for _ in range(3):
+        hand.give(("burst", 0), status, {"Date": DATE} | headers)
+        assert hand.wait_s() == pytest.approx(3600, abs=0.001)
+        hand.now += 3599
+        assert hand.burst() == 0
+        hand.now += 1.001
+        assert hand.burst() == 1
+    hand.told(("burst", 0), 99)
+    assert hand.burst() > 80
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_failing_server_that_names_a_time_pauses_all_calls(status: int) -> None:
+    """Whatever limit they count against; it is no 429, and what waits says what for."""
+    hand = Hand()
+    hand.send("a", Bucket.BULK)
+    hand.answer("a", status, Bucket.BULK, Retry_After=30)
+    assert hand.wait_s() == hand.wait_s(Bucket.BULK) == 30
+    waiting = try_acquire(hand.limiter, Bucket.API)
+    assert waiting is not None
+    assert waiting.reason == f"Voucherify (HTTP {status})"
+    assert hand.limiter.throttled == 0
+
+
+def test_a_failing_server_that_names_no_time_pauses_nothing() -> None:
+    """The pause is then the record's own, and the circuit's."""
+    hand = Hand(reserve=0)
+    hand.send("a")
+    hand.told("a", 99)
+    hand.send("a")
+    hand.answer("a", 503)
+    assert hand.burst() == 99
+
+
+def test_a_wait_that_was_cut_teaches_no_period() -> None:
+    """A header in milliseconds says nothing about the window."""
+    hand = Hand(reserve=0)
+    hand.send("a")
+    hand.give("a", 200, SPENT | {"Date": DATE, "X-Rate-Limit-Retry": "1000005000000"})
+    hand.now += 3600
+    hand.send("a")
+    hand.told("a", 99)
+    assert hand.burst() == 99
+    for number in range(99):
+        hand.answer(("burst", number), X_Rate_Limit_Limit=100, X_Rate_Limit_Remaining=98 - number)
+    assert hand.wait_s() < 1
+
+
 def test_the_bulk_limit_is_a_window_of_its_own() -> None:
     """A 429 of bulk_api_calls pauses bulk calls only."""
     hand = Hand()

@@ -121,9 +121,8 @@ class Caller:
                     self._stop.because(error)
                 case Again(pause_s, reason):
                     self.retries += 1
-                    if reason != THROTTLED:
-                        failures += 1
-                        trouble_s += pause_s
+                    failures += reason != THROTTLED
+                    trouble_s += verdict.trouble_s
                     self._stop.wait(pause_s)
         return None
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionErro
 from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.connection import POOLS, current
 from voucherify_sync.delivery.deadline import Deadlines, Watch
+from voucherify_sync.delivery.rate_headers import http_date
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.settings.types import Credentials
 
@@ -109,7 +109,7 @@ class Client:
         self._max_response = max_response
         self._deadlines = Deadlines(deadline_s)
         self._counting = threading.Lock()
-        self._server_date: tuple[str, float] | None = None
+        self._server_date: tuple[str | None, float] = (None, 0.0)
         self._adapter = adapter or _Adapter(pool_connections=1, pool_maxsize=workers + 2, max_retries=0)
         self._headers = _headers(credentials)
         found = requests.Session().merge_environment_settings(credentials.url, {}, True, None, None)
@@ -158,13 +158,9 @@ class Client:
 
     def server_now(self) -> float:
         """Return Voucherify's time in epoch seconds: from the last Date header, without one from the local clock."""
-        if self._server_date is not None:
-            date, heard = self._server_date
-            try:
-                return parsedate_to_datetime(date).timestamp() + time.monotonic() - heard
-            except ValueError:
-                pass
-        return time.time()
+        text, heard = self._server_date
+        date = http_date(text)
+        return time.time() if date is None else date + time.monotonic() - heard
 
     def close(self) -> None:
         """Close the connections."""

@@ -229,7 +229,7 @@ class ApiDestination:
         pause_s = verdict.after_s
         if verdict.reason != THROTTLED:
             progress.failures += 1
-            progress.trouble_s += pause_s
+            progress.trouble_s += verdict.trouble_s
             if not self._budget.spend(verdict.reason):
                 pause_s = max(pause_s, _BUDGET_PAUSE_S * (0.5 + self._jitter() / 2))
         return Again(pause_s, verdict.reason, sent=progress.doubt is not None)

@@ -15,7 +15,13 @@ from math import inf
 
 from msgspec import Struct
 
-from voucherify_sync.delivery.rate_headers import RateHeaders, ServerClock, read_rate_headers, within_waits
+from voucherify_sync.delivery.rate_headers import (
+    LONGEST_WAIT_S,
+    SHORTEST_WAIT_S,
+    RateHeaders,
+    ServerClock,
+    read_rate_headers,
+)
 from voucherify_sync.delivery.window import Call, Waiting, Window
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.settings.types import Rate
@@ -115,7 +121,11 @@ class Limiter:
         return False
 
     def answered(self, status: int, headers: Mapping[str, str], bucket: Bucket = Bucket.API) -> None:
-        """Take in an answer of whatever status. A missing header says nothing; it is never taken for 0."""
+        """Take in an answer of whatever status. A missing header says nothing; it is never taken for 0.
+
+        Where the server asks for a wait, by a 429 or with a failure of its own (5xx), nobody calls until it is over,
+        an hour at most; then one call tries again.
+        """
         said = read_rate_headers(headers)
         with self._changed:
             now = self._clock()
@@ -124,8 +134,11 @@ class Limiter:
             if status == 429:
                 self._throttle(call, now, said, bucket)
             elif call is not None:
-                next_at = None if said.next_at is None else self._server.monotonic(said.next_at, now)
-                self._windows[bucket].told(call, now, said.limit, said.remaining, next_at)
+                ends_at = self._allowed_at(said, now)
+                self._windows[bucket].told(call, now, said.limit, said.remaining, ends_at)
+            if status >= 500 and said.retry_after_s is not None:
+                for window in self._windows.values():  # it speaks of the server, not of a limit
+                    window.pause(now + said.retry_after_s, f"Voucherify (HTTP {status})")
             self._changed.notify()
 
     def unanswered(self, bucket: Bucket = Bucket.API) -> None:
@@ -198,14 +211,21 @@ class Limiter:
         self._windows[bucket].ended(call)
         return call
 
+    def _allowed_at(self, said: RateHeaders, now: float) -> float | None:
+        """Return when the server allows the next call, by whichever header; never more than an hour ahead."""
+        if said.retry_after_s is not None:
+            return now + said.retry_after_s
+        if said.next_at is None:
+            return None
+        return min(self._server.monotonic(said.next_at, now), now + LONGEST_WAIT_S)
+
     def _throttle(self, call: Call | None, now: float, said: RateHeaders, bucket: Bucket) -> None:
         self.throttled += 1
-        until = None
-        if said.retry_after_s is not None:
-            until = now + said.retry_after_s
-        elif said.next_at is not None:
-            until = now + within_waits(self._server.monotonic(said.next_at, now) - now)
+        until = self._allowed_at(said, now)
+        if until is not None:
+            until = max(until, now + SHORTEST_WAIT_S)
         # The bulk limit says nothing about ordinary calls; any other limit holds for both.
         hit = {Bucket.BULK} if said.type == Bucket.BULK else {Bucket.API, bucket}
         for each in hit:
-            self._windows[each].refused(call if each == bucket else None, now, until)
+            refused = call if each == bucket else None
+            self._windows[each].refused(refused, now, until)

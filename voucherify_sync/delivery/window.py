@@ -22,7 +22,7 @@ class Waiting(Struct, frozen=True):
     """What a call waits for.
 
     Attributes:
-        reason: ``answer`` (to a call that must go alone), ``quota``, ``rate`` or ``throttled``.
+        reason: ``answer`` (to a call that must go alone), ``quota``, ``rate``, ``throttled``, or who asked to wait.
         until: monotonic seconds; infinite when it waits for an answer.
     """
 
@@ -45,7 +45,8 @@ class Call(Struct, frozen=True, eq=False):
 class Window:
     """The budget under one limit of the API, as far as it is known.
 
-    The first call goes alone, so that its answer teaches the limit; so does the first call after a 429. In between,
+    The first call goes alone, so that its answer teaches the limit; so does the first call after a pause that the
+    server asked for. In between,
     calls go out while what remains, less what is in flight, is more than the reserve. Then a single call goes out
     whenever the window should have turned.
     """
@@ -62,6 +63,7 @@ class Window:
         self._opened_at = -inf
         self._ends_at: float | None = None
         self._paused_until = -inf
+        self._paused_for = ""
         self._refusals = 0
 
     @property
@@ -77,7 +79,7 @@ class Window:
     def blocked(self, now: float) -> Waiting | None:
         """Tell what a call has to wait for; None when it may go out now."""
         if now < self._paused_until:
-            return Waiting("throttled", self._paused_until)
+            return Waiting(self._paused_for, self._paused_until)
         if self._alone:
             return Waiting("answer", inf) if self.in_flight else None
         if self.remaining is None or self.remaining - self.in_flight > self._kept:
@@ -130,7 +132,7 @@ class Window:
             self._fell(call, now, remaining)
         if remaining == 0 and ends_at is not None and ends_at > now:
             self._ends_at = ends_at
-            self.period.is_at_least(ends_at - _COARSE_S)
+            self._learn_from(ends_at, now)
 
     def _rose(self, call: Call, now: float, remaining: int, before: int | None) -> None:
         limit = self.limit or 1
@@ -155,10 +157,20 @@ class Window:
             self.period.missed(now)
         if now >= self._paused_until:
             self._refusals += 1
-        if until is None:
+        if until is not None:
+            self._learn_from(until, now)
+        else:
             until = now + min(2.0 ** min(self._refusals - 1, 6), _LONGEST_BACKOFF_S)
-        elif until < now + LONGEST_WAIT_S:
-            self.period.is_at_least(until - _COARSE_S)
-        self._paused_until = max(self._paused_until, until)
-        self._alone = True
         self.remaining, self._told_at, self._ends_at = 0, now, None
+        self.pause(until, "throttled")
+
+    def pause(self, until: float, reason: str) -> None:
+        """Let nothing go out before `until`, and then one call alone."""
+        if until >= self._paused_until:
+            self._paused_until, self._paused_for = until, reason
+        self._alone = True
+
+    def _learn_from(self, end: float, now: float) -> None:
+        """Learn from a moment that the server named as the end of its window, unless it was clamped."""
+        if end < now + LONGEST_WAIT_S:
+            self.period.is_at_least(end - _COARSE_S)
