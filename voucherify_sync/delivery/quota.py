@@ -130,7 +130,7 @@ class Limiter:
         with self._changed:
             now = self._clock()
             self._server.saw(said.date, now)
-            call = self._end(bucket)
+            call = self._end(bucket, now)
             if status == 429:
                 self._throttle(call, now, said, bucket)
             elif call is not None:
@@ -142,9 +142,12 @@ class Limiter:
             self._changed.notify()
 
     def unanswered(self, bucket: Bucket = Bucket.API) -> None:
-        """Take in that a call ended without an answer: whether it counted, the next answer will tell."""
+        """Take in that a call ended without an answer: it counts as made until the next answer tells."""
         with self._changed:
-            self._end(bucket)
+            now = self._clock()
+            call = self._end(bucket, now)
+            if call is not None:
+                self._windows[bucket].untold(call, now)
             self._changed.notify()
 
     def waiting(self) -> Waiting | None:
@@ -203,12 +206,12 @@ class Limiter:
         finally:
             self._sleepers -= 1
 
-    def _end(self, bucket: Bucket) -> Call | None:
+    def _end(self, bucket: Bucket, now: float) -> Call | None:
         calls = self._out.get((self._caller(), bucket))
         if not calls:
             return None
         call = calls.popleft()
-        self._windows[bucket].ended(call)
+        self._windows[bucket].ended(call, now)
         return call
 
     def _allowed_at(self, said: RateHeaders, now: float) -> float | None:
