@@ -93,11 +93,29 @@ class Api:
         return (self.taken[0] if self.sliding else self._start(now)) + self.period_s
 
 
+class SilentApi(Api):
+    """A server that tells no limit: it answers 429 without rate headers when it is exceeded.
+
+    Args:
+        names_time: with Retry-After.
+    """
+
+    def __init__(self, limit: int, period_s: float, phase_s: float, *, names_time: bool) -> None:
+        super().__init__(limit, period_s, sliding=False, phase_s=phase_s)
+        self._names_time = names_time
+
+    def call(self, who: str, now: float) -> tuple[int, dict[str, str]]:
+        status, headers = super().call(who, now)
+        told = ("Retry-After",) if self._names_time else ()
+        return status, {name: headers[name] for name in told if name in headers}
+
+
 class World:
     """Workers, the network and a clock, as events in the order of their time.
 
     Args:
         lost: share of calls whose answer is lost.
+        bare: share of calls that a proxy answers with a 429 without any header.
     """
 
     def __init__(
@@ -108,13 +126,14 @@ class World:
         seed: int = 7,
         *,
         lost: float = 0.0,
+        bare: float = 0.0,
         **limiter: Any,
     ) -> None:
         self.now = 0.0
         self.api = api
         self.random = random.Random(seed)
         self.latency_s = latency_s
-        self.lost = lost
+        self.lost, self.bare = lost, bare
         self.worker: object = None
         self.limiter = Limiter(
             stop=Stop(), clock=lambda: self.now, wall=lambda: 86_400.0, caller=lambda: self.worker, **limiter
@@ -160,8 +179,9 @@ class World:
 
     def _send(self, worker: object) -> None:
         def arrive() -> None:
-            said = self.api.call("we", self.now)
-            is_lost = bool(self.lost) and self.random.random() < self.lost
+            chance = self.random.random() if self.lost or self.bare else 1.0
+            said = (429, {}) if chance < self.bare else self.api.call("we", self.now)
+            is_lost = self.bare <= chance < self.bare + self.lost
             self.at(self.now + self._way(), lambda: end(None if is_lost else said))
 
         def end(said: tuple[int, dict[str, str]] | None) -> None:

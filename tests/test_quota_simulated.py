@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from simulated_quota import Api, World
+from simulated_quota import Api, SilentApi, World
 
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.errors import ExitCode
@@ -72,9 +72,15 @@ WINDOWS = {
     ("limit", "period_s"), [(20, 60.0), (100, 2.0), (100, 60.0), (600, 60.0), (100, 3600.0)]
 )
 @pytest.mark.parametrize(
-    ("workers", "latency_s", "lost"),
-    [(1, 0.02, 0.0), (8, 0.05, 0.0), (32, 0.05, 0.0), (8, 0.05, 0.1)],
-    ids=["1 worker", "8 workers", "32 workers", "lost answers"],
+    ("workers", "latency_s", "lost", "bare"),
+    [
+        (1, 0.02, 0.0, 0.0),
+        (8, 0.05, 0.0, 0.0),
+        (32, 0.05, 0.0, 0.0),
+        (8, 0.05, 0.1, 0.0),
+        (8, 0.05, 0.0, 0.02),
+    ],
+    ids=["1 worker", "8 workers", "32 workers", "lost answers", "429s of a proxy"],
 )
 def test_the_reserve_stays_free_from_the_first_window_on(
     window: str,
@@ -84,11 +90,12 @@ def test_the_reserve_stays_free_from_the_first_window_on(
     workers: int,
     latency_s: float,
     lost: float,
+    bare: float,
 ) -> None:
     """No window holds more calls of ours than the reserve leaves, though its length is never told."""
     sliding, phase = WINDOWS[window]
     api = Api(limit, period_s, sliding, None if phase is None else phase * period_s)
-    World(api, workers, latency_s, lost=lost, reserve=reserve).run(7 * period_s)
+    World(api, workers, latency_s, lost=lost, bare=bare, reserve=reserve).run(7 * period_s)
     assert api.most_of_ours() <= limit - int(limit * reserve)
     assert api.refused["we"] == 0
 
@@ -111,6 +118,22 @@ def test_all_that_the_reserve_leaves_is_used_once_the_period_is_known() -> None:
     World(api, 16, latency_s=0.05).run(80.0)
     assert max(api.in_window.values()) == 90
     assert list(api.in_window.values()).count(90) > 30
+
+
+@pytest.mark.parametrize("names_time", [False, True], ids=["without Retry-After", "with Retry-After"])
+@pytest.mark.parametrize(
+    ("limit", "period_s", "used"), [(10, 1.0, 0.5), (60, 60.0, 0.9), (2000, 60.0, 0.9), (100, 3600.0, 0.9)]
+)
+def test_an_api_that_tells_no_limit_is_used_nevertheless(
+    limit: int, period_s: float, used: float, names_time: bool
+) -> None:
+    """The pace halves and doubles around what is allowed; no call waits for a window that nobody told of."""
+    api = SilentApi(limit, period_s, 0.3 * period_s, names_time=names_time)
+    World(api, 8, latency_s=0.05).run(max(20 * period_s, 600.0))
+    accepted, refused = api.accepted["we"], api.refused["we"]
+    assert accepted >= used * limit * max(20, 600 / period_s)
+    # While it is refused it backs off to one call a minute, or comes back when it was told to.
+    assert refused <= 0.1 * accepted + (0 if names_time else 70 * period_s / 60 + 100)
 
 
 def test_a_limit_that_shrinks_in_mid_run_costs_no_refusals_to_speak_of() -> None:

@@ -1,7 +1,6 @@
-"""One limiter for all lanes: before each call a permit, after each call what its answer said.
+"""Gives permits for calls, within the API's limits and the user's, and learns from every answer.
 
-Comes in: the headers of every answer, the user's own rate, reserve and number of calls. Goes out: permits, and what is
-being waited for. It never sends anything, and the local wall clock decides nothing as long as answers carry a Date.
+It never sends anything, and the local wall clock decides nothing as long as answers carry a Date.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from math import inf
 
 from msgspec import Struct
 
+from voucherify_sync.delivery.pace import Pace
 from voucherify_sync.delivery.rate_headers import (
     LONGEST_WAIT_S,
     SHORTEST_WAIT_S,
@@ -31,8 +31,6 @@ __all__ = ["Bucket", "Limit", "Limiter", "Waiting"]
 
 _SLICE_S = 0.1
 """The longest sleep without asking whether the run stops."""
-_BURST_S = 0.05
-"""Calls of so much time may go out at once under the user's rate; sleeping is no finer than that under load."""
 
 
 class Bucket(StrEnum):
@@ -54,21 +52,6 @@ class Limit(Struct, frozen=True):
     limit: int
     period_s: float | None
     remaining: int
-
-
-class _Pace:
-    """The user's own rate, kept evenly."""
-
-    def __init__(self, rate: Rate) -> None:
-        self.interval_s = rate.period_s / rate.calls
-        self._slack_s = self.interval_s * int(_BURST_S / self.interval_s)
-        self._due = -inf
-
-    def next_at(self) -> float:
-        return self._due - self._slack_s
-
-    def send(self, now: float) -> None:
-        self._due = max(self._due, now) + self.interval_s
 
 
 class Limiter:
@@ -95,7 +78,7 @@ class Limiter:
         self.calls = 0
         self.throttled = 0
         self._stop = stop
-        self._pace = _Pace(rate) if rate else None
+        self._rate = Pace(rate.period_s / rate.calls) if rate else None
         self._max_calls = max_calls
         self._clock = clock
         self._caller = caller
@@ -169,7 +152,8 @@ class Limiter:
         """Tell how many calls a second are allowed in the long run, None while neither rate nor limit is known."""
         with self._changed:
             window = self._windows[Bucket.API]
-            speeds = [1 / self._pace.interval_s] if self._pace else []
+            intervals_s = (self._rate.interval_s if self._rate else None, window.slow_down.interval_s)
+            speeds = [1 / interval_s for interval_s in intervals_s if interval_s]
             if window.usable is not None and window.period.seconds:
                 speeds.append(window.usable / window.period.seconds)
             return min(speeds, default=None)
@@ -186,16 +170,16 @@ class Limiter:
             self.calls += 1
             call = self._windows[bucket].send(now)
             self._out.setdefault((self._caller(), bucket), deque()).append(call)
-            if self._pace:
-                self._pace.send(now)
+            if self._rate:
+                self._rate.sent(now)
             self._waiting = None
             self._changed.notify()
         return waiting
 
     def _blocked(self, bucket: Bucket, now: float) -> Waiting | None:
         waiting = self._windows[bucket].blocked(now)
-        if waiting is None and self._pace and now < self._pace.next_at():
-            return Waiting("rate", self._pace.next_at())
+        if waiting is None and self._rate and now < self._rate.next_at():
+            return Waiting("rate", self._rate.next_at())
         return waiting
 
     def _sleep(self, waiting: Waiting) -> None:
@@ -231,4 +215,4 @@ class Limiter:
         hit = {Bucket.BULK} if said.type == Bucket.BULK else {Bucket.API, bucket}
         for each in hit:
             refused = call if each == bucket else None
-            self._windows[each].refused(refused, now, until)
+            self._windows[each].refused(refused, now, until, tells_limit=said.tells_limit)

@@ -42,6 +42,11 @@ class RateHeaders(Struct, frozen=True):
     type: str | None = None
     date: float | None = None
 
+    @property
+    def tells_limit(self) -> bool:
+        """Whether there is any X-Rate-Limit header that can be read."""
+        return any(value is not None for value in (self.limit, self.remaining, self.next_at, self.type))
+
 
 def read_rate_headers(headers: Mapping[str, str]) -> RateHeaders:
     """Read what an answer says about limits, leniently."""

@@ -11,6 +11,7 @@ from math import inf
 
 from msgspec import Struct
 
+from voucherify_sync.delivery.pace import SlowDown
 from voucherify_sync.delivery.period import Period, PeriodTest
 from voucherify_sync.delivery.rate_headers import LONGEST_WAIT_S
 
@@ -64,6 +65,7 @@ class Window:
         self.limit: int | None = None
         self.remaining: int | None = None
         self.period = Period()
+        self.slow_down = SlowDown()
         self._reserve = reserve
         self._alone = True
         self._testing: Call | None = None
@@ -103,6 +105,9 @@ class Window:
             return Waiting(self._paused_for, self._paused_until)
         if self._alone and self.in_flight:
             return Waiting("answer", inf)
+        next_at = self.slow_down.next_at(now)
+        if now < next_at:
+            return Waiting("throttled", next_at)
         if not self._is_spent:
             return None
         if self._testing is not None or self.in_flight >= (self.remaining or inf):
@@ -139,6 +144,7 @@ class Window:
             call = Call(now, test, is_due=test is None or tests_left < 1)
             self._testing = call
         self.in_flight += 1
+        self.slow_down.sent(now)
         return call
 
     def ended(self, call: Call, now: float) -> None:
@@ -241,22 +247,31 @@ class Window:
             self._paused_until, self._paused_for = until, reason
         self._alone = True
 
-    def refused(self, call: Call | None, now: float, until: float | None) -> None:
+    def refused(self, call: Call | None, now: float, until: float | None, *, tells_limit: bool) -> None:
         """Learn of a 429: nothing goes out before `until`, or a growing while where the server names no time.
 
         Args:
             call: that was refused; None if it counts under another limit, and this one is hit as well.
             now: when.
             until: when the server allows the next call, if it says so.
+            tells_limit: the answer has rate headers, so it speaks of this window. Without them nobody knows what was
+                exceeded: what remains stays as it was, and calls go on at half their pace.
         """
-        if call is not None and call.test is not None:
-            self.period.missed(call.test, now)
+        is_first = not self._refusals and (call is None or call.sent_at >= self._paused_until)
         if now >= self._paused_until:
             self._refusals += 1
-        if until is not None:
-            self._learn_from(until, now)
+        resume_at = until
+        if resume_at is None:
+            resume_at = now + min(2.0 ** min(self._refusals - 1, 6), _LONGEST_BACKOFF_S)
+        if tells_limit:
+            if call is not None and call.test is not None:
+                self.period.missed(call.test, now)
+            if until is not None:
+                self._learn_from(until, now)
+            self.remaining, self._told_at, self._ends_at = 0, now, resume_at
+            self._untold.clear()
         else:
-            until = now + min(2.0 ** min(self._refusals - 1, 6), _LONGEST_BACKOFF_S)
-        self.remaining, self._told_at, self._ends_at = 0, now, until
-        self._untold.clear()
-        self.pause(until, "throttled")
+            if call is not None:
+                self.untold(call, now)
+            self.slow_down.refused(now, resume_at, self.period.seconds, is_first=is_first)
+        self.pause(resume_at, "throttled")
