@@ -39,7 +39,7 @@ def ask_project(effective: Settings, source: Sequence[str]) -> ExitCode:
     Raises:
         SettingsError: a key is missing.
         AccessRefused: the keys do not work.
-        WrongAddress, RunStopped: as `voucherify_sync.previewing.online.ask` does.
+        Unreachable, WrongAddress, RunStopped: as `voucherify_sync.previewing.online.ask` does.
     """
     keys = credentials(effective, os.environ)
     found = find_sources(source, stdin_is_terminal=sys.stdin.isatty()) if source else None

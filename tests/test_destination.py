@@ -28,6 +28,7 @@ from voucherify_sync.stop import Stop
 CUSTOMER, EVENT = Kind.CUSTOMER, Kind.EVENT
 CANARY = "canary-token-77aa"
 GOOD = {CUSTOMER: Reply(200, {}, b'{"object":"customer"}'), EVENT: Reply(200, {}, b'{"object":"event"}')}
+ALIVE = Reply(200, {}, b'{"object":"list"}')
 NUMBERS = itertools.count(1)
 
 
@@ -125,9 +126,9 @@ class World:
         """Make the first attempt."""
         return self.destination.attempt(what, Attempt(1, 0.0))
 
-    def _probe(self) -> bool:
+    def _probe(self) -> Reply:
         self.log.append("probe")
-        return True
+        return ALIVE
 
     def _wait(self, condition: threading.Condition, seconds: float) -> None:
         self.now += seconds
@@ -448,7 +449,7 @@ def test_a_network_that_is_down_fails_no_record() -> None:
         return GOOD[EVENT] if world.now > up_at else NotSent("dns")
 
     world.answer = answer
-    world.circuit._probe = lambda: world.now > up_at
+    world.circuit._probe = lambda: ALIVE if world.now > up_at else NotSent("dns")
     assert {world.run(operation()).state for _ in range(50)} == {State.DELIVERED}
     assert not world.stop.requested
 

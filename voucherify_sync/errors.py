@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     BUG = 1
     """The program failed in a way that nobody foresaw."""
     USAGE = 2
-    """The command line, the settings or a source cannot be used."""
+    """The command line, the settings or a source cannot be used, or Voucherify was never reached."""
     INCOMPLETE = 3
     """Finished, but some records were invalid, failed or are in doubt, a source was damaged, or a check failed."""
     STOPPED = 4
@@ -79,6 +79,12 @@ class SettingsError(VoucherifySyncError):
 
 class WrongAddress(VoucherifySyncError):
     """What answers does not behave like the Voucherify API: URL or settings are wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class Unreachable(VoucherifySyncError):
+    """Voucherify was never reached: `api.url`, the certificates, the proxy or the network of this machine is wrong."""
 
     exit_code = ExitCode.USAGE
 

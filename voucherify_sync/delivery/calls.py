@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply, trouble_of
+from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.quota import Bucket, Limiter
 from voucherify_sync.delivery.retry import (
@@ -110,7 +110,9 @@ class Caller:
             verdict = judge(
                 Kind.CUSTOMER, answer, failures + 1, trouble_s, self._jitter, is_good=request.is_good
             )
-            self._tell_circuit(answer, shows_health(verdict))
+            well = shows_health(verdict)
+            self._circuit.heard(answer, well)
+            self._circuit.leave(Kind.CUSTOMER, well)
             match verdict:
                 case Delivered() if isinstance(answer, Reply):
                     return answer
@@ -134,13 +136,6 @@ class Caller:
             return True
         self._circuit.leave(Kind.CUSTOMER, None)
         return False
-
-    def _tell_circuit(self, answer: Answer, well: bool | None) -> None:
-        if isinstance(answer, Reply):
-            self._circuit.ever_answered = True
-        if well is False:
-            self._circuit.trouble = trouble_of(answer)
-        self._circuit.leave(Kind.CUSTOMER, well)
 
     def _call_once(self, request: Request) -> Answer:
         try:

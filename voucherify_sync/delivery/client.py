@@ -16,15 +16,15 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
-import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
 from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.connection import POOLS, current
 from voucherify_sync.delivery.deadline import Deadlines, Watch
 from voucherify_sync.delivery.rate_headers import http_date
+from voucherify_sync.delivery.unsent import is_timeout, not_sent
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.settings.types import Credentials
 
@@ -33,13 +33,6 @@ __all__ = ["Client", "NoAnswer", "NotSent", "Reply"]
 _CHUNK = 1 << 16
 _HEADER_VALUE = re.compile(r"[!-~]+")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_NOT_SENT = {
-    "dns": "the name {host} cannot be resolved",
-    "refused": "no connection to {host} could be made",
-    "connect_timeout": "{host} did not take the connection in time",
-    "tls": "no secure connection to {host} could be made",
-    "proxy": "the proxy {proxy} did not connect us to {host}",
-}
 _NO_ANSWER = {
     "timeout": "{host} did not answer in time",
     "reset": "the connection to {host} ended before an answer came",
@@ -104,7 +97,8 @@ class Client:
         self.deadline_s = deadline_s
         self.token = credentials.token
         self._base = credentials.url
-        self._host = urlsplit(credentials.url).hostname or credentials.url
+        address = urlsplit(credentials.url)
+        self._host = address.netloc.rpartition("@")[2] or credentials.url
         self._timeout = (connect_s, None)  # the deadline does what a timeout of each read would do, and more
         self._max_response = max_response
         self._deadlines = Deadlines(deadline_s)
@@ -113,7 +107,7 @@ class Client:
         self._adapter = adapter or _Adapter(pool_connections=1, pool_maxsize=workers + 2, max_retries=0)
         self._headers = _headers(credentials)
         found = requests.Session().merge_environment_settings(credentials.url, {}, True, None, None)
-        self._proxies = {} if self._host in _LOOPBACK else dict(found["proxies"] or {})
+        self._proxies = {} if address.hostname in _LOOPBACK else dict(found["proxies"] or {})
         self._verify = _certificates(found["verify"])
         self._proxy = _proxy_host(self._base, self._proxies)
 
@@ -212,9 +206,8 @@ class Client:
 
     def _failure(self, error: Exception, watch: Watch) -> NotSent | NoAnswer:
         if watch.unsent:
-            reason = _why_not_sent(error)
-            return NotSent(reason, _NOT_SENT[reason].format(host=self._host, proxy=self._proxy))
-        if watch.expired or _is_timeout(error):
+            return not_sent(error, self._host, self._proxy)
+        if watch.expired or is_timeout(error):
             return self._no_answer("timeout")
         return error if isinstance(error, NoAnswer) else self._no_answer("reset")
 
@@ -269,26 +262,3 @@ def _proxy_host(url: str, proxies: Mapping[str, str]) -> str:
             "Set HTTPS_PROXY to http://HOST:PORT, or name Voucherify's host in NO_PROXY.",
         )
     return parts.hostname
-
-
-def _why_not_sent(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "proxy"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "tls"
-    root = _root(error)
-    if isinstance(root, NewConnectionError):  # by descent a timeout, too
-        return "dns" if isinstance(root, NameResolutionError) else "refused"
-    return "connect_timeout" if _is_timeout(error) else "refused"
-
-
-def _is_timeout(error: Exception) -> bool:
-    return isinstance(error, requests.Timeout) or isinstance(
-        _root(error), (TimeoutError, urllib3.exceptions.TimeoutError)
-    )
-
-
-def _root(error: Exception) -> object:
-    """Return what urllib3 said, out of what requests made of it."""
-    inner = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
-    return getattr(inner, "reason", None) or inner

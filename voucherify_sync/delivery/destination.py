@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply, trouble_of
+from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.circuit import Circuit, api_probe
 from voucherify_sync.delivery.doubt import SETTLE_S, Doubt, Doubts, OnDoubt, in_doubt
 from voucherify_sync.delivery.endpoints import PATHS
@@ -174,7 +174,7 @@ class ApiDestination:
                 answer = presentable(answer, operation, self._client.token)
                 verdict = judge(kind, answer, *tries)
             well = shows_health(verdict)
-            self._tell_circuit(answer, well)
+            self.circuit.heard(answer, well)
         finally:
             self.circuit.leave(kind, well)
         return self._conclude(operation, progress, answer, verdict)
@@ -199,12 +199,6 @@ class ApiDestination:
             return error
         self._limiter.answered(reply.status, reply.headers)
         return reply
-
-    def _tell_circuit(self, answer: Answer, well: bool | None) -> None:
-        if isinstance(answer, Reply):
-            self.circuit.ever_answered = True
-        if well is False:
-            self.circuit.trouble = trouble_of(answer)
 
     def _conclude(
         self, operation: Operation, progress: _Progress, answer: Answer, verdict: Verdict

@@ -11,6 +11,7 @@ import time
 from voucherify_sync.delivery.actions import ActionLog, Actions
 from voucherify_sync.delivery.bulk import Bulk, Deliverer
 from voucherify_sync.delivery.calls import Caller
+from voucherify_sync.delivery.circuit import Circuit, api_probe
 from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.destination import ApiDestination
 from voucherify_sync.delivery.doubt import OnDoubt
@@ -36,10 +37,18 @@ class Link:
         on_doubt: what becomes of events whose answer is lost.
         journal: where intents and outcomes are kept.
         stop: told of what stops the run.
+        ever_succeeded: a call has succeeded with this ledger before: then no answer is an outage, and no wrong address.
     """
 
     def __init__(
-        self, credentials: Credentials, settings: Delivery, on_doubt: OnDoubt, journal: Journal, stop: Stop
+        self,
+        credentials: Credentials,
+        settings: Delivery,
+        on_doubt: OnDoubt,
+        journal: Journal,
+        stop: Stop,
+        *,
+        ever_succeeded: bool = False,
     ) -> None:
         client = Client(credentials, workers=settings.workers)
         self._credentials = credentials
@@ -49,8 +58,11 @@ class Link:
         self._limiter = Limiter(
             stop=stop, rate=settings.rate, reserve=settings.reserve, max_calls=settings.max_calls
         )
-        self._destination = ApiDestination(client, self._limiter, stop, journal=journal, on_doubt=on_doubt)
-        self.courier = Lanes(self._destination, settings.workers, stop)
+        self._circuit = Circuit(api_probe(client, self._limiter), stop, ever_succeeded=ever_succeeded)
+        destination = ApiDestination(
+            client, self._limiter, stop, journal=journal, circuit=self._circuit, on_doubt=on_doubt
+        )
+        self.courier = Lanes(destination, settings.workers, stop)
 
     def bulk(self, log: ActionLog) -> Deliverer:
         """Return what delivers customers in bulk; its requests are larger, and so are the answers.
@@ -61,8 +73,7 @@ class Link:
         client = Client(
             self._credentials, workers=1, deadline_s=_BULK_DEADLINE_S, max_response=_BULK_RESPONSE
         )
-        circuit = self._destination.circuit
-        self._caller = Caller(client, self._limiter, circuit, self._stop)
+        self._caller = Caller(client, self._limiter, self._circuit, self._stop)
         self._actions = Actions(self._caller, log, self._stop)
         return Bulk(self._actions, self._credentials.token, self._stop)
 
@@ -94,7 +105,7 @@ class Link:
 
     def waiting(self) -> Waiting | None:
         """Say what the next call waits for, if it is known until when."""
-        waiting = self._destination.circuit.waiting() or self._limiter.waiting()
+        waiting = self._circuit.waiting() or self._limiter.waiting()
         if waiting is None or waiting.until == math.inf:
             return self._waiting_otherwise()
         return Waiting(waiting.reason, max(0.0, waiting.until - time.monotonic()))
