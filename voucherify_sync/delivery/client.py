@@ -5,13 +5,13 @@ It never follows a redirect, never repeats a call, never reads .netrc, and sends
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -24,6 +24,7 @@ from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.connection import POOLS, current
 from voucherify_sync.delivery.deadline import Deadlines, Watch
 from voucherify_sync.delivery.rate_headers import http_date
+from voucherify_sync.delivery.trust import trusted_authorities
 from voucherify_sync.delivery.unsent import is_timeout, not_sent
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.settings.types import Credentials
@@ -108,7 +109,7 @@ class Client:
         self._headers = _headers(credentials)
         found = requests.Session().merge_environment_settings(credentials.url, {}, True, None, None)
         self._proxies = {} if address.hostname in _LOOPBACK else dict(found["proxies"] or {})
-        self._verify = _certificates(found["verify"])
+        self._verify = trusted_authorities(os.environ) if address.scheme == "https" else True
         self._proxy = _proxy_host(self._base, self._proxies)
 
     def call(
@@ -238,16 +239,6 @@ def _checked(setting: str, value: str) -> str:
             f"Copy {setting} again from the Voucherify project settings, without quotes or spaces around it.",
         )
     return value
-
-
-def _certificates(verify: bool | str | None) -> bool | str:
-    """Return what is trusted: by default the authorities that requests brings along."""
-    if isinstance(verify, str) and not Path(verify).exists():
-        raise UsageProblem(
-            f"The certificates named in the environment are not there: {verify}",
-            "Correct or unset REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.",
-        )
-    return True if verify is None else verify
 
 
 def _proxy_host(url: str, proxies: Mapping[str, str]) -> str:
