@@ -52,8 +52,17 @@ def finish(options: ReplayOptions, request: RunRequest, run: Run, stop: Stop, ta
         )
         for sentence in target.closing():
             click.echo(sentence, err=True)
-    if stop.error is not None:
-        click.echo(clean_lines(f"Stopped: {stop.error}"), err=True)
+    for line in _stopped_by(stop, target.link.trouble()):
+        click.echo(clean_lines(line), err=True)
+
+
+def _stopped_by(stop: Stop, trouble: str | None) -> Iterator[str]:
+    """Say what stopped the run, unless it was a signal, and how the last call failed: that may be the reason."""
+    said = "" if stop.error is None else f"Stopped: {stop.error}"
+    if said:
+        yield said
+    if stop.requested and trouble is not None and trouble not in said:
+        yield f"The last call failed: {trouble}."
 
 
 def _left(request: RunRequest, run: Run) -> str | None:

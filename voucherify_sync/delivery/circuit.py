@@ -115,7 +115,7 @@ class Circuit:
 
     @property
     def trouble(self) -> str | None:
-        """How the last call ended, in a few words; None if it ended well."""
+        """How the last call failed, in a few words; None if it did not. A good probe is no call in this sense."""
         return None if self._bad_end is None else trouble_of(self._bad_end)
 
     def waiting(self) -> Waiting | None:
@@ -132,9 +132,12 @@ class Circuit:
 
     def heard(self, answer: Answer, well: bool | None) -> None:
         """Take in how any call ended, and whether that was well; before `leave`, which may open the circuit for it."""
+        self._note_reach(answer)
+        self._bad_end = answer if well is False else None
+
+    def _note_reach(self, answer: Answer) -> None:
         self.ever_answered = self.ever_answered or isinstance(answer, Reply)
         self._ever_connected = self._ever_connected or not isinstance(answer, NotSent)
-        self._bad_end = answer if well is False else None
 
     def leave(self, kind: Kind, well: bool | None) -> None:
         """Tell how a request ended: well, badly, or (None) in a way that says nothing about Voucherify's health."""
@@ -211,7 +214,9 @@ class Circuit:
             answer = self._probe()
             if answer is not None:
                 well = _is_alive(answer)
-                self.heard(answer, well)
+                self._note_reach(answer)
+                if not well:
+                    self._bad_end = answer
         finally:
             with self._changed:
                 self._probing = False

@@ -26,6 +26,8 @@ _BULK_DEADLINE_S = 180.0
 """For 10 MiB over a slow line; Voucherify's balancer cuts what takes longer."""
 _BULK_RESPONSE = 64 << 20
 """A report names every refused customer."""
+_SILENT_S = 2.0
+"""From then on a call without an answer is trouble."""
 
 
 class Link:
@@ -102,6 +104,13 @@ class Link:
         """What the limits sustain, None before it is known."""
         per_s = self._limiter.calls_per_s()
         return None if per_s is None else per_s * 60
+
+    def trouble(self) -> str | None:
+        """Say how the last calls failed, in a few words; None where they were answered without trouble."""
+        if trouble := self._circuit.trouble:
+            return trouble
+        silent_s = self._limiter.unanswered_s()
+        return None if silent_s is None or silent_s < _SILENT_S else f"no answer for {silent_s:.0f} s"
 
     def waiting(self) -> Waiting | None:
         """Say what the next call waits for, if it is known until when."""

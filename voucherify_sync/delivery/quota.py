@@ -139,6 +139,12 @@ class Limiter:
             waiting = self._waiting if self._sleepers else None
             return None if waiting is None or waiting.until == inf else waiting
 
+    def unanswered_s(self) -> float | None:
+        """Tell for how many seconds the oldest call under way has had no answer; None where none is under way."""
+        with self._changed:
+            sent = [call.sent_at for calls in self._out.values() for call in calls]
+            return self._clock() - min(sent) if sent else None
+
     @property
     def limit(self) -> Limit | None:
         """What has been learnt about the limit of ordinary calls."""
