@@ -322,6 +322,7 @@ def test_it_says_until_when_everything_waits() -> None:
     world = World()
     assert world.circuit.waiting() is None
     world.calls(EVENT, [False] * 3)
+    world.circuit.heard(ALIVE, well=True)  # of a call of the other kind that was under way
     waiting = world.circuit.waiting()
     assert waiting is not None
     assert waiting.reason == "an answer (HTTP 503)"

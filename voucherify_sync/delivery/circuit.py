@@ -106,6 +106,7 @@ class Circuit:
         self._first_at: float | None = None
         self._ever_connected = False
         self._bad_end: Answer | None = None
+        self._ended_badly = False
         self.ever_answered = False
 
     @property
@@ -116,11 +117,15 @@ class Circuit:
     @property
     def trouble(self) -> str | None:
         """How the last call failed, in a few words; None if it did not. A good probe is no call in this sense."""
-        return None if self._bad_end is None else trouble_of(self._bad_end)
+        return self._last_trouble if self._ended_badly else None
+
+    @property
+    def _last_trouble(self) -> str:
+        return "" if self._bad_end is None else trouble_of(self._bad_end)
 
     def waiting(self) -> Waiting | None:
         """Say until when everything waits, for the display."""
-        return Waiting(f"an answer ({self.trouble})", self._due) if self._open else None
+        return Waiting(f"an answer ({self._last_trouble})", self._due) if self._open else None
 
     def enter(self, kind: Kind) -> bool:
         """Wait until a request of this kind may go; `leave` must follow. False: not entered, the run is stopping."""
@@ -132,12 +137,14 @@ class Circuit:
 
     def heard(self, answer: Answer, well: bool | None) -> None:
         """Take in how any call ended, and whether that was well; before `leave`, which may open the circuit for it."""
-        self._note_reach(answer)
-        self._bad_end = answer if well is False else None
+        self._note(answer, well)
+        self._ended_badly = well is False
 
-    def _note_reach(self, answer: Answer) -> None:
+    def _note(self, answer: Answer, well: bool | None) -> None:
         self.ever_answered = self.ever_answered or isinstance(answer, Reply)
         self._ever_connected = self._ever_connected or not isinstance(answer, NotSent)
+        if well is False:
+            self._bad_end = answer
 
     def leave(self, kind: Kind, well: bool | None) -> None:
         """Tell how a request ended: well, badly, or (None) in a way that says nothing about Voucherify's health."""
@@ -200,11 +207,11 @@ class Circuit:
             return unreachable(self._bad_end)
         if not (self._ever_succeeded or self.ever_answered):
             return RunStopped(
-                f"Voucherify has not answered once in 2 minutes: {self.trouble}",
+                f"Voucherify has not answered once in 2 minutes: {self._last_trouble}",
                 "Check api.url, the network and the proxy; then the same command goes on.",
             )
         return RunStopped(
-            f"Voucherify has been out of order for 4 hours: {self.trouble}",
+            f"Voucherify has been out of order for 4 hours: {self._last_trouble}",
             "Run the same command again when it answers; it goes on from here.",
         )
 
@@ -214,9 +221,7 @@ class Circuit:
             answer = self._probe()
             if answer is not None:
                 well = _is_alive(answer)
-                self._note_reach(answer)
-                if not well:
-                    self._bad_end = answer
+                self._note(answer, well)
         finally:
             with self._changed:
                 self._probing = False

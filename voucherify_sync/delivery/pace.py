@@ -8,7 +8,7 @@ from math import inf
 from voucherify_sync.delivery.rate_headers import LONGEST_WAIT_S
 
 _BURST_S = 0.05
-"""Calls of so much time may go out at once; sleeping is no finer than that under load."""
+"""Calls that are due within this time may go out at once; sleeping is no finer than that under load."""
 _MEASURED_CALLS = 256
 _MEASURED_S = 60.0
 _FREE_INTERVAL_S = 1e-4
@@ -38,9 +38,8 @@ class Pace:
 class SlowDown:
     """Half the pace after a 429 without rate headers, doubled again with each window that passes without one.
 
-    Such a 429 comes from a proxy, or from a limit that the API does not tell. Nobody knows how many calls it allows
-    in which time, so nothing is guessed of either; what is known is how fast calls went and how long the server kept
-    them out.
+    Such a 429 comes from a proxy, or from a limit that the API does not tell. How many calls it allows in which time is
+    not known, and neither is guessed; what is known is how fast calls went and how long the server kept them out.
 
     **Pace** is calls per second as they went out before the 429: those of the last minute, 256 at most, up to the
     moment at which the 429 came. That is the pace that was too fast, bursts included. Where no call preceded the

@@ -100,13 +100,12 @@ class Period:
         """Return when a single call is worth sending.
 
         With a known period that is when the oldest call is past it. A guess is put to the test when a quarter of the
-        calls are, so that what other clients do meanwhile cannot look like a refutation. Where no test is left, so
-        many calls have to be past the proved period, or else the longest, that the API certainly counts one less than
-        our share.
+        calls are, so that what other clients do meanwhile cannot look like a refutation. Where no test is left, calls
+        have to be past the proved period, or else past the longest, until our share has room for one.
 
         Args:
             now: the present.
-            tests_left: calls that may be spent until the next window; 0 and less: that many, and one, must expire.
+            tests_left: calls of our share that may still be spent; below 0 where more were made than that.
         """
         if not self._ends:
             return -inf

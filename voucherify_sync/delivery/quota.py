@@ -106,8 +106,8 @@ class Limiter:
     def answered(self, status: int, headers: Mapping[str, str], bucket: Bucket = Bucket.API) -> None:
         """Take in an answer of whatever status. A missing header says nothing; it is never taken for 0.
 
-        Where the server asks for a wait, by a 429 or with a failure of its own (5xx), nobody calls until it is over,
-        an hour at most; then one call tries again.
+        Where the server asks for a wait, by a 429 or with a failure of its own (5xx), no call goes out until it is
+        over, after an hour at most; then one call tries again.
         """
         said = read_rate_headers(headers)
         with self._changed:

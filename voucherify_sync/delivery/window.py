@@ -254,8 +254,8 @@ class Window:
             call: that was refused; None if it counts under another limit, and this one is hit as well.
             now: when.
             until: when the server allows the next call, if it says so.
-            tells_limit: the answer has rate headers, so it speaks of this window. Without them nobody knows what was
-                exceeded: what remains stays as it was, and calls go on at half their pace.
+            tells_limit: the answer has rate headers, so it speaks of this window. Without them it may be about another
+                limit: what remains stays as it was, and calls go on at half their pace.
         """
         is_first = not self._refusals and (call is None or call.sent_at >= self._paused_until)
         if now >= self._paused_until:
