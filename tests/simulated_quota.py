@@ -114,6 +114,7 @@ class World:
     """Workers, the network and a clock, as events in the order of their time.
 
     Args:
+        began_at: when they begin, if others have called the API before.
         lost: share of calls whose answer is lost.
         bare: share of calls that a proxy answers with a 429 without any header.
     """
@@ -125,11 +126,12 @@ class World:
         latency_s: float,
         seed: int = 7,
         *,
+        began_at: float = 0.0,
         lost: float = 0.0,
         bare: float = 0.0,
         **limiter: Any,
     ) -> None:
-        self.now = 0.0
+        self.now = began_at
         self.api = api
         self.random = random.Random(seed)
         self.latency_s = latency_s

@@ -112,6 +112,20 @@ def test_the_reserve_stays_free_beside_another_client(window: str, limit: int, p
     assert api.most_of_ours() <= 0.9 * limit
 
 
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize(("limit", "period_s"), [(100, 60.0), (600, 60.0), (100, 3600.0)])
+@pytest.mark.parametrize("stopped_after_s", [1, 20])
+def test_two_runs_in_one_window_leave_the_reserve_free(
+    window: str, limit: int, period_s: float, stopped_after_s: int
+) -> None:
+    """The second one knows nothing of the first; what is used already counts as its own."""
+    sliding, phase = WINDOWS[window]
+    api = Api(limit, period_s, sliding, None if phase is None else phase * period_s)
+    World(api, 16, latency_s=0.05).run(stopped_after_s)
+    World(api, 16, latency_s=0.05, began_at=stopped_after_s + 0.5).run(4 * period_s)
+    assert api.most_of_ours() <= 0.9 * limit
+
+
 def test_all_that_the_reserve_leaves_is_used_once_the_period_is_known() -> None:
     """What is held back to learn the period is used, too, when it is known."""
     api = Api(100, 2.0, sliding=False, phase_s=0.7)
