@@ -45,8 +45,8 @@ def finish(
         )
         for sentence in (*target.closing(), *_of_dead_letters(options, report, target)):
             click.echo(sentence, err=True)
-    if stop.error is not None:
-        click.echo(clean_lines(f"Stopped: {stop.error}"), err=True)
+    for line in _stopped_by(stop, target.link.trouble()):
+        click.echo(clean_lines(line), err=True)
     write_reports(options.report, report, quiet=options.quiet)
     log_trouble = None if log is None else log.finish()
     if log_trouble is not None:
@@ -63,6 +63,15 @@ def _of_dead_letters(options: ReplayOptions, report: Json, target: Target) -> It
     shown = clean_lines(shlex.join(["voucherify-sync", "status", *words, "--failed"]))
     again = clean_lines(shlex.join(["voucherify-sync", "retry", *words]))
     yield f"The ledger keeps {counted(failed, 'failed record')}: `{shown}` prints them, `{again}` sends them again."
+
+
+def _stopped_by(stop: Stop, trouble: str | None) -> Iterator[str]:
+    """Say what stopped the run, unless it was a signal, and how the last call failed: that may be the reason."""
+    said = "" if stop.error is None else f"Stopped: {stop.error}"
+    if said:
+        yield said
+    if stop.requested and trouble is not None and trouble not in said:
+        yield f"The last call failed: {trouble}."
 
 
 def _left(request: RunRequest, run: Run) -> str | None:

@@ -38,7 +38,7 @@ def ask_project(effective: Settings, found: Sources | None) -> ExitCode:
     Raises:
         SettingsError: a key is missing.
         AccessRefused: the keys do not work.
-        WrongAddress, RunStopped: as `voucherify_sync.previewing.online.ask` does.
+        Unreachable, WrongAddress, RunStopped: as `voucherify_sync.previewing.online.ask` does.
     """
     keys = credentials(effective, os.environ)
     client = Client(keys, workers=1)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
-from voucherify_sync.bookkeeping.ledger import RunStart
+from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
 from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.ledger_reader import Run as EarlierRun
 from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.delivery.dry_link import DryLink
 from voucherify_sync.delivery.journal import Journal, NoJournal
-from voucherify_sync.errors import ExitCode
+from voucherify_sync.errors import ExitCode, VoucherifySyncError
 from voucherify_sync.model import NOTHING_ACCEPTED, Accepted
 from voucherify_sync.running.ledgers import read_ledger, write_ledger
 from voucherify_sync.running.request import Mode, RunRequest
@@ -85,23 +85,28 @@ def open_target(
             keys = credentials(settings, os.environ)
             identity = ProjectIdentity.of(keys.url, keys.app_id)
             start = RunStart(request.run_id, request.command, digest(settings), identity)
-            with (
-                closing(write_ledger(place, choice, start, stop)) as ledger,
-                closing(
-                    _link_to(
-                        keys,
-                        settings.delivery,
-                        settings.delivery.on_doubt,
-                        ledger,
-                        stop,
-                        ledger.accepted(identity, start.settings_digest),
-                        retries=retries,
-                    )
-                ) as link,
-            ):
-                yield Target(link, ledger, ledger.last_run())
-            if place.is_new and stop.error is not None and stop.error.exit_code is ExitCode.USAGE:
-                ledger.remove_unused()  # it could not reach the project at all
+            delivery = settings.delivery
+            with _ledger(place, choice, start, stop) as ledger:
+                accepted = ledger.accepted(identity, start.settings_digest)
+                with closing(
+                    _link_to(keys, delivery, delivery.on_doubt, ledger, stop, accepted, retries=retries)
+                ) as link:
+                    yield Target(link, ledger, ledger.last_run())
+
+
+@contextmanager
+def _ledger(place: Place, choice: LedgerChoice, start: RunStart, stop: Stop) -> Iterator[Ledger]:
+    """Open the ledger; a new one is removed again where the run could not reach the project at all."""
+    ledger = write_ledger(place, choice, start, stop)
+    try:
+        with closing(ledger):
+            yield ledger
+    except VoucherifySyncError as error:
+        stop.because(error)
+        raise
+    finally:
+        if place.is_new and stop.error is not None and stop.error.exit_code is ExitCode.USAGE:
+            ledger.remove_unused()
 
 
 @contextmanager

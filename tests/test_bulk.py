@@ -11,14 +11,14 @@ import pytest
 from msgspec import Struct
 
 from voucherify_sync.delivery.actions import BULK_PATH, Actions
-from voucherify_sync.delivery.answer import NoAnswer, Reply
+from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.bulk import Bulk, Fate
 from voucherify_sync.delivery.calls import Caller
 from voucherify_sync.delivery.chunks import MAX_BYTES
 from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.quota import Limiter
-from voucherify_sync.errors import AccessRefused, RunStopped, WrongAddress
+from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, WrongAddress
 from voucherify_sync.keys import request_hash
 from voucherify_sync.sandbox.faults import Action, Fault
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -69,7 +69,10 @@ class World:
         self.stop = stop
         self.limiter = Limiter(stop=stop, clock=lambda: stop.waited_s)
         circuit = Circuit(
-            lambda: True, stop, clock=lambda: stop.waited_s, wait=lambda _, timeout_s: stop.wait(timeout_s)
+            lambda: Reply(200, {}, b"{}"),
+            stop,
+            clock=lambda: stop.waited_s,
+            wait=lambda _, timeout_s: stop.wait(timeout_s),
         )
         self.caller = Caller(client, self.limiter, circuit, stop, clock=lambda: stop.waited_s)
         self.actions = Actions(self.caller, log, self.stop, patience_s=patience_s)
@@ -451,14 +454,22 @@ def test_the_end_of_an_action_is_read_with_care(action: dict[str, Any], reason: 
     assert (fate.refusal and fate.refusal.reason) == reason
 
 
-def test_a_voucherify_that_never_answers_stops_the_run_and_fails_nobody() -> None:
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [(NoAnswer("timeout"), RunStopped), (NotSent("refused"), Unreachable), (NotSent("tls"), Unreachable)],
+    ids=["never answers", "refuses connections", "has no good certificate"],
+)
+def test_a_voucherify_that_never_answers_stops_the_run_and_fails_nobody(
+    bad: NoAnswer | NotSent, error: type[Exception]
+) -> None:
     """The client's own errors are judged, not raised; the customers are undecided."""
 
     def lost(*_: Any, **__: Any) -> Reply:
-        raise NoAnswer("timeout")
+        raise bad
 
     with world() as here:
         here.caller._client.call = lost  # type: ignore[method-assign]
-        here.caller._circuit._probe = lambda: False
+        here.caller._circuit._probe = lambda: bad
         assert here.deliver(*people(1)) == {}
-        assert isinstance(here.stop.error, RunStopped)
+        assert isinstance(here.stop.error, error)
+        assert here.stop.waited_s < (130 if error is RunStopped else 12)

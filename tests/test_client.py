@@ -452,13 +452,6 @@ def test_a_proxy_that_cannot_be_used_is_refused_before_any_call(
     assert "hidden" not in str(caught.value)
 
 
-def test_certificates_that_are_not_there_are_refused_before_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else every single call would fail for it."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
-    with pytest.raises(UsageProblem, match=r"/nowhere/ca\.pem"):
-        Client(credentials())
-
-
 def test_an_error_of_an_unknown_transport_is_no_proof() -> None:
     """Only our own connections prove that nothing was sent."""
     api = requests_mock.Adapter()

@@ -29,6 +29,7 @@ from voucherify_sync.stop import Stop
 CUSTOMER, EVENT = Kind.CUSTOMER, Kind.EVENT
 CANARY = "canary-token-77aa"
 GOOD = {CUSTOMER: Reply(200, {}, b'{"object":"customer"}'), EVENT: Reply(200, {}, b'{"object":"event"}')}
+ALIVE = Reply(200, {}, b'{"object":"list"}')
 NUMBERS = itertools.count(1)
 
 
@@ -124,9 +125,9 @@ class World:
         attempts.begin()
         return self.destination.attempt(attempts)
 
-    def _probe(self) -> bool:
+    def _probe(self) -> Reply:
         self.log.append("probe")
-        return True
+        return ALIVE
 
     def _wait(self, condition: threading.Condition, seconds: float) -> None:
         self.now += seconds
@@ -251,6 +252,14 @@ def test_ten_failures_give_a_record_up_and_429_is_none() -> None:
     assert outcome.response == b"bad gateway"
     assert not world.answers
     assert world.now < 20 * 60
+
+
+def test_the_wait_that_the_server_asks_for_is_no_trouble_of_the_record() -> None:
+    """Hours of maintenance must not use up the fifteen minutes."""
+    maintenance = Reply(503, {"Retry-After": "7200"}, b"")
+    world = World(*[maintenance] * 3, GOOD[CUSTOMER])
+    assert world.run(operation(CUSTOMER)).state is State.DELIVERED
+    assert world.now >= 3 * 3600
 
 
 def test_the_wait_for_a_permit_is_no_trouble_of_the_record() -> None:
@@ -439,7 +448,7 @@ def test_a_network_that_is_down_fails_no_record() -> None:
         return GOOD[EVENT] if world.now > up_at else NotSent("dns")
 
     world.answer = answer
-    world.circuit._probe = lambda: world.now > up_at
+    world.circuit._probe = lambda: ALIVE if world.now > up_at else NotSent("dns")
     assert {world.run(operation()).state for _ in range(50)} == {State.DELIVERED}
     assert not world.stop.requested
 

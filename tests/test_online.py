@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,14 @@ import pytest
 from conftest import Cli, Ended
 
 from voucherify_sync.delivery.client import Client
-from voucherify_sync.errors import AccessRefused, ExitCode, RunStopped, VoucherifySyncError, WrongAddress
+from voucherify_sync.errors import (
+    AccessRefused,
+    ExitCode,
+    RunStopped,
+    Unreachable,
+    VoucherifySyncError,
+    WrongAddress,
+)
 from voucherify_sync.model import SegmentEvent
 from voucherify_sync.previewing.online import (
     CustomerSchema,
@@ -101,6 +109,18 @@ def test_what_is_no_yes_ends_in_its_own_exit_code(
         asked(faults)
     assert caught.value.exit_code is code
     assert "CANARY" not in str(caught.value)
+
+
+def test_a_project_that_cannot_be_reached_is_a_mistake() -> None:
+    """Exit 2, with what to check."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    client = Client(Credentials("app", Secret("CANARY"), f"http://127.0.0.1:{port}", None), workers=1)
+    with pytest.raises(Unreachable, match=f"no connection to 127.0.0.1:{port} could be made") as caught:
+        ask(client)
+    client.close()
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert "api.url" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

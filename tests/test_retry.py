@@ -20,7 +20,6 @@ from voucherify_sync.delivery.retry import (
     Verdict,
     backoff_s,
     judge,
-    retry_after_s,
 )
 from voucherify_sync.errors import AccessRefused, ExitCode, RunStopped, WrongAddress
 from voucherify_sync.model import Kind, NotProcessed
@@ -249,35 +248,6 @@ def test_the_pause_grows_with_full_jitter_up_to_a_minute() -> None:
         60.0,
     ]
     assert {backoff_s(attempt, lambda: 0.0) for attempt in range(1, 20)} == {0.5}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("7", 7.0),
-        ("3.5", 3.5),
-        ("0", 1.0),
-        ("-5", 1.0),
-        ("1e9", 3600.0),
-        ("inf", 3600.0),
-        ("nan", None),
-        ("", None),
-        ("soon", None),
-        ("Tue, 06 Jan 2026 10:00:30 GMT", 30.0),
-        ("Mon, 05 Jan 2026 10:00:00 GMT", 1.0),
-        ("Thu, 01 Jan 2099 00:00:00 GMT", 3600.0),
-        ("Tue, 06 Jan 2026 10:00:30", None),
-    ],
-)
-def test_retry_after_is_read_leniently(text: str, expected: float | None) -> None:
-    """Dates are held against the answer's own Date, never against the local clock; nonsense counts as absent."""
-    assert retry_after_s(CaseInsensitiveDict({"retry-after": text, "date": DATE})) == expected
-
-
-def test_a_date_in_retry_after_means_nothing_without_a_date_to_hold_it_against() -> None:
-    """The local clock may be wrong by days."""
-    assert retry_after_s({"Retry-After": DATE}) is None
-    assert retry_after_s({}) is None
 
 
 def test_the_retry_budget_empties_and_fills_again() -> None:

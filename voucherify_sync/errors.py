@@ -17,7 +17,8 @@ class ExitCode(IntEnum):
     BUG = 1
     """The program failed in a way that nobody foresaw."""
     USAGE = 2
-    """The command line, the settings, a source, an output, the address or the ledger cannot be used."""
+    """The command line, the settings, a source, an output, the address or the ledger cannot be used, or Voucherify was
+    never reached."""
     INCOMPLETE = 3
     """Finished, but some records were invalid, failed (now or before) or are in doubt, a source was damaged, or a check
     failed."""
@@ -80,6 +81,12 @@ class SettingsError(VoucherifySyncError):
 
 class WrongAddress(VoucherifySyncError):
     """What answers does not behave like the Voucherify API, or redirects (3xx): URL or settings are wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class Unreachable(VoucherifySyncError):
+    """Voucherify was never reached: `api.url`, the certificates, the proxy or the network of this machine is wrong."""
 
     exit_code = ExitCode.USAGE
 

@@ -16,7 +16,7 @@ def page(title: str, origin: str, *parts: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table. Cells are Markdown already; a bar in one is escaped."""
+    """Return a table. Cells are Markdown already; a bar in one is escaped, a line break is a space."""
     lines = [_line(head), "|---" * len(head) + "|", *map(_line, rows)]
     return "\n".join(lines)
 
@@ -60,4 +60,4 @@ def member_docs(enum: type) -> dict[str, str]:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"

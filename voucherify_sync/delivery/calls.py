@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply, trouble_of
+from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.deadline import DRAIN_S
 from voucherify_sync.delivery.quota import Bucket, Limiter
@@ -125,7 +125,9 @@ class Caller:
             verdict = judge(
                 Kind.CUSTOMER, answer, failures + 1, trouble_s, self._jitter, is_good=request.is_good
             )
-            self._tell_circuit(answer, shows_health(verdict))
+            well = shows_health(verdict)
+            self._circuit.heard(answer, well)
+            self._circuit.leave(Kind.CUSTOMER, well)
             match verdict:
                 case Delivered() if isinstance(answer, Reply):
                     self._refusals.accepted(request.path)
@@ -141,9 +143,8 @@ class Caller:
                     verdict = Again(backoff_s(failures + 1, self._jitter), BLOCKED)
             if isinstance(verdict, Again):
                 self.retries += 1
-                if verdict.reason != THROTTLED:
-                    failures += 1
-                    trouble_s += verdict.after_s
+                failures += verdict.reason != THROTTLED
+                trouble_s += verdict.trouble_s
                 self._stop.wait(verdict.after_s)
         return None
 
@@ -160,13 +161,6 @@ class Caller:
             return True
         self._circuit.leave(Kind.CUSTOMER, None)
         return False
-
-    def _tell_circuit(self, answer: Answer, well: bool | None) -> None:
-        if isinstance(answer, Reply):
-            self._circuit.ever_answered = True
-        if well is False:
-            self._circuit.trouble = trouble_of(answer)
-        self._circuit.leave(Kind.CUSTOMER, well)
 
     def _call_once(self, request: Request) -> Answer:
         answer = self._answer(request)

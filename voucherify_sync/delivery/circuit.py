@@ -3,6 +3,9 @@
 Three bad ends in a row of one kind of request open the circuit: nothing is sent, and one worker probes with a harmless
 call. After a good probe the kind that had failed goes one at a time until one of it succeeds. An event sent into
 trouble ends in doubt, so trials grow rare fast.
+
+An outage is waited out for hours. A Voucherify that was never reached is no outage but a mistake in the settings or on
+this machine: then the first end without a connection opens the circuit, and a few seconds of tries stop the run.
 """
 
 from __future__ import annotations
@@ -11,23 +14,22 @@ import threading
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
-from voucherify_sync.delivery.answer import Reply
-from voucherify_sync.delivery.quota import Limiter, Waiting
-from voucherify_sync.delivery.refusals import harmless_call
+from voucherify_sync.delivery.answer import Answer, NotSent, Reply, trouble_of
+from voucherify_sync.delivery.quota import Waiting
 from voucherify_sync.delivery.retry import json_object
-from voucherify_sync.errors import RunStopped
+from voucherify_sync.delivery.unreachable import unreachable
+from voucherify_sync.errors import RunStopped, VoucherifySyncError
 from voucherify_sync.model import Kind
 from voucherify_sync.stop import Stop
 
-if TYPE_CHECKING:  # it needs requests, which is slow to import
-    from voucherify_sync.delivery.client import Client
-
 OUTAGE_S = 4 * 3600.0
-"""So long an outage is waited out."""
+"""How long an outage is waited out."""
 SILENCE_S = 120.0
-"""So long it is waited for the very first answer: what never answered is more likely a wrong address than an outage."""
+"""How long the very first answer is waited for, where connections are taken and nothing answers on them."""
+UNREACHED_S = 10.0
+"""How long the very first connection is tried for."""
+_UNREACHED_PAUSE_S = 0.5
 _BAD_IN_A_ROW = 3
 _PROBE_S = (1.0, 60.0, 2.0)
 """Pause before a probe: the first, the longest, and how many times the one before each is."""
@@ -60,21 +62,25 @@ class Circuit:
     """One circuit for all lanes.
 
     Args:
-        probe: makes a harmless call and tells whether Voucherify answers it; may block for quota.
-        stop: told when an outage lasts 4 hours, or 2 minutes before anything has answered.
+        probe: makes a harmless call and returns how it ended; None if the run is stopping. May block for quota.
+        stop: told when an outage lasts 4 hours, and earlier where nothing has ever answered.
+        ever_succeeded: a call has succeeded with this ledger before, so that the address is right, and what does not
+            answer now is in an outage.
+        unreached_s: seconds of tries until the run stops where no connection was ever made.
         clock: monotonic seconds.
-        wait: waits on a condition for so many seconds at most.
+        wait: waits on a condition for a number of seconds at most.
 
     Attributes:
-        trouble: a few words on the last bad end.
-        ever_answered: something has answered at least once, whatever it said.
+        ever_answered: something has answered at least once in this run, whatever it said.
     """
 
     def __init__(
         self,
-        probe: Callable[[], bool],
+        probe: Callable[[], Answer | None],
         stop: Stop,
         *,
+        ever_succeeded: bool = False,
+        unreached_s: float = UNREACHED_S,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
@@ -91,7 +97,12 @@ class Circuit:
         self._outage_since: float | None = None
         self._bad_probes = 0
         self._bad_trials = 0
-        self.trouble = ""
+        self._ever_succeeded = ever_succeeded
+        self._unreached_s = unreached_s
+        self._first_at: float | None = None
+        self._ever_connected = False
+        self._bad_end: Answer | None = None
+        self._ended_badly = False
         self.ever_answered = False
 
     @property
@@ -99,9 +110,18 @@ class Circuit:
         """Whether everything waits."""
         return self._open
 
+    @property
+    def trouble(self) -> str | None:
+        """How the last call failed, in a few words; None if it did not. A good probe is no call in this sense."""
+        return self._last_trouble if self._ended_badly else None
+
+    @property
+    def _last_trouble(self) -> str:
+        return "" if self._bad_end is None else trouble_of(self._bad_end)
+
     def waiting(self) -> Waiting | None:
         """Say until when everything waits, for the display."""
-        return Waiting(f"an answer ({self.trouble})", self._due) if self._open else None
+        return Waiting(f"an answer ({self._last_trouble})", self._due) if self._open else None
 
     def enter(self, kind: Kind) -> bool:
         """Wait until a request of this kind may go; `leave` must follow. False: not entered, the run is stopping."""
@@ -110,6 +130,17 @@ class Circuit:
     def await_closed(self) -> bool:
         """Wait until the circuit is not open, for calls that are harmless. False: the run is stopping."""
         return self._pass(None)
+
+    def heard(self, answer: Answer, well: bool | None) -> None:
+        """Take in how any call ended, and whether that was well; before `leave`, which may open the circuit for it."""
+        self._note(answer, well)
+        self._ended_badly = well is False
+
+    def _note(self, answer: Answer, well: bool | None) -> None:
+        self.ever_answered = self.ever_answered or isinstance(answer, Reply)
+        self._ever_connected = self._ever_connected or not isinstance(answer, NotSent)
+        if well is False:
+            self._bad_end = answer
 
     def leave(self, kind: Kind, well: bool | None) -> None:
         """Tell how a request ended: well, badly, or (None) in a way that says nothing about Voucherify's health."""
@@ -140,14 +171,15 @@ class Circuit:
         health = self._health[kind]
         if health.free:
             health.in_flight += 1
+            if self._first_at is None:
+                self._first_at = now
             return _Step.GO
         self._wait(self._changed, _SLICE_S)
         return _Step.ASK_AGAIN
 
     def _step_while_open(self, now: float) -> _Step:
-        patience_s = OUTAGE_S if self.ever_answered else SILENCE_S
-        if self._outage_since is not None and now - self._outage_since >= patience_s:
-            self._stop.because(self._outage())
+        if self._outage_since is not None and now - self._outage_since >= self._patience_s:
+            self._stop.because(self._error())
         elif not self._probing and now >= self._due:
             self._probing = True
             return _Step.PROBE
@@ -155,21 +187,37 @@ class Circuit:
             self._wait(self._changed, min(max(self._due - now, 0.01), _SLICE_S))
         return _Step.ASK_AGAIN
 
-    def _outage(self) -> RunStopped:
-        if not self.ever_answered:
+    @property
+    def _is_unreached(self) -> bool:
+        """Whether nothing shows that there is a Voucherify at this address: every call ended without a connection."""
+        return not (self._ever_succeeded or self.ever_answered or self._ever_connected)
+
+    @property
+    def _patience_s(self) -> float:
+        if self._is_unreached:
+            return self._unreached_s
+        return OUTAGE_S if self._ever_succeeded or self.ever_answered else SILENCE_S
+
+    def _error(self) -> VoucherifySyncError:
+        if self._is_unreached and isinstance(self._bad_end, NotSent):
+            return unreachable(self._bad_end)
+        if not (self._ever_succeeded or self.ever_answered):
             return RunStopped(
-                f"Voucherify has not answered once in 2 minutes: {self.trouble}",
+                f"Voucherify has not answered once in 2 minutes: {self._last_trouble}",
                 "Check api.url, the network and the proxy; then the same command goes on.",
             )
         return RunStopped(
-            f"Voucherify has been out of order for 4 hours: {self.trouble}",
+            f"Voucherify has been out of order for 4 hours: {self._last_trouble}",
             "Run the same command again when it answers; it goes on from here.",
         )
 
     def _probe_once(self) -> None:
         well = False
         try:
-            well = self._probe()
+            answer = self._probe()
+            if answer is not None:
+                well = _is_alive(answer)
+                self._note(answer, well)
         finally:
             with self._changed:
                 self._probing = False
@@ -177,9 +225,12 @@ class Circuit:
                     self._open = False
                     self._bad_probes = 0
                 else:
-                    self._due = self._clock() + _growing(_PROBE_S, self._bad_probes)
+                    self._due = self._clock() + self._probe_pause_s()
                     self._bad_probes += 1
                 self._changed.notify_all()
+
+    def _probe_pause_s(self) -> float:
+        return _UNREACHED_PAUSE_S if self._is_unreached else _growing(_PROBE_S, self._bad_probes)
 
     def _succeeded(self, kind: Kind) -> None:
         health = self._health[kind]
@@ -192,12 +243,12 @@ class Circuit:
     def _failed(self, kind: Kind) -> None:
         health = self._health[kind]
         health.bad += 1
-        if self._open or health.bad < _BAD_IN_A_ROW:
+        if self._open or (health.bad < _BAD_IN_A_ROW and not self._is_unreached):
             return
         now = self._clock()
         if self._outage_since is None:
-            self._outage_since = now
-            self._due = now + _PROBE_S[0]
+            self._outage_since = self._first_at if self._is_unreached else now
+            self._due = now + self._probe_pause_s()
         else:
             self._due = now + _growing(_TRIAL_S[kind], self._bad_trials)
             self._bad_trials += 1
@@ -205,21 +256,13 @@ class Circuit:
         self._open = True
 
 
-def api_probe(client: Client, limiter: Limiter) -> Callable[[], bool]:
-    """Return the probe of the circuit. Any answer that only a working API gives is good."""
-    call = harmless_call(client, limiter)
-
-    def probe() -> bool:
-        reply = call()
-        return reply is not None and _is_alive(reply)
-
-    return probe
-
-
-def _is_alive(reply: Reply) -> bool:
-    if 200 <= reply.status < 300:
-        return json_object(reply.body) is not None
-    return 400 <= reply.status < 500 and reply.status != 408
+def _is_alive(answer: Answer) -> bool:
+    """Tell whether a probe was good: any answer is that only a working API gives."""
+    if not isinstance(answer, Reply):
+        return False
+    if 200 <= answer.status < 300:
+        return json_object(answer.body) is not None
+    return 400 <= answer.status < 500 and answer.status != 408
 
 
 def _growing(pauses: tuple[float, float, float], times: int) -> float:

@@ -5,26 +5,27 @@ It never follows a redirect, never repeats a call, never reads .netrc, and sends
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
-import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
 from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.connection import POOLS, current
 from voucherify_sync.delivery.deadline import Deadlines, Watch
+from voucherify_sync.delivery.rate_headers import http_date
+from voucherify_sync.delivery.trust import trusted_authorities
+from voucherify_sync.delivery.unsent import is_timeout, not_sent
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.settings.types import Credentials
 from voucherify_sync.stop import Stop
@@ -34,13 +35,6 @@ __all__ = ["Client", "NoAnswer", "NotSent", "Reply"]
 _CHUNK = 1 << 16
 _HEADER_VALUE = re.compile(r"[!-~]+")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_NOT_SENT = {
-    "dns": "the name {host} cannot be resolved",
-    "refused": "no connection to {host} could be made",
-    "connect_timeout": "{host} did not take the connection in time",
-    "tls": "no secure connection to {host} could be made",
-    "proxy": "the proxy {proxy} did not connect us to {host}",
-}
 _NO_ANSWER = {
     "timeout": "{host} did not answer in time",
     "reset": "the connection to {host} ended before an answer came",
@@ -107,17 +101,18 @@ class Client:
         self.deadline_s = deadline_s
         self.token = credentials.token
         self._base = credentials.url
-        self._host = urlsplit(credentials.url).hostname or credentials.url
+        address = urlsplit(credentials.url)
+        self._host = address.netloc.rpartition("@")[2] or credentials.url
         self._timeout = (connect_s, None)  # the deadline does what a timeout of each read would do, and more
         self._max_response = max_response
         self._deadlines = Deadlines(deadline_s, stop)
         self._counting = threading.Lock()
-        self._server_date: tuple[str, float] | None = None
+        self._server_date: tuple[str | None, float] = (None, 0.0)
         self._adapter = adapter or _Adapter(pool_connections=1, pool_maxsize=workers + 2, max_retries=0)
         self._headers = _headers(credentials)
         found = requests.Session().merge_environment_settings(credentials.url, {}, True, None, None)
-        self._proxies = {} if self._host in _LOOPBACK else dict(found["proxies"] or {})
-        self._verify = _certificates(found["verify"])
+        self._proxies = {} if address.hostname in _LOOPBACK else dict(found["proxies"] or {})
+        self._verify = trusted_authorities(os.environ) if address.scheme == "https" else True
         self._proxy = _proxy_host(self._base, self._proxies)
 
     def call(
@@ -161,13 +156,9 @@ class Client:
 
     def server_now(self) -> float:
         """Return Voucherify's time in epoch seconds: from the last Date header, without one from the local clock."""
-        if self._server_date is not None:
-            date, heard = self._server_date
-            try:
-                return parsedate_to_datetime(date).timestamp() + time.monotonic() - heard
-            except ValueError:
-                pass
-        return time.time()
+        text, heard = self._server_date
+        date = http_date(text)
+        return time.time() if date is None else date + time.monotonic() - heard
 
     def close(self) -> None:
         """Close the connections."""
@@ -219,9 +210,8 @@ class Client:
 
     def _failure(self, error: Exception, watch: Watch) -> NotSent | NoAnswer:
         if watch.unsent:
-            reason = _why_not_sent(error)
-            return NotSent(reason, _NOT_SENT[reason].format(host=self._host, proxy=self._proxy))
-        if watch.expired or _is_timeout(error):
+            return not_sent(error, self._host, self._proxy)
+        if watch.expired or is_timeout(error):
             return self._no_answer("timeout")
         return error if isinstance(error, NoAnswer) else self._no_answer("reset")
 
@@ -254,16 +244,6 @@ def _checked(setting: str, value: str) -> str:
     return value
 
 
-def _certificates(verify: bool | str | None) -> bool | str:
-    """Return what is trusted: by default the authorities that requests brings along."""
-    if isinstance(verify, str) and not Path(verify).exists():
-        raise UsageProblem(
-            f"The certificates named in the environment are not there: {verify}",
-            "Correct or unset REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.",
-        )
-    return True if verify is None else verify
-
-
 def _proxy_host(url: str, proxies: Mapping[str, str]) -> str:
     """Return the host of the proxy, without the user and password that its URL may hold."""
     proxy = requests.utils.select_proxy(url, dict(proxies))
@@ -276,26 +256,3 @@ def _proxy_host(url: str, proxies: Mapping[str, str]) -> str:
             "Set HTTPS_PROXY to http://HOST:PORT, or name Voucherify's host in NO_PROXY.",
         )
     return parts.hostname
-
-
-def _why_not_sent(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "proxy"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "tls"
-    root = _root(error)
-    if isinstance(root, NewConnectionError):  # by descent a timeout, too
-        return "dns" if isinstance(root, NameResolutionError) else "refused"
-    return "connect_timeout" if _is_timeout(error) else "refused"
-
-
-def _is_timeout(error: Exception) -> bool:
-    return isinstance(error, requests.Timeout) or isinstance(
-        _root(error), (TimeoutError, urllib3.exceptions.TimeoutError)
-    )
-
-
-def _root(error: Exception) -> object:
-    """Return what urllib3 said, out of what requests made of it."""
-    inner = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
-    return getattr(inner, "reason", None) or inner

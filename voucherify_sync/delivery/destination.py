@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply, trouble_of
+from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.attempts import Attempts
-from voucherify_sync.delivery.circuit import Circuit, api_probe
+from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.doubt import SETTLE_S, Doubt, Doubts, OnDoubt, in_doubt
 from voucherify_sync.delivery.endpoints import PATHS
 from voucherify_sync.delivery.journal import Journal, NoJournal
@@ -90,8 +90,9 @@ class ApiDestination:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.circuit = circuit or Circuit(api_probe(client, limiter), stop)
-        self._refusals = refusals or RefusalPolicy(harmless_call(client, limiter))
+        probe = harmless_call(client, limiter)
+        self.circuit = circuit or Circuit(probe, stop)
+        self._refusals = refusals or RefusalPolicy(probe)
         self._client = client
         self._limiter = limiter
         self._stop = stop
@@ -146,7 +147,7 @@ class ApiDestination:
                 answer = presentable(answer, operation, self._client.token)
                 verdict = judge(kind, answer, *tries)
             well = shows_health(verdict)
-            self._tell_circuit(answer, well)
+            self.circuit.heard(answer, well)
         finally:
             self.circuit.leave(kind, well)
         return self._conclude(attempts, answer, verdict)
@@ -179,12 +180,6 @@ class ApiDestination:
         self._limiter.answered(reply.status, reply.headers)
         return reply
 
-    def _tell_circuit(self, answer: Answer, well: bool | None) -> None:
-        if isinstance(answer, Reply):
-            self.circuit.ever_answered = True
-        if well is False:
-            self.circuit.trouble = trouble_of(answer)
-
     def _conclude(self, attempts: Attempts, answer: Answer, verdict: Verdict) -> Outcome | Again:
         operation = attempts.operation
         match verdict:
@@ -208,7 +203,7 @@ class ApiDestination:
         pause_s = verdict.after_s
         if verdict.reason != THROTTLED:
             attempts.failures += 1
-            attempts.trouble_s += pause_s
+            attempts.trouble_s += verdict.trouble_s
             if not self._budget.spend(verdict.reason):
                 pause_s = max(pause_s, _BUDGET_PAUSE_S * (0.5 + self._jitter() / 2))
         return msgspec.structs.replace(verdict, after_s=pause_s)

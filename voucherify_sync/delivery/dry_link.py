@@ -40,6 +40,10 @@ class DryLink:
         """Return what plans customers in bulk."""
         return DryBulk(self.write, self._stop)
 
+    def trouble(self) -> str | None:
+        """Say that there is none."""
+        return None
+
     def waiting(self) -> Waiting | None:
         """Say that it never waits."""
         return None

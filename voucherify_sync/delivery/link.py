@@ -11,6 +11,7 @@ import time
 from voucherify_sync.delivery.actions import ActionLog, Actions
 from voucherify_sync.delivery.bulk import Bulk, Deliverer
 from voucherify_sync.delivery.calls import Caller
+from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.destination import ApiDestination
 from voucherify_sync.delivery.doubt import OnDoubt
@@ -27,6 +28,8 @@ _BULK_DEADLINE_S = 180.0
 """For 10 MiB over a slow line; Voucherify's balancer cuts what takes longer."""
 _BULK_RESPONSE = 64 << 20
 """A report names every refused customer."""
+_SILENT_S = 2.0
+"""From then on a call without an answer is trouble."""
 
 
 class Link:
@@ -38,7 +41,7 @@ class Link:
         on_doubt: what becomes of events whose answer is lost.
         journal: where intents and outcomes are kept.
         stop: told of what stops the run.
-        accepted: what Voucherify accepted before this run.
+        accepted: what Voucherify accepted before this run: then the address is right, and no answer is an outage.
         retries: dead letters are sent, of which many may be refused once more.
     """
 
@@ -62,13 +65,19 @@ class Link:
         self._limiter = Limiter(
             stop=stop, rate=settings.rate, reserve=settings.reserve, max_calls=settings.max_calls
         )
-        self._refusals = RefusalPolicy(
-            harmless_call(client, self._limiter), accepted, expects_refusals=retries
+        probe = harmless_call(client, self._limiter)
+        self._refusals = RefusalPolicy(probe, accepted, expects_refusals=retries)
+        self._circuit = Circuit(probe, stop, ever_succeeded=accepted.anything)
+        destination = ApiDestination(
+            client,
+            self._limiter,
+            stop,
+            journal=journal,
+            circuit=self._circuit,
+            refusals=self._refusals,
+            on_doubt=on_doubt,
         )
-        self._destination = ApiDestination(
-            client, self._limiter, stop, journal=journal, on_doubt=on_doubt, refusals=self._refusals
-        )
-        self.courier = Lanes(self._destination, settings.workers, stop)
+        self.courier = Lanes(destination, settings.workers, stop)
 
     def bulk(self, log: ActionLog) -> Deliverer:
         """Return what delivers customers in bulk; its requests are larger, and so are the answers.
@@ -84,8 +93,7 @@ class Link:
             stop=self._stop,
         )
         self._clients.append(client)
-        circuit = self._destination.circuit
-        self._caller = Caller(client, self._limiter, circuit, self._stop, self._refusals)
+        self._caller = Caller(client, self._limiter, self._circuit, self._stop, self._refusals)
         self._actions = Actions(self._caller, log, self._stop)
         return Bulk(self._actions, self._credentials.token, self._stop)
 
@@ -121,9 +129,16 @@ class Link:
         per_s = self._limiter.calls_per_s()
         return None if per_s is None else per_s * 60
 
+    def trouble(self) -> str | None:
+        """Say how the last calls failed, in a few words; None where they were answered without trouble."""
+        if trouble := self._circuit.trouble:
+            return trouble
+        silent_s = self._limiter.unanswered_s()
+        return None if silent_s is None or silent_s < _SILENT_S else f"no answer for {silent_s:.0f} s"
+
     def waiting(self) -> Waiting | None:
         """Say what the next call waits for, if it is known until when."""
-        waiting = self._destination.circuit.waiting() or self._limiter.waiting()
+        waiting = self._circuit.waiting() or self._limiter.waiting()
         if waiting is None or waiting.until == math.inf:
             return self._waiting_otherwise()
         return Waiting(waiting.reason, max(0.0, waiting.until - time.monotonic()))

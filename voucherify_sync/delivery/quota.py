@@ -1,7 +1,6 @@
-"""One limiter for all lanes: before each call a permit, after each call what its answer said.
+"""Gives permits for calls, within the API's limits and the user's, and learns from every answer.
 
-Comes in: the headers of every answer, the user's own rate, reserve and number of calls. Goes out: permits, and what is
-being waited for. It never sends anything, and the local wall clock decides nothing as long as answers carry a Date.
+It never sends anything, and the local wall clock decides nothing as long as answers carry a Date.
 """
 
 from __future__ import annotations
@@ -15,7 +14,14 @@ from math import inf
 
 from msgspec import Struct
 
-from voucherify_sync.delivery.rate_headers import RateHeaders, ServerClock, read_rate_headers, within_waits
+from voucherify_sync.delivery.pace import Pace
+from voucherify_sync.delivery.rate_headers import (
+    LONGEST_WAIT_S,
+    SHORTEST_WAIT_S,
+    RateHeaders,
+    ServerClock,
+    read_rate_headers,
+)
 from voucherify_sync.delivery.window import Call, Waiting, Window
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.settings.types import Rate
@@ -25,8 +31,6 @@ __all__ = ["Bucket", "Limit", "Limiter", "Waiting"]
 
 _SLICE_S = 0.1
 """The longest sleep without asking whether the run stops."""
-_BURST_S = 0.05
-"""Calls of so much time may go out at once under the user's rate; sleeping is no finer than that under load."""
 
 
 class Bucket(StrEnum):
@@ -48,21 +52,6 @@ class Limit(Struct, frozen=True):
     limit: int
     period_s: float | None
     remaining: int
-
-
-class _Pace:
-    """The user's own rate, kept evenly."""
-
-    def __init__(self, rate: Rate) -> None:
-        self.interval_s = rate.period_s / rate.calls
-        self._slack_s = self.interval_s * int(_BURST_S / self.interval_s)
-        self._due = -inf
-
-    def next_at(self) -> float:
-        return self._due - self._slack_s
-
-    def send(self, now: float) -> None:
-        self._due = max(self._due, now) + self.interval_s
 
 
 class Limiter:
@@ -89,7 +78,7 @@ class Limiter:
         self.calls = 0
         self.throttled = 0
         self._stop = stop
-        self._pace = _Pace(rate) if rate else None
+        self._rate = Pace(rate.period_s / rate.calls) if rate else None
         self._max_calls = max_calls
         self._clock = clock
         self._caller = caller
@@ -115,23 +104,33 @@ class Limiter:
         return False
 
     def answered(self, status: int, headers: Mapping[str, str], bucket: Bucket = Bucket.API) -> None:
-        """Take in an answer of whatever status. A missing header says nothing; it is never taken for 0."""
+        """Take in an answer of whatever status. A missing header says nothing; it is never taken for 0.
+
+        Where the server asks for a wait, by a 429 or with a failure of its own (5xx), no call goes out until it is
+        over, after an hour at most; then one call tries again.
+        """
         said = read_rate_headers(headers)
         with self._changed:
             now = self._clock()
             self._server.saw(said.date, now)
-            call = self._end(bucket)
+            call = self._end(bucket, now)
             if status == 429:
                 self._throttle(call, now, said, bucket)
             elif call is not None:
-                next_at = None if said.next_at is None else self._server.monotonic(said.next_at, now)
-                self._windows[bucket].told(call, now, said.limit, said.remaining, next_at)
+                ends_at = self._allowed_at(said, now)
+                self._windows[bucket].told(call, now, said.limit, said.remaining, ends_at)
+            if status >= 500 and said.retry_after_s is not None:
+                for window in self._windows.values():  # it speaks of the server, not of a limit
+                    window.pause(now + said.retry_after_s, f"Voucherify (HTTP {status})")
             self._changed.notify()
 
     def unanswered(self, bucket: Bucket = Bucket.API) -> None:
-        """Take in that a call ended without an answer: whether it counted, the next answer will tell."""
+        """Take in that a call ended without an answer: it counts as made until the next answer tells."""
         with self._changed:
-            self._end(bucket)
+            now = self._clock()
+            call = self._end(bucket, now)
+            if call is not None:
+                self._windows[bucket].untold(call, now)
             self._changed.notify()
 
     def waiting(self) -> Waiting | None:
@@ -139,6 +138,12 @@ class Limiter:
         with self._changed:
             waiting = self._waiting if self._sleepers else None
             return None if waiting is None or waiting.until == inf else waiting
+
+    def unanswered_s(self) -> float | None:
+        """Tell for how many seconds the oldest call under way has had no answer; None where none is under way."""
+        with self._changed:
+            sent = [call.sent_at for calls in self._out.values() for call in calls]
+            return self._clock() - min(sent) if sent else None
 
     @property
     def limit(self) -> Limit | None:
@@ -153,7 +158,8 @@ class Limiter:
         """Tell how many calls a second are allowed in the long run, None while neither rate nor limit is known."""
         with self._changed:
             window = self._windows[Bucket.API]
-            speeds = [1 / self._pace.interval_s] if self._pace else []
+            intervals_s = (self._rate.interval_s if self._rate else None, window.slow_down.interval_s)
+            speeds = [1 / interval_s for interval_s in intervals_s if interval_s]
             if window.usable is not None and window.period.seconds:
                 speeds.append(window.usable / window.period.seconds)
             return min(speeds, default=None)
@@ -170,16 +176,16 @@ class Limiter:
             self.calls += 1
             call = self._windows[bucket].send(now)
             self._out.setdefault((self._caller(), bucket), deque()).append(call)
-            if self._pace:
-                self._pace.send(now)
+            if self._rate:
+                self._rate.sent(now)
             self._waiting = None
             self._changed.notify()
         return waiting
 
     def _blocked(self, bucket: Bucket, now: float) -> Waiting | None:
         waiting = self._windows[bucket].blocked(now)
-        if waiting is None and self._pace and now < self._pace.next_at():
-            return Waiting("rate", self._pace.next_at())
+        if waiting is None and self._rate and now < self._rate.next_at():
+            return Waiting("rate", self._rate.next_at())
         return waiting
 
     def _sleep(self, waiting: Waiting) -> None:
@@ -190,22 +196,29 @@ class Limiter:
         finally:
             self._sleepers -= 1
 
-    def _end(self, bucket: Bucket) -> Call | None:
+    def _end(self, bucket: Bucket, now: float) -> Call | None:
         calls = self._out.get((self._caller(), bucket))
         if not calls:
             return None
         call = calls.popleft()
-        self._windows[bucket].ended(call)
+        self._windows[bucket].ended(call, now)
         return call
+
+    def _allowed_at(self, said: RateHeaders, now: float) -> float | None:
+        """Return when the server allows the next call, by whichever header; never more than an hour ahead."""
+        if said.retry_after_s is not None:
+            return now + said.retry_after_s
+        if said.next_at is None:
+            return None
+        return min(self._server.monotonic(said.next_at, now), now + LONGEST_WAIT_S)
 
     def _throttle(self, call: Call | None, now: float, said: RateHeaders, bucket: Bucket) -> None:
         self.throttled += 1
-        until = None
-        if said.retry_after_s is not None:
-            until = now + said.retry_after_s
-        elif said.next_at is not None:
-            until = now + within_waits(self._server.monotonic(said.next_at, now) - now)
+        until = self._allowed_at(said, now)
+        if until is not None:
+            until = max(until, now + SHORTEST_WAIT_S)
         # The bulk limit says nothing about ordinary calls; any other limit holds for both.
         hit = {Bucket.BULK} if said.type == Bucket.BULK else {Bucket.API, bucket}
         for each in hit:
-            self._windows[each].refused(call if each == bucket else None, now, until)
+            refused = call if each == bucket else None
+            self._windows[each].refused(refused, now, until, tells_limit=said.tells_limit)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
+from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.delivery.retry import halting, json_object
 from voucherify_sync.model import NOTHING_ACCEPTED, Accepted
@@ -37,14 +37,14 @@ class RefusalPolicy:
     """Decides about refusals, for all workers.
 
     Args:
-        probe: makes a harmless call; returns its answer, None if there was none.
+        probe: makes a harmless call and returns how it ended; None if the run is stopping.
         accepted: what Voucherify accepted before this run.
         expects_refusals: dead letters are sent: that the first of them are refused again says nothing.
     """
 
     def __init__(
         self,
-        probe: Callable[[], Reply | None],
+        probe: Callable[[], Answer | None],
         accepted: Accepted = NOTHING_ACCEPTED,
         *,
         expects_refusals: bool = False,
@@ -81,26 +81,26 @@ class RefusalPolicy:
                 return Ruling.STOP
             if self._blocked[endpoint] + is_one_record >= _BLOCKED_IN_A_ROW:
                 return Ruling.STOP
-            reply = self._probe()
-            if reply is None or (halting(reply) is None and not _is_good(reply)):
+            answer = self._probe()
+            if not isinstance(answer, Reply) or (halting(answer) is None and not _is_good(answer)):
                 return Ruling.UNCLEAR
-            if not _is_good(reply):
+            if not _is_good(answer):
                 return Ruling.STOP
             self._blocked[endpoint] += is_one_record
             return Ruling.BLOCKED
 
 
-def harmless_call(client: Client, limiter: Limiter) -> Callable[[], Reply | None]:
-    """Return the probe: the cheapest call that creates nothing. None: no answer, or the run is stopping."""
+def harmless_call(client: Client, limiter: Limiter) -> Callable[[], Answer | None]:
+    """Return the probe of policy and circuit: the cheapest call that creates nothing."""
 
-    def call() -> Reply | None:
+    def call() -> Answer | None:
         if not limiter.acquire():
             return None
         try:
             reply = client.call("GET", "/v1/customers", params={"limit": "1"})
-        except (NotSent, NoAnswer):
+        except (NotSent, NoAnswer) as error:
             limiter.unanswered()
-            return None
+            return error
         limiter.answered(reply.status, reply.headers)
         return reply
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
+from voucherify_sync.delivery.rate_headers import read_rate_headers
 from voucherify_sync.errors import AccessRefused, RunStopped, VoucherifySyncError, WrongAddress
 from voucherify_sync.model import Kind, NotProcessed
 
@@ -28,7 +28,6 @@ BLOCKED = "blocked"
 """Reason of a record whose call is refused like that of a stranger, while the project accepts others."""
 
 _BACKOFF_S = (0.5, 60.0)
-_RETRY_AFTER_S = (1.0, 3600.0)
 _PLAIN_CODE = re.compile(r"[a-z0-9_]{1,64}")
 _EXPECTED = {Kind.CUSTOMER: ("customer", "unconfirmed_customer"), Kind.EVENT: ("event",)}
 
@@ -45,6 +44,11 @@ class Again(Struct, frozen=True):
     after_s: float
     reason: str
     proof: NotProcessed | None = None
+
+    @property
+    def trouble_s(self) -> float:
+        """Seconds of the pause that count against the record: not what the server asks for beyond our own pauses."""
+        return 0.0 if self.reason == THROTTLED else min(self.after_s, _BACKOFF_S[1])
 
 
 class Delivered(Struct, frozen=True):
@@ -112,12 +116,12 @@ def judge(
         return Delivered(status)
     if error := halting(answer):
         return Halt(error, NotProcessed.THROTTLED if status == 429 else NotProcessed.REFUSED)
+    asked_s = read_rate_headers(answer.headers).retry_after_s
     if status == 429:
-        pause_s = retry_after_s(answer.headers) or backoff_s(attempt, random)
-        return Again(pause_s, THROTTLED, NotProcessed.THROTTLED)
+        return Again(asked_s or backoff_s(attempt, random), THROTTLED, NotProcessed.THROTTLED)
     if 400 <= status < 500 and status != 408:
         return Failed(*_refusal(answer), status)
-    pause_s = max(backoff_s(attempt, random), retry_after_s(answer.headers) or 0.0)
+    pause_s = max(backoff_s(attempt, random), asked_s or 0.0)
     return _ambiguous(kind, *_oddity(answer), status, attempt, elapsed_s, pause_s)
 
 
@@ -146,27 +150,6 @@ def backoff_s(attempt: int, random: Callable[[], float]) -> float:
     low, high = _BACKOFF_S
     ceiling = min(high, low * 2.0 ** min(attempt, 16))
     return low + random() * (ceiling - low)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After: seconds, or a date that is held against the answer's own Date; clamped to 1..3600 s.
-
-    Nonsense, and a date without a Date to hold it against, count as absent.
-    """
-    low, high = _RETRY_AFTER_S
-    text = headers.get("Retry-After", "").strip()
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = (
-                parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date", ""))
-            ).total_seconds()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    if seconds != seconds:  # NaN
-        return None
-    return min(max(seconds, low), high)
 
 
 def is_success(reply: Reply, objects: tuple[str, ...]) -> bool:
@@ -205,7 +188,7 @@ def halting(reply: Reply) -> VoucherifySyncError | None:
             f"What answers does not take our requests (HTTP {status}), so it is not the Voucherify API",
             "Check api.url and api.version.",
         )
-    if status == 429 and reply.headers.get("X-Rate-Limit-Type", "").strip().lower() == "api_calls_cycle":
+    if status == 429 and read_rate_headers(reply.headers).type == "api_calls_cycle":
         return RunStopped(
             "The API calls of this billing cycle are used up",
             "Run the same command again in the next cycle, or when the plan was raised; it goes on from here.",

@@ -7,6 +7,7 @@ from msgspec import Struct
 from voucherify_sync.delivery.client import Client, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.rate_headers import RateHeaders, read_rate_headers
 from voucherify_sync.delivery.retry import halting, json_object
+from voucherify_sync.delivery.unreachable import unreachable
 from voucherify_sync.errors import RunStopped, WrongAddress
 from voucherify_sync.previewing.online.schema import CustomerSchema, read_schema
 
@@ -30,6 +31,7 @@ def ask(client: Client) -> Project:
 
     Raises:
         AccessRefused: the keys do not work.
+        Unreachable: no connection can be had.
         WrongAddress: what answers is not the Voucherify API.
         RunStopped: no answer, trouble at the other end, or no call left.
     """
@@ -45,7 +47,9 @@ def ask(client: Client) -> Project:
 def _call(client: Client, path: str, params: dict[str, str] | None = None) -> Reply:
     try:
         return client.call("GET", path, params=params)
-    except (NotSent, NoAnswer) as error:
+    except NotSent as error:
+        raise unreachable(error) from None
+    except NoAnswer as error:
         raise RunStopped(f"Voucherify cannot be asked: {error.detail}", _AGAIN) from None
 
 
