@@ -17,6 +17,7 @@ from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.client import Client, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.destination import Again, ApiDestination
 from voucherify_sync.delivery.dry_run import DryRunDestination
+from voucherify_sync.delivery.pauses import Pauses
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.errors import AccessRefused, RunStopped, WrongAddress
 from voucherify_sync.model import Json, Kind, NotProcessed, Operation, Outcome, Position, SegmentEvent, State
@@ -497,7 +498,9 @@ def real() -> Iterator[Callable[..., tuple[Sandbox, ApiDestination]]]:
         client = Client(Credentials("key", Secret(CANARY), sandbox.url, None), deadline_s=0.5)
         opened.extend([client.close, sandbox.stop])
         stop = Stop()
-        return sandbox, ApiDestination(client, Limiter(stop=stop), stop, settle_s=(0.0, 0.0), **options)
+        return sandbox, ApiDestination(
+            client, Limiter(stop=stop), stop, pauses=Pauses(settle_s=(0.0, 0.0)), **options
+        )
 
     yield make
     for close in opened:

@@ -15,6 +15,7 @@ from ledger_parts import make_ledger, open_ledger
 from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.destination import ApiDestination
 from voucherify_sync.delivery.lanes import Lanes
+from voucherify_sync.delivery.pauses import Pauses
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.model import Json, Kind, Operation, Outcome, Position, SegmentEvent, State
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
@@ -50,7 +51,7 @@ def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:
             stop,
             journal=ledger,
             on_doubt=on_doubt,  # type: ignore[arg-type]
-            settle_s=(0.0, 0.1),
+            pauses=Pauses(settle_s=(0.0, 0.1)),
             jitter=lambda: 0.0,
         )
         lanes = Lanes(destination, 3, stop)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from voucherify_sync.delivery.answer import Answer, NotSent, Reply, trouble_of
+from voucherify_sync.delivery.pauses import PAUSES, Pauses
 from voucherify_sync.delivery.quota import Waiting
 from voucherify_sync.delivery.retry import json_object
 from voucherify_sync.delivery.unreachable import unreachable
@@ -31,10 +32,6 @@ UNREACHED_S = 10.0
 """How long the very first connection is tried for."""
 _UNREACHED_PAUSE_S = 0.5
 _BAD_IN_A_ROW = 3
-_PROBE_S = (1.0, 60.0, 2.0)
-"""Pause before a probe: the first, the longest, and how many times the one before each is."""
-_TRIAL_S = {Kind.CUSTOMER: (1.0, 300.0, 2.0), Kind.EVENT: (15.0, 900.0, 4.0)}
-"""Pause after a trial that failed. A customer that fails costs nothing, and may fail for itself alone."""
 _SLICE_S = 0.25
 
 
@@ -67,6 +64,7 @@ class Circuit:
         ever_succeeded: a call has succeeded with this ledger before, so that the address is right, and what does not
             answer now is in an outage.
         unreached_s: seconds of tries until the run stops where no connection was ever made.
+        pauses: before probes and trials.
         clock: monotonic seconds.
         wait: waits on a condition for a number of seconds at most.
 
@@ -81,6 +79,7 @@ class Circuit:
         *,
         ever_succeeded: bool = False,
         unreached_s: float = UNREACHED_S,
+        pauses: Pauses = PAUSES,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
@@ -99,6 +98,7 @@ class Circuit:
         self._bad_trials = 0
         self._ever_succeeded = ever_succeeded
         self._unreached_s = unreached_s
+        self._pauses = pauses
         self._first_at: float | None = None
         self._ever_connected = False
         self._bad_end: Answer | None = None
@@ -230,7 +230,7 @@ class Circuit:
                 self._changed.notify_all()
 
     def _probe_pause_s(self) -> float:
-        return _UNREACHED_PAUSE_S if self._is_unreached else _growing(_PROBE_S, self._bad_probes)
+        return _UNREACHED_PAUSE_S if self._is_unreached else self._pauses.probe.at(self._bad_probes)
 
     def _succeeded(self, kind: Kind) -> None:
         health = self._health[kind]
@@ -250,7 +250,7 @@ class Circuit:
             self._outage_since = self._first_at if self._is_unreached else now
             self._due = now + self._probe_pause_s()
         else:
-            self._due = now + _growing(_TRIAL_S[kind], self._bad_trials)
+            self._due = now + self._pauses.trial(kind).at(self._bad_trials)
             self._bad_trials += 1
         self._suspect = kind
         self._open = True
@@ -263,8 +263,3 @@ def _is_alive(answer: Answer) -> bool:
     if 200 <= answer.status < 300:
         return json_object(answer.body) is not None
     return 400 <= answer.status < 500 and answer.status != 408
-
-
-def _growing(pauses: tuple[float, float, float], times: int) -> float:
-    first, longest, factor = pauses
-    return min(longest, first * factor ** min(times, 16))

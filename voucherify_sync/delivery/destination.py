@@ -15,9 +15,10 @@ import msgspec
 from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.attempts import Attempts
 from voucherify_sync.delivery.circuit import Circuit
-from voucherify_sync.delivery.doubt import SETTLE_S, Doubt, Doubts, OnDoubt, in_doubt
+from voucherify_sync.delivery.doubt import Doubt, Doubts, OnDoubt, in_doubt
 from voucherify_sync.delivery.endpoints import PATHS
 from voucherify_sync.delivery.journal import Journal, NoJournal
+from voucherify_sync.delivery.pauses import PAUSES, Pauses
 from voucherify_sync.delivery.privacy import presentable
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.delivery.refusals import RefusalPolicy, Ruling, harmless_call
@@ -48,7 +49,6 @@ if TYPE_CHECKING:  # it needs requests, which is slow to import
 
 __all__ = ["Again", "ApiDestination", "Attempts", "Destination", "Journal", "NoJournal"]
 
-_BUDGET_PAUSE_S = 60.0
 _RESPONSE_BYTES = 4096
 
 
@@ -71,7 +71,7 @@ class ApiDestination:
         circuit: default: one that probes through client and limiter.
         refusals: default: one that probes through client and limiter, of a project that has accepted nothing yet.
         on_doubt: what becomes of an event whose answer was lost.
-        settle_s: pauses before each look at the activity log.
+        pauses: before looks at the activity log and retries.
         clock: monotonic seconds.
         jitter: returns a number in 0..1.
     """
@@ -86,7 +86,7 @@ class ApiDestination:
         circuit: Circuit | None = None,
         refusals: RefusalPolicy | None = None,
         on_doubt: OnDoubt = "verify",
-        settle_s: tuple[float, ...] = SETTLE_S,
+        pauses: Pauses = PAUSES,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -99,11 +99,12 @@ class ApiDestination:
         self._journal = journal or NoJournal()
         self._clock = clock
         self._jitter = jitter
+        self._pauses = pauses
         self._doubts = Doubts(
             Verifier(client, limiter),
             self.circuit,
             on_doubt,
-            settle_s=settle_s,
+            settle_s=pauses.settle_s,
             clock=clock,
         )
         self._budget = RetryBudget()
@@ -205,7 +206,7 @@ class ApiDestination:
             attempts.failures += 1
             attempts.trouble_s += verdict.trouble_s
             if not self._budget.spend(verdict.reason):
-                pause_s = max(pause_s, _BUDGET_PAUSE_S * (0.5 + self._jitter() / 2))
+                pause_s = max(pause_s, self._pauses.spent_s * (0.5 + self._jitter() / 2))
         return msgspec.structs.replace(verdict, after_s=pause_s)
 
     def _doubtful(self, attempts: Attempts, answer: Answer, verdict: InDoubt) -> Outcome | Again:

@@ -14,12 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.delivery.circuit import Circuit
+from voucherify_sync.delivery.pauses import PAUSES
 from voucherify_sync.delivery.retry import Again, InDoubt
 from voucherify_sync.delivery.verify import Verifier
 from voucherify_sync.model import Kind, Operation, Outcome, State
-
-SETTLE_S = (5.0, 60.0)
-"""Pauses before the looks at the activity log, which may lag."""
 
 OnDoubt = Literal["verify", "hold", "resend", "accept"]
 
@@ -59,7 +57,7 @@ class Doubts:
         circuit: Circuit,
         on_doubt: OnDoubt,
         *,
-        settle_s: tuple[float, ...] = SETTLE_S,
+        settle_s: tuple[float, ...] = PAUSES.settle_s,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_doubt = on_doubt

@@ -17,6 +17,7 @@ from voucherify_sync.delivery.destination import ApiDestination
 from voucherify_sync.delivery.doubt import OnDoubt
 from voucherify_sync.delivery.journal import Journal
 from voucherify_sync.delivery.lanes import Lanes
+from voucherify_sync.delivery.pauses import PAUSES, Pauses
 from voucherify_sync.delivery.quota import Limit, Limiter
 from voucherify_sync.delivery.refusals import RefusalPolicy, harmless_call
 from voucherify_sync.model import NOTHING_ACCEPTED, Accepted
@@ -43,6 +44,7 @@ class Link:
         stop: told of what stops the run.
         accepted: what Voucherify accepted before this run: then the address is right, and no answer is an outage.
         retries: dead letters are sent, of which many may be refused once more.
+        pauses: how long it waits where nobody asks it to.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Link:
         accepted: Accepted = NOTHING_ACCEPTED,
         *,
         retries: bool = False,
+        pauses: Pauses = PAUSES,
     ) -> None:
         client = Client(credentials, workers=settings.workers, stop=stop)
         self._clients = [client]
@@ -67,7 +70,7 @@ class Link:
         )
         probe = harmless_call(client, self._limiter)
         self._refusals = RefusalPolicy(probe, accepted, expects_refusals=retries)
-        self._circuit = Circuit(probe, stop, ever_succeeded=accepted.anything)
+        self._circuit = Circuit(probe, stop, ever_succeeded=accepted.anything, pauses=pauses)
         destination = ApiDestination(
             client,
             self._limiter,
@@ -76,6 +79,7 @@ class Link:
             circuit=self._circuit,
             refusals=self._refusals,
             on_doubt=on_doubt,
+            pauses=pauses,
         )
         self.courier = Lanes(destination, settings.workers, stop)
 
