@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from heapq import nlargest
 
 import click
 import msgspec
@@ -14,6 +14,7 @@ from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.delivery.dry_link import DryLink, nowhere
 from voucherify_sync.errors import UsageProblem
+from voucherify_sync.mapping.tally import Counts
 from voucherify_sync.model import Kind, Outcome, State
 from voucherify_sync.running.planned import About
 from voucherify_sync.running.request import Mode, RunRequest
@@ -44,11 +45,18 @@ def require_yes_where_nobody_can_be_asked(yes: bool) -> None:
 
 
 class Rehearsal:
-    """A run without calls that counts what would be sent, by event name."""
+    """A run without calls that counts what would be sent.
+
+    Attributes:
+        customers: customer updates.
+        events: custom events.
+        by_name: custom events by name, as far as there is room for the names.
+    """
 
     def __init__(self, request: RunRequest, ledger: LedgerReader, rule: Rule, stop: Stop) -> None:
         self.customers = 0
-        self.events: Counter[str] = Counter()
+        self.events = 0
+        self.by_name = Counts()
         dry = msgspec.structs.replace(request, mode=Mode.DRY_RUN, dead_letters=None)
         self.run = Run(dry, stop, DryLink(nowhere, stop), ledger, rule, watch=self)
 
@@ -60,7 +68,7 @@ class Rehearsal:
         if operation.kind is Kind.CUSTOMER:
             self.customers += 1
         else:
-            self.events[operation.body["event"]] += 1
+            self._add_events(operation.body["event"], 1)
 
     def add_planned(self, _type: str, about: About, count: int) -> None:
         """Count so many records at once that would be sent."""
@@ -68,7 +76,11 @@ class Rehearsal:
         if sent_as is None:
             self.customers += count
         else:
-            self.events[sent_as] += count
+            self._add_events(sent_as, count)
+
+    def _add_events(self, name: str, count: int) -> None:
+        self.events += count
+        self.by_name.add(name, count)
 
 
 def agreed_to_identity(ledger: LedgerReader) -> bool:
@@ -114,12 +126,14 @@ def agreed(
 
 
 def _question(rehearsal: Rehearsal, keys: Credentials) -> str:
-    most = rehearsal.events.most_common(_NAMES_SHOWN)
+    by_name = rehearsal.by_name.by_name
+    most = nlargest(_NAMES_SHOWN, by_name.items(), key=lambda item: item[1])
     names = ", ".join(f"{clean(name, 60)} ({count:,})" for name, count in most)
-    others = len(rehearsal.events) - len(most)
-    more = f" and {counted(others, 'other name')}" if others else ""
+    others = len(by_name) - len(most)
+    at_least = "at least " if rehearsal.by_name.other else ""
+    more = f" and {at_least}{counted(others, 'other name')}" if others else ""
     customers = counted(rehearsal.customers, "customer update")
-    events = counted(rehearsal.events.total(), "custom event")
+    events = counted(rehearsal.events, "custom event")
     return (
         f"{customers} and {events} would go to {clean(keys.url)} "
         f"(Application ID {clean(keys.app_id[:_KEY_SHOWN])}…):\n  {names}{more}.\n"

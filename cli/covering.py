@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import islice
 from pathlib import Path
 
 import click
@@ -16,7 +15,6 @@ from voucherify_sync.errors import ExitCode
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Json
 from voucherify_sync.previewing.coverage import Coverage, proposed_yaml, to_dict
-from voucherify_sync.reading.decode import decode
 from voucherify_sync.reading.source import Reader, find_sources
 from voucherify_sync.running.tasks import is_worth_it
 from voucherify_sync.settings import Settings, load
@@ -54,33 +52,32 @@ def cover(options: CoverageOptions) -> ExitCode:
     coverage = Coverage(settings, Selection(types=frozenset(options.type), names=frozenset(options.event)))
     with stopping_in_order(stop):
         with progress("auto", lambda: _snapshot(coverage, reader), sys.stderr):
-            _count(options, reader, coverage)
-        result = to_dict(coverage)
+            _count(options, reader, coverage, stop)
+        result = to_dict(coverage, stop)
         _show(result, settings, as_json=options.as_json)
     code = _verdict(options, result, reader)
     return stop.signal_exit or code
 
 
-def _count(options: CoverageOptions, reader: Reader, coverage: Coverage) -> None:
+def _count(options: CoverageOptions, reader: Reader, coverage: Coverage, stop: Stop) -> None:
     """Count what is read, by several processes where that is worth while."""
     jobs = options.jobs or cores()
     if jobs > 1 and options.limit is None and is_worth_it(reader.bytes_total):
         from voucherify_sync.previewing.coverage.sharing import count_shared  # of no use to a small input
 
-        count_shared(coverage, reader, jobs)
+        count_shared(coverage, reader, jobs, stop)
         return
     for block in reader:
-        coverage.add(islice(decode(block), None if options.limit is None else options.limit - coverage.read))
+        coverage.add_block(block, stop, None if options.limit is None else options.limit - coverage.read)
         if coverage.read == options.limit:
             return
 
 
 def _show(result: Json, settings: Settings, *, as_json: bool) -> None:
     if as_json:
-        from .json_text import harmless
+        from .json_text import write_harmless
 
-        sys.stdout.buffer.write(harmless(msgspec.json.encode(result).decode()).encode() + b"\n")
-        sys.stdout.buffer.flush()
+        write_harmless(sys.stdout.buffer, msgspec.json.encode(result))
         return
     from .coverage_view import show
 

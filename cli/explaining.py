@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
-import msgspec
 from msgspec import Struct
 
 from voucherify_sync.clean import clean, clean_lines
@@ -17,7 +16,7 @@ from voucherify_sync.delivery.endpoints import PATHS
 from voucherify_sync.errors import ExitCode, UsageProblem
 from voucherify_sync.mapping.names import MetNames
 from voucherify_sync.model import SegmentEvent
-from voucherify_sync.previewing.explaining import Explainer, Explanation, Picker, Wanted, to_dict
+from voucherify_sync.previewing.explaining import Explainer, Explanation, Picker, Wanted, to_json
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.reading.source import Reader, Source, find_sources
 from voucherify_sync.settings import Settings, load
@@ -120,12 +119,10 @@ def _show(options: ExplainOptions, settings: Settings) -> Show:
 
 
 def _json_writer(stream: BinaryIO) -> Show:
-    from .json_text import harmless
+    from .json_text import write_harmless
 
     def show(explanation: Explanation) -> None:
-        encoded = msgspec.json.encode(to_dict(explanation, _path(explanation))).decode()
-        stream.write(harmless(encoded).encode() + b"\n")
-        stream.flush()
+        write_harmless(stream, to_json(explanation, _path(explanation)))
 
     return show
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from voucherify_sync.clean import clean
 from voucherify_sync.delivery.endpoints import PATHS
-from voucherify_sync.mapping.tracing import Fired, Trace
+from voucherify_sync.mapping.tracing import Fired, Landed, Trace
 from voucherify_sync.model import SegmentEvent
 from voucherify_sync.paths import Keys
 from voucherify_sync.previewing.explaining import Explanation, path_text
@@ -22,6 +22,8 @@ _WIDE: Final = 120
 _MOST_LINES: Final = 200
 _MOST_ENTRIES: Final = 60
 _VALUE: Final = 60
+_Entry = TypeVar("_Entry")
+
 _TAKEN, _LOST, _DIM, _HEAD = "green", "yellow", "dim", "bold"
 
 
@@ -76,11 +78,13 @@ class Viewer:
         trace, operation = explanation.trace, explanation.operation
         if trace is None or operation is None:
             return
-        rows = list(map(self._fired, trace.fired))
-        yield from _section(_title(trace), rows or [[("none found a value", _DIM)]])
-        yield from _section("Filled by rule", list(self._fallbacks(trace)))
-        yield from _section("Kept in metadata without a row", list(self._carried(trace)))
-        yield from _section("Lost", list(_lost(trace)))
+        if trace.fired:
+            yield from _section(_title(trace), trace.fired, self._fired)
+        else:
+            yield from _section(_title(trace), ["none found a value"], lambda text: [(text, _DIM)])
+        yield from _section("Filled by rule", list(self._fallbacks(trace)), lambda line: line)
+        yield from _section("Kept in metadata without a row", trace.carried, self._carried)
+        yield from _section("Lost", [each for each in trace.values if each.reason is not None], _lost)
         yield [("Request as it would be sent", _HEAD)]
         yield [(f"POST {PATHS[operation.kind]}", "")]
         yield from json_lines(operation.body, lambda _: "", _MOST_LINES)
@@ -111,13 +115,13 @@ class Viewer:
             (f" = {compact(value, _VALUE)}", ""),
         ]
 
-    def _carried(self, trace: Trace) -> Iterator[Line]:
-        for keys, place in trace.carried:
-            yield [
-                (clean(path_text(keys), 200), ""),
-                (f" {self._arrow} ", _DIM),
-                (clean(path_text(place), 200), _TAKEN),
-            ]
+    def _carried(self, carried: tuple[Keys, Keys]) -> Line:
+        keys, place = carried
+        return [
+            (clean(path_text(keys), 200), ""),
+            (f" {self._arrow} ", _DIM),
+            (clean(path_text(place), 200), _TAKEN),
+        ]
 
 
 def _title(trace: Trace) -> str:
@@ -125,24 +129,23 @@ def _title(trace: Trace) -> str:
     return "Rows that fired (of the default table)" if is_default else "Rows that fired"
 
 
-def _section(title: str, lines: list[Line]) -> Iterator[Line]:
-    if not lines:
+def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], Line]) -> Iterator[Line]:
+    """Yield the lines of the first entries, and how many more there are; no line is made of those."""
+    if not entries:
         return
     yield [(title, _HEAD)]
-    yield from ([("  ", ""), *line] for line in lines[:_MOST_ENTRIES])
-    if len(lines) > _MOST_ENTRIES:
-        yield [(f"  and {len(lines) - _MOST_ENTRIES:,} more", _DIM)]
+    yield from ([("  ", ""), *line_of(entry)] for entry in entries[:_MOST_ENTRIES])
+    if len(entries) > _MOST_ENTRIES:
+        yield [(f"  and {len(entries) - _MOST_ENTRIES:,} more", _DIM)]
     yield []
 
 
-def _lost(trace: Trace) -> Iterator[Line]:
-    for landed in trace.values:
-        if landed.reason is not None:
-            why = WHY_LOST.get(landed.reason, landed.reason)
-            yield [
-                (f"{clean(path_text(landed.keys), 200)} = {compact(landed.value, _VALUE)}", _LOST),
-                (f"  {why}", ""),
-            ]
+def _lost(landed: Landed) -> Line:
+    reason = landed.reason or ""
+    return [
+        (f"{clean(path_text(landed.keys), 200)} = {compact(landed.value, _VALUE)}", _LOST),
+        (f"  {WHY_LOST.get(reason, reason)}", ""),
+    ]
 
 
 def _event(explanation: Explanation) -> list[Line]:

@@ -5,19 +5,31 @@ Values or encoded JSON in; text out, on one line or as lines to be looked at.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, BinaryIO, Final
 
 from .styled import Line
 
 _ODD: Final = re.compile(r"[^\x20-\x7e]")
 _MAX_SCALAR: Final = 160
+_PIECE: Final = 1 << 16
 _INDENT: Final = "  "
 
 StyleOf = Callable[[tuple[str, ...]], str]
 """Gives the style of the line of a value, by its keys."""
+
+
+def write_harmless(stream: BinaryIO, encoded: bytes) -> None:
+    """Write encoded JSON as a line that does no harm, piece by piece: a copy of the whole may be very large."""
+    with memoryview(encoded) as view:
+        pieces = (view[at : at + _PIECE].tobytes() for at in range(0, len(view), _PIECE))
+        stream.writelines(harmless(text).encode() for text in codecs.iterdecode(pieces, "utf-8"))
+    stream.write(b"\n")
+    stream.flush()
 
 
 def harmless(encoded: str) -> str:
@@ -40,18 +52,21 @@ def compact(value: Any, limit: int) -> str:
 def json_lines(value: Any, style_of: StyleOf, most: int) -> list[Line]:
     """Return a JSON value indented, at most so many lines; long texts are cut."""
     lines: list[Line] = []
-    for line in _lines(value, (), "", style_of):
+    for line in _lines(value, (), "", [], style_of):
         if len(lines) == most:
             return [*lines, [("…", "dim")]]
         lines.append(line)
     return lines
 
 
-def _lines(value: Any, keys: tuple[str, ...], lead: str, style_of: StyleOf) -> Iterator[Line]:
-    """Yield the lines of a value; `lead` is its key, if it has one."""
+def _lines(value: Any, keys: tuple[str, ...], lead: str, tail: Line, style_of: StyleOf) -> Iterator[Line]:
+    """Yield the lines of a value; `lead` is its key, if it has one, and `tail` the comma behind it, if there is one.
+
+    Each line is yielded before the next is made, so that of a value nested very deep only what is shown is looked at.
+    """
     indent = _INDENT * len(keys)
     if not isinstance(value, dict | list) or not value:
-        yield [(indent + lead + compact(value, _MAX_SCALAR), style_of(keys))]
+        yield [(indent + lead + compact(value, _MAX_SCALAR), style_of(keys)), *tail]
         return
     opening, closing = "{}" if isinstance(value, dict) else "[]"
     yield [(indent + lead + opening, style_of(keys))]
@@ -63,15 +78,11 @@ def _lines(value: Any, keys: tuple[str, ...], lead: str, style_of: StyleOf) -> I
     left = len(value)
     for key, each, start in inside:
         left -= 1
-        last: Line = []
-        for line in _lines(each, (*keys, key), start, style_of):
-            if last:
-                yield last
-            last = line
-        yield [*last, (",", "")] if left else last
-    yield [(indent + closing, style_of(keys))]
+        yield from _lines(each, (*keys, key), start, [(",", "")] if left else [], style_of)
+    yield [(indent + closing, style_of(keys)), *tail]
 
 
+@lru_cache(maxsize=4_096)  # a text may hold millions of one sign
 def _escape(sign: str) -> str:
     if sign.isprintable():
         return sign

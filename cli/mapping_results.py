@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -14,7 +13,7 @@ import click
 from voucherify_sync.bookkeeping.private import trouble, write_whole
 from voucherify_sync.clean import clean
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.previewing.mapping_tests import NOTHING, Difference, Result, junit
+from voucherify_sync.previewing.mapping_tests import Difference, Result, junit, text_of
 from voucherify_sync.previewing.mapping_tests import update as updated
 from voucherify_sync.words import counted
 
@@ -79,17 +78,13 @@ def _place(result: Result) -> str:
 
 def _pair(difference: Difference) -> tuple[str, str]:
     """Return both values, each on a line; of long ones the part where they begin to differ."""
-    expected, got = (_text(value) for value in (difference.expected, difference.got))
+    expected, got = (text_of(value) for value in (difference.expected, difference.got))
     start = 0
     if min(len(expected), len(got)) > _WIDTH:
         same = takewhile(lambda pair: pair[0] == pair[1], zip(expected, got, strict=False))
         start = max(0, sum(1 for _ in same) - _LEAD)
     lead = "…" if start else ""
     return lead + clean(expected[start:], _WIDTH), lead + clean(got[start:], _WIDTH)
-
-
-def _text(value: object) -> str:
-    return "nothing" if value is NOTHING else json.dumps(value, ensure_ascii=False)
 
 
 def _write(file: Path, content: bytes) -> None:

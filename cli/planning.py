@@ -80,10 +80,9 @@ def _show(
     delivery = settings.delivery
     facts = to_dict(plan, allowances, delivery.reserve, delivery.rate)
     if as_json:
-        from .json_text import harmless
+        from .json_text import write_harmless
 
-        encoded = msgspec.json.encode(facts | {"notices": notices})
-        sys.stdout.buffer.write(harmless(encoded.decode()).encode() + b"\n")
+        write_harmless(sys.stdout.buffer, msgspec.json.encode(facts | {"notices": notices}))
     else:
         from .plan_view import show_plan
 

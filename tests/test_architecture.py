@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "voucherify_sync"
 CLI = ROOT / "cli"
 
-FOUNDATION = {"model", "errors", "paths", "stop", "keys", "snapshot", "clean", "words", "reasons", "home"}
+FOUNDATION = {
+    *("model", "errors", "paths", "stop", "keys", "snapshot", "clean", "words", "reasons", "home", "similar"),
+}
 WINGS = {"reading", "mapping", "delivery", "bookkeeping"}
 MAY_IMPORT = {
     **{name: {"model", "errors"} for name in FOUNDATION},

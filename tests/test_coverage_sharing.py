@@ -26,6 +26,7 @@ from voucherify_sync.previewing.coverage.facts import mark
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.running import tasks
 from voucherify_sync.settings import Settings
+from voucherify_sync.stop import Stop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from events import generate
@@ -42,7 +43,7 @@ def alone(rules: Settings, blocks: Iterable[Block]) -> Json:
 def by_two(rules: Settings, blocks: Iterable[Block]) -> Json:
     """Return what is counted where two processes examine."""
     coverage = Coverage(rules)
-    sharing.count_shared(coverage, blocks, 2)
+    sharing.count_shared(coverage, blocks, 2, Stop())
     return to_dict(coverage)
 
 

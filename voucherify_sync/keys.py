@@ -52,10 +52,13 @@ def request_hash(payload: bytes) -> bytes:
 
 def _canonical(event: SegmentEvent) -> bytes:
     """Encode the fields with sorted keys. The text holds no NUL, so it equals no type and messageId."""
-    if not event.unsafe:
-        try:
-            return _encode_sorted(event.fields)
-        except UnicodeEncodeError:
-            pass
-    # msgspec writes NaN and Infinity as null, which would make different events equal, and refuses lone surrogates.
-    return json.dumps(event.fields, sort_keys=True).encode()
+    try:
+        if not event.unsafe:
+            try:
+                return _encode_sorted(event.fields)
+            except UnicodeEncodeError:
+                pass
+        # msgspec writes NaN and Infinity as null, which would make different events equal, and refuses lone surrogates.
+        return json.dumps(event.fields, sort_keys=True).encode()
+    except RecursionError:  # it could be read, but is too deep to be written
+        return event.raw

@@ -139,8 +139,14 @@ REASONS: Final = (
     Reason(
         State.INVALID,
         "too_long",
-        "the line is longer than 10 MiB",
+        "the line is longer than 10 MiB, or the context of an envelope than 64 KiB",
         "If it is an array of events, make lines of it: `jq -c '.[]'`.",
+    ),
+    Reason(
+        State.INVALID,
+        "too_many_values",
+        "it is an event of more than 110,000 keys and items, or a line of more than 1,000,000",
+        "Leave it out of the input. If it is an array of events, make lines of it: `jq -c '.[]'`.",
     ),
     Reason(State.INVALID, "too_deep", "objects or lists are nested too deep to be read", "Mend the source."),
     Reason(

@@ -14,7 +14,7 @@ from voucherify_sync.bookkeeping.history import History, Memory
 from voucherify_sync.mapping.filters import Filters
 from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Block, Operation, Outcome, SegmentEvent, State
-from voucherify_sync.reading.decode import decode
+from voucherify_sync.reading.decode import Record, decode, portions
 from voucherify_sync.stop import Stop
 
 Book = Callable[[Outcome], None]
@@ -79,28 +79,28 @@ class Replay:
 
     def run(self, blocks: Iterable[Block], limit: int | None = None) -> None:
         """Replay the blocks, or their first `limit` records; return when every record taken up is booked."""
-        for records in self._batches(blocks, limit):
-            self.walk(records)
+        for block in blocks:
+            self.walk(block, None if limit is None else limit - self.read)
+            if self._stop.requested or self.read == limit:
+                break
         self._book_all(self._courier.drain())
 
-    def walk(self, records: list[SegmentEvent | Outcome]) -> None:
-        """Take up some records; those that a courier still has under way are not booked yet."""
-        for step in self._decide(records):
-            if isinstance(step, Operation):
-                self._courier.submit(step)
-                self._book_all(self._courier.finished())
-            else:
-                self._book_all((step,))
+    def walk(self, block: Block, limit: int | None = None) -> None:
+        """Take up the records of a block, or its first `limit`; the history is asked once for each portion of them.
 
-    def _batches(self, blocks: Iterable[Block], limit: int | None) -> Iterator[list[SegmentEvent | Outcome]]:
-        """Yield the records block by block; the history is asked once for each block."""
-        for block in blocks:
-            left = None if limit is None else limit - self.read
-            yield list(islice(self._decode(block), left))
-            if self._stop.requested or self.read == limit:
+        Those that a courier still has under way are not booked yet.
+        """
+        for records in portions(islice(self._decode(block), limit)):
+            for step in self._decide(records):
+                if isinstance(step, Operation):
+                    self._courier.submit(step)
+                    self._book_all(self._courier.finished())
+                else:
+                    self._book_all((step,))
+            if self._stop.requested:
                 return
 
-    def _decide(self, records: list[SegmentEvent | Outcome]) -> Iterator[Operation | Outcome]:
+    def _decide(self, records: list[Record]) -> Iterator[Operation | Outcome]:
         """Find out what becomes of each record: a request, or the outcome that it ends in without one."""
         sifted = [self._sift(record) for record in records]
         memories = iter(self._history.recall([step for step in sifted if isinstance(step, SegmentEvent)]))
@@ -110,7 +110,7 @@ class Replay:
             self.read += 1
             yield step if isinstance(step, Outcome) else self._request(step, next(memories))
 
-    def _sift(self, record: SegmentEvent | Outcome) -> SegmentEvent | Outcome:
+    def _sift(self, record: Record) -> Record:
         if isinstance(record, Outcome):
             return record
         reason = self._filters.reason_to_skip(record)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import codecs
 import os
 import zlib
 from base64 import b64decode, b64encode
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, Self
 
 import msgspec
 from isal import isal_zlib
@@ -31,6 +32,7 @@ _LONGEST_TEXT: Final = 1_000
 _HEADROOM: Final = 100  # levels of nesting and of calls that reading may add to those of writing
 _ABSENT: Final = Raw(b"")
 _WHITE: Final = b" \t\r\n"
+_PIECE: Final = 1 << 16
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
@@ -227,30 +229,37 @@ def read_dead_letters(path: Path) -> Iterator[tuple[int, DeadLetter]]:
 
 def _as_it_came(raw: bytes) -> dict[str, Any]:
     """Return the event under the name that tells its form: JSON, other text, or bytes that are no text."""
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
+    if not _is_utf8(raw):
         return {"raw_base64": b64encode(raw).decode("ascii")}
     value = raw.strip(b" \t\r")
-    if b"\n" in raw or value == b"null" or not _is_json(text):  # a null stands for an event that is not known
-        return {"raw": text}
+    if (
+        b"\n" in raw or value == b"null" or not _is_json(value)
+    ):  # a null stands for an event that is not known
+        return {"raw": raw.decode("utf-8")}
     return {"event": Raw(value)}
 
 
-def _is_json(text: str) -> bool:
-    """Tell whether it is JSON, strictly but with numbers of any size, that can be read back."""
+def _is_utf8(raw: bytes) -> bool:
+    """Tell whether bytes are UTF-8; decoded as a whole they may take four times as much memory."""
+    pieces = (raw[at : at + _PIECE] for at in range(0, len(raw), _PIECE))
     try:
-        json.loads(text, parse_int=len, parse_float=len, parse_constant=_refuse)
-        msgspec.json.decode(
-            "[" * _HEADROOM + text + "]" * _HEADROOM, type=Raw
-        )  # no lone surrogate, not too deep
-    except (ValueError, RecursionError):
+        deque(codecs.iterdecode(pieces, "utf-8"), maxlen=0)
+    except UnicodeDecodeError:
         return False
     return True
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+def _is_json(text: bytes) -> bool:
+    """Tell whether UTF-8 is JSON, strictly but with numbers of any size, that can be read back.
+
+    It is not decoded: the values of a bad record may be too many to be held.
+    """
+    try:
+        msgspec.json.decode(text, type=Raw)
+        msgspec.json.decode(b"[" * _HEADROOM + text + b"]" * _HEADROOM, type=Raw)  # it is not too deep
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _response(body: bytes | None) -> Any:

@@ -69,7 +69,7 @@ def open_to_append(path: Path) -> int:
         return open_new(Path(os.path.realpath(path)))
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | bytearray) -> None:
     """Write every byte, however many calls it takes."""
     view = memoryview(data)
     while view:

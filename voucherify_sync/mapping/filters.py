@@ -15,6 +15,7 @@ from voucherify_sync.mapping.fields import present_text
 from voucherify_sync.mapping.names import MetNames, NamePattern, NearMiss
 from voucherify_sync.model import SegmentEvent
 from voucherify_sync.settings.types import Settings
+from voucherify_sync.stop import Stop
 
 TimeOf = Callable[[SegmentEvent], datetime | None]
 """Tells when an event happened, if it says so."""
@@ -103,9 +104,9 @@ class Filters:
             return "user_not_selected"
         return "excluded_id" if source_id in selection.exclude_ids else None
 
-    def near_misses(self) -> list[NearMiss]:
-        """Return the allowed names that no event had, and what may be meant instead."""
-        return self.names.near_misses()
+    def near_misses(self, stop: Stop | None = None) -> list[NearMiss]:
+        """Return the allowed names that no event had, and what may be meant instead; a stop ends the search."""
+        return self.names.near_misses(stop)
 
     def _is_excluded(self, event: SegmentEvent) -> bool:
         """Tell whether one of the event's own ids is excluded: such an event is not even looked at further."""

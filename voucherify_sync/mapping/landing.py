@@ -54,7 +54,7 @@ class Landing:
             return OVERWRITTEN
         if write.place == _EVENT or write.place in _WORKING or write.place == _NAME:
             return self._reason_of_name(write)
-        for length in range(1, len(write.place) + 1):
+        for length in range(1, len(write.place) + 1) if self._dropped else ():
             if reason := self._dropped.get(".".join(map(str, write.place[:length]))):
                 return reason
         if located(self.parts, write.place) is MISSING:

@@ -5,14 +5,14 @@ Names that are left out are counted, to tell what may be meant by a wanted name 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 from msgspec import Struct
 
 from voucherify_sync.mapping.tally import Counts
+from voucherify_sync.similar import similar
+from voucherify_sync.stop import Stop
 
 _CLOSE: Final = 0.8
 
@@ -35,15 +35,32 @@ class NamePattern:
     def __init__(self, names: Iterable[str]) -> None:
         names = list(names)
         self._exact = frozenset(name for name in names if "*" not in name)
-        globs = [".*".join(map(re.escape, name.split("*"))) for name in names if "*" in name]
-        self._glob = re.compile("|".join(globs), re.DOTALL) if globs else None
+        self._globs = [name.split("*") for name in names if "*" in name]
 
     def __bool__(self) -> bool:
-        return bool(self._exact) or self._glob is not None
+        return bool(self._exact or self._globs)
 
     def matches(self, name: str) -> bool:
-        """Tell whether the name is one of them."""
-        return name in self._exact or (self._glob is not None and self._glob.fullmatch(name) is not None)
+        """Tell whether the name is one of them; the time grows with the length of the name, and no faster."""
+        return name in self._exact or any(_consists_of(parts, name) for parts in self._globs)
+
+
+def _consists_of(parts: Sequence[str], name: str) -> bool:
+    """Tell whether a name is made of these parts, in their order, with any text between them.
+
+    Each part is looked for behind the one before it, and its first place is the best one: it leaves most room for the
+    others. So no place is tried twice, as a regular expression would do.
+    """
+    first, *middle, last = parts
+    at, end = len(first), len(name) - len(last)
+    if at > end or not (name.startswith(first) and name.endswith(last)):
+        return False
+    for part in middle:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
 
 
 class MetNames:
@@ -86,11 +103,13 @@ class MetNames:
             self._unmet.pop(name, None)
             self._unmet_globs.pop(name, None)
 
-    def near_misses(self) -> list[NearMiss]:
-        """Return the wanted names that no event had so far."""
-        by_folded = {name.casefold(): name for name in self.left.by_name}
+    def near_misses(self, stop: Stop | None = None) -> list[NearMiss]:
+        """Return the wanted names that no event had so far; once the run stops, without what comes near to them."""
+        names = sorted(self.left.by_name, key=lambda name: -self.left.by_name[name])
         misses = []
         for wanted in (*self._unmet, *self._unmet_globs):
-            near = get_close_matches(wanted.casefold().replace("*", ""), by_folded, n=3, cutoff=_CLOSE)
-            misses.append(NearMiss(wanted, tuple(by_folded[folded] for folded in near)))
+            is_over = stop is not None and stop.requested
+            text = wanted.replace("*", "")
+            near = [] if is_over else similar(text, names, fold=str.casefold, most=3, cutoff=_CLOSE)
+            misses.append(NearMiss(wanted, tuple(near)))
         return misses

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from voucherify_sync.mapping.fields import (
     MAX_EVENT_NAME,
+    MAX_NESTING,
     NOT_TEXT,
     holds_a_non_number,
     in_order,
@@ -88,15 +89,7 @@ class Mapping:
     def operation(self, event: SegmentEvent) -> Operation | Outcome:
         """Make the request of one event; never raises for what an event may hold."""
         request = self.request(event)
-        if isinstance(request, Outcome):
-            return request
-        try:
-            payload = _encode(request.body)
-        except RecursionError:
-            return _too_deep(event)
-        return Operation(
-            event, request.kind, request.source_id, request.body, payload, tuple(request.dropped)
-        )
+        return request if isinstance(request, Outcome) else encoded(event, request)
 
     def request(self, event: SegmentEvent) -> Request | Outcome:
         """Make what ``operation`` encodes."""
@@ -154,6 +147,15 @@ class Mapping:
         name = present_text(draft.given.get("name"))
         if name is not None and draft.parts["customer"].get("name") == name:
             self.tally.renames.add(event.position, name)
+
+
+def encoded(event: SegmentEvent, request: Request) -> Operation | Outcome:
+    """Return the operation that sends a request, or the outcome of an event that cannot be sent."""
+    try:
+        payload = _encode(request.body)
+    except RecursionError:
+        return _too_deep(event)
+    return Operation(event, request.kind, request.source_id, request.body, payload, tuple(request.dropped))
 
 
 def _draft(translator: Translator, event: SegmentEvent) -> Draft:
@@ -232,4 +234,6 @@ def _too_long(name: str) -> str:
 
 
 def _too_deep(event: SegmentEvent) -> Outcome:
-    return Outcome(event, State.INVALID, "too_deep", "the event is nested too deeply to be mapped")
+    return Outcome(
+        event, State.INVALID, "too_deep", f"a value that is mapped has more than {MAX_NESTING} levels"
+    )

@@ -6,9 +6,9 @@ Objects are merged key by key and deeply; they are copied on the way, so that wr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from voucherify_sync.mapping.fields import NOT_AN_OBJECT
+from voucherify_sync.mapping.fields import CONTAINERS, MAX_NESTING, NOT_AN_OBJECT, is_nested_deeper
 from voucherify_sync.model import Dropped, Json
 from voucherify_sync.paths import (
     FIELDS_OF,
@@ -22,6 +22,8 @@ from voucherify_sync.paths import (
 
 Writer = Callable[[Json, object, list[Dropped]], None]
 """Puts a value into the parts of a request, of which ``customer`` exists; reports what does not belong there."""
+
+_Value = TypeVar("_Value")
 
 IDS: Final = ("id", "source_id")
 """Filled by rows of their own only: Segment's ``traits.id`` would turn one customer into another."""
@@ -44,6 +46,17 @@ def writer(path: FieldPath, *, each_key: bool, keep_nulls: bool) -> Writer:
     return _field(path)
 
 
+def checked(value: _Value) -> _Value:
+    """Return a value that goes where any value may stand, as it is.
+
+    Raises:
+        RecursionError: it is nested too deep to be sent, or to be walked through by what comes later.
+    """
+    if isinstance(value, CONTAINERS) and is_nested_deeper(value, MAX_NESTING):
+        raise RecursionError
+    return value
+
+
 def merge(target: Json, value: Json) -> None:
     """Merge an object into another, key by key and deeply; what is taken over is copied."""
     for key, inside in value.items():
@@ -54,7 +67,8 @@ def merge(target: Json, value: Json) -> None:
 
 
 def own(value: object) -> object:
-    """Return a value whose objects may be written into without changing the event."""
+    """Return a value, checked, whose objects may be written into without changing the event."""
+    checked(value)
     if not isinstance(value, dict):
         return value
     copy: Json = {}
@@ -108,7 +122,7 @@ def _free_object(path: FieldPath, *, skip_nulls: bool) -> Writer:
             return
         if skip_nulls:
             value = {key: inside for key, inside in value.items() if inside is not None}
-        merge(object_at(parts, path.keys), value)
+        merge(object_at(parts, path.keys), checked(value))
 
     return put
 
@@ -118,9 +132,9 @@ def _free_value(path: FieldPath) -> Writer:
 
     def put(parts: Json, value: object, _: list[Dropped]) -> None:
         if isinstance(value, dict):
-            merge(object_at(parts, path.keys), value)
+            merge(object_at(parts, path.keys), checked(value))
         else:
-            write(parts, path, value)
+            write(parts, path, checked(value))
 
     return put
 

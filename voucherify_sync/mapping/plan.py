@@ -37,6 +37,7 @@ class Plan:
     Attributes:
         root: ``traits`` or ``properties``.
         rows: number of each ordinary row -> where its value is read: at the first of these paths that has one.
+        free: numbers of those rows that take any value, an object or a list among them.
         places: destination -> numbers of the rows that fill it, in their order; the last with a value wins.
         constants: destination -> what is put there in the end.
         is_possible: an event can be ordinary at all.
@@ -45,6 +46,7 @@ class Plan:
     def __init__(self, translator: Translator, constants: Mapping[str, Any]) -> None:
         self.root = translator.root
         self.rows: dict[int, tuple[Keys, ...]] = {}
+        self.free: list[int] = []
         self.places: dict[Keys, list[int]] = {}
         self.constants = {
             parse_destination(path).keys: value
@@ -76,6 +78,7 @@ class Plan:
         if (is_text or is_free) and all(map(_is_ordinary_source, sources)):
             self.rows[number] = tuple(source.keys for source in sources)
             self.places.setdefault(row.destination.keys, []).append(number)
+            self.free += [number] if is_free else []
             needed = Taken.ANYTHING if is_free and self._text is Taken.TEXT else self._text
             self._asked += [(source.keys, needed) for source in sources]
         else:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct, defstruct
 
-from voucherify_sync.mapping.fields import MAX_EVENT_NAME, date_of, full_name
+from voucherify_sync.mapping.fields import CONTAINERS, MAX_EVENT_NAME, MAX_NESTING, date_of, full_name
 from voucherify_sync.mapping.narrow import Needs
 from voucherify_sync.mapping.plan import Plan
 from voucherify_sync.paths import ADDRESS_FIELDS, WORKING_FIELDS, Keys
@@ -32,6 +33,8 @@ Raises ValueError for an event that is not ordinary.
 
 _IDS: Final = ("id", "source_id")
 _CUSTOMER_METADATA: Final[Keys] = ("customer", "metadata")
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def straight_function(
@@ -56,6 +59,8 @@ def straight_function(
         "time_of": time_of,
         "date_of": date_of,
         "full_name": full_name,
+        "containers": CONTAINERS,
+        "may_be_too_deep": _may_be_too_deep,
     }
     exec(compile(source.text, f"<straight {kind}>", "exec"), names)  # noqa: S102 nothing of it is the settings' text
     function: Function = names["make"]
@@ -101,6 +106,9 @@ class Source:
             yield from self._mapped_event_name()
         yield from self._names()
         yield from self._parts()
+        for number in self._plan.free:
+            yield f"if isinstance({self._rows[number]}, containers) and may_be_too_deep({self._rows[number]}):"
+            yield "    raise ValueError"
         for number, variable in self._rows.items():
             if variable != "None":
                 yield f"if {variable} is not None:"
@@ -256,6 +264,12 @@ class Source:
         for filler in later:
             yield f"if {filler} is not None:"
             yield f"    {name} = {filler}"
+
+
+def _may_be_too_deep(value: Any) -> bool:
+    """Tell whether an object or a list may have more than half the levels that are allowed; most have few bytes."""
+    text = _encode(value)
+    return len(text) > MAX_NESTING and text.count(b"[") + text.count(b"{") > MAX_NESTING // 2
 
 
 def _indented(lines: Iterator[str]) -> Iterator[str]:

@@ -17,6 +17,8 @@ MAX_KEYS: Final = 1_000
 MAX_KEY_LENGTH: Final = 200
 MAX_SHAPE: Final = 50
 """Keys that are remembered as a set, at most."""
+MAX_SHAPE_LENGTH: Final = 2_000
+"""Characters of all keys of such a set, at most."""
 
 OTHER: Final = "(other)"
 """The key under which a map counts what found no room in it."""
@@ -93,7 +95,7 @@ class Section:
 
         Events of one name leave the same keys, so it is the set of them that is counted at first.
         """
-        if len(keys) > MAX_SHAPE:
+        if len(keys) > MAX_SHAPE or sum(map(len, keys)) > MAX_SHAPE_LENGTH:
             self._count(keys, 1)
             return
         shapes = self._shapes
@@ -142,7 +144,7 @@ class Renames:
 
     Attributes:
         count: how many track events did so.
-        examples: the first of them, each where it stands and the name as it came.
+        examples: the first of them, each where it stands and the beginning of the name.
     """
 
     MAX_EXAMPLES: Final = 3
@@ -155,7 +157,7 @@ class Renames:
         """Count one."""
         self.count += 1
         if len(self.examples) < self.MAX_EXAMPLES:
-            self.examples.append((str(position), name))
+            self.examples.append((str(position), name[:MAX_KEY_LENGTH]))
 
 
 class Tally:

@@ -151,8 +151,11 @@ class Tracer:
         results = list(map(landing.reason, range(len(writes))))
         own = landing.own_names(event, ROOTS[kind][0])
         values = list(self._values(event, landing, results, own))
+        by_row: dict[int, list[str | None]] = {}
+        for write, reason in zip(writes, results, strict=True):
+            by_row.setdefault(write.row, []).append(reason)
         return Trace(
-            [Fired(*each, _result(number, writes, results)) for number, each in enumerate(found)],
+            [Fired(*each, _result(by_row.get(number, []))) for number, each in enumerate(found)],
             values,
             list(_fallbacks(event, landing, results, own)),
             [
@@ -226,14 +229,13 @@ def _has_personas(event: SegmentEvent) -> bool:
     return event.type == "identify" and isinstance(located(event.fields, ("context", "personas")), dict)
 
 
-def _result(number: int, writes: list[Write], results: list[str | None]) -> str | None:
+def _result(results: list[str | None]) -> str | None:
     """Return what became of a row by what became of its writes."""
-    own = [reason for write, reason in zip(writes, results, strict=True) if write.row == number]
-    if not own:
+    if not results:
         return EMPTY
-    if None not in own:
-        return own[0]
-    return PARTLY if any(own) else None
+    if None not in results:
+        return results[0]
+    return PARTLY if any(results) else None
 
 
 def _fallbacks(

@@ -6,19 +6,23 @@ The decisions are those of a replay: the same filters, the same mapping, and the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Final
 
+import msgspec
 from msgspec import Raw, Struct
 
 from voucherify_sync.mapping.fields import present_text
 from voucherify_sync.mapping.filters import Filters, Selection, name_of
 from voucherify_sync.mapping.names import NamePattern
-from voucherify_sync.mapping.payload import Mapping, Request
+from voucherify_sync.mapping.payload import Mapping, encoded
 from voucherify_sync.mapping.tracing import Trace, Tracer
 from voucherify_sync.model import BadRecord, Json, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.paths import Keys
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.reasons import words
 from voucherify_sync.settings import Settings, path_of
+
+_NO_TRACE: Final = Trace([], [], [], [])
 
 
 class Wanted(Struct, frozen=True):
@@ -79,11 +83,12 @@ class Explainer:
         reason = self._filters.reason_to_skip(record)
         if reason is not None:
             return Explanation(record, Outcome(record, State.SKIPPED, reason))
-        operation = self._mapping.operation(record)
+        request = self._mapping.request(record)
+        if isinstance(request, Outcome):
+            return Explanation(record, request)
+        operation = encoded(record, request)
         if isinstance(operation, Outcome):
             return Explanation(record, operation)
-        request = self._mapping.request(record)
-        assert isinstance(request, Request)  # noqa: S101  # an operation is an encoded request
         outcome = Outcome(record, State.PLANNED, operation=operation)
         return Explanation(record, outcome, operation, self._tracer.trace(record, request))
 
@@ -127,6 +132,15 @@ def _ids(explanation: Explanation) -> Iterator[str]:
                 yield own_id
 
 
+def to_json(explanation: Explanation, path: str | None) -> bytes:
+    """Return what `to_dict` tells as JSON; of an event that is nested too deep to be written no value is told."""
+    told = to_dict(explanation, path)
+    try:
+        return msgspec.json.encode(told)
+    except RecursionError:
+        return msgspec.json.encode(told | {"event": None} | _trace_to_dict(_NO_TRACE))
+
+
 def to_dict(explanation: Explanation, path: str | None) -> Json:
     """Return an explanation as JSON values. Additive only.
 
@@ -147,9 +161,24 @@ def to_dict(explanation: Explanation, path: str | None) -> Json:
         "reason": outcome.reason,
         "why": explanation.why or None,
         "event": record.fields if isinstance(record, SegmentEvent) else None,
-        **_trace_to_dict(explanation.trace or Trace([], [], [], [])),
+        **_trace_to_dict(explanation.trace or _NO_TRACE),
         "request": request,
     }
+
+
+class _CarriedValue(Struct, gc=False):
+    """An entry of ``carried``: there may be 100,000 of them, and each takes a quarter of an object's memory."""
+
+    source: str
+    destination: str
+
+
+class _UnmappedValue(Struct, gc=False):
+    """An entry of ``lost``, of which there may be as many."""
+
+    path: str
+    value: Any
+    reason: str
 
 
 def _trace_to_dict(trace: Trace) -> Json:
@@ -176,11 +205,9 @@ def _trace_to_dict(trace: Trace) -> Json:
         "constants": [
             {"destination": path_text(filled.place), "value": filled.value} for filled in trace.constants
         ],
-        "carried": [
-            {"source": path_text(keys), "destination": path_text(place)} for keys, place in trace.carried
-        ],
+        "carried": [_CarriedValue(path_text(keys), path_text(place)) for keys, place in trace.carried],
         "lost": [
-            {"path": path_text(landed.keys), "value": landed.value, "reason": landed.reason}
+            _UnmappedValue(path_text(landed.keys), landed.value, landed.reason)
             for landed in trace.values
             if landed.reason is not None
         ],

@@ -17,6 +17,9 @@ SAMPLE: Final = 10_000
 _MAX_NAMES: Final = 20_000
 """Distinct names that are counted of one kind."""
 
+_MAX_LENGTH: Final = 301
+"""Characters that are kept of a name; names of more than 300 are counted, and not written down."""
+
 _Name = TypeVar("_Name")
 
 
@@ -56,7 +59,7 @@ def _count(event: SegmentEvent, found: Found) -> None:
     elif event.type == "track":
         found.tracks += 1
         if event.name is not None:
-            _add(found.names, event.name, found)
+            _add(found.names, event.name[:_MAX_LENGTH], found)
         _count_keys(event.fields.get("properties"), found.properties, found)
 
 
@@ -64,9 +67,9 @@ def _count_keys(given: Any, counts: dict[tuple[str, ...], int], found: Found) ->
     for key, value in given.items() if isinstance(given, dict) else ():
         if key == "address" and isinstance(value, dict):
             for inner in value:
-                _add(counts, (key, inner), found)
+                _add(counts, (key, inner[:_MAX_LENGTH]), found)
         elif value is not None:
-            _add(counts, (key,), found)
+            _add(counts, (key[:_MAX_LENGTH],), found)
 
 
 def _add(counts: dict[_Name, int], name: _Name, found: Found) -> None:

@@ -6,10 +6,17 @@ Text that is no Unicode is mended with U+FFFD and told; numbers are never altere
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+
+MAX_INTEGER: Final = 4_300
+"""Characters of an integer, its sign included: the strict decoder reads no longer one, whatever Python would do."""
+
+
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class UnreadableError(Exception):
@@ -40,11 +47,15 @@ def decode_leniently(line: bytes) -> Lenient:
     Raises:
         UnreadableError: it is no JSON, or cannot be read exactly.
     """
-    text = line.decode("utf-8", "replace")
     numbers = _Numbers()
     try:
-        value = json.loads(text, parse_float=numbers.float, parse_constant=numbers.float)
-        mended = _mended(value) if "\\u" in text else value
+        value = json.loads(
+            line.decode("utf-8", "replace"),
+            parse_int=_integer,
+            parse_float=numbers.float,
+            parse_constant=numbers.float,
+        )
+        mended = _mended(value) if b"\\u" in line else value
         repaired = mended != value or not _is_utf8(line)
     except json.JSONDecodeError as error:
         raise UnreadableError("not_json", f"{error.msg} at character {error.pos + 1}") from None
@@ -71,6 +82,12 @@ def encode(value: Any, *, unsafe: bool = False) -> bytes:
         raise UnreadableError("too_deep", "objects or lists are nested too deep") from None
 
 
+def _integer(text: str) -> int:
+    if len(text) > MAX_INTEGER:
+        raise ValueError
+    return int(text)
+
+
 class _Numbers:
     """Reads numbers with a point or an exponent, and notes whether one of them is not finite."""
 
@@ -95,21 +112,9 @@ def _is_utf8(line: bytes) -> bool:
 def _mended(value: Any) -> Any:
     """Return the value with U+FFFD for every lone surrogate, in keys too."""
     if isinstance(value, str):
-        return (
-            value
-            if _is_unicode(value)
-            else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        )
+        return _LONE_SURROGATE.sub("\ufffd", value)  # the decoder has joined those that make a pair
     if isinstance(value, list):
         return [_mended(item) for item in value]
     if isinstance(value, dict):
         return {_mended(key): _mended(item) for key, item in value.items()}
     return value
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -5,12 +5,15 @@ The only opener of event files. What is wrong with one source is a fact about it
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
+from pathlib import Path
+from threading import Thread
 
 from msgspec import Struct
 
@@ -99,7 +102,7 @@ class Reader:
     def _source(self, source: Source, facts: SourceFacts) -> Iterator[Block]:
         lines = Lines(source.name)
         try:
-            with opened(source, self._stdin) as descriptor:
+            with opened(source, self._stdin, self._stop) as descriptor:
                 for text in _texts(source, descriptor, facts, self._stop):
                     for block in lines.feed(text):
                         facts.lines = lines.count
@@ -134,9 +137,11 @@ def check_gzip(sources: Sequence[Source], stop: Stop) -> list[SourceFacts]:
 def _read_through(source: Source, facts: SourceFacts, stop: Stop) -> None:
     last = b"\n"
     try:
-        with opened(source, -1) as descriptor:
+        with opened(source, -1, stop) as descriptor:
             for last in Gunzip(read_pieces(descriptor, facts, stop)):
                 facts.lines += last.count(b"\n")
+                if stop.requested:  # a piece may hold a thousand times as much text
+                    return
     except (DamageError, OSError) as error:
         if not stop.requested:
             facts.damaged = _damage(error, facts)
@@ -155,16 +160,65 @@ def _damage(error: DamageError | OSError, facts: SourceFacts, lines: Lines | Non
 
 
 @contextmanager
-def opened(source: Source, stdin: int) -> Iterator[int]:
-    """Open a source for reading; standard input is left open."""
+def opened(source: Source, stdin: int, stop: Stop) -> Iterator[int]:
+    """Open a source for reading; standard input is left open.
+
+    Raises:
+        InterruptedError: it is a named pipe, and the run stopped before anything was going to write to it.
+    """
     if source.path is None:
         yield stdin
         return
-    descriptor = os.open(source.path, os.O_RDONLY)
+    is_pipe = stat.S_ISFIFO(os.stat(source.path).st_mode)
+    descriptor = _Opening(source.path).descriptor(stop) if is_pipe else os.open(source.path, os.O_RDONLY)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+class _Opening(Thread):
+    """The opening of a named pipe: it waits for a writer, and does not end for a signal, hence the thread."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(name="open a pipe", daemon=True)
+        self._path = path
+        self._descriptor: int | None = None
+        self._error: OSError | None = None
+
+    def run(self) -> None:
+        try:
+            self._descriptor = os.open(self._path, os.O_RDONLY)
+        except OSError as error:
+            self._error = error
+
+    def descriptor(self, stop: Stop) -> int:
+        """Open the pipe.
+
+        Raises:
+            InterruptedError: the run stopped before there was a writer.
+        """
+        self.start()
+        try:
+            while self.is_alive() and not stop.requested:
+                self.join(_LOOK_UP_S)
+        finally:
+            if self.is_alive():
+                self._give_up()
+        if self._error is not None:
+            raise self._error
+        if self._descriptor is None:
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+        return self._descriptor
+
+    def _give_up(self) -> None:
+        """Be the writer that is waited for, so that no thread is left; if that fails, it ends with the process."""
+        with suppress(OSError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_NONBLOCK))
+        self.join(_LOOK_UP_S)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,7 +60,7 @@ class Spool:
         while self._pipes and not stop.requested:
             number = min(self._pipes)
             source = self._pipes.pop(number)
-            with opened(source, self._stdin) as descriptor:
+            with suppress(InterruptedError), opened(source, self._stdin, stop) as descriptor:
                 self._write(number, read_pieces(descriptor, SourceFacts(source.name), stop))
 
     def _write(self, number: int, texts: Iterator[bytes]) -> None:

@@ -28,7 +28,10 @@ AHEAD: Final = 8
 """Messages under way for each process: one is worked on, the others wait, so that none is idle."""
 
 ROOM: Final = 4 << 20
-"""Bytes of a message, or of its answer, for which there is room between the processes; a longer one stays here."""
+"""Bytes of an answer for which there is room between the processes; a longer one is made here."""
+
+MAX_MESSAGE: Final = 2 << 20
+"""Bytes of a message that is handed over; a longer one is answered here, and waits for nothing, to save memory."""
 
 _FOR_ALL: Final = (signal.SIGINT, signal.SIGHUP)
 """Signals that a terminal sends to all processes, and that only the first one is to hear."""
@@ -83,6 +86,11 @@ class Crew:
         for number, message in enumerate(messages):
             if len(under_way) == places:
                 yield self._answer(under_way.popleft(), desk)
+            if sum(map(len, message)) > MAX_MESSAGE:
+                while under_way:
+                    yield self._answer(under_way.popleft(), desk)
+                yield self._answer_here(message)
+                continue
             place, worker = number % places, workers[number % len(workers)] if workers else None
             asked = worker is not None and worker.ask(place, desk.put(place, message))
             under_way.append(_Task(message, place, worker if asked else None))
@@ -136,8 +144,9 @@ class _Worker:
         return length
 
     def dismiss(self) -> None:
-        """End it, once it has done what it is at."""
+        """End it; what it is working on is of no use any more."""
         self._connection.close()
+        self._process.terminate()
         self._process.join()
 
 

@@ -18,7 +18,6 @@ from voucherify_sync.bookkeeping.seen import Seen
 from voucherify_sync.mapping.filters import Filters
 from voucherify_sync.mapping.tally import Tally
 from voucherify_sync.model import Block, Outcome, Position, SegmentEvent, State
-from voucherify_sync.reading.decode import decode
 from voucherify_sync.replay import Replay
 from voucherify_sync.running.jobs import PlanBlocks
 from voucherify_sync.running.older_updates import OlderUpdates
@@ -101,7 +100,7 @@ class DryWalk:
         left = EXACT_LINES
         while left and (block := next(blocks, None)):
             first, rest = block.parted(left)
-            self._replay.walk(list(decode(first)))
+            self._replay.walk(first)
             left -= rest.first_line - first.first_line
             if rest.text:
                 return [rest]
@@ -122,7 +121,8 @@ class DryWalk:
             before = bisect_left(planned.lines, other.line, done)
             self._take_up(planned, slice(done, before))
             done = before
-            self._replay.walk(list(decode(other.as_block(planned.source))))
+            if not self._stop.requested:
+                self._replay.walk(other.as_block(planned.source))
         self._take_up(planned, slice(done, None))
 
     def _take_up(self, planned: Planned, part: slice) -> None:

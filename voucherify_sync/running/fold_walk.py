@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import islice
 
 import msgspec
@@ -20,7 +19,7 @@ from voucherify_sync.mapping.filters import Filters
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.payload import Mapping, Request
 from voucherify_sync.model import FAILED_BEFORE, Block, Kind, Operation, Outcome, SegmentEvent, State
-from voucherify_sync.reading.decode import decode
+from voucherify_sync.reading.decode import Record, decode, portions
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.running.gathered import Gathered
 from voucherify_sync.running.jobs import Jobs
@@ -64,7 +63,7 @@ class FoldWalk:
                 self._take(gathered, fold)
             return
         for block in blocks:
-            self._walk(list(islice(decode(block), None if limit is None else limit - self.read)), fold)
+            self._walk(block, fold, None if limit is None else limit - self.read)
             if self._stop.requested or self.read == limit:
                 return
 
@@ -81,7 +80,7 @@ class FoldWalk:
             before = bisect_left(gathered.lines, other.line, done)
             self._take_part(gathered, slice(done, before), fold)
             done = before
-            self._walk(list(decode(other.as_block(gathered.source))), fold)
+            self._walk(other.as_block(gathered.source), fold)
         self._take_part(gathered, slice(done, None), fold)
 
     def _take_part(self, gathered: Gathered, part: slice, fold: Fold) -> None:
@@ -89,8 +88,14 @@ class FoldWalk:
         for update in zip(*(column[part] for column in columns), strict=True):
             fold.add_encoded(*update)
 
-    def _walk(self, records: list[SegmentEvent | Outcome], fold: Fold) -> None:
-        """Map records in the general way."""
+    def _walk(self, block: Block, fold: Fold, limit: int | None = None) -> None:
+        """Map the records of a block, or its first `limit`, in the general way."""
+        for records in portions(islice(decode(block), limit)):
+            if self._stop.requested:
+                return
+            self._walk_portion(records, fold)
+
+    def _walk_portion(self, records: list[Record], fold: Fold) -> None:
         self.read += len(records)
         self.types.update(
             _known(record.type) if isinstance(record, SegmentEvent) else None for record in records
@@ -100,7 +105,7 @@ class FoldWalk:
         for (event, request), memory in zip(updates, memories, strict=True):
             self._add(fold, event, request, memory)
 
-    def _updates(self, records: list[SegmentEvent | Outcome]) -> Iterator[tuple[SegmentEvent, Request]]:
+    def _updates(self, records: list[Record]) -> Iterator[tuple[SegmentEvent, Request]]:
         """Yield the records that say something of a customer."""
         for record in records:
             if isinstance(record, Outcome) or self._filters.reason_to_skip(record) is not None:
@@ -115,9 +120,8 @@ class FoldWalk:
         """Fold an update; one that failed, and is not tried again, must not come with a later one of its customer."""
         outcome = self._outcome(event, request, memory)
         if outcome is None or outcome.reason not in _GIVEN_UP:
-            with suppress(RecursionError):  # an identify as deep as that is invalid in the second walk
-                time = event_time(event.fields)
-                fold.add(request.customer, time, event.message_id, is_new=outcome is None)
+            time = event_time(event.fields)
+            fold.add(request.customer, time, event.message_id, is_new=outcome is None)
 
     def _outcome(self, event: SegmentEvent, request: Request, memory: Memory) -> Outcome | None:
         """Return how the second walk will find that the record ended before; None if it is to be sent."""

@@ -13,6 +13,8 @@ from voucherify_sync.model import Json, Kind, Outcome, State
 from voucherify_sync.reading.times import event_time
 
 MAX_CUSTOMERS: Final = 100_000
+MAX_ID_LENGTH: Final = 200
+"""Characters of an id that is remembered; longer ones would fill the memory, and are not looked at."""
 
 _SENT: Final = {State.PLANNED, State.DELIVERED}
 _PLAIN: Final = len("2024-11-05T10:15:30.000Z")
@@ -23,7 +25,7 @@ class OlderUpdates:
 
     Attributes:
         count: updates that were older than one before.
-        capped: there were more customers than it looks at, so there may be more such updates.
+        capped: there were customers that it did not look at, so there may be more such updates.
     """
 
     def __init__(self, max_customers: int = MAX_CUSTOMERS) -> None:
@@ -48,7 +50,7 @@ class OlderUpdates:
         newest, most = self._newest, self._max_customers
         for source_id, time in updates:
             before = newest.get(source_id)
-            if before is None and len(newest) >= most:
+            if before is None and (len(newest) >= most or len(source_id) > MAX_ID_LENGTH):
                 self.capped = True
             elif before is None or before <= time or not _is_time(before):
                 newest[source_id] = time

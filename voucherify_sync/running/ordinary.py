@@ -17,12 +17,12 @@ from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.mapping.straight import Update
 from voucherify_sync.model import Block, Position, SegmentEvent
+from voucherify_sync.reading.decode import MAX_VALUES
+from voucherify_sync.reading.lenient import MAX_INTEGER
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.running.older_updates import moment_of
 from voucherify_sync.settings import Settings
 
-_MOST_DIGITS: Final = 4_300
-"""Python reads no longer integer, which makes a record invalid, also where nobody needs the number."""
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 
 _encode = msgspec.json.Encoder().encode
@@ -84,8 +84,10 @@ class Ordinary:
         has_rules = self.filters.have_rules
         for line, raw in enumerate(BytesIO(block.text), block.first_line):
             try:
+                if is_long := len(raw) > MAX_INTEGER:
+                    _check_length(raw)
                 event = decode(raw)
-                if not raw.isascii() or len(raw) > _MOST_DIGITS:
+                if is_long or not raw.isascii():
                     _check_what_is_skipped(raw)
                 type_ = event.type
                 if has_rules or type_ not in functions:
@@ -115,8 +117,14 @@ class Ordinary:
         return reason
 
 
+def _check_length(raw: bytes) -> None:
+    """Raise ValueError for a line that may hold more values than the general decoder takes at once."""
+    if len(raw) > MAX_VALUES:
+        raise ValueError
+
+
 def _check_what_is_skipped(raw: bytes) -> None:
-    """Raise ValueError for what the general decoder would not take, and the other does not see where it skips."""
+    """Raise ValueError for what the general decoder might refuse, and this one does not see where it skips."""
     raw.decode()
-    if len(raw) > _MOST_DIGITS and b"0" * (_MOST_DIGITS + 1) in raw.translate(_DIGITS):
+    if len(raw) > MAX_INTEGER and b"0" * MAX_INTEGER in raw.translate(_DIGITS):
         raise ValueError

@@ -202,7 +202,7 @@ class Run:
 
     def near_misses(self) -> list[NearMiss]:
         """Return the names of the settings' filter that no event had, and what may be meant instead."""
-        return self._filters.near_misses()
+        return self._filters.near_misses(self._stop)
 
     @property
     def exit_code(self) -> ExitCode:

@@ -15,6 +15,9 @@ WORTH_IT: Final = 16 << 20
 TASK: Final = 512 << 10
 """Bytes of lines in a task, about."""
 
+LONGEST_SHARED: Final = 1 << 20
+"""Bytes of a block that another process may look at; the records of a longer one may need too much memory at once."""
+
 _MOST_BLOCKS: Final = 256
 """Blocks in a task: those of small files have a line or two."""
 

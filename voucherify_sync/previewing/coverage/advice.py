@@ -6,7 +6,6 @@ Names of events are data: a row is made of them only if the settings would take 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Final
 
 from msgspec import Struct
@@ -16,6 +15,8 @@ from voucherify_sync.previewing.coverage.facts import PathFacts
 from voucherify_sync.previewing.coverage.section import Section
 from voucherify_sync.settings import DEFAULT_ROWS, Settings, path_of
 from voucherify_sync.settings.effective import escaped, to_yaml
+from voucherify_sync.similar import similar
+from voucherify_sync.stop import Stop
 
 MAX_ROWS: Final = 20
 """Rows that are proposed for one type of event, at most."""
@@ -67,17 +68,24 @@ def proposed_yaml(rows_by_kind: dict[str, dict[str, str]], settings: Settings) -
     return to_yaml(sections) if sections else ""
 
 
-def idle_rows(section: Section) -> list[Idle]:
-    """Return the rows of the settings that found no value, each with what may be meant by its source."""
-    seen = {path_of(*map(str, keys)): keys for keys in section.paths}
-    by_folded = {_folded(text): text for text in seen}
+def idle_rows(section: Section, stop: Stop | None = None) -> list[Idle]:
+    """Return the rows of the settings that found no value, each with what may be meant by its source.
+
+    Once the run stops, it is not looked for.
+    """
+    by_count = sorted(section.paths.items(), key=lambda item: -item[1].seen)
+    seen = {path_of(*map(str, keys)): keys for keys, _ in by_count}
     idle = []
     for (row, is_default), times in zip(section.rows, section.fired, strict=True):
         if not is_default and not times:
-            source = row.rpartition(": ")[0]
-            near = get_close_matches(_folded(source), by_folded, n=2, cutoff=_CLOSE)
-            idle.append(Idle(row, tuple(by_folded[each] for each in near) or _same_ending(source, seen)))
+            is_over = stop is not None and stop.requested
+            idle.append(Idle(row, () if is_over else _meant(row.rpartition(": ")[0], seen)))
     return idle
+
+
+def _meant(source: str, seen: dict[str, Keys]) -> tuple[str, ...]:
+    near = similar(source, seen, fold=_folded, most=2, cutoff=_CLOSE)
+    return tuple(near) or _same_ending(source, seen)
 
 
 def _lost(section: Section) -> Iterator[tuple[Keys, PathFacts]]:

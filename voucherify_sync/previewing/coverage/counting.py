@@ -7,13 +7,17 @@ is decided here alone, whoever examined the events. Memory does not grow with th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.model import Outcome, SegmentEvent, State
+from voucherify_sync.model import Block, State
 from voucherify_sync.previewing.coverage.examined import Effect, Ending, Examined
 from voucherify_sync.previewing.coverage.examiner import Examiner
 from voucherify_sync.previewing.coverage.section import Section
+from voucherify_sync.reading.decode import Record, decode, portions
+from voucherify_sync.running.tasks import LONGEST_SHARED
 from voucherify_sync.settings import Settings
+from voucherify_sync.stop import Stop
 
 
 class Coverage:
@@ -49,7 +53,18 @@ class Coverage:
         self._settle()
         return {(ending.state, ending.reason): times for ending, times in self._ends.items()}
 
-    def add(self, records: Iterable[SegmentEvent | Outcome]) -> None:
+    def add_block(self, block: Block, stop: Stop, limit: int | None = None) -> None:
+        """Count the records of a block, or its first `limit`, until the run stops."""
+        records = islice(decode(block), limit)
+        is_long = len(block.text) > LONGEST_SHARED
+        for portion in (
+            portions(records) if is_long else (records,)
+        ):  # one by one they take less time than in lists
+            if stop.requested:
+                return
+            self.add(portion)
+
+    def add(self, records: Iterable[Record]) -> None:
         """Count records, as ``decode`` yields them."""
         self.take(self._examiner.examine(records))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import count
-from typing import Final
+from typing import Final, TypeVar
 
 from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.payload import Mapping, Request
@@ -21,6 +21,8 @@ from voucherify_sync.previewing.coverage.facts import Example, JsonType, fits, m
 from voucherify_sync.previewing.coverage.shapes import Shaper
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.settings import Settings
+
+_What = TypeVar("_What")
 
 _MAX_REMEMBERED: Final = 2 << 20
 """Bytes of events of which shape and effect are remembered; that takes several times as much."""
@@ -105,14 +107,15 @@ class Examiner:
             return Ending(request.state, request.reason or "")
         landed = self._tracer.trace(event, request).values
         shown = self._shown[event.type]
-        filled, refused = list(_filled(request)), list(_refused(request))
+        filled, too_long = _parted(_filled(request))
+        refused, too_long_refused = _parted(_refused(request))
         return Effect(
             event.type,
             [value for each in landed if (value := _value(each, shown)) is not None],
             [mark(each.keys) for each in landed if each.keys not in shown],
-            [each for each in filled if fits(each[0])],
-            [each for each in refused if fits(each[0])],
-            [mark(place) for place, _ in (*filled, *refused) if not fits(place)],
+            filled,
+            refused,
+            [*too_long, *too_long_refused],
             [number for number, times in enumerate(table.fired) if times > before[number]],
             seen=sum(each.value is not None for each in landed),
             mapped=sum(each.value is not None and each.reason is None for each in landed),
@@ -131,6 +134,18 @@ def _value(landed: Landed, shown: dict[Keys, int]) -> Value | None:
         shown[keys] = weight
         example = Example.of(value)
     return Value(keys, type_of(value), landed.places, landed.reason, example)
+
+
+def _parted(found: Iterable[tuple[Keys, _What]]) -> tuple[list[tuple[Keys, _What]], list[int]]:
+    """Return what was found at destinations that are short enough to be kept, and a mark for each of the others."""
+    short: list[tuple[Keys, _What]] = []
+    marks: list[int] = []
+    for each in found:
+        if fits(each[0]):
+            short.append(each)
+        else:
+            marks.append(mark(each[0]))
+    return short, marks
 
 
 def _filled(request: Request) -> Iterator[tuple[Keys, JsonType]]:

@@ -11,10 +11,11 @@ from voucherify_sync.previewing.coverage.counting import Coverage
 from voucherify_sync.previewing.coverage.facts import PathFacts, PlaceFacts, share
 from voucherify_sync.previewing.coverage.section import Section
 from voucherify_sync.settings import path_of
+from voucherify_sync.stop import Stop
 
 
-def to_dict(coverage: Coverage) -> Json:
-    """Return all that was counted; lists are sorted, the most frequent first."""
+def to_dict(coverage: Coverage, stop: Stop | None = None) -> Json:
+    """Return all that was counted; lists are sorted, the most frequent first. A stop ends the search for advice."""
     sections = coverage.sections
     ends: dict[str, dict[str, int]] = {"skipped": {}, "invalid": {}}
     for (state, reason), times in coverage.ends.items():
@@ -26,7 +27,7 @@ def to_dict(coverage: Coverage) -> Json:
             **{name: _by_count(counts) for name, counts in ends.items()},
         },
         "values": values_of(*sections.values()),
-        **{kind: _section(section) for kind, section in sections.items()},
+        **{kind: _section(section, stop) for kind, section in sections.items()},
     }
 
 
@@ -37,7 +38,7 @@ def values_of(*sections: Section) -> Json:
     return {"seen": seen, "mapped": mapped, "share": share(mapped, seen)}
 
 
-def _section(section: Section) -> Json:
+def _section(section: Section, stop: Stop | None) -> Json:
     return {
         "events": section.events,
         "values": values_of(section),
@@ -49,7 +50,9 @@ def _section(section: Section) -> Json:
             {"row": row, "default": is_default, "fired": times}
             for (row, is_default), times in zip(section.rows, section.fired, strict=True)
         ],
-        "idle_rows": [{"row": idle.row, "did_you_mean": list(idle.meant)} for idle in idle_rows(section)],
+        "idle_rows": [
+            {"row": idle.row, "did_you_mean": list(idle.meant)} for idle in idle_rows(section, stop)
+        ],
         "proposed_rows": proposed_rows(section),
     }
 

@@ -64,6 +64,16 @@ def differences(expected: Any, got: Any, *, partial: bool, path: str = "") -> It
         yield Difference(path, expected, got)
 
 
+def text_of(value: Any) -> str:
+    """Return one side of a difference as text."""
+    if value is NOTHING:
+        return "nothing"
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "a value that is nested too deep to be shown"
+
+
 def narrowed(value: Any, to: Any) -> Any:
     """Return what a partial expectation looks at: of objects only the keys that it names, as far as they are there."""
     if isinstance(value, dict) and isinstance(to, dict):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from voucherify_sync.previewing.mapping_tests.differences import NOTHING, Difference
+from voucherify_sync.previewing.mapping_tests.differences import Difference, text_of
 from voucherify_sync.previewing.mapping_tests.running import Result
 
 _NOT_XML = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -59,11 +58,7 @@ def _add_case(suite: Element, result: Result) -> None:
 
 
 def _line(difference: Difference) -> str:
-    return f"{difference.path}: expected {_value(difference.expected)}, got {_value(difference.got)}"
-
-
-def _value(value: object) -> str:
-    return "nothing" if value is NOTHING else json.dumps(value, ensure_ascii=False)
+    return f"{difference.path}: expected {text_of(difference.expected)}, got {text_of(difference.got)}"
 
 
 def _shown(text: str) -> str:

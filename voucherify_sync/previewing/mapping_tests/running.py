@@ -12,7 +12,8 @@ from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Json, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.previewing.mapping_tests.differences import NOTHING, Difference, differences
-from voucherify_sync.previewing.mapping_tests.events import Record, records_of
+from voucherify_sync.previewing.mapping_tests.events import records_of
+from voucherify_sync.reading.decode import Record
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.settings import Expected, MappingTest, Settings
 

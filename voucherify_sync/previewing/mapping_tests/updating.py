@@ -68,6 +68,8 @@ def _update_file(file: Path, failed: list[Result], environment: Mapping[str, str
                 written += 1
             except Mistake as mistake:
                 refused.append((result, str(mistake)))
+            except RecursionError:
+                refused.append((result, "what came out is nested too deep to be written"))
         if written:
             ends = "\r\n" if "\r\n" in before else "\n"
             bom = _BOM if before.startswith(_BOM) else ""
