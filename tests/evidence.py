@@ -109,8 +109,10 @@ class Verdict(NamedTuple):
 
 
 def judge(records: Sequence[Record], sandbox: Sandbox, ledger: Path) -> Verdict:
-    """Compare what the ledger says of each record with what the oracle saw."""
-    processed = [(done.kind, done.metadata["message_id"]) for done in sandbox.oracle.processed]
+    """Compare what the ledger says of each of these records with what the oracle saw."""
+    ids = {record.message_id for record in records}
+    all_processed = ((done.kind, done.metadata["message_id"]) for done in sandbox.oracle.processed)
+    processed = [(kind, message_id) for kind, message_id in all_processed if message_id in ids]
     times = Counter(message_id for _, message_id in processed)
     events = Counter(message_id for kind, message_id in processed if kind is Kind.EVENT)
     with closing(LedgerReader.read(ledger)) as reader:

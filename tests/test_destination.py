@@ -534,6 +534,15 @@ def test_against_a_server_that_loses_answers_the_outcome_is_what_was_processed(
     assert CANARY not in repr(outcome)
 
 
+def test_a_cycle_that_is_used_up_shows_at_a_look_up_too(real: Any) -> None:
+    """The event is in doubt, and the run stops: to wait for the next cycle would take weeks."""
+    lost = Fault(Action.DROP, path="/v1/events", when="after")
+    sandbox, destination = real(lost, Fault(Action.THROTTLE, method="GET", type="api_calls_cycle"))
+    assert finish(destination, operation()).state is State.IN_DOUBT
+    assert "billing cycle" in str(destination._stop.error)
+    assert [call.method for call in sandbox.oracle.answered] == ["POST", "GET"]
+
+
 @pytest.mark.parametrize(
     "action", [*FAULTS, Action.CUT_HEADER, Action.CUT_BODY, Action.WRONG_SHAPE, Action.THROTTLE]
 )

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from voucherify_sync.delivery.answer import NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.quota import Limiter
-from voucherify_sync.delivery.retry import json_object
+from voucherify_sync.delivery.retry import halting, json_object
 from voucherify_sync.model import Json, Operation
 
 if TYPE_CHECKING:  # it needs requests, which is slow to import
@@ -57,6 +57,9 @@ class Verifier:
 
         Returns:
             True: it is there. None: not known.
+
+        Raises:
+            RunStopped: the calls of the billing cycle are used up.
         """
         if not self.can_tell(operation):
             return None
@@ -92,6 +95,8 @@ class Verifier:
             if reply is None:
                 break
             if reply.status == 429:
+                if error := halting(reply):  # the billing cycle is used up: to wait would be in vain
+                    raise error
                 continue  # the limiter knows, and lets nobody through before it is time
             body = json_object(reply.body) if reply.status == 200 else None
             if body is not None and isinstance(body.get("data"), list):

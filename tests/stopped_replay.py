@@ -1,0 +1,91 @@
+"""voucherify-sync with short pauses, which notes at a stop which custom events had no answer and what they waited for.
+
+    python tests/stopped_replay.py NOTES OUTCOMES replay ...
+
+NOTES is the file of the notes: pairs of messageId and pause, as JSON. After so many OUTCOMES there is a bug; 0: none.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from cli_modules import cli_module
+from voucherify_sync.bookkeeping.report import Report
+from voucherify_sync.delivery import link
+from voucherify_sync.delivery.attempts import Attempts
+from voucherify_sync.delivery.pauses import Growing, Pauses
+from voucherify_sync.model import Outcome
+
+SHORT = Pauses(
+    settle_s=(0.3, 0.6),
+    probe=Growing(0.2, 1.0, 2.0),
+    customer_trial=Growing(0.1, 0.5, 2.0),
+    event_trial=Growing(0.4, 1.0, 2.0),
+    spent_s=0.5,
+)
+_LOOK_S = 0.0005
+
+
+class WatchedLink(link.Link):
+    """A link with short pauses that watches for the stop.
+
+    Attributes:
+        notes: where the notes are written to.
+    """
+
+    notes: Path
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options, pauses=SHORT)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._stop.requested:
+            time.sleep(_LOOK_S)
+        courier = self.courier
+        with courier._news:
+            found = [
+                (job.operation.event.message_id, self._pause_of(job, is_running=lane.running))
+                for lane in courier._lanes.values()
+                for job in list(lane.jobs)[:1]
+                if job.doubt is not None
+            ]
+        self.notes.write_text(json.dumps(found))
+
+    def _pause_of(self, job: Attempts, *, is_running: bool) -> str:
+        """Say what a custom event waits for whose answer was lost."""
+        if is_running:
+            if self._circuit.is_open:
+                return "probe"
+            return "call" if self._limiter.waiting() is None else "limiter"
+        return "look-up" if self.courier._destination._doubts.on_doubt == "verify" else "backoff"
+
+
+def fail_after(outcomes: int) -> None:
+    """Let the program have a bug that shows after so many outcomes."""
+    add, numbers = Report.add, iter(range(outcomes))
+
+    def broken(self: Report, outcome: Outcome) -> None:
+        if next(numbers, None) is None:
+            raise RuntimeError("a bug")
+        add(self, outcome)
+
+    Report.add = broken  # type: ignore[method-assign]
+
+
+def main(notes: str, outcomes: str, *words: str) -> None:
+    """Run the command line."""
+    WatchedLink.notes = Path(notes)
+    link.Link = WatchedLink  # type: ignore[misc]
+    if int(outcomes):
+        fail_after(int(outcomes))
+    cli_module("main").main(list(words))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
