@@ -295,7 +295,7 @@ class Loop:
                 env=self._env(),
                 stdin=stdin if plan.mode == "stdin" else subprocess.DEVNULL,
                 stderr=stderr,
-                preexec_fn=None if size is None else partial(_limit_files, size),
+                preexec_fn=partial(_prepare, size),
             )
             try:
                 took_s = self._stop(process, run)
@@ -403,8 +403,11 @@ def _outlives(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return False
 
 
-def _limit_files(size: int) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+def _prepare(size: int | None) -> None:
+    for number in SIGNALS.values():  # a loop in the background ignores some, and its children would
+        signal.signal(number, signal.SIG_DFL)
+    if size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def run_archive(plan: Plan) -> Figures:

@@ -3,11 +3,13 @@
     python tests/stopped_replay.py NOTES OUTCOMES replay ...
 
 NOTES is the file of the notes: pairs of messageId and pause, as JSON. After so many OUTCOMES there is a bug; 0: none.
+With FORGETS_WHAT_IT_SENT in the environment it breaks the promise that the loop is there to test.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -15,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from cli_modules import cli_module
+from voucherify_sync.bookkeeping.ledger import Ledger
 from voucherify_sync.bookkeeping.report import Report
 from voucherify_sync.delivery import link
 from voucherify_sync.delivery.attempts import Attempts
 from voucherify_sync.delivery.pauses import Growing, Pauses
-from voucherify_sync.model import Outcome
+from voucherify_sync.model import NotProcessed, Outcome, State
 
 SHORT = Pauses(
     settle_s=(0.3, 0.6),
@@ -78,12 +81,31 @@ def fail_after(outcomes: int) -> None:
     Report.add = broken  # type: ignore[method-assign]
 
 
+def forget_what_was_sent() -> None:
+    """Let every record without an outcome be pending at a stop, and take its intent back, whatever was sent of it."""
+
+    def pending(self: Attempts, *, is_under_way: bool = False) -> Outcome:
+        return Outcome(self.operation.event, State.PENDING, operation=self.operation)
+
+    record = Ledger.record
+
+    def record_or_forget(self: Ledger, outcome: Outcome) -> None:
+        if outcome.state is State.PENDING and outcome.operation is not None:
+            self.withdraw(outcome.operation, NotProcessed.NOT_SENT)
+        record(self, outcome)
+
+    Attempts.undecided = pending  # type: ignore[method-assign]
+    Ledger.record = record_or_forget  # type: ignore[method-assign]
+
+
 def main(notes: str, outcomes: str, *words: str) -> None:
     """Run the command line."""
     WatchedLink.notes = Path(notes)
     link.Link = WatchedLink  # type: ignore[misc]
     if int(outcomes):
         fail_after(int(outcomes))
+    if "FORGETS_WHAT_IT_SENT" in os.environ:
+        forget_what_was_sent()
     cli_module("main").main(list(words))
 
 
