@@ -233,6 +233,7 @@ def test_rotated_keys_are_said_once(project: Project) -> None:
         (["--new-ledger", "--same-project"], "cannot be combined"),
         (["--exclude-ids", "gone.txt"], "gone.txt"),
         (["--new-ledger"], "has a ledger by which something was sent"),
+        (["--sandbox"], "keeps no ledger"),
     ],
 )
 def test_a_refused_command_line_leaves_no_trace(project: Project, words: list[str], said: str) -> None:

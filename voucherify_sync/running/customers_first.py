@@ -160,11 +160,14 @@ class CustomersFirst:
         """Remember what customers were sent, once all of them are decided.
 
         Not earlier: a run that goes on after a kill must leave out the same customers as unchanged, to make up the
-        same requests, which the ledger knows as accepted.
+        same requests, which the ledger knows as accepted. A run that is stopped meanwhile forgets none of those: the
+        next one sends the customers that are not remembered yet again, which does no harm.
         """
         if not isinstance(self._ledger, Ledger):
             return
         for customer in fold.customers():
+            if self._stop.requested:
+                return
             if customer.source_id not in self._fates:
                 update = LastUpdate(customer.updated_at, request_hash(customer.payload))
                 self._ledger.remember_update(customer.source_id, update)
