@@ -236,6 +236,8 @@ class Loop:
                 if took_s > STOP_S and self._plan.program is None:
                     self._break(f"{kind} took {took_s:.1f} s")
             self._look_at_notes(run, kind)
+        elif kind in SIGNALS and code == -SIGNALS[kind] and run.report.exists():
+            return True  # it came when the run was over, its report was written and only the process was left
         elif code not in (0, 3):
             self._break(f"a {command} that was to stop by {kind} ended with {code}: {errors}")
         if "Traceback" in errors and kind != "bug":
