@@ -9,9 +9,19 @@ from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.home import expanded
 from voucherify_sync.running.ledgers import named_ledger, place_of
-from voucherify_sync.settings import application_id, load
+from voucherify_sync.settings import application_id, load, settings_file
 
 from .outputs import ledger_files, settings_files, try_outputs
+
+
+def choice_of(config: Path | None, named: Path | None) -> LedgerChoice:
+    """Return the ledger that is named, and where earlier versions looked for a relative path of the settings file."""
+    file = settings_file(config)
+    if named is None or file is None:
+        return LedgerChoice(named=named)
+    relative = os.path.relpath(named, file.parent)
+    earlier = None if relative.startswith("..") else Path.cwd() / relative
+    return LedgerChoice(named=named, earlier=None if earlier == named else earlier)
 
 
 def existing_ledger(config: Path | None, ledger: str | None) -> tuple[Path, Place]:
@@ -25,8 +35,9 @@ def existing_ledger(config: Path | None, ledger: str | None) -> tuple[Path, Plac
         UsageProblem: there is none, or it is not known which is meant.
     """
     settings = load(config, environment=os.environ)
-    named = named_ledger(settings) if ledger is None else expanded(ledger).absolute()
-    place = place_of(settings, application_id(settings, os.environ), LedgerChoice(named=named))
+    by_settings = choice_of(config, named_ledger(settings))
+    choice = by_settings if ledger is None else LedgerChoice(named=expanded(ledger).absolute())
+    place = place_of(settings, application_id(settings, os.environ), choice)
     try_outputs([], [*settings_files(config, settings), *(ledger_files(place.path) if place.path else ())])
     if place.path is None:
         raise place.problem or UsageProblem(

@@ -70,19 +70,16 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
 
     def ledger_choice(self, settings: Settings) -> LedgerChoice:
         """Return what the command line and the settings say of the ledger."""
+        import msgspec
+
         from voucherify_sync.bookkeeping.ledger_place import LedgerChoice
         from voucherify_sync.running.ledgers import named_ledger
-        from voucherify_sync.settings import settings_file
+
+        from .project_ledger import choice_of
 
         named = named_ledger(settings)
-        earlier = None
-        file = settings_file(self.config)
-        if self.ledger is None and named is not None and file is not None:
-            relative = os.path.relpath(named, file.parent)
-            earlier = None if relative.startswith("..") else Path.cwd() / relative
-        return LedgerChoice(
-            named=named,
-            earlier=None if earlier == named else earlier,
+        return msgspec.structs.replace(
+            choice_of(self.config, named) if self.ledger is None else LedgerChoice(named=named),
             is_new=self.new_ledger,
             same_project=self.same_project,
             is_whole=self.ledger_is_whole,

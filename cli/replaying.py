@@ -151,7 +151,9 @@ def check(options: ReplayOptions) -> None:
     """Refuse combinations that cannot be meant."""
     if options.dry_run and options.sandbox:
         raise UsageProblem("--dry-run makes no call, and --sandbox makes calls", "Choose one of them.")
-    if options.sandbox and (options.ledger or options.new_ledger or options.same_project or options.again_since):
+    if options.sandbox and (
+        options.ledger or options.new_ledger or options.same_project or options.again_since
+    ):
         raise UsageProblem(
             "--sandbox begins with an empty project each time and keeps no ledger",
             "Leave the options of the ledger out, or send to a sandbox that stays: `voucherify-sync sandbox`.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +82,7 @@ def _retry_ledger(options: ReplayOptions) -> int:
     if place.problem is not None and not options.dry_run:
         raise place.problem
     with read_ledger(place) as ledger:
-        letters = chain(ledger.dead_letters(selection), ledger.interrupted(selection))
-        has_letters = any(letter.event is not None for letter in letters)
+        has_letters = any(letter.event is not None for letter in ledger.dead_letters(selection))
         without_event = ledger.counts().failed_without_event
     if without_event:
         click.echo(

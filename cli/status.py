@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +79,7 @@ def _print_letters(reader: LedgerReader, outcome: State) -> None:
     from voucherify_sync.bookkeeping.ledger_reader import LetterSelection
 
     selection = LetterSelection(outcomes=frozenset({outcome}))
-    for letter in chain(reader.dead_letters(selection), reader.interrupted(selection)):
+    for letter in reader.dead_letters(selection):
         sys.stdout.buffer.write(letter.encode())
 
 

@@ -17,7 +17,7 @@ from voucherify_sync.bookkeeping.ledger_reader import Run as EarlierRun
 from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.delivery.dry_link import DryLink
 from voucherify_sync.delivery.journal import Journal, NoJournal
-from voucherify_sync.errors import ExitCode, VoucherifySyncError
+from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.model import NOTHING_ACCEPTED, Accepted
 from voucherify_sync.running.ledgers import read_ledger, write_ledger
 from voucherify_sync.running.request import Mode, RunRequest
@@ -96,17 +96,13 @@ def open_target(
 
 @contextmanager
 def _ledger(place: Place, choice: LedgerChoice, start: RunStart, stop: Stop) -> Iterator[Ledger]:
-    """Open the ledger; a new one is removed again where the run could not reach the project at all."""
-    ledger = write_ledger(place, choice, start, stop)
-    try:
-        with closing(ledger):
+    """Open the ledger, and close it, knowing why the run ends."""
+    with closing(write_ledger(place, choice, start, stop)) as ledger:
+        try:
             yield ledger
-    except VoucherifySyncError as error:
-        stop.because(error)
-        raise
-    finally:
-        if place.is_new and stop.error is not None and stop.error.exit_code is ExitCode.USAGE:
-            ledger.remove_unused()
+        except VoucherifySyncError as error:
+            stop.because(error)
+            raise
 
 
 @contextmanager

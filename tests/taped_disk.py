@@ -185,7 +185,7 @@ def open_on(disk: Disk, stop: Stop, *, synchronous: str = "FULL", checkpoint_pag
     run = ledger_module._begin_run(connection, path, start, 1_700_000_000.0, adds_identity=True, is_new=False)
     lock: Any = Unlocked()
     clock = lambda: 1_700_000_000.0  # noqa: E731
-    return TapedLedger(path, start, run, open_empty(), connection, lock, stop, clock)
+    return TapedLedger(path, start, run, open_empty(), connection, lock, stop, clock, is_new=True)
 
 
 class TapedLedger(Ledger):

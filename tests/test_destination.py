@@ -106,6 +106,9 @@ class World:
         """Take it back."""
         self.log.append("withdraw")
 
+    def accepted_at(self, endpoint: str) -> None:
+        pass
+
     def record(self, outcome: Outcome) -> None:
         """Keep how it ended."""
         self.recorded.append(outcome)

@@ -268,7 +268,7 @@ def test_a_ledger_can_be_read_while_a_run_writes(path: Path) -> None:
         ]
         assert states == [State.DELIVERED, State.IN_DOUBT, None]
         assert reader.counts() == Counts(0, 1, in_doubt=1)
-        assert [letter.message_id for letter in reader.interrupted()] == ["track-2"]
+        assert [letter.message_id for letter in reader.dead_letters()] == ["track-2"]
         assert list(ledger.dead_letters()) == []
         assert ledger.counts() == Counts(0, 1)
 

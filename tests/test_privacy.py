@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from voucherify_sync.delivery.answer import NoAnswer, Reply
-from voucherify_sync.delivery.privacy import presentable
+from voucherify_sync.delivery.privacy import presentable, sent_of_customer
 from voucherify_sync.model import Json, Kind, Operation, Position, SegmentEvent
 from voucherify_sync.settings.types import Secret
 
@@ -39,7 +39,7 @@ def test_an_answer_that_quotes_its_request_is_hidden(kind: Kind, ascii_only: boo
         "request": operation(kind).body,
     }
     reply = Reply(400, {}, json.dumps(said, ensure_ascii=ascii_only).encode())
-    shown = presentable(reply, operation(kind), Secret(TOKEN))
+    shown = presentable(reply, sent_of_customer(operation(kind)), Secret(TOKEN))
     assert isinstance(shown, Reply)
     text = json.dumps(json.loads(shown.body), ensure_ascii=False)
     assert not [part for part in (TOKEN, "user-77", "zoë@", "Łódź", "vip-club", "call me") if part in text]
@@ -51,8 +51,8 @@ def test_what_holds_nothing_of_the_request_stays_as_it_is() -> None:
     """Short texts are part of ordinary words; an answer that never came says nothing."""
     body = b'{"code":400,"key":"invalid_payload","details":"GBP is no currency"}'
     reply = Reply(400, {}, body)
-    shown = presentable(reply, operation(Kind.EVENT), Secret(TOKEN))
+    shown = presentable(reply, sent_of_customer(operation(Kind.EVENT)), Secret(TOKEN))
     assert isinstance(shown, Reply)
     assert shown.body == body
     silence = NoAnswer("reset")
-    assert presentable(silence, operation(Kind.EVENT), Secret(TOKEN)) is silence
+    assert presentable(silence, sent_of_customer(operation(Kind.EVENT)), Secret(TOKEN)) is silence

@@ -52,11 +52,11 @@ def test_five_blocked_records_in_a_row_stop_the_run() -> None:
     refusals = policy(*[LIST] * 99, endpoints=frozenset([PATH, "/v1/customers"]))
     for _ in range(3):
         assert [refusals.rule(PATH) for _ in range(4)] == [Ruling.BLOCKED] * 4
-        refusals.accepted(PATH)
+        refusals.succeeded(PATH)
     assert [refusals.rule(PATH) for _ in range(4)] == [Ruling.BLOCKED] * 4
     refusals.all_refused(PATH)
     assert [refusals.rule(PATH) for _ in range(4)] == [Ruling.BLOCKED] * 4
-    refusals.accepted("/v1/customers")
+    refusals.succeeded("/v1/customers")
     assert refusals.rule(PATH) is Ruling.STOP
 
 

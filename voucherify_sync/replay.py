@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Protocol
 
 from voucherify_sync.bookkeeping.history import History, Memory
+from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.mapping.filters import Filters
 from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Block, Operation, Outcome, SegmentEvent, State
@@ -78,11 +79,17 @@ class Replay:
         self.read = 0
 
     def run(self, blocks: Iterable[Block], limit: int | None = None) -> None:
-        """Replay the blocks, or their first `limit` records; return when every record taken up is booked."""
-        for block in blocks:
-            self.walk(block, None if limit is None else limit - self.read)
-            if self._stop.requested or self.read == limit:
-                break
+        """Replay the blocks, or their first `limit` records; return when every record taken up is booked.
+
+        A ledger that fails is told to the stop.
+        """
+        try:
+            for block in blocks:
+                self.walk(block, None if limit is None else limit - self.read)
+                if self._stop.requested or self.read == limit:
+                    break
+        except VoucherifySyncError as error:
+            self._stop.because(error)
         self._book_all(self._courier.drain())
 
     def walk(self, block: Block, limit: int | None = None) -> None:
@@ -107,8 +114,9 @@ class Replay:
         for step in sifted:
             if self._stop.requested:
                 return
+            decided = step if isinstance(step, Outcome) else self._request(step, next(memories))
             self.read += 1
-            yield step if isinstance(step, Outcome) else self._request(step, next(memories))
+            yield decided
 
     def _sift(self, record: Record) -> Record:
         if isinstance(record, Outcome):

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from voucherify_sync.bookkeeping.deadletters import files_of_earlier_versions, read_dead_letters
-from voucherify_sync.bookkeeping.ledger import leave_intents_in_doubt
+from voucherify_sync.bookkeeping.ledger import intents_in_doubt
 from voucherify_sync.bookkeeping.ledger_db import close_writable, explain, open_writable, refuse_copy
 from voucherify_sync.bookkeeping.ledger_lock import LedgerLock
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, LetterSelection
@@ -42,9 +42,10 @@ def forget(path: Path, selection: LetterSelection) -> Mapping[State, int]:
         resources.callback(LedgerLock(path).release)
         refuse_copy(path)
         connection = open_writable(path, "forget")
-        resources.callback(close_writable, connection, path)
+        is_sound = False
+        resources.callback(lambda: close_writable(connection, path, is_sound=is_sound))
         try:
-            leave_intents_in_doubt(connection)
+            intents_in_doubt(connection).write(connection)
             connection.execute("CREATE TEMP TABLE chosen (key BLOB PRIMARY KEY) WITHOUT ROWID")
             counts = Counter[State]()
             with LedgerReader.read(path) as reader:
@@ -55,6 +56,7 @@ def forget(path: Path, selection: LetterSelection) -> Mapping[State, int]:
             for statement in _FORGET:
                 connection.execute(statement)
             connection.execute("COMMIT")
+            is_sound = True
         except sqlite3.Error as error:
             raise explain(error, path) from error
     return counts

@@ -5,7 +5,6 @@ It never sends, and never decides what is sent.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +25,13 @@ from voucherify_sync.bookkeeping.ledger_db import (
     refuse_copy,
     save_copy,
 )
-from voucherify_sync.bookkeeping.ledger_file import SUFFIXES, bytes_in, make_directory
+from voucherify_sync.bookkeeping.ledger_file import bytes_in, make_directory, remove
 from voucherify_sync.bookkeeping.ledger_lock import LedgerLock
 from voucherify_sync.bookkeeping.ledger_reader import Known, LastUpdate, LedgerReader, customer_key
-from voucherify_sync.bookkeeping.ledger_schema import add_identity
+from voucherify_sync.bookkeeping.ledger_schema import identity_row
 from voucherify_sync.bookkeeping.ledger_writer import Changes, Intent, LedgerWriter, LetterRow, Settled
 from voucherify_sync.bookkeeping.project import ProjectIdentity
-from voucherify_sync.errors import UsageProblem, VoucherifySyncError
+from voucherify_sync.errors import ExitCode, UsageProblem, VoucherifySyncError
 from voucherify_sync.home import state_directory
 from voucherify_sync.keys import HASH_BYTES, HASH_VERSION, record_key, request_hash
 from voucherify_sync.model import FAILED_BEFORE, Kind, NotProcessed, Operation, Outcome, SegmentEvent, State
@@ -54,7 +53,6 @@ DISMISSED: Final = {Kind.EVENT: 5, Kind.CUSTOMER: 6}
 """Codes of records that had failed and were given up: `forget`, and updates that a newer one has superseded."""
 _IN_DOUBT: Final = 4
 _NO_REQUEST: Final = bytes(HASH_BYTES)
-_ENDPOINTS: Final = {Kind.EVENT: "/v1/events", Kind.CUSTOMER: "/v1/customers"}
 _UPDATED: Final = """INSERT INTO customers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
     SET updated_at = excluded.updated_at, hash = excluded.hash, run = excluded.run
     WHERE updated_at IS NULL OR excluded.updated_at >= updated_at"""
@@ -97,12 +95,16 @@ class Ledger(LedgerReader):
         lock: LedgerLock,
         stop: Stop,
         clock: Callable[[], float],
+        *,
+        is_new: bool,
     ) -> None:
         super().__init__(reading, path)
+        self._is_new = is_new
         self.run = run
         self.saved_as: Path | None = None
         self._is_closed = False
         self._start = start
+        self._stop = stop
         self._writing = writing
         self._lock = lock
         self._writer = LedgerWriter(writing, path, stop, lock.problem)
@@ -162,10 +164,10 @@ class Ledger(LedgerReader):
                         f"the ledger {path} is that of another project.", "Name another ledger."
                     )
             writing = open_writable(path, start.run_id)
-            resources.callback(close_writable, writing, path)
+            resources.callback(close_writable, writing, path, is_sound=False)
             lock.hold()
             run = _begin_run(writing, path, start, clock(), adds_identity=same_project, is_new=is_new)
-            ledger = cls(path, start, run, open_beside(path), writing, lock, stop, clock)
+            ledger = cls(path, start, run, open_beside(path), writing, lock, stop, clock, is_new=is_new)
             resources.pop_all()
             return ledger
 
@@ -211,7 +213,6 @@ class Ledger(LedgerReader):
         match outcome.state:
             case State.DELIVERED:
                 self._settle(outcome, None)
-                self._note_accepted(_ENDPOINTS[_kind(outcome)])
             case State.FAILED if outcome.reason == FAILED_BEFORE:
                 if isinstance(outcome.record, SegmentEvent):
                     self.complete(outcome.record)
@@ -225,6 +226,15 @@ class Ledger(LedgerReader):
                 self._dismiss(outcome)
             case State.DUPLICATE:
                 self._drop_invalid(outcome)
+
+    def accepted_at(self, endpoint: str) -> None:
+        """Keep that Voucherify accepted a call of this run at an endpoint."""
+        if endpoint not in self._noted:
+            self._noted.add(endpoint)
+            row = (endpoint, self._start.identity.key, self._start.settings_digest, self.run)
+            self._writer.later(
+                lambda changes: changes.execute("INSERT OR IGNORE INTO accepted VALUES (?, ?, ?, ?)", *row)
+            )
 
     def complete(self, event: SegmentEvent, status: int | None = None, answer: bytes | None = None) -> None:
         """Give the dead letter of an event, if it has none, its event."""
@@ -263,35 +273,35 @@ class Ledger(LedgerReader):
     def close(self) -> None:
         """Commit what is left, make one file of the ledger, and let the next run in; may be called twice.
 
-        What fails is told to the stop.
+        What fails is told to the stop. A ledger that this run made is removed where the run ends for a mistake of
+        the user (exit code 2) and nothing was sent.
         """
         if self._is_closed:
             return
         self._is_closed = True
         self._writer.close()
+        error = self._stop.error
+        is_useless = (
+            self._is_new and error is not None and error.exit_code is ExitCode.USAGE and self.is_empty
+        )
         self._reading.close()  # it would hold up the checkpoint
-        if self._lock.is_lost:
-            self._save()
-            self._writing.close()
-        else:
-            assert self.path is not None  # noqa: S101  # it was opened by its path
-            close_writable(self._writing, self.path, is_sound=not self._writer.has_failed)
-        self._lock.release()
-
-    def remove_unused(self) -> None:
-        """Remove the file of a ledger that is closed, and that this run made, if nothing was sent by it."""
         assert self.path is not None  # noqa: S101  # it was opened by its path
-        with LedgerReader.read(self.path) as reader:
-            if not reader.is_empty:
-                return
-        for suffix in SUFFIXES:
-            with contextlib.suppress(OSError):
-                self.path.with_name(f"{self.path.name}{suffix}").unlink()
+        try:
+            if self._lock.is_lost:
+                self._save()
+            else:
+                close_writable(self._writing, self.path, is_sound=not self._writer.has_failed)
+                if is_useless:
+                    remove(self.path)
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+        finally:
+            self._writing.close()
+            self._lock.release()
 
     def remember_action(self, body_hash: bytes, action_id: str) -> None:
         """Return when it is on disk that a bulk request was accepted, and as which async action."""
         accepted = "INSERT OR REPLACE INTO actions VALUES (?, ?, ?)"
-        self._note_accepted("/v1/customers/bulk/async")
         self._writer.now(lambda changes: changes.execute(accepted, body_hash, action_id, self.run))
 
     def action(self, body_hash: bytes) -> str | None:
@@ -385,14 +395,6 @@ class Ledger(LedgerReader):
             event=compress(letter.event),
         )
 
-    def _note_accepted(self, endpoint: str) -> None:
-        if endpoint not in self._noted:
-            self._noted.add(endpoint)
-            row = (endpoint, self._start.identity.key, self._start.settings_digest, self.run)
-            self._writer.later(
-                lambda changes: changes.execute("INSERT OR IGNORE INTO accepted VALUES (?, ?, ?, ?)", *row)
-            )
-
     def _save(self) -> None:
         """Save what is open where it can be found again, and say where."""
         assert self.path is not None and self._writer.lost is not None  # noqa: S101, PT018  # it was opened by its path
@@ -401,7 +403,7 @@ class Ledger(LedgerReader):
             try:
                 place = folder_of(self.path) / name
                 save_copy(self._writing, place)
-            except (VoucherifySyncError, sqlite3.Error):
+            except VoucherifySyncError:
                 continue
             self.saved_as = place
             back = f"mv {place} {self.path}"
@@ -422,13 +424,12 @@ def _begin_run(
     is_new: bool,
 ) -> int:
     """Write a new run, once all that earlier ones left open is in doubt; return the number of the run."""
-    changes = Changes()
     try:
-        leave_intents_in_doubt(connection)
+        changes = intents_in_doubt(connection)
         if is_new:
-            connection.execute("DELETE FROM identities")
+            changes.execute("DELETE FROM identities")
         if is_new or adds_identity:
-            add_identity(connection, start.identity)
+            changes.execute(*identity_row(start.identity))
         (run,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM runs").fetchone()
         changes.execute(
             "INSERT INTO runs (id, name, started_at, settings, command, hash_version) VALUES (?, ?, ?, ?, ?, ?)",
@@ -440,13 +441,13 @@ def _begin_run(
     return int(run)
 
 
-def leave_intents_in_doubt(connection: sqlite3.Connection) -> None:
-    """Leave in doubt what a run that was killed had sent, or was about to send."""
+def intents_in_doubt(connection: sqlite3.Connection) -> Changes:
+    """Return the changes that leave in doubt what a run that was killed had sent, or was about to send."""
     changes = Changes()
     columns = ", ".join(Intent._fields)
     for row in connection.execute(f"SELECT {columns} FROM intents"):  # noqa: S608 our own names
         _leave_in_doubt(changes, Intent(*row), "interrupted")
-    changes.write(connection)
+    return changes
 
 
 def _leave_in_doubt(

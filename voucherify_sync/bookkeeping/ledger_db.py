@@ -22,7 +22,6 @@ from voucherify_sync.bookkeeping.ledger_file import (
     cannot_write,
     make_directory,
     refuse_network,
-    sync_directory,
 )
 from voucherify_sync.bookkeeping.ledger_schema import (
     APPLICATION_ID,
@@ -32,7 +31,7 @@ from voucherify_sync.bookkeeping.ledger_schema import (
     read_as_this_version,
     upgrade,
 )
-from voucherify_sync.bookkeeping.private import open_new
+from voucherify_sync.bookkeeping.private import open_new, sync_directory
 from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.errors import RunStopped, UsageProblem, VoucherifySyncError
 
@@ -88,7 +87,7 @@ def make(path: Path, identity: ProjectIdentity) -> None:
             add_identity(connection, identity)
         connection.close()
         draft.replace(path)
-        sync_directory(path)
+        sync_directory(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -186,12 +185,16 @@ def save_copy(connection: sqlite3.Connection, path: Path) -> None:
         os.close(open_new(path))
     except OSError as error:
         raise cannot_write(path, error) from error
-    copy = _connect(path, "mode=rw")
-    with closed_on_error(copy, path):
-        connection.backup(copy)
-        copy.execute(_CLEAR_MARK)
-    copy.close()
-    sync_directory(path)
+    try:
+        copy = _connect(path, "mode=rw")
+        with closed_on_error(copy, path):
+            connection.backup(copy)
+            copy.execute(_CLEAR_MARK)
+        copy.close()
+    except VoucherifySyncError:
+        path.unlink()  # a part of a ledger must not be taken for one
+        raise
+    sync_directory(path.parent)
 
 
 def open_readable(path: Path) -> sqlite3.Connection:

@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -123,17 +124,11 @@ def make_directory(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def sync_directory(path: Path) -> None:
-    """Make the name of a new ledger survive a power cut, and that of its directory, which may be new, too."""
-    for directory in (path.parent, path.parent.parent):
-        try:
-            descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-        except PermissionError:  # what we may not read we have not made
-            continue
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def remove(path: Path) -> None:
+    """Remove a ledger that is closed, and what lies beside it; the caller holds its lock."""
+    for suffix in SUFFIXES:
+        with suppress(OSError):
+            path.with_name(f"{path.name}{suffix}").unlink()
 
 
 def cannot_write(path: Path, error: OSError) -> VoucherifySyncError:

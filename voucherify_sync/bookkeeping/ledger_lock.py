@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from voucherify_sync.bookkeeping.ledger_file import cannot_write
+from voucherify_sync.bookkeeping.ledger_file import bytes_in, cannot_write
 from voucherify_sync.bookkeeping.private import write_all
 from voucherify_sync.errors import RunStopped, UsageProblem, VoucherifySyncError
 
@@ -53,6 +53,8 @@ class LedgerLock:
         try:
             if _identity(self._ledger) != self._file:
                 self.is_lost = True
+            else:
+                bytes_in(self._ledger)  # it has not got a second name
             if _identity(_path_for(self._ledger)) != _status(os.fstat(self._descriptor)):
                 gone, self._descriptor = self._descriptor, _lock(self._ledger)
                 os.close(gone)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -261,12 +260,14 @@ class LedgerReader:
         return self.last_updates([source_id])[0]
 
     def dead_letters(self, selection: LetterSelection = _ALL) -> Iterator[DeadLetter]:
-        """Yield dead letters, the oldest first; those that are written meanwhile do not come."""
-        return self._letters("dead_letters", selection)
+        """Yield dead letters, the oldest first; those that are written meanwhile do not come.
 
-    def interrupted(self, selection: LetterSelection = _ALL) -> Iterator[DeadLetter]:
-        """Yield what is being sent just now, or was when its run was killed: the next run leaves it in doubt."""
-        return self._letters(_INTERRUPTED, selection)
+        Last comes what was being sent when its run was killed, or is being sent at the time of the call.
+        """
+        are_ours = self._intended is State.PENDING
+        interrupted = [] if are_ours else list(self._letters(_INTERRUPTED, selection))
+        yield from self._letters("dead_letters", selection)
+        yield from interrupted
 
     def _letters(self, table: str, selection: LetterSelection) -> Iterator[DeadLetter]:
         condition, values = selection.condition()
@@ -283,9 +284,7 @@ class LedgerReader:
     def count_letters(self, selection: LetterSelection = _ALL) -> dict[State, int]:
         """Count dead letters by outcome, with what was being sent when its run was killed."""
         if selection.users:
-            return Counter(
-                letter.outcome for letter in chain(self.dead_letters(selection), self.interrupted(selection))
-            )
+            return Counter(letter.outcome for letter in self.dead_letters(selection))
         condition, values = selection.condition()
         counts = Counter[State]()
         for table in ("dead_letters", _INTERRUPTED):
@@ -323,8 +322,9 @@ class LedgerReader:
         """Count dead letters of an outcome by reason, the most frequent first."""
         return dict(
             self._ask(
-                """SELECT coalesce(reason, 'unknown'), count(*) FROM dead_letters WHERE outcome = ?
-                GROUP BY 1 ORDER BY 2 DESC, 1""",
+                f"""SELECT coalesce(reason, 'unknown'), count(*) FROM
+                (SELECT reason, outcome FROM dead_letters UNION ALL SELECT reason, outcome FROM {_INTERRUPTED})
+                WHERE outcome = ? GROUP BY 1 ORDER BY 2 DESC, 1""",  # noqa: S608 our own names
                 (str(outcome),),
             )
         )

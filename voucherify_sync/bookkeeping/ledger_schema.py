@@ -139,8 +139,14 @@ def read_as_this_version(connection: sqlite3.Connection, version: int) -> None:
 
 def add_identity(connection: sqlite3.Connection, identity: ProjectIdentity) -> None:
     """Write an identity by which the project is used from now on."""
-    row = (identity.origin, identity.key, identity.is_sandbox)
-    connection.execute("INSERT OR REPLACE INTO identities VALUES (?, ?, ?)", row)
+    statement, *values = identity_row(identity)
+    connection.execute(statement, values)
+
+
+def identity_row(identity: ProjectIdentity) -> tuple[str, str, str, bool]:
+    """Return the statement that writes an identity, and its values."""
+    statement = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?)"
+    return statement, identity.origin, identity.key, identity.is_sandbox
 
 
 def _identities_of(connection: sqlite3.Connection, version: int) -> list[ProjectIdentity]:

@@ -156,7 +156,7 @@ class LedgerWriter:
             connection: the one that writes.
             path: of the ledger, for messages.
             stop: told when nothing more can be written.
-            look: asked at most once a second whether the ledger is still where it was opened.
+            look: asked whether the ledger is still where it was opened: at a flush, and else at most once a second.
         """
         self.lost: VoucherifySyncError | None = None
         self._connection = connection
@@ -208,7 +208,7 @@ class LedgerWriter:
         with self._gate:
             changes = self._gathering
             is_ours = changes.take_charge()
-        self._commit(changes, is_ours=is_ours)
+        self._commit(changes, is_ours=is_ours, looks=True)
 
     def close(self) -> None:
         """Commit what is left and end the thread. A commit that fails is told to the stop."""
@@ -228,18 +228,18 @@ class LedgerWriter:
             with contextlib.suppress(VoucherifySyncError):  # the stop knows
                 self.flush()
 
-    def _commit(self, changes: Changes, *, is_ours: bool) -> None:
+    def _commit(self, changes: Changes, *, is_ours: bool, looks: bool = False) -> None:
         """Return when changes are on disk, be it by somebody else's commit."""
         if is_ours:
-            self._write(changes)
+            self._write(changes, looks=looks)
         else:
             changes.written.wait()
         if changes.error:
             raise changes.error
 
-    def _write(self, changes: Changes) -> None:
+    def _write(self, changes: Changes, *, looks: bool) -> None:
         with self._turn:
-            self._look_at_file()
+            self._look_at_file(at_once=looks)
             with self._gate:
                 self._gathering = Changes()
             if self._error is None and changes:
@@ -255,9 +255,9 @@ class LedgerWriter:
         """Whether a commit failed, so that what is on disk may be damaged."""
         return self._error is not None
 
-    def _look_at_file(self) -> None:
+    def _look_at_file(self, *, at_once: bool) -> None:
         now = time.monotonic()
-        if self.lost is None and now - self._looked_at >= _LOOK_S:
+        if self.lost is None and (at_once or now - self._looked_at >= _LOOK_S):
             self._looked_at = now
             self.lost = self._look()
             if self.lost is not None:

@@ -44,6 +44,19 @@ def make_private_directory(path: Path) -> None:
     with contextlib.suppress(FileExistsError):  # another process of ours may have been faster
         path.mkdir(mode=0o700)
         path.chmod(0o700)  # a umask such as 0777 would lock ourselves out
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a power cut."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:  # one that may be written to and not read
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def open_new(path: Path) -> int:

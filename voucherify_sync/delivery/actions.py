@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from voucherify_sync.delivery.answer import Reply
 from voucherify_sync.delivery.calls import Caller, Refusal, Request
+from voucherify_sync.delivery.chunks import Item
 from voucherify_sync.delivery.quota import Bucket
 from voucherify_sync.delivery.retry import GAVE_UP, is_success, json_object
 from voucherify_sync.keys import request_hash
@@ -97,8 +98,8 @@ class Actions:
         self._stop = stop
         self._patience_s = patience_s
 
-    def run(self, body: bytes, records: int) -> Result | Refusal | None:
-        """Have a body of so many records carried out. What fails or never ends is sent once more: that is safe.
+    def run(self, body: bytes, items: Sequence[Item]) -> Result | Refusal | None:
+        """Have a body of these customers carried out. What fails or never ends is sent once more: that is safe.
 
         None: the run is stopping. The log knows then whether the body was accepted.
 
@@ -111,7 +112,7 @@ class Actions:
         for _ in range(_SENDS):
             if not isinstance(ended, _Lost):
                 break
-            posted = self._post(body, body_hash, records)
+            posted = self._post(body, body_hash, items)
             if not isinstance(posted, str):
                 return posted
             ended = self._follow(posted, unseen=_UNSEEN)
@@ -123,10 +124,12 @@ class Actions:
         self.asks_at = None
         return stopped
 
-    def _post(self, body: bytes, body_hash: bytes, records: int) -> str | Refusal | None:
-        answer = self._caller.call(
-            Request("POST", BULK_PATH, _is_accepted, body, Bucket.BULK, records=records)
-        )
+    def _post(self, body: bytes, body_hash: bytes, items: Sequence[Item]) -> str | Refusal | None:
+        def sent() -> Iterator[Json]:
+            return (msgspec.json.decode(item.payload) for item in items)
+
+        request = Request("POST", BULK_PATH, _is_accepted, body, Bucket.BULK, records=len(items), sent=sent)
+        answer = self._caller.call(request)
         if not isinstance(answer, Reply):
             return answer
         action_id = str(_json(answer)["async_action_id"])
@@ -140,7 +143,7 @@ class Actions:
             if self._wait(pause_s):
                 return None
             path = f"{_ACTIONS_PATH}/{quote(action_id, safe='')}"
-            request = Request("GET", path, _is_action, endpoint=f"{_ACTIONS_PATH}/{{id}}")
+            request = Request("GET", path, _is_action, template=f"{_ACTIONS_PATH}/{{id}}")
             answer = self._caller.call(request)
             self.polls += 1
             if isinstance(answer, Refusal) and answer.status == 404:

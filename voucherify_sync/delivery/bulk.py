@@ -162,7 +162,7 @@ class Bulk:
                 waiting += reversed(list(pack(chunk.items, self.limits)))
                 continue
             try:
-                ended = self._actions.run(chunk.body(), len(chunk.items))
+                ended = self._actions.run(chunk.body(), chunk.items)
             except VoucherifySyncError as error:
                 self._stop.because(error)
                 return
@@ -177,7 +177,8 @@ class Bulk:
                 elif self._learns(ended, chunk):
                     waiting.append(chunk)
                 else:
-                    refusal = self._of_all(ended, chunk)
+                    reason = TOO_LARGE if ended.status == 413 else ended.reason
+                    refusal = Refusal(reason, ended.detail, ended.status, ended.response)
                     yield from (Fate(item.source_id, refusal) for item in chunk.items)
             elif ended is not None:
                 rest = yield from self._settle(chunk, ended)
@@ -244,15 +245,6 @@ class Bulk:
         """Return why a customer was refused, without what the report repeats of the customer."""
         said = hide(msgspec.json.encode(error), msgspec.json.decode(item.payload), self._token)
         return refusal_of(json_object(said) or {})
-
-    def _of_all(self, refusal: Refusal, chunk: Chunk) -> Refusal:
-        """Return why all customers of a request failed, without what the answer repeats of any of them."""
-        detail, response = refusal.detail.encode(), refusal.response or b""
-        for item in chunk.items if response else ():
-            sent = msgspec.json.decode(item.payload)
-            detail, response = (hide(said, sent, self._token) for said in (detail, response))
-        reason = TOO_LARGE if refusal.status == 413 else refusal.reason
-        return Refusal(reason, detail.decode("utf-8", "replace"), refusal.status, response or None)
 
 
 def of_size(customers: Iterable[Item], too_large: list[Fate]) -> Iterator[Item]:

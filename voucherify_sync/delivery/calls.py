@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from math import inf
 from typing import TYPE_CHECKING
@@ -18,21 +18,21 @@ from msgspec import Struct
 from voucherify_sync.delivery.answer import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.deadline import DRAIN_S
+from voucherify_sync.delivery.privacy import presentable
 from voucherify_sync.delivery.quota import Bucket, Limiter
 from voucherify_sync.delivery.refusals import RefusalPolicy, Ruling, harmless_call
 from voucherify_sync.delivery.retry import (
-    BLOCKED,
     THROTTLED,
     Again,
     Delivered,
     Failed,
     Halt,
-    backoff_s,
     blocked,
     judge,
     shows_health,
+    unclear,
 )
-from voucherify_sync.model import Kind, NotProcessed
+from voucherify_sync.model import Json, Kind, NotProcessed
 from voucherify_sync.stop import Stop
 
 if TYPE_CHECKING:  # it needs requests, which is slow to import
@@ -50,8 +50,9 @@ class Request(Struct, frozen=True):
         method, path, payload: as the client takes them.
         is_good: tells whether a reply is the success that was hoped for.
         bucket: the limit that it counts against.
-        endpoint: what it is counted as, where the path holds an id.
+        template: of the path, where it holds an id.
         records: so many customers it carries; None for a call that carries none.
+        sent: what must not show again in what is told of a refusal; asked for only then.
     """
 
     method: str
@@ -59,8 +60,14 @@ class Request(Struct, frozen=True):
     is_good: Callable[[Reply], bool]
     payload: bytes | None = None
     bucket: Bucket = Bucket.API
-    endpoint: str | None = None
+    template: str | None = None
     records: int | None = None
+    sent: Callable[[], Iterable[Json]] = tuple
+
+    @property
+    def endpoint(self) -> str:
+        """The path without ids."""
+        return self.template or self.path
 
 
 class Refusal(Struct, frozen=True):
@@ -122,25 +129,27 @@ class Caller:
             began = self._clock()
             answer = self._call_once(request)
             trouble_s += self._clock() - began
-            verdict = judge(
-                Kind.CUSTOMER, answer, failures + 1, trouble_s, self._jitter, is_good=request.is_good
-            )
+            tries = failures + 1, trouble_s, self._jitter
+            verdict = judge(Kind.CUSTOMER, answer, *tries, is_good=request.is_good)
+            if not isinstance(verdict, Delivered):  # then what it says is shown
+                answer = presentable(answer, request.sent(), self._client.token)
+                verdict = judge(Kind.CUSTOMER, answer, *tries, is_good=request.is_good)
             well = shows_health(verdict)
             self._circuit.heard(answer, well)
             self._circuit.leave(Kind.CUSTOMER, well)
             match verdict:
                 case Delivered() if isinstance(answer, Reply):
-                    self._refusals.accepted(request.path)
+                    self._refusals.succeeded(request.endpoint)
                     return answer
-                case Failed():
-                    return _refusal(answer, verdict)
                 case Halt(error) if (ruling := self._ruling(request, verdict)) is Ruling.STOP:
                     self._stop.because(error)
                     return None
                 case Halt(error) if ruling is Ruling.BLOCKED:
                     return _refusal(answer, blocked(error, answer))
-                case Halt():
-                    verdict = Again(backoff_s(failures + 1, self._jitter), BLOCKED)
+                case Halt(error):
+                    verdict = unclear(error, *tries)
+            if isinstance(verdict, Failed):
+                return _refusal(answer, verdict)
             if isinstance(verdict, Again):
                 self.retries += 1
                 failures += verdict.reason != THROTTLED
@@ -151,7 +160,7 @@ class Caller:
     def _ruling(self, request: Request, verdict: Halt) -> Ruling:
         if request.records is None or verdict.proof is not NotProcessed.REFUSED:
             return Ruling.STOP
-        return self._refusals.rule(request.path, is_one_record=request.records == 1)
+        return self._refusals.rule(request.endpoint, is_one_record=request.records == 1)
 
     def _permitted(self, bucket: Bucket) -> bool:
         """Wait for circuit and limiter. False: the run is stopping."""

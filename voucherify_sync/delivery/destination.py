@@ -19,11 +19,10 @@ from voucherify_sync.delivery.doubt import Doubt, Doubts, OnDoubt, in_doubt
 from voucherify_sync.delivery.endpoints import PATHS
 from voucherify_sync.delivery.journal import Journal, NoJournal
 from voucherify_sync.delivery.pauses import PAUSES, Pauses
-from voucherify_sync.delivery.privacy import presentable
+from voucherify_sync.delivery.privacy import presentable, sent_of_customer
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.delivery.refusals import RefusalPolicy, Ruling, harmless_call
 from voucherify_sync.delivery.retry import (
-    BLOCKED,
     GAVE_UP,
     THROTTLED,
     Again,
@@ -38,6 +37,7 @@ from voucherify_sync.delivery.retry import (
     has_tries_left,
     judge,
     shows_health,
+    unclear,
 )
 from voucherify_sync.delivery.verify import Verifier
 from voucherify_sync.errors import VoucherifySyncError, WrongAddress
@@ -92,11 +92,11 @@ class ApiDestination:
     ) -> None:
         probe = harmless_call(client, limiter)
         self.circuit = circuit or Circuit(probe, stop)
-        self._refusals = refusals or RefusalPolicy(probe)
+        self._journal = journal or NoJournal()
+        self._refusals = refusals or RefusalPolicy(probe, accepted_at=self._journal.accepted_at)
         self._client = client
         self._limiter = limiter
         self._stop = stop
-        self._journal = journal or NoJournal()
         self._clock = clock
         self._jitter = jitter
         self._pauses = pauses
@@ -145,7 +145,7 @@ class ApiDestination:
             tries = (attempts.failures + 1, attempts.trouble_s, self._jitter)
             verdict = judge(kind, answer, *tries)
             if not isinstance(verdict, Delivered):  # then what it says is shown
-                answer = presentable(answer, operation, self._client.token)
+                answer = presentable(answer, sent_of_customer(operation), self._client.token)
                 verdict = judge(kind, answer, *tries)
             well = shows_health(verdict)
             self.circuit.heard(answer, well)
@@ -185,7 +185,7 @@ class ApiDestination:
         operation = attempts.operation
         match verdict:
             case Delivered(status):
-                self._refusals.accepted(PATHS[operation.kind])
+                self._refusals.succeeded(PATHS[operation.kind])
                 self._budget.earn()
                 self._doubts.count_send(operation)
                 return Outcome(operation.event, State.DELIVERED, operation=operation, status=status)
@@ -239,9 +239,8 @@ class ApiDestination:
             case Ruling.BLOCKED:
                 return _failure(operation, answer, blocked(verdict.error, answer))
             case Ruling.UNCLEAR:
-                self._rule_out(attempts, verdict.proof)
-                pause_s = backoff_s(attempts.failures + 1, self._jitter)
-                return self._again(attempts, Again(pause_s, BLOCKED, verdict.proof))
+                tries = attempts.failures + 1, attempts.trouble_s, self._jitter
+                return self._conclude(attempts, answer, unclear(verdict.error, *tries))
 
     def _halted(self, attempts: Attempts, error: VoucherifySyncError, proof: NotProcessed) -> Outcome:
         self._stop.because(error)

@@ -26,6 +26,10 @@ class Journal(Protocol):
         """
         ...
 
+    def accepted_at(self, endpoint: str) -> None:
+        """Keep that Voucherify accepted a call at an endpoint; may be told again and again."""
+        ...
+
 
 class NoJournal:
     """Keeps nothing."""
@@ -37,4 +41,7 @@ class NoJournal:
         """Do nothing."""
 
     def record(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
+    def accepted_at(self, endpoint: str) -> None:
         """Do nothing."""

@@ -69,7 +69,9 @@ class Link:
             stop=stop, rate=settings.rate, reserve=settings.reserve, max_calls=settings.max_calls
         )
         probe = harmless_call(client, self._limiter)
-        self._refusals = RefusalPolicy(probe, accepted, expects_refusals=retries)
+        self._refusals = RefusalPolicy(
+            probe, accepted, accepted_at=journal.accepted_at, expects_refusals=retries
+        )
         self._circuit = Circuit(probe, stop, ever_succeeded=accepted.anything, pauses=pauses)
         destination = ApiDestination(
             client,

@@ -6,7 +6,7 @@ Errors of the API, and the pages of proxies, like to quote what they are about: 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -16,20 +16,29 @@ from voucherify_sync.model import Operation
 from voucherify_sync.settings.types import Secret
 
 HIDDEN = b"***"
+_MOST = 64 << 10
+"""Bytes of an answer that are looked at: an error that is longer is not the API's, and of it only little is kept."""
 _SHORTEST = 4
 """Shorter texts, such as a country code, say little and are part of ordinary words."""
 
 
-def presentable(answer: Answer, operation: Operation, token: Secret) -> Answer:
-    """Return an answer without the token and without the texts that were sent of the customer or as metadata.
+def presentable(answer: Answer, sent: Iterable[Any], token: Secret) -> Answer:
+    """Return an answer without the token and without the texts in JSON values that were sent.
 
-    It stays the JSON that it was. The event's own name is kept: it is shown everywhere.
+    It stays the JSON that it was. It is to be cut afterwards: a text that is cut in two is not found.
     """
     if not isinstance(answer, Reply):
         return answer
+    body = hide(answer.body[:_MOST], (), token)
+    for value in sent if body else ():
+        body = hide(body, value, token)
+    return msgspec.structs.replace(answer, body=body)
+
+
+def sent_of_customer(operation: Operation) -> list[Any]:
+    """Return what was sent of the customer and as metadata. The event's own name is shown everywhere."""
     body = operation.body
-    sent = (body.get("customer"), body.get("metadata")) if "customer" in body else (body,)
-    return msgspec.structs.replace(answer, body=hide(answer.body, list(sent), token))
+    return [[body.get("customer"), body.get("metadata")] if "customer" in body else body]
 
 
 def hide(said: bytes, sent: Any, token: Secret) -> bytes:

@@ -39,6 +39,7 @@ class RefusalPolicy:
     Args:
         probe: makes a harmless call and returns how it ended; None if the run is stopping.
         accepted: what Voucherify accepted before this run.
+        accepted_at: told of each endpoint that accepts a call.
         expects_refusals: dead letters are sent: that the first of them are refused again says nothing.
     """
 
@@ -47,20 +48,23 @@ class RefusalPolicy:
         probe: Callable[[], Answer | None],
         accepted: Accepted = NOTHING_ACCEPTED,
         *,
+        accepted_at: Callable[[str], object] = lambda _: None,
         expects_refusals: bool = False,
     ) -> None:
         self._probe = probe
         self._endpoints = set(accepted.endpoints)
         self._has_accepted = accepted.by_settings or expects_refusals
+        self._accepted_at = accepted_at
         self._refused = 0
         self._blocked = Counter[str]()
         self._lock = threading.Lock()
 
-    def accepted(self, endpoint: str) -> None:
+    def succeeded(self, endpoint: str) -> None:
         """Note that a call to an endpoint succeeded."""
         self._has_accepted = True
         self._endpoints.add(endpoint)
         self._blocked.pop(endpoint, None)
+        self._accepted_at(endpoint)
 
     def all_refused(self, endpoint: str) -> bool:
         """Count a record that was refused for itself; True after 20 of them, if nothing was ever accepted."""

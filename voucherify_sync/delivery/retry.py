@@ -196,6 +196,17 @@ def halting(reply: Reply) -> VoucherifySyncError | None:
     return None
 
 
+def unclear(
+    error: VoucherifySyncError, attempt: int, elapsed_s: float, random: Callable[[], float]
+) -> Again | Failed:
+    """Decide about a record that was refused like a stranger's, where nobody could find out whether all are.
+
+    The arguments are those of `judge`.
+    """
+    pause_s = backoff_s(attempt, random)
+    return _retry(BLOCKED, error.message, None, attempt, elapsed_s, pause_s, NotProcessed.REFUSED)
+
+
 def blocked(error: VoucherifySyncError, answer: Answer) -> Failed:
     """Return how a record ended whose call was refused like that of a stranger, while the project accepts others."""
     detail = f"{error.message}, and the next call was accepted: something on the way blocks this record"

@@ -43,6 +43,7 @@ _decode_json = msgspec.json.Decoder().decode
 _COMMON = ("context", "integrations")
 _WAREHOUSE_COLUMNS = ("received_at", "event_text", "uuid_ts")
 _WAREHOUSE = "this looks like a row of a warehouse export, which is not the event as it was sent"
+_NO_EVENTS = "the list of events is empty"
 _NO_TYPE = "an event has a type: identify, track, page, ..."
 _TOO_LONG = f"the line is longer than {MAX_LINE // 2**20} MiB"
 _COMMON_TOO_LONG = f"context and integrations of the envelope are longer than {MAX_COMMON // 2**10} KiB"
@@ -164,6 +165,8 @@ def _array_of_texts(line: _Line, text: bytes, envelope: Json) -> Iterator[Record
     try:
         for index, item in enumerate(items(text)):
             yield _record_of_text(line, index, item, envelope)
+        if index < 0:
+            yield _invalid(line, "no_events", _NO_EVENTS)
     except BrokenError as error:
         rest = line if index < 0 else _Line(_at(line, index + 1), text[error.at :])
         yield _invalid(rest, error.reason, error.detail)
@@ -205,7 +208,7 @@ def _records(line: _Line, value: Any) -> Iterator[Record]:
 
 def _items(line: _Line, values: list[Any], envelope: Json) -> Iterator[Record]:
     if not values:
-        yield _invalid(line, "no_events", "the list of events is empty")
+        yield _invalid(line, "no_events", _NO_EVENTS)
     elif _adds_too_much(line, envelope):
         yield _invalid(line, "too_long", _COMMON_TOO_LONG)
         return

@@ -92,7 +92,7 @@ class Page:
         filled = Template(self._template).substitute(
             url=escape(f"http://{host}"),
             tiles="".join(_tile(number, label) for number, label in self._tiles(held, recorded)),
-            events=_table(map(_event_row, events)) or _invitation(host),
+            events=_table(map(_event_row, events)) or _invitation(host, self._state.app_id),
             events_note=_note(len(events), recorded),
             customers=_table(map(_customer_row, customers)) or '<p class="empty">No customers yet.</p>',
             customers_note=_note(len(customers), held),
@@ -181,10 +181,10 @@ def _clock(stamp: str) -> str:
     return f'<time datetime="{stamp}">{stamp[11:19]} UTC</time>'
 
 
-def _invitation(host: str) -> str:
+def _invitation(host: str, app_id: str) -> str:
     return (
         '<p class="empty">Nothing has arrived yet. Point the settings here and replay:'
-        f"<code>api:\n  key: any\n  token: any\n  url: {escape(f'http://{host}')}</code></p>"
+        f"<code>api:\n  key: {escape(app_id)}\n  token: any\n  url: {escape(f'http://{host}')}</code></p>"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from itertools import islice
@@ -21,9 +22,14 @@ from voucherify_sync.sandbox.validation import check_customer, check_metadata
 
 
 class State:
-    """The project. Each method is one step: nothing else happens while it runs."""
+    """The project. Each method is one step: nothing else happens while it runs.
+
+    Attributes:
+        app_id: an Application ID of this very start, so that no ledger of an earlier sandbox counts for it.
+    """
 
     def __init__(self, options: SandboxOptions, oracle: Oracle, clock: Callable[[], float]) -> None:
+        self.app_id = options.app_id or f"sandbox-{secrets.token_hex(4)}"
         self._options = options
         self._oracle = oracle
         self._clock = clock
