@@ -50,13 +50,16 @@ class Rehearsal:
     Attributes:
         customers: customer updates.
         events: custom events.
+        look_ups: custom events in doubt that would be looked up, and not sent.
         by_name: custom events by name, as far as there is room for the names.
     """
 
     def __init__(self, request: RunRequest, ledger: LedgerReader, rule: Rule, stop: Stop) -> None:
         self.customers = 0
         self.events = 0
+        self.look_ups = 0
         self.by_name = Counts()
+        self._looks_up = rule.on_doubt == "verify"
         dry = msgspec.structs.replace(request, mode=Mode.DRY_RUN, dead_letters=None)
         self.run = Run(dry, stop, DryLink(nowhere, stop), ledger, rule, watch=self)
 
@@ -67,6 +70,8 @@ class Rehearsal:
             return
         if operation.kind is Kind.CUSTOMER:
             self.customers += 1
+        elif operation.doubtful_since is not None and self._looks_up:
+            self.look_ups += 1
         else:
             self._add_events(operation.body["event"], 1)
 
@@ -134,8 +139,11 @@ def _question(rehearsal: Rehearsal, keys: Credentials) -> str:
     more = f" and {at_least}{counted(others, 'other name')}" if others else ""
     customers = counted(rehearsal.customers, "customer update")
     events = counted(rehearsal.events, "custom event")
+    look_ups = counted(rehearsal.look_ups, "event in doubt is", "events in doubt are")
+    doubts = f"\n{look_ups} looked up and not sent." if rehearsal.look_ups else ""
     return (
         f"{customers} and {events} would go to {clean(keys.url)} "
         f"(Application ID {clean(keys.app_id[:_KEY_SHOWN])}…):\n  {names}{more}.\n"
         "Custom events fire rewards and messages now, whatever their date, and cannot be undone."
+        f"{doubts}"
     )

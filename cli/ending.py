@@ -43,7 +43,7 @@ def finish(
             left=_left(request, run) if run.exit_code in GOES_ON else None,
             notices=[*notices_of(run), *_of_earlier_runs(request, report, target)],
         )
-        for sentence in (*target.closing(), *_of_dead_letters(options, report, target)):
+        for sentence in (*target.closing(), *_of_kept(options, report, target)):
             click.echo(sentence, err=True)
     for line in _stopped_by(stop, target.link.trouble()):
         click.echo(clean_lines(line), err=True)
@@ -53,16 +53,24 @@ def finish(
         click.echo(clean_lines(f"Warning: {log_trouble}"), err=True)
 
 
-def _of_dead_letters(options: ReplayOptions, report: Json, target: Target) -> Iterator[str]:
-    """Say how to see and send again what did not arrive."""
-    failed = report["outcomes"]["failed"]
-    if not failed or not isinstance(target.ledger, Ledger):
+def _of_kept(options: ReplayOptions, report: Json, target: Target) -> Iterator[str]:
+    """Say how to see and send again what did not arrive, or may not have arrived."""
+    failed, in_doubt = report["outcomes"]["failed"], report["outcomes"]["in_doubt"]
+    if not isinstance(target.ledger, Ledger):
         return
     words = [] if options.config is None else ["-c", str(options.config)]
     words += [] if options.ledger is None else ["--ledger", options.ledger]
-    shown = clean_lines(shlex.join(["voucherify-sync", "status", *words, "--failed"]))
-    again = clean_lines(shlex.join(["voucherify-sync", "retry", *words]))
-    yield f"The ledger keeps {counted(failed, 'failed record')}: `{shown}` prints them, `{again}` sends them again."
+    status, again = (shlex.join(["voucherify-sync", command, *words]) for command in ("status", "retry"))
+    if failed:
+        yield clean_lines(
+            f"The ledger keeps {counted(failed, 'failed record')}: "
+            f"`{status} --failed` prints them, `{again}` sends them again."
+        )
+    if in_doubt:
+        yield clean_lines(
+            f"The ledger keeps {counted(in_doubt, 'event')} in doubt: "
+            f"`{status} --doubt` prints them, `{again}` looks them up and sends none of them."
+        )
 
 
 def _stopped_by(stop: Stop, trouble: str | None) -> Iterator[str]:

@@ -30,6 +30,18 @@ if TYPE_CHECKING:
     allow_from_autoenv=False,
     help="Use this ledger, not the one of the project.",
 )
+@click.option(
+    "--same-project",
+    is_flag=True,
+    allow_from_autoenv=False,
+    help="The ledger is this project's, although its key or address was another.",
+)
+@click.option(
+    "--ledger-is-whole",
+    is_flag=True,
+    allow_from_autoenv=False,
+    help="Use a ledger that looks like a copy of one in use.",
+)
 @click.option("--failed", is_flag=True, allow_from_autoenv=False, help="Failed records.")
 @click.option("--invalid", is_flag=True, allow_from_autoenv=False, help="Invalid records.")
 @click.option(
@@ -46,6 +58,8 @@ if TYPE_CHECKING:
 def command(
     config: Path | None,
     ledger: str | None,
+    same_project: bool,
+    ledger_is_whole: bool,
     failed: bool,
     invalid: bool,
     user: tuple[str, ...],
@@ -62,9 +76,10 @@ def command(
       voucherify-sync forget --failed
       voucherify-sync forget --user u-1001
     """
-    from voucherify_sync.bookkeeping.forgetting import forget, forget_in_files
+    from voucherify_sync.bookkeeping.forgetting import forget, letters_in_files
     from voucherify_sync.errors import ExitCode, UsageProblem
     from voucherify_sync.running.ledgers import check_free, read_ledger
+    from voucherify_sync.words import counted
 
     from .project_ledger import existing_ledger
     from .question import ask
@@ -74,25 +89,34 @@ def command(
             "forget must be told what: none of --failed, --invalid, --user and --before is given.",
             "`voucherify-sync status` shows what there is.",
         )
-    path, place = existing_ledger(config, ledger)
+    path, place = existing_ledger(config, ledger, same_project=same_project, is_whole=ledger_is_whole)
     if place.problem is not None:
         raise place.problem
     check_free(place)
     with read_ledger(place) as reader:
         selection = _selection(reader, failed=failed, invalid=invalid, users=user, before=before)
         counts = reader.count_letters(selection)
-    if not sum(counts.values()) and not user:
+    in_files = letters_in_files(selection, before) if user else 0
+    if not sum(counts.values()) and not in_files:
         click.echo("Nothing to forget.", err=True)
         return ExitCode.OK
     if not yes and not sys.stdin.isatty():
         raise UsageProblem("there is no terminal to ask on.", "Give --yes to forget without being asked.")
     if sum(counts.values()):
         click.echo(_question(counts, path), err=True)
+    if in_files:
+        click.echo(f"In files of earlier versions: {counted(in_files, 'dead letter')}: removed", err=True)
     if not yes and not ask("Forget them?"):
         return ExitCode.INTERRUPTED
-    forget(path, selection)
-    removed = forget_in_files(frozenset(user)) if user else 0
-    _tell(removed, user)
+    forget(path, selection, is_whole=ledger_is_whole)
+    if in_files:
+        letters_in_files(selection, before, removes=True)
+    click.echo("Forgotten: what was removed cannot be read from the ledger any more.", err=True)
+    if user:
+        click.echo(
+            "The archive still holds these customers: --exclude-ids FILE keeps them out of the next replay.",
+            err=True,
+        )
     return ExitCode.OK
 
 
@@ -100,14 +124,11 @@ def _selection(
     reader: LedgerReader, *, failed: bool, invalid: bool, users: tuple[str, ...], before: str | None
 ) -> LetterSelection:
     from voucherify_sync.bookkeeping.ledger_reader import LetterSelection
-    from voucherify_sync.errors import UsageProblem
     from voucherify_sync.model import State
 
-    run = None if before is None else reader.run_named(before)
-    if before is not None and run is None:
-        raise UsageProblem(
-            f"the ledger knows no run {before!r}", "`voucherify-sync status` lists the last runs."
-        )
+    from .project_ledger import known_run
+
+    run = None if before is None else known_run(reader, before)
     outcomes = {State.FAILED: failed, State.INVALID: invalid}
     return LetterSelection(
         outcomes=frozenset(outcome for outcome, is_meant in outcomes.items() if is_meant),
@@ -131,16 +152,3 @@ def _question(counts: Mapping[State, int], path: Path) -> str:
         if counts.get(state):
             lines.append(f"  {counted(counts[state], one, many)}: {effect}")
     return "\n".join(lines)
-
-
-def _tell(removed: int, users: tuple[str, ...]) -> None:
-    from voucherify_sync.words import counted
-
-    click.echo("Forgotten: what was removed cannot be read from the ledger any more.", err=True)
-    if users:
-        if removed:
-            click.echo(f"Removed {counted(removed, 'dead letter')} from files of earlier versions.", err=True)
-        click.echo(
-            "The archive still holds these customers: --exclude-ids FILE keeps them out of the next replay.",
-            err=True,
-        )

@@ -28,10 +28,20 @@ def main(args: list[str] | None = None) -> NoReturn:
 
     prepare_streams()
     try:
-        code = _run(args)
+        code = _run(args) if _has_working_directory() else 2
     finally:
         write_the_rest()
     sys.exit(code)
+
+
+def _has_working_directory() -> bool:
+    """Tell whether paths mean anything: the directory may have been removed under the shell."""
+    try:
+        os.getcwd()  # noqa: PTH109 pathlib is not imported yet
+    except FileNotFoundError:
+        sys.stderr.write("Error: the working directory does not exist any more.\nChange to one that does.\n")
+        return False
+    return True
 
 
 def _run(args: list[str] | None) -> int:

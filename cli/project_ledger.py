@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
+
 from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
+from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, Run
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.home import expanded
 from voucherify_sync.running.ledgers import named_ledger, place_of
@@ -24,12 +27,13 @@ def choice_of(config: Path | None, named: Path | None) -> LedgerChoice:
     return LedgerChoice(named=named, earlier=None if earlier == named else earlier)
 
 
-def existing_ledger(config: Path | None, ledger: str | None) -> tuple[Path, Place]:
+def existing_ledger(config: Path | None, ledger: str | None, **said: bool) -> tuple[Path, Place]:
     """Return the path of the ledger, and what is to be said of it.
 
     Args:
         config: settings file, as it was given.
         ledger: as it was given with --ledger.
+        said: `same_project` and `is_whole` of a LedgerChoice.
 
     Raises:
         UsageProblem: there is none, or it is not known which is meant.
@@ -37,8 +41,18 @@ def existing_ledger(config: Path | None, ledger: str | None) -> tuple[Path, Plac
     settings = load(config, environment=os.environ)
     by_settings = choice_of(config, named_ledger(settings))
     choice = by_settings if ledger is None else LedgerChoice(named=expanded(ledger).absolute())
+    choice = msgspec.structs.replace(choice, **said)
     place = place_of(settings, application_id(settings, os.environ), choice)
     try_outputs([], [*settings_files(config, settings), *(ledger_files(place.path) if place.path else ())])
+    return existing(place), place
+
+
+def existing(place: Place) -> Path:
+    """Return the path of a ledger that is there.
+
+    Raises:
+        UsageProblem: there is none, or it is not known which is meant.
+    """
     if place.path is None:
         raise place.problem or UsageProblem(
             "cannot find the ledger: the project is not known.", "Set api.key or pass --ledger FILE."
@@ -48,4 +62,18 @@ def existing_ledger(config: Path | None, ledger: str | None) -> tuple[Path, Plac
             f"nothing was sent to this project yet: there is no ledger at {place.path}.",
             "If another file is its ledger, name it with --ledger.",
         )
-    return place.path, place
+    return place.path
+
+
+def known_run(ledger: LedgerReader, run_id: str) -> Run:
+    """Return a run by its id.
+
+    Raises:
+        UsageProblem: the ledger does not know it.
+    """
+    run = ledger.run_named(run_id)
+    if run is None:
+        raise UsageProblem(
+            f"the ledger knows no run {run_id!r}", "`voucherify-sync status` lists the last runs."
+        )
+    return run

@@ -29,6 +29,7 @@ from .confirm import agreed, agreed_to_identity, require_yes_where_nobody_can_be
 from .ending import finish
 from .outputs import source_files, try_outputs_of_run
 from .progress import progress
+from .project_ledger import known_run
 from .record_log import records_shown
 from .replay_options import ReplayOptions, cores
 from .signals import leaving, stopping_in_order
@@ -47,8 +48,9 @@ def replay(options: ReplayOptions) -> int:
         for notice in found.notices:
             click.echo(clean_lines(notice), err=True)
     with leaving(), ExitStack() as resources:  # the copy of a pipe is removed, however this ends
-        in_bulk = settings.delivery.customers == "bulk"
-        spool = resources.enter_context(Spool(found.sources)) if in_bulk else None
+        asks = mode is Mode.LIVE and not options.yes  # the question reads all of the input, too
+        reads_twice = asks or settings.delivery.customers == "bulk"
+        spool = resources.enter_context(Spool(found.sources)) if reads_twice else None
         request = request_of(options, settings, mode, input_of(found.sources, mode, spool))
         return perform(options, request, place)
 
@@ -81,7 +83,9 @@ def perform(options: ReplayOptions, request: RunRequest, place: Place, *, retrie
 
 
 def find_ledger(options: ReplayOptions, settings: Settings) -> Place:
-    """Find the ledger of the project; whether a run may use it is for `_checked` to say."""
+    """Find the ledger of the project; whether a run may use it is for `_checked` to say. A sandbox run has none."""
+    if options.sandbox:
+        return Place()
     return place_of(settings, application_id(settings, os.environ), options.ledger_choice(settings))
 
 
@@ -100,7 +104,7 @@ def _checked(options: ReplayOptions, request: RunRequest, place: Place) -> Place
         RunStopped: another run holds it.
     """
     if request.mode is Mode.SANDBOX:
-        return Place()
+        return place
     if request.mode is Mode.DRY_RUN:
         tell_problem(options, place)
         return place
@@ -226,13 +230,7 @@ def rule_of(options: ReplayOptions, request: RunRequest, ledger: LedgerReader, *
     """
     again_before: float = float("inf") if options.again else NEVER
     if options.again_since is not None:
-        run = ledger.run_named(options.again_since)
-        if run is None:
-            raise UsageProblem(
-                f"the ledger knows no run {options.again_since!r}",
-                "`voucherify-sync status` names the last one.",
-            )
-        again_before = run.number
+        again_before = known_run(ledger, options.again_since).number
     on_doubt = request.settings.delivery.on_doubt
     if request.mode is not Mode.LIVE and on_doubt != "resend":
         on_doubt = "hold"

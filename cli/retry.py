@@ -56,6 +56,11 @@ def _retry_file(file: Path, options: ReplayOptions) -> int:
         )
     settings = _settings(options)
     place = find_ledger(options, settings)
+    if not (options.yes or options.dry_run or file.is_file()):
+        raise UsageProblem(
+            f"{file} can be read only once, and the question before a live run reads it, too.",
+            "Save the dead letters to a file first, or give --yes.",
+        )
     letters = [Input(f"the dead letters {file}", file)]
     try_outputs_of_run(options, settings, mode_of(options), place.path, letters)
     return _perform(options, settings, place, lambda stop: letters_of_file(file, stop))
@@ -64,11 +69,14 @@ def _retry_file(file: Path, options: ReplayOptions) -> int:
 def _retry_ledger(options: ReplayOptions) -> int:
     from voucherify_sync.bookkeeping.ledger_reader import LetterSelection
     from voucherify_sync.errors import ExitCode
+    from voucherify_sync.model import State
     from voucherify_sync.running.ledgers import read_ledger
-    from voucherify_sync.running.letters import letters_of_ledger
+    from voucherify_sync.running.letters import complete_letters, letters_of_ledger
+    from voucherify_sync.stop import Stop
 
     from .outputs import try_outputs_of_run
-    from .replaying import find_ledger, mode_of
+    from .project_ledger import existing, known_run
+    from .replaying import find_ledger, mode_of, tell_problem
 
     selection = LetterSelection(
         reasons=frozenset(options.reason),
@@ -79,19 +87,23 @@ def _retry_ledger(options: ReplayOptions) -> int:
     settings = _settings(options)
     place = find_ledger(options, settings)
     try_outputs_of_run(options, settings, mode_of(options), place.path, [])
+    path = existing(place)
     if place.problem is not None and not options.dry_run:
         raise place.problem
+    has_letters = any(True for _ in letters_of_ledger(path, selection, Stop()))
     with read_ledger(place) as ledger:
-        has_letters = any(letter.event is not None for letter in ledger.dead_letters(selection))
-        without_event = ledger.counts().failed_without_event
+        for run in options.run:
+            known_run(ledger, run)
+        failed = LetterSelection(outcomes=frozenset({State.FAILED}))
+        without_event = sum(letter.event is None for letter in complete_letters(ledger, failed))
     if without_event:
         click.echo(
             f"{without_event:,} failed before this version, without an event in the ledger: "
             "read the archive again, then retry.",
             err=True,
         )
-    path = place.path
-    if not has_letters or path is None:
+    if not has_letters:
+        tell_problem(options, place)
         click.echo("Nothing to retry.", err=True)
         return ExitCode.OK
     return _perform(options, settings, place, lambda stop: letters_of_ledger(path, selection, stop))

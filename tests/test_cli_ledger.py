@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 from conftest import Cli, Ended
-from ledger_parts import make_ledger
+from ledger_parts import make_ledger, run_beside
 
 from voucherify_sync.bookkeeping.deadletters import compress
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 
 TRACK = '{"type": "track", "userId": "u1", "event": "Paid", "messageId": "t1", "properties": {"total": 1}}\n'
+DROPPED = "POST /v1/events drop after #1"
 IDENTIFY = '{"type": "identify", "userId": "u1", "messageId": "i1", "traits": {"email": "a@example.com"}}\n'
 
 
@@ -289,10 +290,62 @@ def test_retry_takes_what_it_is_told(flaky: Project) -> None:
     ):
         found = flaky.cli("retry", "--dry-run", "--ledger", flaky.ledger, *words)
         assert len(found.lines) == count, words
-    for words in (["--reason", "other"], ["--run", "other"], ["--user", "u"]):
+    for words in (["--reason", "other"], ["--user", "u"]):
         ended = flaky("retry", *words)
         assert ended.code == 0
         assert "Nothing to retry" in ended.err
+    unknown = flaky("retry", "--run", "other")
+    assert (unknown.code, unknown.err.splitlines()[0]) == (2, "Error: the ledger knows no run 'other'")
+    for ledger in ([], ["--ledger", "typo.ledger"]):
+        nowhere = flaky.cli("retry", "--dry-run", *ledger)
+        assert nowhere.code == 2, nowhere.err
+
+
+def test_what_a_killed_run_was_sending_is_in_every_list(project: Project) -> None:
+    """A preview of `retry` counts it, so that the question before a resend does; status says why it is in doubt."""
+    project.begin()
+    made = TRACK.replace("t1", "t2").rstrip()
+    run_beside(
+        f"""
+        import os
+        from pathlib import Path
+        from voucherify_sync.reading.decode import decode
+        from voucherify_sync.model import Block, Kind, Operation
+        from voucherify_sync.bookkeeping.project import ProjectIdentity
+        ledger = open_ledger(Path({str(project.ledger)!r}), identity=ProjectIdentity.of({project.sandbox.url!r}, "key"))
+        event, = decode(Block.of("x", 1, [{made.encode()!r}]))
+        ledger.intend(Operation(event, Kind.EVENT, "u1", {{}}, b"{{}}"))
+        os._exit(9)
+        """
+    )
+    assert project.status["in_doubt_reasons"] == {"interrupted": 1}
+    assert len(project.cli("status", "--doubt", "--ledger", project.ledger).lines) == 1
+    found = project.cli("retry", "--dry-run", "--on-doubt", "resend", "--ledger", project.ledger)
+    assert [line["messageId"] for line in found.lines] == ["t2"]
+
+
+@pytest.mark.parametrize(
+    ("flaky", "code"),
+    [
+        ([DROPPED, "POST /v1/events status 400 #2"], 3),
+        ([DROPPED, "POST /v1/events throttle retry_after=100 #2"], 4),
+        ([DROPPED, "POST /v1/events status 402 #2"], 5),
+    ],
+    ids=["refused", "throttled", "stopped"],
+    indirect=["flaky"],
+)
+def test_a_resend_that_is_proved_not_processed_leaves_the_doubt_as_it_was(flaky: Project, code: int) -> None:
+    """It says nothing of the send before: when that was, and why it is in doubt, stays; `retry` does not send it."""
+    flaky("replay", "--new-ledger", "--on-doubt", "hold")
+    before = json.loads(flaky.cli("status", "--doubt", "--ledger", flaky.ledger).out)
+    ended = flaky("replay", "--on-doubt", "resend", "--max-duration", "2s")
+    assert ended.code == code, ended.err
+    after = json.loads(flaky.cli("status", "--doubt", "--ledger", flaky.ledger).out)
+    assert {name: after[name] for name in ("key", "sent_at")} == {
+        name: before[name] for name in ("key", "sent_at")
+    }
+    flaky("retry", "--on-doubt", "hold")
+    assert flaky.sent() == ["t1"]
 
 
 @pytest.mark.parametrize("flaky", [["POST /v1/events status 400 #1"]], indirect=True)

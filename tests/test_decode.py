@@ -93,6 +93,11 @@ def test_a_name_is_the_event_if_that_is_text(name: Any, text: str | None) -> Non
         pytest.param(b"null", "not_an_object", id="null"),
         pytest.param(b"[]", "no_events", id="an empty array"),
         pytest.param(b'{"batch":[]}', "no_events", id="an empty envelope"),
+        pytest.param(
+            b'{"batch":[],"x":[' + b"1," * 120_000 + b"1]}",
+            "no_events",
+            id="an empty envelope of a large line",
+        ),
         pytest.param(b"{}", "no_type", id="no type"),
         pytest.param(b'{"type":""}', "no_type", id="empty type"),
         pytest.param(b'{"type":" "}', "no_type", id="blank type"),

@@ -290,7 +290,7 @@ def test_what_waits_at_a_stop_ends_by_what_was_sent(
         if left:
             attempts.send(0.0)
         if proof is not None:
-            attempts.rule_out(proof)
+            attempts.rule_out_last()
         return Again(60, "waiting", proof)
 
     stop = Stop()

@@ -6,15 +6,17 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledger_parts import URL, key_of, open_ledger, operation, outcome, run_beside
+from ledger_parts import IDENTITY, URL, key_of, open_ledger, operation, outcome, run_beside
 from msgspec import json
 from msgspec.structs import replace
 
 from voucherify_sync.bookkeeping import ledger_db, ledger_file, ledger_schema
 from voucherify_sync.bookkeeping.deadletters import compress
+from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
 from voucherify_sync.bookkeeping.ledger_reader import Counts, LedgerReader
 from voucherify_sync.bookkeeping.project import ProjectIdentity, origin_of
 from voucherify_sync.errors import ExitCode, RunStopped, UsageProblem
@@ -517,3 +519,70 @@ def test_a_ledger_that_may_not_be_opened_says_what_to_change(
         os.seteuid(0)
     assert said in refused.value.remedy
     assert "know nothing of what was sent" in refused.value.remedy
+
+
+def removed(path: Path) -> None:
+    """Remove the file."""
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    """Put another file in its place."""
+    path.unlink()
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("change", [removed, replaced])
+def test_a_ledger_that_is_lost_just_before_the_end_is_saved(
+    path: Path, change: Callable[[Path], None]
+) -> None:
+    """However short ago it was looked at: what the run knew is beside its place, and the run says so."""
+    stop = Stop()
+    ledger = open_ledger(path, stop=stop)
+    ledger.record(outcome(operation(1), State.DELIVERED))
+    ledger.flush()
+    change(path)
+    ledger.close()
+    assert stop.error is not None
+    assert "removed or replaced" in str(stop.error)
+    assert ledger.saved_as is not None
+    with LedgerReader.read(ledger.saved_as) as saved:
+        assert saved.counts().delivered_events == 1
+    open_ledger(ledger.saved_as, run_id="next").close()  # nobody holds a lock
+
+
+def test_a_second_name_stops_a_run(path: Path, tmp_path: Path) -> None:
+    """By it, another run could use the ledger at the same time."""
+    stop = Stop()
+    with open_ledger(path, stop=stop) as ledger:
+        ledger.record(outcome(operation(1), State.DELIVERED))
+        (tmp_path / "second").hardlink_to(path)
+        ledger.flush()
+    assert "second name" in str(stop.error)
+    (tmp_path / "second").unlink()
+    with LedgerReader.read(path) as reader:
+        assert reader.counts().delivered_events == 1
+
+
+def test_a_doubt_that_was_only_accepted_does_not_count_as_accepted_by_voucherify(path: Path) -> None:
+    """`on_doubt: accept` is the user's word. What Voucherify took is told by whoever made the call."""
+    with open_ledger(path) as ledger:
+        ledger.record(outcome(operation(1), State.DELIVERED, "accepted"))
+        ledger.flush()
+        assert not ledger.accepted(IDENTITY, "digest").anything
+        ledger.accepted_at("/v1/events")
+        ledger.flush()
+        assert ledger.accepted(IDENTITY, "digest").endpoints == {"/v1/events"}
+
+
+def test_an_intent_that_is_taken_back_uncovers_the_one_before(path: Path) -> None:
+    """An event that was sent, and then throttled as it was sent again, is in doubt since its first send."""
+    times = iter([100.0, 200.0, 300.0, 400.0, 500.0])
+    start = RunStart("run", "replay", "digest", IDENTITY)
+    with closing(Ledger.open(path, start, stop=Stop(), is_new=True, clock=lambda: next(times))) as ledger:
+        ledger.intend(operation(1))
+        ledger.intend(operation(1))
+        ledger.withdraw(operation(1), NotProcessed.THROTTLED)
+        ledger.record(outcome(operation(1), State.IN_DOUBT, "reset"))
+        ledger.flush()
+        assert [(letter.reason, letter.sent_at) for letter in ledger.dead_letters()] == [("reset", 200.0)]

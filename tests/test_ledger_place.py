@@ -11,6 +11,7 @@ from ledger_parts import open_ledger, operation, outcome
 
 from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place, find_place
 from voucherify_sync.bookkeeping.project import ProjectIdentity, origin_of
+from voucherify_sync.errors import UsageProblem
 from voucherify_sync.model import State
 
 URL = "https://api.voucherify.io"
@@ -108,14 +109,24 @@ def test_of_two_ledgers_the_one_that_was_used_is_taken(state: Path) -> None:
 
 
 def test_a_damaged_ledger_of_the_project_is_not_passed_over(state: Path) -> None:
-    """A new one would send everything again; those of others do not matter."""
-    own = place().path
-    assert own is not None
-    (state / "notes.ledger").write_text("no ledger\n" * 99)
+    """A new one would send everything again. Nobody knows whose it is: its name may be that of a key before it."""
+    for name in (str(place().path), "notes.ledger"):
+        damaged = state / name
+        damaged.write_text("no ledger\n" * 99)
+        for said in ({}, {"is_new": True}):
+            with pytest.raises(UsageProblem, match=r"no SQLite file\. It may be the ledger of this project"):
+                place(**said)
+        damaged.unlink()
     assert place().is_first
-    own.write_text("no ledger\n" * 99)
-    with pytest.raises(Exception, match="no SQLite file"):
-        place()
+
+
+def test_a_linked_ledger_of_the_project_is_not_passed_over(state: Path, tmp_path: Path) -> None:
+    """After --same-project its name is still that of the key before."""
+    path = ledger_of(OWN, tmp_path / "elsewhere.ledger")
+    open_ledger(path, identity=ROTATED, same_project=True).close()
+    (state / "own.ledger").symlink_to(path)
+    with pytest.raises(UsageProblem, match="symbolic link"):
+        place(ROTATED, is_new=True)
 
 
 def missing(path: Path) -> None:

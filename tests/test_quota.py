@@ -492,7 +492,7 @@ def test_the_call_after_the_last_permitted_one_stops_the_run() -> None:
     assert not hand.limiter.acquire()
     assert isinstance(hand.stop.error, RunStopped)
     assert hand.stop.error.exit_code == ExitCode.STOPPED
-    assert hand.stop.error.message == "2 calls made as asked."
+    assert hand.stop.error.message == "2 calls made, as --max-calls asks."
     assert hand.limiter.calls == 2
 
 

@@ -84,6 +84,14 @@ def test_an_unclear_refusal_is_tried_again() -> None:
     assert world.log.count("withdraw") == 1
 
 
+def test_an_unclear_refusal_is_not_tried_for_ever() -> None:
+    """Ten attempts, as for any other trouble."""
+    world = World(GOOD[EVENT], *[FORBIDDEN, Reply(503, {}, b"")] * 99)
+    outcomes = [world.run(operation()) for _ in range(2)]
+    assert (outcomes[1].state, outcomes[1].reason) == (State.FAILED, "gave_up")
+    assert world.log.count("POST /v1/events") == 1 + 10
+
+
 @pytest.mark.parametrize(("status", "error"), [(403, AccessRefused), (415, WrongAddress)])
 def test_the_fifth_blocked_record_is_not_decided(status: int, error: type) -> None:
     """It stays pending, as everything that was not sent."""

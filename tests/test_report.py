@@ -93,7 +93,7 @@ def test_the_report_has_the_published_fields() -> None:
         "bytes": 100,
     }
     assert list(report["outcomes"]) == [str(state) for state in State]
-    assert list(report["reasons"]) == ["skipped", "duplicate", "invalid", "failed", "in_doubt"]
+    assert list(report["reasons"]) == ["delivered", "skipped", "duplicate", "invalid", "failed", "in_doubt"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(State), st.sampled_from([None, "a", "b"]))))
@@ -103,6 +103,8 @@ def test_every_outcome_is_counted_once_in_every_view(ends: list[tuple[State, str
     result = as_dict(report)
     assert report.lawful
     assert sum(result["outcomes"].values()) == sum(result["events"]["by_type"].values()) == len(ends)
+    delivered = sum(state is State.DELIVERED and reason is not None for state, reason in ends)
+    assert sum(entry["count"] for entry in result["reasons"].pop("delivered").values()) == delivered
     for state, reasons in result["reasons"].items():
         assert sum(entry["count"] for entry in reasons.values()) == result["outcomes"][state]
 

@@ -193,7 +193,7 @@ def test_a_refusal_says_in_its_detail_what_the_api_said() -> None:
             reply(429, X_Rate_Limit_Type="api_calls_cycle"),
             RunStopped,
             ExitCode.STOPPED,
-            ["cycle", "again"],
+            ["cycle", "next"],
             id="cycle",
         ),
     ],

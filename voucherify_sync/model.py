@@ -186,7 +186,7 @@ class NotProcessed(Enum):
     NOT_SENT = "its intent could not be written, so it was not sent"
     NOT_CONNECTED = "no connection was made, so no byte of the request left"
     THROTTLED = "HTTP 429; that it is answered before anything is processed is an assumption"
-    REFUSED = "HTTP 3xx, 401, 402, 403, 405, 406 or 415: the API does not take the request at all"
+    REFUSED = "HTTP 3xx or 4xx, but for 408 and 429: the API does not take the request"
 
 
 FAILED_BEFORE: Final = "failed_before"

@@ -187,8 +187,14 @@ REASONS: Final = (
     ),
     Reason(
         State.FAILED,
+        "answer_too_large",
+        "Voucherify took the update, by the status of its answer, which was too large to be read",
+        "Look at the customer in Voucherify: it holds more than 1 MiB. Give the record up with `forget`.",
+    ),
+    Reason(
+        State.FAILED,
         "http_*",
-        "Voucherify refused it with this status and without a key",
+        "Voucherify refused it with this status; the answer names no error code",
         "The dead letter holds the answer.",
     ),
     Reason(

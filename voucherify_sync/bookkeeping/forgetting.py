@@ -26,10 +26,15 @@ _FORGET = (
 )
 
 
-def forget(path: Path, selection: LetterSelection) -> Mapping[State, int]:
+def forget(path: Path, selection: LetterSelection, *, is_whole: bool = False) -> Mapping[State, int]:
     """Remove dead letters from a ledger: what had failed is dismissed, what is in doubt stays so without its event.
 
     What is removed cannot be read from the file any more.
+
+    Args:
+        path: of the ledger.
+        selection: of dead letters.
+        is_whole: the user says that what looks like a copy of a ledger in use is whole.
 
     Returns:
         How many dead letters of each outcome were removed, or lost their event.
@@ -40,7 +45,8 @@ def forget(path: Path, selection: LetterSelection) -> Mapping[State, int]:
     """
     with ExitStack() as resources:
         resources.callback(LedgerLock(path).release)
-        refuse_copy(path)
+        if not is_whole:
+            refuse_copy(path)
         connection = open_writable(path, "forget")
         is_sound = False
         resources.callback(lambda: close_writable(connection, path, is_sound=is_sound))
@@ -62,24 +68,31 @@ def forget(path: Path, selection: LetterSelection) -> Mapping[State, int]:
     return counts
 
 
-def forget_in_files(users: frozenset[str]) -> int:
-    """Remove the dead letters of customers from the files of earlier versions; return how many there were.
+def letters_in_files(selection: LetterSelection, before: str | None, *, removes: bool = False) -> int:
+    """Count the dead letters in the files of earlier versions that are meant, and remove them if that is asked for.
+
+    Args:
+        selection: of dead letters.
+        before: those only that runs before this one, by its id, left; ids of runs sort by time.
+        removes: write the files anew without them.
 
     Raises:
         UsageProblem: a file cannot be written.
         RunStopped: the disk is full.
     """
-    removed = 0
+    found = 0
     for file in files_of_earlier_versions():
+        if before is not None and file.stem >= before:
+            continue
         try:
             letters = [letter for _, letter in read_dead_letters(file)]
         except SourceError:
             continue
-        kept = [letter for letter in letters if not any(map(letter.concerns, users))]
-        if len(kept) < len(letters):
-            removed += len(letters) - len(kept)
+        kept = [letter for letter in letters if not selection.takes(letter)]
+        found += len(letters) - len(kept)
+        if removes and len(kept) < len(letters):
             try:
                 write_whole(file, b"".join(letter.encode() for letter in kept))
             except OSError as error:
                 raise trouble(file, error) from error
-    return removed
+    return found

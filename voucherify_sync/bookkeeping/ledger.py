@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from msgspec import Struct, json
@@ -97,9 +98,11 @@ class Ledger(LedgerReader):
         clock: Callable[[], float],
         *,
         is_new: bool,
+        made: Sequence[Path] = (),
     ) -> None:
         super().__init__(reading, path)
         self._is_new = is_new
+        self._made = made
         self.run = run
         self.saved_as: Path | None = None
         self._is_closed = False
@@ -110,6 +113,9 @@ class Ledger(LedgerReader):
         self._writer = LedgerWriter(writing, path, stop, lock.problem)
         self._clock = clock
         self._open: dict[bytes, Intent] = {}
+        self._earlier: dict[
+            bytes, Intent
+        ] = {}  # by key of an open intent, that of an earlier send that is in doubt
         self._noted: set[str] = set()  # endpoints that accepted something in this run
         self._invalid = {
             key for (key,) in self._ask("SELECT key FROM dead_letters WHERE outcome = 'invalid'")
@@ -145,8 +151,9 @@ class Ledger(LedgerReader):
                 or cannot be written.
             RunStopped: another run holds it, or the disk is full.
         """
+        made: list[Path] = []
         if is_new:
-            make_directory(path)
+            made = make_directory(path)
         elif not bytes_in(path):
             raise UsageProblem(f"the ledger {path} does not exist.", "Check the path and the mount.")
         with ExitStack() as resources:
@@ -167,7 +174,9 @@ class Ledger(LedgerReader):
             resources.callback(close_writable, writing, path, is_sound=False)
             lock.hold()
             run = _begin_run(writing, path, start, clock(), adds_identity=same_project, is_new=is_new)
-            ledger = cls(path, start, run, open_beside(path), writing, lock, stop, clock, is_new=is_new)
+            ledger = cls(
+                path, start, run, open_beside(path), writing, lock, stop, clock, is_new=is_new, made=made
+            )
             resources.pop_all()
             return ledger
 
@@ -195,14 +204,25 @@ class Ledger(LedgerReader):
             source_id=_text(operation.source_id),
             event=compress(event.raw),
         )
+        if (earlier := self._open.get(intent.key)) is not None:
+            self._earlier[intent.key] = earlier
         self._open[intent.key] = intent
         self._writer.now(lambda changes: changes.intend(intent))
 
     def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
-        """Take an intent back, for a proof that the event was not processed."""
+        """Take the last intent back, for a proof that this send was not processed.
+
+        The intent of an earlier send in this run, which is in doubt, takes its place again. What an earlier run left in
+        doubt is so all the time.
+        """
         key = record_key(operation.event)
         self._open.pop(key, None)
-        self._writer.later(lambda changes: changes.withdraw(key))
+        earlier = self._earlier.pop(key, None)
+        if earlier is None:
+            self._writer.later(lambda changes: changes.withdraw(key))
+        else:
+            self._open[key] = earlier
+            self._writer.later(lambda changes: changes.intend(earlier))
 
     def record(self, outcome: Outcome) -> None:
         """Keep an outcome with its dead letter; it is on disk within 50 ms, or the stop is told why not.
@@ -242,11 +262,6 @@ class Ledger(LedgerReader):
             texts = map(_optional, (str(event.position), event.type, event.name, event.message_id))
             values = (compress(event.raw), status, answer, *texts, record_key(event))
             self._writer.later(lambda changes: changes.execute(_COMPLETE, *values))
-
-    @property
-    def has_old_files(self) -> bool:
-        """Whether the dead letters of an earlier version are still to be taken over from its files."""
-        return bool(self._ask("SELECT 1 FROM header WHERE name = 'dead_letter_files'"))
 
     def has_taken_over(self) -> None:
         """Note that the files of an earlier version were read."""
@@ -292,7 +307,7 @@ class Ledger(LedgerReader):
             else:
                 close_writable(self._writing, self.path, is_sound=not self._writer.has_failed)
                 if is_useless:
-                    remove(self.path)
+                    remove(self.path, self._made)
         except VoucherifySyncError as error:
             self._stop.because(error)
         finally:
@@ -333,6 +348,7 @@ class Ledger(LedgerReader):
             return
         key = record_key(outcome.record)
         self._open.pop(key, None)
+        self._earlier.pop(key, None)
         hash_ = request_hash(outcome.operation.payload) if outcome.operation else _NO_REQUEST
         settled = Settled(key, hash_, self.run, _CODES[outcome.state, _kind(outcome)])
         self._writer.later(lambda changes: changes.settle(settled, letter))
@@ -342,7 +358,9 @@ class Ledger(LedgerReader):
         """Keep a doubt that arose in this run; of an older one at most the event was missing."""
         if not isinstance(outcome.record, SegmentEvent):
             return
-        intent = self._open.pop(record_key(outcome.record), None)
+        key = record_key(outcome.record)
+        intent = self._open.pop(key, None)
+        self._earlier.pop(key, None)
         if intent is None:
             self.complete(outcome.record)
         else:
@@ -406,10 +424,9 @@ class Ledger(LedgerReader):
             except VoucherifySyncError:
                 continue
             self.saved_as = place
-            back = f"mv {place} {self.path}"
-            self._writer.lost.remedy = (
-                f"All that it knew is in {place}. Put it back, then the same command goes on: {back}"
-            )
+            made = "" if self.path.parent.exists() else f"mkdir -p {quote(str(self.path.parent))} && "
+            back = f"{made}mv {quote(str(place))} {quote(str(self.path))}"
+            self._writer.lost.remedy = f"All that it knew is in {place}. Put it back, then go on: {back}"
             return
         self._writer.lost.remedy = "It could not be saved either: what this run sent is in its report only."
 

@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -111,24 +112,27 @@ def refuse_network(path: Path) -> None:
         )
 
 
-def make_directory(path: Path) -> None:
-    """Make the directory of a ledger and what is missing above it, for its owner only.
+def make_directory(path: Path) -> list[Path]:
+    """Make the directory of a ledger and what is missing above it, for its owner only; return what was made.
 
     Raises:
         UsageProblem: it cannot be made.
         RunStopped: the disk is full.
     """
     try:
-        make_private_directory(path.parent)
+        return make_private_directory(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
-def remove(path: Path) -> None:
-    """Remove a ledger that is closed, and what lies beside it; the caller holds its lock."""
+def remove(path: Path, made: Sequence[Path]) -> None:
+    """Remove a ledger that is closed, what lies beside it, and the directories made for it; the caller has its lock."""
     for suffix in SUFFIXES:
         with suppress(OSError):
             path.with_name(f"{path.name}{suffix}").unlink()
+    for directory in reversed(made):
+        with suppress(OSError):  # there is something else in it by now
+            directory.rmdir()
 
 
 def cannot_write(path: Path, error: OSError) -> VoucherifySyncError:

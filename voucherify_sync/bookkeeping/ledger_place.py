@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from shlex import quote
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -54,7 +55,7 @@ class Place(Struct, frozen=True, kw_only=True):
     problem: UsageProblem | None = None
 
 
-class _Candidate(Struct, frozen=True):
+class _Candidate(NamedTuple):
     path: Path
     identities: list[ProjectIdentity]
     is_used: bool
@@ -82,11 +83,7 @@ def find_place(choice: LedgerChoice, origin: str, identity: ProjectIdentity | No
 def _named(path: Path, choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) -> Place:
     if not bytes_in(path):
         return _missing(path, choice, identity)
-    reader = LedgerReader.read(path)
-    try:
-        identities, is_used = reader.identities, not reader.is_empty
-    finally:
-        reader.close()
+    _, identities, is_used = _look_into(path)
     if choice.is_new:
         return _begun_anew(path, is_used=is_used)
     if copy := _problem_of_copy(path, choice):
@@ -105,7 +102,7 @@ def _missing(path: Path, choice: LedgerChoice, identity: ProjectIdentity | None)
         problem = UsageProblem(
             f"{path} does not exist, and {choice.earlier} does: a relative delivery.ledger is relative to the settings "
             "file, and no longer to the working directory.",
-            f"Move it, with what lies beside it: mv {choice.earlier}* {path.parent}/",
+            f"Move it, with what lies beside it: mv {quote(str(choice.earlier))}* {quote(str(path.parent))}/",
         )
         return Place(path=path, problem=problem)
     if not choice.is_new:
@@ -118,7 +115,7 @@ def _missing(path: Path, choice: LedgerChoice, identity: ProjectIdentity | None)
 
 
 def _of_project(choice: LedgerChoice, identity: ProjectIdentity) -> Place:
-    candidates = _candidates(identity)
+    candidates = _candidates()
     own = _own(identity, candidates)
     used = [each for each in own if each.is_used]
     if len(used) > 1:
@@ -148,29 +145,28 @@ def _begun_anew(path: Path, *, is_used: bool) -> Place:
     return Place(path=path, is_new=True, problem=_in_use(path) if is_used else None)
 
 
-def _candidates(identity: ProjectIdentity | None = None) -> list[_Candidate]:
+def _candidates() -> list[_Candidate]:
     """Read what the ledgers in the state directory say of themselves.
 
     Raises:
-        UsageProblem: one that has the name of this project's cannot be read. Others are passed over.
+        UsageProblem: one of them cannot be read, so that nobody knows whose it is.
     """
-    found: list[_Candidate] = []
     try:
         paths = sorted(state_directory().glob("*.ledger"))
     except UsageProblem:
-        return found
-    for path in paths:
-        try:
-            if bytes_in(path):
-                reader = LedgerReader.read(path)
-                try:
-                    found.append(_Candidate(path, reader.identities, not reader.is_empty))
-                finally:
-                    reader.close()
-        except UsageProblem:
-            if identity is not None and f"-{identity.key}" in path.name:
-                raise
-    return found
+        return []
+    try:
+        return [_look_into(path) for path in paths if bytes_in(path)]
+    except UsageProblem as problem:
+        raise UsageProblem(
+            f"{problem.message} It may be the ledger of this project.",
+            f"{problem.remedy} If it is another project's, move it to another folder.",
+        ) from problem
+
+
+def _look_into(path: Path) -> _Candidate:
+    with LedgerReader.read(path) as reader:
+        return _Candidate(path, reader.identities, not reader.is_empty)
 
 
 def _own(identity: ProjectIdentity, candidates: Sequence[_Candidate]) -> list[_Candidate]:

@@ -78,7 +78,6 @@ class LetterSelection(Struct, frozen=True):
         users: of one of these customers, by the request's id or the event's own.
         runs: left by one of these runs, by id.
         before: left by a run before this one, by number.
-        with_event: those only of which the event is known.
     """
 
     outcomes: frozenset[State] = frozenset()
@@ -87,7 +86,13 @@ class LetterSelection(Struct, frozen=True):
     users: frozenset[str] = frozenset()
     runs: frozenset[str] = frozenset()
     before: int | None = None
-    with_event: bool = False
+
+    def takes(self, letter: DeadLetter) -> bool:
+        """Tell whether a dead letter is meant, whichever run left it."""
+        wanted = ((self.outcomes, letter.outcome), (self.reasons, letter.reason), (self.names, letter.name))
+        if not all(not chosen or value in chosen for chosen, value in (*wanted, (self.runs, letter.run))):
+            return False
+        return not self.users or any(map(letter.concerns, self.users))
 
     def condition(self) -> tuple[str, list[Any]]:
         """Return all but the users as a condition of SQL, with its values."""
@@ -102,8 +107,6 @@ class LetterSelection(Struct, frozen=True):
         if self.before is not None:
             parts.append("l.run < ?")
             values.append(self.before)
-        if self.with_event:
-            parts.append("l.event IS NOT NULL")
         return " AND ".join(parts) or "1", values
 
 
@@ -217,6 +220,12 @@ class LedgerReader:
         tables = ("records", "intents", "actions")
         found = self._ask(f"SELECT {' OR '.join(f'EXISTS (SELECT 1 FROM {table})' for table in tables)}")  # noqa: S608
         return not found[0][0]
+
+    @property
+    def has_old_files(self) -> bool:
+        """Whether the dead letters of an earlier version are still to be taken over from its files."""
+        of_version_1 = self._ask("PRAGMA user_version") == [(1,)]
+        return of_version_1 or bool(self._ask("SELECT 1 FROM header WHERE name = 'dead_letter_files'"))
 
     @property
     def identities(self) -> list[ProjectIdentity]:

@@ -36,15 +36,17 @@ def trouble(path: Path, error: OSError) -> VoucherifySyncError:
     return UsageProblem(message, "Name a file in a directory that exists and that you may write to.")
 
 
-def make_private_directory(path: Path) -> None:
-    """Make a directory and those above it that are missing, each 0700; one that exists is left as it is."""
+def make_private_directory(path: Path) -> list[Path]:
+    """Make a directory and those above it that are missing, each 0700; return those that were made, the outer first."""
     if path.is_dir():
-        return
-    make_private_directory(path.parent)
+        return []
+    made = make_private_directory(path.parent)
     with contextlib.suppress(FileExistsError):  # another process of ours may have been faster
         path.mkdir(mode=0o700)
+        made.append(path)
         path.chmod(0o700)  # a umask such as 0777 would lock ourselves out
         sync_directory(path.parent)
+    return made
 
 
 def sync_directory(path: Path) -> None:

@@ -38,7 +38,7 @@ EXAMPLES = 3
 
 _LONGEST_NAME = 200
 _LONGEST_DETAIL = 500
-_WITH_REASONS = (State.SKIPPED, State.DUPLICATE, State.INVALID, State.FAILED, State.IN_DOUBT)
+_WITH_REASONS = (State.DELIVERED, State.SKIPPED, State.DUPLICATE, State.INVALID, State.FAILED, State.IN_DOUBT)
 _ENDPOINTS = {Kind.CUSTOMER: "POST /v1/customers", Kind.EVENT: "POST /v1/events"}
 PRECEDENCE = (
     ExitCode.BUG,
@@ -189,7 +189,7 @@ class Report:
     def _reasons_of(self, wanted: State) -> dict[str, Json]:
         found: dict[str, _Tally] = {}
         for (state, _, reason, _), tally in self._tallies.items():
-            if state is wanted:
+            if state is wanted and (reason is not None or state is not State.DELIVERED):
                 found.setdefault(reason or NONE, _Tally()).take(tally)
         ordered = _largest_first(found.items(), lambda tally: tally.count)
         return {reason: msgspec.to_builtins(tally) for reason, tally in ordered}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voucherify_sync.delivery.doubt import Doubt, in_doubt
-from voucherify_sync.model import Kind, NotProcessed, Operation, Outcome, State
+from voucherify_sync.model import Kind, Operation, Outcome, State
 
 
 class Attempts:
@@ -53,14 +53,9 @@ class Attempts:
         self.sent_at = now
         self._may_have_left = self.operation.kind is Kind.EVENT
 
-    def rule_out(self, proof: NotProcessed) -> bool:
-        """Take a proof that the last send was not processed.
-
-        Returns:
-            False if an earlier send still may be, so that the record stays in doubt at a stop.
-        """
+    def rule_out_last(self) -> None:
+        """Take a proof that the last send was not processed; an earlier one, which is in doubt, still may be."""
         self._may_have_left = False
-        return not self.may_be_processed
 
     def undecided(self, *, is_under_way: bool = False) -> Outcome:
         """Return the outcome where the run ends before an answer has decided it.

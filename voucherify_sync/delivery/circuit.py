@@ -137,7 +137,7 @@ class Circuit:
         self._ended_badly = well is False
 
     def _note(self, answer: Answer, well: bool | None) -> None:
-        self.ever_answered = self.ever_answered or isinstance(answer, Reply)
+        self.ever_answered = self.ever_answered or _status(answer) is not None
         self._ever_connected = self._ever_connected or not isinstance(answer, NotSent)
         if well is False:
             self._bad_end = answer
@@ -204,11 +204,11 @@ class Circuit:
         if not (self._ever_succeeded or self.ever_answered):
             return RunStopped(
                 f"Voucherify has not answered once in 2 minutes: {self._last_trouble}",
-                "Check api.url, the network and the proxy; then the same command goes on.",
+                "Check api.url, the network and the proxy.",
             )
         return RunStopped(
             f"Voucherify has been out of order for 4 hours: {self._last_trouble}",
-            "Run the same command again when it answers; it goes on from here.",
+            "Go on when it answers.",
         )
 
     def _probe_once(self) -> None:
@@ -254,6 +254,11 @@ class Circuit:
             self._bad_trials += 1
         self._suspect = kind
         self._open = True
+
+
+def _status(answer: Answer) -> int | None:
+    """Return the HTTP status of an answer, were it cut off behind it; None where there was none."""
+    return None if isinstance(answer, NotSent) else answer.status
 
 
 def _is_alive(answer: Answer) -> bool:

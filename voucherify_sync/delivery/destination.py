@@ -23,6 +23,7 @@ from voucherify_sync.delivery.privacy import presentable, sent_of_customer
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.delivery.refusals import RefusalPolicy, Ruling, harmless_call
 from voucherify_sync.delivery.retry import (
+    BLOCKED,
     GAVE_UP,
     THROTTLED,
     Again,
@@ -221,9 +222,11 @@ class ApiDestination:
 
     def _failed(self, attempts: Attempts, answer: Answer, verdict: Failed) -> Outcome:
         operation = attempts.operation
-        if verdict.reason == GAVE_UP and attempts.doubt is not None:
+        if attempts.doubt is not None:  # that this send was not processed says nothing of the one before
+            self._rule_out(attempts, NotProcessed.REFUSED)
             return in_doubt(operation, attempts.doubt)
-        if verdict.reason != GAVE_UP and self._refusals.all_refused(PATHS[operation.kind]):
+        is_refusal = verdict.reason not in (GAVE_UP, BLOCKED)
+        if is_refusal and self._refusals.all_refused(PATHS[operation.kind]):
             return self._halted(attempts, _all_refused(verdict), NotProcessed.REFUSED)
         return _failure(operation, answer, verdict)
 
@@ -237,7 +240,7 @@ class ApiDestination:
             case Ruling.STOP:
                 return self._halted(attempts, verdict.error, verdict.proof)
             case Ruling.BLOCKED:
-                return _failure(operation, answer, blocked(verdict.error, answer))
+                return self._failed(attempts, answer, blocked(verdict.error, answer))
             case Ruling.UNCLEAR:
                 tries = attempts.failures + 1, attempts.trouble_s, self._jitter
                 return self._conclude(attempts, answer, unclear(verdict.error, *tries))
@@ -248,8 +251,9 @@ class ApiDestination:
         return attempts.undecided()
 
     def _rule_out(self, attempts: Attempts, proof: NotProcessed) -> None:
-        """Take the intent back, unless an earlier send may still be processed."""
-        if attempts.rule_out(proof) and attempts.operation.kind is Kind.EVENT:
+        """Take the intent of the last send back."""
+        attempts.rule_out_last()
+        if attempts.operation.kind is Kind.EVENT:
             self._journal.withdraw(attempts.operation, proof)
 
 

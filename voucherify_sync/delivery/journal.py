@@ -15,7 +15,7 @@ class Journal(Protocol):
         ...
 
     def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
-        """Take the intent back, for a proof that the event was not processed."""
+        """Take the last intent back, for a proof that this send was not processed. Earlier sends stay noted."""
         ...
 
     def record(self, outcome: Outcome) -> None:

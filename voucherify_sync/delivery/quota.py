@@ -168,7 +168,7 @@ class Limiter:
         """Give a permit and return None, or say what it waits for. Once all calls are made the run stops instead."""
         if self._max_calls is not None and self.calls >= self._max_calls:
             calls = f"{self.calls:,} call" if self.calls == 1 else f"{self.calls:,} calls"
-            self._stop.because(RunStopped(f"{calls} made as asked.", "The same command goes on."))
+            self._stop.because(RunStopped(f"{calls} made, as --max-calls asks."))
             return Waiting("stop", inf)
         now = self._clock()
         waiting = self._blocked(bucket, now)

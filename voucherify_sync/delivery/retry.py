@@ -27,6 +27,10 @@ GAVE_UP = "gave_up"
 BLOCKED = "blocked"
 """Reason of a record whose call is refused like that of a stranger, while the project accepts others."""
 
+ANSWER_TOO_LARGE = "answer_too_large"
+"""Reason of a customer whose update was answered, again and again, with a success too long to be read."""
+_LARGE_ANSWERS = 3
+_TOO_LARGE = "too_large"
 _BACKOFF_S = (0.5, 60.0)
 _PLAIN_CODE = re.compile(r"[a-z0-9_]{1,64}")
 _EXPECTED = {Kind.CUSTOMER: ("customer", "unconfirmed_customer"), Kind.EVENT: ("event",)}
@@ -108,6 +112,11 @@ def judge(
             answer.reason, answer.detail, None, attempt, elapsed_s, pause_s, NotProcessed.NOT_CONNECTED
         )
     if isinstance(answer, NoAnswer):
+        is_success_too_large = answer.reason == _TOO_LARGE and 200 <= (answer.status or 0) < 300
+        if is_success_too_large and kind is Kind.CUSTOMER and attempt >= _LARGE_ANSWERS:
+            return Failed(
+                ANSWER_TOO_LARGE, f"{answer.detail}; each call would be answered alike", answer.status
+            )
         return _ambiguous(
             kind, answer.reason, answer.detail, answer.status, attempt, elapsed_s, backoff_s(attempt, random)
         )
@@ -134,7 +143,7 @@ def shows_health(verdict: Verdict) -> bool | None:
             return reason != GAVE_UP
         case Again(reason=reason) if reason == THROTTLED:
             return None
-        case Halt():
+        case Halt() | InDoubt(reason="too_large") | Again(reason="too_large"):
             return None
         case _:
             return False
@@ -191,7 +200,7 @@ def halting(reply: Reply) -> VoucherifySyncError | None:
     if status == 429 and read_rate_headers(reply.headers).type == "api_calls_cycle":
         return RunStopped(
             "The API calls of this billing cycle are used up",
-            "Run the same command again in the next cycle, or when the plan was raised; it goes on from here.",
+            "Go on in the next cycle, or when the plan was raised.",
         )
     return None
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voucherify_sync.bookkeeping.deadletters import files_of_earlier_versions, read_dead_letters
 from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
 from voucherify_sync.bookkeeping.ledger_lock import LedgerLock
 from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place, find_place
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.project import ProjectIdentity, origin_of
-from voucherify_sync.errors import SourceError
 from voucherify_sync.home import expanded
-from voucherify_sync.model import SegmentEvent
-from voucherify_sync.running.letters import records_of
+from voucherify_sync.running.letters import letters_of_earlier_files
 from voucherify_sync.settings import Settings, clean_url
 from voucherify_sync.stop import Stop
 
@@ -88,12 +85,7 @@ def write_ledger(place: Place, choice: LedgerChoice, start: RunStart, stop: Stop
 
 def _take_over_letters(ledger: Ledger) -> None:
     """Give the failed records of an earlier version their events, from the files in which it kept them."""
-    for file in files_of_earlier_versions():
-        try:
-            for _, letter in read_dead_letters(file):
-                for record in records_of(letter):
-                    if isinstance(record, SegmentEvent):
-                        ledger.complete(record, letter.status, letter.answer)
-        except SourceError:  # what it holds beyond this line cannot be read; the archive still has it
-            continue
+    for record, letter in letters_of_earlier_files():
+        ledger.complete(record, letter.status, letter.answer)
     ledger.has_taken_over()
+    ledger.flush()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from voucherify_sync.bookkeeping.deadletters import DeadLetter, read_dead_letters
+from voucherify_sync.bookkeeping.deadletters import DeadLetter, files_of_earlier_versions, read_dead_letters
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, LetterSelection
+from voucherify_sync.errors import SourceError
+from voucherify_sync.keys import record_key
 from voucherify_sync.model import Block, Outcome, Position, SegmentEvent, State
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.reading.source import SourceFacts
@@ -72,10 +75,39 @@ def letters_of_ledger(path: Path, selection: LetterSelection, stop: Stop) -> Let
 
     def letters() -> Iterator[tuple[Position, DeadLetter]]:
         with LedgerReader.read(path) as ledger:
-            for letter in ledger.dead_letters(msgspec.structs.replace(selection, with_event=True)):
-                yield _position(letter.source), letter
+            for letter in complete_letters(ledger, selection):
+                if letter.event is not None:
+                    yield _position(letter.source), letter
 
     return LetterInput(str(path), letters(), stop)
+
+
+def letters_of_earlier_files() -> Iterator[tuple[SegmentEvent, DeadLetter]]:
+    """Yield the dead letters that earlier versions kept in files, each with its record."""
+    for file in files_of_earlier_versions():
+        with suppress(SourceError):  # what it holds beyond this line cannot be read; the archive still has it
+            for _, letter in read_dead_letters(file):
+                for record in records_of(letter):
+                    if isinstance(record, SegmentEvent):
+                        yield record, letter
+
+
+def complete_letters(ledger: LedgerReader, selection: LetterSelection) -> Iterator[DeadLetter]:
+    """Yield dead letters as they will be once a run has taken over those of earlier versions' files."""
+    if ledger.has_old_files:
+        return filter(selection.takes, _with_earlier_files(ledger))
+    return ledger.dead_letters(selection)
+
+
+def _with_earlier_files(ledger: LedgerReader) -> Iterator[DeadLetter]:
+    events = {record_key(record): (record, letter) for record, letter in letters_of_earlier_files()}
+    for letter in ledger.dead_letters():
+        if letter.event is None and letter.key in events:
+            record, old = events[letter.key]
+            own = {"name": record.name, "type": record.type, "message_id": record.message_id}
+            yield msgspec.structs.replace(letter, event=record.raw, source=old.source, **own)
+        else:
+            yield letter
 
 
 def letters_of_file(path: Path, stop: Stop) -> LetterInput:

@@ -29,7 +29,7 @@ def time_limit(seconds: float | None, stop: Stop) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    error = RunStopped(f"stopped after {seconds:,.0f} s, as --max-duration asks", "The same command goes on.")
+    error = RunStopped(f"{seconds:,.0f} s are over, as --max-duration asks.")
     timer = threading.Timer(seconds, stop.because, [error])
     timer.daemon = True
     timer.start()
