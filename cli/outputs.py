@@ -17,6 +17,7 @@ from typing import NamedTuple
 from voucherify_sync.bookkeeping.ledger_file import ELSEWHERE, SUFFIXES
 from voucherify_sync.bookkeeping.private import try_to_append, try_to_write_whole
 from voucherify_sync.errors import UsageProblem
+from voucherify_sync.reading.finding import is_read
 from voucherify_sync.reading.source import Source
 from voucherify_sync.running.request import Mode
 from voucherify_sync.settings import Settings, settings_file, token_file
@@ -60,11 +61,16 @@ class Output(NamedTuple):
     remedy: str = "Name a file in a folder that exists and that you may write to."
 
 
-def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input]) -> None:
+def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input], sources: Iterable[str] = ()) -> None:
     """Check that all outputs can be written, and that each is a file of its own.
 
     Standard streams that lead from or to a file take part. A named pipe is kept open until the process ends, as
     `try_to_append` demands.
+
+    Args:
+        outputs: what is written.
+        inputs: what must not be written to.
+        sources: folders among them are read again by the next run, with what is written there meanwhile.
 
     Raises:
         UsageProblem: one sentence for each output that is refused.
@@ -74,6 +80,9 @@ def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input]) -> None:
             silence_stderr()  # the message would be added to the input
         sentences = [f"{name} is the same file as {other}." for name, other in collisions]
         raise UsageProblem("\n".join(sentences), _OF_ITS_OWN)
+    if inside := list(_inside(outputs, sources)):
+        remedy = "Name a file elsewhere: the next run would read it with the events of the folder."
+        raise UsageProblem("\n".join(inside), remedy)
     if failures := dict(_failures(outputs)):
         raise UsageProblem("\n".join(failures), "\n".join(dict.fromkeys(failures.values())))
 
@@ -101,7 +110,7 @@ def try_outputs_of_run(
             inputs.append(itself)
     if options.exclude_ids is not None:
         inputs.append(Input(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
-    try_outputs(outputs, inputs)
+    try_outputs(outputs, inputs, options.source)
 
 
 def source_files(sources: Iterable[Source]) -> Iterator[Input]:
@@ -140,6 +149,16 @@ def _outputs_of(options: ReplayOptions) -> Iterator[Output]:
         yield Output(f"--dead-letters {options.dead_letters}", options.dead_letters, try_to_append)
     if options.log_file is not None:
         yield Output(f"--log-file {options.log_file}", options.log_file, try_to_append)
+
+
+def _inside(outputs: Sequence[Output], sources: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each output in a folder that is read; what is not read there may stay."""
+    folders = [(source, os.path.realpath(source)) for source in sources if Path(source).is_dir()]
+    for output in outputs:
+        file = os.path.realpath(output.file)
+        for source, folder in folders:
+            if file.startswith(os.path.join(folder, "")) and is_read(os.path.relpath(file, folder)):
+                yield f"{output.name} is in the source {source}."
 
 
 def _collisions(outputs: Sequence[Output], inputs: Iterable[Input]) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from poison_lines import LINES, MOST
 
+from voucherify_sync.sandbox import Sandbox
+
 PEAK_MB = 200
 STOP_S = 2.0
 LONGEST_S = 20.0
@@ -36,6 +38,12 @@ track: {mapping: {properties: metadata, properties.email: customer.email, messag
 identify: {unmapped_traits: metadata}
 track: {unmapped_properties: metadata, events_filter: ['*e*e*', 'E']}
 """,
+    "live.yaml": """\
+api: {url: URL, key: sandbox-poison, token: any}
+identify: {mapping: {traits: customer, traits.*: customer.metadata.*}}
+track: {mapping: {properties: metadata, properties.email: customer.email, messageId: metadata.id}}
+delivery: {on_doubt: hold}
+""",
     "tests.yaml": """\
 identify: {mapping: {traits.*: customer.metadata.*}}
 track: {mapping: {properties: metadata}}
@@ -43,13 +51,14 @@ tests: [{name: poison, event: FILE:1, expect: {method: GET, path: none, body: {a
 """,
 }
 
+_LEDGER = "--ledger x.ledger --new-ledger"
 COMMANDS = {
     "dry run": "replay --dry-run {file}",
     "dry run, rows": "replay --dry-run --verbose -c rows.yaml {file}",
     "dry run, spare": "replay --dry-run --report r.html -c spare.yaml {file}",
     "dry run, bulk": "replay --dry-run --bulk -c rows.yaml {file}",
-    "sandbox": "replay --sandbox {file}",
-    "sandbox, bulk": "replay --sandbox --bulk -c rows.yaml {file}",
+    "live": f"replay --yes {_LEDGER} -c live.yaml {{file}}",
+    "live, bulk": f"replay --yes --bulk {_LEDGER} -c live.yaml {{file}}",
     "plan": "plan -c rows.yaml {file}",
     "explain": "explain -c rows.yaml {file}",
     "explain, JSON": "explain --json -c spare.yaml {file}",
@@ -63,6 +72,7 @@ COMMANDS = {
 _WATCHED = """
 import json, os, signal, subprocess, sys, threading, time
 at, words = float(sys.argv[1]), sys.argv[2:]
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell in the background has it ignored, by what it starts, too
 begun, sent = time.monotonic(), []
 def interrupt():
     sent.append(time.monotonic())
@@ -113,13 +123,14 @@ def watched(words: Sequence[str], folder: Path, interrupt_after_s: float) -> End
     return Ended(peak_mb, wall_s, code, stop_s, (folder / "err").read_text(errors="replace"))
 
 
-def prepared(folder: Path, line: bytes) -> Path:
+def prepared(folder: Path, line: bytes, url: str) -> Path:
     """Write the line into a file, and settings beside it; return the file."""
     file = folder / "poison.ndjson"
     file.write_bytes(line + b"\n")
     for name, text in SETTINGS.items():
-        (folder / name).write_text(text.replace("FILE", file.name))
-    (folder / "new.yaml").unlink(missing_ok=True)
+        (folder / name).write_text(text.replace("FILE", file.name).replace("URL", url))
+    for made in ("new.yaml", "x.ledger", "x.ledger-wal", "x.ledger-shm"):
+        (folder / made).unlink(missing_ok=True)
     return file
 
 
@@ -128,13 +139,13 @@ def words_of(command: str, program: Path, file: Path) -> list[str]:
     return [str(program), *COMMANDS[command].format(file=file.name).split()]
 
 
-def attempt(command: str, program: Path, folder: Path, line: bytes) -> Ended:
+def attempt(command: str, program: Path, folder: Path, line: bytes, url: str) -> Ended:
     """Run a command once to its end, and if that takes some time, once more to stop it half way."""
-    file = prepared(folder, line)
+    file = prepared(folder, line, url)
     whole = watched(words_of(command, program, file), folder, LONGEST_S)
     if whole.stop_s is not None or whole.wall_s < _TOO_SHORT_S:
         return whole
-    prepared(folder, line)
+    prepared(folder, line, url)
     stopped = watched(words_of(command, program, file), folder, whole.wall_s / 2)
     return Ended(max(whole.peak_mb, stopped.peak_mb), whole.wall_s, whole.code, stopped.stop_s, whole.said)
 
@@ -167,8 +178,8 @@ def main() -> int:
         for command in COMMANDS:
             if asked.commands and not any(word in command for word in asked.commands):
                 continue
-            with tempfile.TemporaryDirectory(prefix="poison-") as folder:
-                ended = attempt(command, asked.program, Path(folder), line)
+            with tempfile.TemporaryDirectory(prefix="poison-") as folder, Sandbox() as sandbox:
+                ended = attempt(command, asked.program, Path(folder), line, sandbox.url)
             found = list(breaches(ended))
             broken = broken or bool(found)
             stop = "" if ended.stop_s is None else f"{ended.stop_s:.2f}"

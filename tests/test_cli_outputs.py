@@ -415,3 +415,13 @@ def test_a_ledger_is_compared_and_never_opened(tmp_path: Path, monkeypatch: pyte
             outputs.try_outputs(group, [])
     assert tmp_path / "x" in opened
     assert ledger not in opened
+
+
+@pytest.mark.parametrize("option", ["--log-file", "--dead-letters", "--report", "--ledger"])
+def test_an_output_in_a_folder_that_is_read_is_refused(cli: Cli, sandbox: Sandbox, option: str) -> None:
+    """The next run would read it with the events; a name that is not read there is fine."""
+    (cli.folder / "logs").mkdir()
+    (cli.folder / "logs" / "a.ndjson").write_text("{}\n")
+    said = assert_refused(cli, sandbox, "replay", *COMMON, option, "logs/below.x", "logs")
+    assert f"{option} logs/below.x is in the source logs" in said or "below.x is in the source logs" in said
+    assert "Name a file elsewhere" in said

@@ -148,8 +148,8 @@ class _Search:
         """Return the files under a folder in natural order; links to folders are not followed."""
         files: list[str] = []
         for where, folders, names in os.walk(folder, onerror=self._unreadable):
-            folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-            files += [os.path.join(where, name) for name in names if not name.startswith((".", "_"))]
+            folders[:] = filter(is_read, folders)
+            files += [os.path.join(where, name) for name in filter(is_read, names)]
         return sorted(files, key=_natural)
 
     def _unreadable(self, error: OSError) -> None:
@@ -183,6 +183,11 @@ class _Search:
         if wrong:
             return _Wrong(wrong.name, wrong.remedy_for(name, gzipped=gzipped))
         return Source(_as_text(name), Path(name), status.st_size, gzipped)
+
+
+def is_read(path: str) -> bool:
+    """Tell whether what lies at this path below a folder is read with the folder."""
+    return not any(part.startswith((".", "_")) for part in Path(path).parts)
 
 
 def _as_text(name: str) -> str:
