@@ -1,0 +1,218 @@
+"""A request in the making, and the places of it: a destination in, a function out that puts values there.
+
+A value is brought to the type of its place as it is put. Objects are merged key by key and deeply; an object of the
+event is copied where it goes, so that no event is ever changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from voucherify_sync.mapping.fields import (
+    CONTAINERS,
+    MAX_NESTING,
+    NOT_AN_OBJECT,
+    NOT_TEXT,
+    date_of,
+    is_nested_deeper,
+    text_of,
+)
+from voucherify_sync.mapping.requests import Address, Customer
+from voucherify_sync.model import Dropped, Json
+from voucherify_sync.paths import FIELDS_OF, FREE_OBJECTS, Keys, object_at
+
+Put = Callable[["Draft", Any], None]
+"""Puts a value into a draft, and notes there what does not belong in its place."""
+
+IDS: Final = ("id", "source_id")
+"""Filled by rows of their own only: Segment's ``traits.id`` would turn one customer into another."""
+
+_WORKING: Final = {"firstName": "first", "lastName": "last"}
+
+
+class Draft:
+    """A request in the making.
+
+    Attributes:
+        customer: the customer, as it will be sent but for its name and ids.
+        first, last: texts to make a name of.
+        event: a name for the custom event, as it came.
+        metadata: of the custom event.
+        parts: ``referral`` and ``loyalty``, as they came.
+        dropped: values that could not be put in their places.
+        may_be_deep: values may be nested too deep to be sent.
+    """
+
+    __slots__ = ("customer", "dropped", "event", "first", "last", "may_be_deep", "metadata", "parts")
+
+    def __init__(self, customer: Customer, *, may_be_deep: bool) -> None:
+        self.customer = customer
+        self.first: str | None = None
+        self.last: str | None = None
+        self.event: Any = None
+        self.metadata: Json | None = None
+        self.parts: dict[str, Json] = {}
+        self.dropped: list[Dropped] = []
+        self.may_be_deep = may_be_deep
+
+    def drop(self, place: Keys, reason: str) -> None:
+        """Note a value that could not be put in its place."""
+        self.dropped.append(Dropped(".".join(map(str, place)), reason))
+
+    def forget_drop(self, place: Keys) -> None:
+        """Forget what was no text for a place, or one below it, that gets another value now."""
+        path = ".".join(map(str, place))
+        self.dropped[:] = [
+            drop
+            for drop in self.dropped
+            if drop.reason != NOT_TEXT or not (drop.path == path or drop.path.startswith(f"{path}."))
+        ]
+
+    def free_object(self, *, of_customer: bool) -> Json:
+        """Return the metadata, made where there is none."""
+        holder: Any = self.customer if of_customer else self
+        if type(holder.metadata) is not dict:
+            holder.metadata = {}
+        metadata: Json = holder.metadata
+        return metadata
+
+    def own(self, value: Any) -> Any:
+        """Return a value whose objects may be written into without changing the event.
+
+        Raises:
+            RecursionError: it is nested too deep to be sent.
+        """
+        if self.may_be_deep and isinstance(value, CONTAINERS) and is_nested_deeper(value, MAX_NESTING):
+            raise RecursionError
+        if type(value) is not dict:
+            return value
+        copy: Json = {}
+        _merge(copy, value)
+        return copy
+
+    def merge(self, target: Json, value: Json) -> None:
+        """Merge an object of the event into one of the request."""
+        if self.may_be_deep and is_nested_deeper(value, MAX_NESTING):
+            raise RecursionError
+        _merge(target, value)
+
+
+def put_at(place: Keys, *, each_key: bool, keep_nulls: bool) -> Put:
+    """Compile the putting at a destination, by what belongs there.
+
+    Args:
+        place: the keys of the destination.
+        each_key: the value stands for its keys, each as if it had a row of its own.
+        keep_nulls: a null erases the field; else it is as if it were not there.
+    """
+    if place in FIELDS_OF:
+        return _known_fields(place, keep_nulls=keep_nulls)
+    if place in FREE_OBJECTS or each_key:
+        return _whole_object(place, skips_nulls=each_key and not keep_nulls)
+    if place[:1] in FREE_OBJECTS or place[:2] in FREE_OBJECTS:
+        return _free_value(place)
+    if place == ("event",):
+        return lambda draft, value: setattr(draft, "event", value)
+    if place[0] != "customer":
+        return lambda draft, value: draft.parts.setdefault(str(place[0]), {}).__setitem__(
+            str(place[1]), value
+        )
+    return _text(place)
+
+
+def _text(place: Keys) -> Put:
+    """Put a text at a field of the customer or of the address."""
+    name = str(place[-1])
+    in_address, working = len(place) == 3, _WORKING.get(name)
+    settle = date_of if name == "birthdate" else None
+
+    def put(draft: Draft, value: Any) -> None:
+        holder: Any = draft if working else draft.customer
+        if in_address:
+            if type(holder.address) is not Address:
+                holder.address = Address()
+            holder = holder.address
+        if draft.dropped:
+            draft.forget_drop(place)
+        text = value if value is None else text_of(value)
+        if text is None and value is not None:
+            draft.drop(place, NOT_TEXT)
+            setattr(holder, working or name, None if working else UNSET)
+        else:
+            setattr(holder, working or name, settle(text) if text and settle else text)
+
+    return put
+
+
+def _known_fields(place: Keys, *, keep_nulls: bool) -> Put:
+    """Put an object where Voucherify knows the fields: each as if it had a row, the ids not at all."""
+    inner = {
+        name: put_at((*place, name), each_key=False, keep_nulls=keep_nulls)
+        for name in FIELDS_OF[place]
+        if name not in IDS
+    }
+
+    def put(draft: Draft, value: Any) -> None:
+        if type(value) is not dict:
+            _refuse(draft, place, value)
+            return
+        for name, put_inside in inner.items():
+            if name in value and (keep_nulls or value[name] is not None):
+                put_inside(draft, value[name])
+
+    return put
+
+
+def _whole_object(place: Keys, *, skips_nulls: bool) -> Put:
+    """Put an object where any key may stand."""
+
+    def put(draft: Draft, value: Any) -> None:
+        if type(value) is not dict:
+            _refuse(draft, place, value)
+            return
+        if skips_nulls and None in value.values():
+            value = {key: inside for key, inside in value.items() if inside is not None}
+        draft.merge(_object_of(draft, place), value)
+
+    return put
+
+
+def _free_value(place: Keys) -> Put:
+    """Put anything at a key of metadata; two objects are merged."""
+    last = str(place[-1])
+
+    def put(draft: Draft, value: Any) -> None:
+        if type(value) is dict:
+            draft.merge(_object_of(draft, place), value)
+        else:
+            _object_of(draft, place[:-1])[last] = draft.own(value)
+
+    return put
+
+
+def _object_of(draft: Draft, place: Keys) -> Json:
+    """Return the object at a place in metadata, made where there is none."""
+    of_customer = place[0] == "customer"
+    return object_at(draft.free_object(of_customer=of_customer), place[2 if of_customer else 1 :])
+
+
+def _refuse(draft: Draft, place: Keys, value: Any) -> None:
+    """Take a null for what erases the object, and note what is no object."""
+    if value is not None:
+        draft.drop(place, NOT_AN_OBJECT)
+    elif place in (("customer", "address"), ("customer", "metadata")):
+        draft.forget_drop(place)
+        setattr(draft.customer, str(place[1]), None)
+    elif len(place) > 1:
+        _object_of(draft, place[:-1])[str(place[-1])] = None
+
+
+def _merge(target: Json, value: Json) -> None:
+    for key, inside in value.items():
+        if type(inside) is dict:
+            _merge(object_at(target, (key,)), inside)
+        else:
+            target[key] = inside

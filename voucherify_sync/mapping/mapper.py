@@ -1,0 +1,309 @@
+"""A Segment event in, the request to Voucherify out: rows, fallbacks, field types and ids, in one walk of the event.
+
+An event of which no request can be made comes out as an Outcome. Nothing is sent, and no event is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from voucherify_sync.mapping.drafts import Draft
+from voucherify_sync.mapping.fields import (
+    BLANK_ID,
+    MAX_EVENT_NAME,
+    MAX_NESTING,
+    NOT_TEXT,
+    holds_a_non_number,
+    present_text,
+    settle_coded,
+    text_of,
+)
+from voucherify_sync.mapping.filters import reason_of_type
+from voucherify_sync.mapping.requests import NO_ADDRESS, Customer, CustomEvent
+from voucherify_sync.mapping.rows import settled_rows
+from voucherify_sync.mapping.rules import Rules
+from voucherify_sync.mapping.stats import MappingStats, SectionStats
+from voucherify_sync.mapping.walk import Hit, Trace, Walk, walked
+from voucherify_sync.model import Dropped, Json, Kind, Operation, Outcome, SegmentEvent, State
+from voucherify_sync.settings.types import Identify, Settings, Track
+
+_IDENTIFIERS: Final = frozenset(
+    {"email", "id", "userId", "user_id", "anonymousId", "anonymous_id", "source_id"}
+)
+"""Traits that come along with a computed one only to say whose it is."""
+_OWN_NAMES: Final = ("firstName", "lastName")
+_NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"
+_encode = msgspec.json.Encoder().encode
+
+LeaveOut = Callable[[SegmentEvent, str], str | None]
+"""Tells why the request of an event, to the customer of this source_id, is not made; None makes it."""
+
+
+class Request(Struct, frozen=True, gc=False):
+    """What is sent for one event, before it is encoded.
+
+    Attributes:
+        kind: as in Operation.
+        source_id: as in Operation.
+        customer: the customer part.
+        body: the whole body, which holds ``customer`` or is the same.
+        dropped: as in Operation.
+    """
+
+    kind: Kind
+    source_id: str
+    customer: Customer
+    body: Customer | CustomEvent
+    dropped: list[Dropped]
+
+
+class Mapper:
+    """The mapping of the settings, compiled once.
+
+    Args:
+        settings: whose rows are compiled.
+        leave_out: asked once the customer is known, before anything is counted.
+
+    Attributes:
+        stats: what it did so far.
+        rules: by type of event.
+    """
+
+    def __init__(self, settings: Settings, leave_out: LeaveOut | None = None) -> None:
+        self.rules = {"identify": _identify_rules(settings.identify), "track": _track_rules(settings.track)}
+        self._sections = {kind: SectionStats(rules) for kind, rules in self.rules.items()}
+        self._carries_all = {
+            "identify": settings.identify.unmapped_traits == "metadata",
+            "track": settings.track.unmapped_properties == "metadata",
+        }
+        self._leave_out = leave_out
+        self._carries_personas = not settings.personas.disabled
+        self.watches_names = any(
+            row.default and row.destination.text == "customer.name" for row in self.rules["track"].rows
+        )
+        self.stats = MappingStats(self._sections)
+
+    def operation(self, event: SegmentEvent) -> Operation | Outcome:
+        """Make the request of one event; never raises for what an event may hold."""
+        request = self.request(event)
+        return request if isinstance(request, Outcome) else encoded(event, request)
+
+    def request(self, event: SegmentEvent, trace: Trace | None = None) -> Request | Outcome:
+        """Make what ``operation`` encodes; what the walk does is noted in a trace, if there is one."""
+        rules = self.rules.get(event.type)
+        if rules is None:
+            return Outcome(event, State.SKIPPED, reason_of_type(event.type))
+        try:
+            return self._map(event, rules, trace)
+        except RecursionError:
+            return _too_deep(event)
+
+    def _map(self, event: SegmentEvent, rules: Rules, trace: Trace | None) -> Request | Outcome:
+        given = event.fields.get(rules.root)
+        if type(given) is not dict:
+            given = {}
+        own_id = _own_id(event.fields)
+        walk = walked(rules, event, own_id, given, trace)
+        draft = walk.draft
+        unmapped = self._carry(event, walk, given, trace)
+        if event.unsafe and _not_finite(event.fields, walk.hits, draft):
+            return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
+        source_id = _settle_ids(draft, own_id)
+        if source_id is None:
+            return Outcome(event, State.SKIPPED, "no_id")
+        if self._leave_out is not None and (reason := self._leave_out(event, source_id)):
+            return Outcome(event, State.SKIPPED, reason)
+        if event.type == "identify":
+            used = _settle_customer(draft, given)
+            request = Request(Kind.CUSTOMER, source_id, draft.customer, draft.customer, draft.dropped)
+        else:
+            name = _event_name(event, draft)
+            if len(name) > MAX_EVENT_NAME:
+                return Outcome(event, State.INVALID, "event_name_too_long", _too_long(name))
+            if self.watches_names:
+                self._watch_name(event, draft.customer, given)
+            used = _settle_customer(draft, given)
+            request = Request(
+                Kind.EVENT, source_id, draft.customer, _custom_event(name, draft), draft.dropped
+            )
+        if trace is not None:
+            trace.own_names = used
+        section = self._sections[event.type]
+        section.count(walk.routes, walk.fired, walk.lost_inside, draft.dropped)
+        section.leave(walk.outermost, unmapped, used, given)
+        return request
+
+    def _carry(self, event: SegmentEvent, walk: Walk, given: Json, trace: Trace | None) -> tuple[str, ...]:
+        """Carry to metadata what no row takes, where that is asked for; return what is not carried either."""
+        unmapped = walk.unmapped
+        is_identify = event.type == "identify"
+        if self._carries_all[event.type]:
+            unmapped = _carry(walk.draft, given, unmapped, unmapped, trace, of_customer=is_identify)
+        if is_identify and self._carries_personas:
+            unmapped = _carry_personas(walk.draft, event.fields, given, unmapped, trace)
+        return unmapped
+
+    def _watch_name(self, event: SegmentEvent, customer: Customer, given: Json) -> None:
+        """Notice a customer who gets the name of a product, a page or a campaign."""
+        name = present_text(given.get("name"))
+        if name is not None and customer.name == name:
+            self.stats.renames.add(event.position, name)
+
+
+def encoded(event: SegmentEvent, request: Request) -> Operation | Outcome:
+    """Return the operation that sends a request, or the outcome of an event that cannot be sent."""
+    try:
+        payload = _encode(request.body)
+    except RecursionError:
+        return _too_deep(event)
+    body = msgspec.to_builtins(request.body)
+    return Operation(event, request.kind, request.source_id, body, payload, tuple(request.dropped))
+
+
+def _identify_rules(settings: Identify) -> Rules:
+    rows = settled_rows("traits", settings.mapping, extend_default=settings.extend_default)
+    of_customers = [row for row in rows if row.destination.keys[0] == "customer"]
+    return Rules("traits", of_customers, settings.add, keep_nulls=settings.nulls == "clear")
+
+
+def _track_rules(settings: Track) -> Rules:
+    rows = settled_rows("properties", settings.mapping, extend_default=settings.extend_default)
+    return Rules("properties", rows, settings.add, keep_nulls=False)
+
+
+def _carry(
+    draft: Draft,
+    given: Json,
+    keys: Sequence[str],
+    unmapped: tuple[str, ...],
+    trace: Trace | None,
+    *,
+    of_customer: bool,
+) -> tuple[str, ...]:
+    """Put values into a metadata object, where no row has put that key; return the keys that are still unmapped."""
+    if not keys:
+        return unmapped
+    metadata = draft.free_object(of_customer=of_customer)
+    for key in keys:
+        if key not in metadata:
+            metadata[key] = draft.own(given[key])
+            if trace is not None:
+                trace.carried.append(key)
+    return tuple(key for key in unmapped if key not in keys)
+
+
+def _carry_personas(
+    draft: Draft, fields: Json, given: Json, unmapped: tuple[str, ...], trace: Trace | None
+) -> tuple[str, ...]:
+    """Carry a computed trait or an audience, which no table can know, to the customer's metadata."""
+    context = fields.get("context")
+    personas = context.get("personas") if isinstance(context, dict) else None
+    if not isinstance(personas, dict):
+        return unmapped
+    keys = [key for key in unmapped if key not in _IDENTIFIERS]
+    computed = personas.get("computation_key")
+    if isinstance(computed, str) and given.get(computed) is not None:
+        keys.append(computed)
+    return _carry(draft, given, keys, unmapped, trace, of_customer=True)
+
+
+def _not_finite(fields: Json, hits: Iterable[Hit], draft: Draft) -> bool:
+    """Tell whether what is sent holds a number that JSON cannot carry; the event's id is sent, too."""
+    sent = [value for _, value in hits if not isinstance(value, dict)]
+    return any(
+        map(
+            holds_a_non_number,
+            (*sent, draft.metadata, draft.customer.metadata, draft.parts, fields.get("userId")),
+        )
+    )
+
+
+def _own_id(fields: Json) -> str | None:
+    own_id = present_text(fields.get("userId"))
+    return present_text(fields.get("anonymousId")) if own_id is None else own_id
+
+
+def _settle_ids(draft: Draft, own_id: str | None) -> str | None:
+    """Let the event's own id stand in for a source_id that is blank or null; a blank id goes.
+
+    Returns by which id Voucherify will know the customer, the ``id`` before the ``source_id``; None if by none.
+    """
+    customer = draft.customer
+    if customer.id is UNSET and customer.source_id is own_id:
+        return own_id
+    for name in ("id", "source_id"):
+        value = getattr(customer, name)
+        if value is not UNSET and (value is None or not value.strip()):
+            setattr(customer, name, UNSET)
+            if value is not None:
+                draft.drop(("customer", name), BLANK_ID)
+    if customer.source_id is UNSET and own_id is not None:
+        customer.source_id = own_id
+    return customer.id or customer.source_id or None
+
+
+def _settle_customer(draft: Draft, given: Json) -> tuple[str, ...]:
+    """Give a customer its name, and take out objects that hold nothing; return the event's own keys that served."""
+    customer = draft.customer
+    if customer.address == NO_ADDRESS:
+        customer.address = UNSET
+    if customer.metadata == {}:
+        customer.metadata = UNSET
+    name = customer.name
+    return () if name and not name.isspace() else _settle_name(draft, given)
+
+
+def _settle_name(draft: Draft, given: Json) -> tuple[str, ...]:
+    """Make a name of firstName and lastName, first the mapped ones, then the event's own.
+
+    A blank name goes; a null stays, to erase.
+    """
+    customer = draft.customer
+    parts: list[str] = []
+    used: tuple[str, ...] = ()
+    for own_key, mapped in zip(_OWN_NAMES, (draft.first, draft.last), strict=True):
+        text = present_text(mapped)
+        if text is None and (text := present_text(given.get(own_key))):
+            used += (own_key,)
+        if text is not None:
+            parts.append(text.strip())
+    if parts:
+        customer.name = " ".join(parts)
+    elif customer.name is not None:
+        customer.name = UNSET
+    return used
+
+
+def _event_name(event: SegmentEvent, draft: Draft) -> str:
+    """Return the mapped name, else the event's own, else its type."""
+    mapped = draft.event
+    name = present_text(mapped)
+    if name is not None:
+        return name
+    if mapped is not None and text_of(mapped) is None:
+        draft.drop(("event",), NOT_TEXT)
+    return present_text(event.name) or event.type
+
+
+def _custom_event(name: str, draft: Draft) -> CustomEvent:
+    body = CustomEvent(name, draft.customer)
+    if draft.metadata:
+        body.metadata = draft.metadata
+    for part, content in draft.parts.items():
+        if settle_coded(content, part, draft.dropped):
+            setattr(body, part, content)
+    return body
+
+
+def _too_long(name: str) -> str:
+    return f"the event's name has {len(name)} characters and Voucherify takes at most {MAX_EVENT_NAME}"
+
+
+def _too_deep(event: SegmentEvent) -> Outcome:
+    return Outcome(
+        event, State.INVALID, "too_deep", f"a value that is mapped has more than {MAX_NESTING} levels"
+    )

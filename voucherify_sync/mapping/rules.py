@@ -1,0 +1,243 @@
+"""The mapping of one type of event, compiled once: rows of the settings in, a tree of the keys of its object out.
+
+The tree says at each level of `traits` or `properties` what becomes of a key: leaves put its value into the request,
+nodes go on below it, and what is in neither is not mapped. What is done with an object is told by its keys alone, so it
+is found out once for each set of keys, and remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from voucherify_sync.mapping.drafts import IDS, Draft, Put, put_at
+from voucherify_sync.mapping.rows import Row
+from voucherify_sync.paths import FIELDS_OF, FieldPath, Keys, parse_destination
+
+_TEXTS: Final = frozenset({"id", "source_id", "name", "email", "description", "phone"})
+"""Fields of a customer that take a text as it is."""
+_MOST_KEYS: Final = 200
+"""Keys of an object whose route is remembered; more are rare, and would take memory."""
+_MOST_REMEMBERED: Final = 200_000
+"""Keys of all routes that one node remembers."""
+
+
+class Leaf(Struct, frozen=True, gc=False, eq=False):
+    """A place of the event at which a row finds a value.
+
+    Attributes:
+        row: number of the row, in the order in which rows are applied.
+        path: where it reads.
+        place: the keys of the destination.
+        put: puts a value there.
+        text: the field of the customer that takes a text as it is; None for all other places.
+        main: key beside it that is taken in its place, if that has a value.
+        twin: key beside it that is taken in its place, if this one is null.
+    """
+
+    row: int
+    path: FieldPath
+    place: Keys
+    put: Put
+    text: str | None = None
+    main: str | None = None
+    twin: str | None = None
+
+
+class Route(Struct, gc=False, eq=False):
+    """What becomes of an object with certain keys.
+
+    Attributes:
+        leaves: keys whose values are put somewhere.
+        below: keys whose objects are walked, too.
+        unmapped: keys that no row takes.
+        is_plain: no leaf depends on the value of another key.
+        has_dotted: a key is the dotted spelling of a path that a row reads: the tree cannot tell which of both counts.
+        paths: of the unmapped keys, as they are counted.
+        is_remembered: the next object with these keys takes the same route.
+        times: so many objects had a value at each of their keys.
+        left: so many of them left each of the unmapped keys.
+    """
+
+    leaves: list[tuple[str, Leaf]]
+    below: list[tuple[str, Node]]
+    unmapped: tuple[str, ...]
+    paths: tuple[str, ...]
+    is_plain: bool
+    has_dotted: bool
+    is_remembered: bool
+    times: int = 0
+    left: int = 0
+
+
+class Node:
+    """One level of the tree.
+
+    Attributes:
+        path: the keys of the object in the event.
+        leaves: by key.
+        below: by key.
+        taken: keys that object rows take, so that they count as mapped.
+        takes_all: an object row takes whatever is there.
+        dotted: keys with dots in them that a row reads here.
+        routes: by the keys of an object.
+    """
+
+    def __init__(self, path: tuple[str, ...]) -> None:
+        self.path = path
+        self.leaves: dict[str, list[Leaf]] = {}
+        self.below: dict[str, Node] = {}
+        self.taken: set[str] = set()
+        self.takes_all = False
+        self.dotted: set[str] = set()
+        self.routes: dict[tuple[str, ...], Route] = {}
+        self._room = _MOST_REMEMBERED
+
+    def node(self, keys: Sequence[str]) -> Node:
+        """Return the node below, made where there is none."""
+        node = self
+        for key in keys:
+            found = node.below.get(key)
+            if found is None:
+                found = node.below[key] = Node((*node.path, key))
+            node = found
+        return node
+
+    def nodes(self) -> Iterator[Node]:
+        """Yield this node and all below."""
+        yield self
+        for node in self.below.values():
+            yield from node.nodes()
+
+    def new_route(self, keys: tuple[str, ...]) -> Route:
+        """Find out what becomes of an object with these keys, and remember it if there is room."""
+        leaves = [(key, leaf) for key in keys for leaf in self.leaves.get(key, ())]
+        below = [(key, self.below[key]) for key in keys if key in self.below]
+        taken = self.leaves.keys() | self.taken | self.below.keys()
+        unmapped = () if self.takes_all else tuple(key for key in keys if key not in taken)
+        fits = len(keys) <= min(_MOST_KEYS, self._room)
+        route = Route(
+            leaves,
+            below,
+            unmapped,
+            tuple(map(self.path_of, unmapped)),
+            is_plain=all(leaf.main is None and leaf.twin is None for _, leaf in leaves),
+            has_dotted=not self.dotted.isdisjoint(keys),
+            is_remembered=fits,
+        )
+        if fits:
+            self._room -= len(keys)
+            self.routes[keys] = route
+        return route
+
+    def path_of(self, key: str) -> str:
+        """Return the path of a key of this object, as it is counted."""
+        return ".".join((*self.path, key))
+
+
+class Rules:
+    """The compiled rows and constants of one type of event.
+
+    Attributes:
+        root: ``traits`` or ``properties``.
+        rows: as they are applied: an object row before the deeper ones that win over it, a later row last.
+        tree: the rows that read the object at the root, by its keys.
+        elsewhere: the rows that read something else of the event, the object as a whole, or an item of a list.
+        leaves: of all rows, in their order: how each reads on its own.
+        constants: what is put in the end, with its place.
+        are_ordered: rows write to the same place or into one another's, so that their order counts.
+        keep_nulls: nulls erase fields.
+        dotted: how the JSON text of an event begins a key that is the dotted spelling of a path from its top.
+    """
+
+    def __init__(
+        self, root: str, rows: Sequence[Row], constants: Mapping[str, Any], *, keep_nulls: bool
+    ) -> None:
+        self.root = root
+        self.rows = sorted(rows, key=lambda row: len(row.destination.keys))
+        self.keep_nulls = keep_nulls
+        self.tree = Node((root,))
+        self.elsewhere: list[Leaf] = []
+        self.leaves = [self._leaf(number, row) for number, row in enumerate(self.rows)]
+        for leaf, row in zip(self.leaves, self.rows, strict=True):
+            self._place(leaf, row)
+        for node in self.tree.nodes():
+            for key, below in node.below.items():
+                whole = any(leaf.place not in FIELDS_OF for leaf in node.leaves.get(key, ()))
+                below.takes_all = below.takes_all or node.takes_all or whole or key in node.taken
+        places = [row.destination.keys for row in self.rows]
+        self.are_ordered = any(
+            number != other and place == place_of_other[: len(place)]
+            for number, place in enumerate(places)
+            for other, place_of_other in enumerate(places)
+        )
+        self.constants: list[tuple[Keys, Put, Any]] = []
+        for text, value in constants.items():
+            if value is not None or keep_nulls:
+                keys = parse_destination(text).keys
+                self.constants.append((keys, put_at(keys, each_key=False, keep_nulls=keep_nulls), value))
+        self.dotted = f'"{root}.'.encode()
+
+    def put_constants(self, draft: Draft) -> None:
+        """Put the constants into a draft."""
+        for _, put, value in self.constants:
+            put(draft, value)
+
+    def _leaf(self, number: int, row: Row) -> Leaf:
+        place, each_key = row.destination.keys, row.source.wildcard
+        put = put_at(place, each_key=each_key, keep_nulls=self.keep_nulls)
+        is_text = len(place) == 2 and place[0] == "customer" and place[1] in _TEXTS
+        return Leaf(number, row.source, place, put, str(place[1]) if is_text else None)
+
+    def _place(self, leaf: Leaf, row: Row) -> None:
+        """Put a row where it is found: into the tree, or among those that read elsewhere."""
+        source, instead = row.source, row.instead
+        if source.keys[0] != self.root:
+            self.elsewhere.append(leaf)
+            return
+        split = _names(source.keys[1:])
+        if len(split) < len(source.keys) - 1 or not split:  # an item of a list, or the object as a whole
+            self.elsewhere.append(leaf)
+            self._take(split, leaf.place)
+            return
+        replace = _replace(leaf, twin=None if instead is None else str(instead.keys[-1]))
+        self._grow(split, replace)
+        if instead is not None:
+            self._grow(_names(instead.keys[1:]), _replace(leaf, main=split[-1]))
+        for depth, step in enumerate(source.steps[1:]):
+            if step.whole is not None:
+                self.tree.node(split[:depth]).dotted.add(step.whole)
+                self._take([*split[:depth], step.whole], leaf.place)
+
+    def _grow(self, keys: list[str], leaf: Leaf) -> None:
+        self.tree.node(keys[:-1]).leaves.setdefault(keys[-1], []).append(leaf)
+        if leaf.place in FIELDS_OF:
+            self._take(keys, leaf.place)
+
+    def _take(self, keys: list[str], place: Keys) -> None:
+        """Note which keys of the object at these keys a row takes that puts it as a whole at a place."""
+        known = FIELDS_OF.get(place)
+        if known is not None:
+            for name in known:
+                if name not in IDS:
+                    self._take([*keys, name], (*place, name))
+        elif keys:
+            self.tree.node(keys[:-1]).taken.add(keys[-1])
+        else:
+            self.tree.takes_all = True
+
+
+def _names(keys: Keys) -> list[str]:
+    """Return the keys up to the first index into a list."""
+    names: list[str] = []
+    for key in keys:
+        if isinstance(key, int):
+            break
+        names.append(key)
+    return names
+
+
+def _replace(leaf: Leaf, *, main: str | None = None, twin: str | None = None) -> Leaf:
+    return Leaf(leaf.row, leaf.path, leaf.place, leaf.put, leaf.text, main, twin)
