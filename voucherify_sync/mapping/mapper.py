@@ -29,13 +29,14 @@ from voucherify_sync.mapping.rules import Rules
 from voucherify_sync.mapping.stats import MappingStats, SectionStats
 from voucherify_sync.mapping.walk import Hit, Trace, Walk, walked
 from voucherify_sync.model import Dropped, Json, Kind, Operation, Outcome, SegmentEvent, State
+from voucherify_sync.paths import WORKING_FIELDS
 from voucherify_sync.settings.types import Identify, Settings, Track
 
 _IDENTIFIERS: Final = frozenset(
     {"email", "id", "userId", "user_id", "anonymousId", "anonymous_id", "source_id"}
 )
 """Traits that come along with a computed one only to say whose it is."""
-_OWN_NAMES: Final = ("firstName", "lastName")
+_OWN_NAMES: Final = frozenset(WORKING_FIELDS)
 _NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"
 _encode = msgspec.json.Encoder().encode
 
@@ -82,6 +83,10 @@ class Mapper:
         }
         self._leave_out = leave_out
         self._carries_personas = not settings.personas.disabled
+        self._carries = {
+            "identify": self._carries_all["identify"] or self._carries_personas,
+            "track": self._carries_all["track"],
+        }
         self.watches_names = any(
             row.default and row.destination.text == "customer.name" for row in self.rules["track"].rows
         )
@@ -109,7 +114,9 @@ class Mapper:
         own_id = _own_id(event.fields)
         walk = walked(rules, event, own_id, given, trace)
         draft = walk.draft
-        unmapped = self._carry(event, walk, given, trace)
+        unmapped = walk.unmapped
+        if self._carries[event.type]:
+            unmapped = self._carry(event, walk, given, trace)
         if event.unsafe and _not_finite(event.fields, walk.hits, draft):
             return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
         source_id = _settle_ids(draft, own_id)
@@ -132,9 +139,7 @@ class Mapper:
             )
         if trace is not None:
             trace.own_names = used
-        section = self._sections[event.type]
-        section.count(walk.routes, walk.fired, walk.lost_inside, draft.dropped)
-        section.leave(walk.outermost, unmapped, used, given)
+        self._sections[event.type].count(walk, unmapped, used, given)
         return request
 
     def _carry(self, event: SegmentEvent, walk: Walk, given: Json, trace: Trace | None) -> tuple[str, ...]:
@@ -254,7 +259,11 @@ def _settle_customer(draft: Draft, given: Json) -> tuple[str, ...]:
     if customer.metadata == {}:
         customer.metadata = UNSET
     name = customer.name
-    return () if name and not name.isspace() else _settle_name(draft, given)
+    if name and not name.isspace():
+        return ()
+    if name is UNSET and draft.first is None and draft.last is None and _OWN_NAMES.isdisjoint(given):
+        return ()
+    return _settle_name(draft, given)
 
 
 def _settle_name(draft: Draft, given: Json) -> tuple[str, ...]:
@@ -265,7 +274,7 @@ def _settle_name(draft: Draft, given: Json) -> tuple[str, ...]:
     customer = draft.customer
     parts: list[str] = []
     used: tuple[str, ...] = ()
-    for own_key, mapped in zip(_OWN_NAMES, (draft.first, draft.last), strict=True):
+    for own_key, mapped in (("firstName", draft.first), ("lastName", draft.last)):
         text = present_text(mapped)
         if text is None and (text := present_text(given.get(own_key))):
             used += (own_key,)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from voucherify_sync.mapping.drafts import IDS, Draft, Put, put_at
+from voucherify_sync.mapping.drafts import IDS, Put, put_at
 from voucherify_sync.mapping.rows import Row
 from voucherify_sync.paths import FIELDS_OF, FieldPath, Keys, parse_destination
 
@@ -147,7 +147,8 @@ class Rules:
         elsewhere: the rows that read something else of the event, the object as a whole, or an item of a list.
         leaves: of all rows, in their order: how each reads on its own.
         constants: what is put in the end, with its place.
-        are_ordered: rows write to the same place or into one another's, so that their order counts.
+        are_gathered: what the rows find is put in their order: they write to the same place or into one another's, or
+            some of them read elsewhere.
         keep_nulls: nulls erase fields.
         dotted: how the JSON text of an event begins a key that is the dotted spelling of a path from its top.
     """
@@ -168,7 +169,7 @@ class Rules:
                 whole = any(leaf.place not in FIELDS_OF for leaf in node.leaves.get(key, ()))
                 below.takes_all = below.takes_all or node.takes_all or whole or key in node.taken
         places = [row.destination.keys for row in self.rows]
-        self.are_ordered = any(
+        self.are_gathered = bool(self.elsewhere) or any(
             number != other and place == place_of_other[: len(place)]
             for number, place in enumerate(places)
             for other, place_of_other in enumerate(places)
@@ -179,11 +180,6 @@ class Rules:
                 keys = parse_destination(text).keys
                 self.constants.append((keys, put_at(keys, each_key=False, keep_nulls=keep_nulls), value))
         self.dotted = f'"{root}.'.encode()
-
-    def put_constants(self, draft: Draft) -> None:
-        """Put the constants into a draft."""
-        for _, put, value in self.constants:
-            put(draft, value)
 
     def _leaf(self, number: int, row: Row) -> Leaf:
         place, each_key = row.destination.keys, row.source.wildcard

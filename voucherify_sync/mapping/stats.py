@@ -5,12 +5,13 @@ Every map stops growing at a limit, and says so; whatever a name in an event may
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from voucherify_sync.mapping.rules import Route, Rules
 from voucherify_sync.mapping.tally import Counts, Renames
-from voucherify_sync.model import Dropped, Json
+from voucherify_sync.mapping.walk import Walk
+from voucherify_sync.model import Json
 
 
 class SectionStats:
@@ -29,40 +30,38 @@ class SectionStats:
         self._unmapped = Counts()
         self._passing: list[Route] = []  # routes that nobody remembers, of the last event
 
-    def count(
-        self,
-        routes: Sequence[Route],
-        fired: Iterable[int],
-        lost_inside: Iterable[str],
-        dropped: Iterable[Dropped],
-    ) -> None:
-        """Count what the walk of one event did, but for what it left of the event's own object."""
+    def count(self, walk: Walk, unmapped: tuple[str, ...], used: tuple[str, ...], given: Json) -> None:
+        """Count what the walk of one event did.
+
+        Args:
+            walk: of the event.
+            unmapped: keys of the event's own object that no row took, and that were not carried to metadata.
+            used: those of them that a fallback used.
+            given: the event's own object.
+        """
         if self._passing:
             self._gather_passing()
-        for route in routes:
+        for route in walk.routes:
             route.times += 1
             route.left += 1
             if not route.is_remembered:
                 self._passing.append(route)
-        for row in fired:
+        for row in walk.fired:
             self._fired[row] += 1
-        for path in lost_inside:
+        for path in walk.lost_inside:
             self._unmapped.add(path)
-        for drop in dropped:
-            key = (drop.path, drop.reason)
-            self.dropped[key] = self.dropped.get(key, 0) + 1
+        for drop in walk.draft.dropped:
+            what = (drop.path, drop.reason)
+            self.dropped[what] = self.dropped.get(what, 0) + 1
+        self._count_unmapped(walk.outermost, unmapped, used, given)
 
-    def leave(
-        self, route: Route | None, unmapped: tuple[str, ...], used: tuple[str, ...], given: Json
+    def _count_unmapped(
+        self, route_of_all: Route | None, unmapped: tuple[str, ...], used: tuple[str, ...], given: Json
     ) -> None:
-        """Count the keys of the event's own object that no row took, but those that a fallback used.
-
-        The route of that object has counted them already, if it was taken.
-        """
-        if route is not None:
-            if route.unmapped is unmapped and not used:
+        if route_of_all is not None:
+            if route_of_all.unmapped is unmapped and not used:
                 return
-            route.left -= 1
+            route_of_all.left -= 1
         for key in unmapped:
             if key not in used and given[key] is not None:
                 self._unmapped.add(f"{self._rules.root}.{key}")

@@ -51,15 +51,17 @@ def walked(rules: Rules, event: SegmentEvent, own_id: str | None, given: Json, t
     """
     raw = event.raw
     may_be_deep = len(raw) > _DEEP_LENGTH and raw.count(b"[") + raw.count(b"{") > MAX_NESTING
-    gathers = rules.are_ordered or trace is not None or event.unsafe or bool(rules.elsewhere)
+    gathers = rules.are_gathered or event.unsafe or trace is not None
     walk = Walk(rules, Draft(_customer(own_id), may_be_deep=may_be_deep), gathers=gathers)
     if rules.dotted not in raw and walk.take(rules.tree, given):
-        walk.read(rules.elsewhere, event.fields)
+        if rules.elsewhere:
+            walk.read(rules.elsewhere, event.fields)
     else:
         walk = Walk(rules, Draft(_customer(own_id), may_be_deep=may_be_deep), gathers=True)
         walk.find_unmapped(rules.tree, given)
         walk.read(rules.leaves, event.fields)
-    walk.put()
+    if walk.hits or rules.constants:
+        walk.put()
     if trace is not None:
         trace.hits = walk.hits
     return walk
@@ -205,9 +207,8 @@ class Walk:
 
     def put(self) -> None:
         """Put what was gathered, in the order of the rows, and the constants."""
-        if self.hits:
-            self.hits.sort(key=_row_of)
-            for leaf, value in self.hits:
-                leaf.put(self.draft, value)
+        self.hits.sort(key=_row_of)
+        for leaf, value in self.hits:
+            leaf.put(self.draft, value)
         for _, put, value in self._rules.constants:
             put(self.draft, value)
