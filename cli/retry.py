@@ -94,8 +94,10 @@ def _retry_ledger(options: ReplayOptions) -> int:
     with read_ledger(place) as ledger:
         for run in options.run:
             known_run(ledger, run)
-        failed = LetterSelection(outcomes=frozenset({State.FAILED}))
-        without_event = sum(letter.event is None for letter in complete_letters(ledger, failed))
+        without_event = ledger.counts().failed_without_event
+        if without_event and ledger.has_old_files:
+            failed = LetterSelection(outcomes=frozenset({State.FAILED}))
+            without_event = sum(letter.event is None for letter in complete_letters(ledger, failed))
     if without_event:
         click.echo(
             f"{without_event:,} failed before this version, without an event in the ledger: "
