@@ -83,6 +83,8 @@ STOP_S = 8.0
 """A stop may take so long."""
 MOST_RUNS = 200
 """An archive that takes more is not getting anywhere."""
+_PATIENCE_S = 1_200
+"""A run ends by then, also one of a program with long pauses."""
 _NO_ARCHIVE = b"PK\x03\x04 this is no archive of events"
 
 
@@ -329,7 +331,7 @@ class Loop:
             if _outlives(process, moment):
                 self._do(run, process)
         began = time.monotonic()
-        process.wait(120)
+        process.wait(_PATIENCE_S)
         return time.monotonic() - began
 
     def _do(self, run: _Run, process: subprocess.Popen[bytes]) -> None:
@@ -340,7 +342,7 @@ class Loop:
         elif run.fifo is not None:
             descriptor = os.open(run.fifo, os.O_RDWR | os.O_NONBLOCK)
             os.write(descriptor, _NO_ARCHIVE)
-            process.wait(60)
+            process.wait(_PATIENCE_S)
             os.close(descriptor)
 
     def _look_at_notes(self, run: _Run, kind: str) -> None:
