@@ -98,6 +98,10 @@ class World:
         """Hear of a call without an answer."""
         self.log.append("unanswered")
 
+    def unused(self) -> None:
+        """Take back a permit without a call."""
+        self.log.append("unused")
+
     def intend(self, operation: Operation) -> None:
         """Keep an intent."""
         self.log.append("intend")
@@ -307,7 +311,7 @@ def test_a_permit_is_given_back_when_the_circuit_opened_meanwhile() -> None:
 
     world.acquire = late  # type: ignore[method-assign]
     assert world.run(operation()).state is State.DELIVERED
-    assert world.log[:4] == ["permit", "unanswered", "probe", "permit"]
+    assert world.log[:4] == ["permit", "unused", "probe", "permit"]
 
 
 LOST = NoAnswer("reset", "the connection ended")

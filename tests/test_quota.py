@@ -518,3 +518,13 @@ def test_a_stop_frees_every_waiting_call_at_once() -> None:
     assert time.monotonic() - began < 0.5
     assert limiter.calls == 1
     assert limiter.waiting() is None
+
+
+def test_a_permit_without_a_call_is_not_counted_as_one() -> None:
+    """Neither in the report nor against --max-calls."""
+    hand = Hand(max_calls=1)
+    assert hand.limiter.acquire()
+    hand.limiter.unused()
+    assert hand.limiter.calls == 0
+    assert hand.limiter.acquire()
+    assert hand.stop.error is None

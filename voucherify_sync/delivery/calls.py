@@ -164,11 +164,14 @@ class Caller:
 
     def _permitted(self, bucket: Bucket) -> bool:
         """Wait for circuit and limiter. False: the run is stopping."""
-        if not self._circuit.enter(Kind.CUSTOMER):
-            return False
-        if self._limiter.acquire(bucket):
-            return True
-        self._circuit.leave(Kind.CUSTOMER, None)
+        while self._circuit.enter(Kind.CUSTOMER):
+            permitted = self._limiter.acquire(bucket)
+            if permitted and not self._circuit.is_open:
+                return True
+            self._circuit.leave(Kind.CUSTOMER, None)
+            if not permitted:
+                return False
+            self._limiter.unused(bucket)  # the circuit opened while we waited for the permit
         return False
 
     def _call_once(self, request: Request) -> Answer:

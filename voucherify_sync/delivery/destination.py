@@ -170,7 +170,7 @@ class ApiDestination:
             self.circuit.leave(kind, None)
             if not permitted:
                 return False
-            self._limiter.unanswered()  # the circuit opened while we waited for the permit
+            self._limiter.unused()  # the circuit opened while we waited for the permit
         return False
 
     def _call(self, operation: Operation) -> Answer:

@@ -60,7 +60,7 @@ class Limiter:
     An answer belongs to the call for which the same thread got its permit: that tells answers that are out of order.
 
     Attributes:
-        calls: permits given.
+        calls: made, or about to be.
         throttled: answers that were a 429.
     """
 
@@ -92,7 +92,7 @@ class Limiter:
     def acquire(self, bucket: Bucket = Bucket.API) -> bool:
         """Block until one call may go out; False when the run is stopping.
 
-        A permit must be given back by `answered` or `unanswered`, on the same thread.
+        A permit must be given back by `answered`, `unanswered` or `unused`, on the same thread.
         """
         with self._changed:
             while not self._stop.requested:
@@ -132,6 +132,12 @@ class Limiter:
             if call is not None:
                 self._windows[bucket].untold(call, now)
             self._changed.notify()
+
+    def unused(self, bucket: Bucket = Bucket.API) -> None:
+        """Take a permit back for which no call was made; the window counts it until the next answer tells."""
+        self.unanswered(bucket)
+        with self._changed:
+            self.calls -= 1
 
     def waiting(self) -> Waiting | None:
         """Tell what all calls are waiting for at present, None while they flow."""
