@@ -55,7 +55,10 @@ class _Response(http.client.HTTPResponse):
         super()._close_conn()  # type: ignore[misc]
 
     def _has_more(self) -> bool:
-        """Whether bytes came after the answer: those that are buffered would be lost without a trace."""
+        """Whether bytes came after the answer: those that are buffered would be lost without a trace.
+
+        The socket is left not blocking; the next request sets that right, and there is no call in between.
+        """
         sock = self._connection.sock
         if sock is None:
             return False
@@ -64,8 +67,6 @@ class _Response(http.client.HTTPResponse):
             return bool(self.fp.peek(1))
         except (OSError, ValueError):  # nothing is there, or it was shut down
             return False
-        finally:
-            sock.settimeout(None)
 
 
 class _Watched:
