@@ -272,24 +272,30 @@ class Model:
 
     def __init__(self) -> None:
         self.settled: dict[bytes, tuple[State, bytes, int]] = {}
-        self.open: dict[bytes, tuple[State, bytes, int]] = {}
+        self.sends: dict[bytes, list[tuple[State, bytes, int]]] = {}
         self.run = 1
+
+    @property
+    def open(self) -> dict[bytes, tuple[State, bytes, int]]:
+        """The last send of each record that nothing has decided."""
+        return {key: sends[-1] for key, sends in self.sends.items() if sends}
 
     def apply(self, step: str, request: Operation) -> None:
         key, hash_ = key_of(request), request_hash(request.payload)
         if step == "intend":
-            self.open[key] = (State.PENDING, hash_, self.run)
+            self.sends.setdefault(key, []).append((State.PENDING, hash_, self.run))
         elif step == "withdraw":
-            self.open.pop(key, None)
+            self.sends[key] = self.sends.get(key, [])[:-1]
         elif step == "pending":
             pass
         elif step == "reopen":
             for interrupted, (_, hash_, run) in self.open.items():
                 self.settled[interrupted] = (State.IN_DOUBT, hash_, run)
-            self.open.clear()
+            self.sends.clear()
             self.run += 1
         elif step != "in_doubt" or key in self.open:
-            sent = self.open.pop(key, None)
+            sent = self.open.get(key)
+            self.sends.pop(key, None)
             hash_ = sent[1] if step == "in_doubt" and sent else hash_
             self.settled[key] = (State(step), hash_, self.run)
 

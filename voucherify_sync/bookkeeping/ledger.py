@@ -112,10 +112,9 @@ class Ledger(LedgerReader):
         self._lock = lock
         self._writer = LedgerWriter(writing, path, stop, lock.problem)
         self._clock = clock
-        self._open: dict[bytes, Intent] = {}
-        self._earlier: dict[
-            bytes, Intent
-        ] = {}  # by key of an open intent, that of an earlier send that is in doubt
+        self._open: dict[
+            bytes, list[Intent]
+        ] = {}  # of each record the sends of this run that nothing has decided
         self._noted: set[str] = set()  # endpoints that accepted something in this run
         self._invalid = {
             key for (key,) in self._ask("SELECT key FROM dead_letters WHERE outcome = 'invalid'")
@@ -204,9 +203,7 @@ class Ledger(LedgerReader):
             source_id=_text(operation.source_id),
             event=compress(event.raw),
         )
-        if (earlier := self._open.get(intent.key)) is not None:
-            self._earlier[intent.key] = earlier
-        self._open[intent.key] = intent
+        self._open.setdefault(intent.key, []).append(intent)
         self._writer.now(lambda changes: changes.intend(intent))
 
     def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
@@ -216,13 +213,12 @@ class Ledger(LedgerReader):
         doubt is so all the time.
         """
         key = record_key(operation.event)
-        self._open.pop(key, None)
-        earlier = self._earlier.pop(key, None)
-        if earlier is None:
+        earlier = self._open.pop(key, [])[:-1]
+        if not earlier:
             self._writer.later(lambda changes: changes.withdraw(key))
         else:
             self._open[key] = earlier
-            self._writer.later(lambda changes: changes.intend(earlier))
+            self._writer.later(lambda changes: changes.intend(earlier[-1]))
 
     def record(self, outcome: Outcome) -> None:
         """Keep an outcome with its dead letter; it is on disk within 50 ms, or the stop is told why not.
@@ -348,7 +344,6 @@ class Ledger(LedgerReader):
             return
         key = record_key(outcome.record)
         self._open.pop(key, None)
-        self._earlier.pop(key, None)
         hash_ = request_hash(outcome.operation.payload) if outcome.operation else _NO_REQUEST
         settled = Settled(key, hash_, self.run, _CODES[outcome.state, _kind(outcome)])
         self._writer.later(lambda changes: changes.settle(settled, letter))
@@ -358,15 +353,13 @@ class Ledger(LedgerReader):
         """Keep a doubt that arose in this run; of an older one at most the event was missing."""
         if not isinstance(outcome.record, SegmentEvent):
             return
-        key = record_key(outcome.record)
-        intent = self._open.pop(key, None)
-        self._earlier.pop(key, None)
-        if intent is None:
+        intents = self._open.pop(record_key(outcome.record), None)
+        if intents is None:
             self.complete(outcome.record)
         else:
             self._writer.later(
                 lambda changes: _leave_in_doubt(
-                    changes, intent, outcome.reason, outcome.status, outcome.response
+                    changes, intents[-1], outcome.reason, outcome.status, outcome.response
                 )
             )
             self._drop_invalid(outcome)
