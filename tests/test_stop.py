@@ -8,7 +8,7 @@ import pytest
 from stop_loop import MODES, Plan, run_archive
 
 PLAN = Plan(
-    7, "each", "verify", records=160, customers=40, spread_s=0.4, rate="150/s", outage=(20, 28), most_stops=6
+    7, "each", "verify", records=240, customers=40, spread_s=0.4, rate="150/s", outage=(20, 28), most_stops=6
 )
 
 
