@@ -56,6 +56,8 @@ def _retry_file(file: Path, options: ReplayOptions) -> int:
         )
     settings = _settings(options)
     place = find_ledger(options, settings)
+    if not file.exists():
+        raise UsageProblem(f"{file} does not exist.", "Name a file of dead letters.")
     if not (options.yes or options.dry_run or file.is_file()):
         raise UsageProblem(
             f"{file} can be read only once, and the question before a live run reads it, too.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -296,6 +297,13 @@ def test_retry_takes_what_it_is_told(flaky: Project) -> None:
         assert "Nothing to retry" in ended.err
     unknown = flaky("retry", "--run", "other")
     assert (unknown.code, unknown.err.splitlines()[0]) == (2, "Error: the ledger knows no run 'other'")
+    gone = flaky("retry", "gone.ndjson")
+    assert (gone.code, gone.err.splitlines()[0]) == (2, "Error: gone.ndjson does not exist.")
+    pipe = flaky.cli.folder / "pipe"
+    os.mkfifo(pipe)
+    asks = flaky.cli("retry", "--ledger", flaky.ledger, pipe)
+    assert asks.code == 2
+    assert "can be read only once" in asks.err
     for ledger in ([], ["--ledger", "typo.ledger"]):
         nowhere = flaky.cli("retry", "--dry-run", *ledger)
         assert nowhere.code == 2, nowhere.err
