@@ -69,7 +69,7 @@ def _of_kept(options: ReplayOptions, report: Json, target: Target) -> Iterator[s
     if in_doubt:
         yield clean_lines(
             f"The ledger keeps {counted(in_doubt, 'event')} in doubt: "
-            f"`{status} --doubt` prints them, `{again}` looks them up and sends none of them."
+            f"`{status} --doubt` prints them, `{again} --on-doubt verify` looks them up."
         )
 
 

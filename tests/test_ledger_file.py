@@ -446,7 +446,7 @@ def test_a_ledger_that_loses_its_place_stops_the_run_and_is_saved(path: Path, wa
             path.rename(path.with_name("elsewhere"))
             if way == "replaced":
                 path.write_text("something else")
-        ledger._writer._looked_at = -10.0
+        ledger._writer._look_at = 0.0
         with pytest.raises(UsageProblem, match="was removed or replaced"):
             ledger.intend(operation(2))
         assert stop.error is not None
@@ -462,7 +462,7 @@ def test_a_lock_whose_file_is_removed_is_taken_again(path: Path) -> None:
     """Otherwise a second run would make another one and find nobody."""
     with open_ledger(path) as ledger:
         path.with_name("x.ledger.lock").unlink()
-        ledger._writer._looked_at = -10.0
+        ledger._writer._look_at = 0.0
         ledger.intend(operation(1))
         with pytest.raises(RunStopped, match="another run holds"):
             open_ledger(path)

@@ -163,7 +163,7 @@ class LedgerWriter:
         self._path = path
         self._stop = stop
         self._look = look
-        self._looked_at = time.monotonic()
+        self._look_at = time.monotonic() + _LOOK_S  # when to look next
         self._gate = threading.Lock()  # to what gathers
         self._turn = threading.Lock()  # to the connection
         self._gathering = Changes()
@@ -208,7 +208,8 @@ class LedgerWriter:
         with self._gate:
             changes = self._gathering
             is_ours = changes.take_charge()
-        self._commit(changes, is_ours=is_ours, looks=True)
+        self._look_at = 0.0
+        self._commit(changes, is_ours=is_ours)
 
     def close(self) -> None:
         """Commit what is left and end the thread. A commit that fails is told to the stop."""
@@ -228,18 +229,18 @@ class LedgerWriter:
             with contextlib.suppress(VoucherifySyncError):  # the stop knows
                 self.flush()
 
-    def _commit(self, changes: Changes, *, is_ours: bool, looks: bool = False) -> None:
+    def _commit(self, changes: Changes, *, is_ours: bool) -> None:
         """Return when changes are on disk, be it by somebody else's commit."""
         if is_ours:
-            self._write(changes, looks=looks)
+            self._write(changes)
         else:
             changes.written.wait()
         if changes.error:
             raise changes.error
 
-    def _write(self, changes: Changes, *, looks: bool) -> None:
+    def _write(self, changes: Changes) -> None:
         with self._turn:
-            self._look_at_file(at_once=looks)
+            self._look_at_file()
             with self._gate:
                 self._gathering = Changes()
             if self._error is None and changes:
@@ -255,10 +256,10 @@ class LedgerWriter:
         """Whether a commit failed, so that what is on disk may be damaged."""
         return self._error is not None
 
-    def _look_at_file(self, *, at_once: bool) -> None:
+    def _look_at_file(self) -> None:
         now = time.monotonic()
-        if self.lost is None and (at_once or now - self._looked_at >= _LOOK_S):
-            self._looked_at = now
+        if self.lost is None and now >= self._look_at:
+            self._look_at = now + _LOOK_S
             self.lost = self._look()
             if self.lost is not None:
                 self._stop.because(self.lost)
