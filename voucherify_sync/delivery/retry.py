@@ -115,7 +115,7 @@ def judge(
         is_success_too_large = answer.reason == _TOO_LARGE and 200 <= (answer.status or 0) < 300
         if is_success_too_large and kind is Kind.CUSTOMER and attempt >= _LARGE_ANSWERS:
             return Failed(
-                ANSWER_TOO_LARGE, f"{answer.detail}; each call would be answered alike", answer.status
+                ANSWER_TOO_LARGE, f"{answer.detail}; so were those of the calls before", answer.status
             )
         return _ambiguous(
             kind, answer.reason, answer.detail, answer.status, attempt, elapsed_s, backoff_s(attempt, random)
