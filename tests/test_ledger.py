@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ledger_parts import key_of, open_ledger, operation, outcome
 from msgspec import structs
@@ -302,6 +302,9 @@ class Model:
 
 @settings(max_examples=40, deadline=None)
 @given(STEPS)
+@example([("intend", 1, 1), ("intend", 1, 1), ("withdraw", 1, 1), ("withdraw", 1, 1)])
+@example([("intend", 1, 1), ("intend", 1, 2), ("withdraw", 1, 2), ("failed", 1, 2)])
+@example([("intend", 1, 1), ("intend", 1, 2), ("withdraw", 1, 2), ("delivered", 1, 1), ("reopen", 0, 1)])
 def test_whatever_happens_the_ledger_knows_what_two_dictionaries_know(
     steps: list[tuple[str, int, int]],
 ) -> None:

@@ -72,8 +72,9 @@ _LETTERS = f"dead_letters ({', '.join(LetterRow._fields)})"
 class Changes:
     """What one commit writes.
 
-    The order of writing is fixed: within one batch a record may be withdrawn and then intended again, never the
-    other way round, since whoever intends waits for the commit.
+    The order of writing is fixed: what is withdrawn or settled, then what is intended. So a later withdrawal or
+    outcome takes the intent out of the batch, too: a withdrawal that leaves an earlier send in doubt intends it again
+    without waiting for the commit.
     """
 
     def __init__(self) -> None:
@@ -100,10 +101,12 @@ class Changes:
 
     def withdraw(self, key: bytes) -> None:
         """Note that it was not sent, or was proved not processed."""
+        self.intents.pop(key, None)
         self.withdrawn.add(key)
 
     def settle(self, settled: Settled, letter: LetterRow | None = None) -> None:
         """Note how a record ended, whatever it was before, and its dead letter; its intent is over."""
+        self.intents.pop(settled.key, None)
         self.settled[settled.key] = settled
         if letter is None:
             self.letters.pop(settled.key, None)
