@@ -24,7 +24,7 @@ from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.delivery.chunks import MAX_BYTES, Limits, pack
 from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.fold import Fold
-from voucherify_sync.mapping.payload import Mapping
+from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.reading.source import Reader, find_sources
 from voucherify_sync.reading.times import event_time
 from voucherify_sync.running.fold_walk import FoldWalk
@@ -50,7 +50,7 @@ def walk(archive: Path, *, folds: bool) -> dict[str, float]:
     begun = time.process_time()
     settings, selection, ledger, stop = Settings(), Selection(), LedgerReader.empty(), Stop()
     filters = Filters(settings, selection, lambda event: event_time(event.fields))
-    walking = FoldWalk(filters, Mapping(settings), History(ledger, Rule()), ledger, stop)
+    walking = FoldWalk(filters, Mapper(settings), History(ledger, Rule()), ledger, stop)
     reader = Reader(find_sources([str(archive)], stdin_is_terminal=True).sources, stop)
     with Fold() if folds else Nowhere() as fold:
         walking.run(reader, None, Jobs(1, settings, selection, None), fold)

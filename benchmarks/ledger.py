@@ -73,7 +73,7 @@ def operations(count: int, *, with_event: bool) -> Iterator[Operation]:
         event = SegmentEvent(
             Position("a", number), "track", "Order Completed", f"message-{number}", {}, line.rstrip()
         )
-        yield Operation(event, Kind.EVENT, f"u-{number}", {}, b"{}")
+        yield Operation(event, Kind.EVENT, f"u-{number}", b"{}")
 
 
 def fill(path: Path, state: State, requests: Iterator[Operation]) -> None:

@@ -6,19 +6,14 @@ import sys
 from heapq import nlargest
 
 import click
-import msgspec
 
 from voucherify_sync.bookkeeping.history import Rule
 from voucherify_sync.bookkeeping.ledger_place import Place
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.clean import clean, clean_lines
-from voucherify_sync.delivery.dry_link import DryLink, nowhere
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.mapping.tally import Counts
-from voucherify_sync.model import Kind, Outcome, State
-from voucherify_sync.running.planned import About
-from voucherify_sync.running.request import Mode, RunRequest
-from voucherify_sync.running.run import Run
+from voucherify_sync.previewing.planning import Plan, Planner
+from voucherify_sync.running.request import RunRequest
 from voucherify_sync.settings import Credentials
 from voucherify_sync.stop import Stop
 from voucherify_sync.words import counted, size
@@ -44,50 +39,6 @@ def require_yes_where_nobody_can_be_asked(yes: bool) -> None:
         )
 
 
-class Rehearsal:
-    """A run without calls that counts what would be sent.
-
-    Attributes:
-        customers: customer updates.
-        events: custom events.
-        look_ups: custom events in doubt that would be looked up, and not sent.
-        by_name: custom events by name, as far as there is room for the names.
-    """
-
-    def __init__(self, request: RunRequest, ledger: LedgerReader, rule: Rule, stop: Stop) -> None:
-        self.customers = 0
-        self.events = 0
-        self.look_ups = 0
-        self.by_name = Counts()
-        self._looks_up = rule.on_doubt == "verify"
-        dry = msgspec.structs.replace(request, mode=Mode.DRY_RUN, dead_letters=None)
-        self.run = Run(dry, stop, DryLink(nowhere, stop), ledger, rule, watch=self)
-
-    def add(self, outcome: Outcome) -> None:
-        """Count a record."""
-        operation = outcome.operation
-        if outcome.state is not State.PLANNED or operation is None:
-            return
-        if operation.kind is Kind.CUSTOMER:
-            self.customers += 1
-        elif operation.doubtful_since is not None and self._looks_up:
-            self.look_ups += 1
-        else:
-            self._add_events(operation.body["event"], 1)
-
-    def add_planned(self, _type: str, about: About, count: int) -> None:
-        """Count so many records at once that would be sent."""
-        _, sent_as, _ = about
-        if sent_as is None:
-            self.customers += count
-        else:
-            self._add_events(sent_as, count)
-
-    def _add_events(self, name: str, count: int) -> None:
-        self.events += count
-        self.by_name.add(name, count)
-
-
 def agreed_to_identity(ledger: LedgerReader) -> bool:
     """Ask whether a ledger that was used under another address or key is that of this project."""
     counts, last = ledger.counts(), ledger.last_run()
@@ -111,36 +62,37 @@ def agreed(
     stop: Stop,
     progress_kind: str,
 ) -> bool:
-    """Rehearse the run and ask whether to send; True at once when no custom event would be sent."""
-    rehearsal = Rehearsal(request, ledger, rule, stop)
-    with progress(progress_kind, rehearsal.run.snapshot, sys.stderr):
-        rehearsal.run.execute()
+    """Plan the run and ask whether to send; True at once when no custom event would be sent."""
+    planner = Planner(request, stop, ledger, rule)
+    with progress(progress_kind, planner.snapshot, sys.stderr):
+        plan = planner.plan()
     if stop.requested:
         return False
-    if not rehearsal.events:
+    if not plan.walked.tracked:
         return True
-    click.echo(_question(rehearsal, keys), err=True)
+    click.echo(_question(plan, keys), err=True)
     path = clean(str(place.path), 4_096)
     if place.is_new:
         click.echo(f"A new ledger will be made: {path}", err=True)
     else:
         click.echo(f"The ledger is {path} ({size(ledger.size)}).", err=True)
-    for notice in notices_of(rehearsal.run):
+    for notice in notices_of(planner.run):
         click.echo(clean_lines(f"Warning: {notice}"), err=True)
     return ask("Send them?")
 
 
-def _question(rehearsal: Rehearsal, keys: Credentials) -> str:
-    by_name = rehearsal.by_name.by_name
+def _question(plan: Plan, keys: Credentials) -> str:
+    walked = plan.walked
+    by_name = walked.events.by_name
     most = nlargest(_NAMES_SHOWN, by_name.items(), key=lambda item: item[1])
     names = ", ".join(f"{clean(name, 60)} ({count:,})" for name, count in most)
     others = len(by_name) - len(most)
-    at_least = "at least " if rehearsal.by_name.other else ""
+    at_least = "at least " if walked.events.other else ""
     more = f" and {at_least}{counted(others, 'other name')}" if others else ""
-    customers = counted(rehearsal.customers, "customer update")
-    events = counted(rehearsal.events, "custom event")
-    look_ups = counted(rehearsal.look_ups, "event in doubt is", "events in doubt are")
-    doubts = f"\n{look_ups} looked up and not sent." if rehearsal.look_ups else ""
+    customers = counted(walked.updates_sent, "customer update")
+    events = counted(walked.tracked, "custom event")
+    look_ups = counted(walked.look_ups, "event in doubt is", "events in doubt are")
+    doubts = f"\n{look_ups} looked up and not sent." if walked.look_ups else ""
     return (
         f"{customers} and {events} would go to {clean(keys.url)} "
         f"(Application ID {clean(keys.app_id[:_KEY_SHOWN])}…):\n  {names}{more}.\n"

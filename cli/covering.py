@@ -16,7 +16,7 @@ from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Json
 from voucherify_sync.previewing.coverage import Coverage, proposed_yaml, to_dict
 from voucherify_sync.reading.source import Reader, find_sources
-from voucherify_sync.running.tasks import is_worth_it
+from voucherify_sync.running.request import is_worth_processes
 from voucherify_sync.settings import Settings, load
 from voucherify_sync.snapshot import Snapshot
 from voucherify_sync.stop import Stop
@@ -62,10 +62,8 @@ def cover(options: CoverageOptions) -> ExitCode:
 def _count(options: CoverageOptions, reader: Reader, coverage: Coverage, stop: Stop) -> None:
     """Count what is read, by several processes where that is worth while."""
     jobs = options.jobs or cores()
-    if jobs > 1 and options.limit is None and is_worth_it(reader.bytes_total):
-        from voucherify_sync.previewing.coverage.sharing import count_shared  # of no use to a small input
-
-        count_shared(coverage, reader, jobs, stop)
+    if options.limit is None and is_worth_processes(reader, jobs):
+        coverage.add_shared(reader, jobs, stop)
         return
     for block in reader:
         coverage.add_block(block, stop, None if options.limit is None else options.limit - coverage.read)

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from voucherify_sync.clean import clean
 from voucherify_sync.delivery.endpoints import PATHS
-from voucherify_sync.mapping.tracing import Fired, Landed, Trace
+from voucherify_sync.mapping.trace import AppliedRow, Trace, TracedValue
 from voucherify_sync.model import SegmentEvent
 from voucherify_sync.paths import Keys
 from voucherify_sync.previewing.explaining import Explanation, path_text
@@ -78,8 +78,8 @@ class Viewer:
         trace, operation = explanation.trace, explanation.operation
         if trace is None or operation is None:
             return
-        if trace.fired:
-            yield from _section(_title(trace), trace.fired, self._fired)
+        if trace.rows:
+            yield from _section(_title(trace), trace.rows, self._applied)
         else:
             yield from _section(_title(trace), ["none found a value"], lambda text: [(text, _DIM)])
         yield from _section("Filled by rule", list(self._fallbacks(trace)), lambda line: line)
@@ -89,23 +89,23 @@ class Viewer:
         yield [(f"POST {PATHS[operation.kind]}", "")]
         yield from json_lines(operation.body, lambda _: "", _MOST_LINES)
 
-    def _fired(self, fired: Fired) -> Line:
-        style = _LOST if fired.result else _TAKEN
+    def _applied(self, applied: AppliedRow) -> Line:
+        style = _LOST if applied.result else _TAKEN
         line: Line = [
-            (f"{clean(path_text(fired.source), 200)} = {compact(fired.value, _VALUE)}", ""),
+            (f"{clean(path_text(applied.source), 200)} = {compact(applied.value, _VALUE)}", ""),
             (f" {self._arrow} ", _DIM),
-            (clean(fired.row.destination.text, 200), style),
+            (clean(applied.row.destination.text, 200), style),
         ]
-        if fired.result:
-            line.append((f"  not sent: {WHY_LOST.get(fired.result, fired.result)}", _LOST))
+        if applied.result:
+            line.append((f"  not sent: {WHY_LOST.get(applied.result, applied.result)}", _LOST))
         return line
 
     def _fallbacks(self, trace: Trace) -> Iterator[Line]:
-        for filled in trace.fallbacks:
-            sources = " + ".join(path_text(keys) for keys in filled.sources)
-            yield self._filled(clean(sources, 200), filled.place, filled.value)
-        for filled in trace.constants:
-            yield self._filled("constant", filled.place, filled.value)
+        for fallback in trace.fallbacks:
+            sources = " + ".join(path_text(keys) for keys in fallback.sources)
+            yield self._filled(clean(sources, 200), fallback.place, fallback.value)
+        for constant in trace.constants:
+            yield self._filled("constant", constant.place, constant.value)
 
     def _filled(self, source: str, place: Keys, value: Any) -> Line:
         return [
@@ -125,7 +125,7 @@ class Viewer:
 
 
 def _title(trace: Trace) -> str:
-    is_default = bool(trace.fired) and all(fired.row.default for fired in trace.fired)
+    is_default = bool(trace.rows) and all(applied.row.default for applied in trace.rows)
     return "Rows that fired (of the default table)" if is_default else "Rows that fired"
 
 
@@ -140,10 +140,10 @@ def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], 
     yield []
 
 
-def _lost(landed: Landed) -> Line:
-    reason = landed.reason or ""
+def _lost(traced: TracedValue) -> Line:
+    reason = traced.reason or ""
     return [
-        (f"{clean(path_text(landed.keys), 200)} = {compact(landed.value, _VALUE)}", _LOST),
+        (f"{clean(path_text(traced.keys), 200)} = {compact(traced.value, _VALUE)}", _LOST),
         (f"  {WHY_LOST.get(reason, reason)}", ""),
     ]
 
@@ -155,13 +155,13 @@ def _event(explanation: Explanation) -> list[Line]:
         return [[(clean(record.raw[:4_000].decode("utf-8", "replace"), 1_000), "")]]
     styles: dict[tuple[str, ...], str] = {}
     if explanation.trace is not None:
-        for landed in explanation.trace.values:
-            if landed.value is not None:
-                styles[_texts(landed.keys)] = _LOST if landed.reason else _TAKEN
-        for fired in explanation.trace.fired:
-            styles.setdefault(_texts(fired.source), _LOST if fired.result else _TAKEN)
-        for filled in explanation.trace.fallbacks:
-            styles.update((_texts(keys), _TAKEN) for keys in filled.sources)
+        for traced in explanation.trace.values:
+            if traced.value is not None:
+                styles[_texts(traced.keys)] = _LOST if traced.reason else _TAKEN
+        for applied in explanation.trace.rows:
+            styles.setdefault(_texts(applied.source), _LOST if applied.result else _TAKEN)
+        for fallback in explanation.trace.fallbacks:
+            styles.update((_texts(keys), _TAKEN) for keys in fallback.sources)
     return json_lines(record.fields, lambda keys: styles.get(keys, ""), _MOST_LINES)
 
 

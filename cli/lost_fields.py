@@ -14,11 +14,10 @@ LostField = tuple[str, int, str]
 
 def lost_fields(mapping: Json, most: int, width: int) -> Iterator[LostField]:
     """Yield fields that no row maps and those of a wrong type, at most so many, and all others together."""
-    unmapped = "about; no row maps it" if "sampled" in mapping else "no row maps it"
     found: list[LostField] = []
     for part in ("identify", "track"):
         facts = mapping.get(part, {})
-        found += [(path, count, unmapped) for path, count in facts.get("unmapped", {}).items()]
+        found += [(path, count, "no row maps it") for path, count in facts.get("unmapped", {}).items()]
         for path, reasons in facts.get("dropped", {}).items():
             found += [(path, count, f"dropped: {reason}") for reason, count in reasons.items()]
     found.sort(key=lambda field: (-field[1], field[0]))

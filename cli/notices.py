@@ -11,7 +11,7 @@ from voucherify_sync.words import counted
 
 def notices_of(run: Run) -> Iterator[str]:
     """Yield what a person should know before sending, or after: customers renamed, filters that met nothing."""
-    renames = run.mapping.tally.renames
+    renames = run.pipeline.mapper.stats.renames
     if renames.count:
         examples = ", ".join(f'"{clean(name, 40)}" ({clean(where, 200)})' for where, name in renames.examples)
         yield (

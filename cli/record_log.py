@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,6 @@ from voucherify_sync.bookkeeping.private import open_to_append, trouble, write_a
 from voucherify_sync.clean import clean
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.model import Outcome, State
-from voucherify_sync.running.planned import About
 from voucherify_sync.words import counted
 
 from .replay_options import ReplayOptions
@@ -37,18 +36,16 @@ class RecordLog:
         self._stream = stream
         self._file = file
 
-    def add(self, outcome: Outcome) -> None:
-        """Write the line of a record."""
-        if outcome.state in _QUIET:
-            return
-        line = line_of(outcome)
-        if self._stream is not None:
-            click.echo(line, file=self._stream)
-        if self._file is not None:
-            self._file.add(line)
-
-    def add_planned(self, _type: str, _about: About, _count: int) -> None:
-        """Write nothing of what is as it should be."""
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Write the lines of records."""
+        for outcome in outcomes:
+            if outcome.state in _QUIET:
+                continue
+            line = line_of(outcome)
+            if self._stream is not None:
+                click.echo(line, file=self._stream)
+            if self._file is not None:
+                self._file.add(line)
 
     def finish(self) -> str | None:
         """Complete the file; return a sentence if lines are not in it."""

@@ -75,7 +75,15 @@ def perform(options: ReplayOptions, request: RunRequest, place: Place, *, retrie
                 click.echo("Nothing was sent.", err=True)
                 return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.INTERRUPTED)
         with open_target(request, stop, place, choice, retries=retries) as target:
-            run = Run(request, stop, target.link, target.ledger, rule, output=target.output, watch=watch)
+            run = Run(
+                request,
+                stop,
+                target.link,
+                target.ledger,
+                rule,
+                output=target.output,
+                watch=watch.add if watch else None,
+            )
             with progress(shown, run.snapshot, sys.stderr, data_on_terminal=target.shows_data_on_terminal):
                 run.execute()
             finish(options, request, run, stop, target, watch)

@@ -15,7 +15,7 @@ from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.ledger_reader import Run as EarlierRun
 from voucherify_sync.bookkeeping.project import ProjectIdentity
-from voucherify_sync.delivery.dry_link import DryLink
+from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.delivery.journal import Journal, NoJournal
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.model import NOTHING_ACCEPTED, Accepted
@@ -47,7 +47,7 @@ class Target(Struct, frozen=True):
         closing: asked when the run is over for sentences that only the target can say.
     """
 
-    link: Link | DryLink
+    link: Link | DryRun
     ledger: LedgerReader
     last_run: EarlierRun | None = None
     output: BinaryIO | None = None
@@ -77,7 +77,7 @@ def open_target(
         case Mode.DRY_RUN:
             output = sys.stdout.buffer
             with read_ledger(place) as ledger:
-                yield Target(DryLink(output.write, stop), ledger, ledger.last_run(), output)
+                yield Target(DryRun(output.write, stop), ledger, ledger.last_run(), output)
         case Mode.SANDBOX:
             with _own_sandbox(request, stop) as target:
                 yield target

@@ -24,7 +24,7 @@ def operation(number: int, *, kind: Kind = Kind.EVENT, amount: int = 1) -> Opera
     event = SegmentEvent(
         Position("logs/a.gz", number), type_, "Order Completed", f"{type_}-{number}", {"type": type_}, b"{}"
     )
-    return Operation(event, kind, f"user-{number}", {}, b'{"amount": %d}' % amount)
+    return Operation(event, kind, f"user-{number}", b'{"amount": %d}' % amount)
 
 
 def outcome(request: Operation, state: State, reason: str | None = None) -> Outcome:

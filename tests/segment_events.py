@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from voucherify_sync.mapping.payload import Mapping
-from voucherify_sync.model import Json, Operation, Outcome, Position, SegmentEvent
+from voucherify_sync.mapping.mapper import Mapper, Request
+from voucherify_sync.model import Dropped, Json, Operation, Outcome, Position, SegmentEvent
 from voucherify_sync.settings.types import Settings
 
 
@@ -39,7 +39,7 @@ def track(properties: Any = None, **fields: Any) -> SegmentEvent:
 
 def operation_of(event: SegmentEvent, settings: Settings | None = None) -> Operation:
     """Return the request that is made of an event; fails where none is."""
-    made = Mapping(settings or Settings()).operation(event)
+    made = Mapper(settings or Settings()).operation(event)
     assert isinstance(made, Operation), made
     return made
 
@@ -50,8 +50,15 @@ def body_of(event: SegmentEvent, settings: Settings | None = None) -> Json:
     return body
 
 
+def dropped_of(event: SegmentEvent, settings: Settings | None = None) -> list[Dropped]:
+    """Return what is left out of the request of an event."""
+    made = Mapper(settings or Settings()).request(event)
+    assert isinstance(made, Request), made
+    return made.dropped
+
+
 def outcome_of(event: SegmentEvent, settings: Settings | None = None) -> Outcome:
     """Return how an event ends of which no request is made."""
-    made = Mapping(settings or Settings()).operation(event)
+    made = Mapper(settings or Settings()).operation(event)
     assert isinstance(made, Outcome), made
     return made

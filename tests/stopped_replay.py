@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,11 @@ class WatchedLink(link.Link):
     def _watch(self) -> None:
         while not self._stop.requested:
             time.sleep(_LOOK_S)
-        courier = self.courier
-        with courier._news:
+        lanes = self._lanes
+        with lanes._news:
             found = [
                 (job.operation.event.message_id, self._pause_of(job, is_running=lane.running))
-                for lane in courier._lanes.values()
+                for lane in lanes._lanes.values()
                 for job in list(lane.jobs)[:1]
                 if job.doubt is not None
             ]
@@ -66,17 +67,18 @@ class WatchedLink(link.Link):
             if self._circuit.is_open:
                 return "probe"
             return "call" if self._limiter.waiting() is None else "limiter"
-        return "look-up" if self.courier._destination._doubts.on_doubt == "verify" else "backoff"
+        return "look-up" if self._lanes._destination._doubts.on_doubt == "verify" else "backoff"
 
 
 def fail_after(outcomes: int) -> None:
     """Let the program have a bug that shows after so many outcomes."""
     add, numbers = Report.add, iter(range(outcomes))
 
-    def broken(self: Report, outcome: Outcome) -> None:
-        if next(numbers, None) is None:
-            raise RuntimeError("a bug")
-        add(self, outcome)
+    def broken(self: Report, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            if next(numbers, None) is None:
+                raise RuntimeError("a bug")
+            add(self, (outcome,))
 
     Report.add = broken  # type: ignore[method-assign]
 

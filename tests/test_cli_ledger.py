@@ -322,7 +322,7 @@ def test_what_a_killed_run_was_sending_is_in_every_list(project: Project) -> Non
         from voucherify_sync.bookkeeping.project import ProjectIdentity
         ledger = open_ledger(Path({str(project.ledger)!r}), identity=ProjectIdentity.of({project.sandbox.url!r}, "key"))
         event, = decode(Block.of("x", 1, [{made.encode()!r}]))
-        ledger.intend(Operation(event, Kind.EVENT, "u1", {{}}, b"{{}}"))
+        ledger.intend(Operation(event, Kind.EVENT, "u1", b"{{}}"))
         os._exit(9)
         """
     )

@@ -403,8 +403,8 @@ def test_options_of_several_values_are_not_taken_from_the_environment(run_cli: C
 def test_several_processes_change_nothing_but_the_time(run_cli: Cli) -> None:
     """A large dry run is shared out; stdout and the report are the same."""
     run_cli.constants = {
-        "voucherify_sync.running.tasks.WORTH_IT": 0,
-        "voucherify_sync.running.tasks.TASK": 10_000,
+        "voucherify_sync.running.request.WORTH_IT": 0,
+        "voucherify_sync.running.workers.TASK_BYTES": 10_000,
     }
     archive = run_cli.folder / "large.ndjson"
     archive.write_text("".join(identify(number) + track(number) for number in range(1_000)) + identify(7))

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from voucherify_sync.mapping.payload import Mapping
+from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.model import Block, Kind, Operation, Outcome, SegmentEvent
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.settings.types import Identify, Settings, Track
@@ -75,7 +75,7 @@ def test_every_request_of_the_corpora_is_one_that_the_published_schema_accepts(
     validators: dict[Kind, jsonschema.Draft202012Validator],
 ) -> None:
     """No event breaks the mapping, and no request breaks the schema."""
-    mapping = Mapping(settings)
+    mapping = Mapper(settings)
     kinds = {Kind.CUSTOMER: 0, Kind.EVENT: 0}
     for event in events:
         made = mapping.operation(event)
@@ -102,7 +102,7 @@ def test_the_schema_tells_a_wrong_request(
 
 def test_the_corpora_s_oddities_are_told(events: list[SegmentEvent]) -> None:
     """Every request is by an id of its event; what is lost is counted."""
-    mapping = Mapping(Settings())
+    mapping = Mapper(Settings())
     made = [mapping.operation(event) for event in events]
     requests = [operation for operation in made if isinstance(operation, Operation)]
     assert all(
@@ -110,7 +110,7 @@ def test_the_corpora_s_oddities_are_told(events: list[SegmentEvent]) -> None:
         in (str(operation.event.fields.get("userId")), str(operation.event.fields.get("anonymousId")))
         for operation in requests
     )
-    tally = mapping.tally.to_dict()
+    tally = mapping.stats.to_dict()
     assert tally["identify"]["unmapped"]
     assert tally["track"]["unmapped"]
-    assert mapping.tally.renames.count > 0
+    assert mapping.stats.renames.count > 0

@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 from segment_events import event_of, identify, track
 
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.payload import Mapping
 from voucherify_sync.model import Block, Outcome, SegmentEvent
-from voucherify_sync.previewing.coverage import Coverage, examiner, proposed_yaml, section, to_dict
+from voucherify_sync.previewing.coverage import Coverage, examining, proposed_yaml, section, to_dict
 from voucherify_sync.previewing.coverage.facts import MAX_EXAMPLE, MAX_PATHS, brief, share
-from voucherify_sync.previewing.coverage.shapes import MAX_BYTES, Shaper
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.settings import Identify, Settings, Track, load
 
@@ -208,7 +206,7 @@ def test_distinct_paths_are_bounded_and_said() -> None:
 def test_paths_find_room_in_the_order_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the first one is of an event that others are like, and the second of one that is counted by itself."""
     monkeypatch.setattr(section, "MAX_PATHS", 1)
-    found = covered([identify({"first": 1}), identify({"second": "x" * MAX_BYTES})])
+    found = covered([identify({"first": 1}), identify({"second": "x" * (16 << 10)})])
     assert list(paths_of(found["identify"])) == ["traits.first"]
 
 
@@ -304,7 +302,7 @@ def test_events_of_one_shape_counted_together_are_counted_right(
         root = "traits" if fields["type"] == "identify" else "properties"
         records.append(event_of({"anonymousId": "a", **fields, root: fields["given"]}))
     together, each = Coverage(rules), Coverage(rules)
-    each._examiner._shaper.shape = lambda event: None  # type: ignore[method-assign]
+    each._examiner._shape_of = lambda _event: None
     together.add(records)
     each.add(records)
     assert to_dict(together) == to_dict(each)
@@ -312,21 +310,21 @@ def test_events_of_one_shape_counted_together_are_counted_right(
 
 def test_shapes_are_forgotten_and_counts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays flat however many shapes there are."""
-    monkeypatch.setattr(examiner, "_MAX_REMEMBERED", 300)
+    monkeypatch.setattr(examining, "_MAX_REMEMBERED", 300)
     coverage = Coverage(Settings())
     for number in range(50):
         coverage.add([identify({f"k{number % 10}": 1})])
-    assert len(coverage._examiner._numbers) <= 5
-    assert len(coverage._known) <= 5
+    assert len(coverage._examiner._effects) <= 5
     assert {path["events"] for path in to_dict(coverage)["identify"]["paths"]} == {5}
 
 
 def test_a_long_event_is_counted_by_itself() -> None:
-    """It has no shape, since remembering it would cost as much as it is long."""
-    rules = Settings()
-    event = identify({"a": "x" * MAX_BYTES})
-    assert Shaper(rules, Mapping(rules)).shape(event) is None
-    assert covered([event, event], rules)["identify"]["paths"][0]["events"] == 2
+    """Remembering it would cost as much as it is long."""
+    event = identify({"a": "x" * (16 << 10)})
+    coverage = Coverage(Settings())
+    coverage.add([event, event])
+    assert not coverage._examiner._effects
+    assert to_dict(coverage)["identify"]["paths"][0]["events"] == 2
 
 
 @pytest.mark.parametrize(

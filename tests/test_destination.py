@@ -16,7 +16,7 @@ from voucherify_sync.delivery.attempts import Attempts
 from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.client import Client, NoAnswer, NotSent, Reply
 from voucherify_sync.delivery.destination import Again, ApiDestination
-from voucherify_sync.delivery.dry_run import DryRunDestination
+from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.delivery.pauses import Pauses
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.errors import AccessRefused, RunStopped, WrongAddress
@@ -42,7 +42,7 @@ def operation(kind: Kind = EVENT, source_id: str = "u1", metadata: Any = None) -
     if kind is EVENT:
         body["metadata"] = {"n": number} if metadata is None else metadata
     record = SegmentEvent(Position("a.ndjson", number), "track", "Viewed", f"m{number}", {}, b"{}")
-    return Operation(record, kind, source_id, body, msgspec.json.encode(body))
+    return Operation(record, kind, source_id, msgspec.json.encode(body))
 
 
 class World:
@@ -574,12 +574,10 @@ def test_a_dry_run_writes_the_very_request_and_sends_nothing() -> None:
     """One JSON object a line; the body is embedded byte for byte."""
     lines: list[bytes] = []
     event, customer = operation(), operation(CUSTOMER)
-    event = Operation(
-        event.event, EVENT, "u1", event.body, b'{"event":"x",  "metadata":{"big":123456789012345678901}}'
-    )
-    destination = DryRunDestination(lines.append)
-    outcomes = [destination.attempt(Attempts(each)) for each in (event, customer)]
-    assert [each.state for each in outcomes if isinstance(each, Outcome)] == [State.PLANNED] * 2
+    event = Operation(event.event, EVENT, "u1", b'{"event":"x",  "metadata":{"big":123456789012345678901}}')
+    (outcomes,) = DryRun(lines.append, Stop()).deliver([event, customer])
+    assert [each.state for each in outcomes] == [State.PLANNED] * 2
+    lines = b"".join(lines).splitlines(keepends=True)
     position = event.event.position
     assert lines[0] == (
         b'{"method":"POST","path":"/v1/events","body":'

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from segment_events import event_of, identify, track
 
-from voucherify_sync.mapping import landing, tracing, writes
-from voucherify_sync.mapping.payload import Mapping
+from voucherify_sync.mapping import trace
+from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.model import Block, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.previewing.explaining import (
     Explainer,
@@ -42,7 +42,7 @@ def as_json(event: SegmentEvent | Outcome, rules: Settings | None = None) -> dic
 def test_the_request_is_the_one_that_a_replay_sends() -> None:
     """Not another one that is like it: the same bytes."""
     event = identify({"firstName": "Mia", "email": "a@b.c", "plan": "pro"})
-    operation = Mapping(Settings()).operation(event)
+    operation = Mapper(Settings()).operation(event)
     found = explained(event).operation
     assert isinstance(operation, Operation)
     assert found is not None
@@ -51,7 +51,7 @@ def test_the_request_is_the_one_that_a_replay_sends() -> None:
 
 def test_every_event_of_the_corpora_gets_the_request_of_a_replay(corpora: Path) -> None:
     """Whatever an event holds, it is explained, and it keeps its request."""
-    mapping, explainer = Mapping(Settings()), Explainer(Settings())
+    mapping, explainer = Mapper(Settings()), Explainer(Settings())
     count = 0
     for file in sorted(corpora.glob("*.ndjson")):
         for record in decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))):
@@ -170,8 +170,7 @@ def test_every_reason_of_a_trace_has_words() -> None:
     """No code is shown bare."""
     codes = {
         value
-        for module in (tracing, landing, writes)
-        for name, value in vars(module).items()
+        for name, value in vars(trace).items()
         if name.isupper() and not name.startswith("_") and isinstance(value, str)
     }
     assert codes <= set(WHY_LOST)

@@ -8,16 +8,16 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from segment_events import body_of, dropped_of, identify
 
 from voucherify_sync.mapping.fields import (
     holds_a_non_number,
     present_text,
-    settle_customer,
-    settle_ids,
-    settle_name,
     text_of,
 )
-from voucherify_sync.model import Dropped, Json
+from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.model import Dropped, Json, Operation, Outcome
+from voucherify_sync.settings.types import Identify, Settings
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,11 @@ def test_a_number_that_json_cannot_carry_is_found(value: object, found: bool) ->
 )
 def test_a_customer_s_fields_are_settled(customer: Json, settled: Json, dropped: list[str]) -> None:
     """Every field gets its type, or goes and is reported."""
-    told: list[Dropped] = []
-    settle_customer(customer, told)
-    assert customer == settled
-    assert told == [Dropped(path, "not_text") for path in dropped]
+    rows = {f"traits.{name}": [f"customer.{name}"] for name in customer}
+    settings = Settings(identify=Identify(mapping=rows, nulls="clear"))
+    event = identify(customer)
+    assert body_of(event, settings) == {"source_id": "u1", **settled}
+    assert dropped_of(event, settings) == [Dropped(path, "not_text") for path in dropped]
 
 
 @pytest.mark.parametrize(
@@ -143,15 +144,22 @@ def test_a_customer_s_fields_are_settled(customer: Json, settled: Json, dropped:
         ),
         pytest.param({"id": "cust_1"}, None, {"id": "cust_1"}, "cust_1", id="only an id"),
         pytest.param({"id": None}, None, {}, None, id="a null id"),
-        pytest.param({"name": "A"}, None, {"name": "A"}, None, id="no id at all"),
+        pytest.param({}, None, {}, None, id="no id at all"),
     ],
 )
 def test_a_customer_s_ids_are_settled(
     customer: Json, own_id: str | None, settled: Json, known_by: str | None
 ) -> None:
     """Voucherify knows a customer by `id` first, else by `source_id`, which is never blank."""
-    assert settle_ids(customer, own_id, []) == known_by
-    assert customer == settled
+    rows = {f"traits.{name}": [f"customer.{name}"] for name in ("source_id", "id")}
+    event = identify(customer, userId=own_id)
+    made = Mapper(Settings(identify=Identify(mapping=rows, nulls="clear"))).operation(event)
+    if known_by is None:
+        assert isinstance(made, Outcome)
+        assert made.reason == "no_id"
+    else:
+        assert isinstance(made, Operation)
+        assert (made.body, made.source_id) == (settled, known_by)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +192,13 @@ def test_a_customer_s_ids_are_settled(
 def test_a_name_is_made_of_first_and_last(
     customer: Json, own: Json, name: str | None, used: tuple[str, ...]
 ) -> None:
-    """Mapped ones first, then the event's own; afterwards they have left the body."""
-    assert settle_name(customer, own) == used
-    assert customer.get("name", "absent") == name
-    assert not {"firstName", "lastName"} & customer.keys()
+    """Mapped ones first, then the event's own; neither is sent, and those that serve are not lost."""
+    rows = {f"traits.mapped.{name}": [f"customer.{name}"] for name in ("name", "firstName", "lastName")}
+    mapper = Mapper(Settings(identify=Identify(mapping=rows, nulls="clear")))
+    made = mapper.operation(identify({"mapped": customer, **own}))
+    assert isinstance(made, Operation)
+    body = made.body
+    assert body.pop("name", "absent") == name
+    assert body == {"source_id": "u1"}
+    unmapped = mapper.stats.to_dict()["identify"]["unmapped"]
+    assert unmapped.keys() == {f"traits.{key}" for key in own if key not in used}

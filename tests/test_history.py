@@ -17,12 +17,8 @@ RETRY = Rule(failed=True)
 
 
 def decide(history: History, *operations: Operation) -> list[Outcome | Operation]:
-    """Walk operations through the rule as a replay does."""
-    memories = history.recall([op.event for op in operations])
-    steps = []
-    for op, memory in zip(operations, memories, strict=True):
-        steps.append(history.judge(op.event, memory) or history.take_up(op, memory))
-    return steps
+    """Apply the rule to operations as a run does."""
+    return list(history.decide(operations))
 
 
 def said(step: Outcome | Operation) -> tuple[str, str | None]:

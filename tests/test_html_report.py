@@ -269,12 +269,6 @@ def test_coverage_tells_what_rows_found_and_what_no_row_takes() -> None:
     assert page.has("Fields that no row maps", "events", "traits.plan", "200")
 
 
-def test_counts_of_a_sample_are_about_so_many() -> None:
-    """A large dry run looks at a sample for what no row takes."""
-    page = Page(render(report(mapping={**report()["mapping"], "sampled": "1/128"})))
-    assert page.has("Fields that no row maps", "about so many events", "traits.plan", "200")
-
-
 def test_customers_sent_in_bulk_count_as_requests_too() -> None:
     """A share is of all requests made of such events, whichever way they went."""
     endpoints = {"POST /v1/customers": {"delivered": 10}, "POST /v1/customers/bulk/async": {"delivered": 270}}

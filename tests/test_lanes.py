@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from voucherify_sync.delivery.attempts import Attempts
 from voucherify_sync.delivery.destination import Again
-from voucherify_sync.delivery.lanes import Direct, Lanes
+from voucherify_sync.delivery.lanes import Lanes
 from voucherify_sync.errors import ExitCode, RunStopped
 from voucherify_sync.model import Kind, NotProcessed, Operation, Outcome, Position, SegmentEvent, State
 from voucherify_sync.stop import Stop
@@ -27,7 +27,7 @@ Answer = Callable[[Operation, Attempts], "Outcome | Again"]
 def operation(number: int, customer: str, kind: Kind = Kind.EVENT, size: int = 2) -> Operation:
     """Make the operation of line `number`."""
     event = SegmentEvent(Position("f", number), "track", "Seen", f"m{number}", {}, b"{}")
-    return Operation(event, kind, customer, {}, b"x" * size)
+    return Operation(event, kind, customer, b"x" * size)
 
 
 def delivered(operation: Operation, _: Attempts | None = None) -> Outcome:
@@ -422,24 +422,3 @@ def test_exactly_one_outcome_in_order_whatever_happens(
         assert lines == sorted(lines)
         decided = [line(o) for o in outcomes if o.operation and o.operation.source_id == name]
         assert decided == sorted(decided) or stop.requested
-
-
-def test_direct_decides_at_once_and_in_order() -> None:
-    """A dry run needs no threads."""
-    stop = Stop()
-    direct = Direct(Scripted(), stop)
-    direct.submit(operation(0, "u"))
-    assert [outcome.state for outcome in direct.finished()] == [State.DELIVERED]
-    direct.submit(operation(1, "u"))
-    stop.by_signal(ExitCode.INTERRUPTED)
-    direct.submit(operation(2, "u"))
-    assert [(line(o), o.state) for o in direct.drain()] == [(1, State.DELIVERED), (2, State.PENDING)]
-    assert list(direct.drain()) == []
-    assert direct.blocked_on() is None
-
-
-def test_direct_refuses_a_destination_that_wants_another_attempt() -> None:
-    """There is nobody who could wait."""
-    direct = Direct(Scripted(lambda *_: Again(1, "throttled")), Stop())
-    with pytest.raises(TypeError):
-        direct.submit(operation(0, "u"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from segment_events import body_of, event_of, identify, operation_of, outcome_of, track
+from segment_events import body_of, dropped_of, event_of, identify, operation_of, outcome_of, track
 
-from voucherify_sync.mapping.payload import Mapping
+from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.model import Dropped, Json, Kind, SegmentEvent, State
 from voucherify_sync.settings.types import Identify, Personas, Rows, Settings, Track
 
@@ -131,12 +131,12 @@ def test_rule_3_a_track_takes_the_name_of_its_properties() -> None:
 
 def test_rule_3_a_name_that_is_no_text_is_dropped_before_its_fallback() -> None:
     """Field types are checked first."""
-    operation = operation_of(identify({"name": {"first": "X"}, "firstName": True, "lastName": "Lee"}))
-    assert operation.body == {"source_id": "u1", "name": "Lee"}
-    assert operation.dropped == (
+    event = identify({"name": {"first": "X"}, "firstName": True, "lastName": "Lee"})
+    assert body_of(event) == {"source_id": "u1", "name": "Lee"}
+    assert dropped_of(event) == [
         Dropped("customer.name", "not_text"),
         Dropped("customer.firstName", "not_text"),
-    )
+    ]
 
 
 # Rule 4: ids
@@ -188,9 +188,9 @@ def test_rule_4_a_mapped_id_that_is_none_gives_way_to_the_event_s_own() -> None:
     """A blank or odd id is dropped and told."""
     settings = identify_rows({"traits.crm": ["customer.source_id"]})
     for value, reason in ((" ", "blank_id"), (True, "not_text")):
-        operation = operation_of(identify({"crm": value}), settings)
-        assert operation.body == {"source_id": "u1"}
-        assert operation.dropped == (Dropped("customer.source_id", reason),)
+        event = identify({"crm": value})
+        assert body_of(event, settings) == {"source_id": "u1"}
+        assert dropped_of(event, settings) == [Dropped("customer.source_id", reason)]
 
 
 # Rule 5: fields and their types
@@ -220,9 +220,9 @@ def test_rule_5_only_voucherify_s_fields_are_sent(
     traits: Json, customer: Json, dropped: list[tuple[str, str]]
 ) -> None:
     """Each with its type."""
-    operation = operation_of(identify(traits))
-    assert operation.body == {"source_id": "u1", **customer}
-    assert operation.dropped == tuple(Dropped(*each) for each in dropped)
+    event = identify(traits)
+    assert body_of(event) == {"source_id": "u1", **customer}
+    assert dropped_of(event) == [Dropped(*each) for each in dropped]
 
 
 def test_rule_5_a_birthdate_is_a_date() -> None:
@@ -246,16 +246,16 @@ def test_rule_5_a_referral_or_loyalty_needs_a_code(
     part: str, content: Json, sent: Json | None, reasons: list[str]
 ) -> None:
     """Without one Voucherify would refuse the whole event."""
-    operation = operation_of(track({"x": content}), track_rows({"properties.x": [part]}))
-    assert operation.body.get(part) == sent
-    assert [drop.reason for drop in operation.dropped] == reasons
+    event, settings = track({"x": content}), track_rows({"properties.x": [part]})
+    assert body_of(event, settings).get(part) == sent
+    assert [drop.reason for drop in dropped_of(event, settings)] == reasons
 
 
 def test_rule_5_a_referrer_alone_is_dropped() -> None:
     """A referral without a code is dropped with a warning."""
-    operation = operation_of(track({"by": "u2"}), track_rows({"properties.by": ["referral.referrer_id"]}))
-    assert operation.body == {"event": "Order Completed", "customer": {"source_id": "u1"}}
-    assert operation.dropped == (Dropped("referral", "no_code"),)
+    event, settings = track({"by": "u2"}), track_rows({"properties.by": ["referral.referrer_id"]})
+    assert body_of(event, settings) == {"event": "Order Completed", "customer": {"source_id": "u1"}}
+    assert dropped_of(event, settings) == [Dropped("referral", "no_code")]
 
 
 def test_rule_5_an_event_s_name_has_300_characters_at_most() -> None:
@@ -431,11 +431,11 @@ def test_a_null_that_no_row_takes_erases_its_metadata_key() -> None:
 
 def test_rule_9_a_default_row_that_names_customers_after_products_is_noticed() -> None:
     """Counted with the first three examples: where it stands, and the name."""
-    mapping = Mapping(Settings())
+    mapping = Mapper(Settings())
     names = ["Monopoly", "Oreos", None, " ", "Game", "Fourth"]
     for line, name in enumerate(names, 1):
         mapping.operation(event_of({"type": "track", "userId": "u", "properties": {"name": name}}, line=line))
-    renames = mapping.tally.renames
+    renames = mapping.stats.renames
     assert renames.count == 4
     assert renames.examples == [
         ("events.ndjson:1", "Monopoly"),
@@ -446,10 +446,10 @@ def test_rule_9_a_default_row_that_names_customers_after_products_is_noticed() -
 
 def test_rule_9_a_row_of_the_user_s_own_is_no_surprise() -> None:
     """Nor is a name of an identify."""
-    mapping = Mapping(track_rows({"properties.name": ["customer.name"]}))
+    mapping = Mapper(track_rows({"properties.name": ["customer.name"]}))
     mapping.operation(track({"name": "Ann"}))
     mapping.operation(identify({"name": "Ann"}))
-    assert mapping.tally.renames.count == 0
+    assert mapping.stats.renames.count == 0
 
 
 # Rule 10: values arrive unaltered
@@ -493,7 +493,7 @@ def test_rule_10_an_event_nested_too_deep_is_invalid() -> None:
     deep: Json = {}
     for _ in range(5_000):
         deep = {"d": deep}
-    outcome = Mapping(Settings()).operation(
+    outcome = Mapper(Settings()).operation(
         SegmentEvent(
             position=track().position,
             type="identify",

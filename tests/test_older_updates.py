@@ -16,7 +16,7 @@ def counted(*events: SegmentEvent, book: OlderUpdates | None = None, state: Stat
     book = book or OlderUpdates()
     for event in events:
         operation = operation_of(event)
-        book.add(Outcome(event, state, operation=operation))
+        book.add([Outcome(event, state, operation=operation)])
     return book.count
 
 

@@ -37,7 +37,7 @@ def operation_of(record: Record, line: int) -> Operation:
         else {**customer, "metadata": metadata}
     )
     event = SegmentEvent(Position("a", line), record.type, None, record.message_id, {}, record.line.encode())
-    return Operation(event, kind, record.user, body, msgspec.json.encode(body))
+    return Operation(event, kind, record.user, msgspec.json.encode(body))
 
 
 def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:

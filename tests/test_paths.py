@@ -13,10 +13,11 @@ from voucherify_sync.paths import (
     MISSING,
     PathError,
     check_row,
+    keys_at,
+    object_at,
     parse_destination,
     parse_source,
     read,
-    write,
 )
 
 
@@ -176,34 +177,17 @@ def test_a_value_is_read_by_its_path(text: str, value: object) -> None:
     assert read(EVENT, parse_source(text)) == value
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        pytest.param({}, {"metadata": {"a": {"b": 1}}}, id="objects are made"),
-        pytest.param(
-            {"metadata": {"x": 0, "a": {"y": 0}}},
-            {"metadata": {"x": 0, "a": {"y": 0, "b": 1}}},
-            id="neighbours stay",
-        ),
-        pytest.param({"metadata": {"a": "text"}}, {"metadata": {"a": {"b": 1}}}, id="a text gives way"),
-    ],
-)
-def test_a_value_is_written_by_its_path(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Objects on the way are made; what is beside them stays."""
-    write(before, parse_destination("metadata.a.b"), 1)
-    assert before == after
-
-
 KEYS = st.lists(st.text("abc_ é", min_size=1, max_size=3), min_size=1, max_size=4)
 
 
 @given(KEYS, st.integers())
-def test_what_is_written_is_read_back(keys: list[str], value: int) -> None:
-    """Writing and reading mean the same place by the same path."""
-    quoted = "".join(f'["{key}"]' for key in keys)
+def test_what_lies_at_keys_is_read_by_their_path(keys: list[str], value: int) -> None:
+    """Quoted keys are taken as they are; and it is told by which keys a path was read."""
+    path = parse_source("metadata" + "".join(f'["{key}"]' for key in keys))
     target: dict[str, Any] = {}
-    write(target, parse_destination(f"metadata{quoted}"), value)
-    assert read(target, parse_source(f"metadata{quoted}")) == value
+    object_at(target, ["metadata", *keys[:-1]])[keys[-1]] = value
+    assert read(target, path) == value
+    assert keys_at(target, path) == ("metadata", *keys)
 
 
 @given(st.text(max_size=20))

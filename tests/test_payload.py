@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from segment_events import event_of, identify, track
 
-from voucherify_sync.mapping.payload import Mapping, Request
+from voucherify_sync.mapping.mapper import Mapper, Request
+from voucherify_sync.mapping.requests import Customer, CustomEvent
 from voucherify_sync.model import Json, Kind, Operation, Outcome, State
 from voucherify_sync.settings.types import Identify, Settings, Track
 
@@ -136,7 +137,7 @@ def test_any_event_ends_in_a_request_that_voucherify_takes_or_in_an_outcome(
 ) -> None:
     """Nothing is raised, the event is not changed, and the bytes are the body."""
     before = repr(fields)
-    made = Mapping(chosen).operation(event_of(fields, unsafe=True))
+    made = Mapper(chosen).operation(event_of(fields, unsafe=True))
     assert repr(fields) == before
     if isinstance(made, Outcome):
         assert made.state in (State.SKIPPED, State.INVALID)
@@ -158,10 +159,10 @@ def test_any_event_ends_in_a_request_that_voucherify_takes_or_in_an_outcome(
 @given(st.lists(EVENTS, max_size=4))
 def test_one_event_leaves_no_trace_in_the_next(events: list[Json]) -> None:
     """The compiled mapping keeps nothing of an event but counts."""
-    one = Mapping(Settings())
+    one = Mapper(Settings())
     for fields in events:
         again = one.operation(event_of(copy.deepcopy(fields), unsafe=True))
-        fresh = Mapping(Settings()).operation(event_of(copy.deepcopy(fields), unsafe=True))
+        fresh = Mapper(Settings()).operation(event_of(copy.deepcopy(fields), unsafe=True))
         assert type(again) is type(fresh)
         if isinstance(again, Operation) and isinstance(fresh, Operation):
             assert again.payload == fresh.payload
@@ -171,7 +172,7 @@ def test_a_body_shares_no_object_with_its_event() -> None:
     """Who folds bodies into each other must not change events."""
     chosen = Settings(identify=Identify(unmapped_traits="metadata"))
     traits = {"metadata": {"a": {"b": 1}}, "company": {"size": {"min": 5}}}
-    made = Mapping(chosen).operation(identify(traits))
+    made = Mapper(chosen).operation(identify(traits))
     assert isinstance(made, Operation)
     made.body["metadata"]["a"]["b"] = made.body["metadata"]["company"]["size"]["min"] = 0
     assert traits == {"metadata": {"a": {"b": 1}}, "company": {"size": {"min": 5}}}
@@ -179,10 +180,10 @@ def test_a_body_shares_no_object_with_its_event() -> None:
 
 def test_the_customer_part_can_be_had_without_encoding() -> None:
     """What many updates of one customer are folded from."""
-    mapping = Mapping(Settings())
+    mapping = Mapper(Settings())
     by_identify = mapping.request(identify({"email": "e"}))
     by_track = mapping.request(track({"email": "e"}))
     assert isinstance(by_identify, Request)
     assert isinstance(by_track, Request)
-    assert by_identify.customer == by_track.customer == {"source_id": "u1", "email": "e"}
-    assert by_track.body == {"event": "Order Completed", "customer": by_track.customer}
+    assert by_identify.customer == by_track.customer == Customer(source_id="u1", email="e")
+    assert by_track.body == CustomEvent("Order Completed", by_track.customer)

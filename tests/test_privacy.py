@@ -26,7 +26,7 @@ def operation(kind: Kind) -> Operation:
     body: Json = {"event": "Order Completed", "customer": CUSTOMER, "metadata": {"note": "call me"}}
     body = body if kind is Kind.EVENT else CUSTOMER
     record = SegmentEvent(Position("a.ndjson", 1), "track", None, "m-1", {}, b"{}")
-    return Operation(record, kind, "user-77", body, msgspec.json.encode(body))
+    return Operation(record, kind, "user-77", msgspec.json.encode(body))
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -50,7 +50,7 @@ def outcome(state: State, reason: str | None = None, line: int = 1, **more: Any)
 
 def sent(state: State, kind: Kind) -> Outcome:
     """End a request."""
-    operation = Operation(event(), kind, "usr_1", {}, b"{}")
+    operation = Operation(event(), kind, "usr_1", b"{}")
     return Outcome(operation.event, state, operation=operation)
 
 
@@ -68,7 +68,7 @@ def booked(*outcomes: Outcome, read: int | None = None) -> Report:
     """Make a report of these outcomes."""
     report = Report()
     for one in outcomes:
-        report.add(one)
+        report.add([one])
     report.read = len(outcomes) if read is None else read
     return report
 
@@ -115,7 +115,7 @@ def test_a_record_that_was_read_and_not_booked_breaks_the_law() -> None:
     assert not report.lawful
     with pytest.raises(VoucherifySyncError, match="2 records were read and 1 were booked"):
         report.check_law()
-    report.add(outcome(State.PENDING))
+    report.add([outcome(State.PENDING)])
     report.check_law()
 
 
@@ -173,7 +173,7 @@ def test_names_beyond_the_cap_are_added_up() -> None:
     report = Report()
     for number in range(CAP + 50):
         record = event(type_=f"type {number}")
-        report.add(Outcome(record, State.SKIPPED, f"reason {number}"))
+        report.add([Outcome(record, State.SKIPPED, f"reason {number}")])
     report.read = CAP + 50
     result = as_dict(report)
     by_type, reasons = result["events"]["by_type"], result["reasons"]["skipped"]

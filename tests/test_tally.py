@@ -7,18 +7,18 @@ from typing import Literal
 import pytest
 from segment_events import identify, track
 
-from voucherify_sync.mapping.payload import Mapping
-from voucherify_sync.mapping.tally import MAX_KEYS, OTHER, Counts
+from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.mapping.stats import MAX_KEYS, OTHER, Counts
 from voucherify_sync.model import Json, SegmentEvent
 from voucherify_sync.settings.types import Identify, Rows, Settings, Track
 
 
 def tally_of(*events: SegmentEvent, settings: Settings | None = None) -> Json:
     """Return what the mapping did to the events."""
-    mapping = Mapping(settings or Settings())
+    mapping = Mapper(settings or Settings())
     for event in events:
         mapping.operation(event)
-    return mapping.tally.to_dict()
+    return mapping.stats.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ def test_an_event_of_very_many_keys_is_counted_and_carried() -> None:
 
 def test_many_different_events_are_counted_right() -> None:
     """Events that share no keys do not make the tally forget."""
-    mapping = Mapping(Settings())
+    mapping = Mapper(Settings())
     for number in range(2 * MAX_KEYS):
         mapping.operation(track({"same": 1, f"own{number}": 1}))
-    unmapped = mapping.tally.to_dict()["track"]["unmapped"]
+    unmapped = mapping.stats.to_dict()["track"]["unmapped"]
     assert unmapped["properties.same"] == 2 * MAX_KEYS
     assert sum(unmapped.values()) == 4 * MAX_KEYS
     assert len(unmapped) == MAX_KEYS + 1

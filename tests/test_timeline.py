@@ -30,7 +30,7 @@ def timeline_of(*moments: tuple[float, State]) -> dict[str, object]:
     timeline = Timeline(clock)
     for at_s, state in moments:
         clock.now = 1_000.0 + at_s
-        timeline.add(Outcome(RECORD, state))
+        timeline.add([Outcome(RECORD, state)])
     return timeline.to_dict()
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 from segment_events import identify, track
 
 from voucherify_sync.mapping.fields import text_of
-from voucherify_sync.mapping.payload import Mapping, Request
-from voucherify_sync.mapping.tracing import ROOTS, Trace, Tracer
-from voucherify_sync.mapping.writes import located, values_below
-from voucherify_sync.model import Kind, SegmentEvent
+from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.mapping.requests import Customer
+from voucherify_sync.mapping.trace import ROOTS, Trace, located, traced, values_below
+from voucherify_sync.model import Outcome, SegmentEvent
 from voucherify_sync.paths import MISSING, PathError, check_row, parse_destination, parse_source
 from voucherify_sync.settings import Identify, Settings, Track
 
@@ -21,11 +22,11 @@ from voucherify_sync.settings import Identify, Settings, Track
 def trace(event: SegmentEvent, rules: Settings | None = None) -> tuple[Trace, dict[str, Any]]:
     """Return the trace of an event, and the parts of its request."""
     rules = rules or Settings()
-    mapping = Mapping(rules)
-    request = mapping.request(event)
-    assert isinstance(request, Request), request
-    body = {"customer": request.body} if request.kind is Kind.CUSTOMER else request.body
-    return Tracer(rules, mapping).trace(event, request), body
+    made = traced(Mapper(rules), event)
+    assert not isinstance(made, Outcome), made
+    request, found = made
+    body = to_builtins(request.body)
+    return found, {"customer": body} if isinstance(request.body, Customer) else body
 
 
 def shown(event: SegmentEvent, rules: Settings | None = None) -> dict[str, str]:
@@ -184,7 +185,7 @@ def test_rows_that_fired_come_with_what_became_of_their_value() -> None:
         {"a": {"email": "a@b.c", "plan": 1}}, timestamp="2024-01-01", context={"page": {"url": "/"}}
     )
     found, _ = trace(event, rules)
-    assert {each.row.text: each.result for each in found.fired} == {
+    assert {each.row.text: each.result for each in found.rows} == {
         "properties.a: customer": "partly",
         "timestamp: metadata.at": None,
         "context.page: customer.phone": "not_text",

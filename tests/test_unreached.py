@@ -228,7 +228,7 @@ def test_what_the_ledger_knows_decides_how_long_a_link_waits(ever_succeeded: boo
     stop = Stop()
     link = Link(keys, Delivery(), "hold", NoJournal(), stop, Accepted(anything=ever_succeeded))
     assert link._circuit._patience_s == patience_s
-    list(link.courier.drain(0))
+    list(link._lanes.drain(0))
 
 
 def test_the_command_stops_with_exit_2_after_ten_seconds(run_cli: Cli) -> None:

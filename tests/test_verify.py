@@ -30,7 +30,7 @@ def event(source_id: str = "u1", name: str = "Order Completed", metadata: Any = 
     if metadata is not None:
         body["metadata"] = metadata
     record = SegmentEvent(Position("a", 1), "track", name, "m1", {}, b"{}")
-    return Operation(record, Kind.EVENT, source_id, body, msgspec.json.encode(body))
+    return Operation(record, Kind.EVENT, source_id, msgspec.json.encode(body))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voucherify_sync.errors import ExitCode, VoucherifySyncError
-    from voucherify_sync.mapping.payload import Mapping
+    from voucherify_sync.mapping.mapper import Mapper
     from voucherify_sync.model import Json, Operation, Outcome, SegmentEvent, State
     from voucherify_sync.running.request import Mode, RunRequest
     from voucherify_sync.running.run import Run
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ExitCode",
     "Json",
-    "Mapping",
+    "Mapper",
     "Mode",
     "Operation",
     "Outcome",
@@ -33,7 +33,7 @@ __all__ = [
 
 _HOMES = {
     "voucherify_sync.errors": ("ExitCode", "VoucherifySyncError"),
-    "voucherify_sync.mapping.payload": ("Mapping",),
+    "voucherify_sync.mapping.mapper": ("Mapper",),
     "voucherify_sync.model": ("Json", "Operation", "Outcome", "SegmentEvent", "State"),
     "voucherify_sync.running.request": ("Mode", "RunRequest"),
     "voucherify_sync.running.run": ("Run",),

@@ -12,12 +12,13 @@ from itertools import islice
 from typing import Any, Final, Self
 
 from msgspec import Struct
+from msgspec.json import decode
 
 Json = dict[str, Any]
 """A JSON object."""
 
 
-class Position(Struct, frozen=True, gc=False):
+class Position(Struct, frozen=True, gc=False, array_like=True):
     """Where a record stands in the input.
 
     Attributes:
@@ -74,7 +75,7 @@ class Block(Struct, frozen=True):
         )
 
 
-class SegmentEvent(Struct, frozen=True):
+class SegmentEvent(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
     """One event of a Segment archive.
 
     Attributes:
@@ -82,11 +83,11 @@ class SegmentEvent(Struct, frozen=True):
         type: ``identify``, ``track``, ``page``...: the event's own, lower-cased nowhere.
         name: the event's own ``event`` if that is a string, else None.
         message_id: ``messageId`` as text, None if it is absent, blank or neither string nor number.
-        fields: the whole event, decoded.
+        fields: what is decoded of it: the whole event, or all that the settings look at.
         raw: its bytes as they came: the line, or the item of an envelope, merged and encoded.
         repaired: invalid UTF-8 or lone surrogates were replaced by U+FFFD.
         unsafe: it holds NaN, Infinity or a number out of range somewhere; what is mapped must be checked.
-        key: by which the ledger knows it, where that does not follow from the event: a dead letter may be edited.
+        key: by which the ledger knows it, once that is known; that of a dead letter stays when it is edited.
         letter: key of the dead letter that it was read from.
     """
 
@@ -102,7 +103,7 @@ class SegmentEvent(Struct, frozen=True):
     letter: bytes | None = None
 
 
-class BadRecord(Struct, frozen=True):
+class BadRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=1):
     """What was read as a record and is no event; it has the fields of SegmentEvent that bookkeeping looks at."""
 
     position: Position
@@ -133,16 +134,18 @@ class Dropped(Struct, frozen=True):
     reason: str
 
 
-class Operation(Struct, frozen=True):
+class Operation(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=0):
     """One request to Voucherify, made of one event.
 
     Attributes:
         event: what it was made of.
         kind: customer or custom event.
         source_id: whose request it is: all requests of one customer are sent in input order.
-        body: the request body as JSON values.
-        payload: the body encoded: the very bytes that are sent.
-        dropped: values left out of the body, with reasons.
+        payload: the request body as JSON: the very bytes that are sent.
+        name: of the custom event, as it is sent; None for a customer update.
+        is_by_id: Voucherify's own ``id`` names the customer, so no bulk request can carry the update.
+        has_profile: it says something of the customer, besides who it is.
+        customer: the customer part as JSON, where it is folded; None if it is the payload, or if nobody folds it.
         doubtful_since: epoch seconds of this machine's clock when an earlier run sent it and got no answer, so that
             `delivery.on_doubt` decides what becomes of it; None for an operation that was not sent before.
     """
@@ -150,10 +153,18 @@ class Operation(Struct, frozen=True):
     event: SegmentEvent
     kind: Kind
     source_id: str
-    body: Json
     payload: bytes
-    dropped: tuple[Dropped, ...] = ()
+    name: str | None = None
+    is_by_id: bool = False
+    has_profile: bool = True
+    customer: bytes | None = None
     doubtful_since: float | None = None
+
+    @property
+    def body(self) -> Json:
+        """The request body, decoded."""
+        body: Json = decode(self.payload)
+        return body
 
 
 class State(StrEnum):
@@ -210,7 +221,7 @@ class Accepted(Struct, frozen=True):
 NOTHING_ACCEPTED: Final = Accepted()
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=1):
     """How one record ended.
 
     Attributes:
@@ -230,3 +241,7 @@ class Outcome(Struct, frozen=True):
     operation: Operation | None = None
     status: int | None = None
     response: bytes | None = None
+
+
+Decision = Operation | Outcome
+"""What becomes of a record: the request that is to be sent, or how it ends without one."""

@@ -147,10 +147,25 @@ def read(value: object, path: FieldPath) -> object:
     return value
 
 
-def write(target: dict[Any, Any], path: FieldPath, value: object) -> None:
-    """Set what lies at a destination. Objects on the way are made, and made in place of what is no object."""
-    *parents, last = path.keys
-    object_at(target, parents)[last] = value
+def keys_at(value: Any, path: FieldPath) -> Keys | None:
+    """Return the keys by which `read` comes to what lies at the path, or None if nothing does."""
+    keys: list[str | int] = []
+    number = 0
+    while number < len(path.steps):
+        step = path.steps[number]
+        number += 1
+        if isinstance(value, dict) and step.whole is not None and step.whole in value:
+            key: str | int = step.whole
+            number = step.after
+        elif (isinstance(value, dict) and step.key in value) or (
+            isinstance(value, list) and isinstance(step.key, int) and step.key < len(value)
+        ):
+            key = step.key
+        else:
+            return None
+        keys.append(key)
+        value = value[key]
+    return tuple(keys)
 
 
 def object_at(target: dict[Any, Any], keys: Sequence[str | int]) -> dict[Any, Any]:

@@ -8,7 +8,6 @@ from generating.markdown import code, table
 from generating.markdown import page as page_of
 from voucherify_sync.bookkeeping.deadletters import KEPT
 from voucherify_sync.bookkeeping.report import CAP, EXAMPLES, OTHER
-from voucherify_sync.running.planner import SAMPLED
 
 FIELDS: Final = {
     "version": "of voucherify-sync",
@@ -40,8 +39,6 @@ FIELDS: Final = {
     "mapping.<type>.rows.<row>": "how often a row of the mapping found a value",
     "mapping.<type>.unmapped.<path>": "how often a value was given that no row takes",
     "mapping.<type>.dropped.<path>.<reason>": "how often a row found a value that its field cannot hold",
-    "mapping.sampled": f"`1/{SAMPLED}` in a large dry run: but for its beginning, one record in {SAMPLED} was looked "
-    f"at for `unmapped` and counted {SAMPLED} times, the same ones in each run",
     "timeline.bucket_s": "width of a bucket in seconds; null instead of `timeline` in a dry run",
     "timeline.delivered[]": "records delivered, by bucket",
     "timeline.failed[]": "records failed, by bucket",

@@ -1,21 +1,21 @@
 """What has been sent before is not sent again: the one rule that gives resume, de-duplication and idempotent pipes.
 
-An event comes in, twice: before it is mapped with what the ledger knows of it, and after that with its request. Out
-comes its outcome, if the rule decides it, or the operation to be sent.
+What the pipeline decided of records comes in, in the order of the input; out comes the same with those that were sent
+before, or stand in the input before, decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from voucherify_sync.bookkeeping.ledger_reader import Known, LedgerReader
-from voucherify_sync.bookkeeping.seen import Seen, digest_of
+from voucherify_sync.bookkeeping.seen import Seen, digest_of, seen_key
 from voucherify_sync.keys import record_key, request_hash
-from voucherify_sync.model import FAILED_BEFORE, Operation, Outcome, SegmentEvent, State
+from voucherify_sync.model import FAILED_BEFORE, Decision, Operation, Outcome, SegmentEvent, State
 
 NEVER = 0
 """Runs are numbered from 1: nothing was delivered before this one."""
@@ -35,28 +35,17 @@ class Rule(Struct, frozen=True):
     on_doubt: Literal["verify", "hold", "resend", "accept"] = "hold"
 
 
-class Memory(Struct, frozen=True):
-    """What is remembered of one record.
-
-    Attributes:
-        key: its key in the ledger.
-        known: what earlier runs left there, or None.
-    """
-
-    key: bytes
-    known: Known | None
+REPEATED = frozenset({"equal_event", "repeated", "repeated_differs"})
+"""Reasons of records that stand in the input before."""
 
 
 class History:
     """Applies the rule to the records of one run.
 
     Args:
-        ledger: what earlier runs sent.
+        ledger: what earlier runs sent; an empty one is never asked.
         rule: the user's exceptions.
         is_superseded: tells whether a customer has been sent something newer; asked before an operation is sent.
-
-    Attributes:
-        seen: the records of this run that were taken up.
     """
 
     def __init__(
@@ -66,61 +55,103 @@ class History:
         is_superseded: Callable[[Operation], bool] | None = None,
     ) -> None:
         self._is_superseded = is_superseded
-        self._ledger = ledger
+        self._ledger = None if ledger.is_empty else ledger
         self._rule = rule
-        self.seen = Seen()
+        self._seen = Seen()
 
-    def recall(self, events: Sequence[SegmentEvent]) -> list[Memory]:
-        """Return what earlier runs left of each event; one look-up for all of them."""
-        keys = [record_key(event) for event in events]
+    def decide(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
+        """Return the decisions, one for one, after the rule has been applied."""
+        operations = [decision for decision in decisions if type(decision) is Operation]
+        if self._ledger is None and self._is_superseded is None:
+            return self._without_repeated(decisions, operations)
+        return list(self._one_by_one(decisions))
+
+    def _without_repeated(
+        self, decisions: Sequence[Decision], operations: list[Operation]
+    ) -> Sequence[Decision]:
+        """Decide what nothing is known of but this run."""
+        met = self._seen.meet_all(
+            [seen_key(record_key(operation.event)) for operation in operations],
+            [digest_of(operation.payload) for operation in operations],
+        )
+        if met is None:
+            return decisions
+        is_equal = iter(met)
+        decided: list[Decision] = []
+        for decision in decisions:
+            if isinstance(decision, Operation) and (equal := next(is_equal)) is not None:
+                decided.append(_repeated(decision, is_equal=equal))
+            else:
+                decided.append(decision)
+        return decided
+
+    def _one_by_one(self, decisions: Sequence[Decision]) -> Iterator[Decision]:
+        """Decide with what earlier runs left of each record; one look-up for all of them."""
+        keys = [_key_of(decision) for decision in decisions]
+        known = self._look_up([key for key in keys if key is not None])
+        for decision, key in zip(decisions, keys, strict=True):
+            yield decision if key is None else self._judge(decision, key, known.get(key))
+
+    def _look_up(self, keys: list[bytes]) -> dict[bytes, Known]:
+        if self._ledger is None:
+            return {}
         this_run = self._ledger.run
-        return [
-            Memory(key, None if known is None or (this_run and known.run == this_run) else known)
+        return {
+            key: known
             for key, known in zip(keys, self._ledger.look_up(keys), strict=True)
-        ]
+            if known is not None and not (this_run and known.run == this_run)
+        }
 
-    def judge(self, event: SegmentEvent, memory: Memory) -> Outcome | None:
-        """Return the outcome of an event that needs no request to be decided, before it is mapped."""
-        known = memory.known
-        if known is None or memory.key in self.seen:
-            return None
-        if known.run >= self._rule.again_before:
-            if known.state is State.DELIVERED:
-                return Outcome(event, State.DUPLICATE, "delivered")
-            if known.state is State.DUPLICATE:
-                return Outcome(event, State.DUPLICATE, "dismissed")
-        if known.state is State.IN_DOUBT:
-            if self._rule.on_doubt == "hold":
-                return Outcome(event, State.IN_DOUBT, known.reason)
-            if self._rule.on_doubt == "accept":
-                return Outcome(event, State.DELIVERED, "accepted")
-        return None
+    def _judge(self, decision: Decision, key: bytes, known: Known | None) -> Decision:
+        """Decide one record, which an earlier run may know."""
+        own_key = seen_key(key)
+        event = decision.event if isinstance(decision, Operation) else decision.record
+        if known is not None and own_key not in self._seen:
+            if known.run >= self._rule.again_before:
+                if known.state is State.DELIVERED:
+                    return Outcome(event, State.DUPLICATE, "delivered")
+                if known.state is State.DUPLICATE:
+                    return Outcome(event, State.DUPLICATE, "dismissed")
+            if known.state is State.IN_DOUBT:
+                if self._rule.on_doubt == "hold":
+                    return Outcome(event, State.IN_DOUBT, known.reason)
+                if self._rule.on_doubt == "accept":
+                    return Outcome(event, State.DELIVERED, "accepted")
+        if isinstance(decision, Outcome):
+            return decision
+        return self._take_up(decision, key, own_key, known)
 
-    def take_up(self, operation: Operation, memory: Memory) -> Operation | Outcome:
+    def _take_up(self, operation: Operation, key: bytes, own_key: bytes, known: Known | None) -> Decision:
         """Return the operation that is to be sent, remembering it, or why it is not."""
-        key, known, event = memory.key, memory.known, operation.event
-        is_equal = self.seen.meet(key, digest_of(operation.payload))
-        if is_equal is not None:
-            return Outcome(event, State.DUPLICATE, repeated(event.message_id, is_equal=is_equal))
+        met = self._seen.meet_all([own_key], [digest_of(operation.payload)])
+        if met is not None and met[0] is not None:
+            return _repeated(operation, is_equal=met[0])
+        event = operation.event
         if known is not None:
             if known.state is State.FAILED and not self._sends_failed(known, operation):
                 return Outcome(event, State.FAILED, FAILED_BEFORE, operation=operation)
-            if known.state is State.IN_DOUBT:
-                return self._doubtful(operation, key)
+            if known.state is State.IN_DOUBT and self._ledger is not None:
+                since = self._ledger.sent_at(key) or 0.0
+                return msgspec.structs.replace(operation, doubtful_since=since)
         if self._is_superseded is not None and self._is_superseded(operation):
             return Outcome(event, State.SKIPPED, "superseded", operation=operation)
         return operation
-
-    def _doubtful(self, operation: Operation, key: bytes) -> Operation:
-        return msgspec.structs.replace(operation, doubtful_since=self._ledger.sent_at(key) or 0.0)
 
     def _sends_failed(self, known: Known, operation: Operation) -> bool:
         tries_again = self._rule.failed or self._rule.again_before > known.run
         return tries_again or known.hash not in (None, request_hash(operation.payload))
 
 
-def repeated(message_id: str | None, *, is_equal: bool) -> str:
-    """Name the reason of a record whose key was met before in this run; the first one wins."""
-    if message_id is None:
-        return "equal_event"
-    return "repeated" if is_equal else "repeated_differs"
+def _key_of(decision: Decision) -> bytes | None:
+    """Return the key of a record that came as far as the mapping; None for what was left out before."""
+    if isinstance(decision, Operation):
+        return record_key(decision.event)
+    return decision.record.key if isinstance(decision.record, SegmentEvent) else None
+
+
+def _repeated(operation: Operation, *, is_equal: bool) -> Outcome:
+    """Return the outcome of a record whose key was met before in this run; the first one wins."""
+    reason = "repeated" if is_equal else "repeated_differs"
+    if operation.event.message_id is None:
+        reason = "equal_event"
+    return Outcome(operation.event, State.DUPLICATE, reason)

@@ -59,7 +59,6 @@ def view(report: Json) -> View:
         chart=chart(report.get("timeline"), started, report["duration_s"]),
         calls=_calls(report),
         coverage=[_coverage(type_, report) for type_ in _ENDPOINTS],
-        sampled="sampled" in report["mapping"],
         folder=folder,
         sources=[{**source, "name": source["name"].removeprefix(folder)} for source in _by_damage(sources)],
         input=f"{counted(report['input']['lines'], 'line')}, {size(report['input']['bytes'])} on disk",

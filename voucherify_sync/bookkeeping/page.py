@@ -125,7 +125,6 @@ class View(Struct, frozen=True):
     chart: Chart | None
     calls: Calls
     coverage: list[Coverage]
-    sampled: bool
     folder: str
     sources: list[Json]
     input: str

@@ -95,27 +95,28 @@ class Report:
         self._types: set[str] = set()
         self._reasons: set[str] = set()
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one record that is decided."""
-        operation = outcome.operation
-        key = (
-            outcome.state,
-            outcome.record.type,
-            outcome.reason,
-            operation.kind if operation is not None else None,
-        )
-        tally = self._tallies.get(key)
-        if tally is None:
-            tally = self._tally_of(key)
-        tally.count += 1
-        if tally.count <= EXAMPLES:
-            tally.note(outcome)
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Count records that are decided."""
+        known = self._tallies.get
+        for outcome in outcomes:
+            operation = outcome.operation
+            key = (
+                outcome.state,
+                outcome.record.type,
+                outcome.reason,
+                operation.kind if operation is not None else None,
+            )
+            tally = known(key)
+            if tally is None:
+                tally = self._tally_of(key)
+            tally.count += 1
+            if tally.count <= EXAMPLES:
+                tally.note(outcome)
 
-    def add_planned(self, type_: str, kind: Kind, count: int) -> None:
-        """Count so many records of a type at once that a dry run would have sent."""
-        key = (State.PLANNED, type_, None, kind)
-        tally = self._tallies.get(key) or self._tally_of(key)
-        tally.count += count
+    def move(self, type_: str, kind: Kind, state: State, reason: str, count: int) -> None:
+        """Count planned records of a type as ended otherwise, once that is known of their customer."""
+        self._tallies[State.PLANNED, type_, None, kind].count -= count
+        self._tally_of((state, type_, reason, kind)).count += count
 
     def _tally_of(self, key: _Key) -> _Tally:
         state, type_, reason, kind = key

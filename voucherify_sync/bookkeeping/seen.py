@@ -20,7 +20,9 @@ LIMIT: Final = 1_000_000
 """Keys in memory."""
 
 KEY: Final = 15
-"""Bytes of a key that are compared: 120 bits; a string of 15 bytes takes 16 bytes less than one of 16."""
+"""Bytes that are compared: 120 bits; a string of 15 bytes takes 16 bytes less than one of 16."""
+_OF_NAME: Final = 8
+"""Of the key of an identify so many bytes tell its messageId, and the others its content."""
 _BITS: Final = 27
 """The table of bits has 2**27 of them, 16 MiB: of four million new keys 3 % are looked up in vain."""
 _SHIFT: Final = 32 - _BITS
@@ -32,6 +34,11 @@ def digest_of(payload: bytes) -> int:
     Such small numbers are shared by all keys, and take no memory for each.
     """
     return crc32(payload) & 0xFF
+
+
+def seen_key(key: bytes) -> bytes:
+    """Return the KEY bytes that stand for the key of a record; the keys of identifies end with a digest of 8 bytes."""
+    return key[:KEY] if len(key) <= KEY + 1 else key[:_OF_NAME] + key[_OF_NAME - KEY :]
 
 
 class Seen:
@@ -48,15 +55,15 @@ class Seen:
         self._bits = bytearray()
 
     def __contains__(self, key: bytes) -> bool:
-        return key[:KEY] in self._recent or bool(self._look_up([key[:KEY]]))
-
-    def meet(self, key: bytes, digest: int) -> bool | None:
-        """Return None for a new key and remember it; else whether its digest is the one it was first met with."""
-        met = self.meet_all([key[:KEY]], [digest])
-        return None if met is None else met[0]
+        return key in self._recent or bool(self._look_up([key]))
 
     def meet_all(self, keys: Sequence[bytes], digests: Sequence[int]) -> list[bool | None] | None:
-        """Meet keys of KEY bytes one after the other; return what `meet` would, and None if all of them are new."""
+        """Meet keys of KEY bytes one after the other, and remember the new ones.
+
+        Returns:
+            For each key None if it is new, else whether its digest is the one that it was first met with; None if all
+            of them are new.
+        """
         before = len(self._recent)
         first = list(map(self._recent.setdefault, keys, digests))
         count = len(self._recent) - before

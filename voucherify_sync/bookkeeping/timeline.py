@@ -6,7 +6,7 @@ Memory stays flat however long a run takes: when the buckets are used up, each t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from voucherify_sync.model import Json, Outcome, State
 
@@ -30,18 +30,18 @@ class Timeline:
         self._counts: dict[State, list[int]] = {state: [0] * MAX_BUCKETS for state in STATES}
         self._used = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one record, now."""
-        counts = self._counts.get(outcome.state)
-        if counts is None:
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Count records, now."""
+        counted = [outcome.state for outcome in outcomes if outcome.state in self._counts]
+        if not counted:
             return
         elapsed_s = self._clock() - self._started
         while elapsed_s >= self._width_s * MAX_BUCKETS:
             self._double()
         bucket = int(elapsed_s / self._width_s)
-        counts[bucket] += 1
-        if bucket >= self._used:
-            self._used = bucket + 1
+        for state in counted:
+            self._counts[state][bucket] += 1
+        self._used = max(self._used, bucket + 1)
 
     def to_dict(self) -> Json:
         """Return the report's ``timeline``: counts by state for consecutive buckets of ``bucket_s`` seconds."""

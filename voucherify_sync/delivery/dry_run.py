@@ -1,38 +1,90 @@
-"""The destination of a dry run: what would be sent comes in, one JSON line for each goes out, and no call is made."""
+"""The delivery of a dry run: requests come in, one JSON line for each goes out, and no call is made.
+
+It needs nothing of what makes calls.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 import msgspec
-from msgspec import Raw
 
-from voucherify_sync.delivery.attempts import Attempts
-from voucherify_sync.delivery.destination import Again
+from voucherify_sync.delivery.actions import ActionLog
+from voucherify_sync.delivery.bulk import Deliverer, DryBulk
 from voucherify_sync.delivery.endpoints import PATHS
-from voucherify_sync.model import Json, Outcome, State
+from voucherify_sync.model import Decision, Operation, Outcome, Position, State
+from voucherify_sync.snapshot import Waiting
+from voucherify_sync.stop import Stop
+
+_LINE: Final = b'{"method":"POST","path":"%b","body":%b,"source":%b,"messageId":%b}\n'
+_PATHS: Final = {kind: path.encode() for kind, path in PATHS.items()}
+_encode = msgspec.json.Encoder().encode
 
 
-class DryRunDestination:
-    """Writes what would be sent, one JSON object a line, and sends nothing.
+def discard(_line: bytes) -> None:
+    """Take a line that nobody wants to see."""
+
+
+class DryRun:
+    """Plans every request, and writes it as a line.
 
     Args:
-        write: takes a line, with its line end.
+        write: takes lines, with their line ends.
+        stop: looked at before every batch.
     """
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self._encode = msgspec.json.Encoder().encode
+    calls = retries = throttled = in_flight = open = 0
+    calls_per_min = None
+    limit = None
 
-    def attempt(self, attempts: Attempts) -> Outcome | Again:
-        """Write the request; its body is the very bytes that would be sent."""
-        operation, event = attempts.operation, attempts.operation.event
-        line: Json = {
-            "method": "POST",
-            "path": PATHS[operation.kind],
-            "body": Raw(operation.payload),
-            "source": str(event.position),
-            "messageId": event.message_id,
-        }
-        self._write(self._encode(line) + b"\n")
-        return Outcome(event, State.PLANNED, operation=operation)
+    def __init__(self, write: Callable[[bytes], object], stop: Stop) -> None:
+        self._write = write
+        self._stop = stop
+        self._source = ""
+        self._source_text = b'""'
+
+    def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
+        """Write the requests among the decisions, the very bytes that would be sent; yield all outcomes at once."""
+        lines: list[bytes] = []
+        outcomes: list[Outcome] = []
+        keeps_lines = self._write is not discard
+        for decision in decisions:
+            if type(decision) is Operation:
+                event = decision.event
+                if keeps_lines:
+                    place = self._place(event.position)
+                    message_id = _encode(event.message_id)
+                    lines.append(_LINE % (_PATHS[decision.kind], decision.payload, place, message_id))
+                outcomes.append(Outcome(event, State.PLANNED, None, None, decision))
+            elif type(decision) is Outcome:
+                outcomes.append(decision)
+        self._write(b"".join(lines))
+        yield outcomes
+
+    def drain(self) -> Iterator[Outcome]:
+        """Yield nothing: all is decided at once."""
+        yield from ()
+
+    def bulk(self, _log: ActionLog) -> Deliverer:
+        """Return what plans customers in bulk."""
+        return DryBulk(self._write, self._stop)
+
+    def trouble(self) -> str | None:
+        """Say that there is none."""
+        return None
+
+    def waiting(self) -> Waiting | None:
+        """Say that it never waits."""
+        return None
+
+    def eta_s(self, operations: float | None) -> float | None:
+        """Say nothing: the input sets the pace, not a limit."""
+        return None
+
+    def _place(self, position: Position) -> bytes:
+        if position.source is not self._source:
+            self._source, self._source_text = position.source, _encode(position.source)[:-1]
+        if position.item is None:
+            return b'%b:%d"' % (self._source_text, position.line)
+        return b'%b:%d[%d]"' % (self._source_text, position.line, position.item)

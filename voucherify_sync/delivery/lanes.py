@@ -16,11 +16,8 @@ from itertools import count
 from voucherify_sync.delivery.attempts import Attempts
 from voucherify_sync.delivery.deadline import DRAIN_S
 from voucherify_sync.delivery.destination import Again, Destination
-from voucherify_sync.delivery.direct import Direct
 from voucherify_sync.model import Operation, Outcome
 from voucherify_sync.stop import Stop
-
-__all__ = ["Direct", "Lanes"]
 
 _SLICE_S = 0.1
 """The main thread sleeps no longer, so that signals and a stop are noticed."""

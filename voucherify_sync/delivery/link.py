@@ -1,12 +1,13 @@
 """The way to Voucherify, put together: client, limiter, journal and lanes.
 
-Requests go in at the courier; what a display and a report want to know of the calls comes out.
+Requests go in; outcomes, and what a display and a report want to know of the calls, come out.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 
 from voucherify_sync.delivery.actions import ActionLog, Actions
 from voucherify_sync.delivery.bulk import Bulk, Deliverer
@@ -20,7 +21,7 @@ from voucherify_sync.delivery.lanes import Lanes
 from voucherify_sync.delivery.pauses import PAUSES, Pauses
 from voucherify_sync.delivery.quota import Limit, Limiter
 from voucherify_sync.delivery.refusals import RefusalPolicy, harmless_call
-from voucherify_sync.model import NOTHING_ACCEPTED, Accepted
+from voucherify_sync.model import NOTHING_ACCEPTED, Accepted, Decision, Operation, Outcome
 from voucherify_sync.settings.types import Credentials, Delivery
 from voucherify_sync.snapshot import Waiting
 from voucherify_sync.stop import Stop
@@ -83,7 +84,7 @@ class Link:
             on_doubt=on_doubt,
             pauses=pauses,
         )
-        self.courier = Lanes(destination, settings.workers, stop)
+        self._lanes = Lanes(destination, settings.workers, stop)
 
     def bulk(self, log: ActionLog) -> Deliverer:
         """Return what delivers customers in bulk; its requests are larger, and so are the answers.
@@ -103,11 +104,43 @@ class Link:
         self._actions = Actions(self._caller, log, self._stop)
         return Bulk(self._actions, self._credentials.token, self._stop)
 
+    def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
+        """Send the requests among the decisions; yield outcomes as they come, those that are decided among them.
+
+        It waits while the look-ahead is full. When the run stops, what was not sent is pending.
+        """
+        decided: list[Outcome] = []
+        for decision in decisions:
+            if type(decision) is Operation:
+                self._lanes.submit(decision)
+                decided += self._lanes.finished()
+                if decided:
+                    yield decided
+                    decided = []
+            elif type(decision) is Outcome:
+                decided.append(decision)
+        if decided:
+            yield decided
+
+    def drain(self) -> Iterator[Outcome]:
+        """Yield the outcomes of all that is still under way; after a stop it waits a few seconds for answers."""
+        return self._lanes.drain()
+
     def close(self) -> None:
         """Close all connections and end all threads."""
-        self.courier.close()
+        self._lanes.close()
         for client in self._clients:
             client.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._lanes.in_flight
+
+    @property
+    def open(self) -> int:
+        """Operations that are not decided yet."""
+        return self._lanes.open
 
     @property
     def calls(self) -> int:
@@ -122,7 +155,7 @@ class Link:
     @property
     def retries(self) -> int:
         """Calls that repeated an earlier one."""
-        return self.courier.retries + (self._caller.retries if self._caller else 0)
+        return self._lanes.retries + (self._caller.retries if self._caller else 0)
 
     @property
     def throttled(self) -> int:
@@ -153,7 +186,7 @@ class Link:
         asks_at = self._actions.asks_at if self._actions else None
         if asks_at is not None:
             return Waiting("bulk", max(0.0, asks_at - time.monotonic()))
-        customer = self.courier.blocked_on()
+        customer = self._lanes.blocked_on()
         return None if customer is None else Waiting(f"customer {customer}", None)
 
     def eta_s(self, operations: float | None) -> float | None:

@@ -11,7 +11,6 @@ from math import isfinite
 from typing import Any, Final
 
 from voucherify_sync.model import Dropped, Json
-from voucherify_sync.paths import ADDRESS_FIELDS
 
 MAX_EVENT_NAME: Final = 300
 """Characters that Voucherify takes for the name of a custom event."""
@@ -28,13 +27,6 @@ NO_CODE: Final = "no_code"
 BLANK_ID: Final = "blank_id"
 
 _DATE_OF_A_DATETIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]\d\d")
-_IDS: Final = ("id", "source_id")
-
-CUSTOMER_ORDER: Final = (
-    *("source_id", "id", "name", "firstName", "lastName", "email", "description", "phone", "birthdate"),
-    *("address", "metadata"),
-)
-"""In which order a customer's fields are sent, whichever row filled them first."""
 
 
 def text_of(value: object) -> str | None:
@@ -84,96 +76,10 @@ def is_nested_deeper(value: object, levels: int) -> bool:
     return bool(containers)
 
 
-def settle_customer(customer: Json, dropped: list[Dropped]) -> None:
-    """Bring every field of a customer to its type, in place.
-
-    What cannot be sent is taken out and reported; so is a blank id. A null stays: a mapping that lets one
-    through means it. An empty address or metadata goes without a word.
-    """
-    gone = []
-    for field, value in customer.items():
-        if type(value) is str or value is None:
-            continue
-        if field == "address":
-            settle_texts(value, "customer.address", dropped)
-        if field in ("address", "metadata"):
-            if not value:
-                gone.append(field)
-        elif (text := text_of(value)) is not None:
-            customer[field] = text
-        else:
-            gone.append(field)
-            dropped.append(Dropped(f"customer.{field}", NOT_TEXT))
-    for field in gone:
-        del customer[field]
-    if birthdate := customer.get("birthdate"):
-        customer["birthdate"] = date_of(birthdate)
-
-
 def date_of(birthdate: str) -> str:
     """Cut a datetime to its date; any other text stays as it is."""
     date = _DATE_OF_A_DATETIME.match(birthdate)
     return birthdate if date is None else date[1]
-
-
-def in_order(customer: Json) -> Json:
-    """Return the customer with its fields, and those of its address, in their order."""
-    ordered: Json = {name: customer[name] for name in CUSTOMER_ORDER if name in customer}
-    if isinstance(address := ordered.get("address"), dict):
-        ordered["address"] = {name: address[name] for name in ADDRESS_FIELDS if name in address}
-    return ordered
-
-
-def settle_ids(customer: Json, own_id: str | None, dropped: list[Dropped]) -> str | None:
-    """Let the event's own id stand in for a source_id that is blank or null; a blank id goes.
-
-    Returns by which id Voucherify will know the customer, the ``id`` before the ``source_id``; None if by none.
-    """
-    if "id" not in customer and customer.get("source_id") is own_id:
-        return own_id
-    for field in _IDS:
-        value = customer.get(field, "absent")
-        if value is None or not value.strip():
-            del customer[field]
-            if value is not None:
-                dropped.append(Dropped(f"customer.{field}", BLANK_ID))
-    if own_id is not None:
-        customer.setdefault("source_id", own_id)
-    known_by: str | None = customer.get("id") or customer.get("source_id")
-    return known_by
-
-
-def settle_name(customer: Json, given: Json) -> tuple[str, ...]:
-    """Make a name of firstName and lastName if there is none, first the mapped ones, then the event's own.
-
-    Returns the event's own keys that served. A blank name goes; a null stays, to erase.
-    """
-    first = present_text(customer.pop("firstName", None))
-    last = present_text(customer.pop("lastName", None))
-    name = customer.get("name")
-    if name and not name.isspace():
-        return ()
-    used: tuple[str, ...] = ()
-    if first is None and (first := present_text(given.get("firstName"))):
-        used += ("firstName",)
-    if last is None and (last := present_text(given.get("lastName"))):
-        used += ("lastName",)
-    if joined := _joined(first, last):
-        customer["name"] = joined
-    elif name is not None:
-        del customer["name"]
-    return used
-
-
-def full_name(first: str | None, last: str | None, own_first: str | None, own_last: str | None) -> str | None:
-    """Return the name that `settle_name` makes of these texts, or None if it makes none."""
-    first = (first and first.strip()) or (own_first and own_first.strip())
-    last = (last and last.strip()) or (own_last and own_last.strip())
-    return f"{first} {last}" if first and last else first or last or None
-
-
-def _joined(first: str | None, last: str | None) -> str:
-    return " ".join(part.strip() for part in (first, last) if part is not None)
 
 
 def settle_texts(part: Json, path: str, dropped: list[Dropped]) -> None:

@@ -11,7 +11,6 @@ import tempfile
 from array import array
 from binascii import crc32
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
@@ -19,10 +18,9 @@ import msgspec
 from msgspec import Raw
 
 from voucherify_sync.errors import RunStopped
-from voucherify_sync.mapping.folded import FoldedCustomer, Part, Profile, microseconds
-from voucherify_sync.model import Json
+from voucherify_sync.mapping.folded import FoldedCustomer, News, Part, Profile
 
-__all__ = ["Fold", "FoldedCustomer"]
+__all__ = ["Fold", "FoldedCustomer", "News"]
 
 SHELVES: Final = 256
 """Customers are told apart into so many groups, one of which is looked at in memory at a time."""
@@ -60,30 +58,23 @@ class Fold:
         self.close()
 
     def add(
-        self, customer: Json, time: datetime | None, message_id: str | None, *, is_new: bool = True
+        self, source_id: str, payload: bytes, time: int, message_id: str, news: News = News.UPDATE
     ) -> None:
         """Take one update.
 
         Args:
-            customer: the fields, ``source_id`` among them; not kept.
-            time: when it was made; one without a time counts as older than all that have one.
+            source_id: of the customer.
+            payload: its fields as JSON, ``source_id`` among them.
+            time: when it was made, as ``microseconds`` tells it.
             message_id: decides between equal times; then the order of the calls does.
-            is_new: it has not been sent before.
+            news: what of it has not been sent before.
 
         Raises:
             RunStopped: there is no room on disk.
-            RecursionError: the fields are nested too deeply to be sent.
         """
-        payload = _ENCODER.encode(customer)
-        self.add_encoded(customer["source_id"], payload, microseconds(time), message_id or "", is_new=is_new)
-
-    def add_encoded(
-        self, source_id: str, payload: bytes, time: int, message_id: str, *, is_new: bool = True
-    ) -> None:
-        """Take one update as ``add`` does: its fields as JSON, its time as ``microseconds`` tells it."""
         shelf = self._shelves[crc32(source_id.encode()) % SHELVES]
         before = len(shelf)
-        _ENCODER.encode_into((time, message_id, self.updates, is_new, Raw(payload)), shelf, before)
+        _ENCODER.encode_into((time, message_id, self.updates, news, Raw(payload)), shelf, before)
         shelf += b"\n"
         self.updates += 1
         self._bytes += len(shelf) - before
@@ -106,7 +97,7 @@ class Fold:
                         profile = profiles[source_id] = Profile()
                     profile.add(part)
             for source_id in sorted(profiles):
-                if profiles[source_id].is_new:
+                if profiles[source_id].has_news:
                     yield profiles[source_id].folded(source_id)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ Each field is the latest word on it. What was said when is kept a field, so that
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from typing import Any, Final
 
 import msgspec
@@ -34,11 +35,24 @@ class FoldedCustomer(Struct, frozen=True, gc=False):
         source_id: whose profile it is.
         payload: the fields as JSON, ``source_id`` among them: an item of a bulk request.
         updated_at: time of the latest update; None if none of them had one.
+        updates: identifies among the updates that were not sent before.
     """
 
     source_id: str
     payload: bytes
     updated_at: datetime | None
+    updates: int = 0
+
+
+class News(IntEnum):
+    """What of a customer update has not been sent before."""
+
+    NONE = 0
+    """Nothing: it takes part in the fold, and is no reason to send the customer."""
+    EVENT = 1
+    """The update: it comes with an event, or repeats another record of the input."""
+    UPDATE = 2
+    """The update, and the record that ends with it."""
 
 
 class Part(Struct, frozen=True, array_like=True, gc=False):
@@ -46,14 +60,14 @@ class Part(Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         time, message_id, place: the stamp.
-        is_new: it has not been sent before.
+        news: what of it has not been sent before.
         customer: its fields, ``source_id`` among them.
     """
 
     time: int
     message_id: str
     place: int
-    is_new: bool
+    news: int
     customer: dict[str, Any]
 
 
@@ -61,13 +75,14 @@ class Profile:
     """A customer in the making.
 
     Attributes:
-        is_new: one of its parts has not been sent before.
+        has_news: one of its parts has not been sent before.
     """
 
-    __slots__ = ("_address", "_fields", "_metadata", "_time", "is_new")
+    __slots__ = ("_address", "_fields", "_metadata", "_time", "_updates", "has_news")
 
     def __init__(self) -> None:
-        self.is_new = False
+        self.has_news = False
+        self._updates = 0
         self._time = UNTIMED
         self._fields: dict[str, tuple[Stamp, Any]] = {}
         self._address: dict[str, tuple[Stamp, Any]] = {}
@@ -76,7 +91,8 @@ class Profile:
     def add(self, part: Part) -> None:
         """Lay one update over or under what is known, field by field; address and metadata by key."""
         stamp = (part.time, part.message_id, part.place)
-        self.is_new = self.is_new or part.is_new
+        self.has_news = self.has_news or part.news > News.NONE
+        self._updates += part.news == News.UPDATE
         self._time = max(self._time, part.time)
         for name, value in part.customer.items():
             if value is not None and name == "metadata":
@@ -99,7 +115,7 @@ class Profile:
             elif name in self._fields:
                 body[name] = self._fields[name][1]
         updated_at = None if self._time == UNTIMED else _EPOCH + self._time * _MICROSECOND
-        return FoldedCustomer(source_id, _encode(body), updated_at)
+        return FoldedCustomer(source_id, _encode(body), updated_at, self._updates)
 
     def _put(
         self, body: Json, name: str, keys: dict[str, tuple[Stamp, Any]], all_keys: tuple[str, ...]

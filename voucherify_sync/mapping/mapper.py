@@ -27,7 +27,7 @@ from voucherify_sync.mapping.requests import NO_ADDRESS, Customer, CustomEvent
 from voucherify_sync.mapping.rows import settled_rows
 from voucherify_sync.mapping.rules import Rules
 from voucherify_sync.mapping.stats import MappingStats, SectionStats
-from voucherify_sync.mapping.walk import Hit, Trace, Walk, walked
+from voucherify_sync.mapping.walk import Hit, Walk, WalkLog, walked
 from voucherify_sync.model import Dropped, Json, Kind, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.paths import WORKING_FIELDS
 from voucherify_sync.settings.types import Identify, Settings, Track
@@ -48,14 +48,12 @@ class Request(Struct, frozen=True, gc=False):
     """What is sent for one event, before it is encoded.
 
     Attributes:
-        kind: as in Operation.
         source_id: as in Operation.
         customer: the customer part.
         body: the whole body, which holds ``customer`` or is the same.
-        dropped: as in Operation.
+        dropped: values left out of the body, with reasons.
     """
 
-    kind: Kind
     source_id: str
     customer: Customer
     body: Customer | CustomEvent
@@ -68,24 +66,37 @@ class Mapper:
     Args:
         settings: whose rows are compiled.
         leave_out: asked once the customer is known, before anything is counted.
+        folds: operations carry the customer parts of custom events, to be folded.
+        refers: custom events only name their customers, which are sent before them: so an event of long ago cannot
+            overwrite a newer profile.
 
     Attributes:
         stats: what it did so far.
         rules: by type of event.
+        carries_all: by type of event, whether all that no row takes goes to metadata.
     """
 
-    def __init__(self, settings: Settings, leave_out: LeaveOut | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        leave_out: LeaveOut | None = None,
+        *,
+        folds: bool = False,
+        refers: bool = False,
+    ) -> None:
+        self._folds = folds
+        self._refers = refers
         self.rules = {"identify": _identify_rules(settings.identify), "track": _track_rules(settings.track)}
         self._sections = {kind: SectionStats(rules) for kind, rules in self.rules.items()}
-        self._carries_all = {
+        self.carries_all = {
             "identify": settings.identify.unmapped_traits == "metadata",
             "track": settings.track.unmapped_properties == "metadata",
         }
         self._leave_out = leave_out
         self._carries_personas = not settings.personas.disabled
         self._carries = {
-            "identify": self._carries_all["identify"] or self._carries_personas,
-            "track": self._carries_all["track"],
+            "identify": self.carries_all["identify"] or self._carries_personas,
+            "track": self.carries_all["track"],
         }
         self.watches_names = any(
             row.default and row.destination.text == "customer.name" for row in self.rules["track"].rows
@@ -95,28 +106,55 @@ class Mapper:
     def operation(self, event: SegmentEvent) -> Operation | Outcome:
         """Make the request of one event; never raises for what an event may hold."""
         request = self.request(event)
-        return request if isinstance(request, Outcome) else encoded(event, request)
+        return request if isinstance(request, Outcome) else self.encoded(event, request)
 
-    def request(self, event: SegmentEvent, trace: Trace | None = None) -> Request | Outcome:
-        """Make what ``operation`` encodes; what the walk does is noted in a trace, if there is one."""
+    def encoded(self, event: SegmentEvent, request: Request) -> Operation | Outcome:
+        """Return the operation that sends a request, or the outcome of an event that cannot be sent."""
+        customer, body = request.customer, request.body
+        is_by_id = customer.id is not UNSET
+        try:
+            if type(body) is Customer:
+                return Operation(
+                    event, Kind.CUSTOMER, request.source_id, _encode(body), None, is_by_id=is_by_id
+                )
+            assert type(body) is CustomEvent  # noqa: S101  # there are two
+            has_profile = customer != Customer(customer.source_id, customer.id)
+            folded = _encode(customer) if self._folds and has_profile else None
+            if self._refers and not is_by_id:
+                body.customer = Customer(request.source_id)
+            return Operation(
+                event,
+                Kind.EVENT,
+                request.source_id,
+                _encode(body),
+                body.event,
+                is_by_id=is_by_id,
+                has_profile=has_profile,
+                customer=folded,
+            )
+        except RecursionError:
+            return _too_deep(event)
+
+    def request(self, event: SegmentEvent, log: WalkLog | None = None) -> Request | Outcome:
+        """Make what ``operation`` encodes; what the walk does is noted in a log, if there is one."""
         rules = self.rules.get(event.type)
         if rules is None:
             return Outcome(event, State.SKIPPED, reason_of_type(event.type))
         try:
-            return self._map(event, rules, trace)
+            return self._map(event, rules, log)
         except RecursionError:
             return _too_deep(event)
 
-    def _map(self, event: SegmentEvent, rules: Rules, trace: Trace | None) -> Request | Outcome:
+    def _map(self, event: SegmentEvent, rules: Rules, log: WalkLog | None) -> Request | Outcome:
         given = event.fields.get(rules.root)
         if type(given) is not dict:
             given = {}
         own_id = _own_id(event.fields)
-        walk = walked(rules, event, own_id, given, trace)
+        walk = walked(rules, event, own_id, given, log)
         draft = walk.draft
         unmapped = walk.unmapped
         if self._carries[event.type]:
-            unmapped = self._carry(event, walk, given, trace)
+            unmapped = self._carry(event, walk, given, log)
         if event.unsafe and _not_finite(event.fields, walk.hits, draft):
             return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
         source_id = _settle_ids(draft, own_id)
@@ -126,7 +164,7 @@ class Mapper:
             return Outcome(event, State.SKIPPED, reason)
         if event.type == "identify":
             used = _settle_customer(draft, given)
-            request = Request(Kind.CUSTOMER, source_id, draft.customer, draft.customer, draft.dropped)
+            request = Request(source_id, draft.customer, draft.customer, draft.dropped)
         else:
             name = _event_name(event, draft)
             if len(name) > MAX_EVENT_NAME:
@@ -134,22 +172,20 @@ class Mapper:
             if self.watches_names:
                 self._watch_name(event, draft.customer, given)
             used = _settle_customer(draft, given)
-            request = Request(
-                Kind.EVENT, source_id, draft.customer, _custom_event(name, draft), draft.dropped
-            )
-        if trace is not None:
-            trace.own_names = used
+            request = Request(source_id, draft.customer, _custom_event(name, draft), draft.dropped)
+        if log is not None:
+            log.own_names = used
         self._sections[event.type].count(walk, unmapped, used, given)
         return request
 
-    def _carry(self, event: SegmentEvent, walk: Walk, given: Json, trace: Trace | None) -> tuple[str, ...]:
+    def _carry(self, event: SegmentEvent, walk: Walk, given: Json, log: WalkLog | None) -> tuple[str, ...]:
         """Carry to metadata what no row takes, where that is asked for; return what is not carried either."""
         unmapped = walk.unmapped
         is_identify = event.type == "identify"
-        if self._carries_all[event.type]:
-            unmapped = _carry(walk.draft, given, unmapped, unmapped, trace, of_customer=is_identify)
+        if self.carries_all[event.type]:
+            unmapped = _carry(walk.draft, given, unmapped, unmapped, log, of_customer=is_identify)
         if is_identify and self._carries_personas:
-            unmapped = _carry_personas(walk.draft, event.fields, given, unmapped, trace)
+            unmapped = _carry_personas(walk.draft, event.fields, given, unmapped, log)
         return unmapped
 
     def _watch_name(self, event: SegmentEvent, customer: Customer, given: Json) -> None:
@@ -157,16 +193,6 @@ class Mapper:
         name = present_text(given.get("name"))
         if name is not None and customer.name == name:
             self.stats.renames.add(event.position, name)
-
-
-def encoded(event: SegmentEvent, request: Request) -> Operation | Outcome:
-    """Return the operation that sends a request, or the outcome of an event that cannot be sent."""
-    try:
-        payload = _encode(request.body)
-    except RecursionError:
-        return _too_deep(event)
-    body = msgspec.to_builtins(request.body)
-    return Operation(event, request.kind, request.source_id, body, payload, tuple(request.dropped))
 
 
 def _identify_rules(settings: Identify) -> Rules:
@@ -185,7 +211,7 @@ def _carry(
     given: Json,
     keys: Sequence[str],
     unmapped: tuple[str, ...],
-    trace: Trace | None,
+    log: WalkLog | None,
     *,
     of_customer: bool,
 ) -> tuple[str, ...]:
@@ -196,13 +222,13 @@ def _carry(
     for key in keys:
         if key not in metadata:
             metadata[key] = draft.own(given[key])
-            if trace is not None:
-                trace.carried.append(key)
+            if log is not None:
+                log.carried.append(key)
     return tuple(key for key in unmapped if key not in keys)
 
 
 def _carry_personas(
-    draft: Draft, fields: Json, given: Json, unmapped: tuple[str, ...], trace: Trace | None
+    draft: Draft, fields: Json, given: Json, unmapped: tuple[str, ...], log: WalkLog | None
 ) -> tuple[str, ...]:
     """Carry a computed trait or an audience, which no table can know, to the customer's metadata."""
     context = fields.get("context")
@@ -213,7 +239,7 @@ def _carry_personas(
     computed = personas.get("computation_key")
     if isinstance(computed, str) and given.get(computed) is not None:
         keys.append(computed)
-    return _carry(draft, given, keys, unmapped, trace, of_customer=True)
+    return _carry(draft, given, keys, unmapped, log, of_customer=True)
 
 
 def _not_finite(fields: Json, hits: Iterable[Hit], draft: Draft) -> bool:

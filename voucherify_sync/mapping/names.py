@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from voucherify_sync.mapping.tally import Counts
+from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, Counts
 from voucherify_sync.similar import similar
 from voucherify_sync.stop import Stop
 
@@ -87,17 +87,15 @@ class MetNames:
         """Count a name that is not allowed."""
         self.left.add(name)
 
-    def cut_left(self) -> Counts:
-        """Return the counts of names that are not allowed, and begin anew."""
-        left, self.left = self.left, Counts()
-        return left
-
-    def met(self) -> list[str]:
-        """Return the wanted names that an event had."""
-        return [name for name in self._wanted if name not in self._unmet and name not in self._unmet_globs]
+    def cut(self) -> tuple[Counts, list[str]]:
+        """Return the names that are not allowed, counted since the last time, and the wanted ones that were met."""
+        left, self.left = self.left, Counts(most=MAX_KEYS_OF_PART)
+        return left, [
+            name for name in self._wanted if name not in self._unmet and name not in self._unmet_globs
+        ]
 
     def merge(self, left: Counts, met: Iterable[str]) -> None:
-        """Take over what others met."""
+        """Take over what was met in a part of the input."""
         self.left.merge(left)
         for name in met:
             self._unmet.pop(name, None)

@@ -6,12 +6,102 @@ Every map stops growing at a limit, and says so; whatever a name in an event may
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from operator import add
+from typing import Any, Final
+
+from msgspec import Struct, field
 
 from voucherify_sync.mapping.rules import Route, Rules
-from voucherify_sync.mapping.tally import Counts, Renames
 from voucherify_sync.mapping.walk import Walk
-from voucherify_sync.model import Json
+from voucherify_sync.model import Json, Position
+
+MAX_KEYS: Final = 1_000
+MAX_KEY_LENGTH: Final = 200
+OTHER: Final = "(other)"
+"""The key under which a map counts what found no room in it."""
+
+
+MAX_KEYS_OF_PART: Final = 100_000
+"""Names of a part of the input: one that found no room there may be among those that are counted in the end."""
+
+
+class Counts(Struct, array_like=True):
+    """Counts by name, of so many names; what comes later is counted together.
+
+    Attributes:
+        by_name: in the order in which the names came.
+        other: what found no room.
+        most: names, at most.
+    """
+
+    by_name: dict[str, int] = field(default_factory=dict)
+    other: int = 0
+    most: int = MAX_KEYS
+
+    def add(self, name: str, times: int = 1) -> None:
+        """Count the name once more, or so many times; a very long name is cut."""
+        counts = self.by_name
+        if name in counts:
+            counts[name] += times
+        elif len(name) > MAX_KEY_LENGTH:
+            self.add(name[: MAX_KEY_LENGTH - 1] + "…", times)
+        elif len(counts) < self.most:
+            counts[name] = times
+        else:
+            self.other += times
+
+    def merge(self, other: Counts) -> None:
+        """Count all that the other one counted."""
+        for name, count in other.by_name.items():
+            self.add(name, count)
+        self.other += other.other
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the counts, the largest first, and ``(other)`` last if some names found no room."""
+        ordered = dict(sorted(self.by_name.items(), key=lambda item: (-item[1], item[0])))
+        return {**ordered, OTHER: self.other} if self.other else ordered
+
+
+class Renames:
+    """Customers who got their name from ``properties.name`` by the default table: in shop archives, a product's.
+
+    Attributes:
+        count: how many track events did so.
+        examples: the first of them, each where it stands and the beginning of the name.
+    """
+
+    MAX_EXAMPLES: Final = 3
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.examples: list[tuple[str, str]] = []
+
+    def add(self, position: Position, name: str) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.examples) < self.MAX_EXAMPLES:
+            self.examples.append((str(position), name[:MAX_KEY_LENGTH]))
+
+    def merge(self, count: int, examples: list[tuple[str, str]]) -> None:
+        """Count those of a part of the input."""
+        self.count += count
+        self.examples = (self.examples + examples)[: self.MAX_EXAMPLES]
+
+
+class StatsPart(Struct, array_like=True):
+    """What a mapping did to a part of the input, as plain values.
+
+    Attributes:
+        rows: by type of event, how often each row found a value.
+        unmapped: by type of event, counts of values that no row took.
+        dropped: by type of event, destination path, reason and count of values that could not be sent.
+        renames: customers who got the name of something else, and examples of them.
+    """
+
+    rows: dict[str, list[int]]
+    unmapped: dict[str, Counts]
+    dropped: dict[str, list[tuple[str, str, int]]]
+    renames: tuple[int, list[tuple[str, str]]]
 
 
 class SectionStats:
@@ -66,6 +156,23 @@ class SectionStats:
             if key not in used and given[key] is not None:
                 self._unmapped.add(f"{self._rules.root}.{key}")
 
+    def cut(self, most: int) -> tuple[list[int], Counts, list[tuple[str, str, int]]]:
+        """Return what was counted since the last time: rows, unmapped values, and what was dropped.
+
+        Args:
+            most: names of unmapped values that are counted until the next time.
+        """
+        found = self.fired, self.unmapped, [(*what, times) for what, times in self.dropped.items()]
+        self._fired, self._unmapped, self.dropped = [0] * len(self._fired), Counts(most=most), {}
+        return found
+
+    def merge(self, rows: list[int], unmapped: Counts, dropped: list[tuple[str, str, int]]) -> None:
+        """Count what was counted of a part of the input."""
+        self._fired = list(map(add, self._fired, rows))
+        self._unmapped.merge(unmapped)
+        for path, reason, times in dropped:
+            self.dropped[path, reason] = self.dropped.get((path, reason), 0) + times
+
     @property
     def fired(self) -> list[int]:
         """How often each row found a value, in the order of the rules."""
@@ -118,6 +225,23 @@ class MappingStats:
     def __init__(self, sections: Mapping[str, SectionStats]) -> None:
         self.sections = dict(sections)
         self.renames = Renames()
+
+    def cut(self) -> StatsPart:
+        """Return what was counted since the last time; from now on there is room for the names of a part."""
+        parts = {kind: section.cut(MAX_KEYS_OF_PART) for kind, section in self.sections.items()}
+        renames, self.renames = self.renames, Renames()
+        return StatsPart(
+            {kind: rows for kind, (rows, _, _) in parts.items()},
+            {kind: unmapped for kind, (_, unmapped, _) in parts.items()},
+            {kind: dropped for kind, (_, _, dropped) in parts.items()},
+            (renames.count, renames.examples),
+        )
+
+    def merge(self, part: StatsPart) -> None:
+        """Count what was counted of a part of the input; the parts come in its order."""
+        for kind, section in self.sections.items():
+            section.merge(part.rows[kind], part.unmapped[kind], part.dropped[kind])
+        self.renames.merge(*part.renames)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report's ``mapping``."""

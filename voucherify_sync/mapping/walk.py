@@ -25,8 +25,8 @@ _DEEP_LENGTH = 2 * MAX_NESTING
 """Bytes that objects and lists take at least that are nested too deep."""
 
 
-class Trace(Struct):
-    """What the walk of one event did.
+class WalkLog(Struct):
+    """What the walk of one event did, for those who explain it.
 
     Attributes:
         hits: leaves with the values that they found, in the order in which their rows are applied.
@@ -39,7 +39,7 @@ class Trace(Struct):
     own_names: tuple[str, ...] = ()
 
 
-def walked(rules: Rules, event: SegmentEvent, own_id: str | None, given: Json, trace: Trace | None) -> Walk:
+def walked(rules: Rules, event: SegmentEvent, own_id: str | None, given: Json, log: WalkLog | None) -> Walk:
     """Walk an event.
 
     Args:
@@ -47,11 +47,11 @@ def walked(rules: Rules, event: SegmentEvent, own_id: str | None, given: Json, t
         event: which.
         own_id: of its customer.
         given: its traits or properties.
-        trace: takes note of what was found.
+        log: takes note of what was found.
     """
     raw = event.raw
     may_be_deep = len(raw) > _DEEP_LENGTH and raw.count(b"[") + raw.count(b"{") > MAX_NESTING
-    gathers = rules.are_gathered or event.unsafe or trace is not None
+    gathers = rules.are_gathered or event.unsafe or log is not None
     walk = Walk(rules, Draft(_customer(own_id), may_be_deep=may_be_deep), gathers=gathers)
     if rules.dotted not in raw and walk.take(rules.tree, given):
         if rules.elsewhere:
@@ -62,8 +62,8 @@ def walked(rules: Rules, event: SegmentEvent, own_id: str | None, given: Json, t
         walk.read(rules.leaves, event.fields)
     if walk.hits or rules.constants:
         walk.put()
-    if trace is not None:
-        trace.hits = walk.hits
+    if log is not None:
+        log.hits = walk.hits
     return walk
 
 

@@ -12,14 +12,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from voucherify_sync.mapping.fields import present_text
-from voucherify_sync.mapping.filters import Filters, Selection, name_of
+from voucherify_sync.mapping.filters import Selection, name_of
 from voucherify_sync.mapping.names import NamePattern
-from voucherify_sync.mapping.payload import Mapping, encoded
-from voucherify_sync.mapping.tracing import Trace, Tracer
+from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.model import BadRecord, Json, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.paths import Keys
-from voucherify_sync.reading.times import event_time
 from voucherify_sync.reasons import words
+from voucherify_sync.running.pipeline import Pipeline
 from voucherify_sync.settings import Settings, path_of
 
 _NO_TRACE: Final = Trace([], [], [], [])
@@ -72,25 +71,22 @@ class Explainer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._filters = Filters(settings, Selection(), time_of=lambda event: event_time(event.fields))
-        self._mapping = Mapping(settings)
-        self._tracer = Tracer(settings, self._mapping)
+        self._pipeline = Pipeline(settings, Selection())
 
     def explain(self, record: SegmentEvent | Outcome) -> Explanation:
         """Return what happens to a record, as ``decode`` yields it."""
-        if isinstance(record, Outcome):
-            return Explanation(record.record, record)
-        reason = self._filters.reason_to_skip(record)
-        if reason is not None:
-            return Explanation(record, Outcome(record, State.SKIPPED, reason))
-        request = self._mapping.request(record)
-        if isinstance(request, Outcome):
-            return Explanation(record, request)
-        operation = encoded(record, request)
+        event = self._pipeline.admitted(record)
+        if isinstance(event, Outcome):
+            return Explanation(event.record, event)
+        made = traced(self._pipeline.mapper, event)
+        if isinstance(made, Outcome):
+            return Explanation(event, made)
+        request, trace = made
+        operation = self._pipeline.mapper.encoded(event, request)
         if isinstance(operation, Outcome):
-            return Explanation(record, operation)
-        outcome = Outcome(record, State.PLANNED, operation=operation)
-        return Explanation(record, outcome, operation, self._tracer.trace(record, request))
+            return Explanation(event, operation)
+        outcome = Outcome(event, State.PLANNED, operation=operation)
+        return Explanation(event, outcome, operation, trace)
 
 
 class Picker:
@@ -185,31 +181,32 @@ def _trace_to_dict(trace: Trace) -> Json:
     return {
         "rows": [
             {
-                "row": fired.row.text,
-                "default": fired.row.default,
-                "source": path_text(fired.source),
-                "value": fired.value,
-                "destination": fired.row.destination.text,
-                "not_sent": fired.result,
+                "row": applied.row.text,
+                "default": applied.row.default,
+                "source": path_text(applied.source),
+                "value": applied.value,
+                "destination": applied.row.destination.text,
+                "not_sent": applied.result,
             }
-            for fired in trace.fired
+            for applied in trace.rows
         ],
         "fallbacks": [
             {
-                "destination": path_text(filled.place),
-                "value": filled.value,
-                "from": list(map(path_text, filled.sources)),
+                "destination": path_text(fallback.place),
+                "value": fallback.value,
+                "from": list(map(path_text, fallback.sources)),
             }
-            for filled in trace.fallbacks
+            for fallback in trace.fallbacks
         ],
         "constants": [
-            {"destination": path_text(filled.place), "value": filled.value} for filled in trace.constants
+            {"destination": path_text(constant.place), "value": constant.value}
+            for constant in trace.constants
         ],
         "carried": [_CarriedValue(path_text(keys), path_text(place)) for keys, place in trace.carried],
         "lost": [
-            _UnmappedValue(path_text(landed.keys), landed.value, landed.reason)
-            for landed in trace.values
-            if landed.reason is not None
+            _UnmappedValue(path_text(value.keys), value.value, value.reason)
+            for value in trace.values
+            if value.reason is not None
         ],
     }
 

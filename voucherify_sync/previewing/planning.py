@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
 
 from voucherify_sync.bookkeeping.history import Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.delivery.dry_link import DryLink, nowhere
-from voucherify_sync.mapping.tally import Counts
-from voucherify_sync.model import Json, Kind, Outcome, State
+from voucherify_sync.delivery.dry_run import DryRun, discard
+from voucherify_sync.mapping.fold import Fold
+from voucherify_sync.mapping.stats import Counts
+from voucherify_sync.model import Json, Kind, Operation, Outcome, State
 from voucherify_sync.previewing.costs import POLLS_OF_A_REQUEST, Allowance, Cost, Fit, fit
-from voucherify_sync.running.customers_first import CustomersFirst, Tally, customers_first
-from voucherify_sync.running.jobs import Jobs
-from voucherify_sync.running.planned import About
-from voucherify_sync.running.request import Input, Mode, RunRequest
+from voucherify_sync.running.bulk_run import BulkCustomers, Tally
+from voucherify_sync.running.request import Mode, RunRequest
 from voucherify_sync.running.run import Run
 from voucherify_sync.settings import Rate
 from voucherify_sync.snapshot import Snapshot
@@ -27,59 +27,62 @@ class Walked(Struct):
     """What the records of one walk are, and what they would become.
 
     Attributes:
+        looks_up: custom events in doubt are looked up, and not sent.
         types_sent: records that would be sent, by type.
         names: track events, by name.
         names_sent: those that would be sent, by name.
         events: custom events that would be sent, by the name that they would have.
+        updates_sent: updates of customers that would be sent, by themselves or in bulk.
         updates: customers that would be created or updated by a call each, if each update went by itself.
         alone: of those, the ones that no bulk request can carry.
         tracked: custom events that would be sent.
-        refused: those that would not, because the customer is too large for a bulk request.
+        look_ups: custom events in doubt that would be looked up, and not sent.
+        refused: custom events that would not, because the customer is too large for a bulk request.
     """
 
+    looks_up: bool = False
     types_sent: Counter[str] = msgspec.field(default_factory=Counter)
     names: Counts = msgspec.field(default_factory=Counts)
     names_sent: Counts = msgspec.field(default_factory=Counts)
     events: Counts = msgspec.field(default_factory=Counts)
+    updates_sent: int = 0
     updates: int = 0
     alone: int = 0
     tracked: int = 0
+    look_ups: int = 0
     refused: int = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Look at how one record ends."""
-        record, operation = outcome.record, outcome.operation
-        planned = outcome.state is State.PLANNED
-        if record.type == "track" and record.name is not None:
-            self.names.add(record.name)
-            if planned:
-                self.names_sent.add(record.name)
-        if planned:
-            self.types_sent[record.type or ""] += 1
-        if operation is None or not (planned or _only_in_bulk_unsent(outcome)):
-            return
-        if operation.kind is Kind.CUSTOMER:
-            self.updates += 1
-            self.alone += "id" in operation.body
-        elif planned:
-            self.tracked += 1
-            self.events.add(operation.body["event"])
-        else:
-            self.refused += 1
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Look at how records end."""
+        for outcome in outcomes:
+            record, operation = outcome.record, outcome.operation
+            is_planned = outcome.state is State.PLANNED
+            if record.type == "track" and record.name is not None:
+                self.names.add(record.name)
+                if is_planned:
+                    self.names_sent.add(record.name)
+            if is_planned:
+                self.types_sent[record.type or ""] += 1
+            if operation is not None and (is_planned or _only_in_bulk_unsent(outcome)):
+                self._add(operation, is_planned=is_planned)
 
-    def add_planned(self, type_: str, about: About, count: int) -> None:
-        """Look at so many records at once that would be sent."""
-        name, sent_as, is_by_id = about
-        self.types_sent[type_] += count
-        if type_ == "track" and name is not None:
-            self.names.add(name, count)
-            self.names_sent.add(name, count)
-        if sent_as is None:
-            self.updates += count
-            self.alone += count * is_by_id
+    def _add(self, operation: Operation, *, is_planned: bool) -> None:
+        if operation.name is None:
+            self.updates += 1
+            self.updates_sent += is_planned
+            self.alone += operation.is_by_id
+        elif not is_planned:
+            self.refused += 1
+        elif self.looks_up and operation.doubtful_since is not None:
+            self.look_ups += 1
         else:
-            self.tracked += count
-            self.events.add(sent_as, count)
+            self.tracked += 1
+            self.events.add(operation.name)
+
+    def keep_unchanged(self, updates: int) -> None:
+        """Take updates of customers out of what would be sent, as nothing about these is new."""
+        self.types_sent["identify"] -= updates
+        self.updates_sent -= updates
 
 
 def _only_in_bulk_unsent(outcome: Outcome) -> bool:
@@ -124,11 +127,11 @@ class Plan(Struct, frozen=True):
 
 
 class Planner:
-    """Walks the input twice: once as a dry run does, once to fold the customers.
+    """Walks the input once, as a dry run does, and folds the customers on the way.
 
     Args:
-        request: what the user asked for; its input is opened twice.
-        stop: ends the walks early.
+        request: what the user asked for.
+        stop: ends the walk early.
         ledger: what was sent before.
         rule: what is sent although it was sent before.
 
@@ -141,41 +144,47 @@ class Planner:
         self._stop = stop
         self._ledger = ledger
         self._rule = rule
-        self._walked = Walked()
-        self._link = DryLink(nowhere, stop)
-        self._second: tuple[CustomersFirst, Input] | None = None
-        self.run = Run(self._request, stop, self._link, ledger, rule, watch=self._walked)
+        self._fold = Fold()
+        self._walked = self._new_walk()
+        self.run = self._new_run(self._fold)
+
+    def _new_walk(self) -> Walked:
+        return Walked(looks_up=self._rule.on_doubt == "verify")
+
+    def _new_run(self, fold: Fold | None) -> Run:
+        link = DryRun(discard, self._stop)
+        return Run(
+            self._request, self._stop, link, self._ledger, self._rule, watch=self._walked.add, fold=fold
+        )
 
     def plan(self) -> Plan:
         """Walk, and tell the plan; it holds for what was read if the walk was stopped."""
-        self.run.execute()
-        report = self.run.to_dict()
-        in_bulk = report.get("bulk")
-        folded = self._fold() if in_bulk is None else msgspec.convert(in_bulk, Tally)
+        is_bulk = self._request.settings.delivery.customers == "bulk" and not self._rule.failed
+        with self._fold:
+            self.run.execute()
+            link = DryRun(discard, self._stop)
+            bulk = BulkCustomers(self._ledger, self._rule, link, self._stop)
+            if not self._stop.requested:
+                bulk.deliver(self._fold)
+        folded = bulk.tally
+        if (
+            is_bulk and folded.failed
+        ):  # which events they take with them, only the walk of the run itself can tell
+            self._walked = self._new_walk()
+            self.run = self._new_run(None)
+            self.run.execute()
+        elif is_bulk and bulk.unchanged_updates:
+            self.run.books.report.move(
+                "identify", Kind.CUSTOMER, State.DUPLICATE, "unchanged", bulk.unchanged_updates
+            )
+            self._walked.keep_unchanged(bulk.unchanged_updates)
         path = self._ledger.path
         customers = self._request.settings.delivery.customers
-        return Plan(customers, report, self._walked, folded, None if path is None else str(path))
+        return Plan(customers, self.run.to_dict(), self._walked, folded, None if path is None else str(path))
 
     def snapshot(self) -> Snapshot:
         """Tell how the walk stands."""
-        snapshot = self.run.snapshot()
-        if self._second is None:
-            return snapshot
-        first, source = self._second
-        read = sum(facts.bytes for facts in list(source.facts))
-        return Snapshot(first.read, read, source.bytes_total, snapshot.counts)
-
-    def _fold(self) -> Tally:
-        """Read once more, to fold the customers; nothing is booked."""
-        if self._stop.requested:
-            return Tally()
-        request = self._request
-        first = customers_first(request, self._ledger, self._rule, self._link, self._stop)
-        source = request.open_input(self._stop)
-        self._second = (first, source)
-        jobs = Jobs(request.jobs, request.settings, request.selection, source.bytes_total)
-        first.run(source, request.limit, jobs)
-        return first.tally
+        return self.run.snapshot()
 
 
 def fits(plan: Plan, allowance: Allowance, reserve: float, pace: Rate | None) -> dict[str, Fit]:

@@ -83,6 +83,16 @@ class Reader:
         Raises:
             SourceError: a pipe turns out to hold a wrong format.
         """
+        for part in self.parts():
+            if isinstance(part, Block):
+                yield part
+
+    def parts(self, max_file_bytes: int = -1) -> Iterator[Block | Source]:
+        """Yield the blocks of every source, but a file of so many bytes at most as it is; its facts are left open.
+
+        Raises:
+            SourceError: a pipe turns out to hold a wrong format.
+        """
         for source in self._sources:
             if self._stop.requested:
                 return
@@ -91,7 +101,10 @@ class Reader:
                 continue
             facts = SourceFacts(source.name)
             self.facts.append(facts)
-            yield from self._source(source, facts)
+            if source.size is not None and source.size <= max_file_bytes:
+                yield source
+            else:
+                yield from self._source(source, facts)
 
     @property
     def bytes_total(self) -> int | None:

@@ -86,12 +86,12 @@ class SpooledReader(Reader):
         super().__init__(spool.sources, stop, distrusted)
         self._spool = spool
 
-    def __iter__(self) -> Iterator[Block]:
-        """Yield the blocks of every source.
+    def parts(self, max_file_bytes: int = -1) -> Iterator[Block | Source]:
+        """Yield the blocks of every source, and small files as they are.
 
         Raises:
             SourceError: a pipe turns out to hold a wrong format.
             RunStopped: there is no room on disk.
         """
         self._spool.fill(self._stop)
-        yield from super().__iter__()
+        yield from super().parts(max_file_bytes)

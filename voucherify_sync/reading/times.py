@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from voucherify_sync.model import Json
 
-_FIELDS = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
+TIME_FIELDS = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
+"""Of an event, those that may tell when it happened; the first of them that does counts."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
 _DATE_DIGITS = 8  # 20240131 is a date, longer runs of digits are epoch times
@@ -17,7 +19,7 @@ def event_time(event: Json) -> datetime | None:
 
     ISO-8601 with or without offset (UTC then), dates alone, and epoch seconds or milliseconds are understood.
     """
-    for field in _FIELDS:
+    for field in TIME_FIELDS:
         value = event.get(field)
         if value is not None:
             time = _time(value)

@@ -5,7 +5,7 @@ Outcomes come in, one after the other; a book that cannot be kept stops the run,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from voucherify_sync.bookkeeping.deadletters import KEPT, DeadLetterFile
 from voucherify_sync.bookkeeping.ledger import LastUpdate, Ledger
@@ -16,11 +16,13 @@ from voucherify_sync.errors import ExitCode, VoucherifySyncError
 from voucherify_sync.keys import request_hash
 from voucherify_sync.model import FAILED_BEFORE, Kind, Operation, Outcome, State
 from voucherify_sync.reading.times import event_time
-from voucherify_sync.replay import Book
 from voucherify_sync.running.limits import ErrorWatch
 from voucherify_sync.running.older_updates import OlderUpdates
 from voucherify_sync.running.request import Mode, RunRequest
 from voucherify_sync.stop import Stop
+
+Book = Callable[[Sequence[Outcome]], None]
+"""Takes note of outcomes."""
 
 
 class Books:
@@ -53,7 +55,7 @@ class Books:
         self._ledger = ledger if isinstance(ledger, Ledger) else None
         self._in_bulk = in_bulk
         self._stop = stop
-        self.all = [book for book in self._choose(request, watch) if book is not None]
+        self._books = [book for book in self._choose(request, watch) if book is not None]
 
     def _choose(self, request: RunRequest, watch: Book | None) -> list[Book | None]:
         return [
@@ -62,22 +64,28 @@ class Books:
             self.timeline.add if self.timeline else None,
             watch,
             self._keep if self._letters else None,
-            self._record if self._ledger else None,
+            self._record_all if self._ledger else None,
             ErrorWatch(request.max_errors, self._stop).add if request.max_errors else None,
         ]
 
-    def _keep(self, outcome: Outcome) -> None:
-        """Write a dead letter to the file that the user named."""
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Let every book take note of outcomes."""
+        for book in self._books:
+            book(outcomes)
+
+    def _keep(self, outcomes: Sequence[Outcome]) -> None:
+        """Write the dead letters to the file that the user named."""
         assert self._letters is not None  # noqa: S101  # chosen only then
-        if outcome.reason == FAILED_BEFORE:
-            return
-        if self.letters_error is None:
-            try:
-                self._letters.add(outcome)
-            except VoucherifySyncError as error:
-                self._lose_letters(error)
-        if self.letters_error is not None and outcome.state in KEPT:
-            self.letters_missing += 1
+        for outcome in outcomes:
+            if outcome.reason == FAILED_BEFORE:
+                continue
+            if self.letters_error is None:
+                try:
+                    self._letters.add(outcome)
+                except VoucherifySyncError as error:
+                    self._lose_letters(error)
+            if self.letters_error is not None and outcome.state in KEPT:
+                self.letters_missing += 1
 
     def _lose_letters(self, error: VoucherifySyncError) -> None:
         """Go on without the file of dead letters if there is a ledger, which keeps them, too; else stop."""
@@ -86,8 +94,12 @@ class Books:
         else:
             self.letters_error = error
 
-    def _record(self, outcome: Outcome) -> None:
+    def _record_all(self, outcomes: Sequence[Outcome]) -> None:
         """Record what the journal of the delivery has not: what was decided without a call, or cut off by a stop."""
+        for outcome in outcomes:
+            self._record(outcome)
+
+    def _record(self, outcome: Outcome) -> None:
         assert self._ledger is not None  # noqa: S101  # chosen only then
         operation, state = outcome.operation, outcome.state
         is_by_call = state is State.DELIVERED or (state is State.FAILED and outcome.reason != FAILED_BEFORE)

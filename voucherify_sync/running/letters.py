@@ -56,6 +56,10 @@ class LetterInput:
         self._letters = letters
         self._stop = stop
 
+    def parts(self, _max_file_bytes: int) -> Iterator[Block]:
+        """Yield the letters, which are no files."""
+        return iter(self)
+
     def __iter__(self) -> Iterator[Block]:
         """Yield the letters of which the event is known.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from msgspec import Struct
@@ -48,8 +48,12 @@ class ErrorWatch:
         self._seen = 0
         self._bad = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one record, and stop the run once the limit is passed."""
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Count records, and stop the run once the limit is passed."""
+        for outcome in outcomes:
+            self._add(outcome)
+
+    def _add(self, outcome: Outcome) -> None:
         self._seen += 1
         if outcome.state not in {State.INVALID, State.FAILED} or outcome.reason == FAILED_BEFORE:
             return

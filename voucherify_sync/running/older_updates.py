@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from voucherify_sync.model import Json, Kind, Outcome, State
+from voucherify_sync.model import Json, Outcome, State
 from voucherify_sync.reading.times import event_time
 
 MAX_CUSTOMERS: Final = 100_000
@@ -34,21 +34,16 @@ class OlderUpdates:
         self._max_customers = max_customers
         self._newest: dict[str, str] = {}
 
-    def add(self, outcome: Outcome) -> None:
-        """Look at one outcome; only what was sent, and says something of a customer, counts."""
-        operation = outcome.operation
-        if operation is None or outcome.state not in _SENT:
-            return
-        if operation.kind is Kind.EVENT and len(operation.body["customer"]) < 2:
-            return
-        time = moment(operation.event.fields)
-        if time is not None:
-            self.update([(operation.source_id, time)])
-
-    def update(self, updates: Iterable[tuple[str, str]]) -> None:
-        """Look at updates in their order: whose, and of the time that `moment` returned."""
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Look at outcomes in their order; only what was sent, and says something of a customer, counts."""
         newest, most = self._newest, self._max_customers
-        for source_id, time in updates:
+        for outcome in outcomes:
+            operation = outcome.operation
+            if operation is None or not operation.has_profile or outcome.state not in _SENT:
+                continue
+            source_id, time = operation.source_id, moment(operation.event.fields)
+            if time is None:
+                continue
             before = newest.get(source_id)
             if before is None and (len(newest) >= most or len(source_id) > MAX_ID_LENGTH):
                 self.capped = True

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Block
-from voucherify_sync.reading.decode import decode
-from voucherify_sync.reading.source import SourceFacts
-from voucherify_sync.replay import Decode
+from voucherify_sync.reading.decode import Decode
+from voucherify_sync.reading.source import Source, SourceFacts
 from voucherify_sync.running.limits import ErrorLimit
 from voucherify_sync.settings import Settings
 from voucherify_sync.stop import Stop
@@ -27,6 +26,10 @@ class Mode(StrEnum):
     DRY_RUN = "dry_run"
     LIVE = "live"
     SANDBOX = "sandbox"
+
+
+WORTH_IT: Final = 16 << 20
+"""Bytes of input for which it is worth while to start processes."""
 
 
 class Input(Protocol):
@@ -43,6 +46,10 @@ class Input(Protocol):
         """Yield the lines."""
         ...
 
+    def parts(self, max_file_bytes: int) -> Iterator[Block | Source]:
+        """Yield the lines, but files of so many bytes at most as they are; their facts are left open."""
+        ...
+
 
 class RunRequest(Struct, frozen=True):
     """What the user asked for.
@@ -56,10 +63,10 @@ class RunRequest(Struct, frozen=True):
         limit: records to read at most.
         max_errors: when to stop for invalid and failed records.
         max_duration_s: seconds until the run stops.
-        jobs: processes that plan a large dry run.
+        jobs: processes that map a large input, where nothing is sent meanwhile.
         dead_letters: a file to which what does not arrive is written, beside the ledger; None writes none.
         command: what is run, for the ledger: ``replay --bulk``.
-        decode: makes records of what the input yields.
+        decode: makes records of what the input yields; None: what lines of events need.
     """
 
     run_id: str
@@ -73,9 +80,14 @@ class RunRequest(Struct, frozen=True):
     jobs: int = 1
     dead_letters: Path | None = None
     command: str = "replay"
-    decode: Decode = decode
+    decode: Decode | None = None
 
 
 def new_run_id() -> str:
     """Return a name for a run that sorts by time, such as 20250301-120000-1f9c."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def is_worth_processes(source: Input, jobs: int) -> bool:
+    """Tell whether an input is worth the start of processes; nobody knows the size of a pipe, which has to flow."""
+    return jobs > 1 and source.bytes_total is not None and source.bytes_total >= WORTH_IT

@@ -1,41 +1,49 @@
-"""One run: puts the wings together for what was asked, replays, and tells all that can be said of it."""
+"""One run: reads, maps, de-duplicates, delivers and books what was asked, and tells all that can be said of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from msgspec import to_builtins
 
 from voucherify_sync.bookkeeping.history import History, Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.bookkeeping.report import ApiFacts, RunFacts, exit_code
-from voucherify_sync.delivery.dry_link import DryLink
+from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import ExitCode, SourceError, VoucherifySyncError
-from voucherify_sync.mapping.by_reference import ReferringMapping
-from voucherify_sync.mapping.filters import Filters
+from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.names import NearMiss
-from voucherify_sync.mapping.payload import Mapping
-from voucherify_sync.model import Block, Json, State
-from voucherify_sync.reading.times import event_time
-from voucherify_sync.replay import Replay
-from voucherify_sync.running.books import Books
-from voucherify_sync.running.customers_first import CustomersFirst, customers_first
-from voucherify_sync.running.dry_walk import DryWalk, Watch
-from voucherify_sync.running.events_after import EventsAfter, no_more_than
-from voucherify_sync.running.jobs import Jobs
+from voucherify_sync.model import Block, Decision, Json, Outcome, State
+from voucherify_sync.reading.decode import MAX_BATCH
+from voucherify_sync.running.books import Book, Books
+from voucherify_sync.running.bulk_run import BulkCustomers, EventsAfter, no_more_than
+from voucherify_sync.running.folding import fold_updates
 from voucherify_sync.running.limits import time_limit
+from voucherify_sync.running.pipeline import Pipeline
 from voucherify_sync.running.remaining import Left, records_left
-from voucherify_sync.running.request import RunRequest
+from voucherify_sync.running.request import RunRequest, is_worth_processes
 from voucherify_sync.settings import digest
 from voucherify_sync.snapshot import Snapshot
 from voucherify_sync.stop import Stop
 
 if TYPE_CHECKING:  # it needs requests, which is slow to import
     from voucherify_sync.delivery.link import Link
+
+
+class Delivery(Protocol):
+    """Where requests go: the API, or nowhere in a dry run."""
+
+    def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
+        """Deliver the requests among the decisions, in order; yield outcomes as they come, decided ones among them."""
+        ...
+
+    def drain(self) -> Iterator[Outcome]:
+        """Yield the outcomes of all that is still under way."""
+        ...
 
 
 class Run:
@@ -49,90 +57,60 @@ class Run:
         rule: what is sent although it was sent before.
         output: flushed after each block, so that pipes flow.
         watch: sees every outcome, too.
+        fold: takes the customers of the input along, for a plan; a run in bulk has a fold of its own.
 
     Attributes:
         books: what was booked so far.
-        mapping: with the tally of what it did.
+        pipeline: with the counts of what the mapping did.
     """
 
     def __init__(
         self,
         request: RunRequest,
         stop: Stop,
-        link: Link | DryLink,
+        link: Link | DryRun,
         ledger: LedgerReader,
         rule: Rule,
         *,
         output: BinaryIO | None = None,
-        watch: Watch | None = None,
+        watch: Book | None = None,
+        fold: Fold | None = None,
     ) -> None:
         self._request = request
         self._stop = stop
         self._link = link
         self._ledger = ledger
         self._output = output
+        self._fold = fold
         self._input = request.open_input(stop)
-        self._filters = Filters(request.settings, request.selection, lambda event: event_time(event.fields))
-        in_bulk = request.settings.delivery.customers == "bulk" and not rule.failed
-        self._first = customers_first(request, ledger, rule, link, stop) if in_bulk else None
-        self._after = EventsAfter(self._first, link.courier, ledger.record) if self._first else None
+        self._is_bulk = request.settings.delivery.customers == "bulk" and not rule.failed
+        is_first_walk_due = self._is_bulk and fold is None
+        self._first = BulkCustomers(ledger, rule, link, stop) if is_first_walk_due else None
         self._lines_at_first: dict[str, int] | None = None
-        self._read_in_vain = 0
-        self.books = Books(request, ledger, stop, in_bulk=in_bulk, watch=watch.add if watch else None)
-        compiled = ReferringMapping if in_bulk else Mapping
-        self.mapping = compiled(request.settings, self._filters.reason_to_leave_out)
-        history = History(ledger, rule, self.books.is_superseded if rule.failed else None)
-        self._replay = Replay(
-            filters=self._filters,
-            history=history,
-            mapping=self.mapping,
-            courier=self._after or link.courier,
-            books=self.books.all,
-            stop=stop,
-            decode=request.decode,
-        )
-        self._watch = watch
-        self._dry_walk = self._fast_walk(history) if rule == Rule() else None
+        self.books = Books(request, ledger, stop, in_bulk=self._is_bulk, watch=watch)
+        self.pipeline = self._new_pipeline()
+        self._history = History(ledger, rule, self.books.is_superseded if rule.failed else None)
+        self._delivery: Delivery = EventsAfter(self._first, link, ledger.record) if self._first else link
+        self._read = 0
         self._started_at = datetime.now(UTC)
         self._clock_at_start = time.monotonic()
 
-    def _fast_walk(self, history: History) -> DryWalk | None:
-        """Prepare the fast walk of a dry run; None where it would not do."""
-        request, link = self._request, self._link
-        if not isinstance(link, DryLink) or self._first is not None or not self._ledger.is_empty:
-            return None
-        if request.limit is not None or request.max_errors is not None:
-            return None
-        return DryWalk(
-            self._replay,
-            seen=history.seen,
-            report=self.books.report,
-            older=self.books.older,
-            tally=self.mapping.tally,
-            filters=self._filters,
-            watch=self._watch,
-            write=link.write,
-            stop=self._stop,
-        )
-
-    def _jobs(self) -> Jobs:
+    def _new_pipeline(self) -> Pipeline:
         request = self._request
-        return Jobs(
-            request.jobs,
+        return Pipeline(
             request.settings,
             request.selection,
-            self._input.bytes_total,
-            tells_about=self._watch is not None,
+            folds=self._first is not None or self._fold is not None,
+            refers=self._is_bulk,
+            decode=request.decode,
         )
 
     def execute(self) -> None:
         """Read, map, deliver and book until the input, or the reasons to go on, are used up."""
         with time_limit(self._request.max_duration_s, self._stop):
-            if self._dry_walk is not None:
-                self._dry_walk.run(self._blocks(), self._jobs().plan)
-            elif self._first is None or self._send_customers(self._first):
-                self._replay.run(self._blocks(), self._request.limit)
-        self.books.report.read = self._read + self._read_in_vain
+            if self._first is None or self._send_customers(self._first):
+                self._replay()
+        self.books.report.read = self._read
         self._check_law()
         self.books.save()
         self.books.close(self.exit_code, self.books.report.counts())
@@ -143,17 +121,53 @@ class Run:
         except VoucherifySyncError as error:
             self._stop.because(error)
 
-    def _send_customers(self, first: CustomersFirst) -> bool:
+    def _send_customers(self, first: BulkCustomers) -> bool:
         """Walk the input for its customers, and open it once more; False: the run stopped, all records are pending."""
-        first.run(self._blocks(), self._request.limit, self._jobs())
+        first.run(self._batches(self._new_pipeline()))
         if self._stop.requested:
-            self._read_in_vain = first.read
-            for outcome in first.pending():
-                self.books.report.add(outcome)
+            self._read = first.read
+            self.books.report.add(first.pending())
             return False
         self._lines_at_first = {facts.name: facts.lines for facts in self._input.facts}
         self._input = self._request.open_input(self._stop)
         return True
+
+    def _replay(self) -> None:
+        """Walk the input, and book each of its records; a ledger that fails is told to the stop."""
+        try:
+            for mapped in self._batches(self.pipeline):
+                self._read += len(mapped)
+                decided = self._history.decide(mapped)
+                if self._fold is not None:
+                    fold_updates(self._fold, mapped, decided)
+                for outcomes in self._delivery.deliver(decided):
+                    self.books.add(outcomes)
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+        for outcome in self._delivery.drain():
+            self.books.add((outcome,))
+
+    def _batches(self, pipeline: Pipeline) -> Iterator[list[Decision]]:
+        """Yield what the pipeline makes of the input, in its order, until the run stops."""
+        request, left = self._request, self._request.limit
+        is_live = self._first is None or self._lines_at_first is not None
+        if (
+            (not is_live or isinstance(self._link, DryRun))
+            and (left, request.max_errors, request.decode, self._lines_at_first) == (None,) * 4
+            and is_worth_processes(self._input, request.jobs)
+        ):
+            yield from pipeline.shared(self._input, request.jobs, self._stop)
+            return
+        size = 1 if self._request.max_errors else MAX_BATCH  # no record is read beyond one that is too many
+        for block in self._blocks():
+            for mapped in pipeline.batches(block, left, size):
+                yield mapped
+                if left is not None:
+                    left -= len(mapped)
+                if self._stop.requested:
+                    return
+            if left == 0:
+                return
 
     def _blocks(self) -> Iterator[Block]:
         """Yield the input; what came of one block is flushed before the next is awaited, so that pipes flow."""
@@ -166,11 +180,6 @@ class Run:
         except SourceError as error:  # a pipe turned out to hold something else; what is under way may end
             self._stop.because(error)
 
-    @property
-    def _read(self) -> int:
-        """Records taken up so far."""
-        return self._replay.read + (self._dry_walk.read if self._dry_walk else 0)
-
     def snapshot(self) -> Snapshot:
         """Tell how the run stands; any thread may ask at any time."""
         return Snapshot(
@@ -180,7 +189,7 @@ class Run:
             counts=self.books.report.counts(),
             calls=self._link.calls,
             calls_per_min=self._link.calls_per_min,
-            in_flight=self._link.courier.in_flight,
+            in_flight=self._link.in_flight,
             waiting=self._link.waiting(),
             eta_s=self._link.eta_s(self._operations_left()),
         )
@@ -197,12 +206,12 @@ class Run:
         if records is None:
             return None
         decided = sum(counts[state] for state in (State.DELIVERED, State.FAILED, State.IN_DOUBT))
-        undecided = self._link.courier.open + counts[State.PENDING]
+        undecided = self._link.open + counts[State.PENDING]
         return undecided + records * (min(decided, self._link.calls) + undecided) / taken
 
     def near_misses(self) -> list[NearMiss]:
         """Return the names of the settings' filter that no event had, and what may be meant instead."""
-        return self._filters.near_misses(self._stop)
+        return self.pipeline.filters.near_misses(self._stop)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -230,7 +239,7 @@ class Run:
         limit, period_s = (link.limit.limit, link.limit.period_s) if link.limit else (None, None)
         api = ApiFacts(link.calls, link.retries, link.throttled, limit, period_s)
         timeline = self.books.timeline.to_dict() if self.books.timeline else None
-        tally = self.mapping.tally.to_dict()
-        report = self.books.report.to_dict(facts, self._input.facts, api, tally, timeline)
+        mapping = self.pipeline.mapper.stats.to_dict()
+        report = self.books.report.to_dict(facts, self._input.facts, api, mapping, timeline)
         report["older_updates"] = self.books.older.to_dict()
         return report | {"bulk": to_builtins(self._first.tally)} if self._first else report

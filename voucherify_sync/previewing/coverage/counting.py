@@ -6,18 +6,28 @@ is decided here alone, whoever examined the events. Memory does not grow with th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Block, State
-from voucherify_sync.previewing.coverage.examined import Effect, Ending, Examined
-from voucherify_sync.previewing.coverage.examiner import Examiner
+from voucherify_sync.previewing.coverage.examining import Examined, Examiner
 from voucherify_sync.previewing.coverage.section import Section
-from voucherify_sync.reading.decode import Record, decode, portions
-from voucherify_sync.running.tasks import LONGEST_SHARED
+from voucherify_sync.reading.decode import Record, portions
+from voucherify_sync.running.request import Input
 from voucherify_sync.settings import Settings
 from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:
+    from voucherify_sync.running.workers import Work
+
+_MAX_EXAMINED: Final = 20_000
+"""Records of which it is told together what was found out."""
+
+_decode_examined = msgspec.msgpack.Decoder(Examined).decode
 
 
 class Coverage:
@@ -29,6 +39,8 @@ class Coverage:
 
     Attributes:
         read: records.
+        sections: what was seen, by type of event: ``identify`` and ``track``.
+        ends: state and reason of the records of which no request is made, each with how often.
     """
 
     def __init__(self, settings: Settings, selection: Selection | None = None) -> None:
@@ -36,64 +48,43 @@ class Coverage:
         self.selection = selection or Selection()
         self.read = 0
         self._examiner = Examiner(settings, self.selection)
-        self._sections = {kind: Section(rows) for kind, rows in self._examiner.rows.items()}
-        self._ends: dict[Ending, int] = {}
-        self._known: dict[int, Effect | Ending] = {}
-        self._waiting: dict[int, int] = {}
-
-    @property
-    def sections(self) -> dict[str, Section]:
-        """What was seen, by type of event: ``identify`` and ``track``."""
-        self._settle()
-        return self._sections
-
-    @property
-    def ends(self) -> dict[tuple[State, str], int]:
-        """State and reason of the records of which no request is made, each with how often."""
-        self._settle()
-        return {(ending.state, ending.reason): times for ending, times in self._ends.items()}
+        self.sections = {kind: Section(rows) for kind, rows in self._examiner.rows.items()}
+        self.ends: dict[tuple[State, str], int] = {}
 
     def add_block(self, block: Block, stop: Stop, limit: int | None = None) -> None:
         """Count the records of a block, or its first `limit`, until the run stops."""
-        records = islice(decode(block), limit)
-        is_long = len(block.text) > LONGEST_SHARED
-        for portion in (
-            portions(records) if is_long else (records,)
-        ):  # one by one they take less time than in lists
+        for portion in portions(islice(self._examiner.records(block), limit)):
             if stop.requested:
                 return
             self.add(portion)
 
+    def add_shared(self, source: Input, jobs: int, stop: Stop) -> None:
+        """Count the records of an input on several processes, until the run stops."""
+        from voucherify_sync.running import workers  # of no use to a small input, and slow to import
+
+        for result in workers.results(source, jobs, stop, _examining, self.settings, self.selection):
+            self.take(_decode_examined(result))
+
     def add(self, records: Iterable[Record]) -> None:
-        """Count records, as ``decode`` yields them."""
+        """Count records."""
         self.take(self._examiner.examine(records))
 
     def take(self, examined: Examined) -> None:
-        """Count the next records, of which this was found out.
+        """Count the next records, of which this was found out."""
+        self.read += examined.read
+        for effect, times in examined.effects:
+            self.sections[effect.kind].add(effect, times)
+        for state, reason, times in examined.ends:
+            self.ends[state, reason] = self.ends.get((state, reason), 0) + times
 
-        What is new is counted at once, so that paths find room in the order of the input; the rest can wait.
-        """
-        self.read += sum(examined.times.values())
-        self._known.update(examined.new)
-        for number, times in examined.times.items():
-            if number in examined.new:
-                self._count(number, times)
-            else:
-                self._waiting[number] = self._waiting.get(number, 0) + times
-        for number in examined.forgotten:
-            if times := self._waiting.pop(number, 0):
-                self._count(number, times)
-            del self._known[number]
 
-    def _settle(self) -> None:
-        """Count what waits."""
-        for number, times in self._waiting.items():
-            self._count(number, times)
-        self._waiting.clear()
+def _examining(settings: Settings, selection: Selection) -> Work:
+    """Prepare what a process does."""
+    examiner = Examiner(settings, selection)
+    encode = msgspec.msgpack.Encoder().encode
 
-    def _count(self, number: int, times: int) -> None:
-        known = self._known[number]
-        if isinstance(known, Ending):
-            self._ends[known] = self._ends.get(known, 0) + times
-        else:
-            self._sections[known.kind].add(known, times)
+    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
+        for records in portions(chain.from_iterable(map(examiner.records, blocks)), _MAX_EXAMINED):
+            yield encode(examiner.examine(records))
+
+    return work

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voucherify_sync.paths import Keys
-from voucherify_sync.previewing.coverage.examined import Effect, Value
+from voucherify_sync.previewing.coverage.examining import Effect, Value
 from voucherify_sync.previewing.coverage.facts import MAX_PATHS, Overflow, PathFacts, PlaceFacts, add
 
 
@@ -37,7 +37,7 @@ class Section:
         self.events += times
         self.seen += times * effect.seen
         self.mapped += times * effect.mapped
-        for number in effect.fired:
+        for number in effect.rows:
             self.fired[number] += times
         for value in effect.values:
             self._add_value(value, times)
@@ -66,8 +66,7 @@ class Section:
             add(facts.reasons, value.reason, times)
         elif value.type != "null":
             facts.mapped += times
-        if value.example is not None:
-            facts.show(value.example)
+        facts.show(value.example)
 
     def _place(self, keys: Keys) -> PlaceFacts | None:
         """Return what is known of a destination; None if there is no room for it."""

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from voucherify_sync.delivery.endpoints import PATHS
-from voucherify_sync.mapping.filters import Filters, Selection
-from voucherify_sync.mapping.payload import Mapping
-from voucherify_sync.model import Json, Operation, Outcome, SegmentEvent, State
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.model import Json, Operation
 from voucherify_sync.previewing.mapping_tests.differences import NOTHING, Difference, differences
 from voucherify_sync.previewing.mapping_tests.events import records_of
 from voucherify_sync.reading.decode import Record
-from voucherify_sync.reading.times import event_time
+from voucherify_sync.running.pipeline import Pipeline
 from voucherify_sync.settings import Expected, MappingTest, Settings
 
 
@@ -48,14 +47,13 @@ def run_tests(settings: Settings, tests: Sequence[MappingTest]) -> list[Result]:
         SettingsError: an event that a test names is not where it says.
     """
     records = records_of(tests)
-    filters = Filters(settings, Selection(), time_of=lambda event: event_time(event.fields))
-    mapping = Mapping(settings)
-    return [_result(test, record, filters, mapping) for test, record in zip(tests, records, strict=True)]
+    pipeline = Pipeline(settings, Selection())
+    return [_result(test, record, pipeline) for test, record in zip(tests, records, strict=True)]
 
 
-def _result(test: MappingTest, record: Record, filters: Filters, mapping: Mapping) -> Result:
+def _result(test: MappingTest, record: Record, pipeline: Pipeline) -> Result:
     begun = time.perf_counter()
-    step = record if isinstance(record, Outcome) else _decide(record, filters, mapping)
+    step = pipeline.decide(record)
     request, reason = None, None
     if isinstance(step, Operation):
         request = {"method": "POST", "path": PATHS[step.kind], "body": step.body}
@@ -63,11 +61,6 @@ def _result(test: MappingTest, record: Record, filters: Filters, mapping: Mappin
         reason = step.reason
     found = list(_differences(test.expect, request, reason))
     return Result(test, request, reason, found, time.perf_counter() - begun)
-
-
-def _decide(event: SegmentEvent, filters: Filters, mapping: Mapping) -> Operation | Outcome:
-    reason = filters.reason_to_skip(event)
-    return mapping.operation(event) if reason is None else Outcome(event, State.SKIPPED, reason)
 
 
 def _differences(expect: Expected | str, request: Json | None, reason: str | None) -> Iterable[Difference]:

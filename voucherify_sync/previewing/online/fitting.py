@@ -8,13 +8,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from voucherify_sync.mapping.filters import Filters, Selection
-from voucherify_sync.mapping.payload import Mapping
+from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.rows import settled_rows
 from voucherify_sync.model import Json, Kind, Operation, SegmentEvent
 from voucherify_sync.paths import parse_destination
 from voucherify_sync.previewing.online.schema import CustomerSchema
-from voucherify_sync.reading.times import event_time
+from voucherify_sync.running.pipeline import Pipeline
 from voucherify_sync.settings import Settings
 
 MAX_FINDINGS: Final = 1_000
@@ -92,7 +91,8 @@ def sampled_findings(settings: Settings, schema: CustomerSchema, events: Iterabl
     found: dict[tuple[str, Sort], Finding] = {}
     fit = Fit(0, [])
     for operation in _operations(settings, events):
-        customer = operation.body if operation.kind is Kind.CUSTOMER else operation.body["customer"]
+        body = operation.body
+        customer = body if operation.kind is Kind.CUSTOMER else body["customer"]
         fit.requests += 1
         metadata = customer.get("metadata") or {}
         for finding in (*_judged(schema, metadata), *_missing(schema, metadata)):
@@ -107,13 +107,9 @@ def sampled_findings(settings: Settings, schema: CustomerSchema, events: Iterabl
 
 
 def _operations(settings: Settings, events: Iterable[SegmentEvent]) -> Iterator[Operation]:
-    filters = Filters(settings, Selection(), time_of=lambda event: event_time(event.fields))
-    mapping = Mapping(settings)
-    for event in events:
-        if filters.reason_to_skip(event) is None:
-            step = mapping.operation(event)
-            if isinstance(step, Operation):
-                yield step
+    for decision in map(Pipeline(settings, Selection()).decide, events):
+        if isinstance(decision, Operation):
+            yield decision
 
 
 def _judged(schema: CustomerSchema, metadata: Json) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The compiled tables: which value goes where, and which of two rows wins."""
+"""The rows of a mapping: which value goes where, and which of two rows wins."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import to_builtins
+from segment_events import event_of
 
-from voucherify_sync.mapping.rows import default_rows, settled_rows
-from voucherify_sync.mapping.tables import Table
+from voucherify_sync.mapping.drafts import Draft
+from voucherify_sync.mapping.rows import settled_rows
+from voucherify_sync.mapping.rules import Rules
+from voucherify_sync.mapping.walk import walked
 from voucherify_sync.model import Dropped, Json
 from voucherify_sync.paths import PathError, parse_source, read
 
@@ -63,13 +67,27 @@ def filled(
     """Return the parts that rows and constants make of an event's fields, and what they report."""
     lists = {source: [to] if isinstance(to, str) else to for source, to in (mapping or {}).items()}
     rows = settled_rows(root, lists, extend_default=extend_default)
-    table = Table(rows, add or {}, keep_nulls=keep_nulls)
-    parts: Json = {"customer": {}}
-    dropped: list[Dropped] = []
+    rules = Rules(root, rows, add or {}, keep_nulls=keep_nulls)
     before = copy.deepcopy(fields)
-    table.fill(fields, parts, dropped)
+    draft = draft_of(rules, fields)
     assert fields == before, "the event was changed"
-    return parts, dropped
+    return parts_of(draft), draft.dropped
+
+
+def draft_of(rules: Rules, fields: Json) -> Draft:
+    """Return what the rules make of an event's fields."""
+    given = fields.get(rules.root)
+    event = event_of({"type": "identify", **fields})
+    return walked(rules, event, None, given if isinstance(given, dict) else {}, None).draft
+
+
+def parts_of(draft: Draft) -> Json:
+    """Return what is in a draft as the parts of a request."""
+    customer = to_builtins(draft.customer)
+    names = {"firstName": draft.first, "lastName": draft.last}
+    customer |= {name: text for name, text in names.items() if text is not None}
+    parts: Json = {"customer": customer, **draft.parts}
+    return parts if draft.metadata is None else {**parts, "metadata": draft.metadata}
 
 
 @pytest.mark.parametrize("root", ["traits", "properties"])
@@ -266,30 +284,18 @@ def test_constants_come_last() -> None:
 def test_an_object_constant_is_merged() -> None:
     """A constant behaves as the value of a row does, and is not shared between events."""
     rows = settled_rows("traits", {"traits.x": ["customer.metadata.x"]}, extend_default=False)
-    table = Table(rows, {"customer.metadata": {"deep": {"a": 1}}}, keep_nulls=False)
-    results: list[Json] = []
-    for _ in range(2):
-        parts: Json = {"customer": {}}
-        table.fill({"traits": {"x": 1}}, parts, [])
-        results.append(parts)
-        parts["customer"]["metadata"]["deep"]["a"] = 2
-    assert results[1] == {"customer": {"metadata": {"x": 1, "deep": {"a": 2}}}}
-    assert results[0]["customer"]["metadata"]["deep"] is not results[1]["customer"]["metadata"]["deep"]
+    rules = Rules("traits", rows, {"customer.metadata": {"deep": {"a": 1}}}, keep_nulls=False)
+    first, second = (draft_of(rules, {"traits": {"x": 1}}).customer.metadata for _ in range(2))
+    assert first == second == {"x": 1, "deep": {"a": 1}}
+    assert isinstance(first, dict)
+    first["deep"]["a"] = 2
+    assert second == {"x": 1, "deep": {"a": 1}}
 
 
 def test_a_row_that_cannot_be_is_refused_when_it_is_compiled() -> None:
     """A library user who skips the settings file gets the same sentence."""
     with pytest.raises(PathError, match=r"did you mean 'customer\.email'"):
         settled_rows("traits", {"traits.mail": ["customer.emial"]}, extend_default=False)
-
-
-def test_rows_that_fired_are_counted() -> None:
-    """A row fires when it finds a value, whatever becomes of it."""
-    table = Table(default_rows("traits"), {}, keep_nulls=False)
-    for traits in ({"name": "A"}, {"name": None, "email": "e"}, {"name": ["odd"]}, None, "text"):
-        table.fill({"traits": traits}, {"customer": {}}, [])
-    fired = {row.text: times for row, times in zip(table.rows, table.fired, strict=True) if times}
-    assert fired == {"traits.name: customer.name": 2, "traits.email: customer.email": 1}
 
 
 NAMES = st.sampled_from(["a", "b", "a.b", "b.a", "a.b.a"])

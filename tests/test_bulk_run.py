@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voucherify_sync.model import Block
-from voucherify_sync.running.events_after import no_more_than
+from voucherify_sync.running.bulk_run import no_more_than
 
 BLOCKS = [Block.of("a", 1, [b"1", b"2"]), Block.of("a", 3, [b"3", b"4"]), Block.of("b", 1, [b"1"])]
 

@@ -1,11 +1,12 @@
-"""The first walk of a run in bulk: lines in, every customer folded and delivered, and how each of them ended out.
+"""A run in bulk: first every customer is folded and delivered, then the events are sent, which only name them.
 
-It books no record: that is left to the second walk, which sends the events and asks here for their customers.
+The first walk books no record: that is left to the second one, in which an update ends as its customer did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,21 +17,29 @@ from voucherify_sync.bookkeeping.ledger import Ledger
 from voucherify_sync.bookkeeping.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.delivery.actions import ActionLog
 from voucherify_sync.delivery.bulk import Deliverer, Fate
-from voucherify_sync.delivery.dry_link import DryLink
+from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.keys import request_hash
-from voucherify_sync.mapping.filters import Filters
 from voucherify_sync.mapping.fold import Fold, FoldedCustomer
-from voucherify_sync.mapping.payload import Mapping
-from voucherify_sync.model import BadRecord, Block, Operation, Outcome, Position, State
-from voucherify_sync.reading.times import event_time
-from voucherify_sync.running.fold_walk import FoldWalk
-from voucherify_sync.running.jobs import Jobs
-from voucherify_sync.running.request import RunRequest
+from voucherify_sync.model import (
+    BadRecord,
+    Block,
+    Decision,
+    Kind,
+    Operation,
+    Outcome,
+    Position,
+    SegmentEvent,
+    State,
+)
+from voucherify_sync.running.folding import fold_updates
 from voucherify_sync.stop import Stop
 
 if TYPE_CHECKING:  # it needs requests, which is slow to import
     from voucherify_sync.delivery.link import Link
+
+CUSTOMER_REFUSED = "customer_refused"
+_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
 
 UNCHANGED = Fate("")
 """The fate of all customers who are not sent, because the last thing that they were sent is the same."""
@@ -61,54 +70,59 @@ class Tally(Struct):
     bytes: int = 0
 
 
-class CustomersFirst:
-    """Folds the customer updates of the whole input and delivers them.
+class BulkCustomers:
+    """Folds the customer updates of the whole input, delivers them, and knows how each customer ended.
 
     Args:
-        walk: folds the customers of the input.
-        ledger: remembers what customers were sent, if it is one that can be written.
-        deliverer: sends the customers.
+        ledger: what customers were sent; one that can be written remembers what they are sent now.
+        rule: what is sent although it was sent before.
+        link: where requests go.
         stop: ends the walk early.
-        again: customers are sent although nothing about them has changed.
 
     Attributes:
         tally: what came of the customers so far.
+        read: records read.
+        unchanged_updates: identifies of the customers that are not sent, as nothing about them is new.
     """
 
-    def __init__(
-        self,
-        walk: FoldWalk,
-        ledger: LedgerReader,
-        deliverer: Deliverer,
-        stop: Stop,
-        *,
-        again: bool,
-    ) -> None:
+    def __init__(self, ledger: LedgerReader, rule: Rule, link: Link | DryRun, stop: Stop) -> None:
         self.tally = Tally()
-        self._walk = walk
+        self.read = 0
+        self.unchanged_updates = 0
+        self._types: Counter[str | None] = Counter()
+        self._history = History(ledger, rule)
         self._ledger = ledger
-        self._deliverer = deliverer
+        self._again = rule.again_before > NEVER
+        self._deliverer: Deliverer = link.bulk(_action_log(ledger, again=self._again))
         self._stop = stop
-        self._again = again
         self._fates: dict[str, Fate] = {}
 
-    @property
-    def read(self) -> int:
-        """Records read."""
-        return self._walk.read
-
-    def run(self, blocks: Iterable[Block], limit: int | None, jobs: Jobs) -> None:
-        """Walk the blocks, or their first `limit` records; what prevents the second walk is told to the stop."""
+    def run(self, batches: Iterable[list[Decision]]) -> None:
+        """Walk the records as the pipeline decided them; what prevents the second walk is told to the stop."""
         with Fold() as fold:
             try:
-                self._walk.run(blocks, limit, jobs, fold)
-                self.tally.updates = fold.updates
-                if not self._stop.requested:
-                    self._deliver(fold)
+                for mapped in batches:
+                    fold_updates(fold, mapped, self._history.decide(mapped))
+                    self._count(mapped)
+                    if self._stop.requested:
+                        return
+                self.deliver(fold)
                 if not self._stop.requested:
                     self._remember(fold)
             except VoucherifySyncError as error:
                 self._stop.because(error)
+
+    def deliver(self, fold: Fold) -> None:
+        """Deliver the folded customers."""
+        self.tally.updates = fold.updates
+        for fate in self._deliverer.deliver(self._changed(fold)):
+            if fate.refusal is None:
+                self.tally.delivered += 1
+            else:
+                self.tally.failed += 1
+                self._fates[fate.source_id] = fate
+            self.tally.requests, self.tally.polls = self._deliverer.requests, self._deliverer.polls
+            self.tally.bytes = self._deliverer.bytes
 
     def outcome(self, operation: Operation) -> Outcome:
         """Tell how the record of a customer update ended."""
@@ -127,19 +141,16 @@ class CustomersFirst:
 
     def pending(self) -> Iterator[Outcome]:
         """Yield an outcome for each record read, where the run stopped before the second walk."""
-        for type_, count in self._walk.types.items():
+        for type_, count in self._types.items():
             outcome = Outcome(BadRecord(Position("", 0), b"", type_), State.PENDING)
             yield from (outcome for _ in range(count))
 
-    def _deliver(self, fold: Fold) -> None:
-        for fate in self._deliverer.deliver(self._changed(fold)):
-            if fate.refusal is None:
-                self.tally.delivered += 1
-            else:
-                self.tally.failed += 1
-                self._fates[fate.source_id] = fate
-            self.tally.requests, self.tally.polls = self._deliverer.requests, self._deliverer.polls
-            self.tally.bytes = self._deliverer.bytes
+    def _count(self, mapped: list[Decision]) -> None:
+        self.read += len(mapped)
+        for decision in mapped:
+            record = decision.event if isinstance(decision, Operation) else decision.record
+            type_ = record.type if isinstance(record, SegmentEvent) else None
+            self._types[type_ if type_ in _TYPES else None] += 1  # any text may stand there
 
     def _changed(self, fold: Fold) -> Iterator[FoldedCustomer]:
         """Leave out the customers whose last update said the same."""
@@ -152,6 +163,7 @@ class CustomersFirst:
             for customer, last in zip(portion, lasts, strict=True):
                 if last is not None and last.hash == request_hash(customer.payload):
                     self.tally.unchanged += 1
+                    self.unchanged_updates += customer.updates
                     self._fates[customer.source_id] = UNCHANGED
                 else:
                     yield customer
@@ -175,8 +187,8 @@ class CustomersFirst:
         self._ledger.flush()
 
 
-class _Afresh:
-    """Remembers actions and knows none."""
+class _NoActionLog:
+    """Remembers actions and reports every action as unknown."""
 
     def __init__(self, ledger: LedgerReader) -> None:
         self._ledger = ledger
@@ -191,22 +203,61 @@ class _Afresh:
         return None
 
 
-def action_log(ledger: LedgerReader, *, again: bool) -> ActionLog:
+def _action_log(ledger: LedgerReader, *, again: bool) -> ActionLog:
     """Return what knows which requests were accepted: nothing without a ledger, or if all is to be sent again."""
-    return ledger if isinstance(ledger, Ledger) and not again else _Afresh(ledger)
+    return ledger if isinstance(ledger, Ledger) and not again else _NoActionLog(ledger)
 
 
-def customers_first(
-    request: RunRequest, ledger: LedgerReader, rule: Rule, link: Link | DryLink, stop: Stop
-) -> CustomersFirst:
-    """Prepare the walk that sends the customers of a run in bulk; it counts and remembers for itself."""
-    filters = Filters(request.settings, request.selection, lambda event: event_time(event.fields))
-    mapping = Mapping(request.settings, filters.reason_to_leave_out)
-    again = rule.again_before > NEVER
-    return CustomersFirst(
-        FoldWalk(filters, mapping, History(ledger, rule), ledger, stop),
-        ledger,
-        link.bulk(action_log(ledger, again=again)),
-        stop,
-        again=again,
-    )
+class EventsAfter:
+    """The delivery of the second walk: an update ends as its customer did, and events are sent.
+
+    It sends no customer, but those that no bulk request can carry.
+
+    Args:
+        customers: know how they ended.
+        link: sends what was not sent in bulk.
+        record: remembers outcomes that are decided here.
+    """
+
+    def __init__(
+        self, customers: BulkCustomers, link: Link | DryRun, record: Callable[[Outcome], object]
+    ) -> None:
+        self._customers = customers
+        self._link = link
+        self._record = record
+
+    def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
+        """Send the events among the decisions; yield outcomes as they come."""
+        return self._link.deliver(map(self._decide, decisions))
+
+    def drain(self) -> Iterator[Outcome]:
+        """Yield the outcomes of all that is still under way."""
+        return self._link.drain()
+
+    def _decide(self, decision: Decision) -> Decision:
+        if isinstance(decision, Outcome):
+            return decision
+        if decision.kind is Kind.CUSTOMER:
+            return decision if decision.is_by_id else self._recorded(self._customers.outcome(decision))
+        refused = self._customers.refusal(decision.source_id)
+        if refused is None or decision.doubtful_since is not None:
+            return decision
+        detail = f"not sent, as its customer failed: {refused}"
+        return self._recorded(Outcome(decision.event, State.FAILED, CUSTOMER_REFUSED, detail, decision))
+
+    def _recorded(self, outcome: Outcome) -> Outcome:
+        self._record(outcome)
+        return outcome
+
+
+def no_more_than(lines: Mapping[str, int], blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield blocks without the lines that were added to a source since it was read first.
+
+    Args:
+        lines: by the name of the source, so many it had then.
+        blocks: as they are read now.
+    """
+    for block in blocks:
+        known, _ = block.parted(lines.get(block.source, 0) - block.first_line + 1)
+        if known.text:
+            yield known

@@ -1,0 +1,169 @@
+"""The pipeline: lines are decoded, filtered and mapped, each record by itself.
+
+It knows no record but the one it looks at, so any process may run it. De-duplication, and what becomes of the requests,
+come after it, in the order of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.keys import record_key
+from voucherify_sync.mapping.filters import Filters, Selection
+from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.mapping.needs import needs_of
+from voucherify_sync.mapping.stats import Counts, StatsPart
+from voucherify_sync.model import BadRecord, Block, Decision, Operation, Outcome, SegmentEvent, State
+from voucherify_sync.reading.decode import MAX_BATCH, Decode, Record, decoder, portions
+from voucherify_sync.reading.times import TIME_FIELDS, event_time
+from voucherify_sync.running.request import Input
+from voucherify_sync.settings import Settings
+from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:
+    from voucherify_sync.running.workers import Work
+
+
+class MappedPart(Struct, array_like=True, gc=False):
+    """What a process made of a part of the input, as plain values.
+
+    Attributes:
+        batches: what becomes of the records; no event has its text any more.
+        stats: what the mapping did.
+        names: names that are not allowed, counted, and the wanted ones that were met.
+    """
+
+    batches: list[list[Decision]]
+    stats: StatsPart
+    names: tuple[Counts, list[str]]
+
+
+_MAX_BATCHES: Final = 16
+"""Batches in a part, whose decisions are in memory together."""
+
+_encode_part = msgspec.msgpack.Encoder().encode
+_decode_part = msgspec.msgpack.Decoder(MappedPart).decode
+
+
+class Pipeline:
+    """Decodes, filters and maps.
+
+    Args:
+        settings: the mapping, and what is left out.
+        selection: what the command line picks.
+        folds, refers: as in Mapper.
+        decode: makes records of a block; by default what these settings need of an event is decoded.
+
+    Attributes:
+        filters: with the names that were met.
+        mapper: with the counts of what it did.
+        decode: makes records of a block.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        selection: Selection,
+        *,
+        folds: bool = False,
+        refers: bool = False,
+        decode: Decode | None = None,
+    ) -> None:
+        self._arguments = settings, selection, folds, refers
+        self.filters = Filters(settings, selection, lambda event: event_time(event.fields))
+        self.mapper = Mapper(settings, self.filters.reason_to_leave_out, folds=folds, refers=refers)
+        self.decode = decode or decoder(needs_of(self.mapper))
+
+    def batches(
+        self, block: Block, limit: int | None = None, size: int = MAX_BATCH
+    ) -> Iterator[list[Decision]]:
+        """Yield what becomes of the records of a block, or of its first `limit`, so many of them at a time at most."""
+        for records in portions(islice(self.decode(block), limit), size):
+            yield list(map(self.decide, records))
+
+    def shared(self, source: Input, jobs: int, stop: Stop) -> Iterator[list[Decision]]:
+        """Yield what several processes make of an input, in its order, until the run stops.
+
+        Args:
+            source: of the lines.
+            jobs: number of processes.
+            stop: looked at between parts of the input: what is counted of a part is yielded, too.
+        """
+        from voucherify_sync.running import workers  # of no use to most runs, and slow to import
+
+        for result in workers.results(source, jobs, stop, _working, *self._arguments):
+            part = _decode_part(result)
+            self.mapper.stats.merge(part.stats)
+            self.filters.names.merge(*part.names)
+            yield from part.batches
+
+    def decide(self, record: Record) -> Decision:
+        """Return the request of a record, or how it ends without one."""
+        event = self.admitted(record)
+        return event if type(event) is Outcome else self.mapper.operation(event)  # type: ignore[arg-type]
+
+    def admitted(self, record: Record) -> Record:
+        """Return the event if it is to be mapped, with its key; else how the record ends.
+
+        What the filters leave out has no key: an earlier run knows nothing of it.
+        """
+        if type(record) is not SegmentEvent:
+            return record
+        reason = self.filters.reason_to_skip(record)
+        if reason is not None:
+            return Outcome(record, State.SKIPPED, reason)
+        record.key = record_key(record)
+        return record
+
+
+def _working(settings: Settings, selection: Selection, folds: bool, refers: bool) -> Work:
+    """Prepare what a process does."""
+    pipeline = Pipeline(settings, selection, folds=folds, refers=refers)
+
+    def part(batches: list[list[Decision]]) -> bytes:
+        return _encode_part(MappedPart(batches, pipeline.mapper.stats.cut(), pipeline.filters.names.cut()))
+
+    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
+        batches: list[list[Decision]] = []
+        for block in blocks:
+            for batch in pipeline.batches(block):
+                batches.append(list(map(_lean, batch)))
+                if len(batches) == _MAX_BATCHES:
+                    yield part(batches)
+                    batches = []
+        yield part(batches)
+
+    return work
+
+
+def _lean(decision: Decision) -> Decision:
+    """Return a decision without what nobody needs of its event where nothing is sent."""
+    if isinstance(decision, Operation):
+        event = _lean_event(decision.event)
+        return Operation(
+            event,
+            decision.kind,
+            decision.source_id,
+            decision.payload,
+            decision.name,
+            decision.is_by_id,
+            decision.has_profile,
+            decision.customer,
+        )
+    record = decision.record
+    lean = (
+        _lean_event(record)
+        if isinstance(record, SegmentEvent)
+        else BadRecord(record.position, b"", record.type, record.name, record.message_id)
+    )
+    return Outcome(lean, decision.state, decision.reason, decision.detail)
+
+
+def _lean_event(event: SegmentEvent) -> SegmentEvent:
+    times = {name: event.fields[name] for name in TIME_FIELDS if name in event.fields}
+    return SegmentEvent(event.position, event.type, event.name, event.message_id, times, b"", key=event.key)
