@@ -27,7 +27,7 @@ IDENTIFY = (
     '"receivedAt":"%(time)s","sentAt":"%(time)s","timestamp":"%(time)s","traits":{"firstName":"%(first)s",'
     '"lastName":"%(last)s","email":"customer%(customer)d@example.com","phone":"+44 20 7946 %(phone)04d",'
     '"address":{"street":"%(byte)d Brick Lane","city":"London","state":"","postalCode":"E1 6RF","country":"GB"},'
-    '"createdAt":"%(time)s","loyalty_tier":"%(tier)s","orders":%(number)d,"marketing_opt_in":true,"age":null},'
+    '"createdAt":"%(time)s","loyalty_tier":"%(tier)s","orders":%(number)d,"marketing_opt_in":true,"age":null%(metadata)s},'
     '"type":"identify","userId":"usr_%(customer)d","version":2}\n'
 )
 ORDER = (
@@ -38,7 +38,7 @@ ORDER = (
     '"properties":{"order_id":"KS-%(index)d","currency":"EUR","total":%(number)d.90,"revenue":%(number)d.00,'
     '"shipping":3.9,"coupon":null,"email":"customer%(customer)d@example.com","products":[{"product_id":"KS-ETH-250",'
     '"sku":"KS-ETH-250","name":"Yirgacheffe Konga 250 g","price":12.9,"quantity":1},{"product_id":"KS-V60-02",'
-    '"sku":"KS-V60-02","name":"Hand dripper","price":27,"quantity":1}]},"receivedAt":"%(time)s",'
+    '"sku":"KS-V60-02","name":"Hand dripper","price":27,"quantity":1}]%(metadata)s},"receivedAt":"%(time)s",'
     '"sentAt":"%(time)s","timestamp":"%(time)s","type":"track","userId":"usr_%(customer)d","version":2}\n'
 )
 VIEW = (
@@ -48,13 +48,18 @@ VIEW = (
     '"https://shop.example.com/coffee/%(number)d"},"timezone":"Europe/London","userAgent":"%(agent)s"%(padding)s},'
     '"event":"%(name)s","integrations":{},"messageId":"%(message)s","originalTimestamp":"%(time)s",'
     '"projectId":"5hTz9RwYb3","properties":{"cart_id":"c_%(index)d","product_id":"KS-%(number)d","price":%(number)d.5,'
-    '"quantity":1,"category":"Filter coffee","variant":"whole beans"},"receivedAt":"%(time)s","sentAt":"%(time)s",'
-    '"timestamp":"%(time)s","type":"track","userId":"usr_%(customer)d","version":2}\n'
+    '"quantity":1,"category":"Filter coffee","variant":"whole beans"%(metadata)s},'
+    '"receivedAt":"%(time)s","sentAt":"%(time)s","timestamp":"%(time)s","type":"track","userId":"usr_%(customer)d","version":2}\n'
+)
+METADATA = (
+    ',"metadata":{"store":"%(store)s","campaign":"spring-%(number)d","score":%(number)d.25,"first_visit":false,'
+    '"tags":["%(tier)s","web"],"box":{"size":"%(tier)s","items":%(number)d}}'
 )
 NAMES = ("Product Viewed", "Product Added", "Cart Viewed", "Checkout Started", "Newsletter Subscribed")
 FIRST = ("Mia", "José", "Zoë", "Olu", "Søren", "Anna", "Aiko", "Noor", "Inês", "Chloé", "李", "Tom")
 LAST = ("Hoffmann", "Muñoz", "Berg", "Adébáyò", "Kjær", "Öztürk", "佐藤", "Haddad", "Ferreira", "O'Neill")
 TIERS = ("bean", "roast", "reserve")
+STORES = ("Borough", "Leith", "Mitte", "Kazimierz")
 AGENTS = (
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0",
     "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0",
@@ -69,6 +74,7 @@ def generate(
     customers: int | None = None,
     size: int = 1_200,
     out_of_order: float = 0.01,
+    metadata: bool = False,
 ) -> Iterator[bytes]:
     """Yield lines, each with its line feed and a messageId of its own; the same arguments give the same lines.
 
@@ -79,9 +85,13 @@ def generate(
         customers: how many different userIds; default one for ten events.
         size: bytes of a line, about; lines are padded, never cut.
         out_of_order: share of events that are up to a day older than their neighbours, 0 to 1.
+        metadata: traits and properties hold an object of that name, which a row of the default table takes.
     """
     rng = random.Random(seed)
-    pads = [(template, _padding(template, size)) for template in (IDENTIFY, ORDER, VIEW)]
+    templates = [
+        template.replace("%(metadata)s", METADATA if metadata else "") for template in (IDENTIFY, ORDER, VIEW)
+    ]
+    pads = [(template, _padding(template, size)) for template in templates]
     people = customers or max(count // 10, 1)
     for index in range(count):
         lot = rng.random()
@@ -110,6 +120,7 @@ def _fields(bits: int, seed: int, index: int, people: int, late_ms: int) -> dict
         "last": LAST[customer % len(LAST)],
         "tier": TIERS[low % len(TIERS)],
         "agent": AGENTS[low & 1],
+        "store": STORES[low % len(STORES)],
     }
 
 
@@ -145,6 +156,7 @@ def main() -> None:
     parser.add_argument("--customers", type=int, metavar="K")
     parser.add_argument("--size", type=int, default=1_200, metavar="BYTES")
     parser.add_argument("--out-of-order", type=float, default=0.01, metavar="SHARE")
+    parser.add_argument("--metadata", action="store_true")
     options = vars(parser.parse_args())
     out, count = options.pop("out"), options.pop("count")
     with contextlib.ExitStack() as stack:

@@ -78,7 +78,7 @@ def draft_of(rules: Rules, fields: Json) -> Draft:
     """Return what the rules make of an event's fields."""
     given = fields.get(rules.root)
     event = event_of({"type": "identify", **fields})
-    return walked(rules, event, None, given if isinstance(given, dict) else {}, None).draft
+    return walked(rules, event, None, given if isinstance(given, dict) else {}, None)
 
 
 def parts_of(draft: Draft) -> Json:

@@ -7,12 +7,11 @@ event is copied where it goes, so that no event is ever changed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from voucherify_sync.mapping.fields import (
-    CONTAINERS,
     MAX_NESTING,
     NOT_AN_OBJECT,
     NOT_TEXT,
@@ -24,6 +23,9 @@ from voucherify_sync.mapping.requests import Address, Customer
 from voucherify_sync.model import Dropped, Json
 from voucherify_sync.paths import FIELDS_OF, FREE_OBJECTS, Keys, object_at
 
+if TYPE_CHECKING:
+    from voucherify_sync.mapping.rules import Hit, Route
+
 Put = Callable[["Draft", Any], None]
 """Puts a value into a draft, and notes there what does not belong in its place."""
 
@@ -33,8 +35,8 @@ IDS: Final = ("id", "source_id")
 _WORKING: Final = {"firstName": "first", "lastName": "last"}
 
 
-class Draft:
-    """A request in the making.
+class Draft(Struct, gc=False):
+    """A request in the making, and what the walk of its event found.
 
     Attributes:
         customer: the customer, as it will be sent but for its name and ids.
@@ -43,20 +45,27 @@ class Draft:
         metadata: of the custom event.
         parts: ``referral`` and ``loyalty``, as they came.
         dropped: values that could not be put in their places.
-        may_be_deep: values may be nested too deep to be sent.
+        unmapped: keys of the event's object that no row takes.
+        unmapped_inside: paths of values that no row takes inside objects of which rows take something.
+        routes: those of objects of which they tell what was found and what is unmapped.
+        outermost: the route of the event's own object, if it is among them.
+        found: numbers of the rows that found a value, where no route tells it.
+        hits: what was found, where it is not put as it is met.
     """
 
-    __slots__ = ("customer", "dropped", "event", "first", "last", "may_be_deep", "metadata", "parts")
-
-    def __init__(self, customer: Customer, *, may_be_deep: bool) -> None:
-        self.customer = customer
-        self.first: str | None = None
-        self.last: str | None = None
-        self.event: Any = None
-        self.metadata: Json | None = None
-        self.parts: dict[str, Json] = {}
-        self.dropped: list[Dropped] = []
-        self.may_be_deep = may_be_deep
+    customer: Customer
+    first: str | None = None
+    last: str | None = None
+    event: Any = None
+    metadata: Json | None = None
+    parts: dict[str, Json] = {}
+    dropped: list[Dropped] = []
+    unmapped: tuple[str, ...] = ()
+    unmapped_inside: list[str] = []
+    routes: list[Route] = []
+    outermost: Route | None = None
+    found: list[int] = []
+    hits: list[Hit] = []
 
     def drop(self, place: Keys, reason: str) -> None:
         """Note a value that could not be put in its place."""
@@ -71,6 +80,13 @@ class Draft:
             if drop.reason != NOT_TEXT or not (drop.path == path or drop.path.startswith(f"{path}."))
         ]
 
+    def address(self) -> Address:
+        """Return the customer's address, made where there is none."""
+        address = self.customer.address
+        if type(address) is not Address:
+            address = self.customer.address = Address()
+        return address
+
     def free_object(self, *, of_customer: bool) -> Json:
         """Return the metadata, made where there is none."""
         holder: Any = self.customer if of_customer else self
@@ -79,25 +95,42 @@ class Draft:
         metadata: Json = holder.metadata
         return metadata
 
-    def own(self, value: Any) -> Any:
-        """Return a value whose objects may be written into without changing the event.
 
-        Raises:
-            RecursionError: it is nested too deep to be sent.
-        """
-        if self.may_be_deep and isinstance(value, CONTAINERS) and is_nested_deeper(value, MAX_NESTING):
+def own(value: Any, levels: int = MAX_NESTING) -> Any:
+    """Return a value whose objects may be written into without changing the event.
+
+    Raises:
+        RecursionError: it is nested on more levels than these.
+    """
+    cls = type(value)
+    if cls is dict:
+        if not levels:
             raise RecursionError
-        if type(value) is not dict:
-            return value
-        copy: Json = {}
-        _merge(copy, value)
+        copy = value.copy()
+        for key, inside in value.items():
+            cls = type(inside)
+            if cls is dict or cls is list:
+                copy[key] = own(inside, levels - 1)
         return copy
+    if cls is list and is_nested_deeper(value, levels):
+        raise RecursionError
+    return value
 
-    def merge(self, target: Json, value: Json) -> None:
-        """Merge an object of the event into one of the request."""
-        if self.may_be_deep and is_nested_deeper(value, MAX_NESTING):
-            raise RecursionError
-        _merge(target, value)
+
+def merge(target: Json, value: Json, levels: int = MAX_NESTING) -> None:
+    """Merge an object of the event into one of the request.
+
+    Raises:
+        RecursionError: it is nested on more levels than these.
+    """
+    if not levels:
+        raise RecursionError
+    for key, inside in value.items():
+        below = target.get(key)
+        if type(inside) is dict and type(below) is dict:
+            merge(below, inside, levels - 1)
+        else:
+            target[key] = own(inside, levels - 1)
 
 
 def put_at(place: Keys, *, each_key: bool, keep_nulls: bool) -> Put:
@@ -130,11 +163,7 @@ def _text(place: Keys) -> Put:
     settle = date_of if name == "birthdate" else None
 
     def put(draft: Draft, value: Any) -> None:
-        holder: Any = draft if working else draft.customer
-        if in_address:
-            if type(holder.address) is not Address:
-                holder.address = Address()
-            holder = holder.address
+        holder: Any = draft if working else draft.address() if in_address else draft.customer
         if draft.dropped:
             draft.forget_drop(place)
         text = value if value is None else text_of(value)
@@ -175,7 +204,7 @@ def _whole_object(place: Keys, *, skips_nulls: bool) -> Put:
             return
         if skips_nulls and None in value.values():
             value = {key: inside for key, inside in value.items() if inside is not None}
-        draft.merge(_object_of(draft, place), value)
+        merge(_object_of(draft, place), value)
 
     return put
 
@@ -186,9 +215,9 @@ def _free_value(place: Keys) -> Put:
 
     def put(draft: Draft, value: Any) -> None:
         if type(value) is dict:
-            draft.merge(_object_of(draft, place), value)
+            merge(_object_of(draft, place), value)
         else:
-            _object_of(draft, place[:-1])[last] = draft.own(value)
+            _object_of(draft, place[:-1])[last] = own(value)
 
     return put
 
@@ -208,11 +237,3 @@ def _refuse(draft: Draft, place: Keys, value: Any) -> None:
         setattr(draft.customer, str(place[1]), None)
     elif len(place) > 1:
         _object_of(draft, place[:-1])[str(place[-1])] = None
-
-
-def _merge(target: Json, value: Json) -> None:
-    for key, inside in value.items():
-        if type(inside) is dict:
-            _merge(object_at(target, (key,)), inside)
-        else:
-            target[key] = inside

@@ -23,7 +23,6 @@ TimeOf = Callable[[SegmentEvent], datetime | None]
 OUR_INTEGRATIONS: Final = ("Voucherify", "Voucherify (Actions)")
 """Keys by which an event is kept from Voucherify."""
 
-_MAPPED_TYPES: Final = ("identify", "track")
 _OTHER_TYPES: Final = {kind: f"type_{kind}" for kind in ("page", "screen", "group", "alias")}
 
 
@@ -52,9 +51,6 @@ class Filters:
 
     Attributes:
         names: the names of track events beside those that the settings allow.
-        have_rules: an event may be left out for more than its type and its ``integrations``.
-        have_period: it may be left out for its time.
-        leave_out_customers: a request may be left out for its customer.
     """
 
     def __init__(self, settings: Settings, selection: Selection, time_of: TimeOf) -> None:
@@ -64,32 +60,38 @@ class Filters:
         self._time_of = time_of
         self._selected = NamePattern(selection.names)
         self._has_selection = bool(selection.types or selection.names)
+        self._reason_of_type = {
+            "identify": "identify_disabled" if settings.identify.disabled else None,
+            "track": "track_disabled" if settings.track.disabled else None,
+        }
         self._allowed = NamePattern(settings.track.events_filter)
         self._excluded = NamePattern(settings.track.events_exclude)
         self._has_name_rules = bool(self._allowed or self._excluded)
-        self.have_period = selection.since is not None or selection.until is not None
-        self.leave_out_customers = bool(selection.users or selection.exclude_ids)
-        self.have_rules = (
-            *(settings.track.disabled, settings.identify.disabled, settings.identity.ignore_anonymous),
-            *(self._has_selection, self._has_name_rules, self.have_period, self.leave_out_customers),
-        ) != (False,) * 7
+        self._has_period = selection.since is not None or selection.until is not None
+        self._has_more_rules = (
+            *(settings.identity.ignore_anonymous, self._has_selection, self._has_name_rules),
+            *(self._has_period, bool(selection.exclude_ids)),
+        ) != (False,) * 5
 
     def reason_to_skip(self, event: SegmentEvent) -> str | None:
         """Return why an event is not mapped at all, or None."""
-        if event.type not in _MAPPED_TYPES:
-            return reason_of_type(event.type)
-        is_track = event.type == "track"
-        if is_track and self._settings.track.disabled:
-            return "track_disabled"
-        if not is_track and self._settings.identify.disabled:
-            return "identify_disabled"
-        if _switched_off(event.fields.get("integrations")):
+        kind = event.type
+        if kind not in self._reason_of_type:
+            return reason_of_type(kind)
+        if reason := self._reason_of_type[kind]:
+            return reason
+        integrations = event.fields.get("integrations")
+        if integrations and _switched_off(integrations):
             return "integration_off"
+        return self._reason_of_rules(event) if self._has_more_rules else None
+
+    def _reason_of_rules(self, event: SegmentEvent) -> str | None:
+        is_track = event.type == "track"
         if self._has_selection and not self._is_selected(event):
             return "not_selected"
         if is_track and self._has_name_rules and (reason := self._reason_of_name(event)):
             return reason
-        if self.have_period and not self._is_in_period(event):
+        if self._has_period and not self._is_in_period(event):
             return "out_of_period"
         if self._selection.exclude_ids and self._is_excluded(event):
             return "excluded_id"

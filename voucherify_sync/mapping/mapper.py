@@ -5,13 +5,13 @@ An event of which no request can be made comes out as an Outcome. Nothing is sen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Struct
 
-from voucherify_sync.mapping.drafts import Draft
+from voucherify_sync.mapping.drafts import Draft, own
 from voucherify_sync.mapping.fields import (
     BLANK_ID,
     MAX_EVENT_NAME,
@@ -27,7 +27,7 @@ from voucherify_sync.mapping.requests import NO_ADDRESS, Customer, CustomEvent
 from voucherify_sync.mapping.rows import settled_rows
 from voucherify_sync.mapping.rules import Rules
 from voucherify_sync.mapping.stats import MappingStats, SectionStats
-from voucherify_sync.mapping.walk import Hit, Walk, WalkLog, walked
+from voucherify_sync.mapping.walk import WalkLog, walked
 from voucherify_sync.model import Dropped, Json, Kind, Operation, Outcome, SegmentEvent, State
 from voucherify_sync.paths import WORKING_FIELDS
 from voucherify_sync.settings.types import Identify, Settings, Track
@@ -98,7 +98,7 @@ class Mapper:
             "identify": self.carries_all["identify"] or self._carries_personas,
             "track": self.carries_all["track"],
         }
-        self.watches_names = any(
+        self._watches_names = any(
             row.default and row.destination.text == "customer.name" for row in self.rules["track"].rows
         )
         self.stats = MappingStats(self._sections)
@@ -146,51 +146,48 @@ class Mapper:
             return _too_deep(event)
 
     def _map(self, event: SegmentEvent, rules: Rules, log: WalkLog | None) -> Request | Outcome:
-        given = event.fields.get(rules.root)
+        fields = event.fields
+        given = fields.get(rules.root)
         if type(given) is not dict:
             given = {}
-        own_id = _own_id(event.fields)
-        walk = walked(rules, event, own_id, given, log)
-        draft = walk.draft
-        unmapped = walk.unmapped
+        own_id = _own_id(fields)
+        draft = walked(rules, event, own_id, given, log)
+        unmapped = draft.unmapped
         if self._carries[event.type]:
-            unmapped = self._carry(event, walk, given, log)
-        if event.unsafe and _not_finite(event.fields, walk.hits, draft):
+            unmapped = self._carry(event, draft, given, log)
+        if event.unsafe and _not_finite(fields, draft):
             return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
         source_id = _settle_ids(draft, own_id)
         if source_id is None:
             return Outcome(event, State.SKIPPED, "no_id")
         if self._leave_out is not None and (reason := self._leave_out(event, source_id)):
             return Outcome(event, State.SKIPPED, reason)
-        if event.type == "identify":
-            used = _settle_customer(draft, given)
-            request = Request(source_id, draft.customer, draft.customer, draft.dropped)
-        else:
-            name = _event_name(event, draft)
-            if len(name) > MAX_EVENT_NAME:
-                return Outcome(event, State.INVALID, "event_name_too_long", _too_long(name))
-            if self.watches_names:
-                self._watch_name(event, draft.customer, given)
-            used = _settle_customer(draft, given)
-            request = Request(source_id, draft.customer, _custom_event(name, draft), draft.dropped)
-        if log is not None:
-            log.own_names = used
-        self._sections[event.type].count(walk, unmapped, used, given)
-        return request
+        name = _event_name(event, draft) if event.type == "track" else None
+        if name is not None and len(name) > MAX_EVENT_NAME:
+            return Outcome(event, State.INVALID, "event_name_too_long", _too_long(name))
+        if name is not None:
+            self._watch_name(event, draft.customer, given)
+        used = _settle_customer(draft, given, log)
+        body = draft.customer if name is None else _custom_event(name, draft)
+        self._sections[event.type].count(draft, unmapped, used, given)
+        return Request(source_id, draft.customer, body, draft.dropped)
 
-    def _carry(self, event: SegmentEvent, walk: Walk, given: Json, log: WalkLog | None) -> tuple[str, ...]:
+    def _carry(self, event: SegmentEvent, draft: Draft, given: Json, log: WalkLog | None) -> tuple[str, ...]:
         """Carry to metadata what no row takes, where that is asked for; return what is not carried either."""
-        unmapped = walk.unmapped
+        unmapped = draft.unmapped
         is_identify = event.type == "identify"
         if self.carries_all[event.type]:
-            unmapped = _carry(walk.draft, given, unmapped, unmapped, log, of_customer=is_identify)
+            unmapped = _carry(draft, given, unmapped, unmapped, log, of_customer=is_identify)
         if is_identify and self._carries_personas:
-            unmapped = _carry_personas(walk.draft, event.fields, given, unmapped, log)
+            context = event.fields.get("context")
+            personas = context.get("personas") if isinstance(context, dict) else None
+            if isinstance(personas, dict):
+                unmapped = _carry_personas(draft, personas, given, unmapped, log)
         return unmapped
 
     def _watch_name(self, event: SegmentEvent, customer: Customer, given: Json) -> None:
         """Notice a customer who gets the name of a product, a page or a campaign."""
-        name = present_text(given.get("name"))
+        name = present_text(given.get("name")) if self._watches_names else None
         if name is not None and customer.name == name:
             self.stats.renames.add(event.position, name)
 
@@ -221,20 +218,16 @@ def _carry(
     metadata = draft.free_object(of_customer=of_customer)
     for key in keys:
         if key not in metadata:
-            metadata[key] = draft.own(given[key])
+            metadata[key] = own(given[key])
             if log is not None:
                 log.carried.append(key)
     return tuple(key for key in unmapped if key not in keys)
 
 
 def _carry_personas(
-    draft: Draft, fields: Json, given: Json, unmapped: tuple[str, ...], log: WalkLog | None
+    draft: Draft, personas: Json, given: Json, unmapped: tuple[str, ...], log: WalkLog | None
 ) -> tuple[str, ...]:
     """Carry a computed trait or an audience, which no table can know, to the customer's metadata."""
-    context = fields.get("context")
-    personas = context.get("personas") if isinstance(context, dict) else None
-    if not isinstance(personas, dict):
-        return unmapped
     keys = [key for key in unmapped if key not in _IDENTIFIERS]
     computed = personas.get("computation_key")
     if isinstance(computed, str) and given.get(computed) is not None:
@@ -242,9 +235,9 @@ def _carry_personas(
     return _carry(draft, given, keys, unmapped, log, of_customer=True)
 
 
-def _not_finite(fields: Json, hits: Iterable[Hit], draft: Draft) -> bool:
+def _not_finite(fields: Json, draft: Draft) -> bool:
     """Tell whether what is sent holds a number that JSON cannot carry; the event's id is sent, too."""
-    sent = [value for _, value in hits if not isinstance(value, dict)]
+    sent = [value for _, value in draft.hits if not isinstance(value, dict)]
     return any(
         map(
             holds_a_non_number,
@@ -254,7 +247,10 @@ def _not_finite(fields: Json, hits: Iterable[Hit], draft: Draft) -> bool:
 
 
 def _own_id(fields: Json) -> str | None:
-    own_id = present_text(fields.get("userId"))
+    own_id: str | None = fields.get("userId")
+    if type(own_id) is str and own_id and not own_id.isspace():
+        return own_id  # as for nearly every event
+    own_id = present_text(own_id)
     return present_text(fields.get("anonymousId")) if own_id is None else own_id
 
 
@@ -277,7 +273,7 @@ def _settle_ids(draft: Draft, own_id: str | None) -> str | None:
     return customer.id or customer.source_id or None
 
 
-def _settle_customer(draft: Draft, given: Json) -> tuple[str, ...]:
+def _settle_customer(draft: Draft, given: Json, log: WalkLog | None) -> tuple[str, ...]:
     """Give a customer its name, and take out objects that hold nothing; return the event's own keys that served."""
     customer = draft.customer
     if customer.address == NO_ADDRESS:
@@ -289,7 +285,10 @@ def _settle_customer(draft: Draft, given: Json) -> tuple[str, ...]:
         return ()
     if name is UNSET and draft.first is None and draft.last is None and _OWN_NAMES.isdisjoint(given):
         return ()
-    return _settle_name(draft, given)
+    used = _settle_name(draft, given)
+    if log is not None:
+        log.own_names = used
+    return used
 
 
 def _settle_name(draft: Draft, given: Json) -> tuple[str, ...]:

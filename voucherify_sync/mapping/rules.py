@@ -32,7 +32,7 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
         path: where it reads.
         place: the keys of the destination.
         put: puts a value there.
-        text: the field of the customer that takes a text as it is; None for all other places.
+        text: the field of the customer, or of the address, that takes a text as it is; None for all other places.
         main: key beside it that is taken in its place, if that has a value.
         twin: key beside it that is taken in its place, if this one is null.
     """
@@ -46,30 +46,46 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
     twin: str | None = None
 
 
+Hit = tuple[Leaf, Any]
+"""A leaf that found a value, and the value."""
+
+
 class Route(Struct, gc=False, eq=False):
-    """What becomes of an object with certain keys.
+    """What becomes of an object with certain keys, none of which holds a null.
 
     Attributes:
         leaves: keys whose values are put somewhere.
+        texts: of those, the ones that go to a field of the customer that takes a text as it is.
+        address: those that go to such a field of the address.
+        others: the other ones.
         below: keys whose objects are walked, too.
         unmapped: keys that no row takes.
-        is_plain: no leaf depends on the value of another key.
-        has_dotted: a key is the dotted spelling of a path that a row reads: the tree cannot tell which of both counts.
         paths: of the unmapped keys, as they are counted.
+        has_dotted: a key is the dotted spelling of a path that a row reads: the tree cannot tell which of both counts.
         is_remembered: the next object with these keys takes the same route.
-        times: so many objects had a value at each of their keys.
-        left: so many of them left each of the unmapped keys.
+        times: so many objects took it.
+        carried: so many of them did not leave the unmapped keys: these were carried, or served as a name.
     """
 
     leaves: list[tuple[str, Leaf]]
     below: list[tuple[str, Node]]
     unmapped: tuple[str, ...]
     paths: tuple[str, ...]
-    is_plain: bool
     has_dotted: bool
     is_remembered: bool
+    texts: list[tuple[str, str, Put]] = []
+    address: list[tuple[str, str, Put]] = []
+    others: list[tuple[str, Put]] = []
     times: int = 0
-    left: int = 0
+    carried: int = 0
+
+    def __post_init__(self) -> None:
+        """Tell the leaves apart by what is done with them."""
+        for key, leaf in self.leaves:
+            if leaf.text is None:
+                self.others.append((key, leaf.put))
+            else:
+                (self.texts if len(leaf.place) == 2 else self.address).append((key, leaf.text, leaf.put))
 
 
 class Node:
@@ -112,8 +128,11 @@ class Node:
             yield from node.nodes()
 
     def new_route(self, keys: tuple[str, ...]) -> Route:
-        """Find out what becomes of an object with these keys, and remember it if there is room."""
-        leaves = [(key, leaf) for key in keys for leaf in self.leaves.get(key, ())]
+        """Find out what becomes of an object with these keys, and remember it if there is room.
+
+        Of a key and the one that is taken in its place the first counts, as neither holds a null.
+        """
+        leaves = [(key, leaf) for key in keys for leaf in self.leaves.get(key, ()) if leaf.main not in keys]
         below = [(key, self.below[key]) for key in keys if key in self.below]
         taken = self.leaves.keys() | self.taken | self.below.keys()
         unmapped = () if self.takes_all else tuple(key for key in keys if key not in taken)
@@ -123,7 +142,6 @@ class Node:
             below,
             unmapped,
             tuple(map(self.path_of, unmapped)),
-            is_plain=all(leaf.main is None and leaf.twin is None for _, leaf in leaves),
             has_dotted=not self.dotted.isdisjoint(keys),
             is_remembered=fits,
         )
@@ -150,7 +168,7 @@ class Rules:
         are_gathered: what the rows find is put in their order: they write to the same place or into one another's, or
             some of them read elsewhere.
         keep_nulls: nulls erase fields.
-        dotted: how the JSON text of an event begins a key that is the dotted spelling of a path from its top.
+        dotted: keys of an event that are the dotted spelling of a path that a row reads from its top.
     """
 
     def __init__(
@@ -179,13 +197,16 @@ class Rules:
             if value is not None or keep_nulls:
                 keys = parse_destination(text).keys
                 self.constants.append((keys, put_at(keys, each_key=False, keep_nulls=keep_nulls), value))
-        self.dotted = f'"{root}.'.encode()
+        sources = [source for row in rows for source in (row.source, row.instead) if source is not None]
+        self.dotted = frozenset(source.steps[0].whole for source in sources) - {None}
 
     def _leaf(self, number: int, row: Row) -> Leaf:
         place, each_key = row.destination.keys, row.source.wildcard
         put = put_at(place, each_key=each_key, keep_nulls=self.keep_nulls)
-        is_text = len(place) == 2 and place[0] == "customer" and place[1] in _TEXTS
-        return Leaf(number, row.source, place, put, str(place[1]) if is_text else None)
+        is_text = place[:1] == ("customer",) and (
+            (len(place) == 2 and place[1] in _TEXTS) or (len(place) == 3 and place[1] == "address")
+        )
+        return Leaf(number, row.source, place, put, str(place[-1]) if is_text else None)
 
     def _place(self, leaf: Leaf, row: Row) -> None:
         """Put a row where it is found: into the tree, or among those that read elsewhere."""

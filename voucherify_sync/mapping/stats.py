@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
+from voucherify_sync.mapping.drafts import Draft
 from voucherify_sync.mapping.rules import Route, Rules
-from voucherify_sync.mapping.walk import Walk
 from voucherify_sync.model import Json, Position
 
 MAX_KEYS: Final = 1_000
@@ -120,38 +120,38 @@ class SectionStats:
         self._unmapped = Counts()
         self._passing: list[Route] = []  # routes that nobody remembers, of the last event
 
-    def count(self, walk: Walk, unmapped: tuple[str, ...], used: tuple[str, ...], given: Json) -> None:
+    def count(self, draft: Draft, unmapped: tuple[str, ...], used: tuple[str, ...], given: Json) -> None:
         """Count what the walk of one event did.
 
         Args:
-            walk: of the event.
+            draft: with what was found.
             unmapped: keys of the event's own object that no row took, and that were not carried to metadata.
             used: those of them that a fallback used.
             given: the event's own object.
         """
         if self._passing:
             self._gather_passing()
-        for route in walk.routes:
+        for route in draft.routes:
             route.times += 1
-            route.left += 1
             if not route.is_remembered:
                 self._passing.append(route)
-        for row in walk.fired:
+        for row in draft.found:
             self._fired[row] += 1
-        for path in walk.lost_inside:
+        for path in draft.unmapped_inside:
             self._unmapped.add(path)
-        for drop in walk.draft.dropped:
+        for drop in draft.dropped:
             what = (drop.path, drop.reason)
             self.dropped[what] = self.dropped.get(what, 0) + 1
-        self._count_unmapped(walk.outermost, unmapped, used, given)
+        outermost = draft.outermost
+        if outermost is None or outermost.unmapped is not unmapped or used or draft.unmapped is not unmapped:
+            self._count_unmapped(draft, unmapped, used, given)
 
     def _count_unmapped(
-        self, route_of_all: Route | None, unmapped: tuple[str, ...], used: tuple[str, ...], given: Json
+        self, draft: Draft, unmapped: tuple[str, ...], used: tuple[str, ...], given: Json
     ) -> None:
-        if route_of_all is not None:
-            if route_of_all.unmapped is unmapped and not used:
-                return
-            route_of_all.left -= 1
+        """Count the unmapped keys of the event's own object one by one, where its route does not tell them."""
+        if draft.outermost is not None:
+            draft.outermost.carried += 1
         for key in unmapped:
             if key not in used and given[key] is not None:
                 self._unmapped.add(f"{self._rules.root}.{key}")
@@ -209,9 +209,10 @@ class SectionStats:
     def _gather(self, route: Route) -> None:
         for _, leaf in route.leaves if route.times else ():
             self._fired[leaf.row] += route.times
-        for path in route.paths if route.left else ():
-            self._unmapped.add(path, route.left)
-        route.times = route.left = 0
+        left = route.times - route.carried
+        for path in route.paths if left else ():
+            self._unmapped.add(path, left)
+        route.times = route.carried = 0
 
 
 class MappingStats:

@@ -288,7 +288,7 @@ def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: 
     alone = value
     for key in reversed(inside):
         alone = {key: alone}
-    draft = Draft(Customer(), may_be_deep=False)
+    draft = Draft(Customer())
     put(draft, alone)
     own_place = (*place, *inside)
     if draft.dropped:

@@ -7,22 +7,14 @@ path counts, the rows are read one by one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec import Struct, field
 
 from voucherify_sync.mapping.drafts import Draft
-from voucherify_sync.mapping.fields import MAX_NESTING
 from voucherify_sync.mapping.requests import Customer
-from voucherify_sync.mapping.rules import Leaf, Node, Route, Rules
+from voucherify_sync.mapping.rules import Hit, Leaf, Node, Route, Rules
 from voucherify_sync.model import Json, SegmentEvent
 from voucherify_sync.paths import MISSING, read
-
-Hit = tuple[Leaf, Any]
-"""A leaf that found a value, and the value."""
-
-_DEEP_LENGTH = 2 * MAX_NESTING
-"""Bytes that objects and lists take at least that are nested too deep."""
 
 
 class WalkLog(Struct):
@@ -39,7 +31,7 @@ class WalkLog(Struct):
     own_names: tuple[str, ...] = ()
 
 
-def walked(rules: Rules, event: SegmentEvent, own_id: str | None, given: Json, log: WalkLog | None) -> Walk:
+def walked(rules: Rules, event: SegmentEvent, own_id: str | None, given: Json, log: WalkLog | None) -> Draft:
     """Walk an event.
 
     Args:
@@ -49,166 +41,148 @@ def walked(rules: Rules, event: SegmentEvent, own_id: str | None, given: Json, l
         given: its traits or properties.
         log: takes note of what was found.
     """
-    raw = event.raw
-    may_be_deep = len(raw) > _DEEP_LENGTH and raw.count(b"[") + raw.count(b"{") > MAX_NESTING
+    draft = Draft(Customer() if own_id is None else Customer(own_id))
     gathers = rules.are_gathered or event.unsafe or log is not None
-    walk = Walk(rules, Draft(_customer(own_id), may_be_deep=may_be_deep), gathers=gathers)
-    if rules.dotted not in raw and walk.take(rules.tree, given):
+    if rules.dotted.isdisjoint(event.fields) and _take(draft, rules, rules.tree, given, gathers):
         if rules.elsewhere:
-            walk.read(rules.elsewhere, event.fields)
+            _read(draft, rules, rules.elsewhere, event.fields)
     else:
-        walk = Walk(rules, Draft(_customer(own_id), may_be_deep=may_be_deep), gathers=True)
-        walk.find_unmapped(rules.tree, given)
-        walk.read(rules.leaves, event.fields)
-    if walk.hits or rules.constants:
-        walk.put()
+        draft = Draft(Customer() if own_id is None else Customer(own_id))
+        _find_unmapped(draft, rules, rules.tree, given)
+        _read(draft, rules, rules.leaves, event.fields)
+    if draft.hits:
+        draft.hits.sort(key=_row_of)
+        for leaf, value in draft.hits:
+            leaf.put(draft, value)
+    for _, put, value in rules.constants:
+        put(draft, value)
     if log is not None:
-        log.hits = walk.hits
-    return walk
-
-
-def _customer(own_id: str | None) -> Customer:
-    return Customer() if own_id is None else Customer(own_id)
+        log.hits = draft.hits
+    return draft
 
 
 def _row_of(hit: Hit) -> int:
     return hit[0].row
 
 
-class Walk:
-    """One walk of an event along the tree.
+def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) -> bool:
+    """Take the values of an object, and of those inside it, to their places.
 
     Args:
-        rules: of its type.
-        draft: filled.
+        draft: takes them.
+        rules: those of the tree.
+        node: where the object stands in it.
+        given: the object.
         gathers: what is found is put later, in the order of the rows.
 
-    Attributes:
-        draft: the request in the making.
-        unmapped: keys of the event's object that no row takes.
-        lost_inside: paths of values that no row takes inside objects of which rows take something.
-        outermost: the route of the event's own object, if it is among the routes.
-        routes: those of objects that had a value at each of their keys: they tell what fired and what is unmapped.
-        fired: numbers of the rows that found a value, where no route tells it.
-        hits: what was found, where it is not put as it is met.
+    Returns:
+        False if there is a key with dots in it that a row may mean, and then some values are in their places.
     """
+    if [True for value in given.values() if value is None]:
+        if rules.keep_nulls:
+            return _take_with_nulls(draft, rules, node, given, gathers)
+        given = {key: value for key, value in given.items() if value is not None}
+    keys = tuple(given)
+    route = node.routes.get(keys) or node.new_route(keys)
+    if route.has_dotted:
+        return False
+    draft.routes.append(route)
+    if node is rules.tree:
+        draft.outermost = route
+        draft.unmapped = route.unmapped
+    if gathers:
+        draft.hits += [(leaf, given[key]) for key, leaf in route.leaves]
+    else:
+        _put(draft, route, given)
+    return _take_inside(draft, rules, node, route, given, gathers)
 
-    __slots__ = (
-        "_gathers",
-        "_rules",
-        "draft",
-        "fired",
-        "hits",
-        "lost_inside",
-        "outermost",
-        "routes",
-        "unmapped",
-    )
 
-    def __init__(self, rules: Rules, draft: Draft, *, gathers: bool) -> None:
-        self._rules = rules
-        self.draft = draft
-        self._gathers = gathers
-        self.unmapped: tuple[str, ...] = ()
-        self.lost_inside: list[str] = []
-        self.routes: list[Route] = []
-        self.outermost: Route | None = None
-        self.fired: list[int] = []
-        self.hits: list[Hit] = []
-
-    def take(self, node: Node, given: Json) -> bool:
-        """Take the values of an object, and of those inside it, to their places.
-
-        Returns:
-            False if there is a key with dots in it that a row may mean, and then some values are in their places.
-        """
-        keys = tuple(given)
-        route = node.routes.get(keys) or node.new_route(keys)
-        if route.has_dotted:
-            return False
-        if route.is_plain and None not in given.values():
-            self.routes.append(route)
-            if node is self._rules.tree:
-                self.outermost = route
-                self.unmapped = route.unmapped
-            self._take_leaves(route.leaves, given)
-        else:
-            self._take_leaves(self._of_some_values(node, route, given), given)
-        for key, below in route.below:
+def _put(draft: Draft, route: Route, given: Json) -> None:
+    """Put the values of an object without nulls; most of them are texts."""
+    for holder, texts in (
+        (draft.customer, route.texts),
+        (draft.address() if route.address else None, route.address),
+    ):
+        for key, name, put in texts:
             value = given[key]
-            if type(value) is dict:
-                if not self.take(below, value):
-                    return False
-            elif value is not None and not below.takes_all:
-                self._lose(node, key)
-        return True
-
-    def _take_leaves(self, leaves: list[tuple[str, Leaf]], given: Json) -> None:
-        if self._gathers:
-            self.hits += [(leaf, given[key]) for key, leaf in leaves]
-            return
-        draft = self.draft
-        customer = draft.customer
-        for key, leaf in leaves:
-            value = given[key]
-            if leaf.text is not None and type(value) is str:
-                setattr(customer, leaf.text, value)
+            if type(value) is str:
+                setattr(holder, name, value)
             else:
-                leaf.put(draft, value)
+                put(draft, value)
+    for key, put in route.others:
+        put(draft, given[key])
 
-    def find_unmapped(self, node: Node, given: Json) -> None:
-        """Note what no row takes, of an event whose rows are read one by one."""
-        keeps = self._rules.keep_nulls and node is self._rules.tree
-        for key, value in given.items():
-            below = node.below.get(key)
-            if below is None:
-                is_taken = node.takes_all or key in node.leaves or key in node.taken
-                if not is_taken and (value is not None or keeps):
-                    self._lose(node, key)
-            elif type(value) is dict:
-                self.find_unmapped(below, value)
-            elif value is not None and not below.takes_all:
-                self._lose(node, key)
 
-    def _of_some_values(self, node: Node, route: Route, given: Json) -> list[tuple[str, Leaf]]:
-        """Return the leaves that count where some values are null, or one key is taken in the place of another."""
-        keep_nulls = self._rules.keep_nulls
-        found = []
-        for key, leaf in route.leaves:
-            if given[key] is None:
-                if not keep_nulls or leaf.main in given or given.get(leaf.twin or "") is not None:
-                    continue
-            elif given.get(leaf.main or "") is not None:
-                continue
-            found.append((key, leaf))
-            self.fired.append(leaf.row)
-        for key in route.unmapped:
-            if given[key] is not None or (keep_nulls and node is self._rules.tree):
-                self._lose(node, key)
-        return found
+def _take_inside(draft: Draft, rules: Rules, node: Node, route: Route, given: Json, gathers: bool) -> bool:
+    """Take the values of the objects inside an object."""
+    for key, below in route.below:
+        value = given[key]
+        if type(value) is dict:
+            if not _take(draft, rules, below, value, gathers):
+                return False
+        elif value is not None and not below.takes_all:
+            _leave(draft, rules, node, key)
+    return True
 
-    def _lose(self, node: Node, key: str) -> None:
-        if node is self._rules.tree:
-            self.unmapped = (*self.unmapped, key)
-        else:
-            self.lost_inside.append(node.path_of(key))
 
-    def read(self, leaves: Sequence[Leaf], fields: Json) -> None:
-        """Read rows one by one, by their paths."""
-        for leaf in leaves:
-            value = read(fields, leaf.path)
-            instead = self._rules.rows[leaf.row].instead
-            if instead is not None and (value is MISSING or value is None):
-                other = read(fields, instead)
-                value = value if other is MISSING else other
-            if value is not MISSING and (value is not None or self._rules.keep_nulls):
-                self.fired.append(leaf.row)
-                self.hits.append((leaf, value))
+def _take_with_nulls(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) -> bool:
+    """Take an object in which nulls erase fields: of two keys for one place the null one gives way to the other."""
+    keys = tuple(given)
+    route = node.routes.get(keys) or node.new_route(keys)
+    if route.has_dotted:
+        return False
+    hits = [
+        (leaf, given[key]) for key in keys for leaf in node.leaves.get(key, ()) if _counts(leaf, key, given)
+    ]
+    draft.found += [leaf.row for leaf, _ in hits]
+    if gathers:
+        draft.hits += hits
+    else:
+        for leaf, value in hits:
+            leaf.put(draft, value)
+    for key in route.unmapped:
+        if given[key] is not None or node is rules.tree:
+            _leave(draft, rules, node, key)
+    return _take_inside(draft, rules, node, route, given, gathers)
 
-    def put(self) -> None:
-        """Put what was gathered, in the order of the rows, and the constants."""
-        self.hits.sort(key=_row_of)
-        for leaf, value in self.hits:
-            leaf.put(self.draft, value)
-        for _, put, value in self._rules.constants:
-            put(self.draft, value)
+
+def _counts(leaf: Leaf, key: str, given: Json) -> bool:
+    """Tell whether a leaf applies where a null is a value, and one key may be taken in the place of another."""
+    if given[key] is None:
+        return leaf.main not in given and given.get(leaf.twin or "") is None
+    return given.get(leaf.main or "") is None
+
+
+def _find_unmapped(draft: Draft, rules: Rules, node: Node, given: Json) -> None:
+    """Note what no row takes, of an event whose rows are read one by one."""
+    keeps_nulls = rules.keep_nulls and node is rules.tree
+    for key, value in given.items():
+        below = node.below.get(key)
+        if below is None:
+            is_taken = node.takes_all or key in node.leaves or key in node.taken
+            if not is_taken and (value is not None or keeps_nulls):
+                _leave(draft, rules, node, key)
+        elif type(value) is dict:
+            _find_unmapped(draft, rules, below, value)
+        elif value is not None and not below.takes_all:
+            _leave(draft, rules, node, key)
+
+
+def _leave(draft: Draft, rules: Rules, node: Node, key: str) -> None:
+    if node is rules.tree:
+        draft.unmapped = (*draft.unmapped, key)
+    else:
+        draft.unmapped_inside.append(node.path_of(key))
+
+
+def _read(draft: Draft, rules: Rules, leaves: Sequence[Leaf], fields: Json) -> None:
+    """Read rows one by one, by their paths."""
+    for leaf in leaves:
+        value = read(fields, leaf.path)
+        instead = rules.rows[leaf.row].instead
+        if instead is not None and (value is MISSING or value is None):
+            other = read(fields, instead)
+            value = value if other is MISSING else other
+        if value is not MISSING and (value is not None or rules.keep_nulls):
+            draft.found.append(leaf.row)
+            draft.hits.append((leaf, value))
