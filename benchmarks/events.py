@@ -135,15 +135,29 @@ def _time(milliseconds: int) -> str:
     return f"{_days[day]}T{seconds // 3_600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{millis:03d}Z"
 
 
+CONTEXT = (
+    (
+        ',"userAgentData":{"brands":[{"brand":"Chromium","version":"130"},{"brand":"Google Chrome","version":"130"},'
+        '{"brand":"Not?A_Brand","version":"99"}],"mobile":false,"platform":"macOS"}'
+    ),
+    ',"screen":{"width":1512,"height":982,"density":2,"innerWidth":1512,"innerHeight":776}',
+    ',"os":{"name":"macOS","version":"14.6.1"},"network":{"bluetooth":false,"carrier":"","cellular":false,"wifi":true}',
+    ',"device":{"id":"7c1e94d2","manufacturer":"Apple","model":"Mac15,3","name":"shop","type":"desktop"}',
+)
+"""Members of the context of a web event, of which archives are full."""
+
+
 def _padding(template: str, size: int) -> str:
-    """Return a member of `context` that brings a line of this template to its size."""
+    """Return members of `context` that bring a line of this template to its size."""
+    padding = ""
     bare = len(template % {**_fields(0, 1, 0, 1, 0), "padding": ""})
-    missing = size - bare - len(',"campaign":{"content":""}')
-    return (
-        f',"campaign":{{"content":"{"spring roast " * (missing // 13 + 1):.{missing}}"}}'
-        if missing > 0
-        else ""
-    )
+    for member in CONTEXT:
+        if bare + len(padding) + len(member) < size:
+            padding += member
+    missing = size - bare - len(padding) - len(',"campaign":{"content":""}')
+    if missing > 0:
+        padding += f',"campaign":{{"content":"{"spring roast " * (missing // 13 + 1):.{missing}}"}}'
+    return padding
 
 
 def main() -> None:

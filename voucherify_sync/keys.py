@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -27,22 +26,18 @@ def record_key(event: SegmentEvent) -> bytes:
     """
     if event.key is not None:
         return event.key
-    if event.message_id is None:
+    message_id = event.message_id
+    if message_id is None:
         return blake2b(_canonical(event), digest_size=KEY_BYTES).digest()
-    return named_key(event.type)(event.message_id)
+    digest = _hash_of(event.type).copy()
+    digest.update(message_id.encode() if message_id.isascii() else message_id.encode(errors="surrogatepass"))
+    return digest.digest()
 
 
 @lru_cache(maxsize=64)  # types come from the input
-def named_key(kind: str) -> Callable[[str], bytes]:
-    """Return what makes the key of an event of this type from its messageId; the type is hashed only once."""
-    hash_of_type = blake2b(f"{kind}\0".encode(errors="surrogatepass"), digest_size=KEY_BYTES).copy
-
-    def key(message_id: str) -> bytes:
-        digest = hash_of_type()
-        digest.update(message_id.encode(errors="surrogatepass"))
-        return digest.digest()
-
-    return key
+def _hash_of(kind: str) -> blake2b:
+    """Return the hash with which the keys of events of a type begin."""
+    return blake2b(f"{kind}\0".encode(errors="surrogatepass"), digest_size=KEY_BYTES)
 
 
 def request_hash(payload: bytes) -> bytes:

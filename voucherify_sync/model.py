@@ -116,6 +116,8 @@ class BadRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="sort"
 class Kind(StrEnum):
     """What a request does, which decides how its failures are read."""
 
+    __hash__ = str.__hash__  # that of enumerations is not in C, and is asked for each record
+
     CUSTOMER = "customer"
     """Create or update a customer: safe to repeat."""
     EVENT = "event"
@@ -169,6 +171,8 @@ class Operation(Struct, frozen=True, gc=False, array_like=True, tag_field="sort"
 
 class State(StrEnum):
     """Where a record ends. Every record read ends in exactly one of these."""
+
+    __hash__ = str.__hash__
 
     DELIVERED = "delivered"
     """Voucherify accepted it."""

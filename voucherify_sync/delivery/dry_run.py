@@ -13,12 +13,14 @@ import msgspec
 from voucherify_sync.delivery.actions import ActionLog
 from voucherify_sync.delivery.bulk import Deliverer, DryBulk
 from voucherify_sync.delivery.endpoints import PATHS
-from voucherify_sync.model import Decision, Operation, Outcome, Position, State
+from voucherify_sync.model import Decision, Operation, Outcome, State
 from voucherify_sync.snapshot import Waiting
 from voucherify_sync.stop import Stop
 
-_LINE: Final = b'{"method":"POST","path":"%b","body":%b,"source":%b,"messageId":%b}\n'
-_PATHS: Final = {kind: path.encode() for kind, path in PATHS.items()}
+_HEADS: Final = {
+    kind: b'{"method":"POST","path":"%b","body":' % path.encode() for kind, path in PATHS.items()
+}
+_LINE: Final = b'%b%b,"source":%b:%b","messageId":%b}\n'
 _encode = msgspec.json.Encoder().encode
 
 
@@ -53,9 +55,15 @@ class DryRun:
             if type(decision) is Operation:
                 event = decision.event
                 if keeps_lines:
-                    place = self._place(event.position)
+                    position = event.position
+                    if position.source is not self._source:
+                        self._source, self._source_text = position.source, _encode(position.source)[:-1]
+                    line = b"%d" % position.line
+                    if position.item is not None:
+                        line += b"[%d]" % position.item
+                    head = _HEADS[decision.kind]
                     message_id = _encode(event.message_id)
-                    lines.append(_LINE % (_PATHS[decision.kind], decision.payload, place, message_id))
+                    lines.append(_LINE % (head, decision.payload, self._source_text, line, message_id))
                 outcomes.append(Outcome(event, State.PLANNED, None, None, decision))
             elif type(decision) is Outcome:
                 outcomes.append(decision)
@@ -81,10 +89,3 @@ class DryRun:
     def eta_s(self, operations: float | None) -> float | None:
         """Say nothing: the input sets the pace, not a limit."""
         return None
-
-    def _place(self, position: Position) -> bytes:
-        if position.source is not self._source:
-            self._source, self._source_text = position.source, _encode(position.source)[:-1]
-        if position.item is None:
-            return b'%b:%d"' % (self._source_text, position.line)
-        return b'%b:%d[%d]"' % (self._source_text, position.line, position.item)

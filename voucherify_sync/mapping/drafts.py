@@ -16,7 +16,6 @@ from voucherify_sync.mapping.fields import (
     NOT_AN_OBJECT,
     NOT_TEXT,
     date_of,
-    is_nested_deeper,
     text_of,
 )
 from voucherify_sync.mapping.requests import Address, Customer
@@ -32,7 +31,8 @@ Put = Callable[["Draft", Any], None]
 IDS: Final = ("id", "source_id")
 """Filled by rows of their own only: Segment's ``traits.id`` would turn one customer into another."""
 
-_WORKING: Final = {"firstName": "first", "lastName": "last"}
+WORKING: Final = {"firstName": "first", "lastName": "last"}
+"""Fields that a mapping may fill and Voucherify does not have -> where a draft keeps them."""
 
 
 class Draft(Struct, gc=False):
@@ -43,6 +43,7 @@ class Draft(Struct, gc=False):
         first, last: texts to make a name of.
         event: a name for the custom event, as it came.
         metadata: of the custom event.
+        is_shared: an object of metadata is the event's own, and is copied before anything is written into it.
         parts: ``referral`` and ``loyalty``, as they came.
         dropped: values that could not be put in their places.
         unmapped: keys of the event's object that no row takes.
@@ -58,6 +59,7 @@ class Draft(Struct, gc=False):
     last: str | None = None
     event: Any = None
     metadata: Json | None = None
+    is_shared: bool = False
     parts: dict[str, Json] = {}
     dropped: list[Dropped] = []
     unmapped: tuple[str, ...] = ()
@@ -90,47 +92,60 @@ class Draft(Struct, gc=False):
     def free_object(self, *, of_customer: bool) -> Json:
         """Return the metadata, made where there is none."""
         holder: Any = self.customer if of_customer else self
+        if self.is_shared:
+            self.is_shared = False
+            self.metadata, self.customer.metadata = own(self.metadata), own(self.customer.metadata)
         if type(holder.metadata) is not dict:
             holder.metadata = {}
         metadata: Json = holder.metadata
         return metadata
 
 
-def own(value: Any, levels: int = MAX_NESTING) -> Any:
+def check_nesting(value: Any, levels: int = MAX_NESTING) -> None:
+    """Raise RecursionError for objects and lists that are nested on more levels than these."""
+    if not levels:
+        raise RecursionError
+    for inside in value.values() if type(value) is dict else value:
+        cls = type(inside)
+        if cls is dict or cls is list:
+            check_nesting(inside, levels - 1)
+
+
+def own(value: Any) -> Any:
     """Return a value whose objects may be written into without changing the event.
 
     Raises:
-        RecursionError: it is nested on more levels than these.
+        RecursionError: it is nested too deep to be sent.
     """
     cls = type(value)
-    if cls is dict:
-        if not levels:
-            raise RecursionError
-        copy = value.copy()
-        for key, inside in value.items():
-            cls = type(inside)
-            if cls is dict or cls is list:
-                copy[key] = own(inside, levels - 1)
-        return copy
-    if cls is list and is_nested_deeper(value, levels):
-        raise RecursionError
-    return value
+    if cls is dict or cls is list:
+        check_nesting(value)
+    return _copied(value)
 
 
-def merge(target: Json, value: Json, levels: int = MAX_NESTING) -> None:
+def _copied(value: Any) -> Any:
+    if type(value) is not dict:
+        return value
+    return {key: _copied(inside) if type(inside) is dict else inside for key, inside in value.items()}
+
+
+def merge(target: Json, value: Json) -> None:
     """Merge an object of the event into one of the request.
 
     Raises:
-        RecursionError: it is nested on more levels than these.
+        RecursionError: it is nested too deep to be sent.
     """
-    if not levels:
-        raise RecursionError
+    check_nesting(value)
+    _merge(target, value)
+
+
+def _merge(target: Json, value: Json) -> None:
     for key, inside in value.items():
         below = target.get(key)
         if type(inside) is dict and type(below) is dict:
-            merge(below, inside, levels - 1)
+            _merge(below, inside)
         else:
-            target[key] = own(inside, levels - 1)
+            target[key] = _copied(inside)
 
 
 def put_at(place: Keys, *, each_key: bool, keep_nulls: bool) -> Put:
@@ -159,7 +174,7 @@ def put_at(place: Keys, *, each_key: bool, keep_nulls: bool) -> Put:
 def _text(place: Keys) -> Put:
     """Put a text at a field of the customer or of the address."""
     name = str(place[-1])
-    in_address, working = len(place) == 3, _WORKING.get(name)
+    in_address, working = len(place) == 3, WORKING.get(name)
     settle = date_of if name == "birthdate" else None
 
     def put(draft: Draft, value: Any) -> None:
@@ -197,6 +212,7 @@ def _known_fields(place: Keys, *, keep_nulls: bool) -> Put:
 
 def _whole_object(place: Keys, *, skips_nulls: bool) -> Put:
     """Put an object where any key may stand."""
+    is_all, of_customer = place in FREE_OBJECTS, place[0] == "customer"
 
     def put(draft: Draft, value: Any) -> None:
         if type(value) is not dict:
@@ -204,7 +220,12 @@ def _whole_object(place: Keys, *, skips_nulls: bool) -> Put:
             return
         if skips_nulls and None in value.values():
             value = {key: inside for key, inside in value.items() if inside is not None}
-        merge(_object_of(draft, place), value)
+        holder: Any = draft.customer if of_customer else draft
+        if is_all and type(holder.metadata) is not dict:
+            check_nesting(value)
+            holder.metadata, draft.is_shared = value, True
+        else:
+            merge(_object_of(draft, place), value)
 
     return put
 

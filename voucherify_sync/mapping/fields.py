@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from math import isfinite
-from typing import Any, Final
+from typing import Final
 
 from voucherify_sync.model import Dropped, Json
 
@@ -17,9 +17,6 @@ MAX_EVENT_NAME: Final = 300
 
 MAX_NESTING: Final = 500
 """Levels of objects and lists in a value of a request; Python cannot walk through twice as many."""
-
-CONTAINERS: Final = (dict, list)
-"""What JSON values hold others."""
 
 NOT_TEXT: Final = "not_text"
 NOT_AN_OBJECT: Final = "not_an_object"
@@ -59,21 +56,6 @@ def holds_a_non_number(value: object) -> bool:
     if isinstance(value, list):
         return any(map(holds_a_non_number, value))
     return False
-
-
-def is_nested_deeper(value: object, levels: int) -> bool:
-    """Tell whether objects and lists are nested in a JSON value, itself included, on more levels than these."""
-    containers: list[Any] = [value] if isinstance(value, CONTAINERS) else []
-    for _ in range(levels):
-        if not containers:
-            return False
-        containers = [
-            inside
-            for each in containers
-            for inside in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inside, CONTAINERS)
-        ]
-    return bool(containers)
 
 
 def date_of(birthdate: str) -> str:

@@ -94,10 +94,6 @@ class Mapper:
         }
         self._leave_out = leave_out
         self._carries_personas = not settings.personas.disabled
-        self._carries = {
-            "identify": self.carries_all["identify"] or self._carries_personas,
-            "track": self.carries_all["track"],
-        }
         self._watches_names = any(
             row.default and row.destination.text == "customer.name" for row in self.rules["track"].rows
         )
@@ -153,7 +149,7 @@ class Mapper:
         own_id = _own_id(fields)
         draft = walked(rules, event, own_id, given, log)
         unmapped = draft.unmapped
-        if self._carries[event.type]:
+        if (unmapped and self.carries_all[event.type]) or _personas_of(event):
             unmapped = self._carry(event, draft, given, log)
         if event.unsafe and _not_finite(fields, draft):
             return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
@@ -175,19 +171,18 @@ class Mapper:
     def _carry(self, event: SegmentEvent, draft: Draft, given: Json, log: WalkLog | None) -> tuple[str, ...]:
         """Carry to metadata what no row takes, where that is asked for; return what is not carried either."""
         unmapped = draft.unmapped
-        is_identify = event.type == "identify"
         if self.carries_all[event.type]:
+            is_identify = event.type == "identify"
             unmapped = _carry(draft, given, unmapped, unmapped, log, of_customer=is_identify)
-        if is_identify and self._carries_personas:
-            context = event.fields.get("context")
-            personas = context.get("personas") if isinstance(context, dict) else None
-            if isinstance(personas, dict):
-                unmapped = _carry_personas(draft, personas, given, unmapped, log)
+        if self._carries_personas and (personas := _personas_of(event)):
+            unmapped = _carry_personas(draft, personas, given, unmapped, log)
         return unmapped
 
     def _watch_name(self, event: SegmentEvent, customer: Customer, given: Json) -> None:
         """Notice a customer who gets the name of a product, a page or a campaign."""
-        name = present_text(given.get("name")) if self._watches_names else None
+        if not self._watches_names or customer.name is UNSET:
+            return
+        name = present_text(given.get("name"))
         if name is not None and customer.name == name:
             self.stats.renames.add(event.position, name)
 
@@ -222,6 +217,15 @@ def _carry(
             if log is not None:
                 log.carried.append(key)
     return tuple(key for key in unmapped if key not in keys)
+
+
+def _personas_of(event: SegmentEvent) -> Json | None:
+    """Return what tells that an identify carries a computed trait or an audience, if it does."""
+    if event.type != "identify":
+        return None
+    context = event.fields.get("context")
+    personas = context.get("personas") if context and isinstance(context, dict) else None
+    return personas if isinstance(personas, dict) else None
 
 
 def _carry_personas(
@@ -276,9 +280,9 @@ def _settle_ids(draft: Draft, own_id: str | None) -> str | None:
 def _settle_customer(draft: Draft, given: Json, log: WalkLog | None) -> tuple[str, ...]:
     """Give a customer its name, and take out objects that hold nothing; return the event's own keys that served."""
     customer = draft.customer
-    if customer.address == NO_ADDRESS:
+    if customer.address is not UNSET and customer.address == NO_ADDRESS:
         customer.address = UNSET
-    if customer.metadata == {}:
+    if customer.metadata is not UNSET and customer.metadata == {}:
         customer.metadata = UNSET
     name = customer.name
     if name and not name.isspace():
@@ -297,16 +301,16 @@ def _settle_name(draft: Draft, given: Json) -> tuple[str, ...]:
     A blank name goes; a null stays, to erase.
     """
     customer = draft.customer
-    parts: list[str] = []
+    first, last = present_text(draft.first), present_text(draft.last)
     used: tuple[str, ...] = ()
-    for own_key, mapped in (("firstName", draft.first), ("lastName", draft.last)):
-        text = present_text(mapped)
-        if text is None and (text := present_text(given.get(own_key))):
-            used += (own_key,)
-        if text is not None:
-            parts.append(text.strip())
-    if parts:
-        customer.name = " ".join(parts)
+    if first is None and (first := present_text(given.get("firstName"))):
+        used = ("firstName",)
+    if last is None and (last := present_text(given.get("lastName"))):
+        used = (*used, "lastName")
+    if first and last:
+        customer.name = f"{first.strip()} {last.strip()}"
+    elif first or last:
+        customer.name = (first or last or "").strip()
     elif customer.name is not None:
         customer.name = UNSET
     return used
@@ -314,7 +318,9 @@ def _settle_name(draft: Draft, given: Json) -> tuple[str, ...]:
 
 def _event_name(event: SegmentEvent, draft: Draft) -> str:
     """Return the mapped name, else the event's own, else its type."""
-    mapped = draft.event
+    mapped, name = draft.event, event.name
+    if mapped is None and name and not name.isspace():
+        return name  # as of nearly every event
     name = present_text(mapped)
     if name is not None:
         return name
@@ -327,7 +333,7 @@ def _custom_event(name: str, draft: Draft) -> CustomEvent:
     body = CustomEvent(name, draft.customer)
     if draft.metadata:
         body.metadata = draft.metadata
-    for part, content in draft.parts.items():
+    for part, content in draft.parts.items() if draft.parts else ():
         if settle_coded(content, part, draft.dropped):
             setattr(body, part, content)
     return body

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from voucherify_sync.mapping.drafts import IDS, Put, put_at
+from voucherify_sync.mapping.drafts import IDS, WORKING, Put, put_at
 from voucherify_sync.mapping.rows import Row
 from voucherify_sync.paths import FIELDS_OF, FieldPath, Keys, parse_destination
 
@@ -32,7 +32,8 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
         path: where it reads.
         place: the keys of the destination.
         put: puts a value there.
-        text: the field of the customer, or of the address, that takes a text as it is; None for all other places.
+        text: the field of the customer, of the address or of the draft that takes a text as it is; None for all other
+            places.
         main: key beside it that is taken in its place, if that has a value.
         twin: key beside it that is taken in its place, if this one is null.
     """
@@ -57,6 +58,7 @@ class Route(Struct, gc=False, eq=False):
         leaves: keys whose values are put somewhere.
         texts: of those, the ones that go to a field of the customer that takes a text as it is.
         address: those that go to such a field of the address.
+        names: those that go to the first and last name, of which a name is made.
         others: the other ones.
         below: keys whose objects are walked, too.
         unmapped: keys that no row takes.
@@ -75,6 +77,7 @@ class Route(Struct, gc=False, eq=False):
     is_remembered: bool
     texts: list[tuple[str, str, Put]] = []
     address: list[tuple[str, str, Put]] = []
+    names: list[tuple[str, str, Put]] = []
     others: list[tuple[str, Put]] = []
     times: int = 0
     carried: int = 0
@@ -85,7 +88,9 @@ class Route(Struct, gc=False, eq=False):
             if leaf.text is None:
                 self.others.append((key, leaf.put))
             else:
-                (self.texts if len(leaf.place) == 2 else self.address).append((key, leaf.text, leaf.put))
+                is_name = leaf.text in WORKING.values()
+                texts = self.names if is_name else self.texts if len(leaf.place) == 2 else self.address
+                texts.append((key, leaf.text, leaf.put))
 
 
 class Node:
@@ -203,10 +208,12 @@ class Rules:
     def _leaf(self, number: int, row: Row) -> Leaf:
         place, each_key = row.destination.keys, row.source.wildcard
         put = put_at(place, each_key=each_key, keep_nulls=self.keep_nulls)
+        name = str(place[-1])
         is_text = place[:1] == ("customer",) and (
-            (len(place) == 2 and place[1] in _TEXTS) or (len(place) == 3 and place[1] == "address")
+            (len(place) == 2 and (name in _TEXTS or name in WORKING))
+            or (len(place) == 3 and place[1] == "address")
         )
-        return Leaf(number, row.source, place, put, str(place[-1]) if is_text else None)
+        return Leaf(number, row.source, place, put, WORKING.get(name, name) if is_text else None)
 
     def _place(self, leaf: Leaf, row: Row) -> None:
         """Put a row where it is found: into the tree, or among those that read elsewhere."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from voucherify_sync.mapping.drafts import Draft
-from voucherify_sync.mapping.requests import Customer
+from voucherify_sync.mapping.drafts import Draft, Put
+from voucherify_sync.mapping.requests import Address, Customer
 from voucherify_sync.mapping.rules import Hit, Leaf, Node, Route, Rules
 from voucherify_sync.model import Json, SegmentEvent
 from voucherify_sync.paths import MISSING, read
@@ -78,11 +78,9 @@ def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) ->
     Returns:
         False if there is a key with dots in it that a row may mean, and then some values are in their places.
     """
-    if [True for value in given.values() if value is None]:
-        if rules.keep_nulls:
-            return _take_with_nulls(draft, rules, node, given, gathers)
-        given = {key: value for key, value in given.items() if value is not None}
-    keys = tuple(given)
+    keys = tuple([key for key, value in given.items() if value is not None])
+    if rules.keep_nulls and len(keys) < len(given):
+        return _take_with_nulls(draft, rules, node, given, gathers)
     route = node.routes.get(keys) or node.new_route(keys)
     if route.has_dotted:
         return False
@@ -94,23 +92,30 @@ def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) ->
         draft.hits += [(leaf, given[key]) for key, leaf in route.leaves]
     else:
         _put(draft, route, given)
-    return _take_inside(draft, rules, node, route, given, gathers)
+    return not route.below or _take_inside(draft, rules, node, route, given, gathers)
 
 
 def _put(draft: Draft, route: Route, given: Json) -> None:
     """Put the values of an object without nulls; most of them are texts."""
-    for holder, texts in (
-        (draft.customer, route.texts),
-        (draft.address() if route.address else None, route.address),
-    ):
-        for key, name, put in texts:
-            value = given[key]
-            if type(value) is str:
-                setattr(holder, name, value)
-            else:
-                put(draft, value)
+    if route.texts:
+        _put_texts(draft, draft.customer, route.texts, given)
+    if route.address:
+        _put_texts(draft, draft.address(), route.address, given)
+    if route.names:
+        _put_texts(draft, draft, route.names, given)
     for key, put in route.others:
         put(draft, given[key])
+
+
+def _put_texts(
+    draft: Draft, holder: Customer | Address | Draft, texts: list[tuple[str, str, Put]], given: Json
+) -> None:
+    for key, name, put in texts:
+        value = given[key]
+        if type(value) is str:
+            setattr(holder, name, value)
+        else:
+            put(draft, value)
 
 
 def _take_inside(draft: Draft, rules: Rules, node: Node, route: Route, given: Json, gathers: bool) -> bool:

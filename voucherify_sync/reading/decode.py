@@ -55,7 +55,8 @@ _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 MAX_BATCH: Final = 1_000
 """Records that are looked at together."""
 
-_PORTION_BYTES: Final = 1 << 20
+MAX_BATCH_BYTES: Final = 1 << 20
+"""Bytes of their text, about."""
 
 _decode_json = msgspec.json.Decoder().decode
 
@@ -127,20 +128,20 @@ def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
         source = block.source
         for number, raw in enumerate(block.lines, block.first_line):
             try:
-                if not _may_be_skipped(raw):
-                    raise ValueError  # noqa: TRY301  # as if the decoder had seen it
+                if not raw.isascii() or b"\\" in raw or len(raw) > MAX_INTEGER:
+                    _check_what_is_skipped(raw)
                 fields = decode_needed(raw)
                 kind, message_id = fields["type"], fields["messageId"]
-                if type(kind) is not str or type(message_id) is not str or not kind.strip():
-                    raise ValueError  # noqa: TRY301
+                if type(kind) is str and type(message_id) is str and kind.strip() and message_id.strip():
+                    name = fields.get("event")
+                    if type(name) is not str:
+                        name = None
+                    yield SegmentEvent(Position(source, number), kind, name, message_id, fields, raw)
+                    continue
             except (ValueError, KeyError, RecursionError):
-                if raw.strip():
-                    yield from decode(Block(source, number, raw + b"\n"))
-                continue
-            if message_id.isspace() or not message_id:
+                pass
+            if raw.strip():
                 yield from decode(Block(source, number, raw + b"\n"))
-                continue
-            yield SegmentEvent(Position(source, number), kind, _name(fields), message_id, fields, raw)
 
     return decode_block
 
@@ -150,15 +151,14 @@ def _object_with(keys: dict[str, Any]) -> Any:
     return TypedDict("Needed", keys, total=False)  # type: ignore[operator]
 
 
-def _may_be_skipped(raw: bytes) -> bool:
-    """Tell whether a decoder that skips parts of a line sees all that makes the line no ordinary one."""
+def _check_what_is_skipped(raw: bytes) -> None:
+    """Raise ValueError for what the strict decoder refuses, and does not see where it skips."""
     if not raw.isascii():
         raw.decode()
-    if b"\\u" in raw and _SURROGATE.search(raw):
-        return False
-    return len(raw) <= MAX_INTEGER or (
-        len(raw) <= MAX_VALUES and b"0" * MAX_INTEGER not in raw.translate(_DIGITS)
-    )
+    if b"\\" in raw and _SURROGATE.search(raw):
+        raise ValueError
+    if len(raw) > MAX_VALUES or (len(raw) > MAX_INTEGER and b"0" * MAX_INTEGER in raw.translate(_DIGITS)):
+        raise ValueError
 
 
 def whole(event: SegmentEvent) -> Json:
@@ -174,8 +174,8 @@ def portions(records: Iterable[Record], most: int = MAX_BATCH) -> Iterator[list[
     size = 0
     for record in records:
         portion.append(record)
-        size += len((record.record if isinstance(record, Outcome) else record).raw)
-        if size >= _PORTION_BYTES or len(portion) == most:
+        size += len(record.record.raw if type(record) is Outcome else record.raw)  # type: ignore[union-attr]
+        if size >= MAX_BATCH_BYTES or len(portion) == most:
             yield portion
             portion, size = [], 0
     if portion:

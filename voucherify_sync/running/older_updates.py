@@ -6,7 +6,6 @@ Sent one by one such an update puts old values over newer ones. Memory is bounde
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Final
 
 from voucherify_sync.model import Json, Outcome, State
@@ -41,7 +40,9 @@ class OlderUpdates:
             operation = outcome.operation
             if operation is None or not operation.has_profile or outcome.state not in _SENT:
                 continue
-            source_id, time = operation.source_id, moment(operation.event.fields)
+            source_id, time = operation.source_id, operation.event.fields.get("timestamp")
+            if type(time) is not str or len(time) != _PLAIN or time[10] != "T" or time[-1] != "Z":
+                time = _moment(operation.event.fields)
             if time is None:
                 continue
             before = newest.get(source_id)
@@ -57,22 +58,12 @@ class OlderUpdates:
         return {"count": self.count, "capped": self.capped}
 
 
-def moment(event: Json) -> str | None:
+def _moment(event: Json) -> str | None:
     """Return an event's time as text that compares as the times do: in UTC, to the millisecond as Segment's own."""
-    return moment_of(event.get("timestamp")) or _as_text(event_time(event))
-
-
-def moment_of(timestamp: object) -> str | None:
-    """Return the time that a timestamp tells, if it does."""
-    if type(timestamp) is str and len(timestamp) == _PLAIN and timestamp[10] == "T" and timestamp[-1] == "Z":
-        return timestamp
-    return _as_text(event_time({"timestamp": timestamp}))
+    time = event_time(event)
+    return None if time is None else f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def _is_time(text: str) -> bool:
     """Tell whether a text that looks like a time is one."""
     return event_time({"timestamp": text}) is not None
-
-
-def _as_text(time: datetime | None) -> str | None:
-    return None if time is None else f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

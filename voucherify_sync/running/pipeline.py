@@ -19,7 +19,7 @@ from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.needs import needs_of
 from voucherify_sync.mapping.stats import Counts, StatsPart
 from voucherify_sync.model import BadRecord, Block, Decision, Operation, Outcome, SegmentEvent, State
-from voucherify_sync.reading.decode import MAX_BATCH, Decode, Record, decoder, portions
+from voucherify_sync.reading.decode import MAX_BATCH, MAX_BATCH_BYTES, Decode, Record, decoder
 from voucherify_sync.reading.times import TIME_FIELDS, event_time
 from voucherify_sync.running.request import Input
 from voucherify_sync.settings import Settings
@@ -83,8 +83,17 @@ class Pipeline:
         self, block: Block, limit: int | None = None, size: int = MAX_BATCH
     ) -> Iterator[list[Decision]]:
         """Yield what becomes of the records of a block, or of its first `limit`, so many of them at a time at most."""
-        for records in portions(islice(self.decode(block), limit), size):
-            yield list(map(self.decide, records))
+        batch: list[Decision] = []
+        held = 0
+        for record in islice(self.decode(block), limit):
+            decision = self.decide(record)
+            batch.append(decision)
+            held += len(decision.event.raw if type(decision) is Operation else decision.record.raw)  # type: ignore[union-attr]
+            if held >= MAX_BATCH_BYTES or len(batch) == size:
+                yield batch
+                batch, held = [], 0
+        if batch:
+            yield batch
 
     def shared(self, source: Input, jobs: int, stop: Stop) -> Iterator[list[Decision]]:
         """Yield what several processes make of an input, in its order, until the run stops.
@@ -105,7 +114,9 @@ class Pipeline:
     def decide(self, record: Record) -> Decision:
         """Return the request of a record, or how it ends without one."""
         event = self.admitted(record)
-        return event if type(event) is Outcome else self.mapper.operation(event)  # type: ignore[arg-type]
+        if type(event) is not SegmentEvent:
+            return event  # type: ignore[return-value]
+        return self.mapper.operation(event)
 
     def admitted(self, record: Record) -> Record:
         """Return the event if it is to be mapped, with its key; else how the record ends.
