@@ -51,6 +51,7 @@ class Filters:
 
     Attributes:
         names: the names of track events beside those that the settings allow.
+        leaves_out_customers: a request may be left out for its customer.
     """
 
     def __init__(self, settings: Settings, selection: Selection, time_of: TimeOf) -> None:
@@ -68,6 +69,7 @@ class Filters:
         self._excluded = NamePattern(settings.track.events_exclude)
         self._has_name_rules = bool(self._allowed or self._excluded)
         self._has_period = selection.since is not None or selection.until is not None
+        self.leaves_out_customers = bool(selection.users or selection.exclude_ids)
         self._has_more_rules = (
             *(settings.identity.ignore_anonymous, self._has_selection, self._has_name_rules),
             *(self._has_period, bool(selection.exclude_ids)),

@@ -110,23 +110,15 @@ class Mapper:
         is_by_id = customer.id is not UNSET
         try:
             if type(body) is Customer:
-                return Operation(
-                    event, Kind.CUSTOMER, request.source_id, _encode(body), None, is_by_id=is_by_id
-                )
+                return Operation(event, Kind.CUSTOMER, request.source_id, _encode(body), None, is_by_id)
             assert type(body) is CustomEvent  # noqa: S101  # there are two
             has_profile = customer != Customer(customer.source_id, customer.id)
             folded = _encode(customer) if self._folds and has_profile else None
             if self._refers and not is_by_id:
                 body.customer = Customer(request.source_id)
+            payload = _encode(body)
             return Operation(
-                event,
-                Kind.EVENT,
-                request.source_id,
-                _encode(body),
-                body.event,
-                is_by_id=is_by_id,
-                has_profile=has_profile,
-                customer=folded,
+                event, Kind.EVENT, request.source_id, payload, body.event, is_by_id, has_profile, folded
             )
         except RecursionError:
             return _too_deep(event)

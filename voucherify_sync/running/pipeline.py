@@ -76,7 +76,8 @@ class Pipeline:
     ) -> None:
         self._arguments = settings, selection, folds, refers
         self.filters = Filters(settings, selection, lambda event: event_time(event.fields))
-        self.mapper = Mapper(settings, self.filters.reason_to_leave_out, folds=folds, refers=refers)
+        leave_out = self.filters.reason_to_leave_out if self.filters.leaves_out_customers else None
+        self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
         self.decode = decode or decoder(needs_of(self.mapper))
 
     def batches(
