@@ -41,17 +41,20 @@ class Record(NamedTuple):
     @property
     def line(self) -> str:
         """It as a line of the archive."""
+        return json.dumps(self.fields) + "\n"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What it holds."""
         event: dict[str, Any] = {"type": self.type, "messageId": self.message_id, "userId": self.user}
         if self.type == "track":
-            event["event"] = "Order Completed"
-        else:
-            event["traits"] = {"email": EMAIL, "firstName": "Ada"}
-        return json.dumps(event) + "\n"
+            return {**event, "event": "Order Completed"}
+        return {**event, "traits": {"email": EMAIL, "firstName": "Ada"}}
 
     @property
     def key(self) -> bytes:
         """By what the ledger knows it."""
-        return record_key(SegmentEvent(Position("-", 1), self.type, None, self.message_id, {}, b""))
+        return record_key(SegmentEvent(Position("-", 1), self.type, None, self.message_id, self.fields, b""))
 
 
 def make_records(count: int, customers: int, chance: random.Random) -> list[Record]:

@@ -17,6 +17,7 @@ FOUNDATION = {
 WINGS = {"reading", "mapping", "delivery", "bookkeeping"}
 MAY_IMPORT = {
     **{name: {"model", "errors"} for name in FOUNDATION},
+    "keys": {"model", "errors", "paths"},
     "settings": FOUNDATION,
     **{wing: FOUNDATION | {"settings"} for wing in WINGS},
     "sandbox": {"model", "errors"},

@@ -19,7 +19,7 @@ from voucherify_sync.delivery.circuit import Circuit
 from voucherify_sync.delivery.client import Client
 from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, WrongAddress
-from voucherify_sync.keys import request_hash
+from voucherify_sync.keys import body_hash
 from voucherify_sync.sandbox.faults import Action, Fault
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
@@ -246,7 +246,7 @@ def test_a_body_that_was_accepted_is_asked_after_and_not_sent_again() -> None:
     with world(log=log) as here:
         here.sandbox.state.submit_bulk([{"source_id": "u0"}], doomed=False)
         action_id = here.sandbox.state.actions(1)[0]["id"]
-        log.remember_action(request_hash(b"[%s]" % b",".join(c.payload for c in customers)), action_id)
+        log.remember_action(body_hash(b"[%s]" % b",".join(c.payload for c in customers)), action_id)
         assert set(here.deliver(*customers).values()) == {None}
         assert here.posts == 0
 
@@ -254,7 +254,7 @@ def test_a_body_that_was_accepted_is_asked_after_and_not_sent_again() -> None:
 def test_an_action_that_nobody_knows_any_more_is_sent_again() -> None:
     """Actions are kept for a while only; the log knows the new one afterwards."""
     log, customers = Log(), people(3)
-    key = request_hash(b"[%s]" % b",".join(c.payload for c in customers))
+    key = body_hash(b"[%s]" % b",".join(c.payload for c in customers))
     log.remember_action(key, "aa_forgotten")
     with world(log=log) as here:
         assert set(here.deliver(*customers).values()) == {None}

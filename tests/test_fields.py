@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from segment_events import body_of, dropped_of, identify
 
 from voucherify_sync.mapping.fields import (
-    holds_a_non_number,
     present_text,
     text_of,
 )
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.model import Dropped, Json, Operation, Outcome
+from voucherify_sync.paths import holds_a_non_number
 from voucherify_sync.settings.types import Identify, Settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from ledger_parts import open_ledger, operation, outcome
 
 from voucherify_sync.bookkeeping.history import History, Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.model import Operation, Outcome, State
+from voucherify_sync.keys import earlier_key, record_key
+from voucherify_sync.model import Kind, Operation, Outcome, State
 
 AGAIN = Rule(again_before=float("inf"))
 RETRY = Rule(failed=True)
@@ -129,3 +131,22 @@ def test_a_superseded_update_is_held_back() -> None:
     with LedgerReader.empty() as ledger:
         steps = decide(History(ledger, RETRY, lambda _operation: True), operation(1))
     assert [said(step) for step in steps] == [("skipped", "superseded")]
+
+
+def test_what_an_earlier_version_sent_counts_for_every_content(path: Path) -> None:
+    """It knew an identify by its messageId alone."""
+    one, other = (operation(1, kind=Kind.CUSTOMER, amount=amount) for amount in (1, 2))
+    for content in (one, other):
+        content.event.fields = {"traits": {"amount": content.payload.decode()}}
+    assert record_key(one.event) != record_key(other.event)
+    with open_ledger(path) as ledger:
+        old = operation(1, kind=Kind.CUSTOMER)
+        old.event.key = earlier_key(record_key(one.event))
+        ledger.record(outcome(old, State.DELIVERED))
+    with LedgerReader.read(path) as ledger:
+        assert [said(step) for step in decide(History(ledger, Rule()), one)] == [("sent", None)]
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE runs SET hash_version = 1")
+    with LedgerReader.read(path) as ledger:
+        steps = decide(History(ledger, Rule()), one, other)
+    assert [said(step) for step in steps] == [("duplicate", "delivered")] * 2

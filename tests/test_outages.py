@@ -36,7 +36,9 @@ def operation_of(record: Record, line: int) -> Operation:
         if kind is Kind.EVENT
         else {**customer, "metadata": metadata}
     )
-    event = SegmentEvent(Position("a", line), record.type, None, record.message_id, {}, record.line.encode())
+    event = SegmentEvent(
+        Position("a", line), record.type, None, record.message_id, record.fields, record.line.encode()
+    )
     return Operation(event, kind, record.user, msgspec.json.encode(body))
 
 

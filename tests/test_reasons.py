@@ -38,8 +38,8 @@ RETURNS_A_REASON = {
     "reason_to_skip",
     "reason_to_leave_out",
     "_reason_of_name",
+    "_reason_of_rules",
     "reason_of_type",
-    "repeated",
     "_oddity",
 }
 

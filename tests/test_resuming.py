@@ -153,6 +153,18 @@ def test_a_doubt_of_an_earlier_run_is_settled_without_a_send(misbehaving: Projec
     assert misbehaving.outcomes == {"duplicate": 1}
 
 
+@pytest.mark.parametrize("way", ["--each", "--bulk"])
+def test_each_version_of_an_identify_is_sent_once(project: Project, way: str) -> None:
+    """Segment may deliver one messageId with other traits: an identify tells a state, and each one is a record."""
+    event = {"type": "identify", "messageId": "m-1", "userId": "u", "timestamp": "2025-03-01T00:00:00Z"}
+    versions = [{**event, "traits": {"email": email}} for email in ("a@example.com", "b@example.com")]
+    archive = "".join(json.dumps(version) + "\n" for version in (*versions, versions[0]))
+    assert project.replay(way, "-", stdin=archive).code == 0
+    assert project.outcomes == {"delivered": 2, "duplicate": 1}
+    assert project.replay(way, "-", stdin=archive).code == 0
+    assert project.outcomes == {"duplicate": 3}
+
+
 def test_equal_lines_without_a_message_id_are_one_record(project: Project) -> None:
     """So are two contents under one messageId: the first wins."""
     nameless = json.dumps({"type": "track", "userId": "u", "event": "A"}) + "\n"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from enum import Enum
+from math import isfinite
 from typing import Any, Final
 
 from msgspec import Struct
@@ -93,6 +94,17 @@ class FieldPath(Struct, frozen=True):
     def holds_an_object(self) -> bool:
         """Tell whether a destination is a place where an object, not a text, belongs."""
         return self.keys in FIELDS_OF or self.keys[:1] in FREE_OBJECTS or self.keys[:2] in FREE_OBJECTS
+
+
+def holds_a_non_number(value: object) -> bool:
+    """Tell whether NaN, Infinity or a number out of range lies anywhere in a JSON value."""
+    if isinstance(value, float):
+        return not isfinite(value)
+    if isinstance(value, dict):
+        return any(map(holds_a_non_number, value.values()))
+    if isinstance(value, list):
+        return any(map(holds_a_non_number, value))
+    return False
 
 
 def parse_source(text: str) -> FieldPath:

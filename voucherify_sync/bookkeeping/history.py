@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from voucherify_sync.bookkeeping.ledger_reader import Known, LedgerReader
 from voucherify_sync.bookkeeping.seen import Seen, digest_of, seen_key
-from voucherify_sync.keys import record_key, request_hash
+from voucherify_sync.keys import earlier_key, record_key, request_hash
 from voucherify_sync.model import FAILED_BEFORE, Decision, Operation, Outcome, SegmentEvent, State
 
 NEVER = 0
@@ -56,6 +56,7 @@ class History:
     ) -> None:
         self._is_superseded = is_superseded
         self._ledger = None if ledger.is_empty else ledger
+        self._has_earlier_keys = ledger.has_earlier_keys
         self._rule = rule
         self._seen = Seen()
 
@@ -90,22 +91,30 @@ class History:
         keys = [_key_of(decision) for decision in decisions]
         known = self._look_up([key for key in keys if key is not None])
         for decision, key in zip(decisions, keys, strict=True):
-            yield decision if key is None else self._judge(decision, key, known.get(key))
+            if key is None:
+                yield decision
+                continue
+            own_key, earlier = seen_key(key), earlier_key(key)
+            if key not in known and earlier in known:  # what an earlier version kept counts for every content
+                key = earlier  # noqa: PLW2901
+                _event_of(decision).key = key
+            yield self._judge(decision, key, own_key, known.get(key))
 
     def _look_up(self, keys: list[bytes]) -> dict[bytes, Known]:
         if self._ledger is None:
             return {}
         this_run = self._ledger.run
+        if self._has_earlier_keys:
+            keys = [*keys, *(earlier_key(key) for key in keys if key != earlier_key(key))]
         return {
             key: known
             for key, known in zip(keys, self._ledger.look_up(keys), strict=True)
             if known is not None and not (this_run and known.run == this_run)
         }
 
-    def _judge(self, decision: Decision, key: bytes, known: Known | None) -> Decision:
+    def _judge(self, decision: Decision, key: bytes, own_key: bytes, known: Known | None) -> Decision:
         """Decide one record, which an earlier run may know."""
-        own_key = seen_key(key)
-        event = decision.event if isinstance(decision, Operation) else decision.record
+        event = _event_of(decision)
         if known is not None and own_key not in self._seen:
             if known.run >= self._rule.again_before:
                 if known.state is State.DELIVERED:
@@ -140,6 +149,13 @@ class History:
     def _sends_failed(self, known: Known, operation: Operation) -> bool:
         tries_again = self._rule.failed or self._rule.again_before > known.run
         return tries_again or known.hash not in (None, request_hash(operation.payload))
+
+
+def _event_of(decision: Decision) -> SegmentEvent:
+    """Return the event of a record that has a key."""
+    event = decision.event if isinstance(decision, Operation) else decision.record
+    assert isinstance(event, SegmentEvent)  # noqa: S101  # only events have keys
+    return event
 
 
 def _key_of(decision: Decision) -> bytes | None:

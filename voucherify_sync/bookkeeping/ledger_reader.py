@@ -61,11 +61,11 @@ class LastUpdate(Struct, frozen=True):
 
     Attributes:
         updated_at: time of the latest event in it; None if none of them had one.
-        hash: request_hash of the payload.
+        hash: request_hash of the payload; None where it was made by another rule, and so proves nothing.
     """
 
     updated_at: datetime | None
-    hash: bytes
+    hash: bytes | None
 
 
 class LetterSelection(Struct, frozen=True):
@@ -222,6 +222,11 @@ class LedgerReader:
         return not found[0][0]
 
     @property
+    def has_earlier_keys(self) -> bool:
+        """Whether an earlier version wrote to it, which knew an identify by its messageId alone."""
+        return bool(self._ask("SELECT 1 FROM runs WHERE hash_version < 2 LIMIT 1"))
+
+    @property
     def has_old_files(self) -> bool:
         """Whether the dead letters of an earlier version are still to be taken over from its files."""
         of_version_1 = self._ask("PRAGMA user_version") == [(1,)]
@@ -259,8 +264,9 @@ class LedgerReader:
         for start in range(0, len(keys), _PORTION):
             portion = keys[start : start + _PORTION]
             marks = ",".join("?" * len(portion))
-            query = f"SELECT key, updated_at, hash FROM customers WHERE key IN ({marks})"  # noqa: S608 only marks
-            for key, at, hash_ in self._ask(query, portion):
+            query = f"SELECT key, updated_at, hash, run FROM customers WHERE key IN ({marks})"  # noqa: S608 only marks
+            for key, at, hash_, run in self._ask(query, portion):
+                hash_ = hash_ if self._compares(run) else None  # noqa: PLW2901
                 known[key] = LastUpdate(None if at is None else _time(at), hash_)
         return list(map(known.get, keys))
 

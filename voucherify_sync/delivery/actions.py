@@ -19,7 +19,7 @@ from voucherify_sync.delivery.calls import Caller, Refusal, Request
 from voucherify_sync.delivery.chunks import Item
 from voucherify_sync.delivery.quota import Bucket
 from voucherify_sync.delivery.retry import GAVE_UP, is_success, json_object
-from voucherify_sync.keys import request_hash
+from voucherify_sync.keys import body_hash as hash_of
 from voucherify_sync.model import Json
 from voucherify_sync.stop import Stop
 
@@ -106,7 +106,7 @@ class Actions:
         Raises:
             VoucherifySyncError: the log cannot be written.
         """
-        body_hash = request_hash(body)
+        body_hash = hash_of(body)
         action_id = self._log.action(body_hash)
         ended: _Ended = _Lost(REFUSED, "") if action_id is None else self._follow(action_id, unseen=0)
         for _ in range(_SENDS):

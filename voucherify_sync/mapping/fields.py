@@ -47,17 +47,6 @@ def present_text(value: object) -> str | None:
     return text if text and not text.isspace() else None
 
 
-def holds_a_non_number(value: object) -> bool:
-    """Tell whether NaN, Infinity or a number out of range lies anywhere in a JSON value."""
-    if isinstance(value, float):
-        return not isfinite(value)
-    if isinstance(value, dict):
-        return any(map(holds_a_non_number, value.values()))
-    if isinstance(value, list):
-        return any(map(holds_a_non_number, value))
-    return False
-
-
 def date_of(birthdate: str) -> str:
     """Cut a datetime to its date; any other text stays as it is."""
     date = _DATE_OF_A_DATETIME.match(birthdate)

@@ -17,7 +17,6 @@ from voucherify_sync.mapping.fields import (
     MAX_EVENT_NAME,
     MAX_NESTING,
     NOT_TEXT,
-    holds_a_non_number,
     present_text,
     settle_coded,
     text_of,
@@ -29,7 +28,7 @@ from voucherify_sync.mapping.rules import Rules
 from voucherify_sync.mapping.stats import MappingStats, SectionStats
 from voucherify_sync.mapping.walk import WalkLog, walked
 from voucherify_sync.model import Dropped, Json, Kind, Operation, Outcome, SegmentEvent, State
-from voucherify_sync.paths import WORKING_FIELDS
+from voucherify_sync.paths import WORKING_FIELDS, holds_a_non_number
 from voucherify_sync.settings.types import Identify, Settings, Track
 
 _IDENTIFIERS: Final = frozenset(

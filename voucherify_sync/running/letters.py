@@ -14,7 +14,7 @@ import msgspec
 from voucherify_sync.bookkeeping.deadletters import DeadLetter, files_of_earlier_versions, read_dead_letters
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, LetterSelection
 from voucherify_sync.errors import SourceError
-from voucherify_sync.keys import record_key
+from voucherify_sync.keys import earlier_key, record_key
 from voucherify_sync.model import Block, Outcome, Position, SegmentEvent, State
 from voucherify_sync.reading.decode import decode
 from voucherify_sync.reading.source import SourceFacts
@@ -87,12 +87,13 @@ def letters_of_ledger(path: Path, selection: LetterSelection, stop: Stop) -> Let
 
 
 def letters_of_earlier_files() -> Iterator[tuple[SegmentEvent, DeadLetter]]:
-    """Yield the dead letters that earlier versions kept in files, each with its record."""
+    """Yield the dead letters that earlier versions kept in files, each with its record and the key of then."""
     for file in files_of_earlier_versions():
         with suppress(SourceError):  # what it holds beyond this line cannot be read; the archive still has it
             for _, letter in read_dead_letters(file):
                 for record in records_of(letter):
                     if isinstance(record, SegmentEvent):
+                        record.key = earlier_key(record_key(record))
                         yield record, letter
 
 
