@@ -90,7 +90,7 @@ def comes_from_elsewhere(node: ast.expr) -> bool:
     match node:
         case ast.Constant(value=None) | ast.Name(id="reason") | ast.Attribute(attr="reason"):
             return True
-        case ast.Call(func=ast.Name(id=name)):
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
             return name in RETURNS_A_REASON
     return False
 
