@@ -32,6 +32,8 @@ def request_of(event: dict[str, Any]) -> dict[str, Any]:
     place = {there: address[here] for here, there in ADDRESS.items() if address.get(here) is not None}
     if place:
         customer["address"] = place
+    if given.get("metadata"):
+        customer["metadata"] = given["metadata"]
     if event["type"] == "identify":
         return customer
     return {"event": event["event"], "customer": customer}

@@ -1,32 +1,31 @@
 """How a dry run compares: one archive, seeded, through ours and through the peers at hand, each checked and measured.
 
-    python benchmarks/compare.py [--events 1000000] [--rounds 3] [--linear]
+    python benchmarks/compare.py [--events 1000000] [--rounds 3] [--linear] [--save]
 
-Peers: jq with the default mapping written as a filter, and jq that only reads and writes; Segment's own mapping-kit on
-Node (see mapping_kit.js); a script with json.loads and the mapping by hand; an orjson round trip without any mapping,
-as the floor of what parses everything; `gzip -dc`. In each round all of them run in turn, and the median counts.
-Events per CPU second count the CPU time of the whole process; of several processes only the wall time is told.
+Peers: jq with the default mapping written as a filter, `metadata` included, and jq that only reads and writes;
+Segment's own mapping-kit on Node (see mapping_kit.js); a script with json.loads and the mapping by hand; msgspec's
+generic decoder and encoder without any mapping, as the floor of what parses everything; `gzip -dc`. In each round
+all of them run in turn, and the median counts. The CPU time is that of a process and of all that it starts.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
-import importlib.util
 import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from by_hand import request_of
 from events import generate
-from measure import COMMAND, Cost, run
+from measure import COMMAND, Cost, machine, run, save, version_of
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = 997
@@ -66,8 +65,7 @@ def rivals(folder: Path) -> Iterator[Rival]:
         yield Rival(f"{name}, .gz", (*ours, zipped), reads_stdin=False, gzipped=True, jobs=jobs)
     if shutil.which("gzip"):
         yield Rival("gzip -dc alone", ("gzip", "-dc", zipped), maps=False, reads_stdin=False, gzipped=True)
-    if importlib.util.find_spec("orjson"):
-        yield Rival("orjson round trip", (sys.executable, str(HERE / "round_trip.py")), maps=False)
+    yield Rival("msgspec, generic", (sys.executable, str(HERE / "round_trip.py")), maps=False)
     yield Rival("json.loads, by hand", (sys.executable, str(HERE / "by_hand.py")), share=0.2)
     if has_mapping_kit():
         yield Rival("Segment's mapping-kit", ("node", str(HERE / "mapping_kit.js")), share=0.1)
@@ -90,6 +88,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000, metavar="N")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--linear", action="store_true", help="also compare archives of several sizes")
+    parser.add_argument("--save", action="store_true", help="keep the results, which the docs quote")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -98,28 +97,54 @@ def main() -> None:
             for rival in rivals(folder):
                 cost = measured(rival, folder, int(options.events * rival.share))
                 costs.setdefault(rival, []).append(cost)
-        print(f"{options.events:,} events of 1.2 KB on {machine()}\n")
-        show(costs, options.events)
+        results = {"events": options.events, "versions": versions(), "rivals": told(costs, options.events)}
+        show(results)
         if options.linear:
-            linear(folder, options.events)
+            results["linear"] = linear(folder, options.events)
+    if options.save:
+        save("compare", results)
 
 
-def show(costs: dict[Rival, list[Cost]], events: int) -> None:
-    """Print a line for each; the first one is what the others are compared with."""
-    print("| | events/CPU s | events/s | peak MB | CPU: ours is | time: ours is |\n|---|--:|--:|--:|--:|--:|")
-    first: tuple[float, float] | None = None
+def versions() -> dict[str, str]:
+    """Return what the peers are."""
+    found = {name: version(name) for name in ("voucherify-sync", "msgspec")}
+    for name, asked in {"jq": ("jq", "--version"), "node": ("node", "--version")}.items():
+        if shutil.which(name):
+            found[name] = version_of(*asked)
+    return found
+
+
+def told(costs: dict[Rival, list[Cost]], events: int) -> list[dict[str, Any]]:
+    """Return a row for each; the first one is what the others are compared with."""
+    rows: list[dict[str, Any]] = []
     for rival, rounds in costs.items():
         count = int(events * rival.share)
-        per_cpu = count / median(cost.cpu_s for cost in rounds)
-        per_s = count / median(cost.wall_s for cost in rounds)
-        first = first or (per_cpu, per_s)
-        peak_mb = f"{max(cost.peak_mb for cost in rounds):.0f}"
-        cpu, cpu_ratio = (f"{per_cpu:,.0f}", f"{first[0] / per_cpu:.2f} times as fast")
-        if rival.jobs > 1:
-            cpu = cpu_ratio = peak_mb = ""
+        cpu_s, wall_s = median(cost.cpu_s for cost in rounds), median(cost.wall_s for cost in rounds)
+        row = {
+            "name": rival.name,
+            "cpu_us": 1e6 * cpu_s / count,
+            "wall_us": 1e6 * wall_s / count,
+            "peak_mb": max(cost.peak_mb for cost in rounds),
+            "jobs": rival.jobs,
+        }
+        first = rows[0] if rows else row
+        rows.append(
+            row
+            | {"cpu_ratio": row["cpu_us"] / first["cpu_us"], "wall_ratio": row["wall_us"] / first["wall_us"]}
+        )
+    return rows
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print the table."""
+    print(f"{results['events']:,} events of 1.4 KB on {machine()}; {results['versions']}\n")
+    print(
+        "| | CPU µs an event | µs an event | peak MB | CPU, ours is 1 | time, ours is 1 |\n|---|--:|--:|--:|--:|--:|"
+    )
+    for row in results["rivals"]:
         print(
-            f"| {rival.name} | {cpu} | {per_s:,.0f} | {peak_mb} | {cpu_ratio} "
-            f"| {first[1] / per_s:.2f} times as fast |"
+            f"| {row['name']} | {row['cpu_us']:.1f} | {row['wall_us']:.1f} | {row['peak_mb']:.0f} "
+            f"| {row['cpu_ratio']:.2f} | {row['wall_ratio']:.2f} |"
         )
 
 
@@ -144,7 +169,7 @@ def archive_of(folder: Path, share: float, count: int) -> Path:
     archive = folder / f"{share}.ndjson"
     if not archive.exists():
         with archive.open("wb") as file:
-            file.writelines(generate(count))
+            file.writelines(generate(count, size=1_400, metadata=True))
     return archive
 
 
@@ -167,29 +192,18 @@ def check(out: Path, archive: Path, count: int) -> None:
     assert lines == count
 
 
-def linear(folder: Path, events: int) -> None:
-    """Print what an event costs in archives of several sizes."""
+def linear(folder: Path, events: int) -> list[dict[str, float]]:
+    """Print what an event costs in archives of several sizes, and return it."""
+    rows = []
     print("\n| events | CPU µs an event | peak MB |\n|--:|--:|--:|")
     for times in (1 / 16, 1 / 4, 1, 4):
         count = int(events * times)
         archive = archive_of(folder, times, count)
         command = [*COMMAND, "replay", "--dry-run", "-q", "--jobs", "1", str(archive)]
         cost = run(command, stdout=folder / "out")
-        print(f"| {count:,} | {1e6 * cost.cpu_s / count:.2f} | {cost.peak_mb:.0f} |", flush=True)
-
-
-def machine() -> str:
-    """Name the machine and the interpreter."""
-    names = iter(_values(Path("/proc/cpuinfo"), "model name"))
-    processor = next(names, platform.processor())
-    return f"{os.cpu_count()} cores of {processor}, {platform.system()}, Python {platform.python_version()}"
-
-
-def _values(file: Path, key: str) -> Iterable[str]:
-    if file.exists():
-        for line in file.read_text().splitlines():
-            if line.startswith(key):
-                yield line.partition(":")[2].strip()
+        rows.append({"events": count, "cpu_us": 1e6 * cost.cpu_s / count, "peak_mb": cost.peak_mb})
+        print(f"| {count:,} | {rows[-1]['cpu_us']:.2f} | {cost.peak_mb:.0f} |", flush=True)
+    return rows
 
 
 if __name__ == "__main__":

@@ -22,13 +22,11 @@ from measure import run
 from voucherify_sync.bookkeeping.history import History, Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.delivery.chunks import MAX_BYTES, Limits, pack
-from voucherify_sync.mapping.filters import Filters, Selection
-from voucherify_sync.mapping.fold import Fold
-from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.mapping.fold import Fold, News
 from voucherify_sync.reading.source import Reader, find_sources
-from voucherify_sync.reading.times import event_time
-from voucherify_sync.running.fold_walk import FoldWalk
-from voucherify_sync.running.jobs import Jobs
+from voucherify_sync.running.folding import fold_updates
+from voucherify_sync.running.pipeline import Pipeline
 from voucherify_sync.settings import Settings
 from voucherify_sync.stop import Stop
 
@@ -39,8 +37,8 @@ CUSTOMERS = 67_567 / 1_000_000
 class Nowhere(Fold):
     """Takes updates and keeps none."""
 
-    def add_encoded(
-        self, source_id: str, payload: bytes, time: int, message_id: str, *, is_new: bool = True
+    def add(
+        self, source_id: str, payload: bytes, time: int, message_id: str, news: News = News.UPDATE
     ) -> None:
         """Forget it."""
 
@@ -48,12 +46,13 @@ class Nowhere(Fold):
 def walk(archive: Path, *, folds: bool) -> dict[str, float]:
     """Read and map an archive; fold its customers and make up their requests, if that is wanted."""
     begun = time.process_time()
-    settings, selection, ledger, stop = Settings(), Selection(), LedgerReader.empty(), Stop()
-    filters = Filters(settings, selection, lambda event: event_time(event.fields))
-    walking = FoldWalk(filters, Mapper(settings), History(ledger, Rule()), ledger, stop)
+    stop, history = Stop(), History(LedgerReader.empty(), Rule())
+    pipeline = Pipeline(Settings(), Selection(), folds=True, refers=True)
     reader = Reader(find_sources([str(archive)], stdin_is_terminal=True).sources, stop)
     with Fold() if folds else Nowhere() as fold:
-        walking.run(reader, None, Jobs(1, settings, selection, None), fold)
+        for block in reader:
+            for mapped in pipeline.batches(block):
+                fold_updates(fold, mapped, history.decide(mapped))
         chunks = [(chunk.size, len(chunk.items)) for chunk in pack(fold.customers(), Limits())]
         return {
             "cpu_s": time.process_time() - begun,

@@ -21,6 +21,7 @@ const customer = (root) => ({
     country: field(`${root}.address.country`),
     postal_code: field(`${root}.address.postalCode`),
   },
+  metadata: field(`${root}.metadata`),
 });
 const mappings = {
   identify: customer("traits"),

@@ -1,17 +1,21 @@
-"""The floor of what parses everything: each line through orjson and back, from stdin to stdout, with no mapping."""
+"""The floor of what parses everything: each line through msgspec's generic decoder and encoder, with no mapping.
+
+From stdin to stdout, line by line.
+"""
 
 from __future__ import annotations
 
 import sys
 
-import orjson
+import msgspec
 
 
 def main() -> None:
-    """Read and write line by line."""
+    """Read and write."""
+    decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
     write = sys.stdout.buffer.write
     for line in sys.stdin.buffer:
-        write(orjson.dumps(orjson.loads(line)) + b"\n")
+        write(encode(decode(line)) + b"\n")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class History:
     ) -> Sequence[Decision]:
         """Decide what nothing is known of but this run."""
         met = self._seen.meet_all(
-            [seen_key(record_key(operation.event)) for operation in operations],
+            [seen_key(operation.event.key or record_key(operation.event)) for operation in operations],
             [digest_of(operation.payload) for operation in operations],
         )
         if met is None:

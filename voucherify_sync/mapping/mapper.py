@@ -101,7 +101,7 @@ class Mapper:
     def operation(self, event: SegmentEvent) -> Operation | Outcome:
         """Make the request of one event; never raises for what an event may hold."""
         request = self.request(event)
-        return request if isinstance(request, Outcome) else self.encoded(event, request)
+        return request if type(request) is Outcome else self.encoded(event, request)  # type: ignore[arg-type]
 
     def encoded(self, event: SegmentEvent, request: Request) -> Operation | Outcome:
         """Return the operation that sends a request, or the outcome of an event that cannot be sent."""
@@ -124,16 +124,15 @@ class Mapper:
 
     def request(self, event: SegmentEvent, log: WalkLog | None = None) -> Request | Outcome:
         """Make what ``operation`` encodes; what the walk does is noted in a log, if there is one."""
-        rules = self.rules.get(event.type)
-        if rules is None:
-            return Outcome(event, State.SKIPPED, reason_of_type(event.type))
         try:
-            return self._map(event, rules, log)
+            return self._map(event, log)
         except RecursionError:
             return _too_deep(event)
 
-    def _map(self, event: SegmentEvent, rules: Rules, log: WalkLog | None) -> Request | Outcome:
-        fields = event.fields
+    def _map(self, event: SegmentEvent, log: WalkLog | None) -> Request | Outcome:
+        fields, rules = event.fields, self.rules.get(event.type)
+        if rules is None:
+            return Outcome(event, State.SKIPPED, reason_of_type(event.type))
         given = fields.get(rules.root)
         if type(given) is not dict:
             given = {}

@@ -7,11 +7,12 @@ path counts, the rows are read one by one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct, field
 
-from voucherify_sync.mapping.drafts import Draft, Put
-from voucherify_sync.mapping.requests import Address, Customer
+from voucherify_sync.mapping.drafts import Draft
+from voucherify_sync.mapping.requests import Customer
 from voucherify_sync.mapping.rules import Hit, Leaf, Node, Route, Rules
 from voucherify_sync.model import Json, SegmentEvent
 from voucherify_sync.paths import MISSING, read
@@ -65,7 +66,7 @@ def _row_of(hit: Hit) -> int:
     return hit[0].row
 
 
-def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) -> bool:
+def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) -> bool:  # see below
     """Take the values of an object, and of those inside it, to their places.
 
     Args:
@@ -90,32 +91,23 @@ def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) ->
         draft.unmapped = route.unmapped
     if gathers:
         draft.hits += [(leaf, given[key]) for key, leaf in route.leaves]
-    else:
-        _put(draft, route, given)
-    return not route.below or _take_inside(draft, rules, node, route, given, gathers)
-
-
-def _put(draft: Draft, route: Route, given: Json) -> None:
-    """Put the values of an object without nulls; most of them are texts."""
-    if route.texts:
-        _put_texts(draft, draft.customer, route.texts, given)
-    if route.address:
-        _put_texts(draft, draft.address(), route.address, given)
-    if route.names:
-        _put_texts(draft, draft, route.names, given)
+        return not route.below or _take_inside(draft, rules, node, route, given, gathers)
+    # Most values are texts, and go where they are: a function for them would take longer than they do.
+    holder: Any
+    for holder, texts in (
+        (draft.customer, route.texts),
+        (draft, route.names),
+        (draft.address() if route.address else None, route.address),
+    ):
+        for key, name, put in texts:
+            value = given[key]
+            if type(value) is str:
+                setattr(holder, name, value)
+            else:
+                put(draft, value)
     for key, put in route.others:
         put(draft, given[key])
-
-
-def _put_texts(
-    draft: Draft, holder: Customer | Address | Draft, texts: list[tuple[str, str, Put]], given: Json
-) -> None:
-    for key, name, put in texts:
-        value = given[key]
-        if type(value) is str:
-            setattr(holder, name, value)
-        else:
-            put(draft, value)
+    return not route.below or _take_inside(draft, rules, node, route, given, gathers)
 
 
 def _take_inside(draft: Draft, rules: Rules, node: Node, route: Route, given: Json, gathers: bool) -> bool:

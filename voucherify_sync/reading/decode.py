@@ -6,7 +6,7 @@ Values come out unaltered; what cannot be read exactly is invalid. No line makes
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import isfinite
 from typing import Any, Final, TypedDict
@@ -90,20 +90,25 @@ def decode(block: Block) -> Iterator[Record]:
         yield _too_long(block)
         return
     for number, raw in enumerate(block.lines, block.first_line):
-        line = _Line(Position(block.source, number), raw)
-        if len(raw) > MAX_VALUES and has_more_values(raw, MAX_VALUES):
-            yield from _large_line(line)
-            continue
-        try:
-            value = _decode_json(raw)
-        except (ValueError, RecursionError):
-            if raw.strip():
-                yield from _odd_line(line)
-            continue
-        if type(value) is dict and type(kind := value.get("type")) is str and kind.strip():
-            yield _event(line, kind, value)
-        else:
-            yield from _records(line, value)
+        yield from _records_of(Position(block.source, number), raw)
+
+
+def _records_of(position: Position, raw: bytes) -> Iterator[Record]:
+    """Yield what one line holds."""
+    line = _Line(position, raw)
+    if len(raw) > MAX_VALUES and has_more_values(raw, MAX_VALUES):
+        yield from _large_line(line)
+        return
+    try:
+        value = _decode_json(raw)
+    except (ValueError, RecursionError):
+        if raw.strip():
+            yield from _odd_line(line)
+        return
+    if type(value) is dict and type(kind := value.get("type")) is str and kind.strip():
+        yield _event(line, kind, value)
+    else:
+        yield from _records(line, value)
 
 
 def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
@@ -119,31 +124,68 @@ def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
         key: Any if inside is None else _object_with(dict.fromkeys(inside, Any)) | None
         for key, inside in needs.items()
     }
-    decode_needed = msgspec.json.Decoder(_object_with(keys)).decode
+    decoder = msgspec.json.Decoder(_object_with(keys))
+    has_message_ids = True  # the events before had one: those of an archive are alike
 
     def decode_block(block: Block) -> Iterator[Record]:
+        nonlocal has_message_ids
         if block.truncated:
             yield _too_long(block)
             return
-        source = block.source
-        for number, raw in enumerate(block.lines, block.first_line):
-            try:
-                if not raw.isascii() or b"\\" in raw or len(raw) > MAX_INTEGER:
-                    _check_what_is_skipped(raw)
-                fields = decode_needed(raw)
-                kind, message_id = fields["type"], fields["messageId"]
+        lines, source = block.lines, block.source
+        found = _decoded(decoder, block.text, lines) if has_message_ids else [None] * len(lines)
+        for number, (raw, fields) in enumerate(zip(lines, found, strict=True), block.first_line):
+            if fields is not None:
+                kind, message_id = fields.get("type"), fields.get("messageId")
                 if type(kind) is str and type(message_id) is str and kind.strip() and message_id.strip():
                     name = fields.get("event")
                     if type(name) is not str:
                         name = None
                     yield SegmentEvent(Position(source, number), kind, name, message_id, fields, raw)
                     continue
-            except (ValueError, KeyError, RecursionError):
-                pass
-            if raw.strip():
-                yield from decode(Block(source, number, raw + b"\n"))
+            for record in _records_of(Position(source, number), raw):
+                has_message_ids = type(record) is Outcome or record.message_id is not None  # type: ignore[union-attr]
+                yield record
 
     return decode_block
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], text: bytes, lines: list[bytes]) -> Sequence[Json | None]:
+    """Return what is needed of each line; None for one that is to be decoded as a whole.
+
+    All lines are decoded at once where that succeeds, which is nearly always.
+    """
+    try:
+        if max(map(len, lines), default=0) <= MAX_INTEGER:
+            if not text.isascii():
+                text.decode()  # the decoder does not look at the texts that it skips
+            found: list[Json | None] = decoder.decode_lines(text)
+            if len(found) == len(lines):
+                if b"\\" in text:
+                    return [
+                        None if _may_be_odd(raw) else fields for raw, fields in zip(lines, found, strict=True)
+                    ]
+                return found
+    except (ValueError, RecursionError):
+        pass
+    return [_decoded_line(decoder, raw) for raw in lines]
+
+
+def _decoded_line(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Json | None:
+    try:
+        raw.decode()
+        fields: Json | None = None if _may_be_odd(raw) else decoder.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    return fields
+
+
+def _may_be_odd(raw: bytes) -> bool:
+    """Tell whether a line may hold what the strict decoder refuses, and does not see where it skips."""
+    if b"\\" in raw and _SURROGATE.search(raw):
+        return True
+    length = len(raw)
+    return length > MAX_INTEGER and (length > MAX_VALUES or b"0" * MAX_INTEGER in raw.translate(_DIGITS))
 
 
 def _object_with(keys: dict[str, Any]) -> Any:
@@ -151,20 +193,9 @@ def _object_with(keys: dict[str, Any]) -> Any:
     return TypedDict("Needed", keys, total=False)  # type: ignore[operator]
 
 
-def _check_what_is_skipped(raw: bytes) -> None:
-    """Raise ValueError for what the strict decoder refuses, and does not see where it skips."""
-    if not raw.isascii():
-        raw.decode()
-    if b"\\" in raw and _SURROGATE.search(raw):
-        raise ValueError
-    if len(raw) > MAX_VALUES or (len(raw) > MAX_INTEGER and b"0" * MAX_INTEGER in raw.translate(_DIGITS)):
-        raise ValueError
-
-
 def whole(event: SegmentEvent) -> Json:
     """Return all that an event holds, whatever of it is decoded."""
-    records = list(decode(Block(event.position.source, event.position.line, event.raw + b"\n")))
-    record = records[0]
+    record = next(_records_of(event.position, event.raw), None)
     return record.fields if isinstance(record, SegmentEvent) else event.fields
 
 

@@ -1,0 +1,217 @@
+"""Every road of a dry run beside the fastest: what an event costs with each of the settings that people use.
+
+    python benchmarks/roads.py [--events 200000] [--rounds 3] [--before COMMAND] [--save]
+
+In each round all roads run in turn over archives of the same seeded events, each in a process of its own, and the
+median counts; so does msgspec's generic decoder and encoder, the floor of what parses everything. `--before` also
+runs another installed version over events without metadata, and tells how many times its CPU this one takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from events import generate
+from measure import COMMAND, machine, run, save
+
+HERE = Path(__file__).resolve().parent
+KEY = "benchmark-key"
+API = f"api: {{key: {KEY}, token: none}}\n"
+
+
+class Road(NamedTuple):
+    """One way of a dry run.
+
+    Attributes:
+        name: as in the table.
+        options: of the command.
+        settings: YAML.
+        archive: which of the archives.
+        command: what is done.
+    """
+
+    name: str
+    options: tuple[str, ...] = ()
+    settings: str = ""
+    archive: str = "events"
+    command: tuple[str, ...] = ("replay", "--dry-run")
+
+
+SETTINGS = {
+    "rows of one's own": """
+track:
+  extend_default: true
+  mapping:
+    timestamp: metadata.occurred_at
+    messageId: metadata.segment_message_id
+    properties.total: metadata.total
+""",
+    "a wildcard": """
+identify: {extend_default: true, mapping: {traits.*: customer.metadata.*}}
+track: {extend_default: true, mapping: {properties.*: metadata.*}}
+""",
+    "an object row": "track: {extend_default: true, mapping: {properties: metadata}}",
+    "unmapped_*: metadata": """
+identify: {unmapped_traits: metadata}
+track: {unmapped_properties: metadata}
+""",
+    "nulls: clear": "identify: {nulls: clear}",
+    "constants": """
+identify: {add: {customer.metadata.from: segment}}
+track: {add: {metadata.replayed: true}}
+""",
+    "an events_filter": "track: {events_filter: [Product *, Cart *, Checkout *, Newsletter *, Order *]}",
+}
+"""Road -> settings."""
+
+
+def roads(events: int) -> Iterator[Road]:
+    """Yield all roads; the first one has no option and no setting."""
+    yield Road("default table, metadata in the events")
+    yield Road("no metadata", archive="plain")
+    for name, settings in SETTINGS.items():
+        yield Road(name, settings=settings)
+    yield Road("--limit", options=("--limit", str(events)))
+    yield Road("--max-errors", options=("--max-errors", "10"))
+    yield Road("--since", options=("--since", "2020-01-01"))
+    yield Road("a ledger that knows something", options=("--ledger", "known.ledger"), settings=API)
+    yield Road("--bulk", options=("--bulk",))
+    yield Road("stdin", options=("-",))
+    yield Road("odd shapes", archive="odd")
+    yield Road("no messageId", archive="nameless")
+    yield Road("envelopes", archive="envelopes")
+    yield Road("plan", command=("plan",))
+
+
+def odd(line: bytes, number: int) -> bytes:
+    """Return an event with a number for a text, an unknown key, a text for an object, or a dotted key."""
+    change: list[Callable[[dict[str, Any]], object]] = [
+        lambda given: given.update(phone=5),
+        lambda given: given.update({f"key{number % 50}": number}),
+        lambda given: given.update(address="Main Street 1"),
+        lambda given: given.update({"address.city": "London"}),
+        lambda given: given.update(email=None, name=True),
+        lambda given: given.clear(),
+    ]
+    event = json.loads(line)
+    change[number % len(change)](event.get("traits") or event.get("properties"))
+    return json.dumps(event).encode() + b"\n"
+
+
+def nameless(line: bytes) -> bytes:
+    """Return an event without messageId."""
+    event = json.loads(line)
+    del event["messageId"]
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def write_archives(folder: Path, events: int) -> None:
+    """Write all archives."""
+    lines = list(generate(events, size=1_400, metadata=True))
+    batches = (b",".join(line[:-1] for line in lines[at : at + 20]) for at in range(0, events, 20))
+    archives = {
+        "events": lines,
+        "plain": generate(events),
+        "odd": (odd(line, number) for number, line in enumerate(lines)),
+        "nameless": map(nameless, lines),
+        "envelopes": (b'{"batch":[%b]}\n' % batch for batch in batches),
+    }
+    for name, archive in archives.items():
+        with (folder / f"{name}.ndjson").open("wb") as file:
+            file.writelines(archive)
+
+
+def make_ledger(folder: Path) -> None:
+    """Let a sandbox be sent a hundred events, and keep its ledger."""
+    few = folder / "few.ndjson"
+    few.write_bytes(b"".join(generate(100, size=1_400, metadata=True)))
+    script = f"""
+from pathlib import Path
+from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
+from voucherify_sync.bookkeeping.project import ProjectIdentity
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.model import Block, Outcome, State
+from voucherify_sync.running.pipeline import Pipeline
+from voucherify_sync.settings import Settings
+from voucherify_sync.stop import Stop
+identity = ProjectIdentity.of("https://api.voucherify.io", {KEY!r})
+start = RunStart("20250301-120000-aaaa", "replay", "digest", identity)
+ledger = Ledger.open(Path("known.ledger"), start, stop=Stop(), is_new=True)
+for batch in Pipeline(Settings(), Selection()).batches(Block("few", 1, Path("few.ndjson").read_bytes())):
+    for operation in batch:
+        ledger.record(Outcome(operation.event, State.DELIVERED, operation=operation))
+ledger.end_run(0, {{}})
+ledger.close()
+"""
+    made = run([sys.executable, "-c", f"import os; os.chdir({str(folder)!r})\n{script}"])
+    assert made.exit_code == 0, made.stderr
+
+
+def cost_of(road: Road, folder: Path, events: int, command: list[str]) -> float:
+    """Return the CPU microseconds an event of one run."""
+    config = folder / "settings.yaml"
+    config.write_text(road.settings or "{}\n")
+    archive = folder / f"{road.archive}.ndjson"
+    reads_stdin = "-" in road.options
+    words = [*command, *road.command, "-q", "--jobs", "1", "-c", str(config), *road.options]
+    if not reads_stdin:
+        words.append(str(archive))
+    cost = run(words, stdin=archive if reads_stdin else None, stdout=folder / "out")
+    assert cost.exit_code == 0, cost.stderr
+    return 1e6 * cost.cpu_s / events
+
+
+def main() -> None:
+    """Generate, run all in turn, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--events", type=int, default=200_000, metavar="N")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--before", type=Path, metavar="COMMAND", help="an installed voucherify-sync")
+    parser.add_argument("--save", action="store_true", help="keep the results, which the docs quote")
+    options = parser.parse_args()
+    costs: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_archives(folder, options.events)
+        make_ledger(folder)
+        os.chdir(folder)
+        for _ in range(options.rounds):
+            floor = run(
+                [sys.executable, str(HERE / "round_trip.py")],
+                stdin=folder / "events.ndjson",
+                stdout=folder / "out",
+            )
+            costs.setdefault("msgspec, generic", []).append(1e6 * floor.cpu_s / options.events)
+            for road in roads(options.events):
+                costs.setdefault(road.name, []).append(cost_of(road, folder, options.events, COMMAND))
+            if options.before:
+                before = cost_of(Road("", archive="plain"), folder, options.events, [str(options.before)])
+                costs.setdefault("before", []).append(before)
+    show(costs, options)
+
+
+def show(costs: dict[str, list[float]], options: argparse.Namespace) -> None:
+    """Print the table, and keep it."""
+    us = {name: median(rounds) for name, rounds in costs.items()}
+    floor, before = us.pop("msgspec, generic"), us.pop("before", None)
+    fastest = min(us.values())
+    print(f"{options.events:,} events of 1.4 KB on {machine()}; msgspec alone: {floor:.1f} µs\n")
+    print("| road | CPU µs an event | the fastest is 1 | msgspec alone is 1 |\n|---|--:|--:|--:|")
+    for name, cost in us.items():
+        print(f"| {name} | {cost:.1f} | {cost / fastest:.2f} | {cost / floor:.2f} |")
+    if before is not None:
+        print(f"\nwithout metadata {us['no metadata'] / before:.2f} times the CPU of before")
+    if options.save:
+        save("roads", {"events": options.events, "floor_us": floor, "roads": us})
+
+
+if __name__ == "__main__":
+    main()
