@@ -6,7 +6,7 @@ The first walk books no record: that is left to the second one, in which an upda
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -97,7 +97,7 @@ class BulkCustomers:
         self._stop = stop
         self._fates: dict[str, Fate] = {}
 
-    def run(self, batches: Iterable[list[Decision]]) -> None:
+    def run(self, batches: Iterable[Sequence[Decision]]) -> None:
         """Walk the records as the pipeline decided them; what prevents the second walk is told to the stop."""
         with Fold() as fold:
             try:
@@ -145,7 +145,7 @@ class BulkCustomers:
             outcome = Outcome(BadRecord(Position("", 0), b"", type_), State.PENDING)
             yield from (outcome for _ in range(count))
 
-    def _count(self, mapped: list[Decision]) -> None:
+    def _count(self, mapped: Sequence[Decision]) -> None:
         self.read += len(mapped)
         for decision in mapped:
             record = decision.event if isinstance(decision, Operation) else decision.record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -17,7 +17,7 @@ from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import ExitCode, SourceError, VoucherifySyncError
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.names import NearMiss
-from voucherify_sync.model import Block, Decision, Json, Outcome, State
+from voucherify_sync.model import Block, Decision, Json, Operation, Outcome, State
 from voucherify_sync.reading.decode import MAX_BATCH
 from voucherify_sync.running.books import Book, Books
 from voucherify_sync.running.bulk_run import BulkCustomers, EventsAfter, no_more_than
@@ -137,28 +137,42 @@ class Run:
         try:
             for mapped in self._batches(self.pipeline):
                 self._read += len(mapped)
-                decided = self._history.decide(mapped)
-                if self._fold is not None:
-                    fold_updates(self._fold, mapped, decided)
-                for outcomes in self._delivery.deliver(decided):
+                for outcomes in self._delivery.deliver(self._decide(mapped)):
                     self.books.add(outcomes)
         except VoucherifySyncError as error:
             self._stop.because(error)
         for outcome in self._delivery.drain():
             self.books.add((outcome,))
 
-    def _batches(self, pipeline: Pipeline) -> Iterator[list[Decision]]:
+    def _decide(self, mapped: Sequence[Decision]) -> Sequence[Decision]:
+        """De-duplicate records, and fold them where they are folded; if that fails, they are pending."""
+        try:
+            decided = self._history.decide(mapped)
+            if self._fold is not None:
+                fold_updates(self._fold, mapped, decided)
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+            return [
+                Outcome(each.event, State.PENDING, operation=each) if isinstance(each, Operation) else each
+                for each in mapped
+            ]
+        return decided
+
+    def _is_shared(self) -> bool:
+        """Tell whether several processes map the input: nothing is sent meanwhile, and all of it is read."""
+        request = self._request
+        is_second_walk = self._lines_at_first is not None
+        sends = not isinstance(self._link, DryRun) and (self._first is None or is_second_walk)
+        is_whole = request.limit is None and request.max_errors is None and request.decode is None
+        return is_whole and not (sends or is_second_walk) and is_worth_processes(self._input, request.jobs)
+
+    def _batches(self, pipeline: Pipeline) -> Iterator[Sequence[Decision]]:
         """Yield what the pipeline makes of the input, in its order, until the run stops."""
         request, left = self._request, self._request.limit
-        is_live = self._first is None or self._lines_at_first is not None
-        if (
-            (not is_live or isinstance(self._link, DryRun))
-            and (left, request.max_errors, request.decode, self._lines_at_first) == (None,) * 4
-            and is_worth_processes(self._input, request.jobs)
-        ):
+        if self._is_shared():
             yield from pipeline.shared(self._input, request.jobs, self._stop)
             return
-        size = 1 if self._request.max_errors else MAX_BATCH  # no record is read beyond one that is too many
+        size = 1 if request.max_errors else MAX_BATCH  # no record is read beyond one that is too many
         for block in self._blocks():
             for mapped in pipeline.batches(block, left, size):
                 yield mapped
