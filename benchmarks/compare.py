@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from events import generate
 from measure import COMMAND, Cost, machine, run, save, version_of
 
 HERE = Path(__file__).resolve().parent
+EVENTS_OF_FILE = 2_500
+"""Some hundred kilobytes of gzip."""
 SAMPLE = 997
 """Of so many lines one body is checked."""
 
@@ -57,12 +60,13 @@ class Rival(NamedTuple):
 def rivals(folder: Path) -> Iterator[Rival]:
     """Yield those that are at hand; ours first."""
     report = ["--report", str(folder / "report.json")]
-    plain, zipped = str(folder / "1.0.ndjson"), str(folder / "1.0.ndjson.gz")
+    plain, zipped, files = (str(folder / name) for name in ("1.0.ndjson", "1.0.ndjson.gz", "files"))
     for jobs in (1, os.cpu_count() or 1):
         ours = [*COMMAND, "replay", "--dry-run", "-q", "--jobs", str(jobs), *report]
         name = "voucherify-sync" if jobs == 1 else f"voucherify-sync, {jobs} jobs"
         yield Rival(name, (*ours, plain), reads_stdin=False, jobs=jobs)
         yield Rival(f"{name}, .gz", (*ours, zipped), reads_stdin=False, gzipped=True, jobs=jobs)
+        yield Rival(f"{name}, many .gz", (*ours, files), reads_stdin=False, gzipped=True, jobs=jobs)
     if shutil.which("gzip"):
         yield Rival("gzip -dc alone", ("gzip", "-dc", zipped), maps=False, reads_stdin=False, gzipped=True)
     yield Rival("msgspec, generic", (sys.executable, str(HERE / "round_trip.py")), maps=False)
@@ -174,11 +178,17 @@ def archive_of(folder: Path, share: float, count: int) -> Path:
 
 
 def zipped(archive: Path) -> None:
-    """Gzip an archive beside itself."""
+    """Gzip an archive beside itself, in one piece and in many."""
     target = archive.with_name(f"{archive.name}.gz")
-    if not target.exists():
-        with archive.open("rb") as source, gzip.open(target, "wb", compresslevel=6) as file:
-            shutil.copyfileobj(source, file, 1 << 20)
+    if target.exists():
+        return
+    with archive.open("rb") as source, gzip.open(target, "wb", compresslevel=6) as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+    files = archive.with_name("files")
+    files.mkdir()
+    with archive.open("rb") as source:
+        for number, lines in enumerate(iter(lambda: list(islice(source, EVENTS_OF_FILE)), [])):
+            (files / f"{number:06}.gz").write_bytes(gzip.compress(b"".join(lines), compresslevel=6))
 
 
 def check(out: Path, archive: Path, count: int) -> None:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import run
+from measure import run, save
 
 from voucherify_sync.bookkeeping.history import History, Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
@@ -77,7 +77,10 @@ def main() -> None:
     """Generate, walk and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sizes", default="1000000,4000000", help="numbers of events, separated by commas")
-    sizes = [int(size) for size in parser.parse_args().sizes.split(",")]
+    parser.add_argument("--save", action="store_true", help="keep the results, which the docs quote")
+    options = parser.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
+    rows: list[dict[str, float]] = []
     print(
         f"{'events':>10} {'updates':>9} {'customers':>9} {'walk/CPU s':>11} {'fold/CPU s':>11} {'peak MB':>8}"
         f" {'requests':>8} {'least':>6}"
@@ -85,17 +88,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             archive = Path(folder) / "events.ndjson"
-            options = ["--customers", str(round(size * CUSTOMERS)), "--out", str(archive)]
+            words = ["--customers", str(round(size * CUSTOMERS)), "--out", str(archive)]
             events = Path(__file__).with_name("events.py")
-            subprocess.run([sys.executable, str(events), str(size), *options], check=True)
+            subprocess.run([sys.executable, str(events), str(size), *words], check=True)
             whole, peak_mb = measured(archive, "--fold")
             bare, _ = measured(archive, "--bare")
+            rows.append(
+                {
+                    "events": size,
+                    "customers": whole["customers"],
+                    "walk_per_cpu_s": size / whole["cpu_s"],
+                    "requests": whole["requests"],
+                    "peak_mb": peak_mb,
+                }
+            )
             print(
                 f"{size:>10,} {whole['updates']:>9,} {whole['customers']:>9,} {size / whole['cpu_s']:>11,.0f}"
                 f" {size / (whole['cpu_s'] - bare['cpu_s']):>11,.0f} {peak_mb:>8.1f}"
                 f" {whole['requests']:>8} {math.ceil(whole['bytes'] / MAX_BYTES):>6}",
                 flush=True,
             )
+    if options.save:
+        save("fold", {"sizes": rows})
 
 
 if __name__ == "__main__":

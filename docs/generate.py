@@ -1,4 +1,4 @@
-"""Makes the reference pages from the code: `python docs/generate.py` writes them, `--check` compares them."""
+"""Makes pages from the code and from results of benchmarks: `python docs/generate.py`; `--check` compares them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from generating import commands, exit_codes, reasons, report, settings
+from generating import commands, exit_codes, performance, reasons, report, settings
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
-    "settings.md": settings.page,
-    "commands.md": commands.page,
-    "exit-codes.md": exit_codes.page,
-    "report.md": report.page,
-    "reasons.md": reasons.page,
+    "reference/settings.md": settings.page,
+    "reference/commands.md": commands.page,
+    "reference/exit-codes.md": exit_codes.page,
+    "reference/report.md": report.page,
+    "reference/reasons.md": reasons.page,
+    "performance.md": performance.page,
 }
-"""File below `reference/` -> what makes it."""
+"""File of this folder -> what makes it."""
 
-FOLDER: Final = Path(__file__).parent / "reference"
+FOLDER: Final = Path(__file__).parent
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,129 @@
+"""docs/performance.md: what the benchmarks printed last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from generating.markdown import page as page_of
+
+RESULTS: Final = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+
+_PEERS: Final = """\
+`python benchmarks/compare.py` makes an archive of seeded events of 1.4 KB with `metadata` and the context of web
+events, sends it in turn through a dry run and through what else is at hand, checks the number of requests and a
+sample of their bodies, and prints this table of medians. The CPU time is that of the whole process, start-up
+included, and of all processes that it starts. The last two columns say how many times the CPU and the time of one
+process of ours a row takes.
+
+{events:,} events on {machine}; {versions}.
+
+| | CPU µs an event | µs an event | peak MB | CPU, ours is 1 | time, ours is 1 |
+|---|--:|--:|--:|--:|--:|
+{rivals}
+
+The dry run does more than its peers here: filters, counts of every row that applied and of every value that no
+row takes, duplicates by `messageId`, and the report. The row of msgspec reads and writes each event and maps
+nothing; nor does `jq -c .`.
+
+What an event costs does not grow with the archive, but for keys that are put on disk beyond a million; in a small
+archive the start of the process is most of it:
+
+| events | CPU µs an event | peak MB |
+|--:|--:|--:|
+{linear}"""
+
+_ROADS: Final = """\
+## Every road
+
+All commands and settings share one pipeline, so none of them falls off a cliff. `python benchmarks/roads.py`,
+{events:,} events with `metadata`, one process; msgspec's generic decoder and encoder alone take {floor:.1f} µs an
+event of the same lines in the same run.
+
+| road | CPU µs an event | times the first | times msgspec alone |
+|---|--:|--:|--:|
+{roads}
+
+`--bulk` reads the input twice: once for the customers, once for the events."""
+
+_HOW: Final = """\
+## How
+
+- The lines of a block are decoded in one call, and of each event only the keys that the settings look at; the
+  context, which is most of a web event, is passed over.
+- An event is walked once along a tree of the keys that rows read. What becomes of an object is remembered by its
+  keys. Requests are typed, and encoded as they are.
+- Where nothing is sent meanwhile, `--jobs` processes map a large archive, one a core unless you say otherwise:
+  each reads whole files of up to 1 MiB, or blocks of larger ones. De-duplication and all sums follow in the order
+  of the input. Pipes, archives of less than 16 MiB on disk, `--limit` and `--max-errors` are mapped by one
+  process.
+- All counts are exact, but one: of repeated records whose requests differ, one in 256 is counted as equal.
+- gzip is unpacked by isal. Memory stays flat but for the keys of records: at most 100 bytes each, and beyond a
+  million in temporary files."""
+
+_OTHERS: Final = """\
+## Other figures
+
+| what | figure | script |
+|---|---|---|
+| first walk of `--bulk`, one process | {walk:,.0f} events a CPU second | `benchmarks/fold.py` |
+| a million events folded into {customers:,} customers | {requests} requests, {peak:.0f} MB | `benchmarks/fold.py` |
+| live run, no latency, 16 workers, with ledger and report | 1,600 calls/s | `benchmarks/live.py` |
+| the same at 50 ms, 16 and 64 workers | 303 and 1,142 calls/s; latency allows 320 and 1,280 | `benchmarks/live.py` |
+| ledger, a million delivered records | 36 MB; 295,000 of them a CPU second are known again | `benchmarks/ledger.py` |
+| a start on them | 0.24 CPU s, as on an empty ledger | `benchmarks/ledger.py` |
+| ledger, a million failed records of 1.2 KB | 886 MB; `status` in 1.4 s and 47 MB | `benchmarks/ledger.py` |
+| `retry` to its first call | 0.5 s | `benchmarks/ledger.py` |
+| limits of 100 in 2 s and 60 in 6 s | 98 and 90 % used in 30 s, no call throttled | `benchmarks/limits.py` |
+| the same beside a client that takes a third | 97 to 111 %; no call throttled | `benchmarks/limits.py` |
+
+Used is what the reserve leaves, the first windows included, in which the period is learnt. Live runs are measured
+against a server that only answers, in a process of its own on the second core. The machine is a small shared one:
+compare the ratios, not the numbers."""
+
+
+def results(name: str) -> dict[str, Any]:
+    """Return what a benchmark kept."""
+    kept: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return kept
+
+
+def page() -> str:
+    """Return the page."""
+    peers, roads, fold = results("compare"), results("roads"), results("fold")
+    first = next(iter(roads["roads"].values()))
+    million = next(row for row in fold["sizes"] if row["events"] == 1_000_000)
+    return page_of(
+        "Performance",
+        "benchmarks/results",
+        _PEERS.format(
+            events=peers["events"],
+            machine=peers["machine"],
+            versions=", ".join(f"{name} {version}" for name, version in peers["versions"].items()),
+            rivals="\n".join(
+                f"| {row['name']} | {row['cpu_us']:.1f} | {row['wall_us']:.1f} | {row['peak_mb']:.0f} "
+                f"| {row['cpu_ratio']:.2f} | {row['wall_ratio']:.2f} |"
+                for row in peers["rivals"]
+            ),
+            linear="\n".join(
+                f"| {row['events']:,} | {row['cpu_us']:.2f} | {row['peak_mb']:.0f} |"
+                for row in peers["linear"]
+            ),
+        ),
+        _ROADS.format(
+            events=roads["events"],
+            floor=roads["floor_us"],
+            roads="\n".join(
+                f"| {name} | {cost:.1f} | {cost / first:.2f} | {cost / roads['floor_us']:.2f} |"
+                for name, cost in roads["roads"].items()
+            ),
+        ),
+        _HOW,
+        _OTHERS.format(
+            walk=million["walk_per_cpu_s"],
+            customers=int(million["customers"]),
+            requests=int(million["requests"]),
+            peak=million["peak_mb"],
+        ),
+    )
