@@ -30,7 +30,7 @@ class Cost(NamedTuple):
     Attributes:
         cpu_s: user and system seconds of it and of all processes that it started, however far away.
         wall_s: seconds from start to end.
-        peak_mb: largest resident memory, in MB of 1,000,000 bytes.
+        peak_mb: largest resident memory of one of them, in MB of 1,000,000 bytes.
         exit_code: of the process.
         stderr: what it said.
     """
@@ -60,7 +60,7 @@ def run(command: Sequence[str], *, stdin: Path | None = None, stdout: Path | Non
     return Cost(
         cpu_s=sum(each.ru_utime + each.ru_stime for each in usages),
         wall_s=wall_s,
-        peak_mb=usage.ru_maxrss * 1024 / 1e6,
+        peak_mb=max(each.ru_maxrss for each in usages) * 1024 / 1e6,
         exit_code=process.returncode,
         stderr=said.decode(errors="replace"),
     )

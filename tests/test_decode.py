@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voucherify_sync.model import BadRecord, Block, Outcome, Position, SegmentEvent, State
-from voucherify_sync.reading.decode import decode, event_time
-from voucherify_sync.reading.times import event_time as event_time_itself
+from voucherify_sync.reading.decode import decode
 
 
 def records(*lines: bytes, first_line: int = 1) -> list[SegmentEvent | Outcome]:
@@ -260,11 +259,6 @@ def test_the_wrapper_of_rudderstack_archives_is_taken_off() -> None:
     assert msgspec.json.decode(read.raw) == read.fields
     inner["messageId"] = "own"
     assert event(json.dumps(outer).encode()).message_id == "own"
-
-
-def test_event_time_is_at_hand_beside_decode() -> None:
-    """Filters and the order of updates ask for an event's time."""
-    assert event_time is event_time_itself
 
 
 JSON_VALUES = st.recursive(

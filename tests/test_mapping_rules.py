@@ -505,3 +505,12 @@ def test_rule_10_an_event_nested_too_deep_is_invalid() -> None:
     )
     assert outcome.state is State.INVALID  # type: ignore[union-attr]
     assert outcome.reason == "too_deep"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("nulls", ["omit", "clear"])
+def test_an_empty_key_is_a_key_like_any_other(nulls: Any) -> None:
+    """It is neither in the place of another key, nor is another one in its place."""
+    settings = Settings(identify=Identify(nulls=nulls))
+    body = body_of(identify({"": "x", "email": "a@example.com", "phone": None}), settings)
+    assert body["email"] == "a@example.com"
+    assert ("phone" in body) is (nulls == "clear")

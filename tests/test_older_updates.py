@@ -44,6 +44,12 @@ def test_updates_of_one_customer_are_compared_by_their_time(times: list[Any], co
     assert counted(*map(at, times)) == count
 
 
+def test_a_timestamp_that_only_looks_like_one_gives_way_to_the_next() -> None:
+    """The first of the four fields that tells a time counts."""
+    odd = at("2024-99-99T00:00:00.000Z", receivedAt="2024-03-02T00:00:00.000Z")
+    assert counted(odd, at("2024-03-01T00:00:00.000Z")) == 1
+
+
 def test_customers_do_not_mix() -> None:
     """An older update of somebody else is in order."""
     assert counted(at("2024-03-02T00:00:00Z"), at("2024-03-01T00:00:00Z", userId="u2")) == 0

@@ -125,3 +125,28 @@ def test_what_the_filters_leave_out_has_no_key() -> None:
     assert (page.reason, page.record.key) == ("type_page", None)
     assert no_id.reason == "no_id"
     assert no_id.record.key is not None
+
+
+LINE = b'{"type":"track","event":"E","userId":"u","messageId":"%d"}'
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(
+            [LINE % 1, b"", LINE % 2, LINE % 3 + LINE % 4], id="a blank line and two events on one line"
+        ),
+        pytest.param([LINE % 1, b"  ", LINE % 2, LINE % 3 + b" " + LINE % 4], id="a line of spaces"),
+        pytest.param([b'{"type":"track","a":', b'{"b":1}}' + LINE % 1, LINE % 2], id="a value on two lines"),
+        pytest.param([LINE % 1 + b",", LINE % 2 + LINE % 3], id="a comma behind it"),
+        pytest.param([b'{"type":"track","a":[{}', b"{}]}", LINE % 2 + LINE % 3], id="a list on two lines"),
+        pytest.param([b'{"a":"}', LINE % 1 + b'"}'], id="a text on two lines"),
+        pytest.param([b"{", b"}", LINE % 1 + LINE % 2], id="an object on two lines"),
+    ],
+)
+def test_each_line_is_decoded_by_itself(lines: list[bytes]) -> None:
+    """No event gets the text or the place of another one."""
+    for found in (compare(lines, Settings()), compare([LINE % 7, *lines, LINE % 8], Settings())):
+        for (position, _, _, message_id, raw), _, _ in found:
+            assert message_id is None or b'"%b"' % message_id.encode() in raw
+            assert raw in lines or raw in (LINE % 7, LINE % 8), position

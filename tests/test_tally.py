@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Literal
 
 import pytest
@@ -212,3 +213,17 @@ def test_many_different_events_are_counted_right() -> None:
     assert unmapped["properties.same"] == 2 * MAX_KEYS
     assert sum(unmapped.values()) == 4 * MAX_KEYS
     assert len(unmapped) == MAX_KEYS + 1
+
+
+def test_what_is_remembered_of_keys_is_bounded() -> None:
+    """Long keys, and keys that never come again, take no more memory than short ones that do."""
+    tracemalloc.start()
+    mapper = Mapper(Settings())
+    for number in range(400):
+        mapper.operation(identify({f"{number}{'x' * 100_000}": 1}))
+    for number in range(20_000):
+        mapper.operation(identify({f"k{number}": 1, "plan": 1}))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 30 << 20
+    assert mapper.stats.to_dict()["identify"]["unmapped"]["traits.plan"] == 20_000

@@ -77,6 +77,18 @@ def doomed(parent: int) -> Work:
     return work
 
 
+def mortal() -> Work:
+    """Die of a certain line."""
+
+    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
+        for block in blocks:
+            if block.lines == [b"die"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield block.lines[0]
+
+    return work
+
+
 def results(source: Any, jobs: int, prepare: Any, *arguments: Any) -> list[bytes]:
     """Return what processes make of an input."""
     return list(workers.results(source, jobs, Stop(), prepare, *arguments))
@@ -135,15 +147,18 @@ def test_a_task_that_kills_each_process_is_done_here() -> None:
     assert [int(answer) for answer in results(Lines(numbered(3)), 2, doomed, os.getpid())] == [0, 1, 2]
 
 
-def test_files_that_kill_each_process_are_named(tmp_path: Path) -> None:
-    """They may be what kills it, so they are not read here; nor are they passed over in silence."""
-    for name in "ab":
-        (tmp_path / f"{name}.ndjson").write_text("1\n")
+def test_a_file_that_kills_each_process_is_named(tmp_path: Path) -> None:
+    """It is not read here, since it may be what kills; it is not passed over in silence, and the others are read."""
+    for name in "abcd":
+        (tmp_path / f"{name}.ndjson").write_text("die\n" if name == "b" else f"{name}\n")
     reader = Reader(find_sources([str(tmp_path)], stdin_is_terminal=True).sources, Stop())
-    assert results(reader, 2, doomed, os.getpid()) == []
-    assert [facts.damaged and facts.damaged[:27] for facts in reader.facts] == [
-        "the process that reads it w"
-    ] * 2
+    assert results(reader, 2, mortal) == [b"a", b"c", b"d"]
+    assert [(facts.lines, facts.damaged and facts.damaged[:11]) for facts in reader.facts] == [
+        (1, None),
+        (0, "the process"),
+        (1, None),
+        (1, None),
+    ]
 
 
 def test_a_process_that_is_killed_is_replaced() -> None:

@@ -115,7 +115,7 @@ class Report:
 
     def move(self, type_: str, kind: Kind, state: State, reason: str, count: int) -> None:
         """Count planned records of a type as ended otherwise, once that is known of their customer."""
-        self._tallies[State.PLANNED, type_, None, kind].count -= count
+        self._tally_of((State.PLANNED, type_, None, kind)).count -= count
         self._tally_of((state, type_, reason, kind)).count += count
 
     def _tally_of(self, key: _Key) -> _Tally:

@@ -1,4 +1,4 @@
-"""Remembers the keys of a run: 16 bytes in, whether they were met before out. At most 100 bytes of memory a key.
+"""Remembers the keys of a run: KEY bytes in, whether they were met before out. At most 100 bytes of memory a key.
 
 Beyond a million they go to temporary files, a million at a time, in order; a bit for each stays in memory.
 """
@@ -16,13 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from voucherify_sync.keys import HASH_BYTES, KEY_BYTES
+
 LIMIT: Final = 1_000_000
 """Keys in memory."""
 
 KEY: Final = 15
 """Bytes that are compared: 120 bits; a string of 15 bytes takes 16 bytes less than one of 16."""
-_OF_NAME: Final = 8
-"""Of the key of an identify so many bytes tell its messageId, and the others its content."""
 _BITS: Final = 27
 """The table of bits has 2**27 of them, 16 MiB: of four million new keys 3 % are looked up in vain."""
 _SHIFT: Final = 32 - _BITS
@@ -37,8 +37,16 @@ def digest_of(payload: bytes) -> int:
 
 
 def seen_key(key: bytes) -> bytes:
-    """Return the KEY bytes that stand for the key of a record; the keys of identifies end with a digest of 8 bytes."""
-    return key[:KEY] if len(key) <= KEY + 1 else key[:_OF_NAME] + key[_OF_NAME - KEY :]
+    """Return the KEY bytes that stand for the key of a record.
+
+    That of an identify ends with HASH_BYTES of its content. Many may share a messageId, or a content, so each byte at
+    the beginning, by which keys are put in order, tells of both.
+    """
+    if len(key) == KEY_BYTES:
+        return key[:KEY]
+    content = key[KEY_BYTES:]
+    both = int.from_bytes(key[:HASH_BYTES]) ^ int.from_bytes(content)
+    return (both.to_bytes(HASH_BYTES) + content)[:KEY]
 
 
 class Seen:

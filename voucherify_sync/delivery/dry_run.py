@@ -44,7 +44,7 @@ class DryRun:
         self._write = write
         self._stop = stop
         self._source = ""
-        self._source_text = b'""'
+        self._source_text = b'"'
 
     def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
         """Write the requests among the decisions, the very bytes that would be sent; yield all outcomes at once."""

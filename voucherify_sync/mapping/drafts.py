@@ -1,7 +1,7 @@
 """A request in the making, and the places of it: a destination in, a function out that puts values there.
 
-A value is brought to the type of its place as it is put. Objects are merged key by key and deeply; an object of the
-event is copied where it goes, so that no event is ever changed.
+A value is brought to the type of its place as it is put. Objects are merged key by key and deeply. No event is ever
+changed: a draft may share the event's metadata, and copies it before anything is written into it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Draft(Struct, gc=False):
         first, last: texts to make a name of.
         event: a name for the custom event, as it came.
         metadata: of the custom event.
-        is_shared: an object of metadata is the event's own, and is copied before anything is written into it.
+        shares_metadata: an object of metadata is the event's own, and is copied before anything is written into it.
         parts: ``referral`` and ``loyalty``, as they came.
         dropped: values that could not be put in their places.
         unmapped: keys of the event's object that no row takes.
@@ -59,7 +59,7 @@ class Draft(Struct, gc=False):
     last: str | None = None
     event: Any = None
     metadata: Json | None = None
-    is_shared: bool = False
+    shares_metadata: bool = False
     parts: dict[str, Json] = {}
     dropped: list[Dropped] = []
     unmapped: tuple[str, ...] = ()
@@ -92,9 +92,9 @@ class Draft(Struct, gc=False):
     def free_object(self, *, of_customer: bool) -> Json:
         """Return the metadata, made where there is none."""
         holder: Any = self.customer if of_customer else self
-        if self.is_shared:
-            self.is_shared = False
-            self.metadata, self.customer.metadata = own(self.metadata), own(self.customer.metadata)
+        if self.shares_metadata:
+            self.shares_metadata = False
+            self.metadata, self.customer.metadata = copied(self.metadata), copied(self.customer.metadata)
         if type(holder.metadata) is not dict:
             holder.metadata = {}
         metadata: Json = holder.metadata
@@ -111,7 +111,7 @@ def check_nesting(value: Any, levels: int = MAX_NESTING) -> None:
             check_nesting(inside, levels - 1)
 
 
-def own(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """Return a value whose objects may be written into without changing the event.
 
     Raises:
@@ -223,7 +223,7 @@ def _whole_object(place: Keys, *, skips_nulls: bool) -> Put:
         holder: Any = draft.customer if of_customer else draft
         if is_all and type(holder.metadata) is not dict:
             check_nesting(value)
-            holder.metadata, draft.is_shared = value, True
+            holder.metadata, draft.shares_metadata = value, True
         else:
             merge(_object_of(draft, place), value)
 
@@ -238,7 +238,7 @@ def _free_value(place: Keys) -> Put:
         if type(value) is dict:
             merge(_object_of(draft, place), value)
         else:
-            _object_of(draft, place[:-1])[last] = own(value)
+            _object_of(draft, place[:-1])[last] = copied(value)
 
     return put
 

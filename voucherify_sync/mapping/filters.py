@@ -71,9 +71,12 @@ class Filters:
         self._has_period = selection.since is not None or selection.until is not None
         self.leaves_out_customers = bool(selection.users or selection.exclude_ids)
         self._has_more_rules = (
-            *(settings.identity.ignore_anonymous, self._has_selection, self._has_name_rules),
-            *(self._has_period, bool(selection.exclude_ids)),
-        ) != (False,) * 5
+            settings.identity.ignore_anonymous
+            or self._has_selection
+            or self._has_name_rules
+            or self._has_period
+            or bool(selection.exclude_ids)
+        )
 
     def reason_to_skip(self, event: SegmentEvent) -> str | None:
         """Return why an event is not mapped at all, or None."""

@@ -1,7 +1,7 @@
 """Folds many updates of one customer into one: updates in, in whatever order, and each customer once out.
 
 What does not fit into memory lies in a temporary file without a name, which is gone however the process ends.
-It never knows more than a few hundred thousandths of the customers at a time.
+Then one of PARTITIONS groups of customers is looked at in memory at a time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from voucherify_sync.mapping.folded import FoldedCustomer, News, Part, Profile
 
 __all__ = ["Fold", "FoldedCustomer", "News"]
 
-SHELVES: Final = 256
-"""Customers are told apart into so many groups, one of which is looked at in memory at a time."""
+PARTITIONS: Final = 256
+"""Groups of customers: as long as all updates lie in memory, they are looked at together."""
 MEMORY: Final = 8 << 20
 """Bytes of updates that are kept in memory."""
 
@@ -43,7 +43,7 @@ class Fold:
     def __init__(self, memory: int = MEMORY) -> None:
         self.updates = 0
         self._memory = memory
-        self._shelves = [bytearray() for _ in range(SHELVES)]
+        self._shelves = [bytearray() for _ in range(PARTITIONS)]
         self._bytes = 0
         self._file: BinaryIO | None = None
         self._layers: list[array[int]] = []
@@ -72,7 +72,7 @@ class Fold:
         Raises:
             RunStopped: there is no room on disk.
         """
-        shelf = self._shelves[crc32(source_id.encode()) % SHELVES]
+        shelf = self._shelves[crc32(source_id.encode()) % PARTITIONS]
         before = len(shelf)
         _ENCODER.encode_into((time, message_id, self.updates, news, Raw(payload)), shelf, before)
         shelf += b"\n"
@@ -86,7 +86,7 @@ class Fold:
 
         As long as all lies in memory that order is the source_id's.
         """
-        numbers = range(SHELVES)
+        numbers = range(PARTITIONS)
         for group in [[number] for number in numbers] if self._layers else [numbers]:
             profiles: dict[str, Profile] = {}
             for number in group:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Struct
 
-from voucherify_sync.mapping.drafts import Draft, own
+from voucherify_sync.mapping.drafts import Draft, copied
 from voucherify_sync.mapping.fields import (
     BLANK_ID,
     MAX_EVENT_NAME,
@@ -203,7 +203,7 @@ def _carry(
     metadata = draft.free_object(of_customer=of_customer)
     for key in keys:
         if key not in metadata:
-            metadata[key] = own(given[key])
+            metadata[key] = copied(given[key])
             if log is not None:
                 log.carried.append(key)
     return tuple(key for key in unmapped if key not in keys)

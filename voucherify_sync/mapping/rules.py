@@ -18,10 +18,11 @@ from voucherify_sync.paths import FIELDS_OF, FieldPath, Keys, parse_destination
 
 _TEXTS: Final = frozenset({"id", "source_id", "name", "email", "description", "phone"})
 """Fields of a customer that take a text as it is."""
-_MOST_KEYS: Final = 200
-"""Keys of an object whose route is remembered; more are rare, and would take memory."""
-_MOST_REMEMBERED: Final = 200_000
-"""Keys of all routes that one node remembers."""
+_MOST_REMEMBERED: Final = 4 << 20
+"""Bytes of all routes that one node remembers, about."""
+_BYTES_OF_ROUTE: Final = 1_000
+_BYTES_OF_KEY: Final = 50
+"""What they take beside the characters of their keys."""
 
 
 class Leaf(Struct, frozen=True, gc=False, eq=False):
@@ -62,7 +63,7 @@ class Route(Struct, gc=False, eq=False):
         others: the other ones.
         below: keys whose objects are walked, too.
         unmapped: keys that no row takes.
-        paths: of the unmapped keys, as they are counted.
+        prefix: what stands before a key of the object in a path.
         has_dotted: a key is the dotted spelling of a path that a row reads: the tree cannot tell which of both counts.
         is_remembered: the next object with these keys takes the same route.
         times: so many objects took it.
@@ -72,7 +73,7 @@ class Route(Struct, gc=False, eq=False):
     leaves: list[tuple[str, Leaf]]
     below: list[tuple[str, Node]]
     unmapped: tuple[str, ...]
-    paths: tuple[str, ...]
+    prefix: str
     has_dotted: bool
     is_remembered: bool
     texts: list[tuple[str, str, Put]] = []
@@ -141,17 +142,18 @@ class Node:
         below = [(key, self.below[key]) for key in keys if key in self.below]
         taken = self.leaves.keys() | self.taken | self.below.keys()
         unmapped = () if self.takes_all else tuple(key for key in keys if key not in taken)
-        fits = len(keys) <= min(_MOST_KEYS, self._room)
+        size = _BYTES_OF_ROUTE + sum([_BYTES_OF_KEY + len(key) for key in keys])
+        fits = size <= self._room
         route = Route(
             leaves,
             below,
             unmapped,
-            tuple(map(self.path_of, unmapped)),
+            self.path_of(""),
             has_dotted=not self.dotted.isdisjoint(keys),
             is_remembered=fits,
         )
         if fits:
-            self._room -= len(keys)
+            self._room -= size
             self.routes[keys] = route
         return route
 

@@ -118,7 +118,7 @@ class SectionStats:
         self._rules = rules
         self._fired = [0] * len(rules.rows)
         self._unmapped = Counts()
-        self._passing: list[Route] = []  # routes that nobody remembers, of the last event
+        self._taken: list[Route] = []  # in the order in which they were taken first, since they were gathered
 
     def count(self, draft: Draft, unmapped: tuple[str, ...], used: tuple[str, ...], given: Json) -> None:
         """Count what the walk of one event did.
@@ -129,12 +129,12 @@ class SectionStats:
             used: those of them that a fallback used.
             given: the event's own object.
         """
-        if self._passing:
-            self._gather_passing()
+        is_all_remembered = True
         for route in draft.routes:
+            if not route.times:
+                self._taken.append(route)
+                is_all_remembered = is_all_remembered and route.is_remembered
             route.times += 1
-            if not route.is_remembered:
-                self._passing.append(route)
         for row in draft.found:
             self._fired[row] += 1
         for path in draft.unmapped_inside:
@@ -145,6 +145,8 @@ class SectionStats:
         outermost = draft.outermost
         if outermost is None or outermost.unmapped is not unmapped or used or draft.unmapped is not unmapped:
             self._count_unmapped(draft, unmapped, used, given)
+        if not is_all_remembered:  # nobody would take such a route again
+            self._gather()
 
     def _count_unmapped(
         self, draft: Draft, unmapped: tuple[str, ...], used: tuple[str, ...], given: Json
@@ -176,13 +178,13 @@ class SectionStats:
     @property
     def fired(self) -> list[int]:
         """How often each row found a value, in the order of the rules."""
-        self._gather_all()
+        self._gather()
         return self._fired
 
     @property
     def unmapped(self) -> Counts:
         """Counts of values that were given and not sent, by path, such as ``traits.plan``."""
-        self._gather_all()
+        self._gather()
         return self._unmapped
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,24 +197,16 @@ class SectionStats:
             dropped.setdefault(path, {})[reason] = times
         return {"rows": rows, "unmapped": self.unmapped.to_dict(), "dropped": dropped}
 
-    def _gather_passing(self) -> None:
-        for route in self._passing:
-            self._gather(route)
-        self._passing.clear()
-
-    def _gather_all(self) -> None:
-        self._gather_passing()
-        for node in self._rules.tree.nodes():
-            for route in node.routes.values():
-                self._gather(route)
-
-    def _gather(self, route: Route) -> None:
-        for _, leaf in route.leaves if route.times else ():
-            self._fired[leaf.row] += route.times
-        left = route.times - route.carried
-        for path in route.paths if left else ():
-            self._unmapped.add(path, left)
-        route.times = route.carried = 0
+    def _gather(self) -> None:
+        """Add up what the routes have counted."""
+        for route in self._taken:
+            for _, leaf in route.leaves:
+                self._fired[leaf.row] += route.times
+            left = route.times - route.carried
+            for key in route.unmapped if left else ():
+                self._unmapped.add(route.prefix + key, left)
+            route.times = route.carried = 0
+        self._taken.clear()
 
 
 class MappingStats:

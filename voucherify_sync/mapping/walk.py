@@ -146,8 +146,8 @@ def _take_with_nulls(draft: Draft, rules: Rules, node: Node, given: Json, gather
 def _counts(leaf: Leaf, key: str, given: Json) -> bool:
     """Tell whether a leaf applies where a null is a value, and one key may be taken in the place of another."""
     if given[key] is None:
-        return leaf.main not in given and given.get(leaf.twin or "") is None
-    return given.get(leaf.main or "") is None
+        return leaf.main not in given and (leaf.twin is None or given.get(leaf.twin) is None)
+    return leaf.main is None or given.get(leaf.main) is None
 
 
 def _find_unmapped(draft: Draft, rules: Rules, node: Node, given: Json) -> None:

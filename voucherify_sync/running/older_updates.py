@@ -6,7 +6,8 @@ Sent one by one such an update puts old values over newer ones. Memory is bounde
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from voucherify_sync.model import Json, Outcome, State
 from voucherify_sync.reading.times import event_time
@@ -41,16 +42,16 @@ class OlderUpdates:
             if operation is None or not operation.has_profile or outcome.state not in _SENT:
                 continue
             source_id, time = operation.source_id, operation.event.fields.get("timestamp")
-            if type(time) is not str or len(time) != _PLAIN or time[10] != "T" or time[-1] != "Z":
+            if not _is_plain(time):
                 time = _moment(operation.event.fields)
             if time is None:
                 continue
             before = newest.get(source_id)
             if before is None and (len(newest) >= most or len(source_id) > MAX_ID_LENGTH):
                 self.capped = True
-            elif before is None or before <= time or not _is_time(before):
+            elif before is None or before <= time:
                 newest[source_id] = time
-            elif _is_time(time):
+            else:
                 self.count += 1
 
     def to_dict(self) -> Json:
@@ -64,6 +65,12 @@ def _moment(event: Json) -> str | None:
     return None if time is None else f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
-def _is_time(text: str) -> bool:
-    """Tell whether a text that looks like a time is one."""
-    return event_time({"timestamp": text}) is not None
+def _is_plain(time: Any) -> bool:
+    """Tell whether a timestamp is written as Segment does, in UTC, so that it compares as the times do."""
+    if type(time) is not str or len(time) != _PLAIN or time[10] != "T" or time[-1] != "Z":
+        return False
+    try:
+        datetime.fromisoformat(time)
+    except ValueError:
+        return False
+    return True

@@ -1,7 +1,7 @@
 """Work in several processes: an input goes in, what is made of its blocks comes out, in the order of the input.
 
-Small files are read by the processes themselves; of pipes and large files they get the lines. The processes change
-nothing but the time that it takes: results travel by futures, and nothing is shared.
+Small files are read by the processes themselves; of large ones they get the lines. The processes change nothing but the
+time that it takes: results travel by futures, and nothing is shared.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_SOURCES: Final = 256
 AHEAD: Final = 3
 """Tasks under way for each process: one is worked on, the others wait, so that none is idle."""
 MAX_TRIES: Final = 4
-"""A task whose process is killed so often is no more given to one."""
+"""A task that has killed so many processes alone is no more given to one."""
 
 _KILLED: Final = "the process that reads it was killed each time, as for want of memory"
 _FOR_ALL: Final = (signal.SIGINT, signal.SIGHUP)
@@ -59,13 +59,19 @@ class Answer(Struct, frozen=True):
 
     Attributes:
         results: what was made of it; in a process a list, here as it is asked for.
-        facts: of the files, in order.
-        left: sources of which not all was read, the first of them after so many lines as its facts tell.
+        facts: of the files that were begun, in order.
+        left: sources of which not all was read, the first of them after so many lines as its facts tell; all those
+            that were not begun are among them.
     """
 
     results: Iterable[bytes]
     facts: list[SourceFacts] = []
     left: list[Source] = []
+
+    @property
+    def sources(self) -> int:
+        """How many files it is about."""
+        return len(self.facts) + max(len(self.left) - 1, 0)
 
 
 def results(
@@ -88,17 +94,17 @@ def results(
 
 
 def _results(source: Input, stop: Stop, pool: _Pool) -> Iterator[bytes]:
-    open_facts: deque[list[SourceFacts]] = deque()
+    open_facts: deque[SourceFacts] = deque()
 
     def tasks() -> Iterator[Task]:
         for task, facts in _tasks(source):
-            open_facts.append(facts)
+            open_facts.extend(facts)
             yield task
 
     for answer in pool.answers(tasks()):
         if stop.requested:
             return
-        facts = open_facts.popleft()
+        facts = [open_facts.popleft() for _ in range(answer.sources)]
         _copy(answer.facts, facts)
         yield from answer.results
         if answer.left:
@@ -164,10 +170,10 @@ class _Pool:
         under_way: deque[tuple[Task, Future[Answer] | None]] = deque()
         for task in tasks:
             if len(under_way) == self._size * AHEAD:
-                yield self._first(under_way)
+                yield from self._first(under_way)
             under_way.append((task, self._ask(task)))
         while under_way:
-            yield self._first(under_way)
+            yield from self._first(under_way)
 
     def work_here(self, blocks: Iterable[Block]) -> Iterator[bytes]:
         """Do the work in this process."""
@@ -180,28 +186,45 @@ class _Pool:
             self._executor.shutdown(cancel_futures=True)
             self._executor = None
 
-    def _first(self, under_way: deque[tuple[Task, Future[Answer] | None]]) -> Answer:
-        """Wait for the answer to the first task; where a process was killed, all that is open is handed in again."""
+    def _first(self, under_way: deque[tuple[Task, Future[Answer] | None]]) -> Iterator[Answer]:
+        """Wait for the answer to the first task, or the answers to its files.
+
+        Where a process was killed nobody knows by which task: the first one is tried alone, and then all others are
+        handed in again.
+        """
         task, future = under_way.popleft()
-        for tries in range(MAX_TRIES):
-            if future is None:
-                return self._answer_here(task)
+        try:
+            yield self._answer_here(task) if future is None else future.result()
+        except BrokenProcessPool:
+            yield from self._alone(task)
+            open_tasks = [each for each, _ in under_way]
+            under_way.clear()
+            under_way.extend((each, self._ask(each)) for each in open_tasks)
+
+    def _alone(self, task: Task) -> Iterator[Answer]:
+        """Hand in a task beside which there is no other one, until it has killed MAX_TRIES processes."""
+        for _ in range(MAX_TRIES):
+            self.close()
+            future = self._ask(task)
             try:
-                return future.result()
+                yield self._answer_here(task) if future is None else future.result()
             except BrokenProcessPool:
-                self.close()
-                if tries < MAX_TRIES - 1:
-                    future = self._ask(task)
-                    under_way.extend((each, self._ask(each)) for each, _ in _emptied(under_way))
+                continue
+            return
+        self.close()
         if task.blocks:
-            return self._answer_here(task)
-        return Answer([], [SourceFacts(each.name, damaged=_KILLED) for each in task.sources])
+            yield self._answer_here(task)
+        elif len(task.sources) > 1:
+            for source in task.sources:
+                yield from self._alone(Task([source]))
+        else:
+            yield Answer([], [SourceFacts(task.sources[0].name, damaged=_KILLED)])
 
     def _answer_here(self, task: Task) -> Answer:
         """Answer a task in this process; files are read as blocks would be."""
         if task.blocks:
             return Answer(self.work_here(task.blocks))
-        return Answer([], [SourceFacts(each.name) for each in task.sources], task.sources)
+        return Answer([], [SourceFacts(task.sources[0].name)], task.sources)
 
     def _ask(self, task: Task) -> Future[Answer] | None:
         """Hand a task in; None if it is to be done here."""
@@ -231,14 +254,6 @@ class _Pool:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return ProcessPoolExecutor(self._size, context, _start, (self._prepare, self._arguments))
-
-
-def _emptied(
-    under_way: deque[tuple[Task, Future[Answer] | None]],
-) -> list[tuple[Task, Future[Answer] | None]]:
-    found = list(under_way)
-    under_way.clear()
-    return found
 
 
 @contextmanager
