@@ -62,17 +62,15 @@ class History:
 
     def decide(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """Return the decisions, one for one, after the rule has been applied."""
-        operations = [decision for decision in decisions if type(decision) is Operation]
         if self._ledger is None and self._is_superseded is None:
-            return self._without_repeated(decisions, operations)
+            return self._without_repeated(decisions)
         return list(self._one_by_one(decisions))
 
-    def _without_repeated(
-        self, decisions: Sequence[Decision], operations: list[Operation]
-    ) -> Sequence[Decision]:
+    def _without_repeated(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """Decide what nothing is known of but this run."""
+        operations = [decision for decision in decisions if type(decision) is Operation]
         met = self._seen.meet_all(
-            [seen_key(operation.event.key or record_key(operation.event)) for operation in operations],
+            [seen_key(record_key(operation.event)) for operation in operations],
             [digest_of(operation.payload) for operation in operations],
         )
         if met is None:

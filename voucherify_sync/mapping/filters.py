@@ -104,8 +104,8 @@ class Filters:
             return "anonymous"
         return None
 
-    def reason_to_leave_out(self, event: SegmentEvent, source_id: str) -> str | None:
-        """Return why the request made of an event is not sent, or None. ``source_id`` is the customer's."""
+    def reason_to_leave_out(self, source_id: str) -> str | None:
+        """Return why a request to this customer is not sent, or None."""
         selection = self._selection
         if selection.users and source_id not in selection.users:
             return "user_not_selected"

@@ -39,8 +39,8 @@ _OWN_NAMES: Final = frozenset(WORKING_FIELDS)
 _NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"
 _encode = msgspec.json.Encoder().encode
 
-LeaveOut = Callable[[SegmentEvent, str], str | None]
-"""Tells why the request of an event, to the customer of this source_id, is not made; None makes it."""
+LeaveOut = Callable[[str], str | None]
+"""Tells why no request is made to the customer of this source_id; None makes it."""
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -86,7 +86,7 @@ class Mapper:
         self._folds = folds
         self._refers = refers
         self.rules = {"identify": _identify_rules(settings.identify), "track": _track_rules(settings.track)}
-        self._sections = {kind: SectionStats(rules) for kind, rules in self.rules.items()}
+        self.stats = MappingStats({kind: SectionStats(rules) for kind, rules in self.rules.items()})
         self.carries_all = {
             "identify": settings.identify.unmapped_traits == "metadata",
             "track": settings.track.unmapped_properties == "metadata",
@@ -96,7 +96,6 @@ class Mapper:
         self._watches_names = any(
             row.default and row.destination.text == "customer.name" for row in self.rules["track"].rows
         )
-        self.stats = MappingStats(self._sections)
 
     def operation(self, event: SegmentEvent) -> Operation | Outcome:
         """Make the request of one event; never raises for what an event may hold."""
@@ -146,7 +145,7 @@ class Mapper:
         source_id = _settle_ids(draft, own_id)
         if source_id is None:
             return Outcome(event, State.SKIPPED, "no_id")
-        if self._leave_out is not None and (reason := self._leave_out(event, source_id)):
+        if self._leave_out is not None and (reason := self._leave_out(source_id)):
             return Outcome(event, State.SKIPPED, reason)
         name = _event_name(event, draft) if event.type == "track" else None
         if name is not None and len(name) > MAX_EVENT_NAME:
@@ -155,7 +154,7 @@ class Mapper:
             self._watch_name(event, draft.customer, given)
         used = _settle_customer(draft, given, log)
         body = draft.customer if name is None else _custom_event(name, draft)
-        self._sections[event.type].count(draft, unmapped, used, given)
+        self.stats.sections[event.type].count(draft, unmapped, used, given)
         return Request(source_id, draft.customer, body, draft.dropped)
 
     def _carry(self, event: SegmentEvent, draft: Draft, given: Json, log: WalkLog | None) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Traces where each value of an event went: the log of the event's walk in, the way of its values into the request out.
 
-No rule of the mapping is written here again. What a row writes with a value is found out by letting the row put that
-value into an empty draft, and what of it was sent is looked up in the request.
+What a row writes with a value is found out by letting the row put that value into an empty draft, and what of it was
+sent is looked up in the request: how values get their types and places is not written here again.
 """
 
 from __future__ import annotations

@@ -122,23 +122,21 @@ class Examiner:
         read = 0
         for record in records:
             read += 1
-            made: Effect | Outcome | None
+            made: Effect | Outcome
             event = admitted(record)
             if isinstance(event, Outcome):
                 made = event
             else:
                 shape = shape_of(event)
-                made = known.get(shape)
-                if made is None:
-                    made = self._look_at(event, shape)
-            if type(made) is Effect:
+                made = known.get(shape) or self._look_at(event, shape)
+            if isinstance(made, Effect):
                 number = id(made)
                 if number in times:
                     times[number] += 1
                 else:
                     times[number] = 1
                     effects.append(made)
-            elif isinstance(made, Outcome):
+            else:
                 end = (made.state, made.reason or "")
                 ends[end] = ends.get(end, 0) + 1
         return Examined(
