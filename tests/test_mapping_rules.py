@@ -514,3 +514,18 @@ def test_an_empty_key_is_a_key_like_any_other(nulls: Any) -> None:
     body = body_of(identify({"": "x", "email": "a@example.com", "phone": None}), settings)
     assert body["email"] == "a@example.com"
     assert ("phone" in body) is (nulls == "clear")
+
+
+def test_a_null_under_the_dotted_spelling_of_a_path_is_read_like_any_other() -> None:
+    """A path is tried as one key first; what else the object holds makes no difference."""
+    given = {"address.city": None, "address": {"city": "X"}}
+    for more in ({}, {"address.state": "S"}, {"other": None}):
+        address = body_of(track({**given, **more}))["customer"].get("address", {})
+        assert "city" not in address
+
+
+@pytest.mark.parametrize("personas", [{}, {"computation_class": "trait"}], ids=["empty", "other"])
+def test_personas_that_name_no_trait_carry_all(personas: Json) -> None:
+    """That there are any tells what the event is."""
+    body = body_of(identify({"email": "e", "score": 5}, context={"personas": personas}))
+    assert body["metadata"] == {"score": 5}

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from multiprocessing import active_children
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from odd_events import ODD_LINES, SETTINGS
 
+from voucherify_sync.errors import ExitCode
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.model import Block, Operation
 from voucherify_sync.previewing.coverage import Coverage, section, to_dict
@@ -184,6 +186,46 @@ def test_a_run_that_stops_waits_for_no_more_than_what_is_worked_on() -> None:
     assert not active_children()
 
 
+def half_answered(parent: int) -> Work:
+    """Die in the middle of handing an answer over, in one of the processes."""
+
+    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
+        for block in blocks:
+            if os.getpid() != parent and block.first_line == 5:
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+                yield b"x" * (512 << 20)
+            yield block.lines[0]
+
+    return work
+
+
+def test_half_an_answer_is_not_waited_for() -> None:
+    """A process may be killed at any time."""
+    found = results(Lines(numbered(8)), 2, half_answered, os.getpid())
+    assert [int(answer) for answer in found] == list(range(8))
+
+
+def test_a_run_that_stops_while_it_waits_for_an_answer_ends_at_once() -> None:
+    """Whatever the processes do."""
+    stop = Stop()
+    threading.Timer(0.7, stop.by_signal, (ExitCode.TERMINATED,)).start()
+    begun = time.monotonic()
+    assert list(workers.results(Lines(numbered(2)), 2, stop, asleep)) == []
+    assert time.monotonic() - begun < 10
+    assert not active_children()
+
+
+def asleep() -> Work:
+    """Never answer."""
+
+    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
+        for block in blocks:
+            time.sleep(60)
+            yield block.lines[0]
+
+    return work
+
+
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM], ids=lambda kill: kill.name)
 def test_the_processes_end_with_the_first_one(kill: signal.Signals, tmp_path: Path) -> None:
     """Whatever ends it, none is left, since its output, which all of them have open, ends."""
@@ -222,6 +264,7 @@ def archive(folder: Path) -> Reader:
         b'{"type":"page","userId":"u"}\n',
         b'{"type":"track"}\n',
     ]
+    lines += [b'{"type":"page","userId":"u","messageId":"n","timestamp":%d}\n' % 2**70]
     lines += [*lines[2_000:2_100], *(line + b"\n" for line in ODD_LINES.values())]
     folder.mkdir()
     for number in range(0, len(lines), 400):

@@ -138,7 +138,7 @@ class Mapper:
         own_id = _own_id(fields)
         draft = walked(rules, event, own_id, given, log)
         unmapped = draft.unmapped
-        if (unmapped and self.carries_all[event.type]) or _personas_of(event):
+        if (unmapped and self.carries_all[event.type]) or _personas_of(event) is not None:
             unmapped = self._carry(event, draft, given, log)
         if event.unsafe and _not_finite(fields, draft):
             return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
@@ -163,7 +163,7 @@ class Mapper:
         if self.carries_all[event.type]:
             is_identify = event.type == "identify"
             unmapped = _carry(draft, given, unmapped, unmapped, log, of_customer=is_identify)
-        if self._carries_personas and (personas := _personas_of(event)):
+        if self._carries_personas and (personas := _personas_of(event)) is not None:
             unmapped = _carry_personas(draft, personas, given, unmapped, log)
         return unmapped
 

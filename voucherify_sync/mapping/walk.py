@@ -66,7 +66,7 @@ def _row_of(hit: Hit) -> int:
     return hit[0].row
 
 
-def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) -> bool:  # see below
+def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) -> bool:
     """Take the values of an object, and of those inside it, to their places.
 
     Args:
@@ -80,7 +80,7 @@ def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) ->
         False if there is a key with dots in it that a row may mean, and then some values are in their places.
     """
     keys = tuple([key for key, value in given.items() if value is not None])
-    if rules.keep_nulls and len(keys) < len(given):
+    if len(keys) < len(given) and (rules.keep_nulls or not node.dotted.isdisjoint(given)):
         return _take_with_nulls(draft, rules, node, given, gathers)
     route = node.routes.get(keys) or node.new_route(keys)
     if route.has_dotted:

@@ -13,7 +13,7 @@ from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.stats import Counts
-from voucherify_sync.model import Json, Kind, Operation, Outcome, State
+from voucherify_sync.model import FAILED_BEFORE, Json, Kind, Operation, Outcome, State
 from voucherify_sync.previewing.costs import POLLS_OF_A_REQUEST, Allowance, Cost, Fit, fit
 from voucherify_sync.running.bulk_run import BulkCustomers, Tally
 from voucherify_sync.running.request import Mode, RunRequest
@@ -87,9 +87,9 @@ class Walked(Struct):
 
 def _only_in_bulk_unsent(outcome: Outcome) -> bool:
     """Tell whether a call of its own would be made for the record if customers did not go in bulk."""
-    return outcome.state is State.FAILED or (
-        outcome.state is State.DUPLICATE and outcome.reason == "unchanged"
-    )
+    if outcome.state is State.FAILED:
+        return outcome.reason != FAILED_BEFORE
+    return outcome.state is State.DUPLICATE and outcome.reason == "unchanged"
 
 
 class Plan(Struct, frozen=True):

@@ -46,6 +46,9 @@ class MappedPart(Struct, array_like=True, gc=False):
 _MAX_BATCHES: Final = 16
 """Batches in a part, whose decisions are in memory together."""
 
+_MAX_EPOCH: Final = 1 << 62
+"""No number from here on is a time."""
+
 _encode_part = msgspec.msgpack.Encoder().encode
 _decode_part = msgspec.msgpack.Decoder(MappedPart).decode
 
@@ -177,5 +180,12 @@ def _lean(decision: Decision) -> Decision:
 
 
 def _lean_event(event: SegmentEvent) -> SegmentEvent:
-    times = {name: event.fields[name] for name in TIME_FIELDS if name in event.fields}
+    times = {name: time for name in TIME_FIELDS if _may_be_time(time := event.fields.get(name))}
     return SegmentEvent(event.position, event.type, event.name, event.message_id, times, b"", key=event.key)
+
+
+def _may_be_time(value: object) -> bool:
+    """Tell whether a value may tell a time; what does not may be too large to be handed over."""
+    if isinstance(value, int):
+        return abs(value) < _MAX_EPOCH
+    return isinstance(value, str | float)

@@ -42,6 +42,8 @@ AHEAD: Final = 3
 MAX_TRIES: Final = 4
 """A task that has killed so many processes alone is no more given to one."""
 
+_LOOK_S: Final = 0.25
+"""Seconds between two looks at whether the run stops, or a process was killed."""
 _KILLED: Final = "the process that reads it was killed each time, as for want of memory"
 _FOR_ALL: Final = (signal.SIGINT, signal.SIGHUP)
 """Signals that a terminal sends to all processes, and that only the first one is to hear."""
@@ -86,7 +88,7 @@ def results(
         prepare: makes what does the work; a function of a module, called once in each process.
         arguments: its arguments.
     """
-    pool = _Pool(jobs, prepare, arguments)
+    pool = _Pool(jobs, stop, prepare, arguments)
     try:
         yield from _results(source, stop, pool)
     finally:
@@ -154,25 +156,55 @@ def _tasks(source: Input) -> Iterator[tuple[Task, list[SourceFacts]]]:
         yield Task(sources, blocks), facts
 
 
+class _Executor(ProcessPoolExecutor):
+    """An executor that ends at once, and does not wait for ever for a process that was killed.
+
+    One that is killed while it hands an answer over leaves half of it. The thread of the executor then waits for the
+    rest as long as anybody could write it, and does not see that a process is missing.
+    """
+
+    @property
+    def has_lost_a_process(self) -> bool:
+        """Whether a process has ended."""
+        return any(not process.is_alive() for process in list((self._processes or {}).values()))
+
+    def end(self) -> None:
+        """End the processes, and close the pipe of the answers, so that none is waited for."""
+        processes = list((self._processes or {}).values())
+        thread: Any = self._executor_manager_thread
+        answers: Any = self._result_queue
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+        answers._writer.close()  # noqa: SLF001  # its reader is in use
+        if thread is not None:
+            thread.join()
+
+
 class _Pool:
     """Processes that answer tasks, in their order; where none can be had, or is worth it, the answer is made here."""
 
-    def __init__(self, size: int, prepare: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self, size: int, stop: Stop, prepare: Callable[..., Work], arguments: tuple[Any, ...]
+    ) -> None:
         self._size = size
+        self._stop = stop
         self._prepare = prepare
         self._arguments = arguments
         self._work: Work | None = None
-        self._executor: ProcessPoolExecutor | None = None
+        self._executor: _Executor | None = None
         self._has_processes = True
 
     def answers(self, tasks: Iterable[Task]) -> Iterator[Answer]:
-        """Yield the answer to each task; at most AHEAD tasks a process are taken ahead of that."""
+        """Yield the answer to each task, until the run stops; at most AHEAD tasks a process are taken ahead of that."""
         under_way: deque[tuple[Task, Future[Answer] | None]] = deque()
         for task in tasks:
             if len(under_way) == self._size * AHEAD:
                 yield from self._first(under_way)
+            if self._stop.requested:
+                return
             under_way.append((task, self._ask(task)))
-        while under_way:
+        while under_way and not self._stop.requested:
             yield from self._first(under_way)
 
     def work_here(self, blocks: Iterable[Block]) -> Iterator[bytes]:
@@ -183,7 +215,7 @@ class _Pool:
     def close(self) -> None:
         """End the processes; what they are working on is of no use any more."""
         if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+            self._executor.end()
             self._executor = None
 
     def _first(self, under_way: deque[tuple[Task, Future[Answer] | None]]) -> Iterator[Answer]:
@@ -194,7 +226,7 @@ class _Pool:
         """
         task, future = under_way.popleft()
         try:
-            yield self._answer_here(task) if future is None else future.result()
+            yield from self._answer(task, future)
         except BrokenProcessPool:
             yield from self._alone(task)
             open_tasks = [each for each, _ in under_way]
@@ -207,7 +239,7 @@ class _Pool:
             self.close()
             future = self._ask(task)
             try:
-                yield self._answer_here(task) if future is None else future.result()
+                yield from self._answer(task, future)
             except BrokenProcessPool:
                 continue
             return
@@ -219,6 +251,27 @@ class _Pool:
                 yield from self._alone(Task([source]))
         else:
             yield Answer([], [SourceFacts(task.sources[0].name, damaged=_KILLED)])
+
+    def _answer(self, task: Task, future: Future[Answer] | None) -> Iterator[Answer]:
+        """Yield the answer to a task, or none once the run stops.
+
+        Raises:
+            BrokenProcessPool: a process was killed, whether the executor has noticed it or not.
+        """
+        if future is None:
+            yield self._answer_here(task)
+            return
+        has_died = False
+        while not self._stop.requested:
+            try:
+                answer = future.result(_LOOK_S)
+            except TimeoutError:
+                if has_died and not future.done():
+                    raise BrokenProcessPool("a process was killed, and left half of an answer.") from None
+                has_died = self._executor is not None and self._executor.has_lost_a_process
+            else:
+                yield answer
+                return
 
     def _answer_here(self, task: Task) -> Answer:
         """Answer a task in this process; files are read as blocks would be."""
@@ -243,7 +296,7 @@ class _Pool:
             self._has_processes = False
             return None
 
-    def _new_executor(self) -> ProcessPoolExecutor:
+    def _new_executor(self) -> _Executor:
         context = get_context("forkserver")
         context.set_forkserver_preload([__name__, self._prepare.__module__])
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)  # what starts meanwhile never hears them
@@ -253,7 +306,7 @@ class _Pool:
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return ProcessPoolExecutor(self._size, context, _start, (self._prepare, self._arguments))
+        return _Executor(self._size, context, _start, (self._prepare, self._arguments))
 
 
 @contextmanager
