@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from segment_events import identify, operation_of, track
 
 from voucherify_sync.bookkeeping.history import Rule
 from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
 from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.model import FAILED_BEFORE, Outcome, SegmentEvent, State
 from voucherify_sync.previewing.costs import PUBLIC_PLANS, Allowance, Cost, fit
-from voucherify_sync.previewing.planning import Plan, Planner, to_dict
+from voucherify_sync.previewing.planning import Plan, Planner, Walked, to_dict
 from voucherify_sync.reading.source import Reader, Source
 from voucherify_sync.running.request import Mode, RunRequest
 from voucherify_sync.settings import Rate, Settings
@@ -178,3 +180,15 @@ def test_nothing_costs_nothing(tmp_path: Path) -> None:
     """An empty file has a plan, too."""
     plan = planned(tmp_path)
     assert plan.each.calls == plan.bulk.calls == 0
+
+
+@pytest.mark.parametrize("event", [identify({"email": "e"}), track({})], ids=["update", "event"])
+def test_what_failed_before_costs_nothing(event: SegmentEvent) -> None:
+    """No run sends it, whichever way customers go; what a bulk request cannot carry would cost a call of its own."""
+    request = operation_of(event)
+    before = Walked()
+    before.add([Outcome(event, State.FAILED, FAILED_BEFORE, operation=request)])
+    assert (before.updates, before.refused) == (0, 0)
+    now = Walked()
+    now.add([Outcome(event, State.FAILED, "too_large", operation=request)])
+    assert now.updates + now.refused == 1

@@ -11,11 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from multiprocessing import active_children
+from multiprocessing import active_children, connection
 from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from odd_events import ODD_LINES, SETTINGS
@@ -192,11 +192,18 @@ def half_answered(parent: int) -> Work:
     def work(blocks: Iterable[Block]) -> Iterator[bytes]:
         for block in blocks:
             if os.getpid() != parent and block.first_line == 5:
-                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
-                yield b"x" * (512 << 20)
+                connection.Connection._send.__defaults__ = (write_half,)  # type: ignore[attr-defined]
+                yield b"x" * 100_000
             yield block.lines[0]
 
     return work
+
+
+def write_half(descriptor: int, data: bytes) -> NoReturn:
+    """Write the beginning, and die."""
+    os.write(descriptor, data[:1_000])
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
 
 
 def test_half_an_answer_is_not_waited_for() -> None:
