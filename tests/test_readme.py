@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import shlex
 import shutil
@@ -79,3 +81,15 @@ def test_the_yaml_shown_is_a_settings_file(run_cli: Cli) -> None:
         file.write_text(text)
         ended = run_cli("check", "-c", file)
         assert ended.code == 0, ended.err
+
+
+def test_the_speed_told_is_that_of_the_last_benchmark() -> None:
+    """The page on performance has the same figures."""
+    rivals = json.loads((ROOT / "benchmarks" / "results" / "compare.json").read_text())["rivals"]
+    ratios = {row["name"]: row["cpu_ratio"] for row in rivals}
+    text = " ".join(README.split())
+    told = re.search(
+        r"on one core \[(\S+) times as fast\]\(docs/performance.md\) as the same mapping in jq", text
+    )
+    assert told is not None
+    assert float(told[1]) == math.floor(10 * ratios["jq, the same mapping"]) / 10
