@@ -99,27 +99,32 @@ class Mapper:
 
     def operation(self, event: SegmentEvent) -> Operation | Outcome:
         """Make the request of one event; never raises for what an event may hold."""
-        request = self.request(event)
-        return request if type(request) is Outcome else self.encoded(event, request)  # type: ignore[arg-type]
+        try:
+            request = self._map(event, None)
+            return self._encoded(event, request) if type(request) is Request else request  # type: ignore[return-value]
+        except RecursionError:
+            return _too_deep(event)
 
     def encoded(self, event: SegmentEvent, request: Request) -> Operation | Outcome:
         """Return the operation that sends a request, or the outcome of an event that cannot be sent."""
-        customer, body = request.customer, request.body
-        is_by_id = customer.id is not UNSET
         try:
-            if type(body) is Customer:
-                return Operation(event, Kind.CUSTOMER, request.source_id, _encode(body), None, is_by_id)
-            assert type(body) is CustomEvent  # noqa: S101  # there are two
-            has_profile = customer != Customer(customer.source_id, customer.id)
-            folded = _encode(customer) if self._folds and has_profile else None
-            if self._refers and not is_by_id:
-                body.customer = Customer(request.source_id)
-            payload = _encode(body)
-            return Operation(
-                event, Kind.EVENT, request.source_id, payload, body.event, is_by_id, has_profile, folded
-            )
+            return self._encoded(event, request)
         except RecursionError:
             return _too_deep(event)
+
+    def _encoded(self, event: SegmentEvent, request: Request) -> Operation:
+        customer, body, source_id = request.customer, request.body, request.source_id
+        is_by_id = customer.id is not UNSET
+        if type(body) is Customer:
+            return Operation(event, Kind.CUSTOMER, source_id, _encode(body), None, is_by_id)
+        assert type(body) is CustomEvent  # noqa: S101  # there are two
+        has_profile = customer != Customer(customer.source_id, customer.id)
+        folded = _encode(customer) if self._folds and has_profile else None
+        if self._refers and not is_by_id:
+            body.customer = Customer(source_id)
+        return Operation(
+            event, Kind.EVENT, source_id, _encode(body), body.event, is_by_id, has_profile, folded
+        )
 
     def request(self, event: SegmentEvent, log: WalkLog | None = None) -> Request | Outcome:
         """Make what ``operation`` encodes; what the walk does is noted in a log, if there is one."""

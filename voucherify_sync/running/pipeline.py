@@ -89,10 +89,10 @@ class Pipeline:
         """Yield what becomes of the records of a block, or of its first `limit`, so many of them at a time at most."""
         batch: list[Decision] = []
         held = 0
+        decide = self.decide
         for record in islice(self.decode(block), limit):
-            decision = self.decide(record)
-            batch.append(decision)
-            held += len(decision.event.raw if type(decision) is Operation else decision.record.raw)  # type: ignore[union-attr]
+            batch.append(decide(record))
+            held += len(record.raw if type(record) is SegmentEvent else record.record.raw)  # type: ignore[union-attr]
             if held >= MAX_BATCH_BYTES or len(batch) == size:
                 yield batch
                 batch, held = [], 0
@@ -118,9 +118,7 @@ class Pipeline:
     def decide(self, record: Record) -> Decision:
         """Return the request of a record, or how it ends without one."""
         event = self.admitted(record)
-        if type(event) is not SegmentEvent:
-            return event  # type: ignore[return-value]
-        return self.mapper.operation(event)
+        return self.mapper.operation(event) if type(event) is SegmentEvent else event  # type: ignore[return-value]
 
     def admitted(self, record: Record) -> Record:
         """Return the event if it is to be mapped, with its key; else how the record ends.
