@@ -50,8 +50,8 @@ event of the same lines in the same run.
 _HOW: Final = """\
 ## How
 
-- The lines of a block are decoded in one call, and of each event only the keys that the settings look at; the
-  context, which is most of a web event, is passed over.
+- Of an event only the keys that the settings look at are decoded; the context, which is most of a web event, is
+  passed over.
 - An event is walked once along a tree of the keys that rows read. What becomes of an object is remembered by its
   keys. Requests are typed, and encoded as they are.
 - Where nothing is sent meanwhile, `--jobs` processes map a large archive, one a core unless you say otherwise:

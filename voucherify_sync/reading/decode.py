@@ -6,7 +6,7 @@ Values come out unaltered; what cannot be read exactly is invalid. No line makes
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from math import isfinite
 from typing import Any, Final, TypedDict
@@ -38,7 +38,6 @@ MAX_COMMON: Final = 64 * 1024
 _MAX_MEMBERS: Final = 1_000
 """Members of an envelope; Segment's have five."""
 
-_OPENING, _CLOSING = b"{}"
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 
@@ -114,7 +113,7 @@ def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
         key: Any if inside is None else _object_with(dict.fromkeys(inside, Any)) | None
         for key, inside in needs.items()
     }
-    decoder = msgspec.json.Decoder(_object_with(keys))
+    decode_needed = msgspec.json.Decoder(_object_with(keys)).decode
     has_message_ids = True  # the events before had one: those of an archive are alike
 
     def decode_block(block: Block) -> Iterator[Record]:
@@ -122,17 +121,21 @@ def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
         if block.truncated:
             yield _too_long(block)
             return
-        lines, source = block.lines, block.source
-        found = _decoded(decoder, block.text, lines) if has_message_ids else [None] * len(lines)
-        for number, (raw, fields) in enumerate(zip(lines, found, strict=True), block.first_line):
-            if fields is not None:
-                kind, message_id = fields.get("type"), fields.get("messageId")
+        source = block.source
+        for number, raw in enumerate(block.lines, block.first_line):
+            try:
+                if not has_message_ids or _may_be_odd(raw):
+                    raise ValueError  # noqa: TRY301  # as if the decoder had seen it
+                fields = decode_needed(raw)
+                kind, message_id = fields["type"], fields["messageId"]
                 if type(kind) is str and type(message_id) is str and kind.strip() and message_id.strip():
                     name = fields.get("event")
                     if type(name) is not str:
                         name = None
                     yield SegmentEvent(Position(source, number), kind, name, message_id, fields, raw)
                     continue
+            except (ValueError, KeyError, RecursionError):
+                pass
             for record in _records_of(Position(source, number), raw):
                 has_message_ids = type(record) is Outcome or record.message_id is not None  # type: ignore[union-attr]
                 yield record
@@ -140,61 +143,23 @@ def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
     return decode_block
 
 
-def _decoded(decoder: msgspec.json.Decoder[Any], text: bytes, lines: list[bytes]) -> Sequence[Json | None]:
-    """Return what is needed of each line; None for one that is to be decoded as a whole.
-
-    All lines are decoded at once where that succeeds, which is nearly always.
-    """
-    try:
-        if _hold_an_object_each(lines):
-            if not text.isascii():
-                text.decode()  # the decoder does not look at the texts that it skips
-            found: list[Json | None] = decoder.decode_lines(text)
-            if len(found) == len(lines):
-                if b"\\" in text:
-                    return [
-                        None if _may_be_odd(raw) else fields for raw, fields in zip(lines, found, strict=True)
-                    ]
-                return found
-    except (ValueError, RecursionError):
-        pass
-    return [_decoded_line(decoder, raw) for raw in lines]
-
-
-def _hold_an_object_each(lines: list[bytes]) -> bool:
-    """Tell whether lines that are decoded at once give as many values as there are lines only if each gives one.
-
-    Each begins and ends as an object does. So no value goes on in the next line: behind a ``}`` there would be a comma
-    or another bracket. They are short, too, so that none has too many values or digits to be decoded.
-    """
-    lengths = list(map(len, lines))
-    return (
-        min(lengths, default=0) > 1
-        and max(lengths) <= MAX_INTEGER
-        and all([raw[0] == _OPENING and raw[-1] == _CLOSING for raw in lines])  # noqa: C419  # twice as fast
-    )
-
-
-def _decoded_line(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Json | None:
-    try:
-        raw.decode()
-        fields: Json | None = None if _may_be_odd(raw) else decoder.decode(raw)
-    except (ValueError, RecursionError):
-        return None
-    return fields
+def _object_with(keys: dict[str, Any]) -> Any:
+    """Return the type of an object of which only some keys are decoded."""
+    return TypedDict("Needed", keys, total=False)  # type: ignore[operator]
 
 
 def _may_be_odd(raw: bytes) -> bool:
-    """Tell whether a line may hold what the strict decoder refuses, and does not see where it skips."""
+    """Tell whether a line holds what the strict decoder refuses, and may not see where it skips.
+
+    Raises:
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    if not raw.isascii():
+        raw.decode()
     if b"\\" in raw and _SURROGATE.search(raw):
         return True
     length = len(raw)
     return length > MAX_INTEGER and (length > MAX_VALUES or b"0" * MAX_INTEGER in raw.translate(_DIGITS))
-
-
-def _object_with(keys: dict[str, Any]) -> Any:
-    """Return the type of an object of which only some keys are decoded."""
-    return TypedDict("Needed", keys, total=False)  # type: ignore[operator]
 
 
 def portions(records: Iterable[Record], most: int = MAX_BATCH) -> Iterator[list[Record]]:
