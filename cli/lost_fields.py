@@ -1,4 +1,4 @@
-"""Which fields are left out most often: a report's `mapping` in, lines with a name, a count and a reason out."""
+"""Which fields are left out most often: a report in, lines with a name, a count and a reason out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ LostField = tuple[str, int, str]
 """A path, clean; how often; and why, or nothing where it stands for the rest."""
 
 
-def lost_fields(mapping: Json, most: int, width: int) -> Iterator[LostField]:
-    """Yield fields that no row maps and those of a wrong type, at most so many, and all others together."""
+_REQUESTED = ("planned", "delivered", "failed", "in_doubt")
+
+
+def lost_fields(report: Json, most: int, width: int) -> Iterator[LostField]:
+    """Yield fields that no row maps and those of a wrong type, at most so many, and all others together.
+
+    Where no request was made, as when all was sent before, nothing was left out of one.
+    """
+    if not any(report["outcomes"][state] for state in _REQUESTED):
+        return
+    mapping = report["mapping"]
     found: list[LostField] = []
     for part in ("identify", "track"):
         facts = mapping.get(part, {})

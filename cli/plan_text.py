@@ -63,7 +63,7 @@ def sections(plan: Json) -> Iterator[Section]:
         title, ways = f"Calls (as it is set: {_WAYS[plan['customers']]})", tuple(_WAYS.values())
         made.append(Section(title, list(_costs(plan)), ways))
         made.append(Section(_limits_title(plan), list(_limits(plan)), ("calls", "time", "share")))
-    made.append(Section("Fields left out most", list(_lost(plan["mapping"]))))
+    made.append(Section("Fields left out most", list(_lost(plan))))
     yield from (section for section in made if section.rows)
 
 
@@ -186,8 +186,8 @@ def _percent(share: float) -> str:
     return f"{percent:,.1f}%" if percent < 100 else f"{percent:,.0f}%"
 
 
-def _lost(mapping: Json) -> Iterator[Row]:
-    for path, count, why in lost_fields(mapping, _TOP, 60):
+def _lost(plan: Json) -> Iterator[Row]:
+    for path, count, why in lost_fields(plan, _TOP, 60):
         yield Row(path, (f"{count:,}",), why)
 
 

@@ -82,7 +82,7 @@ def print_summary(
     """
     tables = [
         ("", [*_outcomes(report), *_in_bulk(report), *_calls(report)]),
-        ("Left out of the requests", list(_lost(report["mapping"]))),
+        ("Left out of the requests", list(_lost(report))),
     ]
     warnings = [*_damage(report["input"]["sources"]), *map(clean_lines, notices)]
     places = [] if dead_letters is None else [f"Dead letters: {clean(dead_letters, 4_096)}"]
@@ -146,8 +146,8 @@ def _calls(report: Json) -> Iterator[Row]:
         )
 
 
-def _lost(mapping: Json) -> Iterator[Row]:
-    for path, count, why in lost_fields(mapping, _TOP, 40):
+def _lost(report: Json) -> Iterator[Row]:
+    for path, count, why in lost_fields(report, _TOP, 40):
         yield Row(path, count, why)
 
 

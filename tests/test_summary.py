@@ -154,9 +154,16 @@ def test_what_did_not_happen_is_not_shown() -> None:
     assert not re.search("failed|doubt|invalid|pending|calls|Left out|Warning|Go on", text)
 
 
+def test_where_no_request_was_made_nothing_was_left_out_of_one() -> None:
+    """All was sent before: what no row maps is old news."""
+    full = report(duplicate=5)
+    full["mapping"]["track"] = {"unmapped": {"properties.x": 5}}
+    assert "Left out" not in printed(full)
+
+
 def test_only_the_top_reasons_and_fields_are_listed() -> None:
     """The rest is counted; the report has it all."""
-    full = report(skipped=28)
+    full = report(skipped=28, delivered=1)
     full["reasons"]["skipped"] = because(a=7, b=6, c=5, d=4, e=3, f=2, g=1)
     full["mapping"]["track"] = {"unmapped": {f"properties.p{n}": 1 for n in range(6)}}
     text = printed(full)
