@@ -1,4 +1,4 @@
-"""What of an event the settings look at, so that no more of it has to be decoded."""
+"""What of an event the mapping and its filters look at, but for its time: no more of it has to be decoded."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from voucherify_sync.paths import FieldPath
 Needs = dict[str, frozenset[str] | None]
 """Top-level key of an event -> the keys of the object there that are looked at; None: all that is there."""
 
-_ALWAYS: Final = (
-    *("type", "event", "messageId", "userId", "anonymousId", "traits", "properties"),
-    *("timestamp", "originalTimestamp", "receivedAt", "sentAt"),
-)
+_ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "traits", "properties")
 _CONTEXT: Final = frozenset({"personas", "traits"})
 
 

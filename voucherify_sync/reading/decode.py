@@ -19,7 +19,7 @@ from voucherify_sync.reading.lenient import MAX_INTEGER, Lenient, UnreadableErro
 from voucherify_sync.reading.lines import MAX_LINE
 from voucherify_sync.reading.members import BrokenError, first_byte, has_more_values, items, members
 
-__all__ = ["MAX_BATCH", "MAX_BATCH_BYTES", "MAX_VALUES", "Decode", "Record", "decode", "decoder", "portions"]
+__all__ = ["MAX_BATCH", "MAX_VALUES", "Decode", "Record", "decode", "decoder", "portions"]
 
 Record = SegmentEvent | Outcome
 

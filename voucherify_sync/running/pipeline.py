@@ -19,7 +19,7 @@ from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.needs import needs_of
 from voucherify_sync.mapping.stats import Counts, StatsPart
 from voucherify_sync.model import BadRecord, Block, Decision, Operation, Outcome, SegmentEvent, State
-from voucherify_sync.reading.decode import MAX_BATCH, MAX_BATCH_BYTES, Decode, Record, decoder
+from voucherify_sync.reading.decode import MAX_BATCH, Decode, Record, decoder, portions
 from voucherify_sync.reading.times import TIME_FIELDS, event_time
 from voucherify_sync.running.request import Input
 from voucherify_sync.settings import Settings
@@ -81,23 +81,14 @@ class Pipeline:
         self.filters = Filters(settings, selection, lambda event: event_time(event.fields))
         leave_out = self.filters.reason_to_leave_out if self.filters.leaves_out_customers else None
         self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
-        self.decode = decode or decoder(needs_of(self.mapper))
+        self.decode = decode or decoder(needs_of(self.mapper) | dict.fromkeys(TIME_FIELDS))
 
     def batches(
         self, block: Block, limit: int | None = None, size: int = MAX_BATCH
     ) -> Iterator[list[Decision]]:
         """Yield what becomes of the records of a block, or of its first `limit`, so many of them at a time at most."""
-        batch: list[Decision] = []
-        held = 0
-        decide = self.decide
-        for record in islice(self.decode(block), limit):
-            batch.append(decide(record))
-            held += len(record.raw if type(record) is SegmentEvent else record.record.raw)  # type: ignore[union-attr]
-            if held >= MAX_BATCH_BYTES or len(batch) == size:
-                yield batch
-                batch, held = [], 0
-        if batch:
-            yield batch
+        for records in portions(islice(self.decode(block), limit), size):
+            yield list(map(self.decide, records))
 
     def shared(self, source: Input, jobs: int, stop: Stop) -> Iterator[list[Decision]]:
         """Yield what several processes make of an input, in its order, until the run stops.
