@@ -167,9 +167,7 @@ class Planner:
             if not self._stop.requested:
                 bulk.deliver(self._fold)
         folded = bulk.tally
-        if (
-            is_bulk and folded.failed
-        ):  # which events they take with them, only the walk of the run itself can tell
+        if is_bulk and folded.failed:  # only a walk like the run's own tells which events they take with them
             self._walked = self._new_walk()
             self.run = self._new_run(None)
             self.run.execute()

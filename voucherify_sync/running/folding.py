@@ -23,15 +23,14 @@ def fold_updates(fold: Fold, mapped: Iterable[Decision], decided: Iterable[Decis
         decided: the same, one for one, after de-duplication: what was sent before takes part in the fold, too.
     """
     for operation, decision in zip(mapped, decided, strict=True):
-        if type(operation) is not Operation or operation.is_by_id or not operation.has_profile:
+        if not isinstance(operation, Operation) or operation.is_by_id or not operation.has_profile:
             continue
-        if type(decision) is Operation:
+        if isinstance(decision, Operation):
             news = News.UPDATE if operation.kind is Kind.CUSTOMER else News.EVENT
+        elif decision.reason in _GIVEN_UP:
+            continue
         else:
-            reason = decision.reason if not isinstance(decision, Operation) else None
-            if reason in _GIVEN_UP:
-                continue
-            news = News.EVENT if reason in REPEATED else News.NONE
+            news = News.EVENT if decision.reason in REPEATED else News.NONE
         event = operation.event
         fold.add(
             operation.source_id,
