@@ -112,9 +112,8 @@ class Ledger(LedgerReader):
         self._lock = lock
         self._writer = LedgerWriter(writing, path, stop, lock.problem)
         self._clock = clock
-        self._open: dict[
-            bytes, list[Intent]
-        ] = {}  # of each record the sends of this run that nothing has decided
+        # Of each record the sends of this run that nothing has decided.
+        self._open: dict[bytes, list[Intent]] = {}
         self._noted: set[str] = set()  # endpoints that accepted something in this run
         self._invalid = {
             key for (key,) in self._ask("SELECT key FROM dead_letters WHERE outcome = 'invalid'")
