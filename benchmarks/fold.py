@@ -19,16 +19,16 @@ from pathlib import Path
 
 from measure import run, save
 
-from voucherify_sync.bookkeeping.history import History, Rule
-from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.delivery.chunks import MAX_BYTES, Limits, pack
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.fold import Fold, News
-from voucherify_sync.reading.source import Reader, find_sources
-from voucherify_sync.running.folding import fold_updates
-from voucherify_sync.running.pipeline import Pipeline
+from voucherify_sync.run.bulk_run import fold_updates
+from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
+from voucherify_sync.sources.reader import Reader, find_sources
+from voucherify_sync.state.deduplication import History, Rule
+from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.bulk import MAX_BYTES, Limits, pack
 
 CUSTOMERS = 67_567 / 1_000_000
 """Customers an event, as in the archive that was measured for the design."""

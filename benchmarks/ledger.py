@@ -21,11 +21,11 @@ from events import generate
 from measure import COMMAND, Cost, run
 from responder import responder
 
-from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
-from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.bookkeeping.project import ProjectIdentity
-from voucherify_sync.keys import record_key
-from voucherify_sync.model import Kind, Operation, Outcome, Position, SegmentEvent, State
+from voucherify_sync.events import Kind, Operation, Position, SegmentEvent, record_key
+from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.state.ledger import Ledger, RunStart
+from voucherify_sync.state.ledger_file import ProjectIdentity
+from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop
 
 URL = "http://127.0.0.1:1"

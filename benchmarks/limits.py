@@ -12,11 +12,11 @@ import argparse
 import threading
 import time
 
-from voucherify_sync.delivery.client import Client
-from voucherify_sync.delivery.quota import Limiter
 from voucherify_sync.sandbox import Sandbox, SandboxOptions
 from voucherify_sync.settings import Credentials, Secret
 from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.client import Client
+from voucherify_sync.voucherify.rate_limit import Limiter
 
 WORKERS = 32
 RESERVE = 0.1

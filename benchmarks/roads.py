@@ -135,11 +135,12 @@ def make_ledger(folder: Path) -> None:
     few.write_bytes(b"".join(generate(100, size=1_400, metadata=True)))
     script = f"""
 from pathlib import Path
-from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
-from voucherify_sync.bookkeeping.project import ProjectIdentity
+from voucherify_sync.state.ledger import Ledger, RunStart
+from voucherify_sync.state.ledger_file import ProjectIdentity
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.model import Block, Outcome, State
-from voucherify_sync.running.pipeline import Pipeline
+from voucherify_sync.events import Block
+from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
 from voucherify_sync.stop import Stop
 identity = ProjectIdentity.of("https://api.voucherify.io", {KEY!r})

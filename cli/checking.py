@@ -10,13 +10,12 @@ from pathlib import Path
 import click
 
 from voucherify_sync import settings
-from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
-from voucherify_sync.bookkeeping.private import try_to_write_whole
-from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.errors import ExitCode, SettingsError, UsageProblem
-from voucherify_sync.reading.source import Found, find_sources
-from voucherify_sync.running.ledgers import named_ledger, place_of
 from voucherify_sync.settings import EventAt, MappingTest, Settings
+from voucherify_sync.sources.reader import Found, find_sources
+from voucherify_sync.state.ledger_location import LedgerChoice, Place, named_ledger, place_of
+from voucherify_sync.state.private_files import try_to_write_whole
+from voucherify_sync.text import clean, clean_lines
 
 from .outputs import Input, Output, settings_files, source_files, try_outputs
 
@@ -32,7 +31,7 @@ def check(
     _try_outputs(config, effective, tests, found, junit_file)
     results = None
     if tests or update or junit_file is not None:
-        from voucherify_sync.previewing.mapping_tests import run_tests
+        from voucherify_sync.preview.mapping_tests import run_tests
 
         results = run_tests(effective, tests)
     _show_settings(config, effective, online=online)

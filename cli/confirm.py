@@ -7,16 +7,15 @@ from heapq import nlargest
 
 import click
 
-from voucherify_sync.bookkeeping.history import Rule
-from voucherify_sync.bookkeeping.ledger_place import Place
-from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.previewing.planning import Plan, Planner
-from voucherify_sync.running.request import RunRequest
+from voucherify_sync.preview.plan import Plan, Planner
+from voucherify_sync.run.options import RunRequest
 from voucherify_sync.settings import Credentials
+from voucherify_sync.state.deduplication import Rule
+from voucherify_sync.state.ledger_location import Place
+from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop
-from voucherify_sync.words import counted, size
+from voucherify_sync.text import clean, clean_lines, counted, size
 
 from .notices import notices_of
 from .progress import progress

@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from voucherify_sync.clean import clean
-from voucherify_sync.model import Json
-from voucherify_sync.reasons import WHY_LOST
-from voucherify_sync.words import counted
+from voucherify_sync.events import Json
+from voucherify_sync.outcomes import WHY_LOST
+from voucherify_sync.text import clean, counted
 
 from .json_text import harmless
 from .styled import Line

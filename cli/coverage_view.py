@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
-from voucherify_sync.clean import clean
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
+from voucherify_sync.text import clean
 
 from .coverage_page import DIM, Block, Page, Row
 from .streams import arrow

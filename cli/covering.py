@@ -10,16 +10,16 @@ import click
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.errors import ExitCode
+from voucherify_sync.events import Json
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.model import Json
-from voucherify_sync.previewing.coverage import Coverage, proposed_yaml, to_dict
-from voucherify_sync.reading.source import Reader, find_sources
-from voucherify_sync.running.request import is_worth_processes
+from voucherify_sync.outcomes import Snapshot
+from voucherify_sync.preview.coverage import Coverage, proposed_yaml, to_dict
+from voucherify_sync.run.options import is_worth_processes
 from voucherify_sync.settings import Settings, load
-from voucherify_sync.snapshot import Snapshot
+from voucherify_sync.sources.reader import Reader, find_sources
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import clean, clean_lines
 
 from .outputs import settings_files, source_files, try_outputs
 from .progress import progress

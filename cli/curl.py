@@ -6,10 +6,10 @@ import re
 import shlex
 from typing import Final
 
-from voucherify_sync.clean import clean
-from voucherify_sync.previewing.explaining import Explanation
+from voucherify_sync.preview.explain import Explanation
 from voucherify_sync.settings import Api, Secret
-from voucherify_sync.settings.secrecy import masked
+from voucherify_sync.settings.load import masked
+from voucherify_sync.text import clean
 
 from .json_text import harmless
 

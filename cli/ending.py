@@ -8,15 +8,14 @@ from collections.abc import Iterator
 
 import click
 
-from voucherify_sync.bookkeeping.ledger import Ledger
-from voucherify_sync.clean import clean_lines
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.model import Json
-from voucherify_sync.running.request import Mode, RunRequest
-from voucherify_sync.running.run import Run
+from voucherify_sync.events import Json
+from voucherify_sync.run.options import Mode, RunRequest
+from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
+from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.stop import Stop
-from voucherify_sync.words import counted, span
+from voucherify_sync.text import clean_lines, counted, span
 
 from .notices import notices_of
 from .record_log import RecordLog

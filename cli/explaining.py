@@ -11,16 +11,16 @@ from typing import BinaryIO
 import click
 from msgspec import Struct
 
-from voucherify_sync.clean import clean, clean_lines
-from voucherify_sync.delivery.endpoints import PATHS
 from voucherify_sync.errors import ExitCode, UsageProblem
-from voucherify_sync.mapping.names import MetNames
-from voucherify_sync.model import SegmentEvent
-from voucherify_sync.previewing.explaining import Explainer, Explanation, Picker, Wanted, to_json
-from voucherify_sync.reading.decode import decode
-from voucherify_sync.reading.source import Reader, Source, find_sources
+from voucherify_sync.events import SegmentEvent
+from voucherify_sync.mapping.filters import MetNames
+from voucherify_sync.preview.explain import Explainer, Explanation, Picker, Wanted, to_json
 from voucherify_sync.settings import Settings, load
+from voucherify_sync.sources.decode import decode
+from voucherify_sync.sources.reader import Reader, Source, find_sources
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import clean, clean_lines
+from voucherify_sync.voucherify.answers import PATHS
 
 from .outputs import settings_files, source_files, try_outputs
 

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from voucherify_sync.clean import clean
-from voucherify_sync.delivery.endpoints import PATHS
+from voucherify_sync.events import SegmentEvent
 from voucherify_sync.mapping.trace import AppliedRow, Trace, TracedValue
-from voucherify_sync.model import SegmentEvent
+from voucherify_sync.outcomes import WHY_LOST
 from voucherify_sync.paths import Keys
-from voucherify_sync.previewing.explaining import Explanation, path_text
-from voucherify_sync.reasons import WHY_LOST
+from voucherify_sync.preview.explain import Explanation, path_text
+from voucherify_sync.text import clean
+from voucherify_sync.voucherify.answers import PATHS
 
 from .json_text import compact, json_lines
 from .streams import arrow

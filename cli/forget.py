@@ -12,8 +12,8 @@ import click
 from .options import FILE, LEDGER_FILE
 
 if TYPE_CHECKING:
-    from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, LetterSelection
-    from voucherify_sync.model import State
+    from voucherify_sync.outcomes import State
+    from voucherify_sync.state.ledger_reader import LedgerReader, LetterSelection
 
 
 @click.command("forget")
@@ -76,10 +76,10 @@ def command(
       voucherify-sync forget --failed
       voucherify-sync forget --user u-1001
     """
-    from voucherify_sync.bookkeeping.forgetting import forget, letters_in_files
     from voucherify_sync.errors import ExitCode, UsageProblem
-    from voucherify_sync.running.ledgers import check_free, read_ledger
-    from voucherify_sync.words import counted
+    from voucherify_sync.state.ledger_location import check_free, read_ledger
+    from voucherify_sync.state.selected_letters import forget, letters_in_files
+    from voucherify_sync.text import counted
 
     from .project_ledger import existing_ledger
     from .question import ask
@@ -123,8 +123,8 @@ def command(
 def _selection(
     reader: LedgerReader, *, failed: bool, invalid: bool, users: tuple[str, ...], before: str | None
 ) -> LetterSelection:
-    from voucherify_sync.bookkeeping.ledger_reader import LetterSelection
-    from voucherify_sync.model import State
+    from voucherify_sync.outcomes import State
+    from voucherify_sync.state.ledger_reader import LetterSelection
 
     from .project_ledger import known_run
 
@@ -138,9 +138,8 @@ def _selection(
 
 
 def _question(counts: Mapping[State, int], path: Path) -> str:
-    from voucherify_sync.clean import clean
-    from voucherify_sync.model import State
-    from voucherify_sync.words import counted
+    from voucherify_sync.outcomes import State
+    from voucherify_sync.text import clean, counted
 
     effects = {
         State.FAILED: ("failed record", "failed records", "dismissed: never sent again, no longer counted"),

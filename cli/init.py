@@ -13,8 +13,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from voucherify_sync.reading.source import Found as Sources
     from voucherify_sync.settings import Found
+    from voucherify_sync.sources.reader import Found as Sources
 
 _NEXT = """\
 Wrote {file}. Next:
@@ -65,8 +65,8 @@ def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
 def _write(path: str, sources: Sequence[str]) -> None:
     """Write the settings file and say what comes next; `-` is standard output."""
     from voucherify_sync import settings
-    from voucherify_sync.bookkeeping.private import try_to_append
-    from voucherify_sync.reading.source import find_sources
+    from voucherify_sync.sources.reader import find_sources
+    from voucherify_sync.state.private_files import try_to_append
 
     from .outputs import Output, source_files, try_outputs
 
@@ -95,9 +95,9 @@ def _schema() -> str:
 
 def _look(found: Sources) -> Found:
     """Read the beginning of the sources."""
-    from voucherify_sync.clean import clean_lines
-    from voucherify_sync.previewing.sampling import look
+    from voucherify_sync.preview.suggestions import look
     from voucherify_sync.stop import Stop
+    from voucherify_sync.text import clean_lines
 
     for notice in found.notices:
         click.echo(clean_lines(notice), err=True)
@@ -112,7 +112,7 @@ def _refuse(file: Path) -> None:
 
 def _write_new(file: Path, text: str) -> None:
     """Write the file for its owner only; a link that leads nowhere is refused, too."""
-    from voucherify_sync.bookkeeping.private import trouble, write_new
+    from voucherify_sync.state.private_files import trouble, write_new
 
     try:
         write_new(file, text.encode())

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from voucherify_sync.clean import clean
-from voucherify_sync.model import Json
-from voucherify_sync.words import counted
+from voucherify_sync.events import Json
+from voucherify_sync.text import clean, counted
 
 LostField = tuple[str, int, str]
 """A path, clean; how often; and why, or nothing where it stands for the rest."""

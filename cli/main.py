@@ -81,8 +81,8 @@ def say_error(error: VoucherifySyncError) -> ExitCode:
     """Show where, what and what to do on stderr."""
     import click
 
-    from voucherify_sync.clean import clean_lines
     from voucherify_sync.errors import SettingsError
+    from voucherify_sync.text import clean_lines
 
     prefix = (
         "" if isinstance(error, SettingsError) else "Error: "

@@ -10,12 +10,11 @@ from typing import Final
 
 import click
 
-from voucherify_sync.bookkeeping.private import trouble, write_whole
-from voucherify_sync.clean import clean
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.previewing.mapping_tests import Difference, Result, junit, text_of
-from voucherify_sync.previewing.mapping_tests import update as updated
-from voucherify_sync.words import counted
+from voucherify_sync.preview.mapping_tests import Difference, Result, junit, text_of
+from voucherify_sync.preview.mapping_tests import update as updated
+from voucherify_sync.state.private_files import trouble, write_whole
+from voucherify_sync.text import clean, counted
 
 _MAX_DIFFERENCES: Final = 20
 _WIDTH: Final = 160

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from voucherify_sync.clean import clean
-from voucherify_sync.running.run import Run
-from voucherify_sync.words import counted
+from voucherify_sync.run.run import Run
+from voucherify_sync.text import clean, counted
 
 
 def notices_of(run: Run) -> Iterator[str]:

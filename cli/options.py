@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from voucherify_sync.running.limits import ErrorLimit
+from voucherify_sync.run.options import ErrorLimit
 
 if TYPE_CHECKING:
     from voucherify_sync.settings import Rate

@@ -14,13 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from voucherify_sync.bookkeeping.ledger_file import ELSEWHERE, SUFFIXES
-from voucherify_sync.bookkeeping.private import try_to_append, try_to_write_whole
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.reading.finding import is_read
-from voucherify_sync.reading.source import Source
-from voucherify_sync.running.request import Mode
+from voucherify_sync.run.options import Mode
 from voucherify_sync.settings import Settings, settings_file, token_file
+from voucherify_sync.sources.discover import is_read
+from voucherify_sync.sources.reader import Source
+from voucherify_sync.state.ledger_file import ELSEWHERE, SUFFIXES
+from voucherify_sync.state.private_files import try_to_append, try_to_write_whole
 
 from .replay_options import ReplayOptions
 from .streams import silence_stderr

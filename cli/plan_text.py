@@ -7,10 +7,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from voucherify_sync.bookkeeping.report import OTHER
-from voucherify_sync.clean import clean
-from voucherify_sync.model import Json
-from voucherify_sync.words import counted, size, span
+from voucherify_sync.events import Json
+from voucherify_sync.report.run_report import OTHER
+from voucherify_sync.text import clean, counted, size, span
 
 from .lost_fields import lost_fields
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, TextIO
 
-from voucherify_sync.bookkeeping.headline import headline
-from voucherify_sync.clean import clean, clean_lines
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
+from voucherify_sync.report.run_report import headline
+from voucherify_sync.text import clean, clean_lines
 
 from .plan_text import Row, Section, sections, verdict, warnings
 

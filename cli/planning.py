@@ -10,15 +10,13 @@ import click
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.clean import clean_lines
-from voucherify_sync.previewing.costs import PUBLIC_PLANS, Allowance
-from voucherify_sync.previewing.planning import Plan, Planner, to_dict
-from voucherify_sync.reading.source import find_sources
-from voucherify_sync.reading.spool import Spool
-from voucherify_sync.running.ledgers import read_ledger
-from voucherify_sync.running.request import Mode
+from voucherify_sync.preview.plan import PUBLIC_PLANS, Allowance, Plan, Planner, to_dict
+from voucherify_sync.run.options import Mode
 from voucherify_sync.settings import Settings, credentials, load
+from voucherify_sync.sources.reader import Spool, find_sources
+from voucherify_sync.state.ledger_location import read_ledger
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import clean_lines
 
 from .notices import notices_of
 from .outputs import source_files, try_outputs_of_run
@@ -101,8 +99,8 @@ def _allowances(options: PlanOptions, settings: Settings) -> Iterator[Allowance]
 
 def _of_project(settings: Settings, cycle: int | None) -> Iterator[Allowance]:
     """Ask the project. It never tells the period of its limit; where the answer does not show it, both may be."""
-    from voucherify_sync.delivery.client import Client
-    from voucherify_sync.previewing.online import ask
+    from voucherify_sync.preview.project_check import ask
+    from voucherify_sync.voucherify.client import Client
 
     client = Client(credentials(settings, os.environ), workers=1)
     try:

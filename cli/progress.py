@@ -14,10 +14,8 @@ from typing import Any, Protocol, Self, TextIO
 
 import msgspec
 
-from voucherify_sync.clean import clean
-from voucherify_sync.model import State
-from voucherify_sync.snapshot import Snapshot, Waiting
-from voucherify_sync.words import counted, size, span
+from voucherify_sync.outcomes import Snapshot, State, Waiting
+from voucherify_sync.text import clean, counted, size, span
 
 KINDS = ("auto", "bar", "plain", "json", "none")
 

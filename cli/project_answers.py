@@ -9,11 +9,8 @@ from typing import Final
 
 import click
 
-from voucherify_sync.clean import clean, clean_lines
-from voucherify_sync.delivery.client import Client
-from voucherify_sync.delivery.rate_headers import RateHeaders
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.previewing.online import (
+from voucherify_sync.preview.project_check import (
     CustomerSchema,
     Finding,
     Sort,
@@ -21,11 +18,13 @@ from voucherify_sync.previewing.online import (
     planned_findings,
     sampled_findings,
 )
-from voucherify_sync.previewing.sampling import sample
-from voucherify_sync.reading.source import Found as Sources
+from voucherify_sync.preview.suggestions import sample
 from voucherify_sync.settings import Found, Settings, credentials, path_of
+from voucherify_sync.sources.reader import Found as Sources
 from voucherify_sync.stop import Stop
-from voucherify_sync.words import counted
+from voucherify_sync.text import clean, clean_lines, counted
+from voucherify_sync.voucherify.client import Client
+from voucherify_sync.voucherify.rate_limit import RateHeaders
 
 _MAX_FINDINGS: Final = 50
 _NO_SCHEMA = "The metadata schemas cannot be read with these keys, so the mapping was not held against them."
@@ -38,7 +37,7 @@ def ask_project(effective: Settings, found: Sources | None) -> ExitCode:
     Raises:
         SettingsError: a key is missing.
         AccessRefused: the keys do not work.
-        Unreachable, WrongAddress, RunStopped: as `voucherify_sync.previewing.online.ask` does.
+        Unreachable, WrongAddress, RunStopped: as `voucherify_sync.preview.project_check.ask` does.
     """
     keys = credentials(effective, os.environ)
     client = Client(keys, workers=1)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
-from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, Run
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.home import expanded
-from voucherify_sync.running.ledgers import named_ledger, place_of
 from voucherify_sync.settings import application_id, load, settings_file
+from voucherify_sync.settings.environment import expanded
+from voucherify_sync.state.ledger_location import LedgerChoice, Place, named_ledger, place_of
+from voucherify_sync.state.ledger_reader import LedgerReader, Run
 
 from .outputs import ledger_files, settings_files, try_outputs
 

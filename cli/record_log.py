@@ -12,11 +12,10 @@ from typing import TextIO
 
 import click
 
-from voucherify_sync.bookkeeping.private import open_to_append, trouble, write_all
-from voucherify_sync.clean import clean
 from voucherify_sync.errors import VoucherifySyncError
-from voucherify_sync.model import Outcome, State
-from voucherify_sync.words import counted
+from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.state.private_files import open_to_append, trouble, write_all
+from voucherify_sync.text import clean, counted
 
 from .replay_options import ReplayOptions
 from .spare import spare_file

@@ -12,11 +12,11 @@ import click
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.running.limits import ErrorLimit
+from voucherify_sync.run.options import ErrorLimit
 
 if TYPE_CHECKING:  # YAML and all that belongs to settings is of no use to `--help`
-    from voucherify_sync.bookkeeping.ledger_place import LedgerChoice
     from voucherify_sync.settings import Rate, Settings
+    from voucherify_sync.state.ledger_location import LedgerChoice
 
 from .grouped_help import options_of
 from .options import DURATION, ERROR_LIMIT, FILE, LEDGER_FILE, MOMENT, RATE
@@ -72,8 +72,7 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
         """Return what the command line and the settings say of the ledger."""
         import msgspec
 
-        from voucherify_sync.bookkeeping.ledger_place import LedgerChoice
-        from voucherify_sync.running.ledgers import named_ledger
+        from voucherify_sync.state.ledger_location import LedgerChoice, named_ledger
 
         from .project_ledger import choice_of
 

@@ -10,20 +10,26 @@ from pathlib import Path
 
 import click
 
-from voucherify_sync.bookkeeping.history import NEVER, Rule
-from voucherify_sync.bookkeeping.ledger_place import Place
-from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.bookkeeping.project import ProjectIdentity
-from voucherify_sync.clean import clean_lines
 from voucherify_sync.errors import ExitCode, UsageProblem
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.reading.source import Reader, Source, SourceFacts, check_gzip, find_sources
-from voucherify_sync.reading.spool import Spool, SpooledReader
-from voucherify_sync.running.ledgers import check_free, place_of, read_ledger
-from voucherify_sync.running.request import Input, Mode, RunRequest, new_run_id
-from voucherify_sync.running.run import Run
+from voucherify_sync.run.options import Input, Mode, RunRequest, new_run_id
+from voucherify_sync.run.run import Run
 from voucherify_sync.settings import Settings, application_id, credentials, load
+from voucherify_sync.sources.reader import (
+    Reader,
+    Source,
+    SourceFacts,
+    Spool,
+    SpooledReader,
+    check_gzip,
+    find_sources,
+)
+from voucherify_sync.state.deduplication import NEVER, Rule
+from voucherify_sync.state.ledger_file import ProjectIdentity
+from voucherify_sync.state.ledger_location import Place, check_free, place_of, read_ledger
+from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import clean_lines
 
 from .confirm import agreed, agreed_to_identity, require_yes_where_nobody_can_be_asked
 from .ending import finish

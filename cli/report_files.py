@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from voucherify_sync.bookkeeping.report import encode_report, write_report
-from voucherify_sync.clean import clean, clean_lines
 from voucherify_sync.errors import VoucherifySyncError
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
+from voucherify_sync.report.run_report import encode_report, write_report
+from voucherify_sync.text import clean, clean_lines
 
 from .spare import spare_file
 from .streams import StdoutLost
@@ -65,7 +65,7 @@ def _is_page(path: Path) -> bool:
 
 def _write(path: Path, report: Json) -> None:
     if _is_page(path):
-        from voucherify_sync.bookkeeping.html_report import write_html_report  # jinja2 only when asked
+        from voucherify_sync.report.html import write_html_report  # jinja2 only when asked
 
         write_html_report(path, report)
     else:

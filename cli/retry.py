@@ -14,9 +14,9 @@ from .options import FILE
 from .replay_options import ReplayOptions, retry_options
 
 if TYPE_CHECKING:
-    from voucherify_sync.bookkeeping.ledger_place import Place
-    from voucherify_sync.running.request import Input
+    from voucherify_sync.run.options import Input
     from voucherify_sync.settings import Settings
+    from voucherify_sync.state.ledger_location import Place
     from voucherify_sync.stop import Stop
 
 
@@ -44,7 +44,7 @@ def command(file: Path | None, **values: Any) -> int:
 
 def _retry_file(file: Path, options: ReplayOptions) -> int:
     from voucherify_sync.errors import UsageProblem
-    from voucherify_sync.running.letters import letters_of_file
+    from voucherify_sync.state.selected_letters import letters_of_file
 
     from .outputs import Input, try_outputs_of_run
     from .replaying import find_ledger, mode_of
@@ -69,11 +69,11 @@ def _retry_file(file: Path, options: ReplayOptions) -> int:
 
 
 def _retry_ledger(options: ReplayOptions) -> int:
-    from voucherify_sync.bookkeeping.ledger_reader import LetterSelection
     from voucherify_sync.errors import ExitCode
-    from voucherify_sync.model import State
-    from voucherify_sync.running.ledgers import read_ledger
-    from voucherify_sync.running.letters import complete_letters, letters_of_ledger
+    from voucherify_sync.outcomes import State
+    from voucherify_sync.state.ledger_location import read_ledger
+    from voucherify_sync.state.ledger_reader import LetterSelection
+    from voucherify_sync.state.selected_letters import complete_letters, letters_of_ledger
     from voucherify_sync.stop import Stop
 
     from .outputs import try_outputs_of_run
@@ -128,7 +128,7 @@ def _perform(
     import msgspec
 
     from voucherify_sync.mapping.filters import Selection
-    from voucherify_sync.running.letters import decode_letters
+    from voucherify_sync.state.selected_letters import decode_letters
 
     from .replaying import mode_of, perform, request_of
 

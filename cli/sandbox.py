@@ -12,7 +12,7 @@ from voucherify_sync.sandbox.faults import Fault, FaultScript
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 from voucherify_sync.stop import Stop
-from voucherify_sync.words import counted
+from voucherify_sync.text import counted
 
 from .options import DURATION
 from .signals import stopping_in_order

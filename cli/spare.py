@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voucherify_sync.bookkeeping.private import make_private_directory, trouble
-from voucherify_sync.home import state_directory
+from voucherify_sync.settings.environment import state_directory
+from voucherify_sync.state.private_files import make_private_directory, trouble
 
 
 def spare_file(folder: str, name: str) -> Path:

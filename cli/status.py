@@ -14,8 +14,9 @@ import click
 from .options import FILE, LEDGER_FILE
 
 if TYPE_CHECKING:
-    from voucherify_sync.bookkeeping.ledger_reader import LedgerReader, Run
-    from voucherify_sync.model import Json, State
+    from voucherify_sync.events import Json
+    from voucherify_sync.outcomes import State
+    from voucherify_sync.state.ledger_reader import LedgerReader, Run
 
 _RUNS = 10
 
@@ -46,7 +47,7 @@ def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool
     import msgspec
 
     from voucherify_sync.errors import ExitCode, UsageProblem
-    from voucherify_sync.model import State
+    from voucherify_sync.outcomes import State
 
     if as_json + failed + doubt > 1:
         raise UsageProblem("--json, --failed and --doubt cannot be combined.", "Give one of them.")
@@ -64,8 +65,8 @@ def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool
 
 def _open(config: Path | None, ledger: str | None) -> LedgerReader:
     """Open the ledger that is meant; what a run that sends would refuse is a notice."""
-    from voucherify_sync.clean import clean_lines
-    from voucherify_sync.running.ledgers import read_ledger
+    from voucherify_sync.state.ledger_location import read_ledger
+    from voucherify_sync.text import clean_lines
 
     from .project_ledger import existing_ledger
 
@@ -76,7 +77,7 @@ def _open(config: Path | None, ledger: str | None) -> LedgerReader:
 
 
 def _print_letters(reader: LedgerReader, outcome: State) -> None:
-    from voucherify_sync.bookkeeping.ledger_reader import LetterSelection
+    from voucherify_sync.state.ledger_reader import LetterSelection
 
     selection = LetterSelection(outcomes=frozenset({outcome}))
     for letter in reader.dead_letters(selection):
@@ -85,8 +86,8 @@ def _print_letters(reader: LedgerReader, outcome: State) -> None:
 
 def status_of(reader: LedgerReader, options: str) -> Json:
     """Return what a ledger holds, as `status --json` prints it; the commands that come next have these options."""
-    from voucherify_sync.bookkeeping.ledger_lock import holder_of
-    from voucherify_sync.model import State
+    from voucherify_sync.outcomes import State
+    from voucherify_sync.state.ledger_file import holder_of
 
     counts, runs = reader.counts(), reader.runs(_RUNS)
     assert reader.path is not None  # noqa: S101  # it was opened by its path
@@ -151,8 +152,7 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _lines(status: Json) -> Iterator[str]:
-    from voucherify_sync.clean import clean
-    from voucherify_sync.words import counted, size
+    from voucherify_sync.text import clean, counted, size
 
     ledger, failed = status["ledger"], status["failed"]
     known = ", ".join(
@@ -180,9 +180,8 @@ def _lines(status: Json) -> Iterator[str]:
 
 
 def _rows(status: Json) -> Iterator[tuple[str, int, str]]:
-    from voucherify_sync.clean import clean
-    from voucherify_sync.model import State
-    from voucherify_sync.reasons import words
+    from voucherify_sync.outcomes import State, words
+    from voucherify_sync.text import clean
 
     yield "customer updates delivered", status["delivered"]["customers"], ""
     yield "custom events delivered", status["delivered"]["events"], ""
@@ -199,7 +198,7 @@ def _rows(status: Json) -> Iterator[tuple[str, int, str]]:
 
 
 def _history(status: Json) -> Iterator[str]:
-    from voucherify_sync.clean import clean
+    from voucherify_sync.text import clean
 
     if not status["runs"]:
         yield "No run has sent anything yet."

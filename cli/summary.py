@@ -10,10 +10,9 @@ from typing import Any, TextIO
 
 from msgspec import Struct
 
-from voucherify_sync.bookkeeping.headline import headline
-from voucherify_sync.clean import clean, clean_lines
-from voucherify_sync.model import Json
-from voucherify_sync.words import counted, size, span
+from voucherify_sync.events import Json
+from voucherify_sync.report.run_report import headline
+from voucherify_sync.text import clean, clean_lines, counted, size, span
 
 from .lost_fields import lost_fields
 

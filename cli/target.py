@@ -10,26 +10,25 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct
 
-from voucherify_sync.bookkeeping.ledger import Ledger, RunStart
-from voucherify_sync.bookkeeping.ledger_place import LedgerChoice, Place
-from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.bookkeeping.ledger_reader import Run as EarlierRun
-from voucherify_sync.bookkeeping.project import ProjectIdentity
 from voucherify_sync.delivery.dry_run import DryRun
-from voucherify_sync.delivery.journal import Journal, NoJournal
+from voucherify_sync.delivery.sender import Journal, NoJournal
 from voucherify_sync.errors import VoucherifySyncError
-from voucherify_sync.model import NOTHING_ACCEPTED, Accepted
-from voucherify_sync.running.ledgers import read_ledger, write_ledger
-from voucherify_sync.running.request import Mode, RunRequest
+from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted
+from voucherify_sync.run.options import Mode, RunRequest
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.settings import Credentials, Secret, credentials, digest
 from voucherify_sync.settings.types import Delivery
+from voucherify_sync.state.ledger import Ledger, RunStart
+from voucherify_sync.state.ledger_file import ProjectIdentity
+from voucherify_sync.state.ledger_location import LedgerChoice, Place, read_ledger, write_ledger
+from voucherify_sync.state.ledger_reader import LedgerReader
+from voucherify_sync.state.ledger_reader import Run as EarlierRun
 from voucherify_sync.stop import Stop
-from voucherify_sync.words import counted
+from voucherify_sync.text import counted
 
 if TYPE_CHECKING:
-    from voucherify_sync.delivery.doubt import OnDoubt
-    from voucherify_sync.delivery.link import Link
+    from voucherify_sync.delivery.live import Link
+    from voucherify_sync.voucherify.activity import OnDoubt
 
 
 def _nothing() -> list[str]:
@@ -129,6 +128,6 @@ def _link_to(
     *,
     retries: bool = False,
 ) -> Link:
-    from voucherify_sync.delivery.link import Link  # it needs requests, which a dry run does not
+    from voucherify_sync.delivery.live import Link  # it needs requests, which a dry run does not
 
     return Link(keys, delivery, on_doubt, journal, stop, accepted, retries=retries)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evidence import (
+from support.evidence import (
     Verdict,
     ambiguous_answers,
     breaches_of_the_law,
@@ -31,7 +31,7 @@ from evidence import (
     write_archive,
     write_settings,
 )
-from ledger_parts import make_ledger
+from support.ledger_parts import make_ledger
 
 from voucherify_sync.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poison_lines import LINES, MOST
+from support.poison_lines import LINES, MOST
 
 from voucherify_sync.sandbox import Sandbox
 

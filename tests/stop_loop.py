@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from evidence import (
+from support.evidence import (
     Record,
     ambiguous_answers,
     breaches_of_the_law,
@@ -40,9 +40,9 @@ from evidence import (
     write_settings,
 )
 
-from voucherify_sync.bookkeeping.ledger_reader import LedgerReader
-from voucherify_sync.model import State
+from voucherify_sync.outcomes import State
 from voucherify_sync.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
+from voucherify_sync.state.ledger_reader import LedgerReader
 
 FAULTS = (
     "POST /v1/events drop before 1%",

@@ -17,13 +17,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cli_modules import cli_module
-from voucherify_sync.bookkeeping.ledger import Ledger
-from voucherify_sync.bookkeeping.report import Report
-from voucherify_sync.delivery import link
-from voucherify_sync.delivery.attempts import Attempts
-from voucherify_sync.delivery.pauses import Growing, Pauses
-from voucherify_sync.model import NotProcessed, Outcome, State
+from support.cli_modules import cli_module
+
+from voucherify_sync.delivery import live
+from voucherify_sync.delivery.sender import Attempts
+from voucherify_sync.outcomes import NotProcessed, Outcome, State
+from voucherify_sync.report.run_report import Report
+from voucherify_sync.state.ledger import Ledger
+from voucherify_sync.voucherify.retry_policy import Growing, Pauses
 
 SHORT = Pauses(
     settle_s=(0.3, 0.6),
@@ -35,7 +36,7 @@ SHORT = Pauses(
 _LOOK_S = 0.0005
 
 
-class WatchedLink(link.Link):
+class WatchedLink(live.Link):
     """A link with short pauses that watches for the stop.
 
     Attributes:
@@ -103,7 +104,7 @@ def forget_what_was_sent() -> None:
 def main(notes: str, outcomes: str, *words: str) -> None:
     """Run the command line."""
     WatchedLink.notes = Path(notes)
-    link.Link = WatchedLink  # type: ignore[misc]
+    live.Link = WatchedLink  # type: ignore[misc]
     if int(outcomes):
         fail_after(int(outcomes))
     if "FORGETS_WHAT_IT_SENT" in os.environ:

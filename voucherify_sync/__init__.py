@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voucherify_sync.errors import ExitCode, VoucherifySyncError
+    from voucherify_sync.events import Json, Operation, SegmentEvent
     from voucherify_sync.mapping.mapper import Mapper
-    from voucherify_sync.model import Json, Operation, Outcome, SegmentEvent, State
-    from voucherify_sync.running.request import Mode, RunRequest
-    from voucherify_sync.running.run import Run
+    from voucherify_sync.outcomes import Outcome, State
+    from voucherify_sync.run.options import Mode, RunRequest
+    from voucherify_sync.run.run import Run
     from voucherify_sync.sandbox import Sandbox, SandboxOptions
     from voucherify_sync.settings import Settings, credentials, load
 
@@ -34,9 +35,10 @@ __all__ = [
 _HOMES = {
     "voucherify_sync.errors": ("ExitCode", "VoucherifySyncError"),
     "voucherify_sync.mapping.mapper": ("Mapper",),
-    "voucherify_sync.model": ("Json", "Operation", "Outcome", "SegmentEvent", "State"),
-    "voucherify_sync.running.request": ("Mode", "RunRequest"),
-    "voucherify_sync.running.run": ("Run",),
+    "voucherify_sync.events": ("Json", "Operation", "SegmentEvent"),
+    "voucherify_sync.outcomes": ("Outcome", "State"),
+    "voucherify_sync.run.options": ("Mode", "RunRequest"),
+    "voucherify_sync.run.run": ("Run",),
     "voucherify_sync.sandbox": ("Sandbox", "SandboxOptions"),
     "voucherify_sync.settings": ("Settings", "credentials", "load"),
 }

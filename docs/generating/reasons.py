@@ -6,8 +6,7 @@ from typing import Final
 
 from generating.markdown import code, member_docs, sentence, table
 from generating.markdown import page as page_of
-from voucherify_sync.model import State
-from voucherify_sync.reasons import REASONS, WHY_LOST
+from voucherify_sync.outcomes import REASONS, WHY_LOST, State
 
 _INTRODUCTION: Final = """\
 Every record that is read ends in exactly one state:
@@ -30,7 +29,7 @@ def page() -> str:
     """Return the page."""
     return page_of(
         "Reasons",
-        "voucherify_sync/reasons.py",
+        "voucherify_sync/outcomes.py",
         _INTRODUCTION,
         *map(_state, State),
         f"## Values that do not arrive\n\n{_LOST}",

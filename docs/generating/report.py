@@ -6,8 +6,8 @@ from typing import Final
 
 from generating.markdown import code, table
 from generating.markdown import page as page_of
-from voucherify_sync.bookkeeping.deadletters import KEPT
-from voucherify_sync.bookkeeping.report import CAP, EXAMPLES, OTHER
+from voucherify_sync.report.run_report import CAP, EXAMPLES, OTHER
+from voucherify_sync.state.dead_letters import KEPT
 
 FIELDS: Final = {
     "version": "of voucherify-sync",

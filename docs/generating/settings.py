@@ -7,10 +7,8 @@ from typing import Final
 from generating.markdown import code, marked, table
 from generating.markdown import page as page_of
 from voucherify_sync.paths import ADDRESS_FIELDS, CUSTOMER_TEXTS
-from voucherify_sync.settings.catalog import Form, Section, Setting, sections
-from voucherify_sync.settings.defaults import DEFAULT_ROWS
-from voucherify_sync.settings.effective import plain, to_yaml
-from voucherify_sync.settings.types import PERIODS_S, Secret
+from voucherify_sync.settings.template import plain, to_yaml
+from voucherify_sync.settings.types import DEFAULT_ROWS, PERIODS_S, Form, Secret, Section, Setting, sections
 
 _INTRODUCTION: Final = """\
 The settings file is YAML. `voucherify-sync init` writes one that names and explains every setting; the commands read

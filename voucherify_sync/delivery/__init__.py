@@ -1,1 +1,1 @@
-"""Third wing: requests go to Voucherify, in order for each customer and within its limits."""
+"""Sends requests, in order per customer and within the limit."""

@@ -10,12 +10,11 @@ from typing import Final
 
 import msgspec
 
-from voucherify_sync.delivery.actions import ActionLog
-from voucherify_sync.delivery.bulk import Deliverer, DryBulk
-from voucherify_sync.delivery.endpoints import PATHS
-from voucherify_sync.model import Decision, Operation, Outcome, State
-from voucherify_sync.snapshot import Waiting
+from voucherify_sync.events import Operation
+from voucherify_sync.outcomes import Decision, Outcome, State, Waiting
 from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.answers import PATHS
+from voucherify_sync.voucherify.bulk import ActionLog, Deliverer, DryBulk
 
 _HEADS: Final = {
     kind: b'{"method":"POST","path":"%b","body":' % path.encode() for kind, path in PATHS.items()

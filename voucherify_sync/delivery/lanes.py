@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from voucherify_sync.delivery.attempts import Attempts
-from voucherify_sync.delivery.deadline import DRAIN_S
-from voucherify_sync.delivery.destination import Again, Destination
-from voucherify_sync.model import Operation, Outcome
+from voucherify_sync.delivery.sender import Again, Attempts, Destination
+from voucherify_sync.events import Operation
+from voucherify_sync.outcomes import Outcome
 from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.retry_policy import DRAIN_S
 
 _SLICE_S = 0.1
 """The main thread sleeps no longer, so that signals and a stop are noticed."""

@@ -1,1 +1,1 @@
-"""Second wing: events become requests, by the tables, filters and fallbacks of the settings."""
+"""Makes requests of events, by the rows, filters and fallbacks of the settings."""

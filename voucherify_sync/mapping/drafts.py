@@ -1,4 +1,8 @@
-"""A request in the making, and the places of it: a destination in, a function out that puts values there.
+"""What is sent to Voucherify, typed: the body of a customer update and that of a custom event.
+
+A field that is UNSET is not sent; None is sent as null, which erases the field.
+
+A request in the making, and the places of it: a destination in, a function out that puts values there.
 
 A value is brought to the type of its place as it is put. Objects are merged key by key and deeply. No event is ever
 changed: a draft may share the event's metadata, and copies it before anything is written into it.
@@ -9,21 +13,56 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from voucherify_sync.mapping.fields import (
-    MAX_NESTING,
-    NOT_AN_OBJECT,
-    NOT_TEXT,
-    date_of,
-    text_of,
-)
-from voucherify_sync.mapping.requests import Address, Customer
-from voucherify_sync.model import Dropped, Json
+from voucherify_sync.events import Dropped, Json
+from voucherify_sync.mapping.field_types import MAX_NESTING, NOT_AN_OBJECT, NOT_TEXT, date_of, text_of
 from voucherify_sync.paths import FIELDS_OF, FREE_OBJECTS, Keys, object_at
 
 if TYPE_CHECKING:
     from voucherify_sync.mapping.rules import Hit, Route
+
+Text = str | None | UnsetType
+
+
+class Address(Struct, omit_defaults=True, gc=False):
+    """A customer's address; the fields stand in the order in which they are sent."""
+
+    city: Text = UNSET
+    state: Text = UNSET
+    line_1: Text = UNSET
+    line_2: Text = UNSET
+    country: Text = UNSET
+    postal_code: Text = UNSET
+
+
+class Customer(Struct, omit_defaults=True, gc=False):
+    """The body of a customer update, and the customer of a custom event."""
+
+    source_id: Text = UNSET
+    id: Text = UNSET
+    name: Text = UNSET
+    email: Text = UNSET
+    description: Text = UNSET
+    phone: Text = UNSET
+    birthdate: Text = UNSET
+    address: Address | UnsetType | None = UNSET
+    metadata: Json | UnsetType | None = UNSET
+
+
+class CustomEvent(Struct, omit_defaults=True, gc=False):
+    """The body of a custom event."""
+
+    event: str
+    customer: Customer
+    metadata: Json | UnsetType = UNSET
+    referral: dict[str, Any] | UnsetType = UNSET
+    loyalty: dict[str, Any] | UnsetType = UNSET
+
+
+NO_ADDRESS: Final = Address()
+"""An address of which no field is sent, so that it is not sent either."""
+
 
 Put = Callable[["Draft", Any], None]
 """Puts a value into a draft, and notes there what does not belong in its place."""

@@ -11,8 +11,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Struct
 
-from voucherify_sync.mapping.drafts import Draft, copied
-from voucherify_sync.mapping.fields import (
+from voucherify_sync.events import Dropped, Json, Kind, Operation, SegmentEvent
+from voucherify_sync.mapping.drafts import NO_ADDRESS, Customer, CustomEvent, Draft, copied
+from voucherify_sync.mapping.field_types import (
     BLANK_ID,
     MAX_EVENT_NAME,
     MAX_NESTING,
@@ -22,12 +23,10 @@ from voucherify_sync.mapping.fields import (
     text_of,
 )
 from voucherify_sync.mapping.filters import reason_of_type
-from voucherify_sync.mapping.requests import NO_ADDRESS, Customer, CustomEvent
-from voucherify_sync.mapping.rows import settled_rows
-from voucherify_sync.mapping.rules import Rules
+from voucherify_sync.mapping.rules import Rules, settled_rows
 from voucherify_sync.mapping.stats import MappingStats, SectionStats
 from voucherify_sync.mapping.walk import WalkLog, walked
-from voucherify_sync.model import Dropped, Json, Kind, Operation, Outcome, SegmentEvent, State
+from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.paths import WORKING_FIELDS, holds_a_non_number
 from voucherify_sync.settings.types import Identify, Settings, Track
 

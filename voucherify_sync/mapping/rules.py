@@ -1,20 +1,86 @@
-"""The mapping of one type of event, compiled once: rows of the settings in, a tree of the keys of its object out.
+"""The rows of a mapping: settings in, parsed rows in their order out, the default tables among them.
+
+The mapping of one type of event, compiled once: rows of the settings in, a tree of the keys of its object out.
 
 The tree says at each level of `traits` or `properties` what becomes of a key: leaves put its value into the request,
 nodes go on below it, and what is in neither is not mapped. What is done with an object is told by its keys alone, so it
 is found out once for each set of keys, and remembered.
+
+What of an event the mapping and its filters look at, but for its time: no more of it has to be decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
 from voucherify_sync.mapping.drafts import IDS, WORKING, Put, put_at
-from voucherify_sync.mapping.rows import Row
-from voucherify_sync.paths import FIELDS_OF, FieldPath, Keys, parse_destination
+from voucherify_sync.paths import FIELDS_OF, FieldPath, Keys, check_row, parse_destination, parse_source
+from voucherify_sync.settings.types import DEFAULT_ROWS
+
+OUR_INTEGRATIONS: Final = ("Voucherify", "Voucherify (Actions)")
+"""Keys by which an event is kept from Voucherify."""
+
+_SNAKE_CASE: Final = {
+    "firstName": "first_name",
+    "lastName": "last_name",
+    "address.postalCode": "address.postal_code",
+}
+
+
+class Row(Struct, frozen=True):
+    """One source and one of its destinations.
+
+    Attributes:
+        source: where the value is read.
+        destination: where it goes.
+        instead: where it is read if there is nothing at the source.
+        default: the row is of a default table, not of the settings.
+    """
+
+    source: FieldPath
+    destination: FieldPath
+    instead: FieldPath | None = None
+    default: bool = False
+
+    @property
+    def text(self) -> str:
+        """The row as a line of the settings."""
+        return f"{self.source.text}: {self.destination.text}"
+
+
+def default_rows(root: str) -> list[Row]:
+    """Return the seed's table for ``traits`` or ``properties``; three of its keys have a snake_case twin."""
+    rows = []
+    for name, destination in DEFAULT_ROWS.items():
+        twin = _SNAKE_CASE.get(name)
+        rows.append(
+            Row(
+                parse_source(f"{root}.{name}"),
+                parse_destination(destination),
+                parse_source(f"{root}.{twin}") if twin else None,
+                default=True,
+            )
+        )
+    return rows
+
+
+def settled_rows(root: str, mapping: Mapping[str, Iterable[str]], *, extend_default: bool) -> list[Row]:
+    """Return the rows that apply, in their order: the settings', or the default table, or both.
+
+    Raises PathError for a row that cannot be.
+    """
+    rows = default_rows(root) if extend_default or not mapping else []
+    for source_text, destinations in mapping.items():
+        source = parse_source(source_text)
+        for text in destinations:
+            destination = parse_destination(text)
+            check_row(source, destination)
+            rows.append(Row(source, destination))
+    return rows
+
 
 _TEXTS: Final = frozenset({"id", "source_id", "name", "email", "description", "phone"})
 """Fields of a customer that take a text as it is."""
@@ -267,3 +333,42 @@ def _names(keys: Keys) -> list[str]:
 
 def _replace(leaf: Leaf, *, main: str | None = None, twin: str | None = None) -> Leaf:
     return Leaf(leaf.row, leaf.path, leaf.place, leaf.put, leaf.text, main, twin)
+
+
+Needs = dict[str, frozenset[str] | None]
+"""Top-level key of an event -> the keys of the object there that are looked at; None: all that is there."""
+
+_ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "traits", "properties")
+_CONTEXT: Final = frozenset({"personas", "traits"})
+
+
+def needs_of(compiled: Iterable[Rules]) -> Needs:
+    """Return what filters, keys and rows look at.
+
+    Rows look at the keys of their sources, and at the spellings of a path as one key.
+    """
+    needs: Needs = {
+        **dict.fromkeys(_ALWAYS),
+        "integrations": frozenset(OUR_INTEGRATIONS),
+        "context": _CONTEXT,
+    }
+    for rules in compiled:
+        for row in rules.rows:
+            for source in (row.source, row.instead):
+                if source is not None:
+                    _add(needs, source)
+    return needs
+
+
+def _add(needs: Needs, source: FieldPath) -> None:
+    first = source.steps[0]
+    if first.whole is not None:
+        needs.setdefault(first.whole, None)
+    root = str(first.key)
+    inside = needs.get(root, frozenset())
+    if len(source.steps) < 2 or inside is None:
+        needs[root] = None
+        return
+    second = source.steps[1]
+    names = {second.key, second.whole} - {None}
+    needs[root] = inside | frozenset(map(str, names))

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
+from voucherify_sync.events import Json, Position
 from voucherify_sync.mapping.drafts import Draft
 from voucherify_sync.mapping.rules import Route, Rules
-from voucherify_sync.model import Json, Position
 
 MAX_KEYS: Final = 1_000
 MAX_KEY_LENGTH: Final = 200

@@ -11,14 +11,13 @@ from typing import Any, Final
 
 from msgspec import UNSET, Struct, to_builtins
 
-from voucherify_sync.mapping.drafts import Draft, Put
-from voucherify_sync.mapping.fields import NOT_AN_OBJECT, NOT_TEXT, present_text, text_of
+from voucherify_sync.events import Json, SegmentEvent
+from voucherify_sync.mapping.drafts import Customer, CustomEvent, Draft, Put
+from voucherify_sync.mapping.field_types import NOT_AN_OBJECT, NOT_TEXT, present_text, text_of
 from voucherify_sync.mapping.mapper import Mapper, Request
-from voucherify_sync.mapping.requests import Customer, CustomEvent
-from voucherify_sync.mapping.rows import Row
-from voucherify_sync.mapping.rules import Leaf, Rules
+from voucherify_sync.mapping.rules import Leaf, Row, Rules
 from voucherify_sync.mapping.walk import WalkLog
-from voucherify_sync.model import Json, Outcome, SegmentEvent
+from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import FIELDS_OF, MISSING, WORKING_FIELDS, Keys, keys_at
 
 NO_ROW: Final = "no_row"

@@ -11,10 +11,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from voucherify_sync.mapping.drafts import Draft
-from voucherify_sync.mapping.requests import Customer
+from voucherify_sync.events import Json, SegmentEvent
+from voucherify_sync.mapping.drafts import Customer, Draft
 from voucherify_sync.mapping.rules import Hit, Leaf, Node, Route, Rules
-from voucherify_sync.model import Json, SegmentEvent
 from voucherify_sync.paths import MISSING, read
 
 

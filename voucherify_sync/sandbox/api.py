@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
 from voucherify_sync.sandbox.events import CUSTOM_EVENT, ActivityQuery, row
 from voucherify_sync.sandbox.limits import API_CALLS, BULK_API_CALLS, Header, Limits
 from voucherify_sync.sandbox.options import SandboxOptions

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.times import iso
 from voucherify_sync.sandbox.validation import ADDRESS_FIELDS, TEXT_FIELDS

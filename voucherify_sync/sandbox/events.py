@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
 from voucherify_sync.sandbox.customers import Customer
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.times import iso

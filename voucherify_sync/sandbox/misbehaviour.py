@@ -6,7 +6,7 @@ import threading
 
 import msgspec
 
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
 from voucherify_sync.sandbox.faults import Action, Fault
 from voucherify_sync.sandbox.refusals import framework_error, known_body
 from voucherify_sync.sandbox.wire import Answer, Connection, Request

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.model import Json, Kind
+from voucherify_sync.events import Json, Kind
 
 
 class Processed(Struct, frozen=True, gc=False):

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
 from voucherify_sync.sandbox.customers import Customer
 from voucherify_sync.sandbox.events import Event
 from voucherify_sync.sandbox.options import SandboxOptions

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
 from voucherify_sync.sandbox.wire import Answer
 
 

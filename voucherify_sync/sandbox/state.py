@@ -9,7 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from voucherify_sync.model import Json, Kind
+from voucherify_sync.events import Json, Kind
 from voucherify_sync.sandbox import customers as shapes
 from voucherify_sync.sandbox.actions import Action, Actions
 from voucherify_sync.sandbox.customers import Customer

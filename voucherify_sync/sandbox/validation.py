@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any, Literal
 
-from voucherify_sync.model import Json
+from voucherify_sync.events import Json
 from voucherify_sync.sandbox.refusals import invalid, invalid_metadata
 
 TEXT_FIELDS = ("source_id", "name", "description", "email", "phone", "birthday", "birthdate")

@@ -1,16 +1,116 @@
-"""`${VAR}` in the texts of the settings, and the credentials: key and token are looked up only here."""
+"""Finds the home directory and the state directory of the user. In a container there may be neither.
+
+The base URL of the API: checked and brought to one form. Opens no connection.
+
+`${VAR}` in the texts of the settings, and the credentials: key and token are looked up only here.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import pwd
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+import platformdirs
 
 from voucherify_sync.errors import SettingsError, UsageProblem
-from voucherify_sync.home import expanded
-from voucherify_sync.settings.address import clean_url
-from voucherify_sync.settings.problems import Mistake
 from voucherify_sync.settings.types import Api, Credentials, Secret, Settings
+from voucherify_sync.settings.yaml_nodes import Mistake
+
+
+def state_directory() -> Path:
+    """Return the directory of ledgers and dead letters, in the user's state directory. It need not exist.
+
+    Raises:
+        UsageProblem: the user has none. A relative one counts as none: the same command would not find its ledger in
+            another folder, and would send everything again.
+    """
+    try:
+        path = platformdirs.user_state_path("voucherify-sync", appauthor=False)
+    except RuntimeError:
+        path = Path()
+    if not path.is_absolute():
+        raise UsageProblem(
+            "there is no state directory: the user has no home directory, and XDG_STATE_HOME is no absolute path.",
+            "Name the ledger with --ledger FILE, or set XDG_STATE_HOME to a directory that stays.",
+        )
+    return path
+
+
+def expanded(text: str) -> Path:
+    """Return a path in which `~` at the beginning is a home directory.
+
+    Raises:
+        UsageProblem: there is no such home directory.
+    """
+    path = Path(text)
+    has_home = Path(
+        os.environ.get("HOME", "")
+    ).is_absolute()  # `HOME=` would make a path from the root of ~/file
+    try:
+        if path.parts[:1] == ("~",) and not has_home:
+            return Path(pwd.getpwuid(os.getuid()).pw_dir, *path.parts[1:])
+        return path.expanduser()
+    except (KeyError, RuntimeError):
+        raise UsageProblem(
+            f"{text}: there is no home directory for ~ to stand for.", "Write the whole path, or set HOME."
+        ) from None
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_PATHS = {"", "/", "/v1", "/v1/"}
+
+
+def clean_url(text: str) -> str:
+    """Return the URL as `scheme://host[:port]`; a trailing slash and /v1 are tolerated.
+
+    Raises:
+        Mistake: no https URL (http is for loopback only: the keys travel in its headers), or more than an
+            address. The message does not quote the URL, which may hold a password.
+    """
+    parts, host, port = _split(text)
+    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
+        raise Mistake("must not hold a user or password; the keys are api.key and api.token")
+    if not (_HOST.fullmatch(host) or _is_ipv6(host)):
+        raise Mistake("must name a host, such as https://api.voucherify.io")
+    if parts.path not in _PATHS or "?" in text or "#" in text:
+        raise Mistake("must end after the host; the paths of the API are added to it")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise Mistake("must begin with https://; http:// would show the keys to the network")
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown_host}" + (f":{port}" if port else "")
+
+
+def _split(text: str) -> tuple[SplitResult, str, int | None]:
+    if not re.match(r"(?i)https?://", text):
+        raise Mistake("must begin with https://")
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        raise Mistake("must not hold spaces, backslashes or letters beyond ASCII")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise Mistake("is no valid URL; write it like https://api.voucherify.io") from None
+    return parts, parts.hostname or "", port
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6 and "%" not in host
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 _INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)

@@ -11,12 +11,20 @@ from typing import Any
 from msgspec import Struct
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.home import expanded
-from voucherify_sync.model import Json
-from voucherify_sync.settings.document import Broken, Items, Node, Pairs, Scalar
-from voucherify_sync.settings.problems import Mistake, Place, Problems, shown
-from voucherify_sync.settings.reader import NodeReader, is_absent, scalar
-from voucherify_sync.settings.suggestions import TESTS, question
+from voucherify_sync.events import Json
+from voucherify_sync.settings.conversion import TESTS, NodeReader, is_absent, question, scalar
+from voucherify_sync.settings.environment import expanded
+from voucherify_sync.settings.yaml_nodes import (
+    Broken,
+    Items,
+    Mistake,
+    Node,
+    Pairs,
+    Place,
+    Problems,
+    Scalar,
+    shown,
+)
 
 REQUEST_KEYS = ("method", "path", "body")
 CONTAINS = "contains"

@@ -13,12 +13,11 @@ import yaml
 from msgspec import Struct
 
 from voucherify_sync.errors import SettingsError
-from voucherify_sync.model import Json
-from voucherify_sync.settings.document import read_document
-from voucherify_sync.settings.effective import escaped, to_yaml
+from voucherify_sync.events import Json
+from voucherify_sync.settings.conversion import TESTS
 from voucherify_sync.settings.mapping_tests import CONTAINS, Expected, MappingTest, read_tests
-from voucherify_sync.settings.problems import Mistake, Problems
-from voucherify_sync.settings.suggestions import TESTS
+from voucherify_sync.settings.template import escaped, to_yaml
+from voucherify_sync.settings.yaml_nodes import Mistake, Problems, read_document
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 

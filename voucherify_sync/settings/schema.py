@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from voucherify_sync.model import Json
-from voucherify_sync.settings.catalog import Form, Section, Setting, sections
-from voucherify_sync.settings.effective import plain
-from voucherify_sync.settings.suggestions import TESTS
+from voucherify_sync.events import Json
+from voucherify_sync.settings.conversion import TESTS
+from voucherify_sync.settings.template import plain
+from voucherify_sync.settings.types import Form, Section, Setting, sections
 
 _TEXTS = {"type": ["string", "number", "boolean", "null"]}
 """What an editor takes a text without quotes for; the loader reads each of them as the text that it is."""

@@ -1,0 +1,131 @@
+"""The question before a live run, on a terminal of its own: yes sends, no and Ctrl-C send nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.cli import Cli
+
+from voucherify_sync.sandbox.server import Sandbox
+
+EVENT = json.dumps({"type": "track", "event": "Order Completed", "userId": "u", "messageId": "m"}) + "\n"
+
+
+def ask(
+    cli: Cli,
+    sandbox: Sandbox,
+    act: Callable[[int, int], object],
+    words: Sequence[str] = (),
+    ignore: int | None = None,
+) -> tuple[int, str]:
+    """Run a live replay on a terminal, and act at its question; return exit code and screen.
+
+    Args:
+        cli: the command line.
+        sandbox: where it would send.
+        act: called once with the process and its terminal.
+        words: more words of the command.
+        ignore: a signal that is ignored from the start.
+    """
+    (cli.folder / "events.ndjson").write_text(EVENT)
+    settings = cli.folder / "voucherify-sync.yaml"
+    settings.write_text(f"api: {{url: '{sandbox.url}', key: app, token: secret}}\n")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(cli.folder)
+        if ignore is not None:
+            signal.signal(ignore, signal.SIG_IGN)
+        os.execvpe(cli.command()[0], [*cli.command("replay", *words, "events.ndjson")], cli.env)
+    screen, asked, deadline = b"", False, time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                piece = os.read(terminal, 4096)
+            except OSError:  # the other side is closed
+                break
+            if not piece:
+                break
+            screen += piece
+        if not asked and b"Send them?" in screen:
+            asked = True
+            act(pid, terminal)
+    else:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), screen.decode()
+
+
+def answer(cli: Cli, sandbox: Sandbox, keys: bytes) -> tuple[int, str]:
+    """Type the answer to the question; return exit code and screen."""
+    return ask(cli, sandbox, lambda _, terminal: os.write(terminal, keys))
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "events"),
+    [
+        (b"y\n", 0, 1),
+        (b" YES \n", 0, 1),
+        (b"n\n", 130, 0),
+        (b"\n", 130, 0),
+        (b"yep\n", 130, 0),
+        (b"\x03", 130, 0),
+        (b"\x04", 130, 0),
+    ],
+    ids=repr,
+)
+def test_only_a_yes_sends(run_cli: Cli, sandbox: Sandbox, keys: bytes, code: int, events: int) -> None:
+    """Custom events cannot be taken back: all but a yes is a no, and Ctrl-C and Ctrl-D are heard at once."""
+    ended, screen = answer(run_cli, sandbox, keys)
+    assert "1 custom event would go to" in screen
+    assert ".ledger" in screen
+    assert (ended, sandbox.counts()[1]) == (code, events), screen
+
+
+def test_a_bar_on_a_terminal_leaves_it_as_it_was(run_cli: Cli, sandbox: Sandbox) -> None:
+    """The cursor is never left hidden."""
+    _, screen = answer(run_cli, sandbox, b"y\n")
+    assert screen.count("\x1b[?25l") <= screen.count("\x1b[?25h")
+    assert Path(run_cli.state).exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_a_signal_leaves_the_question_at_once(
+    run_cli: Cli, sandbox: Sandbox, number: signal.Signals, code: int
+) -> None:
+    """Nothing is sent, and the copy that --bulk has made of a pipe is not left behind."""
+    temporary = run_cli.folder / "temporary"
+    temporary.mkdir()
+    run_cli.env["TMPDIR"] = str(temporary)
+    os.mkfifo(run_cli.folder / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit((run_cli.folder / "pipe").write_text, EVENT.replace('"m"', '"n"'))
+        ended, screen = ask(run_cli, sandbox, lambda pid, _: os.kill(pid, number), ["--bulk", "pipe"])
+    assert "2 custom events would go to" in screen
+    assert (ended, sandbox.counts()[1]) == (code, 0), screen
+    assert "Traceback" not in screen
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_signal_that_was_ignored_at_start_is_ignored_at_the_question(
+    run_cli: Cli, sandbox: Sandbox
+) -> None:
+    """The question of a command under `nohup` outlives the terminal that it was started from."""
+
+    def hang_up_and_agree(pid: int, terminal: int) -> None:
+        os.kill(pid, signal.SIGHUP)
+        os.write(terminal, b"y\n")
+
+    ended, screen = ask(run_cli, sandbox, hang_up_and_agree, ignore=signal.SIGHUP)
+    assert (ended, sandbox.counts()[1]) == (0, 1), screen

@@ -1,0 +1,265 @@
+"""`coverage` shows what a mapping carries: as tables, as lines, as JSON, and as a gate for a pipeline."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import Cli
+from support.cli_modules import cli_module
+from support.segment_events import event_of
+
+from voucherify_sync.preview.coverage import Coverage, proposed_yaml, to_dict
+from voucherify_sync.settings import Settings
+
+view = cli_module("coverage_view")
+
+HOSTILE = "'\"`$(id)${HOME} \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
+IDENTIFY: dict[str, Any] = {"type": "identify", "userId": "u1", "traits": {"email": "a@b.c", "plan": "pro"}}
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: dict[str, Any]) -> str:
+    """Return what is drawn on a terminal of so many columns, with its colours."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "stdout", stream := Terminal())
+    coverage = Coverage(Settings())
+    coverage.add(map(event_of, events))
+    result = to_dict(coverage)
+    rows = {kind: result[kind]["proposed_rows"] for kind in ("identify", "track")}
+    view.show(result, proposed_yaml(rows, Settings()))
+    return stream.getvalue()
+
+
+def colourless(text: str) -> str:
+    """Take the colours away."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def is_harmless(text: str) -> bool:
+    """Tell whether no character controls a terminal or the direction of writing."""
+    bad = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return all(sign == "\n" or unicodedata.category(sign) not in bad for sign in text)
+
+
+def write(folder: Path, *events: dict[str, Any] | str) -> Path:
+    """Write events to a file."""
+    file = folder / "events.ndjson"
+    file.write_text(
+        "".join(f"{e if isinstance(e, str) else json.dumps(e)}\n" for e in events), encoding="utf-8"
+    )
+    return file
+
+
+def test_paths_destinations_and_rows_are_shown(run_cli: Cli, samples: Path) -> None:
+    """All on stdout, aligned where it is no terminal."""
+    ended = run_cli("coverage", samples)
+    assert (ended.code, ended.err) == (0, "")
+    assert re.search(r"^ +traits\.email +69\.6 % +string +→ customer\.email +\"mia", ended.out, re.MULTILINE)
+    assert re.search(r"^ +traits\.loyalty_tier +30\.4 % +string +lost +\"bean\"", ended.out, re.MULTILINE)
+    assert re.search(r"^ +customer\.source_id +100 % +string$", ended.out, re.MULTILINE)
+    assert "properties.name: customer.name  fired in 2 events" in ended.out
+
+
+def test_the_rows_shown_can_be_pasted(run_cli: Cli, samples: Path) -> None:
+    """From the comment on, the output is a settings file, with which more is mapped."""
+    before = run_cli("coverage", "--json", samples).lines[0]["values"]["share"]
+    yaml = run_cli("coverage", samples).out.partition("# Rows that would keep")[2].partition("\n")[2]
+    (run_cli.folder / "voucherify-sync.yaml").write_text(yaml)
+    assert run_cli("check").code == 0
+    assert run_cli("coverage", "--json", samples).lines[0]["values"]["share"] > before + 0.3
+
+
+def test_json_is_one_object(run_cli: Cli, samples: Path) -> None:
+    """With all that was counted; the numbers are those of a dry run."""
+    (result,) = run_cli("coverage", "--json", samples).lines
+    report = run_cli.folder / "report.json"
+    run_cli("replay", "--dry-run", "-q", "--report", report, samples)
+    told = json.loads(report.read_text())
+    assert result["events"]["read"] == told["events"]["read"]
+    reasons = {reason: facts["count"] for reason, facts in told["reasons"]["skipped"].items()}
+    assert result["events"]["skipped"] == reasons
+
+
+@pytest.mark.parametrize(
+    ("gate", "code"),
+    [
+        pytest.param("50", 0, id="met"),
+        pytest.param("50.1", 3, id="missed"),
+        pytest.param("0", 0, id="none"),
+        pytest.param("100", 3, id="all"),
+    ],
+)
+def test_a_share_below_the_gate_ends_in_3(run_cli: Cli, gate: str, code: int) -> None:
+    """The share is compared exactly, not as it is shown."""
+    ended = run_cli("coverage", "--fail-under", gate, write(run_cli.folder, IDENTIFY))
+    assert ended.code == code
+    assert ended.err == ("" if code == 0 else f"50.0 % of 2 values are mapped, which is less than {gate} %\n")
+
+
+def test_a_gate_without_any_value_is_not_met(run_cli: Cli) -> None:
+    """An empty archive proves nothing."""
+    ended = run_cli("coverage", "--fail-under", "1", "-", stdin="")
+    assert ended.code == 3
+    assert ended.out == "No events were read.\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "counted"),
+    [
+        pytest.param(["--type", "identify"], {"identify": 1, "track": 0}, id="type"),
+        pytest.param(["--event", "Order *"], {"identify": 0, "track": 1}, id="event"),
+        pytest.param(["--limit", "1"], {"identify": 1, "track": 0}, id="limit"),
+    ],
+)
+def test_events_are_picked_as_in_a_replay(run_cli: Cli, options: list[str], counted: dict[str, int]) -> None:
+    """By type, by name, or the first ones."""
+    file = write(
+        run_cli.folder,
+        IDENTIFY,
+        {"type": "track", "event": "Order Completed", "userId": "u"},
+        {"type": "track", "event": "Signed Up", "userId": "u"},
+    )
+    (result,) = run_cli("coverage", "--json", *options, file).lines
+    assert {kind: result[kind]["events"] for kind in ("identify", "track")} == counted
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="whole"),
+        pytest.param(["--limit", "30"], id="limit"),
+        pytest.param(["--event", "Order *"], id="event"),
+    ],
+)
+def test_several_processes_change_nothing(run_cli: Cli, samples: Path, options: list[str]) -> None:
+    """Nor does it matter which file is whose."""
+    told = run_cli("coverage", "--json", "--jobs", "1", *options, samples)
+    run_cli.constants["voucherify_sync.run.options.WORTH_IT"] = 1
+    assert run_cli("coverage", "--json", "--jobs", "2", *options, samples) == told
+    assert told.code == 0
+
+
+def test_a_pipe_is_counted_by_one_process(run_cli: Cli, samples: Path) -> None:
+    """Nobody knows whether it is long; the result is the same."""
+    run_cli.constants["voucherify_sync.run.options.WORTH_IT"] = 1
+    events = "".join(file.read_text() for file in sorted(samples.glob("*.ndjson"))) or json.dumps(IDENTIFY)
+    one, two = (run_cli("coverage", "--json", "--jobs", jobs, "-", stdin=events) for jobs in ("1", "2"))
+    assert one == two
+
+
+def test_a_row_that_finds_nothing_is_shown(run_cli: Cli, samples: Path) -> None:
+    """With what is meant."""
+    settings = run_cli.folder / "mine.yaml"
+    settings.write_text("identify:\n  mapping:\n    traits.loyaltyTier: customer.metadata.tier\n")
+    ended = run_cli("coverage", "-c", settings, samples)
+    assert "traits.loyaltyTier: customer.metadata.tier  did you mean traits.loyalty_tier?" in ended.out
+
+
+def test_a_damaged_source_is_told(run_cli: Cli, samples: Path) -> None:
+    """What could be read is counted, and the exit code says that it was not all."""
+    whole = next((samples / "segment-logs").rglob("*.gz")).read_bytes()
+    (run_cli.folder / "cut.gz").write_bytes(whole[: len(whole) // 2])
+    ended = run_cli("coverage", "cut.gz")
+    assert ended.code == 3
+    assert "cut.gz is damaged" in ended.err
+
+
+def test_very_many_names_are_bounded_and_said(run_cli: Cli) -> None:
+    """Memory and output stay small."""
+    file = write(
+        run_cli.folder, {"type": "identify", "userId": "u", "traits": {f"k{n}": n for n in range(5_000)}}
+    )
+    ended = run_cli("coverage", file)
+    assert "and 3,000 more paths, which are counted in the share only" in ended.out
+
+
+def test_a_terminal_shows_the_most_frequent_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is for --json."""
+    text = colourless(drawn(monkeypatch, 120, {**IDENTIFY, "traits": {f"k{n}": n for n in range(50)}}))
+    assert "and 10 more, which --json lists" in text
+
+
+def test_a_table_is_drawn_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path on one line."""
+    text = colourless(drawn(monkeypatch, 100, IDENTIFY))
+    assert re.search(r"^ +traits\.email +100 % +string +→ customer\.email +\"a@b\.c\"", text, re.MULTILINE)
+
+
+def test_a_narrow_terminal_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty columns, nothing beyond them but the rows to be pasted."""
+    text = colourless(drawn(monkeypatch, 40, IDENTIFY)).partition("# Rows")[0]
+    assert max(map(len, text.splitlines())) <= 40
+    assert "  → customer.email\n" in text
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mapped is green and lost is yellow, unless nobody wants colours."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    text = drawn(monkeypatch, 100, IDENTIFY)
+    assert "\x1b[32m" in text
+    assert "\x1b[33m" in text
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", drawn(monkeypatch, 100, IDENTIFY))
+
+
+@pytest.mark.parametrize("columns", [40, 140])
+def test_hostile_data_does_nothing_to_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """In names, in values, in names inside of values."""
+    event = {**IDENTIFY, "traits": {HOSTILE: HOSTILE, "x": {HOSTILE: [HOSTILE]}, "email": HOSTILE}}
+    text = colourless(drawn(monkeypatch, columns, event))
+    assert is_harmless(text)
+    assert "[red]" in text.replace("\n", "")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_hostile_data_does_nothing_in_a_pipe(run_cli: Cli, options: list[str]) -> None:
+    """Nor in a log that is looked at later."""
+    event = {
+        "type": "track",
+        "event": HOSTILE,
+        "userId": HOSTILE,
+        "properties": {HOSTILE: HOSTILE, "name": HOSTILE},
+    }
+    ended = run_cli("coverage", *options, write(run_cli.folder, event))
+    assert (ended.code, ended.err) == (0, "")
+    assert is_harmless(ended.out)
+
+
+def test_any_locale_will_do(run_cli: Cli, samples: Path) -> None:
+    """What the encoding does not know becomes an escape."""
+    env = {**run_cli.env, "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(run_cli.command("coverage", samples), capture_output=True, env=env, check=True)
+    assert b"-> customer.email" in done.stdout
+    assert not done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(run_cli: Cli, samples: Path) -> None:
+    """`| head` ends it in order."""
+    text = " ".join(run_cli.command("coverage", samples)) + " | head -n 1"
+    done = subprocess.run(text, shell=True, capture_output=True, env=run_cli.env, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_help_begins_with_two_examples_and_defines_the_share(run_cli: Cli) -> None:
+    """What a gate looks at must not be guessed."""
+    text = run_cli("coverage", "--help").out
+    assert text.count("\n    voucherify-sync coverage ") == 2
+    assert "A null is no value" in " ".join(text.split())

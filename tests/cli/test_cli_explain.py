@@ -1,0 +1,325 @@
+"""`explain` shows single events: on a terminal, in a pipe, as JSON and as curl commands that are safe to paste."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.cli import Cli
+from support.cli_modules import cli_module
+from support.segment_events import identify, track
+
+from voucherify_sync.preview.explain import Explainer
+from voucherify_sync.settings import Api, Secret, Settings
+
+Viewer = cli_module("explanation_view").Viewer
+curl = cli_module("curl").curl
+harmless = cli_module("json_text").harmless
+
+HOSTILE = "'\"`$(id)${HOME} !x \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: Any, colours: bool = False) -> str:
+    """Return what is drawn on a terminal of so many columns."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", stream := Terminal())
+    viewer, explainer = Viewer(), Explainer(Settings())
+    for event in events:
+        viewer.show(explainer.explain(event))
+    text = stream.getvalue()
+    return text if colours else re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def is_harmless(text: str) -> bool:
+    """Tell whether no character controls a terminal or the direction of writing."""
+    bad = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return all(sign == "\n" or unicodedata.category(sign) not in bad for sign in text)
+
+
+def write(folder: Path, *events: dict[str, Any] | str) -> Path:
+    """Write events to a file."""
+    file = folder / "events.ndjson"
+    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+ORDER = {
+    "type": "track",
+    "event": "Order Completed",
+    "userId": "u1",
+    "messageId": "m1",
+    "properties": {"email": "a@b.c", "total": 9.5},
+}
+
+
+def test_the_first_three_events_are_explained(run_cli: Cli, samples: Path) -> None:
+    """Each with the event, the rows, what is lost and the request."""
+    ended = run_cli("explain", samples)
+    assert ended.code == 0
+    assert ended.out.count("Request as it would be sent") == 3
+    assert 'traits.email = "mia.hoffmann@example.com" → customer.email' in ended.out
+    assert 'traits.loyalty_tier = "bean"  no row takes it' in ended.out
+    assert "userId → customer.source_id" in ended.out
+    assert "traits.firstName + traits.lastName → customer.name" in ended.out
+
+
+def test_the_request_shown_is_the_one_of_a_dry_run(run_cli: Cli, samples: Path) -> None:
+    """Event by event; only what is repeated in the input is not sent a second time."""
+    explained = run_cli("explain", "--json", "--limit", "1000", samples).lines
+    requests = {line["source"]: line["request"] for line in explained}
+    dry = run_cli("replay", "--dry-run", "-q", samples).lines
+    assert len(dry) > 70
+    for line in dry:
+        assert requests[line["source"]] == {key: line[key] for key in ("method", "path", "body")}
+    assert all(line["reason"] for line in explained if not line["request"])
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        pytest.param(["--event", "Order *"], [1], id="event"),
+        pytest.param(["--user", "u2"], [2], id="user"),
+        pytest.param(["--line", "3"], [3], id="line"),
+        pytest.param(["--message-id", "m1"], [1], id="message-id"),
+        pytest.param(["--limit", "2"], [1, 2], id="limit"),
+    ],
+)
+def test_events_are_picked(run_cli: Cli, options: list[str], lines: list[int]) -> None:
+    """By name, customer, line, messageId; a broken line is explained, too."""
+    file = write(run_cli.folder, ORDER, {"type": "identify", "userId": "u2", "traits": {}}, "{oops")
+    found = run_cli("explain", "--json", *options, file).lines
+    assert [int(line["source"].rpartition(":")[2]) for line in found] == lines
+
+
+def test_a_skipped_event_says_by_which_rule(run_cli: Cli) -> None:
+    """The settings that filter it are named."""
+    (run_cli.folder / "voucherify-sync.yaml").write_text("track:\n  events_filter: [Signed Up]\n")
+    ended = run_cli("explain", write(run_cli.folder, ORDER))
+    assert "skipped: name_filtered (track.events_filter does not list its name)" in ended.out
+    assert "Request" not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        pytest.param(["--event", "Order Complete"], 2, 'did you mean "Order Completed"?', id="near-miss"),
+        pytest.param(["--line", "9"], 2, "none of 1 event", id="no-such-line"),
+        pytest.param(["--json", "--curl"], 2, "Choose one", id="two-formats"),
+    ],
+)
+def test_what_cannot_be_shown_is_told(run_cli: Cli, options: list[str], code: int, said: str) -> None:
+    """With what to do about it."""
+    ended = run_cli("explain", *options, write(run_cli.folder, ORDER))
+    assert ended.code == code
+    assert said in ended.err
+    assert not ended.out
+
+
+def test_a_line_needs_one_file(run_cli: Cli, samples: Path) -> None:
+    """Otherwise nobody knows which."""
+    ended = run_cli("explain", "--line", "1", samples)
+    assert ended.code == 2
+    assert "Name that file" in ended.err
+
+
+def test_no_events_are_no_error(run_cli: Cli) -> None:
+    """As in a replay."""
+    ended = run_cli("explain", "-", stdin="")
+    assert (ended.code, ended.out, ended.err) == (0, "", "No events were read.\n")
+
+
+def test_a_wide_terminal_shows_event_and_request_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 120 columns on."""
+    wide = drawn(monkeypatch, 120, identify({"email": "a@b.c"}))
+    assert re.search(r"^Event +Rows that fired", wide, re.MULTILINE)
+    assert max(map(len, wide.splitlines())) <= 120
+    assert re.search(r"^Event$", drawn(monkeypatch, 119, identify({"email": "a@b.c"})), re.MULTILINE)
+
+
+def test_a_narrow_terminal_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty columns, nothing beyond them, nothing lost."""
+    text = drawn(monkeypatch, 40, identify({"email": "a@b.c", "a_long_name_of_a_trait": "x" * 60}))
+    assert max(map(len, text.splitlines())) <= 40
+    assert "x" * 60 in re.sub(r"\s", "", text)
+
+
+def test_colours_tell_what_is_sent_and_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none is used where NO_COLOR asks for none."""
+    assert "\x1b[32m" in drawn(monkeypatch, 80, identify({"email": "a@b.c"}), colours=True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", stream := Terminal())
+    Viewer().show(Explainer(Settings()).explain(identify({"email": "a@b.c"})))
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", stream.getvalue())
+
+
+@pytest.mark.parametrize("columns", [40, 130])
+def test_hostile_data_does_nothing_to_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """In every field, names of keys included."""
+    event = track(
+        {HOSTILE: HOSTILE, "email": HOSTILE, "x": {HOSTILE: [HOSTILE]}},
+        event=HOSTILE,
+        userId=HOSTILE,
+        context={HOSTILE: HOSTILE, "traits": {HOSTILE: HOSTILE}},
+    )
+    text = drawn(monkeypatch, columns, event)
+    assert is_harmless(text)
+    assert "[red]" in text
+    assert ":smiley:" in text
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--curl"]], ids=["text", "json", "curl"])
+def test_hostile_data_does_nothing_in_a_pipe(run_cli: Cli, options: list[str]) -> None:
+    """Nor in a log that is looked at later."""
+    event = {**ORDER, "event": HOSTILE, "userId": HOSTILE, "properties": {HOSTILE: HOSTILE, "email": HOSTILE}}
+    ended = run_cli(
+        "explain", *options, write(run_cli.folder, event, f"no event {HOSTILE}".replace("\n", " "))
+    )
+    assert ended.code == 0
+    assert is_harmless(ended.out)
+    assert is_harmless(ended.err)
+
+
+@settings(max_examples=30, deadline=None)
+@given(value=st.one_of(st.just(HOSTILE), st.text(st.characters(codec="utf-8"), max_size=30)))
+def test_a_shell_reads_the_curl_command_as_it_is_meant(value: str) -> None:
+    """The words of the command, given to a real shell, hold the request and nothing is run or expanded."""
+    explanation = Explainer(Settings()).explain(track({"email": value, "x": 1}, event=f"E{value}"))
+    text = curl(explanation, "/v1/events", Settings().api)
+    printer = 'curl() { printf "%s\\0" "$@"; }\n'
+    done = subprocess.run(
+        ["sh", "-c", printer + text],
+        capture_output=True,
+        check=True,
+        env={"VOUCHERIFY_API_KEY": "the key", "VOUCHERIFY_API_TOKEN": "the token"},
+    )
+    words = done.stdout.decode().split("\0")
+    assert done.stderr == b""
+    assert words[:3] == ["--request", "POST", "https://api.voucherify.io/v1/events"]
+    assert words[3:9] == [
+        "--header",
+        "X-App-Id: the key",
+        "--header",
+        "X-App-Token: the token",
+        "--header",
+        "Content-Type: application/json",
+    ]
+    assert words[9] == "--data-raw"
+    operation = explanation.operation
+    assert operation is not None
+    assert json.loads(words[10]) == json.loads(operation.payload)
+
+
+def test_a_curl_command_never_holds_a_secret() -> None:
+    """Variables of the settings are named; what stands in the file itself is not shown."""
+    explanation = Explainer(Settings()).explain(identify({}))
+    named = curl(
+        explanation, "/v1/customers", Api(key=Secret("${SHOP_KEY}"), token=Secret("s3cr3t"), version="v2018")
+    )
+    assert '"X-App-Id: $SHOP_KEY"' in named
+    assert '"X-App-Token: $VOUCHERIFY_API_TOKEN"' in named
+    assert "'X-Voucherify-API-Version: v2018'" in named
+    assert "s3cr3t" not in named
+
+
+def test_a_skipped_event_is_a_comment_among_curl_commands(run_cli: Cli) -> None:
+    """The output stays a script."""
+    ended = run_cli("explain", "--curl", write(run_cli.folder, {"type": "page", "userId": "u"}))
+    assert re.fullmatch(r"# \S+:1: skipped, type_page\n", ended.out)
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_harmless_json_decodes_to_the_same(text: str) -> None:
+    """Escapes change how it is written, not what it says."""
+    encoded = harmless(json.dumps([text], ensure_ascii=False))
+    assert json.loads(encoded) == [text]
+    assert encoded.isprintable()
+
+
+def test_numbers_come_out_exactly(run_cli: Cli) -> None:
+    """Also those that other tools would round."""
+    file = write(
+        run_cli.folder, '{"type":"track","event":"E","userId":"u","properties":{"n":12345678901234567890123}}'
+    )
+    (run_cli.folder / "voucherify-sync.yaml").write_text("track:\n  mapping:\n    properties.n: metadata.n\n")
+    assert "12345678901234567890123" in run_cli("explain", "--curl", file).out
+    assert run_cli("explain", "--json", file).out.count("12345678901234567890123") == 3
+
+
+@pytest.mark.parametrize("lang", ["C", "en_US.ISO-8859-1"])
+def test_any_locale_will_do(run_cli: Cli, samples: Path, lang: str) -> None:
+    """What the encoding does not know becomes an escape."""
+    env = {"LANG": lang, "LC_ALL": lang, "PYTHONIOENCODING": "ascii" if lang == "C" else "latin-1"}
+    done = subprocess.run(
+        run_cli.command("explain", "--limit", "50", samples),
+        capture_output=True,
+        env={**run_cli.env, **env},
+        check=True,
+    )
+    assert b" -> customer.email" in done.stdout
+    assert not done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(run_cli: Cli, samples: Path) -> None:
+    """`| head` ends it in order."""
+    text = " ".join(run_cli.command("explain", "--limit", "1000", samples)) + " | head -n 1"
+    done = subprocess.run(text, shell=True, capture_output=True, env=run_cli.env, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_first_event_is_shown_before_the_input_ends(run_cli: Cli) -> None:
+    """A pipe that goes on is explained as it comes."""
+    process = run_cli.start("explain", "--limit", "2", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    began = time.monotonic()
+    process.stdin.write(json.dumps(ORDER).encode() + b"\n")
+    process.stdin.flush()
+    assert process.stdout.readline().startswith(b"track")
+    assert time.monotonic() - began < 5
+    process.stdin.close()
+    assert process.wait(10) == 0
+    process.stdout.close()
+    assert process.stderr is not None
+    process.stderr.close()
+
+
+def test_help_begins_with_two_examples_and_is_light(run_cli: Cli) -> None:
+    """Examples first; nothing that `--help` has no need of is imported."""
+    ended = run_cli("explain", "--help")
+    assert ended.out.count("\n    voucherify-sync explain ") == 2
+    code = """
+import sys
+from importlib.metadata import entry_points
+sys.argv = ["voucherify-sync", "explain", "--help"]
+main = next(iter(entry_points(group="console_scripts", name="voucherify-sync"))).load()
+try:
+    main()
+finally:
+    print([name for name in ("requests", "rich", "yaml", "jinja2") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=run_cli.env)
+    assert done.stdout.decode().splitlines()[-1] == "[]"

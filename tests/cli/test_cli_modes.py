@@ -1,0 +1,86 @@
+"""Whatever a command writes is for its owner only: 0600 in directories 0700, under any umask."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.cli import Cli
+from test_cli_replay import identify, settings_for, track
+
+from voucherify_sync.sandbox.server import Sandbox
+
+TESTS = """\
+tests:
+  - name: fails
+    event: {type: identify, userId: u}
+    expect_skipped: no_id
+"""
+
+
+def run(cli: Cli, umask: int, *words: str | Path) -> int:
+    """Run a command under a umask; return its exit code."""
+    done = subprocess.run(
+        cli.command(*words),
+        cwd=cli.folder,
+        env=cli.env,
+        umask=umask,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+    return done.returncode
+
+
+def assert_private(folder: Path, before: set[Path]) -> int:
+    """Check what is new in a folder; return how many files that are."""
+    new = [path for path in folder.rglob("*") if path not in before]
+    for path in new:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    return sum(path.is_file() for path in new)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777], ids=oct)
+def test_everything_that_is_written_is_private(run_cli: Cli, sandbox: Sandbox, umask: int) -> None:
+    """Reports, dead letters, log, ledger and its lock, settings, JUnit."""
+    settings = settings_for(run_cli, sandbox)
+    (run_cli.folder / "events.ndjson").write_text(identify(1) + track(2) + "broken\n")
+    (run_cli.folder / "tests.yaml").write_text(TESTS)
+    before = set(run_cli.folder.rglob("*"))
+    outputs = ["--report", "r.json", "--report", "r.html", "--log-file", "log"]
+    assert run(run_cli, umask, "replay", "-c", settings, "--yes", *outputs, "events.ndjson") == 3
+    more = ["--new-ledger", "--ledger", "folder/my.ledger", "--dead-letters", "dead.ndjson", "--bulk"]
+    settings.write_text(settings.read_text().replace("sandbox-app", "sandbox-other"))  # has no ledger yet
+    assert run(run_cli, umask, "replay", "-c", settings, "--yes", *more, "events.ndjson") == 3
+    assert run(run_cli, umask, "init", "new.yaml") == 0
+    assert run(run_cli, umask, "check", "-c", "tests.yaml", "--junit", "junit.xml") == 3
+    assert assert_private(run_cli.folder, before) >= 10
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777], ids=oct)
+def test_a_file_that_is_there_keeps_its_mode(run_cli: Cli, umask: int) -> None:
+    """What the user has opened to others stays open to them."""
+    (run_cli.folder / "events.ndjson").write_text(identify(1) + "broken\n")
+    (run_cli.folder / "tests.yaml").write_text(TESTS)
+    names = ["r.json", "r.html", "log", "dead.ndjson", "junit.xml", "tests.yaml"]
+    for name in names:
+        (run_cli.folder / name).touch()
+        (run_cli.folder / name).chmod(0o644)
+    outputs = [
+        "--report",
+        "r.json",
+        "--report",
+        "r.html",
+        "--log-file",
+        "log",
+        "--dead-letters",
+        "dead.ndjson",
+    ]
+    assert run(run_cli, umask, "replay", "--sandbox", *outputs, "events.ndjson") == 3
+    assert run(run_cli, umask, "check", "-c", "tests.yaml", "--junit", "junit.xml", "--update") == 0
+    for name in names:
+        assert stat.S_IMODE((run_cli.folder / name).stat().st_mode) == 0o644, name
+        assert (run_cli.folder / name).stat().st_size, name

@@ -1,0 +1,284 @@
+"""`plan` as its users meet it: the cost before anything is spent, for people and programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import Cli
+from support.cli_modules import cli_module
+
+from voucherify_sync.sandbox.options import SandboxOptions
+from voucherify_sync.sandbox.server import Sandbox
+
+show_plan = cli_module("plan_view").show_plan
+
+
+def identify(user: int, message: str | None = None, **traits: Any) -> str:
+    """Return an identify as a line."""
+    event = {"type": "identify", "userId": f"u-{user}", "traits": traits or {"email": f"{user}@example.com"}}
+    return json.dumps({**event, "messageId": message or f"i-{user}"}) + "\n"
+
+
+def track(number: int, name: str = "Order Completed", **fields: Any) -> str:
+    """Return a track as a line."""
+    event = {"type": "track", "userId": f"u-{number}", "event": name, "messageId": f"t-{number}"}
+    return json.dumps({**event, **fields}) + "\n"
+
+
+def plan_of(cli: Cli, *args: str | Path, stdin: str = "") -> dict[str, Any]:
+    """Return what `plan --json` tells."""
+    ended = cli("plan", "--json", *args, stdin=stdin)
+    assert ended.code in (0, 3), ended.err
+    (plan,) = ended.lines
+    return plan
+
+
+def lead_to(cli: Cli, sandbox: Sandbox) -> Path:
+    """Write settings that lead to a sandbox."""
+    file = cli.folder / "settings.yaml"
+    file.write_text(f"api: {{url: '{sandbox.url}', key: sandbox-app, token: secret}}\n")
+    return file
+
+
+def test_the_plan_of_the_samples_can_be_forwarded(run_cli: Cli, samples: Path) -> None:
+    """One sentence, the calls both ways, what each public plan makes of them, and what to know before."""
+    ended = run_cli("plan", samples)
+    assert ended.code == 0
+    head, calls = ended.out.splitlines()[:2]
+    assert head.startswith("Read 87 events: 79 would be sent,")
+    assert calls == "That is 79 calls, or 61 with customers in bulk (--bulk)."
+    for words in (
+        "100 calls an hour\n",
+        "100 calls a minute, 100,000 a cycle\n",
+        "2,000 calls a minute, 300,000 a cycle\n",
+        "56 custom events would fire rewards and messages now",
+        "would set customer.name from properties.name",
+        "older than one read before for the same customer",
+        "No ledger was read",
+    ):
+        assert words in ended.out
+    assert ended.err == ""
+
+
+def test_the_corpora_have_a_plan(run_cli: Cli, corpora: Path) -> None:
+    """Whatever the wild holds, the law holds, and the plan is made."""
+    plan = plan_of(run_cli, corpora)
+    assert plan["events"]["read"] == sum(plan["outcomes"].values())
+    assert plan["costs"]["each"]["calls"] == plan["outcomes"]["planned"]
+
+
+@pytest.mark.parametrize("way", ["each", "bulk"])
+def test_a_run_spends_what_was_planned(run_cli: Cli, sandbox: Sandbox, samples: Path, way: str) -> None:
+    """The calls of a live run are those of its plan; only polls are an estimate."""
+    settings = lead_to(run_cli, sandbox)
+    cost = plan_of(run_cli, "-c", settings, samples)["costs"][way]
+    ended = run_cli("replay", "-c", settings, f"--{way}", "--yes", "--report", "r.json", samples)
+    assert ended.code == 0, ended.err
+    report = json.loads((run_cli.folder / "r.json").read_text())
+    polls = report.get("bulk", {}).get("polls", 0)
+    assert report["api"]["calls"] - polls == cost["calls"] - cost["polls"]
+
+
+def test_after_a_run_nothing_is_left_to_plan(run_cli: Cli, sandbox: Sandbox, samples: Path) -> None:
+    """The ledger is read: what the project has been sent costs nothing, unless it is wanted again."""
+    settings = lead_to(run_cli, sandbox)
+    assert run_cli("replay", "-c", settings, "--yes", samples).code == 0
+    plan = plan_of(run_cli, "-c", settings, samples)
+    assert plan["ledger"]
+    assert plan["costs"]["each"]["calls"] == plan["costs"]["bulk"]["calls"] == 0
+    assert plan_of(run_cli, "-c", settings, "--again", samples)["costs"]["each"]["calls"] == 79
+    shown = run_cli("plan", "-c", settings, samples).out
+    assert "There is nothing to send." in shown
+    assert "Business" not in shown
+    assert "left out because they were delivered before; --again plans them, too." in shown
+    assert "fire rewards" not in shown
+
+
+def test_a_plan_writes_nothing_and_calls_nobody(run_cli: Cli, sandbox: Sandbox) -> None:
+    """It is a preview: no ledger begins, no request is made."""
+    settings = lead_to(run_cli, sandbox)
+    plan_of(run_cli, "-c", settings, stdin=identify(1) + track(1))
+    assert not run_cli.state.exists()
+    assert sandbox.counts()[:2] == (0, 0)
+
+
+def test_a_pipe_is_read_twice(run_cli: Cli) -> None:
+    """Folding customers takes a second look at the input."""
+    lines = identify(1, "a") + identify(1, "b", email="new@example.com") + track(1)
+    costs = plan_of(run_cli, "-", stdin=lines)["costs"]
+    assert costs == {
+        "each": {"customers": 2, "polls": 0, "events": 1, "calls": 3},
+        "bulk": {"customers": 1, "polls": 4, "events": 1, "calls": 6},
+    }
+
+
+def test_a_cycle_that_is_too_small_is_told_in_plain_words(run_cli: Cli) -> None:
+    """By how much, and what helps; no error, since nothing was refused."""
+    lines = "".join(identify(1, f"i-{n}", email=f"{n}@example.com") for n in range(10)) + track(1)
+    ended = run_cli("plan", "--cycle", "8", "--rate", "2/min", "-", stdin=lines)
+    assert ended.code == 0
+    assert "WILL NOT FIT: your plan allows 8 calls a billing cycle, and these are 3 more." in ended.out
+    assert "give --bulk, with which it fits your plan" in ended.out
+    assert "--max-calls 8 stops in order" in ended.out
+    assert "WILL NOT FIT: 3 calls too many; 2 cycles" in ended.out
+    (limits,) = plan_of(run_cli, "--cycle", "8", "--rate", "2/min", "-", stdin=lines)["plans"]
+    assert limits["each"] == {
+        "calls": 11,
+        "duration_s": 300.0,
+        "share_of_cycle": 11 / 8,
+        "fits": False,
+        "calls_over": 3,
+        "cycles": 2,
+    }
+    assert limits["bulk"]["fits"] is True
+
+
+def test_the_way_that_is_set_decides_whether_it_fits(run_cli: Cli) -> None:
+    """With --bulk there is nothing to warn of; the updates are sorted, too."""
+    lines = "".join(identify(1, f"i-{n}", email=f"{n}@example.com") for n in range(10))
+    ended = run_cli("plan", "--bulk", "--cycle", "8", "-", stdin=lines)
+    assert not [line for line in ended.out.splitlines() if line.startswith("WILL NOT FIT")]
+    assert "That is 5 calls with customers in bulk; one by one (--each) it would be 10." in ended.out
+    assert "Calls (as it is set: --bulk)" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("limit", "names"),
+    [
+        pytest.param("50/h", ["your project"], id="an hour"),
+        pytest.param(
+            "50/min", ["your project, if by the minute", "your project, if by the hour"], id="a minute"
+        ),
+    ],
+)
+def test_the_project_itself_is_asked_for_its_limit(run_cli: Cli, limit: str, names: list[str]) -> None:
+    """One call; the API never tells the period, so both are shown where the answer leaves it open."""
+    with Sandbox(SandboxOptions(limit=limit, keep=None)) as server:
+        settings = lead_to(run_cli, server)
+        plans = plan_of(run_cli, "-c", settings, "--from-api", "-", stdin=track(1))["plans"]
+    assert [each["name"] for each in plans] == [*names, "Sandbox project", "Business", "Organization"]
+    assert plans[0]["limit"] == 50
+
+
+def test_invalid_records_end_with_exit_code_3(run_cli: Cli) -> None:
+    """As a dry run of the same would."""
+    ended = run_cli("plan", "-", stdin=track(1) + "{nonsense\n")
+    assert ended.code == 3
+    assert "invalid" in ended.out
+    assert "-:2" in ended.out
+
+
+def test_near_misses_of_a_filter_are_told(run_cli: Cli) -> None:
+    """A name that no event has is most likely a typing error."""
+    settings = run_cli.folder / "settings.yaml"
+    settings.write_text("track: {events_filter: [Order Complete]}\n")
+    ended = run_cli("plan", "-c", settings, "-", stdin=track(1))
+    assert 'did you mean "Order Completed"?' in ended.out
+
+
+def test_quiet_shows_the_plan_alone(run_cli: Cli, samples: Path) -> None:
+    """The plan is data."""
+    ended = run_cli("plan", "-q", samples)
+    assert ended.err == ""
+    assert ended.out.startswith("Read 87 events")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+LARGE = "".join(
+    track(n, "Order\x1b[2J [red]Completed[/]" if n % 2 else "Signed Up") for n in range(12)
+) + identify(1)
+
+
+def drawn(run_cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: int) -> str:
+    """Return the plan as a terminal of so many columns shows it."""
+    plan = plan_of(run_cli, "-", stdin=LARGE)
+    plan["plans"][1]["each"] = {**plan["plans"][1]["each"], "calls": 1_900_187, "duration_s": 8_640_000.0}
+    plan["plans"][1]["each"].update(share_of_cycle=19.0, fits=False, calls_over=1_800_187, cycles=20)
+    report = {"mode": "dry_run", "status": "complete", **plan}
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = Terminal()
+    show_plan(stream, plan, report, ["a notice"])
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("columns", [110, 72, 40])
+def test_a_terminal_of_any_width_shows_it_all(
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """No line is wider than the terminal, no number is lost, and data does nothing to the terminal."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    text = drawn(run_cli, monkeypatch, columns)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert shown != text
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "Order\\x1b[2J [red]" in shown
+    for number in ("1,900,187", "100 d", "1,900%", "WILL NOT FIT"):
+        assert number in shown
+
+
+def test_no_color_means_none(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table stays, the colours go."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", drawn(run_cli, monkeypatch, 110))
+
+
+def test_a_run_that_stops_early_says_what_is_left_and_what_it_will_cost(run_cli: Cli) -> None:
+    """By the limit that the API told; the command that goes on stands below it."""
+    with Sandbox(SandboxOptions(limit="200/s", keep=None)) as server:
+        settings = lead_to(run_cli, server)
+        events = run_cli.folder / "events.ndjson"
+        events.write_text("".join(track(n) for n in range(400)))
+        ended = run_cli("replay", "-c", settings, "--yes", "--max-calls", "150", events)
+    assert ended.code == 4
+    found = re.search(
+        r"^About (\d+) requests are left(; at [\d,]+ calls a minute that is .+)?\.$", ended.err, re.MULTILINE
+    )
+    assert found, ended.err
+    assert int(found[1]) == 250
+    assert ended.err.index("About 250") < ended.err.index("Go on with:")
+
+
+def test_a_run_that_is_done_has_nothing_left(run_cli: Cli, sandbox: Sandbox) -> None:
+    """The sentence is for those who have to come back."""
+    ended = run_cli("replay", "-c", lead_to(run_cli, sandbox), "--yes", "-", stdin=track(1))
+    assert ended.code == 0
+    assert "left" not in ended.err
+
+
+def test_a_run_warns_of_updates_out_of_order(run_cli: Cli) -> None:
+    """Sent one by one they overwrite newer values, which --bulk would not."""
+    lines = [
+        json.dumps(
+            {"type": "identify", "userId": "u", "messageId": day, "timestamp": day, "traits": {"email": day}}
+        )
+        for day in ("2024-03-02", "2024-03-01")
+    ]
+    one_by_one = run_cli("replay", "--sandbox", "-", stdin="\n".join(lines))
+    assert "1 customer update is older than one read before for the same customer" in one_by_one.err
+    in_bulk = run_cli("replay", "--sandbox", "--bulk", "-", stdin="\n".join(lines))
+    assert "older than" not in in_bulk.err
+
+
+def test_what_no_row_takes_is_counted_exactly(run_cli: Cli) -> None:
+    """However many events there are, and however few have it; a record delivered several times counts each time."""
+    lines = [
+        track(number, properties={"rare": 1} if number % 40 == 7 else {"lost": 1}) for number in range(2_000)
+    ]
+    ended = run_cli("plan", "-", stdin="".join([*lines, *[lines[7]] * 50]))
+    assert ended.out.startswith("Read 2,050 events: 2,000 would be sent, 50 not sent again.")
+    assert re.search(r"properties\.lost +1,950  no row maps it", ended.out)
+    assert re.search(r"properties\.rare +100  no row maps it", ended.out)

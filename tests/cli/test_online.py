@@ -1,0 +1,276 @@
+"""What Voucherify itself says before a run: keys, limit, and the metadata schema against the mapping."""
+
+# ruff: noqa: E501 - answers are read as they stand
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import Cli, Ended
+
+from voucherify_sync.errors import (
+    AccessRefused,
+    ExitCode,
+    RunStopped,
+    Unreachable,
+    VoucherifySyncError,
+    WrongAddress,
+)
+from voucherify_sync.events import SegmentEvent
+from voucherify_sync.preview.project_check import (
+    CustomerSchema,
+    Definition,
+    Sort,
+    ask,
+    planned_findings,
+    read_schema,
+    sampled_findings,
+)
+from voucherify_sync.preview.suggestions import sample
+from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
+from voucherify_sync.settings import Credentials, Found, Identify, Secret, Settings, Track
+from voucherify_sync.sources.reader import Source
+from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.client import Client
+
+SCHEMA = {
+    "related_object": "customer",
+    "properties": {
+        "points": {"type": "number", "optional": True},
+        "tier": {"type": "string", "eq": ["gold", "silver"], "optional": True},
+        "old": {"type": "string", "deleted": True},
+        "crm": {"type": "string", "optional": False},
+    },
+}
+ROWS = {f"traits.{key}": [f"customer.metadata.{key}"] for key in ("points", "tier", "old", "plan")}
+SETTINGS = Settings(identify=Identify(mapping=ROWS), track=Track(mapping={"properties.a": ["metadata.a"]}))
+
+
+@contextmanager
+def project(faults: list[str] | None = None, **options: Any) -> Iterator[tuple[Sandbox, Client]]:
+    """Run a stand-in, and a client that knows its keys."""
+    given = [Fault.parse(text) for text in faults or []]
+    with Sandbox(SandboxOptions(app_id="app", token="CANARY", **options), given) as sandbox:
+        client = Client(Credentials("app", Secret("CANARY"), sandbox.url, None), workers=1, deadline_s=5)
+        try:
+            yield sandbox, client
+        finally:
+            client.close()
+
+
+def asked(faults: list[str] | None = None, **options: Any) -> tuple[Any, int]:
+    """Return what a project tells, and how many calls it took."""
+    with project(faults, **options) as (sandbox, client):
+        told = ask(client)
+        return told, sandbox.counts()[2]
+
+
+def test_one_call_tells_keys_limit_and_schema() -> None:
+    """It is the cheapest that tells all three."""
+    told, calls = asked(limit="100/min", metadata_schemas=(SCHEMA,))
+    assert calls == 1
+    assert (told.rate.limit, told.rate.remaining) == (100, 99)
+    assert set(told.schema.definitions) == {"points", "tier", "crm"}
+    assert not told.schema.defined_only
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_keys_that_may_not_read_schemas_are_tried_on_customers(status: int) -> None:
+    """They can still be good enough for a replay; then there is no schema to hold the mapping against."""
+    told, calls = asked([f"GET /v1/metadata-schemas status {status}"])
+    assert (told.schema, calls) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    ("faults", "error", "code"),
+    [
+        (["GET status 401"], AccessRefused, ExitCode.REFUSED),
+        (["GET status 402"], AccessRefused, ExitCode.REFUSED),
+        (["GET status 403"], AccessRefused, ExitCode.REFUSED),
+        (["GET status 404"], WrongAddress, ExitCode.USAGE),
+        (["GET status 405"], WrongAddress, ExitCode.USAGE),
+        (["GET status 429"], RunStopped, ExitCode.STOPPED),
+        (["GET status 503"], RunStopped, ExitCode.STOPPED),
+        (["GET drop"], RunStopped, ExitCode.STOPPED),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_what_is_no_yes_ends_in_its_own_exit_code(
+    faults: list[str], error: type[VoucherifySyncError], code: ExitCode
+) -> None:
+    """Refused keys, a wrong address, and an outage are not the same."""
+    with pytest.raises(error) as caught:
+        asked(faults)
+    assert caught.value.exit_code is code
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_project_that_cannot_be_reached_is_a_mistake() -> None:
+    """Exit 2, with what to check."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    client = Client(Credentials("app", Secret("CANARY"), f"http://127.0.0.1:{port}", None), workers=1)
+    with pytest.raises(Unreachable, match=f"no connection to 127.0.0.1:{port} could be made") as caught:
+        ask(client)
+    client.close()
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert "api.url" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("answer", "schema"),
+    [
+        ({"schemas": []}, CustomerSchema({})),
+        ({"data": [SCHEMA | {"allow_defined_only": True, "properties": None}]}, CustomerSchema({}, defined_only=True)),
+        ({"schemas": [3, {"related_object": "order"}]}, CustomerSchema({})),
+        ({"schemas": [{"related_object": "customer", "properties": {"a": 3, "b": {}, "c": {"type": "new", "array": 1}}}]},
+         CustomerSchema({"b": Definition("any"), "c": Definition("new")})),
+        ({"schemas": {}}, None),
+        ({}, None),
+    ],
+    ids=["none", "data", "of others", "odd", "no list", "nothing"],
+)  # fmt: skip
+def test_a_schema_is_read_leniently(answer: Any, schema: CustomerSchema | None) -> None:
+    """The published specification contradicts itself; what is not understood forbids nothing."""
+    assert read_schema(answer) == schema
+
+
+@pytest.mark.parametrize(
+    ("definition", "good", "bad"),
+    [
+        (Definition("string"), ["", "a", None], [1, True, [], {}]),
+        (Definition("number"), [1, 1.5, 0], ["1", True]),
+        (Definition("boolean"), [True, False], ["true", 0]),
+        (Definition("date"), ["2025-01-31"], ["31.1.2025", 20250131, "2025-01-31T00:00:00Z"]),
+        (Definition("datetime"), ["2025-01-31T10:00:00Z"], ["soon", 1]),
+        (Definition("object"), [{}], [[], "a"]),
+        (Definition("number", array=True), [[], [1, 2]], [1, [1, "2"]]),
+        (Definition("string", allowed=("a", "b")), ["a"], ["c", ""]),
+        (Definition("brand new"), [1, "a", []], []),
+    ],
+    ids=lambda value: value.type if isinstance(value, Definition) else None,
+)
+def test_values_are_judged_by_the_type_of_their_key(
+    definition: Definition, good: list[Any], bad: list[Any]
+) -> None:
+    """A null erases, so it passes; a type that is not known takes anything."""
+    assert [value for value in good if not definition.takes(value)] == []
+    assert [value for value in bad if definition.takes(value)] == []
+
+
+def test_the_rows_alone_tell_which_keys_are_not_defined() -> None:
+    """Without events there are no values; constants are judged, for they are known."""
+    schema = read_schema({"schemas": [SCHEMA]})
+    assert schema is not None
+    effective = Settings(identify=Identify(mapping=ROWS, add={"customer.metadata.points": "many"}))
+    found = [(each.key, each.sort, each.where) for each in planned_findings(effective, schema)]
+    assert found == [
+        ("old", Sort.UNDEFINED, "identify.mapping: traits.old: customer.metadata.old"),
+        ("plan", Sort.UNDEFINED, "identify.mapping: traits.plan: customer.metadata.plan"),
+        ("points", Sort.MISFIT, "identify.add: customer.metadata.points"),
+    ]
+
+
+def events(folder: Path, *traits: Any) -> Iterator[SegmentEvent]:
+    """Yield identify events with these traits, each out of a line of its own."""
+    file = folder / "e.ndjson"
+    lines = [json.dumps({"type": "identify", "userId": "u", "traits": each}) for each in traits]
+    file.write_text("\n".join([*lines, "no event", '{"type":"page"}']))
+    return sample([Source(str(file), file, None)], Stop(), Found())
+
+
+@pytest.mark.parametrize("defined_only", [False, True])
+def test_a_sample_tells_how_often_the_schema_is_not_met(tmp_path: Path, defined_only: bool) -> None:
+    """By key, with the first value and where it stands."""
+    schema = read_schema({"schemas": [SCHEMA | {"allow_defined_only": defined_only}]})
+    assert schema is not None
+    traits = [{"points": 1, "plan": "a"}, {"points": "2"}, {"points": "3", "tier": "wood"}, {"plan": "b"}]
+    fit = sampled_findings(SETTINGS, schema, events(tmp_path, *traits))
+    assert fit.requests == 4
+    found = {(each.key, each.sort): (each.count, each.where[-1], each.value) for each in fit.findings}
+    assert found == {
+        ("plan", Sort.NOT_ALLOWED if defined_only else Sort.UNDEFINED): (2, "1", "a"),
+        ("points", Sort.MISFIT): (2, "2", "2"),
+        ("tier", Sort.MISFIT): (1, "3", "wood"),
+        ("crm", Sort.MISSING): (4, "1", None),
+    }
+
+
+def run(cli: Cli, url: str, *arguments: str | Path, settings: str = "") -> Ended:
+    """Run `check --online` with good keys."""
+    (cli.folder / "voucherify-sync.yaml").write_text(f"api: {{url: '{url}'}}\n{settings}")
+    keys = {"VOUCHERIFY_API_KEY": "app", "VOUCHERIFY_API_TOKEN": "CANARY"}
+    return cli("check", "--online", *arguments, env=keys)
+
+
+def test_check_online_says_that_all_is_well(run_cli: Cli) -> None:
+    """On stderr; stdout has the settings in force, as ever."""
+    with project(limit="100/min") as (sandbox, _):
+        ended = run(run_cli, sandbox.url)
+    assert ended.code == 0
+    assert ended.out.startswith("# OK: ")
+    assert ended.err.splitlines() == [
+        f"{sandbox.url} takes the keys. Limit: 100 calls a period, 99 left.",
+        "Customer metadata that the settings name: nothing against the project's schema.",
+        "Name sources to have their values looked at: voucherify-sync check --online SOURCE",
+    ]
+
+
+def test_check_online_with_a_source_tells_what_will_be_refused(run_cli: Cli) -> None:
+    """Ends in 3: requests of this mapping would fail."""
+    rows = "identify: {mapping: {traits.*: customer.metadata.*}}\n"
+    line = {"type": "identify", "userId": "u", "traits": {"points": "m\u202eany", "a.b\x1b": 1}}
+    (run_cli.folder / "e.ndjson").write_text(json.dumps(line) + "\n")
+    with project(metadata_schemas=(SCHEMA,)) as (sandbox, _):
+        ended = run(run_cli, sandbox.url, "e.ndjson", settings=rows)
+        assert sandbox.counts() == (0, 0, 1)
+    assert ended.code == 3
+    assert ended.err.splitlines() == [
+        f"{sandbox.url} takes the keys. It tells no limit.",
+        "Customer metadata in 1 request of 1 record:",
+        "  customer.metadata.points: refused: must be a number",
+        '      1 request, first "m\\u202eany" at e.ndjson:1',
+        '  customer.metadata["a.b\\x1b"]: not defined in the project, so it is stored as text',
+        "      1 request, first 1 at e.ndjson:1",
+        "  customer.metadata.crm: missing: the project requires it (a text) of every new customer",
+        "      1 request, first e.ndjson:1",
+    ]
+
+
+def test_check_online_refused_ends_in_5(run_cli: Cli) -> None:
+    """The remedy names the two settings, and no key is shown."""
+    with project(["GET status 401"]) as (sandbox, _):
+        ended = run(run_cli, sandbox.url)
+    assert ended.code == 5
+    assert "Check api.key (Application ID) and api.token (Secret Key)" in ended.err
+    assert "CANARY" not in ended.err
+
+
+def test_check_online_without_a_schema_says_so(run_cli: Cli) -> None:
+    """The keys work all the same."""
+    with project(["GET /v1/metadata-schemas status 403"]) as (sandbox, _):
+        ended = run(run_cli, sandbox.url)
+    assert ended.code == 0
+    assert "The metadata schemas cannot be read with these keys" in ended.err
+
+
+def test_check_online_needs_keys(run_cli: Cli) -> None:
+    """What is missing is an error here, not a note; nothing is called."""
+    ended = run_cli("check", "--online")
+    assert ended.code == 2
+    assert "api.key: the variable VOUCHERIFY_API_KEY is not set" in ended.err
+    assert "Note" not in ended.err
+
+
+def test_a_missing_source_is_told_before_anybody_is_asked(run_cli: Cli) -> None:
+    """A call that helps nobody is not spent."""
+    with project() as (sandbox, _):
+        ended = run(run_cli, sandbox.url, "nowhere.ndjson")
+        assert sandbox.counts()[2] == 0
+    assert (ended.code, "nowhere.ndjson: no such file" in ended.err) == (2, True)

@@ -1,0 +1,473 @@
+"""Customers in bulk: requests, the actions that carry them out, and how each customer ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from voucherify_sync.delivery.circuit_breaker import Circuit
+from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, WrongAddress
+from voucherify_sync.events import body_hash
+from voucherify_sync.sandbox.faults import Action, Fault
+from voucherify_sync.sandbox.options import SandboxOptions
+from voucherify_sync.sandbox.server import Sandbox
+from voucherify_sync.settings.types import Credentials, Secret
+from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
+from voucherify_sync.voucherify.bulk import BULK_PATH, MAX_BYTES, Actions, Bulk, Fate
+from voucherify_sync.voucherify.client import Client
+from voucherify_sync.voucherify.limited_client import Caller
+from voucherify_sync.voucherify.rate_limit import Limiter
+
+ANYTHING = "/v1/*"
+POLLS = "/v1/async-actions/*"
+
+
+class Customer(Struct, frozen=True):
+    """A customer to be sent."""
+
+    source_id: str
+    payload: bytes
+
+
+class Hasty(Stop):
+    """A stop that nobody waits for; what would have been waited is added up."""
+
+    waited_s = 0.0
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return at once."""
+        self.waited_s += timeout_s
+        return self.requested
+
+
+class Log(dict[bytes, str]):
+    """A log of actions in memory."""
+
+    def remember_action(self, body_hash: bytes, action_id: str) -> None:
+        """Keep an action."""
+        self[body_hash] = action_id
+
+    def action(self, body_hash: bytes) -> str | None:
+        """Return an action."""
+        return self.get(body_hash)
+
+
+class World:
+    """A sandbox and what sends customers to it."""
+
+    def __init__(self, sandbox: Sandbox, client: Client, stop: Hasty, log: Log, patience_s: float) -> None:
+        self.sandbox = sandbox
+        self.log = log
+        self.stop = stop
+        self.limiter = Limiter(stop=stop, clock=lambda: stop.waited_s)
+        circuit = Circuit(
+            lambda: Reply(200, {}, b"{}"),
+            stop,
+            clock=lambda: stop.waited_s,
+            wait=lambda _, timeout_s: stop.wait(timeout_s),
+        )
+        self.caller = Caller(client, self.limiter, circuit, stop, clock=lambda: stop.waited_s)
+        self.actions = Actions(self.caller, log, self.stop, patience_s=patience_s)
+        self.bulk = Bulk(self.actions, Secret("token-77aa"), self.stop)
+
+    def deliver(self, *customers: Customer) -> dict[str, str | None]:
+        """Deliver, and return by source_id the reason why it failed, None where it did not."""
+        fates = list(self.bulk.deliver(customers))
+        assert len({fate.source_id for fate in fates}) == len(fates)
+        return {fate.source_id: fate.refusal and fate.refusal.reason for fate in fates}
+
+    @property
+    def posts(self) -> int:
+        """How many bulk requests the sandbox saw."""
+        return sum(call.path == BULK_PATH for call in self.sandbox.oracle.answered)
+
+    @property
+    def stored(self) -> list[Any]:
+        """The source_ids of the customers that the sandbox holds."""
+        return sorted(str(customer.source_id) for customer in self.sandbox.state.customers)
+
+
+@contextmanager
+def world(
+    *faults: str | Fault, log: Log | None = None, patience_s: float = 7200, **options: Any
+) -> Iterator[World]:
+    """Run a sandbox with these faults and options."""
+    parsed = [Fault.parse(fault) if isinstance(fault, str) else fault for fault in faults]
+    stop = Hasty()
+    clock = lambda: 1e9 + stop.waited_s  # noqa: E731
+    with Sandbox(SandboxOptions(keep=None, **options), parsed, clock) as sandbox:
+        client = Client(Credentials("app", Secret("token"), sandbox.url, None), deadline_s=5)
+        try:
+            yield World(sandbox, client, stop, Log() if log is None else log, patience_s)
+        finally:
+            client.close()
+
+
+def people(count: int, size: int = 0) -> list[Customer]:
+    """Return customers u0, u1, ... of about so many bytes."""
+    return [
+        Customer(f"u{n}", json.dumps({"source_id": f"u{n}", "description": "x" * size}).encode())
+        for n in range(count)
+    ]
+
+
+def fault(action: Action, path: str = BULK_PATH, **rules: Any) -> Fault:
+    """Return a fault of the bulk endpoint."""
+    return Fault(action=action, path=path, **rules)
+
+
+def test_customers_are_sent_in_one_request_and_its_action_is_polled_to_its_end() -> None:
+    """ENQUEUED and IN_PROGRESS are not the end."""
+    with world(async_delay_s=20) as here:
+        assert here.deliver(*people(300)) == {f"u{n}": None for n in range(300)}
+        assert (here.posts, len(here.stored)) == (1, 300)
+        assert here.actions.polls == here.limiter.calls - 1 > 1
+
+
+def test_a_request_is_filled_to_the_limit_and_not_beyond() -> None:
+    """Three customers of 4 MiB need two requests; the server would refuse a byte too much."""
+    with world() as here:
+        customers = people(3, 4 << 20)
+        assert set(here.deliver(*customers).values()) == {None}
+        assert here.posts == 2
+        assert not [call for call in here.sandbox.oracle.answered if call.status == 413]
+
+
+def test_a_customer_whom_no_request_can_hold_fails_alone_and_unsent() -> None:
+    """10,485,760 bytes with the brackets; the others go on."""
+    huge = Customer("huge", json.dumps({"source_id": "huge", "description": "x" * MAX_BYTES}).encode())
+    with world() as here:
+        fates = {fate.source_id: fate for fate in here.bulk.deliver([huge, *people(2)])}
+        assert fates["huge"].refusal is not None
+        assert fates["huge"].refusal.reason == "too_large"
+        assert "10,485,760" in fates["huge"].refusal.detail
+        assert here.stored == ["u0", "u1"]
+
+
+def test_customers_that_the_report_names_fail_and_the_others_do_not() -> None:
+    """DONE does not say that every customer was updated; the key of each is the reason."""
+    schema = {"related_object": "customer", "properties": {"age": {"type": "number"}}}
+    bad = Customer("bad", b'{"source_id":"bad","metadata":{"age":"old"}}')
+    wrong = Customer("wrong", b'{"source_id":"wrong","email":1}')
+    with world(metadata_schemas=(schema,)) as here:
+        fates = {fate.source_id: fate.refusal for fate in here.bulk.deliver([bad, *people(2), wrong])}
+        reasons = {name: refusal and refusal.reason for name, refusal in fates.items()}
+        assert reasons == {
+            "bad": "metadata_validation_failed",
+            "u0": None,
+            "u1": None,
+            "wrong": "invalid_payload",
+        }
+        assert fates["bad"] is not None
+        assert json.loads(fates["bad"].response or b"")["source_id"] == "bad"
+
+
+def test_every_customer_may_be_refused() -> None:
+    """Then all fail, in one request and one poll."""
+    schema = {"related_object": "customer", "properties": {"age": {"type": "number"}}}
+    bad = [
+        Customer(f"u{n}", b'{"source_id":"u%d","metadata":{"age":"x"}}' % n)
+        for n in range(500)
+    ]  # fmt: skip
+    with world(metadata_schemas=(schema,)) as here:
+        assert set(here.deliver(*bad).values()) == {"metadata_validation_failed"}
+        assert here.posts == 1
+
+
+def test_too_many_customers_is_learnt_once() -> None:
+    """After the first refusal all requests hold a hundred."""
+    with world(bulk_item_cap=100) as here:
+        assert set(here.deliver(*people(250)).values()) == {None}
+        assert here.posts == 1 + 3
+        assert len(here.stored) == 250
+
+
+def test_a_cap_below_a_hundred_is_learnt_by_halves() -> None:
+    """Whatever the cap may be."""
+    with world(bulk_item_cap=30) as here:
+        assert set(here.deliver(*people(120)).values()) == {None}
+        assert len(here.stored) == 120
+
+
+def test_a_request_that_is_too_large_for_the_server_is_split() -> None:
+    """A proxy may take less than Voucherify does."""
+    with world(fault(Action.STATUS, code=413, body="b", last=2)) as here:
+        assert set(here.deliver(*people(100)).values()) == {None}
+        assert here.bulk.limits.max_bytes < MAX_BYTES
+        assert len(here.stored) == 100
+
+
+def test_one_customer_that_is_too_large_for_the_server_fails_as_such() -> None:
+    """It cannot be split; the others are."""
+    with world(fault(Action.STATUS, code=413, body="b")) as here:
+        assert set(here.deliver(*people(4)).values()) == {"too_large"}
+
+
+def test_an_action_that_fails_is_sent_once_more() -> None:
+    """An update of customers is safe to repeat."""
+    with world(fault(Action.FAIL_ACTION, last=1)) as here:
+        assert set(here.deliver(*people(3)).values()) == {None}
+        assert here.posts == 2
+
+
+def test_customers_of_an_action_that_fails_twice_have_failed() -> None:
+    """And the next request goes on."""
+    with world(fault(Action.FAIL_ACTION)) as here:
+        assert set(here.deliver(*people(3)).values()) == {"action_failed"}
+        assert here.posts == 2
+
+
+def test_an_action_that_never_ends_is_sent_once_more_then_given_up() -> None:
+    """After a long time; nobody knows what becomes of it, and a later run may send it again."""
+    with world(async_delay_s=1e9, patience_s=60) as here:
+        assert set(here.deliver(*people(3)).values()) == {"gave_up"}
+        assert here.posts == 2
+        assert here.stop.waited_s >= 2 * 60
+
+
+def test_polls_grow_rare() -> None:
+    """Each is a call: two hours of waiting cost fewer than a hundred."""
+    with world(async_delay_s=1e9, patience_s=7200) as here:
+        here.deliver(*people(1))
+        assert here.actions.polls < 2 * 100
+
+
+def test_a_body_that_was_accepted_is_asked_after_and_not_sent_again() -> None:
+    """A run that was killed between the answer and the end of the action goes on by polling."""
+    log, customers = Log(), people(3)
+    with world(log=log) as here:
+        here.sandbox.state.submit_bulk([{"source_id": "u0"}], doomed=False)
+        action_id = here.sandbox.state.actions(1)[0]["id"]
+        log.remember_action(body_hash(b"[%s]" % b",".join(c.payload for c in customers)), action_id)
+        assert set(here.deliver(*customers).values()) == {None}
+        assert here.posts == 0
+
+
+def test_an_action_that_nobody_knows_any_more_is_sent_again() -> None:
+    """Actions are kept for a while only; the log knows the new one afterwards."""
+    log, customers = Log(), people(3)
+    key = body_hash(b"[%s]" % b",".join(c.payload for c in customers))
+    log.remember_action(key, "aa_forgotten")
+    with world(log=log) as here:
+        assert set(here.deliver(*customers).values()) == {None}
+        assert here.posts == 1
+        assert log[key] != "aa_forgotten"
+
+
+def test_an_action_is_remembered_before_it_is_first_polled() -> None:
+    """So that a kill in between costs no second request."""
+    log = Log()
+    with world(fault(Action.HANG, POLLS), log=log) as here:
+        here.stop.wait = lambda _: bool(here.log)  # type: ignore[method-assign]
+        here.deliver(*people(2))
+        assert list(log.values()) == [here.sandbox.state.actions(1)[0]["id"]]
+        assert not [call for call in here.sandbox.oracle.answered if call.path != BULK_PATH]
+
+
+def test_a_new_action_may_be_unknown_at_first() -> None:
+    """Reads may lag behind writes."""
+    with world(fault(Action.STATUS, POLLS, code=404, last=2)) as here:
+        assert set(here.deliver(*people(2)).values()) == {None}
+        assert here.posts == 1
+
+
+@pytest.mark.parametrize("path", [BULK_PATH, POLLS], ids=["post", "poll"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"action": Action.STATUS, "code": 500},
+        {"action": Action.STATUS, "code": 503, "body": "html"},
+        {"action": Action.RESET},
+        {"action": Action.RESET, "when": "after"},
+        {"action": Action.CUT_BODY},
+        {"action": Action.EMPTY},
+        {"action": Action.WRONG_SHAPE},
+        {"action": Action.HTML},
+        {"action": Action.THROTTLE, "retry_after": "1"},
+    ],
+    ids=["500", "503", "reset", "reset-after", "cut", "empty", "shape", "html", "429"],
+)
+def test_trouble_is_tried_again(path: str, rules: dict[str, Any]) -> None:
+    """The rules are those for customers, as a bulk request may be repeated."""
+    with world(fault(path=path, last=2, **rules)) as here:
+        here.limiter._windows.clear()
+        here.limiter = Limiter(stop=here.stop, clock=lambda: here.stop.waited_s)
+        here.caller._limiter = here.limiter
+        assert set(here.deliver(*people(3)).values()) == {None}
+        assert here.caller.retries == 2
+        assert here.stored == ["u0", "u1", "u2"]
+
+
+def test_trouble_without_end_is_given_up() -> None:
+    """Ten attempts, then all customers of the request fail."""
+    with world(fault(Action.STATUS, code=500)) as here:
+        fates = list(here.bulk.deliver(people(2)))
+        assert [fate.refusal and fate.refusal.reason for fate in fates] == ["gave_up", "gave_up"]
+        assert fates[0].refusal is not None
+        assert fates[0].refusal.status == 500
+
+
+def test_a_refused_request_fails_its_customers_and_the_next_one_goes_on() -> None:
+    """With the API's key as reason."""
+    with world(fault(Action.STATUS, code=422, last=1)) as here:
+        fates = here.deliver(*people(3, 4 << 20))
+        assert sorted(fates.values(), key=str) == [None, *[fates["u0"]] * 2]
+        assert fates["u0"]
+
+
+def test_nothing_that_was_sent_is_repeated_in_what_is_shown() -> None:
+    """Neither values of customers nor the token, in the sentence or in the response."""
+    customer = Customer("u-secret", b'{"source_id":"u-secret","email":"ann@example.com"}')
+    said = {
+        "code": 400,
+        "key": "invalid_payload",
+        "message": "ann@example.com of u-secret",
+        "x": "token-77aa",
+    }
+
+    def refuse(*_: Any, **__: Any) -> Reply:
+        return Reply(400, {}, json.dumps(said).encode())
+
+    with world() as here:
+        here.caller._client.call = refuse  # type: ignore[method-assign]
+        (fate,) = here.bulk.deliver([customer])
+        assert fate.refusal is not None
+        shown = f"{fate.refusal.detail} {fate.refusal.response!r}"
+        assert fate.refusal.reason == "invalid_payload"
+        assert not [text for text in ("ann@", "u-secret", "token-77aa") if text in shown]
+
+
+@pytest.mark.parametrize(
+    ("rules", "error"),
+    [
+        ({"action": Action.STATUS, "code": 401}, AccessRefused),
+        ({"action": Action.STATUS, "code": 402}, AccessRefused),
+        ({"action": Action.REDIRECT}, WrongAddress),
+        ({"action": Action.STATUS, "code": 405}, WrongAddress),
+        ({"action": Action.STATUS, "code": 404}, WrongAddress),
+        ({"action": Action.THROTTLE, "type": "api_calls_cycle"}, RunStopped),
+    ],
+    ids=["401", "402", "302", "405", "404", "cycle"],
+)
+def test_what_concerns_the_run_stops_it_and_fails_nobody(
+    rules: dict[str, Any], error: type[Exception]
+) -> None:
+    """The customers are undecided: the same command goes on."""
+    with world(fault(**rules)) as here:
+        assert here.deliver(*people(3)) == {}
+        assert isinstance(here.stop.error, error)
+
+
+def test_a_log_that_cannot_be_written_stops_the_run() -> None:
+    """Without it a later run would not know what was accepted."""
+    with world() as here:
+
+        def full(*_: Any) -> None:
+            raise RunStopped("disk full")
+
+        here.log.remember_action = full  # type: ignore[method-assign]
+        assert here.deliver(*people(3)) == {}
+        assert str(here.stop.error) == "disk full"
+
+
+class Scripted:
+    """A caller whose answers are given; bulk requests are always accepted."""
+
+    def __init__(self, result: Callable[[list[str]], dict[str, Any]]) -> None:
+        self._result = result
+        self.bodies: list[list[str]] = []
+
+    def call(self, request: Any) -> Reply:
+        """Accept a request, or tell how the last one went."""
+        if request.method == "POST":
+            self.bodies.append([item["source_id"] for item in json.loads(request.payload)])
+            reply: dict[str, Any] = {"async_action_id": f"aa_{len(self.bodies)}"}
+        else:
+            reply = {"object": "async_action", "id": "aa_1", **self._result(self.bodies[-1])}
+        return Reply(200, {}, json.dumps(reply).encode())
+
+
+def scripted(result: Callable[[list[str]], dict[str, Any]], count: int = 64) -> tuple[list[Fate], Scripted]:
+    """Deliver customers to a script; return their fates."""
+    caller: Any = Scripted(result)
+    stop = Hasty()
+    return list(Bulk(Actions(caller, Log(), stop), Secret("token-77aa"), stop).deliver(people(count))), caller
+
+
+def failing(*names: str, named: int) -> Callable[[list[str]], dict[str, Any]]:
+    """Refuse some customers, and name only so many of them."""
+
+    def result(ids: list[str]) -> dict[str, Any]:
+        found = [name for name in names if name in ids]
+        errors = [{"source_id": name, "key": "bad_item", "message": "no"} for name in found[:named]]
+        return {"status": "DONE", "result": {"failed_count": len(found), "errors": errors}}
+
+    return result
+
+
+def test_refused_customers_whom_the_report_does_not_name_are_found() -> None:
+    """The request is split until each is named; nobody is taken for delivered who may have been refused."""
+    fates, caller = scripted(failing("u3", "u40", "u41", named=1))
+    assert {fate.source_id for fate in fates if fate.refusal} == {"u3", "u40", "u41"}
+    assert len(fates) == 64
+    assert len(caller.bodies) < 10
+
+
+def test_whoever_may_be_among_the_refused_at_the_end_has_failed() -> None:
+    """A report without any names narrows it down to single customers; the search is bounded."""
+    fates, caller = scripted(failing("u3", named=0))
+    assert {fate.source_id: fate.refusal.reason for fate in fates if fate.refusal} == {"u3": "not_named"}
+    every = [f"u{n}" for n in range(0, 2000, 2)]
+    fates, caller = scripted(failing(*every, named=0), 2000)
+    assert set(every) <= {fate.source_id for fate in fates if fate.refusal}
+    assert len(fates) == 2000
+    assert len(caller.bodies) < 100
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ({"status": "DONE", "operation_status": "SUCCESS"}, None),
+        ({"status": "DONE"}, "action_failed"),
+        ({"status": "DONE", "result": None}, "action_failed"),
+        ({"status": "FAILED", "result": {"failed_count": 0}}, "action_failed"),
+        ({"status": "DONE", "result": {}}, None),
+        ({"status": "DONE", "result": {"failed_count": "x", "errors": "x"}}, None),
+        ({"status": "DONE", "result": {"errors": [{"source_id": "u0"}]}}, "refused"),
+        ({"status": "DONE", "result": {"errors": [{"source_id": "u0", "key": "A B"}]}}, "refused"),
+        ({"status": "DONE", "result": {"errors": [{"message": "someone"}]}}, "not_named"),
+        ({"status": "DONE", "result": {"failed_count": 1}}, "not_named"),
+    ],
+    ids=str,
+)
+def test_the_end_of_an_action_is_read_with_care(action: dict[str, Any], reason: str | None) -> None:
+    """What says of nobody that it failed is a success only where it says so."""
+    ((fate,), _) = scripted(lambda _: action, 1)
+    assert (fate.refusal and fate.refusal.reason) == reason
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [(NoAnswer("timeout"), RunStopped), (NotSent("refused"), Unreachable), (NotSent("tls"), Unreachable)],
+    ids=["never answers", "refuses connections", "has no good certificate"],
+)
+def test_a_voucherify_that_never_answers_stops_the_run_and_fails_nobody(
+    bad: NoAnswer | NotSent, error: type[Exception]
+) -> None:
+    """The client's own errors are judged, not raised; the customers are undecided."""
+
+    def lost(*_: Any, **__: Any) -> Reply:
+        raise bad
+
+    with world() as here:
+        here.caller._client.call = lost  # type: ignore[method-assign]
+        here.caller._circuit._probe = lambda: bad
+        assert here.deliver(*people(1)) == {}
+        assert isinstance(here.stop.error, error)
+        assert here.stop.waited_s < (130 if error is RunStopped else 12)

@@ -1,0 +1,396 @@
+"""Coverage counts what a mapping does to many events, as exactly as if each were traced by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.segment_events import event_of, identify, track
+
+from voucherify_sync.events import Block, SegmentEvent
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.outcomes import Outcome
+from voucherify_sync.preview import coverage as coverage_module
+from voucherify_sync.preview.coverage import (
+    MAX_EXAMPLE,
+    MAX_PATHS,
+    Coverage,
+    brief,
+    proposed_yaml,
+    share,
+    to_dict,
+)
+from voucherify_sync.settings import Identify, Settings, Track, load
+from voucherify_sync.sources.decode import decode
+
+HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x9b2J\\"
+
+
+def covered(events: Iterable[SegmentEvent | Outcome], rules: Settings | None = None) -> dict[str, Any]:
+    """Return what was counted of the events."""
+    coverage = Coverage(rules or Settings())
+    coverage.add(events)
+    return to_dict(coverage)
+
+
+def paths_of(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the paths of a section by name."""
+    return {path["path"]: path for path in section["paths"]}
+
+
+def test_every_path_is_counted_with_types_and_destination() -> None:
+    """Share of the events, types seen, where it goes or why it is lost, an example."""
+    found = covered(
+        [
+            identify({"email": "a@b.c", "age": 41, "address": {"city": "Berlin"}}),
+            identify({"age": "41", "x": None}),
+        ]
+    )
+    paths = paths_of(found["identify"])
+    assert paths["traits.email"] == {
+        "path": "traits.email",
+        "events": 1,
+        "share": 0.5,
+        "types": {"string": 1},
+        "mapped": 1,
+        "destinations": {"customer.email": 1},
+        "lost": {},
+        "example": '"a@b.c"',
+    }
+    assert paths["traits.age"]["types"] == {"number": 1, "string": 1}
+    assert paths["traits.age"]["lost"] == {"no_row": 2}
+    assert paths["traits.address.city"]["destinations"] == {"customer.address.city": 1}
+    assert paths["traits.x"]["lost"] == {"null": 1}
+    assert found["values"] == {"seen": 4, "mapped": 2, "share": 0.5}
+
+
+def test_a_list_is_one_value() -> None:
+    """What is inside of it has no path of its own."""
+    found = covered([track({"products": [{"sku": "a"}, {"sku": "b"}]})])
+    assert list(paths_of(found["track"])) == ["properties.products"]
+    assert found["track"]["paths"][0]["types"] == {"array": 1}
+
+
+def test_traits_of_the_context_are_counted_with_the_type_of_their_event() -> None:
+    """They lie in identify and track events alike."""
+    found = covered(
+        [track({"a": 1}, context={"traits": {"email": "x"}}), identify({}, context={"traits": {"b": 1}})]
+    )
+    assert set(paths_of(found["track"])) == {"properties.a", "context.traits.email"}
+    assert set(paths_of(found["identify"])) == {"context.traits.b"}
+
+
+def test_events_that_are_not_sent_are_counted_by_reason_only() -> None:
+    """Their values are nobody's loss."""
+    (bad,) = decode(Block.of("a", 1, [b"{oops"]))
+    events = [event_of({"type": "page", "userId": "u"}), track({"a": 1}, userId=None), bad, track({"a": 1})]
+    found = covered(events)
+    assert found["events"] == {
+        "read": 4,
+        "counted": 1,
+        "skipped": {"no_id": 1, "type_page": 1},
+        "invalid": {"not_json": 1},
+    }
+    assert found["values"]["seen"] == 1
+
+
+def test_the_selection_picks_events() -> None:
+    """By type and by name, as in a replay."""
+    coverage = Coverage(Settings(), Selection(names=frozenset({"Order *"})))
+    coverage.add([track({"a": 1}), track({"b": 1}, event="Signed Up"), identify({"c": 1})])
+    found = to_dict(coverage)
+    assert list(paths_of(found["track"])) == ["properties.a"]
+    assert found["events"]["skipped"] == {"not_selected": 2}
+
+
+def test_destinations_tell_how_often_they_are_filled_and_what_was_refused() -> None:
+    """A value of the wrong type, and metadata of two types, are conflicts."""
+    rules = Settings(
+        track=Track(mapping={"properties.a": ["metadata.a"], "properties.p": ["customer.phone"]})
+    )
+    found = covered([track({"a": 1, "p": ["1"]}), track({"a": "1", "p": "1"})], rules)
+    places = {place["path"]: place for place in found["track"]["destinations"]}
+    assert places["metadata.a"]["types"] == {"number": 1, "string": 1}
+    assert places["metadata.a"]["type_conflict"]
+    assert places["customer.phone"] == {
+        "path": "customer.phone",
+        "filled": 1,
+        "share": 0.5,
+        "types": {"string": 1},
+        "refused": {"not_text": 1},
+        "type_conflict": True,
+    }
+    assert not places["customer.source_id"]["type_conflict"]
+
+
+@pytest.mark.parametrize(
+    ("row", "meant"),
+    [
+        pytest.param("traits.loyaltyTier", ["traits.loyalty_tier"], id="other-case"),
+        pytest.param("traits.loyalty_teir", ["traits.loyalty_tier"], id="typing-error"),
+        pytest.param("properties.loyalty_tier", ["traits.loyalty_tier"], id="other-root"),
+        pytest.param("traits.birthday", [], id="nothing-near"),
+    ],
+)
+def test_a_row_that_finds_nothing_is_told_with_what_may_be_meant(row: str, meant: list[str]) -> None:
+    """The suggestions are paths that were seen."""
+    rules = Settings(
+        identify=Identify(mapping={row: ["customer.metadata.x"], "traits.email": ["customer.email"]})
+    )
+    found = covered([identify({"loyalty_tier": "bean", "email": "a@b.c"})], rules)
+    assert found["identify"]["idle_rows"] == [{"row": f"{row}: customer.metadata.x", "did_you_mean": meant}]
+
+
+def test_rows_of_the_default_table_are_never_idle() -> None:
+    """Nobody wrote them."""
+    assert covered([identify({})])["identify"]["idle_rows"] == []
+
+
+def test_what_is_lost_most_often_gets_rows() -> None:
+    """Traits go to the customer's metadata, properties to the event's; known fields to where they belong."""
+    found = covered(
+        [
+            identify({"plan": "pro", "birthdate": "2000-01-01", "company": {"name": "KS"}, "odd key": 1}),
+            track({"total": 1, "plan": None}, context={"traits": {"plan": "x"}}),
+        ]
+    )
+    assert found["identify"]["proposed_rows"] == {
+        "traits.birthdate": "customer.birthdate",
+        "traits.company.name": "customer.metadata.company_name",
+        'traits["odd key"]': 'customer.metadata["odd key"]',
+        "traits.plan": "customer.metadata.plan",
+    }
+    assert found["track"]["proposed_rows"] == {
+        "context.traits.plan": "customer.metadata.plan",
+        "properties.total": "metadata.total",
+    }
+
+
+NAMES = st.one_of(
+    st.sampled_from([HOSTILE, "a.b", "", " ", "${HOME}", "yes", "x: y", "#", "name"]), st.text(max_size=8)
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, max_size=6), extend=st.booleans())
+def test_the_proposed_rows_are_settings_that_keep_the_values(
+    tmp_path: Path, names: list[str], extend: bool
+) -> None:
+    """Pasted into a file they load, whatever the names are, and what they take is mapped then."""
+    events = [identify(dict.fromkeys(names, 1)), track({name: {"in": 1} for name in names})]
+    rules = Settings(identify=Identify(extend_default=extend))
+    found = covered(events, rules)
+    rows = {kind: found[kind]["proposed_rows"] for kind in ("identify", "track")}
+    file = tmp_path / "proposed.yaml"
+    file.write_text(proposed_yaml(rows, rules) or "{}\n")
+    again = covered(events, load(file, environment={}))
+    for kind, proposed in rows.items():
+        after = paths_of(again[kind])
+        assert all(after[path]["mapped"] for path in proposed)
+
+
+def test_the_default_table_is_kept_by_what_is_pasted() -> None:
+    """Rows of one's own would replace it."""
+    rows = {"identify": {"traits.plan": "customer.metadata.plan"}, "track": {}}
+    assert proposed_yaml(rows, Settings()).startswith("identify:\n  extend_default: true\n  mapping:\n")
+    own = Settings(identify=Identify(mapping={"traits.a": ["customer.phone"]}))
+    assert proposed_yaml(rows, own) == "identify:\n  mapping:\n    traits.plan: customer.metadata.plan\n"
+    assert proposed_yaml({"identify": {}, "track": {}}, own) == ""
+
+
+def test_distinct_paths_are_bounded_and_said() -> None:
+    """A trait name that is data (an id) must not fill the memory; its values still count in the share."""
+    found = covered(identify({f"key {number}": 1, "email": "x"}) for number in range(MAX_PATHS + 500))
+    section = found["identify"]
+    assert len(section["paths"]) == MAX_PATHS
+    assert section["more_paths"] == 501
+    assert section["values"]["seen"] == 2 * (MAX_PATHS + 500)
+
+
+def test_paths_find_room_in_the_order_of_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first one is of an event that others are like, and the second of one that is counted by itself."""
+    monkeypatch.setattr(coverage_module, "MAX_PATHS", 1)
+    found = covered([identify({"first": 1}), identify({"second": "x" * (16 << 10)})])
+    assert list(paths_of(found["identify"])) == ["traits.first"]
+
+
+def test_one_event_with_very_many_traits_is_counted_at_once() -> None:
+    """A hundred thousand names in one object."""
+    found = covered([identify({f"k{number}": number for number in range(100_000)})])
+    assert found["values"]["seen"] == 100_000
+    assert found["identify"]["more_paths"] == 100_000 - MAX_PATHS
+
+
+def test_very_long_names_find_no_room() -> None:
+    """A path that fills screens is told by number only."""
+    found = covered([identify({"x" * 5_000: 1})])
+    assert found["identify"]["paths"] == []
+    assert found["identify"]["more_paths"] == 1
+
+
+def test_metadata_with_very_many_keys_is_bounded_too() -> None:
+    """Destinations are bounded as paths are."""
+    rules = Settings(identify=Identify(unmapped_traits="metadata"))
+    found = covered([identify({f"k{number}": 1 for number in range(MAX_PATHS + 5)})], rules)
+    assert len(found["identify"]["destinations"]) == MAX_PATHS
+    assert found["identify"]["more_destinations"] == 6
+
+
+VALUES = st.recursive(
+    st.sampled_from([None, True, False, 0, 0.0, 1.5, "", " ", "text", "x" * 301, [], ["a"], {}]),
+    lambda inner: st.dictionaries(st.sampled_from(["email", "city", "firstName", "a.b"]), inner, max_size=3),
+    max_leaves=5,
+)
+KEYS = st.sampled_from(
+    ["email", "name", "firstName", "last_name", "phone", "address", "metadata", "x", "a.b", "id"]
+)
+EVENTS = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["identify", "track"]), "given": st.dictionaries(KEYS, VALUES, max_size=4)},
+        optional={
+            "userId": st.sampled_from(["u1", "", None, 7]),
+            "event": st.sampled_from(["Order Completed", "", "x" * 301, None]),
+            "timestamp": st.sampled_from(["2024-01-01", None, 5, ["x"]]),
+            "context": st.fixed_dictionaries(
+                {},
+                optional={
+                    "traits": st.dictionaries(KEYS, VALUES, max_size=2),
+                    "personas": st.fixed_dictionaries({}, optional={"computation_key": KEYS}),
+                    "traits.email": VALUES,
+                },
+            ),
+            "traits.email": VALUES,
+        },
+    ),
+    max_size=12,
+)
+RULES = st.sampled_from(
+    [
+        Settings(),
+        Settings(
+            identify=Identify(unmapped_traits="metadata", nulls="clear"),
+            track=Track(unmapped_properties="metadata"),
+        ),
+        Settings(
+            identify=Identify(
+                mapping={
+                    "traits": ["customer"],
+                    "traits.id": ["customer.source_id"],
+                    "context.traits.email": ["customer.email"],
+                    "timestamp": ["customer.metadata.at"],
+                },
+                add={"customer.metadata.k": 1},
+            ),
+            track=Track(
+                mapping={
+                    "properties.x": ["event"],
+                    "properties.name[0]": ["metadata.first"],
+                    "properties.*": ["metadata.*"],
+                    "timestamp": ["customer.birthdate"],
+                    "properties.metadata": ["loyalty"],
+                }
+            ),
+        ),
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(events=EVENTS, rules=RULES)
+def test_events_of_one_shape_counted_together_are_counted_right(
+    events: list[dict[str, Any]], rules: Settings
+) -> None:
+    """What is counted by shapes equals what is counted event by event."""
+    records = []
+    for fields in events:
+        root = "traits" if fields["type"] == "identify" else "properties"
+        records.append(event_of({"anonymousId": "a", **fields, root: fields["given"]}))
+    together, each = Coverage(rules), Coverage(rules)
+    each._examiner._shape_of = lambda _event: None
+    together.add(records)
+    each.add(records)
+    assert to_dict(together) == to_dict(each)
+
+
+def test_shapes_are_forgotten_and_counts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory stays flat however many shapes there are."""
+    monkeypatch.setattr(coverage_module, "_MAX_REMEMBERED", 300)
+    coverage = Coverage(Settings())
+    for number in range(50):
+        coverage.add([identify({f"k{number % 10}": 1})])
+    assert len(coverage._examiner._effects) <= 5
+    assert {path["events"] for path in to_dict(coverage)["identify"]["paths"]} == {5}
+
+
+def test_a_long_event_is_counted_by_itself() -> None:
+    """Remembering it would cost as much as it is long."""
+    event = identify({"a": "x" * (16 << 10)})
+    coverage = Coverage(Settings())
+    coverage.add([event, event])
+    assert not coverage._examiner._effects
+    assert to_dict(coverage)["identify"]["paths"][0]["events"] == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        pytest.param([None, 5], "5", id="null"),
+        pytest.param(["", 0, [], 0.0, "a", "b"], '"a"', id="what-says-little"),
+        pytest.param([0, "", None], "0", id="the-first-of-equals"),
+        pytest.param([False, True, 7], "false", id="false-says-enough"),
+        pytest.param([" ", "a"], '" "', id="white-space-does"),
+    ],
+)
+def test_the_example_is_the_first_value_that_says_most(values: list[Any], shown: str) -> None:
+    """Null says nothing; an empty text, an empty list and 0 say little."""
+    found = covered([identify({"a": value}) for value in values])
+    assert paths_of(found["identify"])["traits.a"]["example"] == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param("a", '"a"', id="text"),
+        pytest.param("x" * 1_000_000, '"' + "x" * 38 + "…", id="long-text"),
+        pytest.param([1] * 1_000_000, "[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,…", id="long-list"),
+        pytest.param("\u202egpj", '"\\u202egpj"', id="bidi"),
+        pytest.param(float("nan"), "NaN", id="no-number"),
+    ],
+)
+def test_an_example_is_clean_and_short(value: Any, shown: str) -> None:
+    """Forty characters at most, and nothing that does something to a terminal."""
+    assert brief(value) == shown
+    assert len(shown) <= MAX_EXAMPLE
+
+
+def test_a_share_of_one_means_all() -> None:
+    """It is rounded down, so a gate of 100 % is not passed by 99.99 %; and a little is not nothing."""
+    assert share(99_999, 100_000) < 1
+    assert share(3, 3) == 1
+    assert share(1, 1_000_000) > 0
+    assert share(0, 0) == 0
+
+
+def test_hostile_names_and_values_come_out_as_json(corpora: Path) -> None:
+    """Whatever the corpora hold is counted; the result is JSON."""
+    coverage = Coverage(Settings(identify=Identify(unmapped_traits="metadata")))
+    coverage.add([identify({HOSTILE: HOSTILE})])
+    for file in sorted(corpora.glob("*.ndjson")):
+        coverage.add(decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))))
+    found = json.loads(json.dumps(to_dict(coverage)))
+    assert found["events"]["read"] > 500
+    assert 0 < found["values"]["share"] < 1
+
+
+@pytest.mark.parametrize("null", [{"traits": None}, {"context": {"traits": None}}], ids=["traits", "context"])
+def test_a_null_in_place_of_an_object_is_told_from_nothing(null: dict[str, Any]) -> None:
+    """Only what is there is counted, whichever of the two comes first."""
+    event = {"type": "identify", "userId": "u"}
+    for fields in ([{**event, **null}, event], [event, {**event, **null}]):
+        (path,) = covered(map(event_of, fields))["identify"]["paths"]
+        assert (path["events"], path["types"]) == (1, {"null": 1})

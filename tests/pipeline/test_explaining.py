@@ -1,0 +1,205 @@
+"""An explanation says what a replay would do, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from support.segment_events import event_of, identify, track
+
+from voucherify_sync.events import Block, Operation, SegmentEvent
+from voucherify_sync.mapping import trace
+from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.outcomes import WHY_LOST, Outcome, State
+from voucherify_sync.preview.explain import Explainer, Explanation, Picker, Wanted, path_text, to_dict
+from voucherify_sync.settings import Identify, Settings, Track
+from voucherify_sync.sources.decode import decode
+
+HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x00\x9b2J\\"
+
+
+def explained(event: SegmentEvent | Outcome, rules: Settings | None = None) -> Explanation:
+    """Return the explanation of one record."""
+    return Explainer(rules or Settings()).explain(event)
+
+
+def as_json(event: SegmentEvent | Outcome, rules: Settings | None = None) -> dict[str, Any]:
+    """Return the explanation of one record as it is printed for programs."""
+    found: dict[str, Any] = json.loads(msgspec.json.encode(to_dict(explained(event, rules), "/v1/x")))
+    return found
+
+
+def test_the_request_is_the_one_that_a_replay_sends() -> None:
+    """Not another one that is like it: the same bytes."""
+    event = identify({"firstName": "Mia", "email": "a@b.c", "plan": "pro"})
+    operation = Mapper(Settings()).operation(event)
+    found = explained(event).operation
+    assert isinstance(operation, Operation)
+    assert found is not None
+    assert found.payload == operation.payload
+
+
+def test_every_event_of_the_corpora_gets_the_request_of_a_replay(corpora: Path) -> None:
+    """Whatever an event holds, it is explained, and it keeps its request."""
+    mapping, explainer = Mapper(Settings()), Explainer(Settings())
+    count = 0
+    for file in sorted(corpora.glob("*.ndjson")):
+        for record in decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))):
+            explanation = explainer.explain(record)
+            msgspec.json.encode(to_dict(explanation, None))
+            if isinstance(record, SegmentEvent) and explanation.operation is not None:
+                made = mapping.operation(record)
+                assert isinstance(made, Operation)
+                assert made.payload == explanation.operation.payload
+                count += 1
+    assert count > 100
+
+
+@pytest.mark.parametrize(
+    ("event", "rules", "state", "reason"),
+    [
+        pytest.param(
+            event_of({"type": "page", "userId": "u"}), Settings(), "skipped", "type_page", id="page"
+        ),
+        pytest.param(track(userId=None), Settings(), "skipped", "no_id", id="nobody"),
+        pytest.param(
+            track(),
+            Settings(track=Track(events_filter=["Signed Up"])),
+            "skipped",
+            "name_filtered",
+            id="filter",
+        ),
+        pytest.param(
+            identify(),
+            Settings(identify=Identify(disabled=True)),
+            "skipped",
+            "identify_disabled",
+            id="disabled",
+        ),
+        pytest.param(track(event="x" * 301), Settings(), "invalid", "event_name_too_long", id="long-name"),
+    ],
+)
+def test_what_is_not_sent_has_a_reason_in_words(
+    event: SegmentEvent, rules: Settings, state: str, reason: str
+) -> None:
+    """The code is the replay's, the words are for people."""
+    found = explained(event, rules)
+    assert (found.outcome.state, found.outcome.reason) == (state, reason)
+    assert found.operation is None
+    assert " " in found.why
+
+
+def test_a_line_that_is_no_event_is_explained_as_such() -> None:
+    """The explanation of an invalid record is its own."""
+    (record,) = decode(Block.of("a.ndjson", 7, [b"{oops"]))
+    found = explained(record)
+    assert found.outcome.state is State.INVALID
+    assert as_json(record)["source"] == "a.ndjson:7"
+    assert as_json(record)["event"] is None
+
+
+def test_the_json_tells_rows_fallbacks_constants_and_losses() -> None:
+    """Each with its path as it is written in settings."""
+    rules = Settings(
+        track=Track(
+            mapping={"properties.total": ["metadata.total"], "properties.phones": ["customer.phone"]},
+            add={"metadata.replayed": True},
+        )
+    )
+    found = as_json(track({"total": 1.5, "phones": ["1"], "odd key": 2}), rules)
+    assert found["rows"] == [
+        {
+            "row": "properties.total: metadata.total",
+            "default": False,
+            "source": "properties.total",
+            "value": 1.5,
+            "destination": "metadata.total",
+            "not_sent": None,
+        },
+        {
+            "row": "properties.phones: customer.phone",
+            "default": False,
+            "source": "properties.phones",
+            "value": ["1"],
+            "destination": "customer.phone",
+            "not_sent": "not_text",
+        },
+    ]
+    assert found["fallbacks"][0] == {"destination": "customer.source_id", "value": "u1", "from": ["userId"]}
+    assert found["constants"] == [{"destination": "metadata.replayed", "value": True}]
+    assert [(lost["path"], lost["reason"]) for lost in found["lost"]] == [
+        ("properties.phones", "not_text"),
+        ('properties["odd key"]', "no_row"),
+    ]
+    assert found["request"] == {
+        "method": "POST",
+        "path": "/v1/x",
+        "body": {
+            "event": "Order Completed",
+            "customer": {"source_id": "u1"},
+            "metadata": {"total": 1.5, "replayed": True},
+        },
+    }
+
+
+def test_what_metadata_takes_without_a_row_is_told() -> None:
+    """By the setting, and by personas."""
+    found = as_json(identify({"plan": "pro"}), Settings(identify=Identify(unmapped_traits="metadata")))
+    assert found["carried"] == [{"source": "traits.plan", "destination": "customer.metadata.plan"}]
+    assert not found["lost"]
+
+
+def test_hostile_data_comes_out_as_it_is_in_json() -> None:
+    """A value is data; the JSON decodes to the same."""
+    found = as_json(track({HOSTILE: HOSTILE}, event=HOSTILE))
+    assert found["name"] == HOSTILE
+    assert found["lost"][0]["value"] == HOSTILE
+
+
+def test_every_reason_of_a_trace_has_words() -> None:
+    """No code is shown bare."""
+    codes = {
+        value
+        for name, value in vars(trace).items()
+        if name.isupper() and not name.startswith("_") and isinstance(value, str)
+    }
+    assert codes <= set(WHY_LOST)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "picked"),
+    [
+        pytest.param(Wanted(), ["i", "t", "p"], id="all"),
+        pytest.param(Wanted(names=frozenset({"Order *"})), ["t"], id="name"),
+        pytest.param(Wanted(message_ids=frozenset({"i"})), ["i"], id="message-id"),
+        pytest.param(Wanted(users=frozenset({"u1"})), ["i", "t"], id="user"),
+        pytest.param(Wanted(users=frozenset({"a1"})), ["p"], id="anonymous"),
+        pytest.param(Wanted(line=2), ["t"], id="line"),
+    ],
+)
+def test_events_are_picked_by_what_they_say(wanted: Wanted, picked: list[str]) -> None:
+    """By name, customer, messageId or line; also those that would be skipped."""
+    events = [
+        event_of({"type": "identify", "userId": "u1", "messageId": "i"}, line=1),
+        event_of({"type": "track", "event": "Order Completed", "userId": "u1", "messageId": "t"}, line=2),
+        event_of({"type": "page", "anonymousId": "a1", "messageId": "p"}, line=3),
+    ]
+    picker, explainer = Picker(wanted), Explainer(Settings())
+    found = [event for event in events if picker.may_want(event) and picker.wants(explainer.explain(event))]
+    assert [event.message_id for event in found] == picked
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        pytest.param(("traits", "a"), "traits.a", id="plain"),
+        pytest.param(("traits", "a.b", "c"), 'traits["a.b"].c', id="quoted"),
+        pytest.param(("traits", "l", 0, "x"), "traits.l[0].x", id="index"),
+    ],
+)
+def test_keys_are_written_as_settings_write_them(keys: tuple[str | int, ...], text: str) -> None:
+    """They can be pasted."""
+    assert path_text(keys) == text

@@ -1,0 +1,55 @@
+"""A run books every record that it read, also where its ledger fails in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from support.segment_events import identify
+from test_workers import Lines
+
+from voucherify_sync.delivery.dry_run import DryRun, discard
+from voucherify_sync.errors import ExitCode, VoucherifySyncError
+from voucherify_sync.events import Block
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.outcomes import State
+from voucherify_sync.run.options import Mode, RunRequest
+from voucherify_sync.run.run import Run
+from voucherify_sync.settings.types import Delivery, Settings
+from voucherify_sync.sources.decode import MAX_BATCH
+from voucherify_sync.state.deduplication import Rule
+from voucherify_sync.state.ledger_reader import Known, LedgerReader
+from voucherify_sync.stop import Stop
+
+
+@pytest.mark.parametrize("customers", ["each", "bulk"])
+def test_a_ledger_that_cannot_be_read_any_more_leaves_the_rest_pending(
+    customers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run stops, nothing is said to be planned that was not looked up, and the law holds."""
+    looked_up = iter([True])
+
+    def look_up(_self: LedgerReader, keys: Sequence[bytes]) -> list[Known | None]:
+        if next(looked_up, None) is None:
+            raise VoucherifySyncError("the ledger cannot be read.")
+        return [None] * len(keys)
+
+    monkeypatch.setattr(LedgerReader, "is_empty", False)
+    monkeypatch.setattr(LedgerReader, "look_up", look_up)
+    lines = [identify({"email": "e"}, messageId=f"m{number}").raw for number in range(MAX_BATCH + 500)]
+    settings = Settings(delivery=Delivery(customers=customers))  # type: ignore[arg-type]
+    stop = Stop()
+    request = RunRequest(
+        "run", Mode.DRY_RUN, settings, lambda _stop: Lines([Block.of("a", 1, lines)]), Selection()
+    )
+    with LedgerReader.empty() as ledger:
+        run = Run(request, stop, DryRun(discard, stop), ledger, Rule())
+        run.execute()
+    counts = run.books.report.counts()
+    assert run.books.report.lawful
+    assert run.exit_code is not ExitCode.OK
+    assert stop.error is not None
+    if customers == "each":
+        assert (counts[State.PLANNED], counts[State.PENDING]) == (MAX_BATCH, 500)
+    else:
+        assert (counts[State.PLANNED], counts[State.PENDING]) == (0, MAX_BATCH)

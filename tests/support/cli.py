@@ -1,0 +1,85 @@
+"""The installed command, run in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.forked_cli import forking_server
+
+_NO_FILE = ("closed", "unread")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The JSON objects of its stdout."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Cli:
+    """The installed command, in a process, a home and a working directory of its own.
+
+    Attributes:
+        constants: of modules, to be set in what is run to its end: path -> value. Only for sizes, and for pauses that
+            tests wait for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        keep = {name: value for name, value in os.environ.items() if not name.startswith("VOUCHERIFY")}
+        self.env = {**keep, "HOME": str(folder), "XDG_STATE_HOME": str(self.state), "COLUMNS": "100"}
+        self.constants: dict[str, Any] = {}
+
+    def command(self, *args: str | Path) -> list[str]:
+        """Return the words that start it."""
+        return [str(Path(sys.executable).with_name("voucherify-sync")), *map(str, args)]
+
+    def start(self, *args: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+        """Start it and leave it running."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(self.command(*args), cwd=self.folder, env=self.env, **{**pipes, **options})
+
+    def __call__(
+        self,
+        *args: str | Path,
+        stdin: str | bytes = b"",
+        env: Mapping[str, str] | None = None,
+        streams: Mapping[int, str] | None = None,
+    ) -> Ended:
+        """Run it to its end; its interpreter has been started before, with the constants that a test sets.
+
+        Args:
+            args: its words.
+            stdin: its input, through a pipe.
+            env: variables beside those of all commands.
+            streams: descriptor -> what stands there in place of a pipe: ``closed``, ``unread`` (a pipe whose reader
+                has gone), or a path to read from or to add to.
+        """
+        request = {
+            "words": list(map(str, args)),
+            "cwd": str(self.folder),
+            "env": {**self.env, **(env or {})},
+            "constants": self.constants,
+            "streams": {
+                number: str(self.folder / kind) if kind not in _NO_FILE else kind
+                for number, kind in (streams or {}).items()
+            },
+        }
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        code, out, err = forking_server().run(request, data, timeout_s=120)
+        return Ended(code, out.decode(), err.decode())

@@ -1,0 +1,305 @@
+"""Decode: every line is events or one invalid record, with values unaltered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voucherify_sync.events import BadRecord, Block, Position, SegmentEvent
+from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.sources.decode import decode
+
+
+def records(*lines: bytes, first_line: int = 1) -> list[SegmentEvent | Outcome]:
+    """Decode lines of a source f."""
+    return list(decode(Block.of("f", first_line, lines)))
+
+
+def event(line: bytes) -> SegmentEvent:
+    """Decode a line that is one event."""
+    (record,) = records(line)
+    assert isinstance(record, SegmentEvent)
+    return record
+
+
+def invalid(line: bytes) -> Outcome:
+    """Decode a line that is one invalid record."""
+    (outcome,) = records(line)
+    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome.record, BadRecord)
+    assert outcome.state is State.INVALID
+    assert outcome.detail
+    return outcome
+
+
+def test_an_event_keeps_its_line_and_its_position() -> None:
+    """`raw` is the very line, so that a dead letter holds the event as it came."""
+    line = b' {"type":"track","event":"Order","messageId":"m1","n":1.0} '
+    assert records(line, b"", b"  \t\r", line, first_line=7) == [
+        SegmentEvent(Position("f", number), "track", "Order", "m1", json.loads(line), line)
+        for number in (7, 10)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["identify", "Track", "page", "  x", "unheard of"])
+def test_a_type_is_kept_as_it_is(kind: str) -> None:
+    """What a type means is decided elsewhere."""
+    assert event(json.dumps({"type": kind}).encode()).type == kind
+
+
+@pytest.mark.parametrize(
+    ("message_id", "text"),
+    [("m1", "m1"), (" m1", " m1"), ("", None), ("  ", None), (17, "17"), (0, "0"), (2**70, str(2**70)), (1.5, "1.5"),
+     (True, None), (None, None), ([], None), ({}, None)],
+)  # fmt: skip
+def test_a_message_id_is_text_or_a_number(message_id: Any, text: str | None) -> None:
+    """Anything else, and a blank one, is as none."""
+    assert event(json.dumps({"type": "track", "messageId": message_id}).encode()).message_id == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("Order", "Order"), ("", ""), (5, None), (None, None), ([], None)]
+)
+def test_a_name_is_the_event_if_that_is_text(name: Any, text: str | None) -> None:
+    """The fallback to the type is for mapping to do."""
+    assert event(json.dumps({"type": "track", "event": name}).encode()).name == text
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        pytest.param(b"nope", "not_json", id="a word"),
+        pytest.param(b'{"type":"track"', "not_json", id="a line cut off"),
+        pytest.param(b'{"type":"track"}{"type":"track"}', "not_json", id="two events"),
+        pytest.param(b'{"type":"track",}', "not_json", id="a comma too many"),
+        pytest.param(b"{'type':'track'}", "not_json", id="single quotes"),
+        pytest.param(b'{"type":"a\tb"}', "not_json", id="a bare tab"),
+        pytest.param(b'\xef\xbb\xbf{"type":"track"}', "not_json", id="a BOM within the file"),
+        pytest.param(b"\x1f\x8b\x08\x00", "not_json", id="binary"),
+        pytest.param(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "too_deep", id="objects too deep"),
+        pytest.param(
+            b'{"type":"track","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too_deep", id="lists too deep"
+        ),
+        pytest.param(b'{"type":"track","n":' + b"1" * 5000 + b"}", "number_too_long", id="5,000 digits"),
+        pytest.param(b'"text"', "not_an_object", id="text"),
+        pytest.param(b"17", "not_an_object", id="a number"),
+        pytest.param(b"NaN", "not_an_object", id="not even a number"),
+        pytest.param(b"null", "not_an_object", id="null"),
+        pytest.param(b"[]", "no_events", id="an empty array"),
+        pytest.param(b'{"batch":[]}', "no_events", id="an empty envelope"),
+        pytest.param(
+            b'{"batch":[],"x":[' + b"1," * 120_000 + b"1]}",
+            "no_events",
+            id="an empty envelope of a large line",
+        ),
+        pytest.param(b"{}", "no_type", id="no type"),
+        pytest.param(b'{"type":""}', "no_type", id="empty type"),
+        pytest.param(b'{"type":" "}', "no_type", id="blank type"),
+        pytest.param(b'{"type":5}', "no_type", id="a number for a type"),
+        pytest.param(b'{"type":null}', "no_type", id="null for a type"),
+        pytest.param(b'{"batch":{}}', "no_type", id="a batch that is no list"),
+        pytest.param(b'{"payload":{"a":1}}', "no_type", id="a payload that is no event"),
+    ],
+)
+def test_a_line_that_is_no_event_is_one_invalid_record(line: bytes, reason: str) -> None:
+    """The reason is our own code; the raw bytes are kept for the dead letter."""
+    outcome = invalid(line)
+    assert outcome.reason == reason
+    assert outcome.record.raw == line
+    assert outcome.record.position == Position("f", 1)
+
+
+def test_a_broken_line_does_not_hide_its_neighbours() -> None:
+    """The run goes on after a bad line."""
+    found = records(b'{"type":"a"}', b"broken", b'{"type":"b"}')
+    assert [type(record).__name__ for record in found] == ["SegmentEvent", "Outcome", "SegmentEvent"]
+
+
+def test_an_invalid_record_tells_what_it_is_known_by() -> None:
+    """Without a type it may still have an id and a name."""
+    record = invalid(b'{"messageId":"m1","event":"Order"}').record
+    assert (record.message_id, record.name, record.type) == ("m1", "Order", None)
+
+
+@pytest.mark.parametrize("column", ["received_at", "event_text", "uuid_ts"])
+def test_a_warehouse_row_is_named_as_such(column: str) -> None:
+    """Exports of a warehouse are flat rows without a type, not raw events."""
+    assert "warehouse" in str(invalid(json.dumps({"id": 1, column: "x"}).encode()).detail)
+
+
+def test_a_truncated_line_is_too_long() -> None:
+    """The reader keeps the head of an overlong line; it is one invalid record."""
+    (outcome,) = decode(Block.of("f", 3, [b'[{"type":"track"},'], truncated=True))
+    assert isinstance(outcome, Outcome)
+    assert (outcome.reason, outcome.record.position) == ("too_long", Position("f", 3))
+    assert "jq -c '.[]'" in str(outcome.detail)
+
+
+@pytest.mark.parametrize(
+    "number", ["18446744073709551617", "-9223372036854775809", "9" * 400, "1" * 4300, "-0.5", "1e3", "0"]
+)
+def test_numbers_are_unaltered(number: str) -> None:
+    """Integers of any size are exact: as ids they must not be rounded."""
+    read = event(b'{"type":"track","n":%s}' % number.encode())
+    assert read.fields["n"] == json.loads(number)
+    assert type(read.fields["n"]) is type(json.loads(number))
+    assert not read.unsafe
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_a_number_out_of_range_marks_its_event_unsafe(number: str) -> None:
+    """Such a value must not be sent as null: mapping checks what it maps of an unsafe event."""
+    read = event(b'{"type":"track","n":%s}' % number.encode())
+    assert read.unsafe
+    assert not read.repaired
+    assert str(read.fields["n"]) == str(float(number))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param(b"a\xffb", "a\ufffdb", id="invalid UTF-8"),
+        pytest.param(b"\xf0\x9f\x98", "\ufffd", id="a character cut off"),
+        pytest.param(rb"\ud83d", "\ufffd", id="half an emoji"),
+        pytest.param(rb"x\udc00\ud83dy", "x\ufffd\ufffdy", id="halves in the wrong order"),
+        pytest.param(rb"\ud83d\ude00\ud83d", "\U0001f600\ufffd", id="an emoji and a half"),
+    ],
+)
+def test_what_is_no_unicode_is_mended_and_told(value: bytes, text: str) -> None:
+    """Invalid UTF-8 and lone surrogates become U+FFFD, in values and keys, and are counted."""
+    read = event(b'{"type":"track","v":["%s"],"%s":1}' % (value, value))
+    assert read.fields == {"type": "track", "v": [text], text: 1}
+    assert read.repaired
+    assert not read.unsafe
+
+
+def test_an_event_that_says_u_fffd_itself_is_not_mended() -> None:
+    """Only what we replaced counts as repaired."""
+    assert not event('{"type":"track","v":"\ufffd\\ud83d\\ude00","n":NaN}'.encode()).repaired
+
+
+def test_of_duplicate_keys_the_last_wins() -> None:
+    """As in JavaScript, in the strict and in the lenient decoder."""
+    assert event(b'{"type":"a","type":"b"}').type == "b"
+    assert event(b'{"type":"a","type":"b","n":NaN}').type == "b"
+
+
+def test_an_envelope_yields_its_items_merged() -> None:
+    """Context and integrations of the envelope lie under the item's own, key by key; nothing else is taken over."""
+    line = json.dumps(
+        {
+            "batch": [
+                {"type": "track", "messageId": "m0", "context": {"ip": "own", "own": 1}},
+                {"type": "identify", "integrations": {"A": False}, "context": None},
+                {"type": "page", "context": "odd"},
+            ],
+            "context": {"ip": "all", "library": {"name": "x"}},
+            "integrations": {"A": True, "B": True},
+            "sentAt": "2024-01-01",
+            "writeKey": "w",
+        }
+    ).encode()
+    found = records(line)
+    assert [record.fields for record in found if isinstance(record, SegmentEvent)] == [
+        {
+            "type": "track",
+            "messageId": "m0",
+            "context": {"ip": "own", "library": {"name": "x"}, "own": 1},
+            "integrations": {"A": True, "B": True},
+        },
+        {
+            "type": "identify",
+            "integrations": {"A": False, "B": True},
+            "context": {"ip": "all", "library": {"name": "x"}},
+        },
+        {"type": "page", "context": "odd", "integrations": {"A": True, "B": True}},
+    ]
+    for index, record in enumerate(found):
+        assert isinstance(record, SegmentEvent)
+        assert record.position == Position("f", 1, index)
+        assert msgspec.json.decode(record.raw) == record.fields
+
+
+def test_the_items_of_an_array_are_records_each() -> None:
+    """A bad item is one invalid record with its own bytes, and does not hide the others."""
+    found = records(b'[{"type":"a"},5,{"b":1},[],{"type":"c","batch":[1]}]')
+    assert [getattr(record, "reason", "fine") for record in found] == [
+        "fine", "not_an_object", "no_type", "not_an_object", "fine"]  # fmt: skip
+    places = [r.record if isinstance(r, Outcome) else r for r in found]
+    assert [str(place.position) for place in places] == [f"f:1[{index}]" for index in range(5)]
+    assert [place.raw for place in places][1:4] == [b"5", b'{"b":1}', b"[]"]
+
+
+def test_an_item_with_odd_values_keeps_them_in_its_raw() -> None:
+    """The bytes of an item decode to the very same event: NaN is not made null, what was mended stays mended."""
+    (record,) = records(b'{"batch":[{"type":"track","n":NaN,"big":18446744073709551617,"s":"\\ud83d"}]}')
+    assert isinstance(record, SegmentEvent)
+    assert (record.unsafe, record.repaired) == (True, True)
+    again = event(record.raw)
+    assert again.unsafe
+    assert str(again.fields) == str(record.fields)
+
+
+def test_an_event_that_names_a_batch_is_an_event() -> None:
+    """A `batch` of its own does not make an event an envelope."""
+    assert event(b'{"type":"track","batch":[{"type":"x"}]}').type == "track"
+
+
+def test_the_wrapper_of_rudderstack_archives_is_taken_off() -> None:
+    """Its lines are {"userId","payload":{event},"createdAt","messageId"}; the user is in the payload."""
+    inner = {"type": "track", "userId": "u1"}
+    outer = {"userId": "<<>>a<<>>u1", "payload": inner, "createdAt": "x", "messageId": "m1"}
+    read = event(json.dumps(outer).encode())
+    assert (read.fields, read.message_id) == ({**inner, "messageId": "m1"}, "m1")
+    assert msgspec.json.decode(read.raw) == read.fields
+    inner["messageId"] = "own"
+    assert event(json.dumps(outer).encode()).message_id == "own"
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=[]), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abtype"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(value=JSON_VALUES, kind=st.sampled_from(["track", None]), ascii_only=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_every_json_value_is_at_least_one_record(value: Any, kind: str | None, ascii_only: bool) -> None:
+    """No value is passed over, none raises, and a clean event comes out as it went in."""
+    fields = {"type": kind, "v": value}
+    line = json.dumps(fields, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    (record,) = records(line)
+    if kind is None:
+        assert isinstance(record, Outcome)
+    else:
+        assert isinstance(record, SegmentEvent)
+        assert record.repaired or record.unsafe or record.fields == fields
+    assert len(records(json.dumps(value).encode())) >= 1
+
+
+@given(st.binary(max_size=100) | st.text('{}[]",:\\u\n0123aeE.-', max_size=40).map(str.encode))
+@settings(max_examples=300, deadline=None)
+def test_no_bytes_raise(line: bytes) -> None:
+    """Whatever a line holds, it is records."""
+    assert len(records(line)) >= (1 if line.strip() else 0)
+
+
+def test_the_corpora_decode_to_events(corpora: Path) -> None:
+    """Every line of the public events and envelopes is at least one record, and almost all are events."""
+    for file in sorted(corpora.glob("*.ndjson")):
+        lines = file.read_bytes().splitlines()
+        found = [records(line) for line in lines]
+        assert all(found)
+        flat = [record for line in found for record in line]
+        assert sum(isinstance(record, SegmentEvent) for record in flat) >= 0.9 * len(flat)

@@ -1,0 +1,57 @@
+"""Answers that repeat their request show neither the token nor the customer."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from voucherify_sync.events import Json, Kind, Operation, Position, SegmentEvent
+from voucherify_sync.settings.types import Secret
+from voucherify_sync.voucherify.answers import NoAnswer, Reply, presentable, sent_of_customer
+
+TOKEN = "c0ffee-c0ffee-c0ffee"
+CUSTOMER: Json = {
+    "source_id": "user-77",
+    "email": "zoë@example.com",
+    "address": {"country": "GB", "city": "Łódź"},
+    "metadata": {"tags": ["vip-club", 12345]},
+}
+
+
+def operation(kind: Kind) -> Operation:
+    """Make a request about the customer."""
+    body: Json = {"event": "Order Completed", "customer": CUSTOMER, "metadata": {"note": "call me"}}
+    body = body if kind is Kind.EVENT else CUSTOMER
+    record = SegmentEvent(Position("a.ndjson", 1), "track", None, "m-1", {}, b"{}")
+    return Operation(record, kind, "user-77", msgspec.json.encode(body))
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_an_answer_that_quotes_its_request_is_hidden(kind: Kind, ascii_only: bool) -> None:
+    """All texts of customer and metadata, and the token, however the JSON writes them; it stays JSON."""
+    said = {
+        "key": "not_found",
+        "message": f"{TOKEN} of {json.dumps(CUSTOMER)}",
+        "request": operation(kind).body,
+    }
+    reply = Reply(400, {}, json.dumps(said, ensure_ascii=ascii_only).encode())
+    shown = presentable(reply, sent_of_customer(operation(kind)), Secret(TOKEN))
+    assert isinstance(shown, Reply)
+    text = json.dumps(json.loads(shown.body), ensure_ascii=False)
+    assert not [part for part in (TOKEN, "user-77", "zoë@", "Łódź", "vip-club", "call me") if part in text]
+    assert "not_found" in text
+    assert ("Order Completed" in text) is (kind is Kind.EVENT)
+
+
+def test_what_holds_nothing_of_the_request_stays_as_it_is() -> None:
+    """Short texts are part of ordinary words; an answer that never came says nothing."""
+    body = b'{"code":400,"key":"invalid_payload","details":"GBP is no currency"}'
+    reply = Reply(400, {}, body)
+    shown = presentable(reply, sent_of_customer(operation(Kind.EVENT)), Secret(TOKEN))
+    assert isinstance(shown, Reply)
+    assert shown.body == body
+    silence = NoAnswer("reset")
+    assert presentable(silence, sent_of_customer(operation(Kind.EVENT)), Secret(TOKEN)) is silence

@@ -1,0 +1,284 @@
+"""The switches of the sandbox: each undocumented behaviour, both ways, and the limits on the wire."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from support.sandbox_client import BULK, CUSTOMERS, EVENTS, KEYS, call, customer, event
+
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.sandbox import Limit, Sandbox, SandboxOptions
+
+
+def updated(options: SandboxOptions, *updates: dict[str, Any]) -> Any:
+    """Return a customer after some updates."""
+    with Sandbox(options) as sandbox:
+        return [call(sandbox, "POST", CUSTOMERS, customer(**fields)).body for fields in updates][-1]
+
+
+@pytest.mark.parametrize(
+    ("how", "metadata"), [("merge", {"a": 1, "b": 3, "c": 4}), ("replace", {"b": 3, "c": 4})]
+)
+def test_metadata_is_merged_or_replaced(how: Any, metadata: Any) -> None:
+    """By key, or as a whole."""
+    options = SandboxOptions(metadata_update=how)
+    after = updated(options, {"metadata": {"a": 1, "b": 2}}, {"metadata": {"b": 3, "c": 4}})
+    assert after["metadata"] == metadata
+
+
+@pytest.mark.parametrize(
+    ("how", "address"), [("merge", {"city": "A", "state": "C"}), ("replace", {"state": "C"})]
+)
+def test_an_address_is_merged_or_replaced(how: Any, address: Any) -> None:
+    """By key, or as a whole."""
+    after = updated(
+        SandboxOptions(address_update=how), {"address": {"city": "A"}}, {"address": {"state": "C"}}
+    )
+    assert after["address"] == address
+
+
+FILLED = {"name": "Ann", "address": {"city": "A", "state": "B"}, "metadata": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    "update", [{"name": None}, {"address": None}, {"metadata": None}, {"address": {"city": None}}]
+)
+def test_null_clears_or_is_ignored(update: dict[str, Any]) -> None:
+    """A field, a part of the address, or all metadata."""
+    ignored = updated(SandboxOptions(nulls="ignore"), FILLED, update)
+    assert FILLED.items() <= ignored.items()
+    cleared = updated(SandboxOptions(nulls="clear"), FILLED, update)
+    [field] = update
+    expected = {"name": None, "metadata": {}, "address": {"state": "B"} if update[field] else None}
+    assert cleared.get(field) == expected[field]
+
+
+def test_null_inside_metadata_is_a_value() -> None:
+    """The key stays, without a value."""
+    assert updated(SandboxOptions(), {"metadata": {"a": 1}}, {"metadata": {"a": None}})["metadata"] == {
+        "a": None
+    }
+
+
+@pytest.mark.parametrize(("path", "wrap"), [(CUSTOMERS, False), (EVENTS, True)])
+@pytest.mark.parametrize("fields", [{"firstName": "Ann"}, {"address": {"zip": "1"}}])
+def test_unknown_fields_are_ignored_or_refused(path: str, wrap: bool, fields: dict[str, Any]) -> None:
+    """Of customers, of addresses, and of the customer of an event."""
+    one = customer(**fields)
+    body = {"event": "E", "customer": one} if wrap else one
+    with Sandbox(SandboxOptions(unknown_fields="ignore")) as sandbox:
+        assert call(sandbox, "POST", path, body).status == 200
+        assert "firstName" not in call(sandbox, "GET", f"{CUSTOMERS}/u1").body
+    with Sandbox(SandboxOptions(unknown_fields="reject")) as sandbox:
+        assert call(sandbox, "POST", path, body).body["key"] == "invalid_payload"
+        assert call(sandbox, "POST", path, {**body, **({} if wrap else {"firstName": None})}).status == 400
+        assert sandbox.counts()[0] == 0
+
+
+def test_undefined_events_are_accepted_or_refused() -> None:
+    """By the exact name."""
+    with Sandbox(SandboxOptions(undefined_events="reject", defined_events=("Order",))) as sandbox:
+        statuses = [call(sandbox, "POST", EVENTS, event(name)).status for name in ("Order", "order", "Other")]
+        assert statuses == [200, 404, 404]
+        assert sandbox.counts()[:2] == (1, 1)
+
+
+def test_a_bulk_request_may_have_a_cap() -> None:
+    """too_many_customers, with the number."""
+    with Sandbox(SandboxOptions(bulk_item_cap=2)) as sandbox:
+        reply = call(sandbox, "POST", BULK, [customer(str(number)) for number in range(3)])
+        assert reply.status == 400
+        assert reply.body == {
+            "code": 400,
+            "key": "too_many_customers",
+            "details": "Specify at most 2 customers",
+        }
+        assert call(sandbox, "POST", BULK, [customer("1"), customer("2")]).status == 202
+
+
+SCHEMA = {
+    "related_object": "customer",
+    "properties": {
+        "age": {"type": "number"},
+        "size": {"type": "string", "eq": ["S", "M"]},
+        "tags": {"type": "string", "array": True},
+        "born": {"type": "date"},
+        "seen": {"type": "datetime"},
+        "vip": {"type": "boolean"},
+        "old": {"type": "number", "deleted": True},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "details"),
+    [
+        pytest.param({"age": "3"}, "age: must be a number (actual value is '3')", id="number"),
+        pytest.param({"age": True}, "age: must be a number (actual value is 'True')", id="true is no number"),
+        pytest.param({"vip": 1}, "vip: must be a boolean (actual value is '1')", id="boolean"),
+        pytest.param(
+            {"size": "L"},
+            "size: must be a string, must be equal to one of S,M (actual value is 'L')",
+            id="choice",
+        ),
+        pytest.param(
+            {"tags": "x"},
+            "tags: must be an array, and every element: must be a string (actual value is 'x')",
+            id="array",
+        ),
+        pytest.param({"born": "1 May"}, "born: must be a date (actual value is '1 May')", id="date"),
+        pytest.param({"seen": 5}, "seen: must be a datetime (actual value is '5')", id="datetime"),
+    ],
+)
+@pytest.mark.parametrize("path", [CUSTOMERS, EVENTS])
+def test_metadata_that_breaks_its_schema_is_refused(
+    path: str, metadata: dict[str, Any], details: str
+) -> None:
+    """metadata_validation_failed; an event with such a customer is not recorded either."""
+    body = customer(metadata=metadata)
+    with Sandbox(SandboxOptions(metadata_schemas=(SCHEMA,))) as sandbox:
+        reply = call(sandbox, "POST", path, body if path == CUSTOMERS else {"event": "E", "customer": body})
+        assert (reply.status, reply.body["key"]) == (400, "metadata_validation_failed")
+        assert reply.body["details"] == details
+        assert sandbox.counts()[:2] == (0, 0)
+
+
+def test_metadata_that_fits_its_schema_or_has_none_is_taken() -> None:
+    """Undefined keys pass; so do removed definitions and null."""
+    fitting = {
+        "age": 1.5,
+        "size": "S",
+        "tags": ["x"],
+        "born": "1990-01-01",
+        "seen": "2026-01-01T10:00:00.000Z",
+        "vip": None,
+        "old": "x",
+        "other": [1],
+    }
+    after = updated(SandboxOptions(metadata_schemas=(SCHEMA,)), {"metadata": fitting})
+    assert after["metadata"] == fitting
+
+
+def test_only_defined_metadata_may_be_allowed() -> None:
+    """allow_defined_only refuses every other key."""
+    schema = {**SCHEMA, "allow_defined_only": True}
+    after = updated(SandboxOptions(metadata_schemas=(schema,)), {"metadata": {"age": 1, "other": 1}})
+    assert (after["key"], after["details"]) == ("metadata_validation_failed", "other: is not defined")
+
+
+def test_required_metadata_must_come_with_a_new_customer_only() -> None:
+    """optional: false counts when a customer is created, by a track event, too."""
+    schema = {"related_object": "customer", "properties": {"plan": {"type": "string", "optional": False}}}
+    with Sandbox(SandboxOptions(metadata_schemas=(schema,))) as sandbox:
+        assert call(sandbox, "POST", EVENTS, event()).body["details"].startswith("plan: property is required")
+        assert call(sandbox, "POST", CUSTOMERS, customer(metadata={"plan": "pro"})).status == 200
+        assert call(sandbox, "POST", EVENTS, event()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("shape", "keys"), [("nested", ("data", "data", "event")), ("flat", ("data", "event"))]
+)
+def test_a_row_of_the_activity_has_one_of_two_shapes(shape: Any, keys: tuple[str, ...]) -> None:
+    """The event lies under data.data, or under data."""
+    with Sandbox(SandboxOptions(activity_shape=shape)) as sandbox:
+        call(sandbox, "POST", EVENTS, event("E"))
+        [row] = call(sandbox, "GET", f"{CUSTOMERS}/u1/activity").body["data"]
+        for key in keys:
+            row = row[key]
+        assert row["type"] == "E"
+
+
+@pytest.mark.parametrize(
+    ("how", "metadata"), [("same", {"n": 1, "t": "x"}), ("strings", {"n": "1", "t": "x"}), ("none", {})]
+)
+def test_metadata_may_come_back_otherwise(how: Any, metadata: Any) -> None:
+    """As sent, as strings, or not at all."""
+    with Sandbox(SandboxOptions(activity_metadata=how)) as sandbox:
+        call(sandbox, "POST", EVENTS, event(metadata={"n": 1, "t": "x"}))
+        [row] = call(sandbox, "GET", f"{CUSTOMERS}/u1/activity").body["data"]
+        assert row["data"]["data"]["event"]["metadata"] == metadata
+
+
+def test_reads_may_lag_behind_writes() -> None:
+    """New customers and events are seen only after a while."""
+    now = [1_700_000_000.0]
+    with Sandbox(SandboxOptions(read_lag_s=5), clock=lambda: now[0]) as sandbox:
+        call(sandbox, "POST", EVENTS, event())
+        assert call(sandbox, "GET", f"{CUSTOMERS}/u1").status == 404
+        assert call(sandbox, "GET", CUSTOMERS).body["customers"] == []
+        assert call(sandbox, "GET", f"{CUSTOMERS}/u1/activity").body["data"] == []
+        now[0] += 5
+        assert call(sandbox, "GET", f"{CUSTOMERS}/u1").status == 200
+        assert len(call(sandbox, "GET", f"{CUSTOMERS}/u1/activity").body["data"]) == 1
+
+
+def test_the_server_may_have_another_clock() -> None:
+    """Date and the rate headers follow it."""
+    with Sandbox(SandboxOptions(clock_skew_s=86_400, limit="100/min")) as sandbox:
+        headers = call(sandbox, "GET", CUSTOMERS).headers
+        assert int(headers["X-Rate-Limit-Retry"]) - time.time() > 86_000
+
+
+def test_latency_delays_each_answer() -> None:
+    """After the processing."""
+    with Sandbox(SandboxOptions(latency_s=0.1)) as sandbox:
+        begun = time.monotonic()
+        call(sandbox, "POST", EVENTS, event())
+        assert time.monotonic() - begun >= 0.1
+
+
+def test_a_limit_is_told_and_kept_on_the_wire() -> None:
+    """429 is not processed, and has the API's body."""
+    with Sandbox(SandboxOptions(limit="2/min")) as sandbox:
+        replies = [call(sandbox, "POST", EVENTS, event()) for _ in range(3)]
+        assert [reply.status for reply in replies] == [200, 200, 429]
+        assert [reply.headers["X-Rate-Limit-Remaining"] for reply in replies] == ["1", "0", "0"]
+        assert replies[2].body == {"code": 429, "message": "Too many requests hit the API too quickly."}
+        assert replies[2].headers["X-Rate-Limit-Type"] == "api_calls"
+        assert 1 <= int(replies[2].headers["Retry-After"]) <= 61
+        assert "Retry-After" not in replies[1].headers
+        assert sandbox.counts() == (1, 2, 3)
+
+
+def test_errors_count_and_carry_the_rate_headers() -> None:
+    """A refused body uses the limit, too."""
+    with Sandbox(SandboxOptions(limit="5/min")) as sandbox:
+        assert call(sandbox, "POST", EVENTS, {}).headers["X-Rate-Limit-Remaining"] == "4"
+
+
+@pytest.mark.parametrize("carried", [True, False])
+def test_an_unauthorized_answer_may_carry_the_rate_headers(carried: bool) -> None:
+    """It takes nothing from the limit."""
+    with Sandbox(SandboxOptions(limit="5/min", auth_error_rate_headers=carried)) as sandbox:
+        refused = call(sandbox, "GET", CUSTOMERS, None, {})
+        assert ("X-Rate-Limit-Limit" in refused.headers) == carried
+        assert call(sandbox, "GET", CUSTOMERS).headers["X-Rate-Limit-Remaining"] == "4"
+
+
+def test_bulk_and_cycle_limits_are_told_by_type() -> None:
+    """bulk_api_calls and api_calls_cycle."""
+    with Sandbox(SandboxOptions(bulk_limit=Limit(1, 3600), cycle_limit=1)) as sandbox:
+        types = []
+        for method, path, body in [("POST", BULK, [customer()])] * 2 + [("POST", EVENTS, event())] * 2:
+            types.append(call(sandbox, method, path, body, KEYS).headers["X-Rate-Limit-Type"])
+        assert types == [None, "bulk_api_calls", None, "api_calls_cycle"]
+
+
+def test_a_limit_that_cannot_be_read_stops_the_start() -> None:
+    """Before anything listens."""
+    with pytest.raises(UsageProblem, match="not a limit: 'fast'"):
+        Sandbox(SandboxOptions(limit="fast"))
+
+
+def test_memory_is_bounded_and_counts_are_not() -> None:
+    """The newest are kept; the rest is counted."""
+    with Sandbox(SandboxOptions(keep=3)) as sandbox:
+        for number in range(5):
+            call(sandbox, "POST", EVENTS, event(f"E{number}", f"u{number % 2}"))
+        assert [recorded.name for recorded in sandbox.state.events] == ["E2", "E3", "E4"]
+        assert [done.number for done in sandbox.oracle.processed] == [3, 4, 5]
+        assert len(sandbox.oracle.answered) == 3
+        assert sandbox.counts() == (2, 5, 5)
+        assert len(call(sandbox, "GET", f"{CUSTOMERS}/u0/activity").body["data"]) == 2

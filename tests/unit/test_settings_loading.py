@@ -1,0 +1,284 @@
+"""The settings file: what it may say, and how every mistake in it is named."""
+
+# ruff: noqa: E501 - a table of mistakes is read line by line
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from voucherify_sync.errors import ExitCode, SettingsError
+from voucherify_sync.settings import Rate, Secret, Settings, load
+from voucherify_sync.settings import yaml_nodes as document_module
+
+
+def loaded(folder: Path, text: str | bytes, **environment: str) -> Settings:
+    """Return the settings that a file with this text gives."""
+    file = folder / "s.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load(file, environment=environment)
+
+
+def problems(folder: Path, text: str | bytes, **environment: str) -> list[str]:
+    """Return the mistakes in this text, without the name of the file's folder."""
+    with pytest.raises(SettingsError) as caught:
+        loaded(folder, text, **environment)
+    assert caught.value.exit_code is ExitCode.USAGE
+    return [line.replace(f"{folder}/", "") for line in caught.value.problems]
+
+
+@pytest.fixture(params=["libyaml", "pure Python"])
+def any_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both parsers of PyYAML: the fast one is not built everywhere."""
+    if request.param == "pure Python":
+        monkeypatch.setattr(document_module, "_Loader", yaml.BaseLoader)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing\n",
+        "---\n",
+        "{}",
+        "identify:\n",
+        "identify: {}\ntrack: null\napi: ~",
+        "identify:\n  mapping:\n  add:\n",
+    ],
+    ids=["no text", "a comment", "a marker", "braces", "a bare section", "null sections", "null settings"],
+)
+def test_what_is_empty_or_null_keeps_its_default(tmp_path: Path, text: str) -> None:
+    """Null stands for the default, at every level."""
+    assert loaded(tmp_path, text) == Settings()
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file named, none in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    assert load(None, environment={}) == Settings()
+
+
+def test_the_file_in_the_working_directory_is_read_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """./voucherify-sync.yaml needs no option."""
+    monkeypatch.chdir(tmp_path)
+    Path("voucherify-sync.yaml").write_text("delivery: {workers: 3}")
+    assert load(None, environment={}).delivery.workers == 3
+
+
+FULL = """\
+api: {key: a, token: b, url: "https://us1.api.voucherify.io/v1/", version: v2018-08-01}
+identify:
+  mapping:
+    traits.email: customer.email
+    traits: [customer, customer.metadata]
+    traits.*: customer.metadata.*
+  add: {customer.metadata.source: segment}
+  nulls: clear
+track:
+  events_filter: Order Completed
+  events_exclude: [404, NO]
+delivery: {rate: 100/h, reserve: 0.25, max_calls: 7, workers: "4", customers: bulk}
+"""
+
+
+@pytest.mark.usefixtures("any_parser")
+def test_every_kind_of_setting_is_read(tmp_path: Path) -> None:
+    """A single text counts as a list of one; rows keep their order."""
+    read = loaded(tmp_path, FULL)
+    assert (read.api.key, read.api.url) == (Secret("a"), "https://us1.api.voucherify.io")
+    assert list(read.identify.mapping.items()) == [
+        ("traits.email", ["customer.email"]),
+        ("traits", ["customer", "customer.metadata"]),
+        ("traits.*", ["customer.metadata.*"]),
+    ]
+    assert read.track.events_filter == ["Order Completed"]
+    assert read.track.events_exclude == ["404", "NO"]
+    assert (read.delivery.rate, read.delivery.reserve) == (Rate(100, 3600), 0.25)
+    assert (read.delivery.max_calls, read.delivery.workers, read.delivery.customers) == (7, 4, "bulk")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("NO", "NO"), ("on", "on"), ("12:30:45", "12:30:45"), ("0123", "0123"), ("1.10", 1.1), ('"1.10"', "1.10"),
+        ("2025-01-01", "2025-01-01"), ("true", True), ("True", "True"), ("'true'", "true"), ("null", None), ("", None),
+        ("'null'", "null"), ("NaN", "NaN"), (".5", ".5"), ("1e3", 1000.0), ("12345678901234567890123", 12345678901234567890123),
+        ("[1, '1', {a: no, b: 2}]", [1, "1", {"a": "no", "b": 2}]), ("{}", {}), ("-0", 0), ("0x1F", "0x1F"), ("1_000", "1_000"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("any_parser")
+def test_a_constant_is_read_as_in_json_and_never_as_in_norway(
+    tmp_path: Path, written: str, value: object
+) -> None:
+    """Unquoted null, true, false and numbers are JSON's; everything else, and all that is quoted, is text."""
+    read = loaded(tmp_path, f"track:\n  add:\n    metadata.x: {written}\n").track.add["metadata.x"]
+    assert (read, type(read)) == (value, type(value))
+
+
+MISTAKES = {
+    "unknown": ("tracks: {}", "1:1: tracks: no such setting; did you mean track?"),
+    "unknown inside": ("track:\n  event_filter: a", "2:3: track.event_filter: no such setting; did you mean track.events_filter?"),
+    "wrong section": ("identify:\n  events_filter: a", "2:3: identify.events_filter: no such setting; did you mean track.events_filter?"),
+    "two of that name": ("mapping: {}", "1:1: mapping: no such setting; did you mean identify.mapping or track.mapping?"),
+    "like nothing": ("zzzzz: 1", "1:1: zzzzz: no such setting"),
+    "apiKey": ("apiKey: x", "1:1: apiKey: no such setting; did you mean api.key?"),
+    "apiToken": ("apiToken: x", "1:1: apiToken: no such setting; did you mean api.token?"),
+    "identifyMapping": ("identifyMapping: {}", "1:1: identifyMapping: no such setting; did you mean identify.mapping?"),
+    "trackEventsFilter": ("trackEventsFilter: []", "1:1: trackEventsFilter: no such setting; did you mean track.events_filter?"),
+    "ignoreAnonymous": ("ignoreAnonymous: true", "1:1: ignoreAnonymous: no such setting; did you mean identity.ignore_anonymous?"),
+    "dotted": ("track.disabled: true", "1:1: track.disabled: no such setting; did you mean track.disabled?"),
+    "twice": ("track:\n  disabled: true\n  disabled: false", "3:3: track.disabled: given twice, in line 2 and in line 3"),
+    "section twice": ("track: {}\n\ntrack: {}", "3:1: track: given twice, in line 1 and in line 3"),
+    "row twice": ("track:\n  mapping:\n    a: event\n    a: event", "4:5: track.mapping.a: given twice, in line 3 and in line 4"),
+    "anchor": ("track: &t {}", "1:8: track: an anchor (&); quote the value, or leave the anchor out"),
+    "alias": ("track:\n  events_filter: [*Order]", "2:19: track.events_filter: an alias (*); quote the value, or write out what it stands for"),
+    "tag": ("api:\n  version: !latest x", "2:12: api.version: a tag (!); quote the value"),
+    "standard tag": ("delivery:\n  workers: !!int 3", "2:12: delivery.workers: a tag (!); quote the value"),
+    "merge": ("track:\n  <<: {disabled: true}", "2:3: track.<<: a merge key (<<); write out what it stands for"),
+    "list as key": ("? [a]\n: b", "1:3: a key must be a text; quote it"),
+    "root is a list": ("- a", "1:1: must hold sections such as `identify:`"),
+    "section is a text": ("track: on", "1:8: track: must hold `name: value` lines"),
+    "yes": ("track:\n  disabled: yes", "2:13: track.disabled: must be true or false; did you mean true?"),
+    "Off": ("track:\n  disabled: Off", "2:13: track.disabled: must be true or false; did you mean false?"),
+    "maybe": ("track:\n  disabled: maybe", "2:13: track.disabled: must be true or false"),
+    "list for one": ("track:\n  disabled: [true]", "2:13: track.disabled: must be one value, not a list"),
+    "object for one": ("api:\n  url: {a: b}", "2:8: api.url: must be one value, not `name: value` lines"),
+    "workers 0": ("delivery:\n  workers: 0", "2:12: delivery.workers: must be a whole number from 1 to 256"),
+    "workers many": ("delivery:\n  workers: 257", "2:12: delivery.workers: must be a whole number from 1 to 256"),
+    "calls 1,000": ("delivery:\n  max_calls: 1,000", "2:14: delivery.max_calls: must be a whole number of at least 1; did you mean 1000?"),
+    "calls many digits": ("delivery:\n  max_calls: 9999999999999999", "2:14: delivery.max_calls: must be a whole number of at least 1"),
+    "share 10": ("delivery:\n  reserve: 10", "2:12: delivery.reserve: must be a share below 100%, such as 10% or 0.1; did you mean 10%?"),
+    "share 100%": ("delivery:\n  reserve: 100%", "2:12: delivery.reserve: must be a share below 100%, such as 10% or 0.1"),
+    "share -1": ("delivery:\n  reserve: -1", "2:12: delivery.reserve: must be a share below 100%, such as 10% or 0.1"),
+    "rate": ("delivery:\n  rate: 90/m", "2:9: delivery.rate: must be a number of calls per s, min or h, such as 90/min; did you mean 90/min?"),
+    "rate 0": ("delivery:\n  rate: 0/min", "2:9: delivery.rate: must be a number of calls per s, min or h, such as 90/min"),
+    "choice": ("delivery:\n  on_doubt: verfy", "2:13: delivery.on_doubt: must be one of accept, hold, resend, verify; did you mean verify?"),
+    "blank name": ("track:\n  events_filter: [a, ' ']", "2:22: track.events_filter: a name is missing"),
+    "null name": ("track:\n  events_filter: [a, ]\n  events_exclude:\n    -\n", "4:6: track.events_exclude: a name is missing"),
+    "names as rows": ("track:\n  events_filter: {a: b}", "2:18: track.events_filter: must be one value, not `name: value` lines"),
+    "rows as list": ("track:\n  mapping: [a]", "2:12: track.mapping: must hold `source: destination` rows"),
+    "row to nowhere": ("track:\n  mapping:\n    a: []", "3:8: track.mapping: a destination is missing"),
+    "row to null": ("track:\n  mapping:\n    a: [event, null]", "3:16: track.mapping: a destination is missing"),
+    "row to a list of lists": ("track:\n  mapping:\n    a: [[event]]", "3:9: track.mapping: must be one value, not a list"),
+    "long path": (f"track:\n  mapping:\n    {'a.' * 300}b: event", "3:5: track.mapping: a path of more than 500 characters"),
+    "infinite": ("track:\n  add: {metadata.x: 1e999}", "2:21: track.add: a number out of range; quote it to send it as text"),
+    "digits": (f"track:\n  add: {{metadata.x: [{'9' * 5000}]}}", "2:22: track.add: a number with too many digits; quote it to send it as text"),
+    "both tokens": ("api: {token: a, token_file: b}", "1:29: api: token and token_file are both given; leave one out"),
+    "http": ("api: {url: http://example.com}", "1:12: api.url: must begin with https://; http:// would show the keys to the network"),
+    "unset": ("api: {url: 'https://${HOST}'}", "1:12: api.url: the variable HOST is not set; set it, as by `export HOST=…`"),
+    "odd reference": ("api: {key: '${a-b}'}", "1:12: api.key: `${` begins ${NAME} or ${NAME:-default}; for the characters themselves write $${"),
+    "two documents": ("track: {}\n---\ntrack: {}", "2:1: only one document (`---`) is read"),
+    "not UTF-8": (b"track:\n  # caf\xe9", "2:8: not UTF-8; save the file in that encoding"),
+    "control character": ("track:\n  \x00", "2:3: a character that YAML does not allow; write it as an escape"),
+    "deep": ("[" * 40, "1:33: nested deeper than 32 levels"),
+    "large": (b"#" * (1 << 20) + b"\n", "1:1: larger than 1 MiB, which no settings file is"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line"), MISTAKES.values(), ids=MISTAKES.keys())
+@pytest.mark.usefixtures("any_parser")
+def test_a_mistake_is_named_with_its_place_and_what_to_write(
+    tmp_path: Path, text: str | bytes, line: str
+) -> None:
+    """`file:line:column: setting.path: message`, and a suggestion where one is likely."""
+    assert problems(tmp_path, text) == [f"s.yaml:{line}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "hint"),
+    [
+        ("track:\n\tdisabled: true", "2:1:", "indent with spaces"),
+        ("api:\n  url: @x", "2:8:", "quote a value that begins with @"),
+        ("track:\n  events_filter: [* , b]", "2:20:", "quote a value that begins with *"),
+        ("api:\n  url: a: b", "2:9:", "quote a value that holds `: `"),
+        ("api:\n  url: 'x", "2:10:", "close the quotes"),
+        ("api: {url: ${X}}\n", "1:13:", "quote a value that holds ${…}"),
+    ],
+    ids=["tab", "at sign", "star", "colon", "quote", "brace"],
+)
+def test_a_syntax_error_is_one_mistake_with_a_hint(tmp_path: Path, text: str, place: str, hint: str) -> None:
+    """The parser's own words are for its authors; the hint says what it usually is."""
+    (line,) = problems(tmp_path, text)
+    assert line.startswith(f"s.yaml:{place} not valid YAML: ")
+    assert hint in line
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """Whoever mends a file wants one list."""
+    text = "delivery: {workers: 0, rate: x}\napi: &a {url: ftp://x}\nnope: 1\ntrack: {disabled: 1, disabled: 2}\n"
+    places = [":".join(line.split(":")[1:3]) for line in problems(tmp_path, text)]
+    assert places == ["1:21", "1:30", "2:6", "2:15", "3:1", "4:19", "4:22"]
+
+
+def test_beyond_fifty_mistakes_only_their_number_is_told(tmp_path: Path) -> None:
+    """A file of another kind altogether does not flood the terminal."""
+    lines = problems(tmp_path, "".join(f"k{number}: 1\n" for number in range(80)))
+    assert len(lines) == 51
+    assert lines[-1] == "s.yaml: and 30 mistakes more"
+
+
+def test_the_mapping_says_what_is_wrong_with_each_side_of_a_row(tmp_path: Path) -> None:
+    """Paths are checked when the settings are read, not at the first event."""
+    text = "identify:\n  mapping:\n    traits.email: customer.emial\n    a..b: customer.name\n    traits.*: customer.name\n"
+    lines = problems(tmp_path, text)
+    assert [line.partition(": ")[0] for line in lines] == ["s.yaml:3:19", "s.yaml:4:5", "s.yaml:5:15"]
+    assert "customer.email" in lines[0]
+
+
+def test_a_file_that_is_not_there_names_the_way_to_one(tmp_path: Path) -> None:
+    """A file that was named must exist."""
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml: cannot be read: No such file") as caught:
+        load(tmp_path / "nowhere.yaml", environment={})
+    assert "voucherify-sync init" in caught.value.remedy
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_tolerated(tmp_path: Path) -> None:
+    """Editors of other systems add them."""
+    assert loaded(tmp_path, b"\xef\xbb\xbftrack:\r\n  disabled: true\r\n").track.disabled is True
+
+
+def test_a_value_from_a_variable_is_text_whatever_it_holds(tmp_path: Path) -> None:
+    """Variables are read after parsing: a line break or `: ` in one cannot make settings."""
+    text = 'track:\n  events_filter: ["${NAME}", "${NONE:-all}", $$5, "$${NAME}"]\n  add: {metadata.x: "${NAME}"}'
+    read = loaded(tmp_path, text, NAME="true\nevil: *a ${NAME}")
+    assert read.track.events_filter == ["true\nevil: *a ${NAME}", "all", "$5", "${NAME}"]
+    assert read.track.add == {"metadata.x": "true\nevil: *a ${NAME}"}
+
+
+SIGNS = list("{}[]:,-?&*!|>'\"%@`#~\\ \n\t")
+WORDS = [
+    "api",
+    "key",
+    "track",
+    "mapping",
+    "add",
+    "events_filter",
+    "metadata.x",
+    "null",
+    "true",
+    "1e9",
+    "10%",
+    "é",
+]
+TURNS = [": ", "- ", "\n  ", "<<", "${", "${A}", "---", "!!int", "\x85", "\ufeff"]
+yaml_like = st.lists(st.sampled_from([*SIGNS, *WORDS, *TURNS]), max_size=40).map("".join)
+
+
+@given(text=yaml_like | st.text(max_size=60))
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: str) -> None:
+    """Whatever stands in the file, the answer is settings or a list of mistakes, each on a line of its own."""
+    try:
+        loaded(tmp_path, text.encode("utf-8", "surrogatepass"))
+    except SettingsError as error:
+        told = error.problems
+    else:
+        return
+    assert told
+    assert all(problem.isprintable() for problem in told)

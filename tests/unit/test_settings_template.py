@@ -1,0 +1,188 @@
+"""What is made from the types of the settings: the commented file, the effective settings, the schema, the digest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from msgspec import structs
+
+from voucherify_sync.mapping.rules import default_rows
+from voucherify_sync.settings import (
+    IDENTIFY_ROWS,
+    TRACK_ROWS,
+    Api,
+    Delivery,
+    Identify,
+    Rate,
+    Secret,
+    Settings,
+    Track,
+    digest,
+    dump,
+    json_schema,
+    load,
+    template,
+)
+from voucherify_sync.settings.types import all_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def loaded(folder: Path, text: str) -> Settings:
+    """Return the settings that a file with this text gives."""
+    file = folder / "s.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load(file, environment={})
+
+
+def uncommented(text: str) -> str:
+    """Return the template with all its examples in force."""
+    return re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
+
+
+def test_the_template_loads_to_the_defaults(tmp_path: Path) -> None:
+    """`init` changes nothing by itself."""
+    assert loaded(tmp_path, template()) == Settings()
+
+
+def test_the_examples_of_the_template_are_valid_where_they_stand(tmp_path: Path) -> None:
+    """Taking a # away is all it needs."""
+    read = loaded(tmp_path, uncommented(template()))
+    assert read.identify.mapping == {source: [target] for source, target in IDENTIFY_ROWS.items()}
+    assert read.track.add == {"metadata.replayed": True}
+    assert read.delivery.rate == Rate(90, 60)
+
+
+@pytest.mark.parametrize(("root", "shown"), [("traits", IDENTIFY_ROWS), ("properties", TRACK_ROWS)])
+def test_the_table_in_the_template_is_the_one_in_force(root: str, shown: dict[str, str]) -> None:
+    """Whoever takes all the #s away gets the same requests as before."""
+    assert {row.source.text: row.destination.text for row in default_rows(root)} == shown
+
+
+def test_the_template_names_every_setting_and_no_other() -> None:
+    """A setting that is added to the types is in the template, explained."""
+    named = {
+        f"{section}.{name}"
+        for section, names in yaml.safe_load(uncommented(template())).items()
+        if section != "tests"
+        for name in names
+    }
+    assert named == {setting.path for setting in all_settings()}
+    assert all(setting.help.split()[0] in template() for setting in all_settings())
+
+
+def test_the_example_beside_the_readme_is_the_template() -> None:
+    """config.example.yaml is what `init` writes."""
+    assert (ROOT / "config.example.yaml").read_text(encoding="utf-8") == template()
+
+
+def test_the_template_fits_into_a_hundred_columns() -> None:
+    """It is read in editors and diffs."""
+    assert max(map(len, template().splitlines())) <= 104
+
+
+@pytest.mark.parametrize(
+    "text", [template(), uncommented(template()), dump(Settings())], ids=["template", "examples", "dump"]
+)
+def test_the_schema_accepts_what_the_program_writes(text: str) -> None:
+    """Editors must not underline what `init` wrote."""
+    Draft202012Validator.check_schema(json_schema())
+    assert list(Draft202012Validator(json_schema()).iter_errors(yaml.safe_load(text))) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"tracks": {}},
+        {"track": {"event_filter": []}},
+        {"track": {"disabled": "yes"}},
+        {"track": {"mapping": {"a": []}}},
+        {"delivery": {"workers": 0}},
+        {"delivery": {"reserve": 10}},
+        {"delivery": {"rate": "90/day"}},
+        {"delivery": {"on_doubt": "ask"}},
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_what_the_loader_refuses(tmp_path: Path, data: dict[str, Any]) -> None:
+    """Both follow from the same types."""
+    assert list(Draft202012Validator(json_schema()).iter_errors(data))
+    with pytest.raises(Exception, match=r"s\.yaml:1:"):
+        loaded(tmp_path, str(data))
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
+    [
+        "no",
+        "1e5",
+        "null",
+        "${A}",
+        "$$",
+        "$${",
+        "- a",
+        "a: b",
+        "#",
+        "",
+        " ",
+        "1.0",
+        "0x1",
+        "=",
+        "<<",
+        "~",
+        "\x85",
+        "\u202e\x1b[31m",
+        "'",
+    ]
+)
+paths = texts.map(lambda text: str(Path("/", text)))  # the loader makes them absolute
+names = st.lists(texts.filter(lambda text: text.strip() != ""), max_size=3)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(texts.filter(lambda t: t != "<<"), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+any_settings = st.builds(
+    Settings,
+    api=st.builds(Api, key=st.just(Secret("${KEY}")), version=texts, token_file=st.none() | paths),
+    identify=st.builds(Identify, nulls=st.sampled_from(["omit", "clear"]), disabled=st.booleans()),
+    track=st.builds(
+        Track,
+        events_filter=names,
+        mapping=st.just({"properties": ["customer", "metadata"], 'traits["a:b"]': ["metadata.$$x"]}),
+        add=st.dictionaries(st.sampled_from(["metadata.a", "customer.name"]), json_values, max_size=2),
+    ),
+    delivery=st.builds(
+        Delivery,
+        workers=st.integers(1, 256),
+        rate=st.none() | st.builds(Rate, st.integers(1, 10**6), st.sampled_from([1, 60, 3600])),
+        reserve=st.integers(0, 99).map(lambda percent: percent / 100),
+        ledger=st.none() | paths,
+    ),
+)
+
+
+@given(effective=any_settings)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_dumped_loads_to_the_same_settings(tmp_path: Path, effective: Settings) -> None:
+    """`check > file` makes a settings file of the settings in force."""
+    assert loaded(tmp_path, dump(effective)) == effective
+    assert all(line.isprintable() for line in dump(effective).splitlines())
+
+
+def test_the_digest_follows_what_shapes_requests_and_nothing_else() -> None:
+    """Equal digests make equal requests: the order of rows counts, workers and keys do not."""
+    one = Settings(identify=Identify(mapping={"traits": ["customer"], "traits.a": ["customer.name"]}))
+    other = Settings(identify=Identify(mapping={"traits.a": ["customer.name"], "traits": ["customer"]}))
+    assert len({digest(one), digest(other), digest(Settings())}) == 3
+    changed = structs.replace(one, delivery=Delivery(workers=2), api=Api(key=Secret("x")))
+    assert digest(changed) == digest(one)
+    assert re.fullmatch("[0-9a-f]{12}", digest(one))

@@ -1,1 +1,0 @@
-"""Fourth wing: outcomes are counted, kept and reported."""

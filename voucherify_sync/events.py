@@ -1,0 +1,260 @@
+"""The values that flow from a line of an archive to a booked outcome. Data only, no logic.
+
+An event walks as Block -> SegmentEvent -> Operation -> Outcome; what leaves that walk early is an Outcome, too.
+
+What tells records and requests apart: events in, short hashes out; nothing of an event can be read from one.
+
+The first 16 bytes of a key never change from one version to the next: ledgers are full of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import lru_cache
+from hashlib import blake2b
+from io import BytesIO
+from itertools import islice
+from typing import Any, Self
+
+from msgspec import Struct
+from msgspec.json import Decoder, Encoder, decode
+
+from voucherify_sync.paths import holds_a_non_number
+
+Json = dict[str, Any]
+"""A JSON object."""
+
+
+class Position(Struct, frozen=True, gc=False, array_like=True):
+    """Where a record stands in the input.
+
+    Attributes:
+        source: the file as the user named it, or ``-`` for stdin.
+        line: 1-based line number after decompression; blank lines count.
+        item: 0-based index inside an envelope or an array, None for a line that is one event.
+    """
+
+    source: str
+    line: int
+    item: int | None = None
+
+    def __str__(self) -> str:
+        if self.item is None:
+            return f"{self.source}:{self.line}"
+        return f"{self.source}:{self.line}[{self.item}]"
+
+
+class Block(Struct, frozen=True):
+    """Consecutive lines of one source.
+
+    Attributes:
+        source: as in Position.
+        first_line: 1-based number of the first of the lines.
+        text: the lines as they came, each with a line feed; blank ones are kept, so that numbers stay exact.
+        truncated: the one line is only the head of a line that was too long to be read.
+    """
+
+    source: str
+    first_line: int
+    text: bytes
+    truncated: bool = False
+
+    @classmethod
+    def of(cls, source: str, first_line: int, lines: Iterable[bytes], *, truncated: bool = False) -> Self:
+        """Return a block of these lines, which have no line ends."""
+        return cls(source, first_line, b"".join([line + b"\n" for line in lines]), truncated)
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines without line feeds and without one trailing CR each; they are cut anew each time."""
+        lines = [line[:-1] for line in BytesIO(self.text)]  # twice as fast as split
+        if b"\r" in self.text:
+            lines = [line.removesuffix(b"\r") for line in lines]
+        return lines
+
+    def parted(self, count: int) -> tuple[Block, Block]:
+        """Return a block of the first lines, so many at most, and one of the others; both may have none."""
+        first = list(islice(BytesIO(self.text), max(0, count)))
+        head = b"".join(first)
+        return (
+            Block(self.source, self.first_line, head, self.truncated),
+            Block(self.source, self.first_line + len(first), self.text[len(head) :], self.truncated),
+        )
+
+
+class SegmentEvent(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
+    """One event of a Segment archive.
+
+    Attributes:
+        position: where it was read.
+        type: ``identify``, ``track``, ``page``...: the event's own, lower-cased nowhere.
+        name: the event's own ``event`` if that is a string, else None.
+        message_id: ``messageId`` as text, None if it is absent, blank or neither string nor number.
+        fields: what is decoded of it: the whole event, or all that the settings look at.
+        raw: its bytes as they came: the line, or the item of an envelope, merged and encoded.
+        repaired: invalid UTF-8 or lone surrogates were replaced by U+FFFD.
+        unsafe: it holds NaN, Infinity or a number out of range somewhere; what is mapped must be checked.
+        key: by which the ledger knows it, once that is known; that of a dead letter stays when it is edited.
+        letter: key of the dead letter that it was read from.
+    """
+
+    position: Position
+    type: str
+    name: str | None
+    message_id: str | None
+    fields: Json
+    raw: bytes
+    repaired: bool = False
+    unsafe: bool = False
+    key: bytes | None = None
+    letter: bytes | None = None
+
+
+class BadRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=1):
+    """What was read as a record and is no event; it has the fields of SegmentEvent that bookkeeping looks at."""
+
+    position: Position
+    raw: bytes
+    type: str | None = None
+    name: str | None = None
+    message_id: str | None = None
+
+
+class Kind(StrEnum):
+    """What a request does, which decides how its failures are read."""
+
+    __hash__ = str.__hash__  # that of enumerations is not in C, and is asked for each record
+
+    CUSTOMER = "customer"
+    """Create or update a customer: safe to repeat."""
+    EVENT = "event"
+    """Record a custom event: never safe to repeat."""
+
+
+class Dropped(Struct, frozen=True):
+    """A value that a mapping row produced and that could not be sent.
+
+    Attributes:
+        path: destination path, such as ``customer.phone``.
+        reason: our own code, such as ``not_text``.
+    """
+
+    path: str
+    reason: str
+
+
+class Operation(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=0):
+    """One request to Voucherify, made of one event.
+
+    Attributes:
+        event: what it was made of.
+        kind: customer or custom event.
+        source_id: whose request it is: all requests of one customer are sent in input order.
+        payload: the request body as JSON: the very bytes that are sent.
+        name: of the custom event, as it is sent; None for a customer update.
+        is_by_id: Voucherify's own ``id`` names the customer, so no bulk request can carry the update.
+        has_profile: it says something of the customer, besides who it is.
+        customer: the customer part as JSON, where it is folded; None if it is the payload, or if nobody folds it.
+        doubtful_since: epoch seconds of this machine's clock when an earlier run sent it and got no answer, so that
+            `delivery.on_doubt` decides what becomes of it; None for an operation that was not sent before.
+    """
+
+    event: SegmentEvent
+    kind: Kind
+    source_id: str
+    payload: bytes
+    name: str | None = None
+    is_by_id: bool = False
+    has_profile: bool = True
+    customer: bytes | None = None
+    doubtful_since: float | None = None
+
+    @property
+    def body(self) -> Json:
+        """The request body, decoded."""
+        body: Json = decode(self.payload)
+        return body
+
+
+KEY_BYTES = 16
+HASH_BYTES = 8
+HASH_VERSION = 2
+"""Of the rule by which requests are hashed. Hashes of two rules cannot be compared.
+
+1 hashed the bytes of a request, 2 hashes what they say.
+"""
+
+_encode_sorted = Encoder(order="sorted").encode
+_decode = Decoder().decode
+
+
+def record_key(event: SegmentEvent) -> bytes:
+    """Return the bytes by which an event is known in every run, whichever file it is read from.
+
+    Segment names an event by its messageId. Events without one are known by their content: equal events are one
+    record, whatever the order of their keys. That makes 16 bytes. An identify tells a state, and one messageId with
+    another content is another record: 8 bytes of its content follow. Neither the mapping nor the version changes them.
+    """
+    if event.key is not None:
+        return event.key
+    message_id = event.message_id
+    if message_id is None:
+        key = blake2b(_canonical(event.fields, event, event.unsafe), digest_size=KEY_BYTES).digest()
+    else:
+        digest = _hash_of(event.type).copy()
+        digest.update(
+            message_id.encode() if message_id.isascii() else message_id.encode(errors="surrogatepass")
+        )
+        key = digest.digest()
+    if event.type != "identify":
+        return key
+    state = _state(event.fields)
+    unsafe = event.unsafe and holds_a_non_number(state)  # what else the event holds has no say
+    return key + blake2b(_canonical(state, event, unsafe), digest_size=HASH_BYTES).digest()
+
+
+def earlier_key(key: bytes) -> bytes:
+    """Return the key that an earlier version gave to an event: without the content of an identify."""
+    return key[:KEY_BYTES]
+
+
+def _state(fields: Json) -> list[Any]:
+    """Return what an identify says, and of whom."""
+    context = fields.get("context")
+    traits = context.get("traits") if isinstance(context, dict) else None
+    return [fields.get("userId"), fields.get("anonymousId"), fields.get("traits"), traits]
+
+
+@lru_cache(maxsize=64)  # types come from the input
+def _hash_of(kind: str) -> blake2b:
+    """Return the hash with which the keys of events of a type begin."""
+    return blake2b(f"{kind}\0".encode(errors="surrogatepass"), digest_size=KEY_BYTES)
+
+
+def request_hash(payload: bytes) -> bytes:
+    """Return 8 bytes that differ when the request of a record differs, as after a change of the mapping.
+
+    In which order the keys of its objects stand makes no difference.
+    """
+    return body_hash(_encode_sorted(_decode(payload)))
+
+
+def body_hash(body: bytes) -> bytes:
+    """Return 8 bytes that differ when the bytes of a body differ."""
+    return blake2b(body, digest_size=HASH_BYTES).digest()
+
+
+def _canonical(value: Any, event: SegmentEvent, unsafe: bool) -> bytes:
+    """Encode what an event holds with sorted keys. The text holds no NUL, so it equals no type and messageId."""
+    try:
+        if not unsafe:
+            try:
+                return _encode_sorted(value)
+            except UnicodeEncodeError:
+                pass
+        # msgspec writes NaN and Infinity as null, which would make different events equal, and refuses lone surrogates.
+        return json.dumps(value, sort_keys=True).encode()
+    except RecursionError:  # it could be read, but is too deep to be written
+        return event.raw

@@ -1,0 +1,81 @@
+"""What Voucherify's fields may hold: values as the mapping made them in, values as they are sent out.
+
+Numbers in text fields become their exact decimal text, what fits no field is dropped and told, ids are never trimmed.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from math import isfinite
+from typing import Final
+
+from voucherify_sync.events import Dropped, Json
+
+MAX_EVENT_NAME: Final = 300
+"""Characters that Voucherify takes for the name of a custom event."""
+
+MAX_NESTING: Final = 500
+"""Levels of objects and lists in a value of a request; Python cannot walk through twice as many."""
+
+NOT_TEXT: Final = "not_text"
+NOT_AN_OBJECT: Final = "not_an_object"
+NO_CODE: Final = "no_code"
+BLANK_ID: Final = "blank_id"
+
+_DATE_OF_A_DATETIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]\d\d")
+
+
+def text_of(value: object) -> str | None:
+    """Return what a text field can hold: text as it is, a number's decimal text, None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and isfinite(value):
+        return _decimal_text(value)
+    return None
+
+
+def present_text(value: object) -> str | None:
+    """Return the text of a value, or None if it is none or blank: then a fallback takes its place."""
+    if value is None:
+        return None
+    text = value if type(value) is str else text_of(value)
+    return text if text and not text.isspace() else None
+
+
+def date_of(birthdate: str) -> str:
+    """Cut a datetime to its date; any other text stays as it is."""
+    date = _DATE_OF_A_DATETIME.match(birthdate)
+    return birthdate if date is None else date[1]
+
+
+def settle_texts(part: Json, path: str, dropped: list[Dropped]) -> None:
+    """Bring every field of an object to text, in place; what is no text is taken out and reported."""
+    odd = [name for name, value in part.items() if type(value) is not str and value is not None]
+    for name in odd:
+        text = text_of(part[name])
+        if text is None:
+            del part[name]
+            dropped.append(Dropped(f"{path}.{name}", NOT_TEXT))
+        else:
+            part[name] = text
+
+
+def settle_coded(part: Json, path: str, dropped: list[Dropped]) -> bool:
+    """Settle a referral or loyalty part; tell whether it has a code, without which Voucherify refuses it."""
+    settle_texts(part, path, dropped)
+    if present_text(part.get("code")) is not None:
+        return True
+    dropped.append(Dropped(path, NO_CODE))
+    return False
+
+
+def _decimal_text(number: float) -> str:
+    """Write a float without an exponent, and a whole one as an integer: 12.0 is 12, 1e21 has 22 digits."""
+    if number.is_integer() and abs(number) < 2**53:
+        return str(int(number))
+    return format(Decimal(repr(number)), "f")

@@ -1,1 +1,0 @@
-"""First wing: bytes of files and pipes become events."""

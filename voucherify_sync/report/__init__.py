@@ -1,0 +1,1 @@
+"""The report of a run: counted once, rendered as text, HTML and JSON."""

@@ -1,0 +1,159 @@
+"""The limits that a user sets to a run: so many errors, so much time. Beyond one, the run is asked to stop in order.
+
+What a user asks a run to do: values only.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import Struct
+
+from voucherify_sync.errors import RunStopped
+from voucherify_sync.events import Block
+from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
+from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:  # help shows these options, and must not wait for the YAML of settings
+    from voucherify_sync.mapping.filters import Selection
+    from voucherify_sync.settings import Settings
+    from voucherify_sync.sources.decode import Decode
+    from voucherify_sync.sources.reader import Source, SourceFacts
+
+SHARE_COUNTS_AFTER = 100
+"""Records before a limit given as a share is looked at: one bad record of the first two is not half an archive."""
+
+
+class ErrorLimit(Struct, frozen=True):
+    """How many records may end invalid or failed before the run stops: a count, or a share of what was read."""
+
+    count: int | None = None
+    share: float | None = None
+
+
+@contextmanager
+def time_limit(seconds: float | None, stop: Stop) -> Iterator[None]:
+    """Stop the run in order when its time is over."""
+    if seconds is None:
+        yield
+        return
+    error = RunStopped(f"{seconds:,.0f} s are over, as --max-duration asks.")
+    timer = threading.Timer(seconds, stop.because, [error])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class ErrorWatch:
+    """Stops the run when too many records end invalid or failed."""
+
+    def __init__(self, limit: ErrorLimit, stop: Stop) -> None:
+        self._limit = limit
+        self._stop = stop
+        self._seen = 0
+        self._bad = 0
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Count records, and stop the run once the limit is passed."""
+        for outcome in outcomes:
+            self._add(outcome)
+
+    def _add(self, outcome: Outcome) -> None:
+        self._seen += 1
+        if outcome.state not in {State.INVALID, State.FAILED} or outcome.reason == FAILED_BEFORE:
+            return
+        self._bad += 1
+        limit = self._limit
+        over = limit.count is not None and self._bad > limit.count
+        if limit.share is not None and self._seen >= SHARE_COUNTS_AFTER:
+            over = over or self._bad > limit.share * self._seen
+        if over:
+            share = f"{self._bad:,} of {self._seen:,} records"
+            self._stop.because(
+                RunStopped(
+                    f"stopped: {share} were invalid or failed", "Look at the dead letters, then run it again."
+                )
+            )
+
+
+class Mode(StrEnum):
+    """What a run does with its requests."""
+
+    DRY_RUN = "dry_run"
+    LIVE = "live"
+    SANDBOX = "sandbox"
+
+
+WORTH_IT: Final = 16 << 20
+"""Bytes of input for which it is worth while to start processes."""
+
+
+class Input(Protocol):
+    """Where events come from."""
+
+    facts: list[SourceFacts]
+
+    @property
+    def bytes_total(self) -> int | None:
+        """Bytes on disk, None where nobody knows."""
+        ...
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield the lines."""
+        ...
+
+    def parts(self, max_file_bytes: int) -> Iterator[Block | Source]:
+        """Yield the lines, but files of so many bytes at most as they are; their facts are left open."""
+        ...
+
+
+class RunRequest(Struct, frozen=True):
+    """What the user asked for.
+
+    Attributes:
+        run_id: names the run in the report, the ledger and the dead letters.
+        mode: where requests go.
+        settings: mapping, filters and delivery, with the command line's options laid over.
+        open_input: opens what is read; asked once for each time that it is read.
+        selection: which events the command line picks.
+        limit: records to read at most.
+        max_errors: when to stop for invalid and failed records.
+        max_duration_s: seconds until the run stops.
+        jobs: processes that map a large input, where nothing is sent meanwhile.
+        dead_letters: a file to which what does not arrive is written, beside the ledger; None writes none.
+        command: what is run, for the ledger: ``replay --bulk``.
+        decode: makes records of what the input yields; None: what lines of events need.
+    """
+
+    run_id: str
+    mode: Mode
+    settings: Settings
+    open_input: Callable[[Stop], Input]
+    selection: Selection
+    limit: int | None = None
+    max_errors: ErrorLimit | None = None
+    max_duration_s: float | None = None
+    jobs: int = 1
+    dead_letters: Path | None = None
+    command: str = "replay"
+    decode: Decode | None = None
+
+
+def new_run_id() -> str:
+    """Return a name for a run that sorts by time, such as 20250301-120000-1f9c."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def is_worth_processes(source: Input, jobs: int) -> bool:
+    """Tell whether an input is worth the start of processes; nobody knows the size of a pipe, which has to flow."""
+    return jobs > 1 and source.bytes_total is not None and source.bytes_total >= WORTH_IT

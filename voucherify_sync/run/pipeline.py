@@ -1,0 +1,240 @@
+"""Counts the customer updates that are older than one before them: outcomes come in, in the order of each customer.
+
+Sent one by one such an update puts old values over newer ones. Memory is bounded: it looks at so many customers.
+
+The pipeline: lines are decoded, filtered and mapped, each record by itself.
+
+It knows no record but the one it looks at, so any process may run it. De-duplication, and what becomes of the requests,
+come after it, in the order of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.events import BadRecord, Block, Json, Operation, SegmentEvent, record_key
+from voucherify_sync.mapping.filters import Filters, Selection
+from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.mapping.rules import needs_of
+from voucherify_sync.mapping.stats import Counts, StatsPart
+from voucherify_sync.outcomes import Decision, Outcome, State
+from voucherify_sync.run.options import Input
+from voucherify_sync.settings import Settings
+from voucherify_sync.sources.decode import (
+    MAX_BATCH,
+    TIME_FIELDS,
+    Decode,
+    Record,
+    decoder,
+    event_time,
+    portions,
+)
+from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:
+    from voucherify_sync.run.workers import Work
+
+MAX_CUSTOMERS: Final = 100_000
+MAX_ID_LENGTH: Final = 200
+"""Characters of an id that is remembered; longer ones would fill the memory, and are not looked at."""
+
+_SENT: Final = {State.PLANNED, State.DELIVERED}
+_PLAIN: Final = len("2024-11-05T10:15:30.000Z")
+
+
+class OlderUpdates:
+    """A book of outcomes.
+
+    Attributes:
+        count: updates that were older than one before.
+        capped: there were customers that it did not look at, so there may be more such updates.
+    """
+
+    def __init__(self, max_customers: int = MAX_CUSTOMERS) -> None:
+        self.count = 0
+        self.capped = False
+        self._max_customers = max_customers
+        self._newest: dict[str, str] = {}
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Look at outcomes in their order; only what was sent, and says something of a customer, counts."""
+        newest, most = self._newest, self._max_customers
+        for outcome in outcomes:
+            operation = outcome.operation
+            if operation is None or not operation.has_profile or outcome.state not in _SENT:
+                continue
+            source_id, time = operation.source_id, operation.event.fields.get("timestamp")
+            if not _is_plain(time):
+                time = _moment(operation.event.fields)
+            if time is None:
+                continue
+            before = newest.get(source_id)
+            if before is None and (len(newest) >= most or len(source_id) > MAX_ID_LENGTH):
+                self.capped = True
+            elif before is None or before <= time:
+                newest[source_id] = time
+            else:
+                self.count += 1
+
+    def to_dict(self) -> Json:
+        """Return the part of a report."""
+        return {"count": self.count, "capped": self.capped}
+
+
+def _moment(event: Json) -> str | None:
+    """Return an event's time as text that compares as the times do: in UTC, to the millisecond as Segment's own."""
+    time = event_time(event)
+    return None if time is None else f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def _is_plain(time: Any) -> bool:
+    """Tell whether a timestamp is written as Segment does, in UTC, so that it compares as the times do."""
+    if type(time) is not str or len(time) != _PLAIN or time[10] != "T" or time[-1] != "Z":
+        return False
+    try:
+        datetime.fromisoformat(time)
+    except ValueError:
+        return False
+    return True
+
+
+class MappedPart(Struct, array_like=True, gc=False):
+    """What a process made of a part of the input, as plain values.
+
+    Attributes:
+        batches: what becomes of the records; no event has its text any more.
+        stats: what the mapping did.
+        names: names that are not allowed, counted, and the wanted ones that were met.
+    """
+
+    batches: list[list[Decision]]
+    stats: StatsPart
+    names: tuple[Counts, list[str]]
+
+
+_MAX_BATCHES: Final = 16
+"""Batches in a part, whose decisions are in memory together."""
+
+_MAX_EPOCH: Final = 1 << 62
+"""No number from here on is a time."""
+
+_encode_part = msgspec.msgpack.Encoder().encode
+_decode_part = msgspec.msgpack.Decoder(MappedPart).decode
+
+
+class Pipeline:
+    """Decodes, filters and maps.
+
+    Args:
+        settings: the mapping, and what is left out.
+        selection: what the command line picks.
+        folds, refers: as in Mapper.
+        decode: makes records of a block; by default what these settings need of an event is decoded.
+
+    Attributes:
+        filters: with the names that were met.
+        mapper: with the counts of what it did.
+        decode: makes records of a block.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        selection: Selection,
+        *,
+        folds: bool = False,
+        refers: bool = False,
+        decode: Decode | None = None,
+    ) -> None:
+        self._arguments = settings, selection, folds, refers
+        self.filters = Filters(settings, selection, lambda event: event_time(event.fields))
+        leave_out = self.filters.reason_to_leave_out if self.filters.leaves_out_customers else None
+        self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
+        self.decode = decode or decoder(needs_of(self.mapper.rules.values()) | dict.fromkeys(TIME_FIELDS))
+
+    def batches(
+        self, block: Block, limit: int | None = None, size: int = MAX_BATCH
+    ) -> Iterator[list[Decision]]:
+        """Yield what becomes of the records of a block, or of its first `limit`, so many of them at a time at most."""
+        for records in portions(islice(self.decode(block), limit), size):
+            yield list(map(self.decide, records))
+
+    def shared(self, source: Input, jobs: int, stop: Stop) -> Iterator[list[Decision]]:
+        """Yield what several processes make of an input, in its order, until the run stops.
+
+        Args:
+            source: of the lines.
+            jobs: number of processes.
+            stop: looked at between parts of the input: what is counted of a part is yielded, too.
+        """
+        from voucherify_sync.run import workers  # of no use to most runs, and slow to import
+
+        for result in workers.results(source, jobs, stop, _working, *self._arguments):
+            part = _decode_part(result)
+            self.mapper.stats.merge(part.stats)
+            self.filters.names.merge(*part.names)
+            yield from part.batches
+
+    def decide(self, record: Record) -> Decision:
+        """Return the request of a record, or how it ends without one."""
+        event = self.admitted(record)
+        return self.mapper.operation(event) if type(event) is SegmentEvent else event  # type: ignore[return-value]
+
+    def admitted(self, record: Record) -> Record:
+        """Return the event if it is to be mapped, with its key; else how the record ends.
+
+        What the filters leave out has no key: an earlier run knows nothing of it.
+        """
+        if type(record) is not SegmentEvent:
+            return record
+        reason = self.filters.reason_to_skip(record)
+        if reason is not None:
+            return Outcome(record, State.SKIPPED, reason)
+        record.key = record_key(record)
+        return record
+
+
+def _working(settings: Settings, selection: Selection, folds: bool, refers: bool) -> Work:
+    """Prepare what a process does."""
+    pipeline = Pipeline(settings, selection, folds=folds, refers=refers)
+
+    def part(batches: list[list[Decision]]) -> bytes:
+        return _encode_part(MappedPart(batches, pipeline.mapper.stats.cut(), pipeline.filters.names.cut()))
+
+    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
+        batches: list[list[Decision]] = []
+        for block in blocks:
+            for batch in pipeline.batches(block):
+                batches.append(list(map(_lean, batch)))
+                if len(batches) == _MAX_BATCHES:
+                    yield part(batches)
+                    batches = []
+        yield part(batches)
+
+    return work
+
+
+def _lean(decision: Decision) -> Decision:
+    """Take out of a decision what nobody needs of its event where nothing is sent, and return it."""
+    record = decision.event if isinstance(decision, Operation) else decision.record
+    if isinstance(record, SegmentEvent):
+        fields = record.fields
+        record.fields = {name: time for name in TIME_FIELDS if _may_be_time(time := fields.get(name))}
+        record.raw = b""
+        return decision
+    bad = BadRecord(record.position, b"", record.type, record.name, record.message_id)
+    assert isinstance(decision, Outcome)  # noqa: S101  # no request is made of a bad record
+    return Outcome(bad, decision.state, decision.reason, decision.detail)
+
+
+def _may_be_time(value: object) -> bool:
+    """Tell whether a value may tell a time; what does not may be too large to be handed over."""
+    if type(value) is str:
+        return True
+    return type(value) is float or (type(value) is int and abs(value) < _MAX_EPOCH)

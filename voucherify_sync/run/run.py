@@ -1,0 +1,416 @@
+"""How much of a run is still to be done: how far it got in its input comes in, an estimate of requests goes out.
+
+Who takes note of outcomes in a run: report, timeline, dead letters, ledger, and the limit on errors.
+
+Outcomes come in, one after the other; a book that cannot be kept stops the run, since a record would be lost.
+
+One run: reads, maps, de-duplicates, delivers and books what was asked, and tells all that can be said of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from msgspec import Struct, to_builtins
+
+from voucherify_sync.delivery.dry_run import DryRun
+from voucherify_sync.errors import ExitCode, SourceError, VoucherifySyncError
+from voucherify_sync.events import Block, Json, Kind, Operation, request_hash
+from voucherify_sync.mapping.filters import NearMiss
+from voucherify_sync.mapping.fold import Fold
+from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Snapshot, State
+from voucherify_sync.report.run_report import ApiFacts, Report, RunFacts, Timeline, exit_code
+from voucherify_sync.run.bulk_run import BulkCustomers, EventsAfter, fold_updates, no_more_than
+from voucherify_sync.run.options import ErrorWatch, Mode, RunRequest, is_worth_processes, time_limit
+from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
+from voucherify_sync.settings import digest
+from voucherify_sync.sources.decode import MAX_BATCH, event_time
+from voucherify_sync.sources.reader import SourceFacts
+from voucherify_sync.state.dead_letters import KEPT, DeadLetterFile
+from voucherify_sync.state.deduplication import History, Rule
+from voucherify_sync.state.ledger import LastUpdate, Ledger
+from voucherify_sync.state.ledger_reader import LedgerReader
+from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:
+    from voucherify_sync.delivery.live import Link
+
+
+class Left(Struct, frozen=True):
+    """What a run did not get to yet.
+
+    Attributes:
+        requests: an estimate.
+        calls_per_min: what the API's limit sustains; None where it was not learnt.
+    """
+
+    requests: float
+    calls_per_min: float | None
+
+
+def records_left(
+    facts: Sequence[SourceFacts], bytes_total: int | None, taken: int, limit: int | None
+) -> float | None:
+    """Estimate the records that were not taken up, from the lines and bytes of what was read.
+
+    Args:
+        facts: of the sources opened so far.
+        bytes_total: of all sources; None where nobody knows.
+        taken: records taken up.
+        limit: records to take up at most.
+    """
+    read = sum(each.bytes for each in facts)
+    if not bytes_total or not read or not taken:
+        return None
+    lines = sum(each.lines for each in facts)
+    left = max(lines * bytes_total / read - taken, 0.0)
+    return left if limit is None else min(left, limit - taken)
+
+
+Book = Callable[[Sequence[Outcome]], None]
+"""Takes note of outcomes."""
+
+
+class Books:
+    """The books of one run.
+
+    Args:
+        request: what the run was asked.
+        ledger: kept if it can be written, and closed at the end.
+        stop: told of a book that cannot be kept, and of too many errors.
+        in_bulk: customers are delivered and remembered by a walk of their own.
+        watch: sees every outcome, too.
+
+    Attributes:
+        report: the counts.
+        older: customer updates that came after a newer one; bulk has none.
+        timeline: when outcomes came; None in a dry run.
+        letters_error: why the file of dead letters could not be written; nothing is added to it from then on.
+        letters_missing: number of dead letters that are not in it.
+    """
+
+    def __init__(
+        self, request: RunRequest, ledger: LedgerReader, stop: Stop, *, in_bulk: bool, watch: Book | None
+    ) -> None:
+        self.report = Report()
+        self.older = OlderUpdates()
+        self.timeline = None if request.mode is Mode.DRY_RUN else Timeline()
+        self._letters = DeadLetterFile(request.dead_letters, request.run_id) if request.dead_letters else None
+        self.letters_error: VoucherifySyncError | None = None
+        self.letters_missing = 0
+        self._ledger = ledger if isinstance(ledger, Ledger) else None
+        self._in_bulk = in_bulk
+        self._stop = stop
+        self._books = [book for book in self._choose(request, watch) if book is not None]
+
+    def _choose(self, request: RunRequest, watch: Book | None) -> list[Book | None]:
+        return [
+            self.report.add,
+            None if self._in_bulk else self.older.add,
+            self.timeline.add if self.timeline else None,
+            watch,
+            self._keep if self._letters else None,
+            self._record_all if self._ledger else None,
+            ErrorWatch(request.max_errors, self._stop).add if request.max_errors else None,
+        ]
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Let every book take note of outcomes."""
+        for book in self._books:
+            book(outcomes)
+
+    def _keep(self, outcomes: Sequence[Outcome]) -> None:
+        """Write the dead letters to the file that the user named."""
+        assert self._letters is not None  # noqa: S101  # chosen only then
+        for outcome in outcomes:
+            if outcome.reason == FAILED_BEFORE:
+                continue
+            if self.letters_error is None:
+                try:
+                    self._letters.add(outcome)
+                except VoucherifySyncError as error:
+                    self._lose_letters(error)
+            if self.letters_error is not None and outcome.state in KEPT:
+                self.letters_missing += 1
+
+    def _lose_letters(self, error: VoucherifySyncError) -> None:
+        """Go on without the file of dead letters if there is a ledger, which keeps them, too; else stop."""
+        if self._ledger is None:
+            self._stop.because(error)
+        else:
+            self.letters_error = error
+
+    def _record_all(self, outcomes: Sequence[Outcome]) -> None:
+        """Record what the journal of the delivery has not: what was decided without a call, or cut off by a stop."""
+        for outcome in outcomes:
+            self._record(outcome)
+
+    def _record(self, outcome: Outcome) -> None:
+        assert self._ledger is not None  # noqa: S101  # chosen only then
+        operation, state = outcome.operation, outcome.state
+        is_by_call = state is State.DELIVERED or (state is State.FAILED and outcome.reason != FAILED_BEFORE)
+        if operation is None or not is_by_call:
+            self._ledger.record(outcome)
+        elif state is State.DELIVERED and operation.kind is Kind.CUSTOMER and not self._in_bulk:
+            update = LastUpdate(event_time(operation.event.fields), request_hash(operation.payload))
+            self._ledger.remember_update(operation.source_id, update)
+
+    def is_superseded(self, operation: Operation) -> bool:
+        """Tell whether the customer was sent an update that is newer than this one."""
+        if operation.kind is not Kind.CUSTOMER or self._ledger is None:
+            return False
+        last, time = self._ledger.last_update(operation.source_id), event_time(operation.event.fields)
+        return bool(last and last.updated_at and time and time < last.updated_at)
+
+    @property
+    def dead_letters(self) -> str | None:
+        """Where the dead letters are, if there are any."""
+        return str(self._letters.path) if self._letters is not None and self._letters.count else None
+
+    def save(self) -> None:
+        """Bring to disk all that was noted, before it is said how the run ended."""
+        try:
+            if self._letters is not None:
+                self._letters.close()
+        except VoucherifySyncError as error:
+            self._lose_letters(error)
+        try:
+            if self._ledger is not None:
+                self._ledger.flush()
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+
+    def close(self, exit_code: ExitCode, counts: Mapping[State, int]) -> None:
+        """Note in the ledger how the run ended, and let the next run in."""
+        if self._ledger is not None:
+            self._ledger.end_run(exit_code, {str(state): count for state, count in counts.items()})
+            self._ledger.close()
+
+
+class Delivery(Protocol):
+    """Where requests go: the API, or nowhere in a dry run."""
+
+    def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
+        """Deliver the requests among the decisions, in order; yield outcomes as they come, decided ones among them."""
+        ...
+
+    def drain(self) -> Iterator[Outcome]:
+        """Yield the outcomes of all that is still under way."""
+        ...
+
+
+class Run:
+    """One replay of the requested input.
+
+    Args:
+        request: what the user asked for.
+        stop: the flag that ends it early.
+        link: where the requests go.
+        ledger: what was sent before; a Ledger is written, and closed when the run is over.
+        rule: what is sent although it was sent before.
+        output: flushed after each block, so that pipes flow.
+        watch: sees every outcome, too.
+        fold: takes the customers of the input along, for a plan; a run in bulk has a fold of its own.
+
+    Attributes:
+        books: what was booked so far.
+        pipeline: with the counts of what the mapping did.
+    """
+
+    def __init__(
+        self,
+        request: RunRequest,
+        stop: Stop,
+        link: Link | DryRun,
+        ledger: LedgerReader,
+        rule: Rule,
+        *,
+        output: BinaryIO | None = None,
+        watch: Book | None = None,
+        fold: Fold | None = None,
+    ) -> None:
+        self._request = request
+        self._stop = stop
+        self._link = link
+        self._ledger = ledger
+        self._output = output
+        self._fold = fold
+        self._input = request.open_input(stop)
+        self._is_bulk = request.settings.delivery.customers == "bulk" and not rule.failed
+        is_first_walk_due = self._is_bulk and fold is None
+        self._first = BulkCustomers(ledger, rule, link, stop) if is_first_walk_due else None
+        self._lines_at_first: dict[str, int] | None = None
+        self.books = Books(request, ledger, stop, in_bulk=self._is_bulk, watch=watch)
+        self.pipeline = self._new_pipeline()
+        self._history = History(ledger, rule, self.books.is_superseded if rule.failed else None)
+        self._delivery: Delivery = EventsAfter(self._first, link, ledger.record) if self._first else link
+        self._read = 0
+        self._started_at = datetime.now(UTC)
+        self._clock_at_start = time.monotonic()
+
+    def _new_pipeline(self) -> Pipeline:
+        request = self._request
+        return Pipeline(
+            request.settings,
+            request.selection,
+            folds=self._first is not None or self._fold is not None,
+            refers=self._is_bulk,
+            decode=request.decode,
+        )
+
+    def execute(self) -> None:
+        """Read, map, deliver and book until the input, or the reasons to go on, are used up."""
+        with time_limit(self._request.max_duration_s, self._stop):
+            if self._first is None or self._send_customers(self._first):
+                self._replay()
+        self.books.report.read = self._read
+        self._check_law()
+        self.books.save()
+        self.books.close(self.exit_code, self.books.report.counts())
+
+    def _check_law(self) -> None:
+        try:
+            self.books.report.check_law()
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+
+    def _send_customers(self, first: BulkCustomers) -> bool:
+        """Walk the input for its customers, and open it once more; False: the run stopped, all records are pending."""
+        first.run(self._batches(self._new_pipeline()))
+        if self._stop.requested:
+            self._read = first.read
+            self.books.report.add(first.pending())
+            return False
+        self._lines_at_first = {facts.name: facts.lines for facts in self._input.facts}
+        self._input = self._request.open_input(self._stop)
+        return True
+
+    def _replay(self) -> None:
+        """Walk the input, and book each of its records; a ledger that fails is told to the stop."""
+        try:
+            for mapped in self._batches(self.pipeline):
+                self._read += len(mapped)
+                for outcomes in self._delivery.deliver(self._decide(mapped)):
+                    self.books.add(outcomes)
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+        for outcome in self._delivery.drain():
+            self.books.add((outcome,))
+
+    def _decide(self, mapped: Sequence[Decision]) -> Sequence[Decision]:
+        """De-duplicate records, and fold them where they are folded; if that fails, they are pending."""
+        try:
+            decided = self._history.decide(mapped)
+            if self._fold is not None:
+                fold_updates(self._fold, mapped, decided)
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+            return [
+                Outcome(each.event, State.PENDING, operation=each) if isinstance(each, Operation) else each
+                for each in mapped
+            ]
+        return decided
+
+    def _is_shared(self) -> bool:
+        """Tell whether several processes map the input: nothing is sent meanwhile, and all of it is read."""
+        request = self._request
+        is_second_walk = self._lines_at_first is not None
+        sends = not isinstance(self._link, DryRun) and (self._first is None or is_second_walk)
+        is_whole = request.limit is None and request.max_errors is None and request.decode is None
+        return is_whole and not (sends or is_second_walk) and is_worth_processes(self._input, request.jobs)
+
+    def _batches(self, pipeline: Pipeline) -> Iterator[Sequence[Decision]]:
+        """Yield what the pipeline makes of the input, in its order, until the run stops."""
+        request, left = self._request, self._request.limit
+        if self._is_shared():
+            yield from pipeline.shared(self._input, request.jobs, self._stop)
+            return
+        size = 1 if request.max_errors else MAX_BATCH  # no record is read beyond one that is too many
+        for block in self._blocks():
+            for mapped in pipeline.batches(block, left, size):
+                yield mapped
+                if left is not None:
+                    left -= len(mapped)
+                if self._stop.requested:
+                    return
+            if left == 0:
+                return
+
+    def _blocks(self) -> Iterator[Block]:
+        """Yield the input; what came of one block is flushed before the next is awaited, so that pipes flow."""
+        lines = self._lines_at_first
+        try:
+            for block in self._input if lines is None else no_more_than(lines, self._input):
+                yield block
+                if self._output is not None:
+                    self._output.flush()
+        except SourceError as error:  # a pipe turned out to hold something else; what is under way may end
+            self._stop.because(error)
+
+    def snapshot(self) -> Snapshot:
+        """Tell how the run stands; any thread may ask at any time."""
+        return Snapshot(
+            events=self._read or (self._first.read if self._first else 0),
+            bytes=sum(facts.bytes for facts in list(self._input.facts)),
+            bytes_total=self._input.bytes_total,
+            counts=self.books.report.counts(),
+            calls=self._link.calls,
+            calls_per_min=self._link.calls_per_min,
+            in_flight=self._link.in_flight,
+            waiting=self._link.waiting(),
+            eta_s=self._link.eta_s(self._operations_left()),
+        )
+
+    def left(self) -> Left | None:
+        """Estimate the requests to come, also of a run that was stopped; None where nobody can know."""
+        requests = self._operations_left()
+        return None if requests is None else Left(requests, self._link.calls_per_min)
+
+    def _operations_left(self) -> float | None:
+        """Estimate them from what is open, and from the requests that came of the records so far."""
+        counts, taken = self.books.report.counts(), self._read
+        records = records_left(self._input.facts[:], self._input.bytes_total, taken, self._request.limit)
+        if records is None:
+            return None
+        decided = sum(counts[state] for state in (State.DELIVERED, State.FAILED, State.IN_DOUBT))
+        undecided = self._link.open + counts[State.PENDING]
+        return undecided + records * (min(decided, self._link.calls) + undecided) / taken
+
+    def near_misses(self) -> list[NearMiss]:
+        """Return the names of the settings' filter that no event had, and what may be meant instead."""
+        return self.pipeline.filters.near_misses(self._stop)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """How the run ends, once it is over."""
+        damaged = any(facts.damaged for facts in self._input.facts)
+        return exit_code(
+            self.books.report, error=self._stop.error, signal=self._stop.signal_exit, damaged=damaged
+        )
+
+    def to_dict(self) -> Json:
+        """Return the report of the run as JSON values, once it is over."""
+        facts = RunFacts(
+            version=version("voucherify-sync"),
+            run_id=self._request.run_id,
+            mode=str(self._request.mode),
+            exit_code=self.exit_code,
+            started_at=self._started_at,
+            finished_at=datetime.now(UTC),
+            duration_s=time.monotonic() - self._clock_at_start,
+            settings_digest=digest(self._request.settings),
+            stopped_by=str(self._stop.error) if self._stop.error else None,
+            dead_letters=self.books.dead_letters,
+        )
+        link = self._link
+        limit, period_s = (link.limit.limit, link.limit.period_s) if link.limit else (None, None)
+        api = ApiFacts(link.calls, link.retries, link.throttled, limit, period_s)
+        timeline = self.books.timeline.to_dict() if self.books.timeline else None
+        mapping = self.pipeline.mapper.stats.to_dict()
+        report = self.books.report.to_dict(facts, self._input.facts, api, mapping, timeline)
+        report["older_updates"] = self.books.older.to_dict()
+        return report | {"bulk": to_builtins(self._first.tally)} if self._first else report

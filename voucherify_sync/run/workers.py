@@ -1,0 +1,361 @@
+"""Work in several processes: an input goes in, what is made of its blocks comes out, in the order of the input.
+
+Small files are read by the processes themselves; of large ones they get the lines. The processes change nothing but the
+time that it takes: results travel by futures, and nothing is shared.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
+from typing import Any, Final, NoReturn
+
+from msgspec import Struct
+
+from voucherify_sync.events import Block
+from voucherify_sync.run.options import Input
+from voucherify_sync.sources.reader import Reader, Source, SourceFacts
+from voucherify_sync.stop import Stop
+
+Work = Callable[[Iterable[Block]], Iterator[bytes]]
+"""Makes what is wanted of blocks, in pieces of bounded size."""
+
+TASK_BYTES: Final = 512 << 10
+"""Bytes of lines, or of files, in a task, about."""
+MAX_FILE_BYTES: Final = 1 << 20
+"""Bytes on disk of a file that a process reads itself: what is made of it has to find room in memory."""
+MAX_TEXT_BYTES: Final = 16 << 20
+"""Bytes of lines of one task: the rest of a file that is so well compressed is read here."""
+MAX_BLOCK_BYTES: Final = 1 << 20
+"""Bytes of a block that is handed over; the records of a longer one may need too much memory at once."""
+MAX_SOURCES: Final = 256
+AHEAD: Final = 3
+"""Tasks under way for each process: one is worked on, the others wait, so that none is idle."""
+MAX_TRIES: Final = 4
+"""A task that has killed so many processes alone is no more given to one."""
+
+_LOOK_S: Final = 0.25
+"""Seconds between two looks at whether the run stops, or a process was killed."""
+_KILLED: Final = "the process that reads it was killed each time, as for want of memory"
+_FOR_ALL: Final = (signal.SIGINT, signal.SIGHUP)
+"""Signals that a terminal sends to all processes, and that only the first one is to hear."""
+
+
+class Task(Struct, frozen=True):
+    """What a process is given at once: files that it reads, or blocks."""
+
+    sources: list[Source] = []
+    blocks: list[Block] = []
+
+
+class Answer(Struct, frozen=True):
+    """What came of a task.
+
+    Attributes:
+        results: what was made of it; in a process a list, here as it is asked for.
+        facts: of the files that were begun, in order.
+        left: sources of which not all was read, the first of them after so many lines as its facts tell; all those
+            that were not begun are among them.
+    """
+
+    results: Iterable[bytes]
+    facts: list[SourceFacts] = []
+    left: list[Source] = []
+
+    @property
+    def sources(self) -> int:
+        """How many files it is about."""
+        return len(self.facts) + max(len(self.left) - 1, 0)
+
+
+def results(
+    source: Input, jobs: int, stop: Stop, prepare: Callable[..., Work], *arguments: Any
+) -> Iterator[bytes]:
+    """Yield what processes make of an input, in its order, until the run stops.
+
+    Args:
+        source: of the blocks.
+        jobs: number of processes.
+        stop: looked at between results.
+        prepare: makes what does the work; a function of a module, called once in each process.
+        arguments: its arguments.
+    """
+    pool = _Pool(jobs, stop, prepare, arguments)
+    try:
+        yield from _results(source, stop, pool)
+    finally:
+        pool.close()
+
+
+def _results(source: Input, stop: Stop, pool: _Pool) -> Iterator[bytes]:
+    open_facts: deque[SourceFacts] = deque()
+
+    def tasks() -> Iterator[Task]:
+        for task, facts in _tasks(source):
+            open_facts.extend(facts)
+            yield task
+
+    for answer in pool.answers(tasks()):
+        if stop.requested:
+            return
+        facts = [open_facts.popleft() for _ in range(answer.sources)]
+        _copy(answer.facts, facts)
+        yield from answer.results
+        if answer.left:
+            yield from _read_here(answer.left, facts, stop, pool)
+
+
+def _read_here(sources: list[Source], facts: list[SourceFacts], stop: Stop, pool: _Pool) -> Iterator[bytes]:
+    """Read what a process has left of its sources, which is more than it should have at once."""
+    reader = Reader(sources, stop)
+    done = facts[-len(sources)].lines
+    for block in reader:
+        if len(reader.facts) == 1:
+            _, block = block.parted(done - block.first_line + 1)  # noqa: PLW2901
+        if block.text:
+            yield from pool.work_here([block])
+    _copy(reader.facts, facts[-len(sources) :])
+
+
+def _copy(found: list[SourceFacts], facts: list[SourceFacts]) -> None:
+    for one, other in zip(found, facts, strict=False):
+        for name in SourceFacts.__struct_fields__:
+            setattr(other, name, getattr(one, name))
+
+
+def _tasks(source: Input) -> Iterator[tuple[Task, list[SourceFacts]]]:
+    """Share an input out, in its order; yield tasks, each with the facts of its files, which are open."""
+    sources: list[Source] = []
+    facts: list[SourceFacts] = []
+    blocks: list[Block] = []
+    size = 0
+    for part in source.parts(MAX_FILE_BYTES):
+        if (
+            (sources if isinstance(part, Block) else blocks)
+            or size >= TASK_BYTES
+            or len(sources) == MAX_SOURCES
+        ):
+            yield Task(sources, blocks), facts
+            sources, facts, blocks, size = [], [], [], 0
+        if isinstance(part, Block):
+            blocks.append(part)
+            size += len(part.text)
+        else:
+            sources.append(part)
+            facts.append(source.facts[-1])
+            size += part.size or 0
+    if sources or blocks:
+        yield Task(sources, blocks), facts
+
+
+class _Executor(ProcessPoolExecutor):
+    """An executor that ends at once, and does not wait for ever for a process that was killed.
+
+    One that is killed while it hands an answer over leaves half of it. The thread of the executor then waits for the
+    rest as long as anybody could write it, and does not see that a process is missing.
+    """
+
+    @property
+    def has_lost_a_process(self) -> bool:
+        """Whether a process has ended."""
+        return any(not process.is_alive() for process in list((self._processes or {}).values()))
+
+    def end(self) -> None:
+        """End the processes, and close the pipe of the answers, so that none is waited for."""
+        processes = list((self._processes or {}).values())
+        thread: Any = self._executor_manager_thread
+        answers: Any = self._result_queue
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+        answers._writer.close()  # noqa: SLF001  # its reader is in use
+        if thread is not None:
+            thread.join()
+
+
+class _Pool:
+    """Processes that answer tasks, in their order; where none can be had, or is worth it, the answer is made here."""
+
+    def __init__(
+        self, size: int, stop: Stop, prepare: Callable[..., Work], arguments: tuple[Any, ...]
+    ) -> None:
+        self._size = size
+        self._stop = stop
+        self._prepare = prepare
+        self._arguments = arguments
+        self._work: Work | None = None
+        self._executor: _Executor | None = None
+        self._has_processes = True
+
+    def answers(self, tasks: Iterable[Task]) -> Iterator[Answer]:
+        """Yield the answer to each task, until the run stops; at most AHEAD tasks a process are taken ahead of that."""
+        under_way: deque[tuple[Task, Future[Answer] | None]] = deque()
+        for task in tasks:
+            if len(under_way) == self._size * AHEAD:
+                yield from self._first(under_way)
+            if self._stop.requested:
+                return
+            under_way.append((task, self._ask(task)))
+        while under_way and not self._stop.requested:
+            yield from self._first(under_way)
+
+    def work_here(self, blocks: Iterable[Block]) -> Iterator[bytes]:
+        """Do the work in this process."""
+        self._work = self._work or self._prepare(*self._arguments)
+        return self._work(blocks)
+
+    def close(self) -> None:
+        """End the processes; what they are working on is of no use any more."""
+        if self._executor is not None:
+            self._executor.end()
+            self._executor = None
+
+    def _first(self, under_way: deque[tuple[Task, Future[Answer] | None]]) -> Iterator[Answer]:
+        """Wait for the answer to the first task, or the answers to its files.
+
+        Where a process was killed nobody knows by which task: the first one is tried alone, and then all others are
+        handed in again.
+        """
+        task, future = under_way.popleft()
+        try:
+            yield from self._answer(task, future)
+        except BrokenProcessPool:
+            yield from self._alone(task)
+            open_tasks = [each for each, _ in under_way]
+            under_way.clear()
+            under_way.extend((each, self._ask(each)) for each in open_tasks)
+
+    def _alone(self, task: Task) -> Iterator[Answer]:
+        """Hand in a task beside which there is no other one, until it has killed MAX_TRIES processes."""
+        for _ in range(MAX_TRIES):
+            self.close()
+            future = self._ask(task)
+            try:
+                yield from self._answer(task, future)
+            except BrokenProcessPool:
+                continue
+            return
+        self.close()
+        if task.blocks:
+            yield self._answer_here(task)
+        elif len(task.sources) > 1:
+            for source in task.sources:
+                yield from self._alone(Task([source]))
+        else:
+            yield Answer([], [SourceFacts(task.sources[0].name, damaged=_KILLED)])
+
+    def _answer(self, task: Task, future: Future[Answer] | None) -> Iterator[Answer]:
+        """Yield the answer to a task, or none once the run stops.
+
+        Raises:
+            BrokenProcessPool: a process was killed, whether the executor has noticed it or not.
+        """
+        if future is None:
+            yield self._answer_here(task)
+            return
+        has_died = False
+        while not self._stop.requested:
+            try:
+                answer = future.result(_LOOK_S)
+            except TimeoutError:
+                if has_died and not future.done():
+                    raise BrokenProcessPool("a process was killed, and left half of an answer.") from None
+                has_died = self._executor is not None and self._executor.has_lost_a_process
+            else:
+                yield answer
+                return
+
+    def _answer_here(self, task: Task) -> Answer:
+        """Answer a task in this process; files are read as blocks would be."""
+        if task.blocks:
+            return Answer(self.work_here(task.blocks))
+        return Answer([], [SourceFacts(task.sources[0].name)], task.sources)
+
+    def _ask(self, task: Task) -> Future[Answer] | None:
+        """Hand a task in; None if it is to be done here."""
+        is_long = any(len(block.text) > MAX_BLOCK_BYTES for block in task.blocks)
+        if is_long or not self._has_processes:
+            return None
+        try:
+            self._executor = self._executor or self._new_executor()
+            with _without_main():
+                return self._executor.submit(_do, task)
+        except BrokenProcessPool as error:
+            broken: Future[Answer] = Future()
+            broken.set_exception(error)
+            return broken
+        except (OSError, EOFError):  # there is no room for another process
+            self._has_processes = False
+            return None
+
+    def _new_executor(self) -> _Executor:
+        context = get_context("forkserver")
+        context.set_forkserver_preload([__name__, self._prepare.__module__])
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)  # what starts meanwhile never hears them
+        try:
+            resource_tracker.ensure_running()  # it lets signals through again
+            signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return _Executor(self._size, context, _start, (self._prepare, self._arguments))
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let a process that is started meanwhile import nothing of the program that called this library."""
+    main = vars(sys.modules["__main__"])
+    hidden = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        del main["__spec__"]
+        for name, value in hidden.items():
+            main[name] = value
+
+
+_work: Work | None = None
+"""What a process does; only processes that work have it."""
+
+
+def _start(prepare: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
+    """Prepare a process; it ends with the first one, whatever ends that."""
+    global _work  # noqa: PLW0603  # an executor hands nothing else to its tasks
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    _work = prepare(*arguments)
+
+
+def _end_with(sentinel: int) -> NoReturn:
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def _do(task: Task) -> Answer:
+    work = _work
+    assert work is not None  # noqa: S101  # the executor has called _start
+    if task.blocks:
+        return Answer(list(work(task.blocks)))
+    reader = Reader(task.sources, Stop())
+    left: list[Source] = []
+
+    def blocks() -> Iterator[Block]:
+        size = 0
+        for block in reader:
+            yield block
+            size += len(block.text)
+            if size > MAX_TEXT_BYTES:
+                left.extend(task.sources[len(reader.facts) - 1 :])
+                return
+
+    return Answer(list(work(blocks())), reader.facts, left)

@@ -1,1 +1,0 @@
-"""One run from its request to its report: the wings put together around the pipeline of `replay`."""

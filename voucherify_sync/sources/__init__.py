@@ -1,0 +1,1 @@
+"""Files, directories and pipes are read, and their lines become events."""

@@ -1,0 +1,668 @@
+"""Decode lines: a Block in, a SegmentEvent an event out, and an invalid Outcome for each thing that is none.
+
+Values come out unaltered; what cannot be read exactly is invalid. No line makes it raise, and none fills the memory.
+
+Decode JSON that the strict decoder refuses: a line in, its value with what was mended out, or UnreadableError.
+
+Text that is no Unicode is mended with U+FFFD and told; numbers are never altered.
+
+When an event happened: an event in, an aware datetime in UTC or None out. Junk never raises.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from math import isfinite
+from typing import Any, Final, TypedDict
+
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.events import BadRecord, Block, Json, Position, SegmentEvent
+from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.sources.reader import MAX_LINE
+
+__all__ = ["MAX_BATCH", "MAX_VALUES", "Decode", "Record", "decode", "decoder", "portions"]
+
+Record = SegmentEvent | Outcome
+
+Decode = Callable[[Block], Iterator[Record]]
+"""Makes records of a block."""
+
+MAX_VALUES: Final = 110_000
+"""Values of an event, which are keys and items at any depth. Decoded, each of them may take 300 bytes."""
+
+MAX_LINE_VALUES: Final = 1_000_000
+"""Values of all events of a line. No line of MAX_LINE bytes that holds real events has so many."""
+
+MAX_COMMON: Final = 64 * 1024
+"""Bytes of what an envelope adds to each of its events, encoded; twice what Segment takes for a whole event."""
+
+_MAX_MEMBERS: Final = 1_000
+"""Members of an envelope; Segment's have five."""
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+
+MAX_BATCH: Final = 1_000
+"""Records that are looked at together."""
+
+MAX_BATCH_BYTES: Final = 1 << 20
+"""Bytes of their text, about."""
+
+_decode_json = msgspec.json.Decoder().decode
+
+_COMMON = ("context", "integrations")
+_WAREHOUSE_COLUMNS = ("received_at", "event_text", "uuid_ts")
+_WAREHOUSE = "this looks like a row of a warehouse export, which is not the event as it was sent"
+_NO_EVENTS = "the list of events is empty"
+_NO_TYPE = "an event has a type: identify, track, page, ..."
+_TOO_LONG = f"the line is longer than {MAX_LINE // 2**20} MiB"
+_COMMON_TOO_LONG = f"context and integrations of the envelope are longer than {MAX_COMMON // 2**10} KiB"
+_TOO_MANY = f"more than {MAX_VALUES:,} keys and items are in it"
+_TOO_MANY_IN_LINE = f"more than {MAX_LINE_VALUES:,} keys and items are in the line"
+
+
+class _Line(Struct, frozen=True):
+    """What the records of one line have in common; the flags are those of SegmentEvent."""
+
+    position: Position
+    raw: bytes
+    repaired: bool = False
+    unsafe: bool = False
+
+
+def decode(block: Block) -> Iterator[Record]:
+    """Yield what the lines hold, in order: events, and invalid outcomes for what is none.
+
+    A blank line is no record. An envelope or an array yields one record an item. An event with a line of its
+    own keeps that line as its `raw`.
+    """
+    if block.truncated:
+        yield _too_long(block)
+        return
+    for number, raw in enumerate(block.lines, block.first_line):
+        yield from _records_of(Position(block.source, number), raw)
+
+
+def _records_of(position: Position, raw: bytes) -> Iterator[Record]:
+    """Yield what one line holds."""
+    line = _Line(position, raw)
+    if len(raw) > MAX_VALUES and has_more_values(raw, MAX_VALUES):
+        yield from _large_line(line)
+        return
+    try:
+        value = _decode_json(raw)
+    except (ValueError, RecursionError):
+        if raw.strip():
+            yield from _odd_line(line)
+        return
+    if type(value) is dict and type(kind := value.get("type")) is str and kind.strip():
+        yield _event(line, kind, value)
+    else:
+        yield from _records(line, value)
+
+
+def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
+    """Return a ``decode`` that leaves out of the fields what nobody looks at, which takes half the time.
+
+    An event is decoded as a whole where that could make a difference: if it is not read by the strict decoder, or has
+    no messageId, so that all of it tells which event it is.
+
+    Args:
+        needs: the keys at the top of an event that are looked at, each with those inside it; None: all of them.
+    """
+    keys = {
+        key: Any if inside is None else _object_with(dict.fromkeys(inside, Any)) | None
+        for key, inside in needs.items()
+    }
+    decode_needed = msgspec.json.Decoder(_object_with(keys)).decode
+    has_message_ids = True  # the events before had one: those of an archive are alike
+
+    def decode_block(block: Block) -> Iterator[Record]:
+        nonlocal has_message_ids
+        if block.truncated:
+            yield _too_long(block)
+            return
+        source = block.source
+        for number, raw in enumerate(block.lines, block.first_line):
+            try:
+                if not has_message_ids or _may_be_odd(raw):
+                    raise ValueError  # noqa: TRY301  # as if the decoder had seen it
+                fields = decode_needed(raw)
+                kind, message_id = fields["type"], fields["messageId"]
+                if type(kind) is str and type(message_id) is str and kind.strip() and message_id.strip():
+                    name = fields.get("event")
+                    if type(name) is not str:
+                        name = None
+                    yield SegmentEvent(Position(source, number), kind, name, message_id, fields, raw)
+                    continue
+            except (ValueError, KeyError, RecursionError):
+                pass
+            for record in _records_of(Position(source, number), raw):
+                has_message_ids = type(record) is Outcome or record.message_id is not None  # type: ignore[union-attr]
+                yield record
+
+    return decode_block
+
+
+def _object_with(keys: dict[str, Any]) -> Any:
+    """Return the type of an object of which only some keys are decoded."""
+    return TypedDict("Needed", keys, total=False)  # type: ignore[operator]
+
+
+def _may_be_odd(raw: bytes) -> bool:
+    """Tell whether a line holds what the strict decoder refuses, and may not see where it skips.
+
+    Raises:
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    if not raw.isascii():
+        raw.decode()
+    if b"\\" in raw and _SURROGATE.search(raw):
+        return True
+    length = len(raw)
+    return length > MAX_INTEGER and (length > MAX_VALUES or b"0" * MAX_INTEGER in raw.translate(_DIGITS))
+
+
+def portions(records: Iterable[Record], most: int = MAX_BATCH) -> Iterator[list[Record]]:
+    """Yield records in lists of so many at most, and of about 1 MiB: all records of a line may be too many for one."""
+    portion: list[Record] = []
+    size = 0
+    for record in records:
+        portion.append(record)
+        size += len(record.record.raw if type(record) is Outcome else record.raw)  # type: ignore[union-attr]
+        if size >= MAX_BATCH_BYTES or len(portion) == most:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _too_long(block: Block) -> Outcome:
+    head = block.lines[0]
+    detail = _TOO_LONG
+    if head.lstrip().startswith(b"["):
+        detail += "; if it is one array of events, put one on a line: jq -c '.[]'"
+    return _invalid(_Line(Position(block.source, block.first_line), head), "too_long", detail)
+
+
+def _odd_line(line: _Line) -> Iterator[Record]:
+    """Yield the records of a line that the strict decoder refuses."""
+    try:
+        read = decode_leniently(line.raw)
+    except UnreadableError as error:
+        yield _invalid(line, error.reason, error.detail)
+    else:
+        yield from _records(_Line(line.position, line.raw, read.repaired, read.unsafe), read.value)
+
+
+def _large_line(line: _Line) -> Iterator[Record]:
+    """Yield the records of a line with too many values to be decoded at once: an array is decoded item by item."""
+    opening = first_byte(line.raw)
+    if opening not in (b"[", b"{"):
+        yield from _odd_line(line)  # no decoder goes on after its first value, which is a scalar
+    elif has_more_values(line.raw, MAX_LINE_VALUES):
+        yield _invalid(line, "too_many_values", _TOO_MANY_IN_LINE)
+    else:
+        yield from _one_by_one(line)
+
+
+def _one_by_one(line: _Line) -> Iterator[Record]:
+    """Yield the records of a line, decoding one item after the other, each from its own bytes."""
+    if first_byte(line.raw) == b"[":
+        yield from _array_of_texts(line, line.raw, {})
+    else:
+        yield from _object_of_texts(line)
+
+
+def _object_of_texts(line: _Line) -> Iterator[Record]:
+    """Yield the records of an envelope of many events; any other object is one invalid record."""
+    try:
+        found = list(islice(members(line.raw), _MAX_MEMBERS + 1))
+        texts = {_read(member.key).value: member.value for member in found}
+        parts = {key: _read(texts[key]) for key in ("type", *_COMMON) if key in texts}
+    except UnreadableError as error:
+        yield _invalid(line, error.reason, error.detail)
+        return
+    envelope = {key: part.value for key, part in parts.items()}
+    batch = texts.get("batch", b"")
+    if batch.startswith(b"[") and not _has_type(envelope) and len(found) <= _MAX_MEMBERS:
+        repaired = any(part.repaired for part in parts.values())
+        unsafe = any(part.unsafe for part in parts.values())
+        yield from _array_of_texts(_Line(line.position, line.raw, repaired, unsafe), batch, envelope)
+    else:
+        yield _invalid(line, "too_many_values", _TOO_MANY)
+
+
+def _array_of_texts(line: _Line, text: bytes, envelope: Json) -> Iterator[Record]:
+    """Yield the records of an array; from an item on that is broken, so that it has no end, it is one record."""
+    if _adds_too_much(line, envelope):
+        yield _invalid(line, "too_long", _COMMON_TOO_LONG)
+        return
+    index = -1
+    try:
+        for index, item in enumerate(items(text)):
+            yield _record_of_text(line, index, item, envelope)
+        if index < 0:
+            yield _invalid(line, "no_events", _NO_EVENTS)
+    except BrokenError as error:
+        rest = line if index < 0 else _Line(_at(line, index + 1), text[error.at :])
+        yield _invalid(rest, error.reason, error.detail)
+
+
+def _record_of_text(line: _Line, index: int, text: bytes, envelope: Json) -> Record:
+    """Return the record of an item as it is written; the flags of the line are those of its envelope."""
+    try:
+        read = _read(text)
+        flags = (line.repaired or read.repaired, line.unsafe or read.unsafe)
+        return _item(_Line(line.position, text, *flags), index, read.value, envelope)
+    except UnreadableError as error:
+        return _invalid(_Line(_at(line, index), text), error.reason, error.detail)
+
+
+def _read(text: bytes) -> Lenient:
+    """Decode a part of a line.
+
+    Raises:
+        UnreadableError: it is no JSON, cannot be read exactly, or holds too many values to be decoded.
+    """
+    if has_more_values(text, MAX_VALUES):
+        raise UnreadableError("too_many_values", _TOO_MANY)
+    try:
+        return Lenient(_decode_json(text), repaired=False, unsafe=False)
+    except (ValueError, RecursionError):
+        return decode_leniently(text)
+
+
+def _records(line: _Line, value: Any) -> Iterator[Record]:
+    """Yield the records of a decoded line: one, or one an item of an array or an envelope (Segment's HTTP API)."""
+    if isinstance(value, list):
+        yield from _items(line, value, {})
+    elif isinstance(value, dict) and isinstance(value.get("batch"), list) and not _has_type(value):
+        yield from _items(line, value["batch"], value)
+    else:
+        yield _record(line, value)
+
+
+def _items(line: _Line, values: list[Any], envelope: Json) -> Iterator[Record]:
+    if not values:
+        yield _invalid(line, "no_events", _NO_EVENTS)
+    elif _adds_too_much(line, envelope):
+        yield _invalid(line, "too_long", _COMMON_TOO_LONG)
+        return
+    for index, value in enumerate(values):
+        try:
+            yield _item(line, index, value, envelope)
+        except UnreadableError:  # the bytes of an item that cannot be encoded are those that were read
+            yield from islice(_one_by_one(line), index, None)
+            return
+
+
+def _item(line: _Line, index: int, value: Any, envelope: Json) -> Record:
+    """Return the record of an item, which is encoded anew, as an envelope adds to it.
+
+    Raises:
+        UnreadableError: it is nested too deep to be encoded.
+    """
+    merged = _merged(value, envelope) if isinstance(value, dict) else value
+    return _record(
+        _Line(_at(line, index), encode(merged, unsafe=line.unsafe), line.repaired, line.unsafe), merged
+    )
+
+
+def _at(line: _Line, index: int) -> Position:
+    return Position(line.position.source, line.position.line, index)
+
+
+def _adds_too_much(line: _Line, envelope: Json) -> bool:
+    """Tell whether an envelope makes each of its events so long that all of them would take hours to encode."""
+    if len(line.raw) <= MAX_COMMON:
+        return False
+    try:
+        return len(encode({key: envelope.get(key) for key in _COMMON}, unsafe=line.unsafe)) > MAX_COMMON
+    except UnreadableError:  # no event can be encoded with it
+        return False
+
+
+def _merged(item: Json, envelope: Json) -> Json:
+    """Return the item with the envelope's context and integrations under its own, as Segment merges them."""
+    merged = dict(item)
+    for key in _COMMON:
+        common, own = envelope.get(key), item.get(key)
+        if isinstance(common, dict) and (own is None or isinstance(own, dict)):
+            merged[key] = {**common, **(own or {})}
+    return merged
+
+
+def _record(line: _Line, value: Any) -> Record:
+    """Return the one record of a value: an event, bare or in the wrapper of RudderStack's archiver, or neither."""
+    if not isinstance(value, dict):
+        return _invalid(line, "not_an_object", "an event is a JSON object")
+    if _has_type(value):
+        return _event(line, value["type"], value)
+    payload = value.get("payload")
+    if isinstance(payload, dict) and _has_type(payload):
+        event = {"messageId": value["messageId"], **payload} if "messageId" in value else payload
+        try:
+            raw = encode(event, unsafe=line.unsafe)
+        except UnreadableError as error:
+            return _invalid(line, error.reason, error.detail)
+        return _event(_Line(line.position, raw, line.repaired, line.unsafe), event["type"], event)
+    looks_flat = any(column in value for column in _WAREHOUSE_COLUMNS)
+    return _invalid(line, "no_type", _WAREHOUSE if looks_flat else _NO_TYPE, value)
+
+
+def _has_type(value: Json) -> bool:
+    kind = value.get("type")
+    return isinstance(kind, str) and bool(kind.strip())
+
+
+def _event(line: _Line, kind: str, fields: Json) -> SegmentEvent:
+    name, message_id = _name(fields), _message_id(fields)
+    return SegmentEvent(line.position, kind, name, message_id, fields, line.raw, line.repaired, line.unsafe)
+
+
+def _invalid(line: _Line, reason: str, detail: str, fields: Json | None = None) -> Outcome:
+    fields = fields or {}
+    record = BadRecord(line.position, line.raw, None, _name(fields), _message_id(fields))
+    return Outcome(record, State.INVALID, reason, detail)
+
+
+def _name(fields: Json) -> str | None:
+    name = fields.get("event")
+    return name if isinstance(name, str) else None
+
+
+def _message_id(fields: Json) -> str | None:
+    """Return the messageId as text; a float has the shortest one that is read as the same number."""
+    value = fields.get("messageId")
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return str(value) if isinstance(value, int) or isfinite(value) else None
+
+
+MAX_INTEGER: Final = 4_300
+"""Characters of an integer, its sign included: the strict decoder reads no longer one, whatever Python would do."""
+
+
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class UnreadableError(Exception):
+    """A line holds no JSON that can be read exactly.
+
+    Attributes:
+        reason: our own code: ``not_json``, ``too_deep`` or ``number_too_long``.
+        detail: a sentence for people.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Lenient(Struct, frozen=True):
+    """What a line holds. The flags are those of SegmentEvent."""
+
+    value: Any
+    repaired: bool
+    unsafe: bool
+
+
+def decode_leniently(line: bytes) -> Lenient:
+    """Decode one line, also with invalid UTF-8, lone surrogates, NaN, Infinity and floats out of range.
+
+    Raises:
+        UnreadableError: it is no JSON, or cannot be read exactly.
+    """
+    numbers = _Numbers()
+    try:
+        value = json.loads(
+            line.decode("utf-8", "replace"),
+            parse_int=_integer,
+            parse_float=numbers.float,
+            parse_constant=numbers.float,
+        )
+        mended = _mended(value) if b"\\u" in line else value
+        repaired = mended != value or not _is_utf8(line)
+    except json.JSONDecodeError as error:
+        raise UnreadableError("not_json", f"{error.msg} at character {error.pos + 1}") from None
+    except RecursionError:
+        raise UnreadableError("too_deep", "objects or lists are nested too deep") from None
+    except ValueError:
+        raise UnreadableError(
+            "number_too_long", "an integer has more digits than can be read exactly"
+        ) from None
+    return Lenient(mended, repaired, numbers.unsafe)
+
+
+def encode(value: Any, *, unsafe: bool = False) -> bytes:
+    """Encode a decoded value again; an unsafe one keeps NaN and Infinity, which the strict encoder makes null.
+
+    Raises:
+        UnreadableError: it is nested too deep.
+    """
+    try:
+        if unsafe:
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return msgspec.json.encode(value)
+    except RecursionError:
+        raise UnreadableError("too_deep", "objects or lists are nested too deep") from None
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_INTEGER:
+        raise ValueError
+    return int(text)
+
+
+class _Numbers:
+    """Reads numbers with a point or an exponent, and notes whether one of them is not finite."""
+
+    def __init__(self) -> None:
+        self.unsafe = False
+
+    def float(self, text: str) -> float:
+        number = float(text)
+        if not -float("inf") < number < float("inf"):
+            self.unsafe = True
+        return number
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _mended(value: Any) -> Any:
+    """Return the value with U+FFFD for every lone surrogate, in keys too."""
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)  # the decoder has joined those that make a pair
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, dict):
+        return {_mended(key): _mended(item) for key, item in value.items()}
+    return value
+
+
+TIME_FIELDS = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
+"""Of an event, those that may tell when it happened; the first of them that does counts."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
+_DATE_DIGITS = 8  # 20240131 is a date, longer runs of digits are epoch times
+
+
+def event_time(event: Json) -> datetime | None:
+    """Return the event's time in UTC, from the first of Segment's four fields that holds one.
+
+    ISO-8601 with or without offset (UTC then), dates alone, and epoch seconds or milliseconds are understood.
+    """
+    for field in TIME_FIELDS:
+        value = event.get(field)
+        if value is not None:
+            time = _time(value)
+            if time is not None:
+                return time
+    return None
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        if isinstance(value, str):
+            return _from_text(value.strip())
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _from_epoch(value)
+    except (ValueError, OverflowError):
+        pass
+    return None
+
+
+def _from_text(text: str) -> datetime:
+    if text.isdecimal() and len(text) != _DATE_DIGITS:
+        return _from_epoch(int(text))
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        return time.replace(tzinfo=UTC)
+    return time.astimezone(UTC)
+
+
+def _from_epoch(value: float) -> datetime:
+    if abs(value) >= _FIRST_MILLISECONDS:
+        return _EPOCH + timedelta(milliseconds=value)
+    return _EPOCH + timedelta(seconds=value)
+
+
+# Possessive repeats (`++`, `*+`) never backtrack, so each pattern is linear in the text, whatever that holds.
+_TEXT: Final = rb'"(?:[^"\\]++|\\.)*+"'
+_FLAT: Final = rb'(?:[^"\[\]{}]++|%b)*+' % _TEXT
+_TO_A_SIGN: Final = re.compile(
+    rb'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+(?:([,\[{])|\Z)',  # a text without an end goes on to the end
+    re.DOTALL,
+)
+# It matches anywhere, so that a search never begins inside of a text.
+_TO_A_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+' % (_TEXT, _FLAT), re.DOTALL)
+# Containers that hold no other container are skipped like texts, which spares most of the steps.
+_SCALAR: Final = re.compile(rb'%b|[^ \t\r\n,:"\[\]{}]++' % _TEXT, re.DOTALL)
+_BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
+
+
+class BrokenError(UnreadableError):
+    """A text is no array, or no object, from some place on.
+
+    Attributes:
+        at: offset in bytes of the first member that cannot be read, or of what stands in its place.
+    """
+
+    def __init__(self, at: int) -> None:
+        super().__init__("not_json", f"broken or cut off at byte {at + 1}")
+        self.at = at
+
+
+class Member(Struct, frozen=True, gc=False):
+    """A member of an object, both parts as they are written."""
+
+    key: bytes
+    value: bytes
+
+
+def has_more_values(text: bytes, most: int) -> bool:
+    """Tell whether a JSON text holds more than `most` values, which are keys and items at any depth.
+
+    What is counted are the commas and the opening brackets outside of texts.
+    """
+    if len(text) <= most:
+        return False
+    if text.count(b",") + text.count(b"[") + text.count(b"{") <= most:  # even with those inside of texts
+        return False
+    found = next(islice(_TO_A_SIGN.finditer(text), most, None), None)
+    return found is not None and found[1] is not None
+
+
+def first_byte(text: bytes) -> bytes:
+    """Return the first byte that is not blank; nothing if there is none."""
+    at = _after_blanks(text, 0)
+    return text[at : at + 1]
+
+
+def items(text: bytes) -> Iterator[bytes]:
+    """Yield the items of the array that a text is, as they are written.
+
+    Raises:
+        BrokenError: the text is no array; the items before that place have been yielded.
+    """
+    for begin, end in _spans(text, b"[", b"]"):
+        yield text[begin:end]
+
+
+def members(text: bytes) -> Iterator[Member]:
+    """Yield the members of the object that a text is, in their order; a key may come twice.
+
+    Raises:
+        BrokenError: the text is no object; the members before that place have been yielded.
+    """
+    for begin, end in _spans(text, b"{", b"}"):
+        key_end = _end_of_value(text, begin)
+        yield Member(text[begin:key_end], text[_after_blanks(text, _after_blanks(text, key_end) + 1) : end])
+
+
+def _spans(text: bytes, opening: bytes, closing: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each member of an array or an object begins and ends; of an object, from its key on."""
+    at = _after_blanks(text, 0)
+    if text[at : at + 1] != opening:
+        raise BrokenError(at)
+    at = _after_blanks(text, at + 1)
+    is_over = text[at : at + 1] == closing
+    while not is_over:
+        begin, end = at, _end_of_value(text, at)
+        if opening == b"{":
+            at = _after_blanks(text, end)
+            if text[begin : begin + 1] != b'"' or text[at : at + 1] != b":":
+                raise BrokenError(begin)
+            end = _end_of_value(text, _after_blanks(text, at + 1))
+        at = _after_blanks(text, end)
+        is_over = text[at : at + 1] == closing
+        if not is_over and text[at : at + 1] != b",":
+            raise BrokenError(begin)
+        yield begin, end
+        if not is_over:
+            at = _after_blanks(text, at + 1)
+    at = _after_blanks(text, at + 1)
+    if at < len(text):
+        raise BrokenError(at)
+
+
+def _end_of_value(text: bytes, begin: int) -> int:
+    """Return where the value that begins at an offset ends; brackets are counted, and not told apart."""
+    if text[begin : begin + 1] not in (b"[", b"{"):
+        scalar = _SCALAR.match(text, begin)
+        if scalar is None:
+            raise BrokenError(begin)
+        return scalar.end()
+    depth, at, skip = 1, begin + 1, _TO_A_BRACKET.match
+    while depth:
+        at = skip(text, at).end()  # type: ignore[union-attr]  # it matches anywhere
+        match text[at : at + 1]:
+            case b"[" | b"{":
+                depth += 1
+            case b"]" | b"}":
+                depth -= 1
+            case _:  # the text ends, or a text in it has no end
+                raise BrokenError(begin)
+        at += 1
+    return at
+
+
+def _after_blanks(text: bytes, at: int) -> int:
+    return _BLANKS.match(text, at).end()  # type: ignore[union-attr]  # it matches anywhere

@@ -1,0 +1,215 @@
+"""Find the sources of events: what the command line names in, Sources in reading order out.
+
+It opens files only to see whether that can be done and what they begin with; all problems are told at once.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from voucherify_sync.errors import SourceError
+from voucherify_sync.sources.formats import HEAD, recognise
+from voucherify_sync.sources.gzip_stream import MAGIC, first_bytes
+
+STDIN = "-"
+
+_NO_SOURCE = (
+    "Name files, folders or quoted globs of events, or pipe them in: zcat … | voucherify-sync replay -"
+)
+_MISSING = "Check the path; a source is a file, a folder, a quoted glob, or - for standard input."
+_EMPTY_NAME = "It may come of a shell variable that is not set."
+_UNREADABLE = "Check the permissions."
+
+_DIGITS = re.compile(r"([0-9]+)")
+_MONTH_FIRST = re.compile(r"(?P<month>[01][0-9])-(?P<day>[0-3][0-9])-(?P<year>[12][0-9]{3})")
+
+
+class Source(Struct, frozen=True):
+    """One file or pipe of events.
+
+    Attributes:
+        name: as the user named it, or as it was found under what the user named; ``-`` for stdin.
+        path: None for stdin.
+        size: bytes on disk, None where nobody knows: stdin and pipes.
+        gzipped: it begins as gzip does; False for what cannot be looked into before its turn.
+    """
+
+    name: str
+    path: Path | None
+    size: int | None
+    gzipped: bool = False
+
+
+class Found(Struct, frozen=True):
+    """What is to be read, in order, and what people should know about it."""
+
+    sources: list[Source]
+    notices: list[str]
+
+
+def find_sources(arguments: Sequence[str], *, stdin_is_terminal: bool) -> Found:
+    """Find the sources that the arguments name, in their order; inside of folders and globs in natural order.
+
+    Raises:
+        SourceError: something is missing, unreadable or of a wrong format, or nothing is left to read.
+    """
+    if not arguments and stdin_is_terminal:
+        raise SourceError("No source of events is given, and standard input is a terminal.", _NO_SOURCE)
+    search = _Search()
+    for argument in arguments or [STDIN]:
+        search.add(argument)
+    return search.found()
+
+
+class _Wrong(Struct, frozen=True):
+    """A file that cannot be read: its format, and what to do about it."""
+
+    format: str
+    remedy: str
+
+
+class _Search:
+    """Collects sources, notices and problems over all arguments."""
+
+    def __init__(self) -> None:
+        self._sources: list[Source] = []
+        self._notices: list[str] = []
+        self._problems: list[tuple[str, str]] = []
+        self._seen: set[str] = set()
+        self._repeated = 0
+
+    def found(self) -> Found:
+        if self._problems:
+            sentences, remedies = zip(*self._problems, strict=True)
+            raise SourceError("\n".join(sentences), "\n".join(dict.fromkeys(remedies)))
+        if self._repeated:
+            self._notices.append(f"Files named more than once are read once ({self._repeated} repeated).")
+        return Found(self._sources, self._notices)
+
+    def add(self, argument: str) -> None:
+        path = Path(argument)
+        if argument == STDIN:
+            if self._is_new(STDIN):
+                self._sources.append(Source(STDIN, None, None))
+        elif not argument:
+            self._problems.append(("The name of a source is empty.", _EMPTY_NAME))
+        elif path.is_dir():
+            self._add_found(self._files(argument), f"{argument}: no event files in this folder.")
+        elif path.exists():
+            self._add_named(argument)
+        elif glob.has_magic(argument):
+            self._add_found(self._matches(argument), f"{argument}: no event files match this.")
+        else:
+            self._problems.append((f"{argument}: no such file or folder.", _MISSING))
+
+    def _add_named(self, name: str) -> None:
+        """Add a file that the user named: a wrong format is an error."""
+        if not self._is_new(os.path.realpath(name)):
+            return
+        source = self._look(name)
+        if isinstance(source, _Wrong):
+            self._problems.append(
+                (f"{name}: this is {source.format}, not newline-delimited events.", source.remedy)
+            )
+        elif source:
+            self._sources.append(source)
+
+    def _add_found(self, names: list[str], if_none: str) -> None:
+        """Add what a folder or a glob holds: a wrong format is skipped with a notice."""
+        problems_before, usable = len(self._problems), False
+        for name in names:
+            if not self._is_new(os.path.realpath(name)):
+                usable = True
+                continue
+            source = self._look(name)
+            if isinstance(source, _Wrong):
+                self._notices.append(f"{name}: skipped, this is {source.format}. {source.remedy}")
+            elif source and source.size is not None:
+                self._sources.append(source)
+                usable = True
+        if not usable and len(self._problems) == problems_before:
+            self._problems.append((if_none, _no_events_remedy(self._notices)))
+
+    def _matches(self, pattern: str) -> list[str]:
+        """Return the files that a glob matches, and those under the folders that it matches."""
+        files: list[str] = []
+        for name in sorted(glob.glob(pattern, recursive=True), key=_natural):  # noqa: PTH207 - may be absolute
+            files += self._files(name) if Path(name).is_dir() else [name]
+        return list(dict.fromkeys(files))
+
+    def _files(self, folder: str) -> list[str]:
+        """Return the files under a folder in natural order; links to folders are not followed."""
+        files: list[str] = []
+        for where, folders, names in os.walk(folder, onerror=self._unreadable):
+            folders[:] = filter(is_read, folders)
+            files += [os.path.join(where, name) for name in filter(is_read, names)]
+        return sorted(files, key=_natural)
+
+    def _unreadable(self, error: OSError) -> None:
+        self._problems.append((f"{error.filename}: {error.strerror}.", _UNREADABLE))
+
+    def _is_new(self, identity: str) -> bool:
+        if identity in self._seen:
+            self._repeated += 1
+            return False
+        self._seen.add(identity)
+        return True
+
+    def _look(self, name: str) -> Source | _Wrong | None:
+        """Look at the first bytes of a file; None, with a notice or a problem, if that is not possible."""
+        try:
+            status = os.stat(name)
+            if not stat.S_ISREG(status.st_mode):
+                return Source(_as_text(name), Path(name), None)
+            with open(name, "rb", buffering=0) as file:
+                head = file.read(HEAD)
+        except FileNotFoundError:
+            self._notices.append(f"{name}: skipped, this link leads nowhere.")
+            return None
+        except OSError as error:
+            self._unreadable(error)
+            return None
+        if not head:
+            self._notices.append(f"{name}: this file is empty.")
+        gzipped = head.startswith(MAGIC)
+        wrong = recognise(first_bytes(head, HEAD) if gzipped else head)
+        if wrong:
+            return _Wrong(wrong.name, wrong.remedy_for(name, gzipped=gzipped))
+        return Source(_as_text(name), Path(name), status.st_size, gzipped)
+
+
+def is_read(path: str) -> bool:
+    """Tell whether what lies at this path below a folder is read with the folder."""
+    return not any(part.startswith((".", "_")) for part in Path(path).parts)
+
+
+def _as_text(name: str) -> str:
+    """Return a name that can be encoded, also if the file system's was not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _no_events_remedy(notices: list[str]) -> str:
+    return "\n".join([*notices, _MISSING])
+
+
+_Key = tuple[list[list[str | int]], str]
+
+
+def _natural(path: str) -> _Key:
+    """Return a sort key: digits count as numbers, MM-DD-YYYY folders (of older RudderStack) as dates."""
+    return [_natural_part(part) for part in Path(path).parts], path
+
+
+def _natural_part(part: str) -> list[str | int]:
+    date = _MONTH_FIRST.fullmatch(part)
+    if date:
+        part = f"{date['year']}-{date['month']}-{date['day']}"
+    pieces = _DIGITS.split(part)
+    return [int(piece) if at % 2 else piece for at, piece in enumerate(pieces)]

@@ -1,0 +1,467 @@
+"""Cut text into whole lines: pieces in, Blocks out. Numbers are exact; what is too long is never buffered.
+
+Read the sources of events, one after the other: files, gzip or not, and stdin in, Blocks of lines out.
+
+The only opener of event files. What is wrong with one source is a fact about it, and the next one goes on.
+
+Makes sources readable more than once: pipes come in, private temporary files with the same lines go out.
+
+Files stay where they are. The copies are removed at the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from voucherify_sync.errors import RunStopped, SourceError
+from voucherify_sync.events import Block
+from voucherify_sync.sources.discover import STDIN, Found, Source, find_sources
+from voucherify_sync.sources.formats import HEAD, recognise
+from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip
+from voucherify_sync.stop import Stop
+
+MAX_LINE = 10 * 1024 * 1024
+"""Bytes; a longer line is one invalid record."""
+
+KEPT_OF_LONG = 64 * 1024
+"""Bytes that are kept of a line that is too long."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Lines:
+    """The lines of one source, told apart by line feeds only, without a BOM.
+
+    Attributes:
+        count: lines handed out so far.
+    """
+
+    def __init__(self, source: str, *, max_line: int = MAX_LINE, kept_of_long: int = KEPT_OF_LONG) -> None:
+        self.count = 0
+        self._source = source
+        self._max_line = max_line
+        self._kept_of_long = kept_of_long
+        self._open: list[bytes | memoryview] = []  # pieces of the line whose end has not come yet
+        self._length = 0  # of that line so far, in bytes
+        self._at_start = True
+
+    def feed(self, piece: bytes) -> Iterator[Block]:
+        """Yield the lines that this piece completes; no piece may be longer than `max_line`."""
+        if self._at_start:
+            piece = self._without_bom(piece)
+        begin, end = 0, piece.rfind(b"\n") + 1
+        if end and self._length:
+            first = piece.index(b"\n")
+            if self._length + first > self._max_line:
+                self._keep(piece[:first])
+                yield self._truncated()
+                begin = first + 1
+        if begin < end:
+            self._open.append(memoryview(piece)[begin:end])  # it is copied only once
+            yield self._block(self._joined())
+        if end < len(piece):
+            self._keep(piece[end:])
+
+    def finish(self) -> Iterator[Block]:
+        """Yield the last line, if the source did not end with a line end."""
+        if self._length > self._max_line:
+            yield self._truncated()
+        elif self._length:
+            yield self._block(self._joined() + b"\n")
+
+    @property
+    def unfinished(self) -> int:
+        """The length in bytes of the line whose end has not come yet."""
+        return self._length
+
+    def _without_bom(self, piece: bytes) -> bytes:
+        """Take the BOM off, which may come in several pieces."""
+        head = b"".join(self._open) + piece
+        self._open, self._length = [], 0
+        if len(head) < len(_BOM) and _BOM.startswith(head):
+            return head
+        self._at_start = False
+        return head.removeprefix(_BOM)
+
+    def _keep(self, piece: bytes) -> None:
+        """Remember a piece of a line; of a line that gets too long only its head."""
+        was_short = self._length <= self._max_line
+        self._length += len(piece)
+        if self._length <= self._max_line:
+            self._open.append(piece)
+        elif was_short:
+            self._open = [b"".join([*self._open, piece])[: self._kept_of_long]]
+
+    def _joined(self) -> bytes:
+        line = b"".join(self._open)
+        self._open, self._length = [], 0
+        return line
+
+    def _truncated(self) -> Block:
+        self.count += 1
+        return Block(self._source, self.count, self._joined() + b"\n", truncated=True)
+
+    def _block(self, text: bytes) -> Block:
+        first_line = self.count + 1
+        self.count += _line_feeds(text)
+        return Block(self._source, first_line, text)
+
+
+def _line_feeds(text: bytes) -> int:
+    """Count them, three times as fast as ``text.count`` where they are a kilobyte apart."""
+    count, at, find = 0, -1, text.find
+    while (at := find(b"\n", at + 1)) >= 0:
+        count += 1
+    return count
+
+
+__all__ = ["STDIN", "Found", "Reader", "Source", "SourceFacts", "check_gzip", "find_sources"]
+
+PIECE = 128 * 1024
+"""Bytes read at once; what is made of more would not stay in the caches of a processor until it is needed."""
+
+_LOOK_UP_S = 0.1  # how often a reader that waits for a pipe looks whether the run stops
+
+
+class SourceFacts(Struct):
+    """What is known of one source so far; another thread may read it at any time.
+
+    Attributes:
+        name: as in Source.
+        lines: handed out so far, blank ones too.
+        bytes: read from disk or pipe so far, before decompression.
+        damaged: why and where it could not be read further, else None.
+        corrupt: bytes of it are wrong, so that no line of it can be trusted.
+    """
+
+    name: str
+    lines: int = 0
+    bytes: int = 0
+    damaged: str | None = None
+    corrupt: bool = False
+
+
+class Reader:
+    """The lines of all sources, in order, as Blocks.
+
+    Args:
+        sources: as `find_sources` found them.
+        stop: looked at between pieces of at most PIECE bytes, and ten times a second while a pipe is silent.
+        distrusted: sources that `check_gzip` found corrupt: they are named as damaged, and nothing of them is read.
+        stdin: descriptor of standard input.
+
+    Attributes:
+        facts: one entry for each source begun, in order.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        stop: Stop,
+        distrusted: Sequence[SourceFacts] = (),
+        stdin: int = 0,
+    ) -> None:
+        self._distrusted = {facts.name: facts for facts in distrusted}
+        self.facts: list[SourceFacts] = []
+        self._sources = sources
+        self._stop = stop
+        self._stdin = stdin
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield the blocks of every source.
+
+        Raises:
+            SourceError: a pipe turns out to hold a wrong format.
+        """
+        for part in self.parts():
+            if isinstance(part, Block):
+                yield part
+
+    def parts(self, max_file_bytes: int = -1) -> Iterator[Block | Source]:
+        """Yield the blocks of every source, but a file of so many bytes at most as it is; its facts are left open.
+
+        Raises:
+            SourceError: a pipe turns out to hold a wrong format.
+        """
+        for source in self._sources:
+            if self._stop.requested:
+                return
+            if source.name in self._distrusted:
+                self.facts.append(self._distrusted[source.name])
+                continue
+            facts = SourceFacts(source.name)
+            self.facts.append(facts)
+            if source.size is not None and source.size <= max_file_bytes:
+                yield source
+            else:
+                yield from self._source(source, facts)
+
+    @property
+    def bytes_total(self) -> int | None:
+        """Bytes on disk of all sources, None where nobody knows, as with a pipe."""
+        sizes = [source.size for source in self._sources]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def _source(self, source: Source, facts: SourceFacts) -> Iterator[Block]:
+        lines = Lines(source.name)
+        try:
+            with opened(source, self._stdin, self._stop) as descriptor:
+                for text in _texts(source, descriptor, facts, self._stop):
+                    for block in lines.feed(text):
+                        facts.lines = lines.count
+                        yield block
+                    if self._stop.requested:
+                        return
+        except (DamageError, OSError) as error:
+            if not self._stop.requested:
+                facts.damaged = _damage(error, facts, lines)
+        else:
+            if not self._stop.requested:
+                yield from lines.finish()
+                facts.lines = lines.count
+
+
+def check_gzip(sources: Sequence[Source], stop: Stop) -> list[SourceFacts]:
+    """Read every gzip file through to verify its checksums, since a flipped bit can yield plausible events.
+
+    Returns:
+        The facts of the gzip files, in order; where `damaged` is None, the file is sound and `lines` is exact. A file
+        that is only cut off is damaged and not corrupt: what precedes the cut can be trusted.
+        Pipes cannot be read twice and are left out. The list is incomplete if the run stops meanwhile.
+    """
+    checked: list[SourceFacts] = []
+    for source in sources:
+        if source.gzipped and not stop.requested:
+            checked.append(facts := SourceFacts(source.name))
+            _read_through(source, facts, stop)
+    return checked
+
+
+def _read_through(source: Source, facts: SourceFacts, stop: Stop) -> None:
+    last = b"\n"
+    try:
+        with opened(source, -1, stop) as descriptor:
+            for last in Gunzip(read_pieces(descriptor, facts, stop)):
+                facts.lines += last.count(b"\n")
+                if stop.requested:  # a piece may hold a thousand times as much text
+                    return
+    except (DamageError, OSError) as error:
+        if not stop.requested:
+            facts.damaged = _damage(error, facts)
+            facts.corrupt = isinstance(error, CorruptError)
+    facts.lines += not last.endswith(b"\n")
+
+
+def _damage(error: DamageError | OSError, facts: SourceFacts, lines: Lines | None = None) -> str:
+    """Say where and why a source ended early, and what became of the line that it ended in."""
+    sentence = str(error)
+    if isinstance(error, OSError):
+        sentence = f"cannot be read at byte {facts.bytes}: {error.strerror}"
+    if lines and lines.unfinished:
+        sentence += f"; line {lines.count + 1} is incomplete and was left out ({lines.unfinished} bytes)"
+    return sentence
+
+
+@contextmanager
+def opened(source: Source, stdin: int, stop: Stop) -> Iterator[int]:
+    """Open a source for reading; standard input is left open.
+
+    Raises:
+        InterruptedError: it is a named pipe, and the run stopped before anything was going to write to it.
+    """
+    if source.path is None:
+        yield stdin
+        return
+    is_pipe = stat.S_ISFIFO(os.stat(source.path).st_mode)
+    descriptor = _Opening(source.path).descriptor(stop) if is_pipe else os.open(source.path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class _Opening(Thread):
+    """The opening of a named pipe: it waits for a writer, and does not end for a signal, hence the thread."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(name="open a pipe", daemon=True)
+        self._path = path
+        self._descriptor: int | None = None
+        self._error: OSError | None = None
+
+    def run(self) -> None:
+        try:
+            self._descriptor = os.open(self._path, os.O_RDONLY)
+        except OSError as error:
+            self._error = error
+
+    def descriptor(self, stop: Stop) -> int:
+        """Open the pipe.
+
+        Raises:
+            InterruptedError: the run stopped before there was a writer.
+        """
+        self.start()
+        try:
+            while self.is_alive() and not stop.requested:
+                self.join(_LOOK_UP_S)
+        finally:
+            if self.is_alive():
+                self._give_up()
+        if self._error is not None:
+            raise self._error
+        if self._descriptor is None:
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+        return self._descriptor
+
+    def _give_up(self) -> None:
+        """Be the writer that is waited for, so that no thread is left; if that fails, it ends with the process."""
+        with suppress(OSError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_NONBLOCK))
+        self.join(_LOOK_UP_S)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:
+    """Yield the text of a source, decompressed where its first bytes are gzip's."""
+    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    base = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
+
+    def reread(offset: int) -> Iterator[bytes]:
+        return _pieces_from(descriptor, base + offset, stop)
+
+    pieces = read_pieces(descriptor, facts, stop)
+    head = b""
+    while len(head) < len(MAGIC) and (piece := next(pieces, b"")):
+        head += piece
+    texts: Iterator[bytes] = chain([head], pieces)
+    gzipped = head.startswith(MAGIC)
+    if gzipped:
+        texts = iter(Gunzip(texts, reread if is_file else None))
+    if source.size is None:
+        texts = _recognised(source, texts, gzipped=gzipped)
+    return texts
+
+
+def _recognised(source: Source, texts: Iterator[bytes], *, gzipped: bool) -> Iterator[bytes]:
+    """Pass the text of a pipe on, unless its beginning is that of a wrong format."""
+    head = next(texts, b"")
+    wrong = recognise(head[:HEAD])
+    if wrong:
+        name, file = ("standard input", "FILE") if source.name == STDIN else (source.name, source.name)
+        sentence = f"{name}: this is {wrong.name}, not newline-delimited events."
+        raise SourceError(sentence, wrong.remedy_for(file, gzipped=gzipped))
+    yield head
+    yield from texts
+
+
+def read_pieces(descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:
+    """Yield the bytes of a descriptor as they come; a pipe that is silent does not hold up a stop."""
+    waits = not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    while not stop.requested:
+        if waits and not select.select([descriptor], [], [], _LOOK_UP_S)[0]:
+            continue
+        piece = os.read(descriptor, PIECE)
+        if not piece:
+            return
+        facts.bytes += len(piece)
+        yield piece
+
+
+def _pieces_from(descriptor: int, offset: int, stop: Stop) -> Iterator[bytes]:
+    """Yield the bytes of a file from an offset on, and leave its position where it is."""
+    while not stop.requested and (piece := os.pread(descriptor, PIECE, offset)):
+        offset += len(piece)
+        yield piece
+
+
+class Spool:
+    """Sources of which the pipes are copied to disk when they are first read.
+
+    Args:
+        sources: as `find_sources` found them.
+        stdin: descriptor of standard input.
+
+    Attributes:
+        sources: the same, each with a path that can be read again and again once `fill` has been called.
+    """
+
+    def __init__(self, sources: Sequence[Source], stdin: int = 0) -> None:
+        self._stdin = stdin
+        self._pipes = {number: source for number, source in enumerate(sources) if source.size is None}
+        self._folder = Path(tempfile.mkdtemp(prefix="voucherify-sync-")) if self._pipes else None
+        self.sources = [
+            replace(source, path=self._copy(number)) if number in self._pipes else source
+            for number, source in enumerate(sources)
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def fill(self, stop: Stop) -> None:
+        """Copy what was not copied yet, as it comes, until the pipes are at their end or the run stops.
+
+        Raises:
+            RunStopped: there is no room on disk.
+        """
+        while self._pipes and not stop.requested:
+            number = min(self._pipes)
+            source = self._pipes.pop(number)
+            with suppress(InterruptedError), opened(source, self._stdin, stop) as descriptor:
+                self._write(number, read_pieces(descriptor, SourceFacts(source.name), stop))
+
+    def _write(self, number: int, texts: Iterator[bytes]) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(self._copy(number), flags, 0o600), "wb") as copy:
+                copy.writelines(texts)
+        except OSError as error:
+            raise RunStopped(
+                f"cannot copy a pipe to {self._folder}: {error.strerror or error}",
+                "Make room there, or name another directory in TMPDIR, then run the same command again.",
+            ) from error
+
+    def _copy(self, number: int) -> Path:
+        assert self._folder is not None  # noqa: S101  # there is a pipe
+        return self._folder / str(number)
+
+
+class SpooledReader(Reader):
+    """A Reader of sources that may be read again: it waits for the pipes to end before its first line."""
+
+    def __init__(self, spool: Spool, stop: Stop, distrusted: Sequence[SourceFacts] = ()) -> None:
+        super().__init__(spool.sources, stop, distrusted)
+        self._spool = spool
+
+    def parts(self, max_file_bytes: int = -1) -> Iterator[Block | Source]:
+        """Yield the blocks of every source, and small files as they are.
+
+        Raises:
+            SourceError: a pipe turns out to hold a wrong format.
+            RunStopped: there is no room on disk.
+        """
+        self._spool.fill(self._stop)
+        yield from super().parts(max_file_bytes)

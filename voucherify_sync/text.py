@@ -1,0 +1,103 @@
+"""Numbers, sizes and times go in; what people read comes out.
+
+Text from events, files and answers goes in; text that can do nothing to a terminal or a page comes out.
+
+Finds what may be meant by a misspelt name: the name and those that there are in, the similar ones out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from itertools import islice
+from typing import Final
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return `1 call`, `1,204 calls`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as `812 bytes`, `3.1 MB`; a MB is 1,000,000 bytes."""
+    if count < 1_000:
+        return counted(count, "byte")
+    amount = float(count)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1_000
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1_000:,.1f} TB"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time by its two largest units: `0.4 s`, `41 s`, `2 h 10 min`, `3 d 4 h`."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3_600:
+        return _two(whole, (60, "min"), (1, "s"))
+    if whole < 86_400:
+        return _two(whole, (3_600, "h"), (60, "min"))
+    return _two(whole, (86_400, "d"), (3_600, "h"))
+
+
+def _two(whole: int, large: tuple[int, str], small: tuple[int, str]) -> str:
+    first, rest = divmod(whole, large[0])
+    second = rest // small[0]
+    return f"{first:,} {large[1]} {second} {small[1]}" if second else f"{first:,} {large[1]}"
+
+
+def clean(text: str, limit: int = 120) -> str:
+    r"""Return the text on one line of at most `limit` characters, with an escape for all that does not print.
+
+    Control characters, line ends and the marks that turn the direction of writing become `\x1b` and the like.
+    """
+    head = text[: limit + 1]
+    shown = _escaped(head)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def clean_lines(text: str) -> str:
+    """Return a message of our own, of several lines, in which data may stand: only its line ends stay."""
+    return "\n".join(_escaped(line) for line in text.split("\n"))
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape(ord(character)) for character in text)
+
+
+def _escape(code: int) -> str:
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+MAX_CANDIDATES: Final = 200
+"""Names that one is compared with, at most: the first of those that are given."""
+
+MAX_LENGTH: Final = 60
+"""Characters of a name that are compared, its last ones: the time of a comparison grows with their square."""
+
+
+def similar(
+    wanted: str, names: Iterable[str], *, fold: Callable[[str], str], most: int, cutoff: float
+) -> list[str]:
+    """Return names that are similar to the wanted one, the most similar first, in a fraction of a second.
+
+    Args:
+        wanted: the name that is not among them.
+        names: what there is, the likeliest first; of those that are folded alike the first counts.
+        fold: takes away what people write differently, such as upper case.
+        most: how many are returned at most.
+        cutoff: how similar they must be, from 0 to 1, as `difflib` measures it.
+    """
+    by_folded: dict[str, str] = {}
+    for name in islice(names, MAX_CANDIDATES):
+        by_folded.setdefault(fold(name)[-MAX_LENGTH:], name)
+    near = get_close_matches(fold(wanted)[-MAX_LENGTH:], by_folded, n=most, cutoff=cutoff)
+    return [by_folded[folded] for folded in near]

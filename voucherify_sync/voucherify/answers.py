@@ -1,0 +1,149 @@
+"""How one call can end: a Reply, NotSent or NoAnswer. No text in them ever holds a key, a header or a password.
+
+What an answer repeats of its request is hidden: an answer comes in, and goes out fit to be shown and logged.
+
+Errors of the API, and the pages of proxies, like to quote what they are about: values of the customer, even the token.
+
+The paths of the API at which requests end, known without anything that makes calls.
+
+The error of a run that never reached Voucherify: what was tried, and what to check.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.errors import Unreachable
+from voucherify_sync.events import Kind, Operation
+from voucherify_sync.settings.types import Secret
+
+
+class Reply(Struct, frozen=True):
+    """A complete answer, whatever its status.
+
+    Attributes:
+        status: HTTP status.
+        headers: case-insensitive.
+        body: decoded if it came compressed; at most 1 MiB.
+        ended: monotonic seconds at which its last byte was read.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    ended: float = 0.0
+
+
+class NotSent(Exception):
+    """No byte of the request left this machine for Voucherify: proved, so it may be sent again.
+
+    Attributes:
+        reason: ``dns``, ``refused``, ``connect_timeout``, ``tls`` or ``proxy``.
+        detail: a sentence for people.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason = reason
+        self.detail = detail or reason
+
+
+class NoAnswer(Exception):
+    """The request, or a part of it, was sent and no complete answer came: nobody knows whether it was processed.
+
+    Attributes:
+        reason: ``timeout``, ``reset``, ``cut`` or ``too_large``.
+        detail: a sentence for people.
+        status: of the answer that was begun, if one was.
+    """
+
+    def __init__(self, reason: str, detail: str = "", status: int | None = None) -> None:
+        super().__init__(detail or reason)
+        self.reason = reason
+        self.detail = detail or reason
+        self.status = status
+
+
+Answer = Reply | NotSent | NoAnswer
+"""The three ends of a call."""
+
+
+def trouble_of(answer: Answer) -> str:
+    """Say in a few words how a call ended that did not go well."""
+    return f"HTTP {answer.status}" if isinstance(answer, Reply) else answer.detail
+
+
+HIDDEN = b"***"
+_MOST = 64 << 10
+"""Bytes of an answer that are looked at: an error that is longer is not the API's, and of it only little is kept."""
+_SHORTEST = 4
+"""Shorter texts, such as a country code, say little and are part of ordinary words."""
+
+
+def presentable(answer: Answer, sent: Iterable[Any], token: Secret) -> Answer:
+    """Return an answer without the token and without the texts in JSON values that were sent.
+
+    It stays the JSON that it was. It is to be cut afterwards: a text that is cut in two is not found.
+    """
+    if not isinstance(answer, Reply):
+        return answer
+    body = hide(answer.body[:_MOST], (), token)
+    for value in sent if body else ():
+        body = hide(body, value, token)
+    return msgspec.structs.replace(answer, body=body)
+
+
+def sent_of_customer(operation: Operation) -> list[Any]:
+    """Return what was sent of the customer and as metadata. The event's own name is shown everywhere."""
+    body = operation.body
+    return [[body.get("customer"), body.get("metadata")] if "customer" in body else body]
+
+
+def hide(said: bytes, sent: Any, token: Secret) -> bytes:
+    """Return what was said without the token and without the texts in a JSON value that was sent."""
+    texts = {text for text in _texts(sent) if len(text) >= _SHORTEST}
+    for text in sorted({token.reveal(), *texts}, key=len, reverse=True):
+        for written in {text.encode(errors="replace"), json.dumps(text)[1:-1].encode()}:
+            said = said.replace(written, HIDDEN)
+    return said
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts inside a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+PATHS = {Kind.CUSTOMER: "/v1/customers", Kind.EVENT: "/v1/events"}
+"""What a request does -> where it is posted to."""
+
+
+_CHECKS: Final = {
+    "dns": "Check the host in api.url, and that this machine can resolve names.",
+    "refused": "Check host and port in api.url, and the network. Where only a proxy leads out, set HTTPS_PROXY.",
+    "connect_timeout": (
+        "Check host and port in api.url, and the firewall. Where only a proxy leads out, set HTTPS_PROXY."
+    ),
+    "tls": (
+        "Check the host in api.url and the clock of this machine. Where the network opens secure connections, set "
+        "SSL_CERT_FILE to a file with its certificates."
+    ),
+    "proxy": (
+        "Check HTTPS_PROXY: its address, user and password, and that it may connect to the host in api.url. To go "
+        "without it, name that host in NO_PROXY."
+    ),
+}
+"""Reason of a NotSent -> what to check."""
+
+
+def unreachable(error: NotSent) -> Unreachable:
+    """Return the error to stop with where nothing was ever reached."""
+    return Unreachable(f"Voucherify cannot be reached: {error.detail}", _CHECKS[error.reason])

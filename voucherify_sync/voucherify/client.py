@@ -1,0 +1,646 @@
+"""Says why a request did not leave, from what urllib3 and ssl raised: NotSent with a sentence that names the host.
+
+No text of a library is shown but OpenSSL's own reason, and of a proxy its host alone.
+
+Keeps a total time limit on calls, by shutting their sockets down: the timeout of a socket restarts with every byte.
+
+When the run stops, all calls have the same short time left. One thread for all calls; it never touches a socket that
+is not in a call.
+
+Connections that keep the deadline of the call they serve, and prove how long its request has not been sent.
+
+Tells which certificate authorities are trusted: those that the environment names, else those of requests.
+
+One HTTP call to Voucherify: method, path and bytes in; Reply, NotSent or NoAnswer out. The only user of requests.
+
+It never follows a redirect, never repeats a call, never reads .netrc, and sends the token to the base URL only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from importlib import metadata
+from math import inf
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+from urllib3.exceptions import TimeoutError as Urllib3Timeout
+
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.settings.types import Credentials
+from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
+from voucherify_sync.voucherify.rate_limit import http_date
+from voucherify_sync.voucherify.retry_policy import DRAIN_S
+
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
+_REFUSALS = {"403": "it forbids the connection", "407": "it asks for a user and a password"}
+
+
+def not_sent(error: Exception, host: str, proxy: str) -> NotSent:
+    """Return why no connection could be had.
+
+    Args:
+        error: what the transport raised.
+        host: of the API.
+        proxy: host of the proxy; empty where there is none.
+    """
+    causes = tuple(_causes(error))
+    if any(isinstance(cause, SSLError) for cause in causes) and not _is_of_proxy(causes):
+        return NotSent("tls", f"no secure connection to {host} could be made: {_tls_reason(causes)}")
+    if proxy:
+        return NotSent("proxy", f"the proxy {proxy} did not connect us to {host}: {_proxy_reason(causes)}")
+    if any(isinstance(cause, NameResolutionError) for cause in causes):
+        return NotSent("dns", f"the name {host} cannot be resolved")
+    if is_timeout(error) and not _is_new_connection(causes):
+        return NotSent("connect_timeout", f"{host} did not take the connection in time")
+    return NotSent("refused", f"no connection to {host} could be made")
+
+
+def is_timeout(error: Exception) -> bool:
+    """Tell whether an error is a timeout, or was made of one."""
+    return any(isinstance(cause, (TimeoutError, Urllib3Timeout)) for cause in _causes(error))
+
+
+def _causes(error: object) -> Iterator[BaseException]:
+    """Yield an error and all that was wrapped in it, as requests and urllib3 do it."""
+    if isinstance(error, BaseException):
+        yield error
+        for inner in (getattr(error, "original_error", None), getattr(error, "reason", None), *error.args):
+            yield from _causes(inner)
+
+
+def _is_of_proxy(causes: tuple[BaseException, ...]) -> bool:
+    return any(isinstance(cause, ProxyError) for cause in causes)
+
+
+def _is_new_connection(causes: tuple[BaseException, ...]) -> bool:
+    """Tell whether a connection was refused: urllib3's error for that is a timeout, too, by descent."""
+    return any(isinstance(cause, NewConnectionError) for cause in causes)
+
+
+def _tls_reason(causes: tuple[BaseException, ...]) -> str:
+    """Return OpenSSL's reason, such as ``certificate has expired``."""
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_message:
+            message = cause.verify_message.rstrip(".")
+            return message if message[1:2].isupper() else message[:1].lower() + message[1:]
+        if isinstance(cause, ssl.SSLError) and cause.reason:
+            return cause.reason.lower().replace("_", " ")
+    return "the handshake failed"
+
+
+def _proxy_reason(causes: tuple[BaseException, ...]) -> str:
+    for cause in causes:
+        if isinstance(cause, OSError) and (refused := _TUNNEL_REFUSED.match(str(cause))):
+            status = refused[1]
+            why = f", {_REFUSALS[status]}" if status in _REFUSALS else ""
+            return f"HTTP {status}{why}"
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return f"no secure connection to it could be made, {_tls_reason(causes)}"
+    if any(isinstance(cause, NameResolutionError) for cause in causes):
+        return "its name cannot be resolved"
+    if _is_new_connection(causes):
+        return "no connection to it could be made"
+    if any(isinstance(cause, (TimeoutError, Urllib3Timeout)) for cause in causes):
+        return "it did not answer in time"
+    return "it ended the connection"
+
+
+_SLICE_S = 0.25
+"""The longest sleep without asking whether the run stops, while a call is in flight."""
+
+
+class Watch:
+    """One call under a deadline.
+
+    Attributes:
+        due: monotonic seconds.
+        expired: the call was cut.
+        unsent: proved that no byte of the request was handed to a socket yet.
+    """
+
+    __slots__ = ("_fd", "due", "expired", "unsent")
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.expired = False
+        self.unsent = False
+        self._fd: int | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the call's socket is known."""
+        return self._fd is not None
+
+    def hold(self, sock: socket.socket) -> None:
+        """Remember the socket of the call; a descriptor of our own outlives whatever TLS or HTTP does to the object."""
+        self._fd = os.dup(sock.fileno())
+
+    def cut(self) -> None:
+        """Shut the socket down, so that whoever waits for it wakes up."""
+        self.expired = True
+        if self._fd is not None:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._fd)) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        """Forget the socket."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+class Deadlines:
+    """Cuts calls that last longer than the one limit that holds for all of them.
+
+    Args:
+        limit_s: seconds from the start of a call.
+        stop: cuts the calls in flight DRAIN_S after a stop was requested, if that is earlier.
+    """
+
+    def __init__(self, limit_s: float, stop: Stop | None = None) -> None:
+        self._limit_s = limit_s
+        self._stop = stop
+        self._last_moment: float | None = None  # for all calls, once the run stops
+        self._changed = threading.Condition()
+        self._live: dict[Watch, None] = {}  # in the order of their ends, as the limit is the same for all
+        self._thread: threading.Thread | None = None
+        self._idle = False
+        self._closed = False
+
+    def start(self) -> Watch:
+        """Begin a call. The first one starts the thread."""
+        watch = Watch(time.monotonic() + self._limit_s)
+        with self._changed:
+            self._live[watch] = None
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif self._idle:
+                self._changed.notify()
+        return watch
+
+    def hold(self, watch: Watch, sock: socket.socket) -> None:
+        """Tell the socket of a call; a call that is late already is cut at once."""
+        with self._changed:
+            watch.release()
+            watch.hold(sock)
+            if watch.expired:
+                watch.cut()
+
+    def finish(self, watch: Watch) -> None:
+        """End a call."""
+        with self._changed:
+            self._live.pop(watch, None)
+            watch.release()
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._closed:
+                oldest = next(iter(self._live), None)
+                if oldest is None:
+                    self._idle = True
+                    self._changed.wait()
+                    self._idle = False
+                    continue
+                left_s = self._due(oldest) - time.monotonic()
+                if left_s <= 0:
+                    del self._live[oldest]
+                    oldest.cut()
+                else:
+                    self._changed.wait(min(left_s, _SLICE_S))
+
+    def _due(self, watch: Watch) -> float:
+        if self._last_moment is None and self._stop is not None and self._stop.requested:
+            self._last_moment = time.monotonic() + DRAIN_S
+        return watch.due if self._last_moment is None else min(watch.due, self._last_moment)
+
+
+_IDLE_S = 30.0
+
+
+class _Call(threading.local):
+    """The call that this thread makes."""
+
+    deadlines: Deadlines
+    watch: Watch | None = None
+
+
+current = _Call()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that passes over every interim one, and gives its connection up where the server said more than it."""
+
+    def __init__(self, connection: _Watched, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connection = connection
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # The standard library does so for 100 only and takes a 103 for the answer, so that the real one is read as
+        # the answer to the next request. The deadline of the call ends a server that never comes to it.
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+    def begin(self) -> None:
+        super().begin()
+        if self.msg.defects:  # where headers cannot be read, the end of the body cannot be trusted either
+            self.will_close = True
+
+    def _close_conn(self) -> None:
+        if not self.will_close and self._has_more():
+            self._connection.give_up()
+        super()._close_conn()  # type: ignore[misc]
+
+    def _has_more(self) -> bool:
+        """Whether bytes came after the answer: those that are buffered would be lost without a trace.
+
+        The socket is left not blocking; the next request sets that right, and there is no call in between.
+        """
+        sock = self._connection.sock
+        if sock is None:
+            return False
+        try:
+            sock.settimeout(0)
+            return bool(self.fp.peek(1))
+        except (OSError, ValueError):  # nothing is there, or it was shut down
+            return False
+
+
+class _Watched:
+    """A connection that tells its socket to the call it serves, and is not used again after a long idle time.
+
+    A server closes idle connections; a request sent in that very moment is lost, and nobody knows whether it was read.
+    """
+
+    sock: Any
+    response_class: Any
+    _last_used = 0.0
+    _held: list[bytes] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.response_class = partial(_Response, self)
+
+    def give_up(self) -> None:
+        """See to it that no other call uses the connection."""
+        self._last_used = -inf
+
+    def _new_conn(self) -> Any:
+        if current.watch is not None:
+            current.watch.unsent = True
+        sock = super()._new_conn()  # type: ignore[misc]
+        if current.watch is not None:
+            current.deadlines.hold(current.watch, sock)
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]
+        self._last_used = time.monotonic()
+        if current.watch is not None:
+            if not current.watch.holds:
+                current.deadlines.hold(current.watch, self.sock)
+            if current.watch.expired:
+                raise ConnectTimeoutError(self, "the connection took the whole time of the call")
+            current.watch.unsent = False
+        held: list[bytes] = []
+        self._held = held
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._held = None
+        self.sock.settimeout(None)  # it was for connecting; now the deadline counts
+        self.send(b"".join(held))
+
+    def send(self, data: Any) -> None:
+        """Hold the pieces of a request until it is whole: each one would be a packet, and wake the server."""
+        if self._held is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._held.append(data)
+
+    @property
+    def is_connected(self) -> bool:
+        fresh = time.monotonic() - self._last_used < _IDLE_S
+        return fresh and bool(super().is_connected)  # type: ignore[misc]
+
+
+class _HTTPConnection(_Watched, HTTPConnection):
+    pass
+
+
+class _HTTPSConnection(_Watched, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+POOLS: dict[str, Any] = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""The first that is set and not empty counts: what is said to Python's HTTP clients, to curl, and to all of OpenSSL."""
+
+
+def trusted_authorities(environment: Mapping[str, str]) -> str | bool:
+    """Return what requests takes as `verify`: the path of a bundle, or True for its own.
+
+    Raises:
+        UsageProblem: the variable that counts names nothing that holds certificates; else every call would fail for it.
+    """
+    for variable in VARIABLES:
+        if path := environment.get(variable):
+            # Only OpenSSL's own variable is by its definition a file; requests takes a folder of hashed names, too.
+            if variable == "SSL_CERT_FILE" or not Path(path).is_dir():
+                _check_bundle(variable, path)
+            return path
+    return True
+
+
+def _check_bundle(variable: str, path: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=path)
+        problem = "" if context.cert_store_stats()["x509"] else "which holds no certificate"
+    except FileNotFoundError:
+        problem = "which is not there"
+    except ssl.SSLError:
+        problem = "which is no bundle of certificates in PEM form"
+    except (OSError, ValueError) as error:
+        problem = f"which cannot be read ({getattr(error, 'strerror', None) or 'no valid path'})"
+    if problem:
+        raise UsageProblem(
+            f"{variable} names {path}, {problem}",
+            f"Set {variable} to a file with the certificates of the authorities to trust, or unset it.",
+        )
+
+
+__all__ = ["Client", "NoAnswer", "NotSent", "Reply"]
+
+_CHUNK = 1 << 16
+_HEADER_VALUE = re.compile(r"[!-~]+")
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_NO_ANSWER = {
+    "timeout": "{host} did not answer in time",
+    "reset": "the connection to {host} ended before an answer came",
+    "cut": "the answer of {host} ended too early, or could not be decoded",
+    "too_large": "the answer of {host} was too large to be read",
+}
+
+
+class _Adapter(HTTPAdapter):
+    """requests' transport with our connections, for one address; it finds the pool of the address only once."""
+
+    _pool: Any = None
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: Any, **proxy_kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = POOLS
+        return manager
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return self._pool
+
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        response = requests.Response()  # with what `Client` looks at: no cookies, no encoding of a text
+        response.status_code, response.headers, response.raw = resp.status, resp.headers, resp
+        return response
+
+
+class Client:
+    """Makes calls, from many threads at once, over connections that are kept alive.
+
+    Args:
+        credentials: who we are and where Voucherify is.
+        workers: connections kept.
+        deadline_s: total time of a call, from the connection to the last byte of the answer.
+        connect_s: time for one address to take the connection.
+        max_response: bytes of an answer at most.
+        stop: once it is requested, calls are cut that have not ended in time.
+        adapter: the transport, where it is not to be HTTP.
+
+    Raises:
+        UsageProblem: key, token or version cannot be sent in a header, or the environment's proxy or certificates
+            cannot be used.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        workers: int = 16,
+        deadline_s: float = 60.0,
+        connect_s: float = 5.0,
+        max_response: int = 1 << 20,
+        stop: Stop | None = None,
+        adapter: BaseAdapter | None = None,
+    ) -> None:
+        self.calls: Counter[str] = Counter()
+        self.deadline_s = deadline_s
+        self.token = credentials.token
+        self._base = credentials.url
+        address = urlsplit(credentials.url)
+        self._host = address.netloc.rpartition("@")[2] or credentials.url
+        self._timeout = (connect_s, None)  # the deadline does what a timeout of each read would do, and more
+        self._max_response = max_response
+        self._deadlines = Deadlines(deadline_s, stop)
+        self._counting = threading.Lock()
+        self._server_date: tuple[str | None, float] = (None, 0.0)
+        self._adapter = adapter or _Adapter(pool_connections=1, pool_maxsize=workers + 2, max_retries=0)
+        self._headers = _headers(credentials)
+        found = requests.Session().merge_environment_settings(credentials.url, {}, True, None, None)
+        self._proxies = {} if address.hostname in _LOOPBACK else dict(found["proxies"] or {})
+        self._verify = trusted_authorities(os.environ) if address.scheme == "https" else True
+        self._proxy = _proxy_host(self._base, self._proxies)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        payload: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+        endpoint: str | None = None,
+    ) -> Reply:
+        """Make one call.
+
+        Args:
+            method: HTTP method.
+            path: such as ``/v1/events``; percent-encoded where needed.
+            payload: JSON, sent as it is.
+            params: of the query.
+            endpoint: what `calls` counts it as, where the path holds an id.
+
+        Raises:
+            NotSent: proved not to have been sent.
+            NoAnswer: sent, and not answered completely.
+        """
+        request = self._request(method, path, payload, params)
+        with self._counting:
+            self.calls[f"{method} {endpoint or path}"] += 1
+        watch = self._deadlines.start()
+        current.deadlines, current.watch = self._deadlines, watch
+        try:
+            reply = self._exchange(request)
+        except (NoAnswer, requests.RequestException, HTTPError, OSError) as error:
+            raise self._failure(error, watch) from None
+        finally:
+            current.watch = None
+            self._deadlines.finish(watch)
+        if (
+            watch.expired
+        ):  # what a socket yields that was shut down can look like the regular end of an answer
+            raise self._no_answer("timeout", reply.status)
+        return reply
+
+    def server_now(self) -> float:
+        """Return Voucherify's time in epoch seconds: from the last Date header, without one from the local clock."""
+        text, heard = self._server_date
+        date = http_date(text)
+        return time.time() if date is None else date + time.monotonic() - heard
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._adapter.close()
+        self._deadlines.close()
+
+    def _request(
+        self, method: str, path: str, payload: bytes | None, params: Mapping[str, str] | None
+    ) -> requests.PreparedRequest:
+        """Return what is sent. requests would prepare it, too, at the cost of half a call, and look into .netrc."""
+        request = requests.PreparedRequest()
+        request.method = method
+        request.url = f"{self._base}{path}?{urlencode(params)}" if params else self._base + path
+        request.headers = CaseInsensitiveDict(self._headers)
+        if payload is not None:
+            request.body = payload
+            request.headers["Content-Type"] = "application/json"
+            request.headers["Content-Length"] = str(len(payload))
+        return request
+
+    def _exchange(self, request: requests.PreparedRequest) -> Reply:
+        response = self._adapter.send(
+            request, stream=True, timeout=self._timeout, verify=self._verify, proxies=self._proxies
+        )
+        try:
+            body = self._body(response)
+        except (HTTPError, OSError):
+            raise self._no_answer("cut", response.status_code) from None
+        finally:
+            response.close()  # a connection whose answer was read to its end is back in the pool by now
+        ended = time.monotonic()
+        if date := response.headers.get("Date"):
+            self._server_date = (date, ended)
+        return Reply(response.status_code, response.headers, body, ended)
+
+    def _body(self, response: requests.Response) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in response.raw.stream(_CHUNK, decode_content=True):
+            size += len(chunk)
+            if size > self._max_response:
+                raise self._no_answer("too_large", response.status_code)
+            chunks.append(chunk)
+        framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        if not size and not framed and 200 <= response.status_code < 300:
+            # What requests makes of a header that was cut off.
+            raise self._no_answer("cut", response.status_code)
+        return b"".join(chunks)
+
+    def _failure(self, error: Exception, watch: Watch) -> NotSent | NoAnswer:
+        if watch.unsent:
+            return not_sent(error, self._host, self._proxy)
+        if watch.expired or is_timeout(error):
+            return self._no_answer("timeout")
+        return error if isinstance(error, NoAnswer) else self._no_answer("reset")
+
+    def _no_answer(self, reason: str, status: int | None = None) -> NoAnswer:
+        return NoAnswer(reason, _NO_ANSWER[reason].format(host=self._host), status)
+
+
+def _headers(credentials: Credentials) -> dict[str, str]:
+    """Return what every call carries; checked here, as the libraries would show a bad value in their errors."""
+    agent = f"voucherify-sync/{metadata.version('voucherify-sync')}"
+    headers = {
+        "X-App-Id": _checked("api.key", credentials.app_id),
+        "X-App-Token": _checked("api.token", credentials.token.reveal()),
+        "X-Voucherify-Channel": agent,
+        "User-Agent": agent,
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+    }
+    if credentials.version is not None:
+        headers["X-Voucherify-API-Version"] = _checked("api.version", credentials.version)
+    return headers
+
+
+def _checked(setting: str, value: str) -> str:
+    if not _HEADER_VALUE.fullmatch(value):
+        raise UsageProblem(
+            f"{setting} is empty or holds a space, a line break or a character outside ASCII",
+            f"Copy {setting} again from the Voucherify project settings, without quotes or spaces around it.",
+        )
+    return value
+
+
+def _proxy_host(url: str, proxies: Mapping[str, str]) -> str:
+    """Return the host of the proxy, without the user and password that its URL may hold."""
+    proxy = requests.utils.select_proxy(url, dict(proxies))
+    if not proxy:
+        return ""
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageProblem(
+            "The proxy set in the environment is no http:// or https:// address",
+            "Set HTTPS_PROXY to http://HOST:PORT, or name Voucherify's host in NO_PROXY.",
+        )
+    return parts.hostname
