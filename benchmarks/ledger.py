@@ -21,7 +21,7 @@ from events import generate
 from measure import COMMAND, Cost, run
 from responder import responder
 
-from voucherify_sync.events import Kind, Operation, Position, SegmentEvent, record_key
+from voucherify_sync.events import Event, Kind, Position, Request, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_file import ProjectIdentity
@@ -67,16 +67,16 @@ def compare_live(folder: Path, calls: int, other: str, pairs: int) -> None:
     )
 
 
-def operations(count: int, *, with_event: bool) -> Iterator[Operation]:
+def requests(count: int, *, with_event: bool) -> Iterator[Request]:
     """Make the requests of events."""
     for number, line in enumerate(generate(count, identifies=0.0) if with_event else [b"{}"] * count):
-        event = SegmentEvent(
+        event = Event(
             Position("a", number), "track", "Order Completed", f"message-{number}", {}, line.rstrip()
         )
-        yield Operation(event, Kind.EVENT, f"u-{number}", b"{}")
+        yield Request(event, Kind.EVENT, f"u-{number}", b"{}")
 
 
-def fill(path: Path, state: State, requests: Iterator[Operation]) -> None:
+def fill(path: Path, state: State, requests: Iterator[Request]) -> None:
     """Let a run leave records in one state."""
     start = RunStart("bench", "replay", "", ProjectIdentity.of(URL, KEY))
     ledger = Ledger.open(path, start, stop=Stop(), is_new=True)
@@ -99,9 +99,9 @@ def own_command(folder: Path, *words: str, stdin: Path | None = None) -> Cost:
 def measure_delivered(folder: Path, rows: int) -> None:
     """Print size, look-ups and start of a ledger of delivered records."""
     folder.mkdir()
-    fill(folder / "x.ledger", State.DELIVERED, operations(rows, with_event=False))
+    fill(folder / "x.ledger", State.DELIVERED, requests(rows, with_event=False))
     print(f"{rows:,} delivered records: {(folder / 'x.ledger').stat().st_size / 1e6:.1f} MB")
-    keys = [record_key(each.event) for each in operations(min(rows, 200_000), with_event=False)]
+    keys = [record_key(each.event) for each in requests(min(rows, 200_000), with_event=False)]
     with LedgerReader.read(folder / "x.ledger") as reader:
         begin = time.process_time()
         for start in range(0, len(keys), 200):
@@ -123,7 +123,7 @@ def measure_delivered(folder: Path, rows: int) -> None:
 def measure_failed(folder: Path, rows: int) -> None:
     """Print size of a ledger of failed records with their events, and how long commands on it take."""
     folder.mkdir()
-    fill(folder / "x.ledger", State.FAILED, operations(rows, with_event=True))
+    fill(folder / "x.ledger", State.FAILED, requests(rows, with_event=True))
     size = (folder / "x.ledger").stat().st_size
     print(f"{rows:,} failed records of 1.2 KB: {size / 1e6:,.0f} MB, {size / rows:,.0f} bytes each")
     status = own_command(folder, "status", "--json")

@@ -147,8 +147,8 @@ identity = ProjectIdentity.of("https://api.voucherify.io", {KEY!r})
 start = RunStart("20250301-120000-aaaa", "replay", "digest", identity)
 ledger = Ledger.open(Path("known.ledger"), start, stop=Stop(), is_new=True)
 for batch in Pipeline(Settings(), Selection()).batches(Block("few", 1, Path("few.ndjson").read_bytes())):
-    for operation in batch:
-        ledger.record(Outcome(operation.event, State.DELIVERED, operation=operation))
+    for request in batch:
+        ledger.record(Outcome(request.event, State.DELIVERED, request=request))
 ledger.end_run(0, {{}})
 ledger.close()
 """

@@ -9,7 +9,7 @@ import click
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.preview.plan import Plan, Planner
-from voucherify_sync.run.options import RunRequest
+from voucherify_sync.run.options import RunOptions
 from voucherify_sync.settings import Credentials
 from voucherify_sync.state.deduplication import Rule
 from voucherify_sync.state.ledger_location import Place
@@ -53,7 +53,7 @@ def agreed_to_identity(ledger: LedgerReader) -> bool:
 
 
 def agreed(
-    request: RunRequest,
+    request: RunOptions,
     place: Place,
     ledger: LedgerReader,
     rule: Rule,

@@ -25,10 +25,10 @@ def curl(explanation: Explanation, path: str | None, api: Api) -> str:
         api: where it would go; its secrets are never shown.
     """
     where = clean(str(explanation.record.position), 4_096)
-    if explanation.operation is None or path is None:
+    if explanation.request is None or path is None:
         return f"# {where}: {explanation.outcome.state}, {clean(explanation.outcome.reason or '')}\n"
     version = [] if api.version == "latest" else [f"X-Voucherify-API-Version: {api.version}"]
-    body = harmless(explanation.operation.payload.decode())
+    body = harmless(explanation.request.payload.decode())
     words = [
         f"curl --request POST {shlex.quote(api.url + path)}",
         f'--header "X-App-Id: ${_name(api.key, "VOUCHERIFY_API_KEY")}"',

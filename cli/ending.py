@@ -10,7 +10,7 @@ import click
 
 from voucherify_sync.errors import ExitCode
 from voucherify_sync.events import Json
-from voucherify_sync.run.options import Mode, RunRequest
+from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
 from voucherify_sync.state.ledger import Ledger
@@ -29,7 +29,7 @@ GOES_ON = {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode
 
 
 def finish(
-    options: ReplayOptions, request: RunRequest, run: Run, stop: Stop, target: Target, log: RecordLog | None
+    options: ReplayOptions, request: RunOptions, run: Run, stop: Stop, target: Target, log: RecordLog | None
 ) -> None:
     """Sum up, say what stopped the run, if it was stopped, and write the reports and the end of the log."""
     report = run.to_dict()
@@ -81,7 +81,7 @@ def _stopped_by(stop: Stop, trouble: str | None) -> Iterator[str]:
         yield f"The last call failed: {trouble}."
 
 
-def _left(request: RunRequest, run: Run) -> str | None:
+def _left(request: RunOptions, run: Run) -> str | None:
     """Say what the run did not get to, and what that will cost."""
     left = None if request.mode is Mode.DRY_RUN else run.left()
     if left is None or round(left.requests) < 1:
@@ -96,14 +96,14 @@ def _left(request: RunRequest, run: Run) -> str | None:
     return f"{sentence}; at {speed} that is {span(60 * requests / left.calls_per_min)}."
 
 
-def next_command(request: RunRequest) -> str:
+def next_command(request: RunOptions) -> str:
     """Return the command that goes on: the same one, but nothing is sent a third time, and the ledger is there now."""
     instead = {"--again": ["--again-since", request.run_id], "--new-ledger": [], "--same-project": []}
     words = [part for word in sys.argv[1:] for part in instead.get(word, [word])]
     return shlex.join(["voucherify-sync", *words])
 
 
-def _of_earlier_runs(request: RunRequest, report: Json, target: Target) -> Iterator[str]:
+def _of_earlier_runs(request: RunOptions, report: Json, target: Target) -> Iterator[str]:
     delivered = report["reasons"]["duplicate"].get("delivered", {}).get("count", 0)
     if delivered and request.mode is Mode.DRY_RUN:
         yield f"{counted(delivered, 'record')} left out because they were delivered before; --again shows them."

@@ -12,7 +12,7 @@ import click
 from msgspec import Struct
 
 from voucherify_sync.errors import ExitCode, UsageProblem
-from voucherify_sync.events import SegmentEvent
+from voucherify_sync.events import Event
 from voucherify_sync.mapping.filters import MetNames
 from voucherify_sync.preview.explain import Explainer, Explanation, Picker, Wanted, to_json
 from voucherify_sync.settings import Settings, load
@@ -89,7 +89,7 @@ class _Search:
                     explanation = explainer.explain(record)
                     if picker.wants(explanation):
                         yield explanation
-                elif self._wanted.names and isinstance(record, SegmentEvent) and record.name:
+                elif self._wanted.names and isinstance(record, Event) and record.name:
                     self._names.leave(record.name)
 
     def tell_that_nothing_was_found(self) -> None:
@@ -138,4 +138,4 @@ def _curl_writer(stream: BinaryIO, settings: Settings) -> Show:
 
 
 def _path(explanation: Explanation) -> str | None:
-    return PATHS[explanation.operation.kind] if explanation.operation is not None else None
+    return PATHS[explanation.request.kind] if explanation.request is not None else None

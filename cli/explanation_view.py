@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from voucherify_sync.events import SegmentEvent
+from voucherify_sync.events import Event
 from voucherify_sync.mapping.trace import AppliedRow, Trace, TracedValue
 from voucherify_sync.outcomes import WHY_LOST
 from voucherify_sync.paths import Keys
@@ -62,21 +62,21 @@ class Viewer:
             out.print(wrapped([*event, *([[], *told] if told else [])], out, out.width))
 
     def _head(self, explanation: Explanation) -> list[Line]:
-        record, operation = explanation.record, explanation.operation
+        record, request = explanation.record, explanation.request
         what = clean(record.type or "no event", 40)
         if record.name is not None and record.type == "track":
             what += f" {compact(record.name, _VALUE)}"
         line: Line = [(what, _HEAD), (f" {self._arrow} ", "")]
         where: Line = [(clean(str(record.position), 4_096), _DIM)]
-        if operation is not None:
-            return [[*line, (f"POST {PATHS[operation.kind]}", f"{_HEAD} {_TAKEN}")], where]
+        if request is not None:
+            return [[*line, (f"POST {PATHS[request.kind]}", f"{_HEAD} {_TAKEN}")], where]
         ended = f"{explanation.outcome.state}: {clean(explanation.outcome.reason or '', 60)}"
         why = f" ({clean(explanation.why, 200)})" if explanation.why else ""
         return [[*line, (ended, f"{_HEAD} {_LOST}"), (why, "")], where]
 
     def _told(self, explanation: Explanation) -> Iterator[Line]:
-        trace, operation = explanation.trace, explanation.operation
-        if trace is None or operation is None:
+        trace, request = explanation.trace, explanation.request
+        if trace is None or request is None:
             return
         if trace.rows:
             yield from _section(_title(trace), trace.rows, self._applied)
@@ -86,8 +86,8 @@ class Viewer:
         yield from _section("Kept in metadata without a row", trace.carried, self._carried)
         yield from _section("Lost", [each for each in trace.values if each.reason is not None], _lost)
         yield [("Request as it would be sent", _HEAD)]
-        yield [(f"POST {PATHS[operation.kind]}", "")]
-        yield from json_lines(operation.body, lambda _: "", _MOST_LINES)
+        yield [(f"POST {PATHS[request.kind]}", "")]
+        yield from json_lines(request.body, lambda _: "", _MOST_LINES)
 
     def _applied(self, applied: AppliedRow) -> Line:
         style = _LOST if applied.result else _TAKEN
@@ -151,7 +151,7 @@ def _lost(traced: TracedValue) -> Line:
 def _event(explanation: Explanation) -> list[Line]:
     """Return the event as it came: what is sent of it in one colour, what is lost in another."""
     record = explanation.record
-    if not isinstance(record, SegmentEvent):
+    if not isinstance(record, Event):
         return [[(clean(record.raw[:4_000].decode("utf-8", "replace"), 1_000), "")]]
     styles: dict[tuple[str, ...], str] = {}
     if explanation.trace is not None:

@@ -12,7 +12,7 @@ import click
 
 from voucherify_sync.errors import ExitCode, UsageProblem
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.run.options import Input, Mode, RunRequest, new_run_id
+from voucherify_sync.run.options import Input, Mode, RunOptions, new_run_id
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import Settings, application_id, credentials, load
 from voucherify_sync.sources.reader import (
@@ -61,7 +61,7 @@ def replay(options: ReplayOptions) -> int:
         return perform(options, request, place)
 
 
-def perform(options: ReplayOptions, request: RunRequest, place: Place, *, retries: bool = False) -> int:
+def perform(options: ReplayOptions, request: RunOptions, place: Place, *, retries: bool = False) -> int:
     """Ask where it must be asked, run, and say how it ended; return the exit code.
 
     Args:
@@ -109,7 +109,7 @@ def tell_problem(options: ReplayOptions, place: Place) -> None:
         click.echo(clean_lines(f"Notice: {place.problem}"), err=True)
 
 
-def _checked(options: ReplayOptions, request: RunRequest, place: Place) -> Place:
+def _checked(options: ReplayOptions, request: RunOptions, place: Place) -> Place:
     """Return the ledger that the run uses.
 
     Raises:
@@ -142,7 +142,7 @@ def _checked(options: ReplayOptions, request: RunRequest, place: Place) -> Place
     return place
 
 
-def _sends_events(request: RunRequest) -> bool:
+def _sends_events(request: RunOptions) -> bool:
     """Tell whether the run could send custom events."""
     types = request.selection.types
     return not request.settings.track.disabled and (not types or "track" in types)
@@ -150,7 +150,7 @@ def _sends_events(request: RunRequest) -> bool:
 
 def _may_send(
     options: ReplayOptions,
-    request: RunRequest,
+    request: RunOptions,
     place: Place,
     ledger: LedgerReader,
     rule: Rule,
@@ -212,9 +212,9 @@ def input_of(sources: list[Source], mode: Mode, spool: Spool | None = None) -> C
 
 def request_of(
     options: ReplayOptions, settings: Settings, mode: Mode, open_input: Callable[[Stop], Input]
-) -> RunRequest:
+) -> RunOptions:
     """Translate the command line into what a run understands."""
-    return RunRequest(
+    return RunOptions(
         run_id=new_run_id(),
         mode=mode,
         settings=settings,
@@ -236,7 +236,7 @@ def request_of(
     )
 
 
-def rule_of(options: ReplayOptions, request: RunRequest, ledger: LedgerReader, *, retries: bool) -> Rule:
+def rule_of(options: ReplayOptions, request: RunOptions, ledger: LedgerReader, *, retries: bool) -> Rule:
     """Say what is sent although it was sent before; what cannot be looked up is held in a dry run.
 
     Raises:

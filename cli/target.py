@@ -14,7 +14,7 @@ from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.delivery.sender import Journal, NoJournal
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted
-from voucherify_sync.run.options import Mode, RunRequest
+from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.settings import Credentials, Secret, credentials, digest
 from voucherify_sync.settings.types import Delivery
@@ -60,7 +60,7 @@ class Target(Struct, frozen=True):
 
 @contextmanager
 def open_target(
-    request: RunRequest, stop: Stop, place: Place, choice: LedgerChoice, *, retries: bool = False
+    request: RunOptions, stop: Stop, place: Place, choice: LedgerChoice, *, retries: bool = False
 ) -> Iterator[Target]:
     """Open the place that a run sends to; close it when the run is over.
 
@@ -105,7 +105,7 @@ def _ledger(place: Place, choice: LedgerChoice, start: RunStart, stop: Stop) -> 
 
 
 @contextmanager
-def _own_sandbox(request: RunRequest, stop: Stop) -> Iterator[Target]:
+def _own_sandbox(request: RunOptions, stop: Stop) -> Iterator[Target]:
     with Sandbox() as sandbox, LedgerReader.empty() as ledger:
 
         def holds() -> list[str]:

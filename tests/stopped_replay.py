@@ -55,7 +55,7 @@ class WatchedLink(live.Link):
         lanes = self._lanes
         with lanes._news:
             found = [
-                (job.operation.event.message_id, self._pause_of(job, is_running=lane.running))
+                (job.request.event.message_id, self._pause_of(job, is_running=lane.running))
                 for lane in lanes._lanes.values()
                 for job in list(lane.jobs)[:1]
                 if job.doubt is not None
@@ -88,13 +88,13 @@ def forget_what_was_sent() -> None:
     """Let every record without an outcome be pending at a stop, and take its intent back, whatever was sent of it."""
 
     def pending(self: Attempts, *, is_under_way: bool = False) -> Outcome:
-        return Outcome(self.operation.event, State.PENDING, operation=self.operation)
+        return Outcome(self.request.event, State.PENDING, request=self.request)
 
     record = Ledger.record
 
     def record_or_forget(self: Ledger, outcome: Outcome) -> None:
-        if outcome.state is State.PENDING and outcome.operation is not None:
-            self.withdraw(outcome.operation, NotProcessed.NOT_SENT)
+        if outcome.state is State.PENDING and outcome.request is not None:
+            self.withdraw(outcome.request, NotProcessed.NOT_SENT)
         record(self, outcome)
 
     Attempts.undecided = pending  # type: ignore[method-assign]

@@ -5,26 +5,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voucherify_sync.errors import ExitCode, VoucherifySyncError
-    from voucherify_sync.events import Json, Operation, SegmentEvent
+    from voucherify_sync.events import Event, Json, Request
     from voucherify_sync.mapping.mapper import Mapper
     from voucherify_sync.outcomes import Outcome, State
-    from voucherify_sync.run.options import Mode, RunRequest
+    from voucherify_sync.run.options import Mode, RunOptions
     from voucherify_sync.run.run import Run
     from voucherify_sync.sandbox import Sandbox, SandboxOptions
     from voucherify_sync.settings import Settings, credentials, load
 
 __all__ = [
+    "Event",
     "ExitCode",
     "Json",
     "Mapper",
     "Mode",
-    "Operation",
     "Outcome",
+    "Request",
     "Run",
-    "RunRequest",
+    "RunOptions",
     "Sandbox",
     "SandboxOptions",
-    "SegmentEvent",
     "Settings",
     "State",
     "VoucherifySyncError",
@@ -35,9 +35,9 @@ __all__ = [
 _HOMES = {
     "voucherify_sync.errors": ("ExitCode", "VoucherifySyncError"),
     "voucherify_sync.mapping.mapper": ("Mapper",),
-    "voucherify_sync.events": ("Json", "Operation", "SegmentEvent"),
+    "voucherify_sync.events": ("Json", "Request", "Event"),
     "voucherify_sync.outcomes": ("Outcome", "State"),
-    "voucherify_sync.run.options": ("Mode", "RunRequest"),
+    "voucherify_sync.run.options": ("Mode", "RunOptions"),
     "voucherify_sync.run.run": ("Run",),
     "voucherify_sync.sandbox": ("Sandbox", "SandboxOptions"),
     "voucherify_sync.settings": ("Settings", "credentials", "load"),

@@ -1,6 +1,6 @@
 """The values that flow from a line of an archive to a booked outcome. Data only, no logic.
 
-An event walks as Block -> SegmentEvent -> Operation -> Outcome; what leaves that walk early is an Outcome, too.
+An event walks as Batch -> Event -> Request -> Outcome; what leaves that walk early is an Outcome, too.
 
 What tells records and requests apart: events in, short hashes out; nothing of an event can be read from one.
 
@@ -46,7 +46,7 @@ class Position(Struct, frozen=True, gc=False, array_like=True):
         return f"{self.source}:{self.line}[{self.item}]"
 
 
-class Block(Struct, frozen=True):
+class Batch(Struct, frozen=True):
     """Consecutive lines of one source.
 
     Attributes:
@@ -74,17 +74,17 @@ class Block(Struct, frozen=True):
             lines = [line.removesuffix(b"\r") for line in lines]
         return lines
 
-    def parted(self, count: int) -> tuple[Block, Block]:
+    def parted(self, count: int) -> tuple[Batch, Batch]:
         """Return a block of the first lines, so many at most, and one of the others; both may have none."""
         first = list(islice(BytesIO(self.text), max(0, count)))
         head = b"".join(first)
         return (
-            Block(self.source, self.first_line, head, self.truncated),
-            Block(self.source, self.first_line + len(first), self.text[len(head) :], self.truncated),
+            Batch(self.source, self.first_line, head, self.truncated),
+            Batch(self.source, self.first_line + len(first), self.text[len(head) :], self.truncated),
         )
 
 
-class SegmentEvent(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
+class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
     """One event of a Segment archive.
 
     Attributes:
@@ -113,7 +113,7 @@ class SegmentEvent(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
 
 
 class BadRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=1):
-    """What was read as a record and is no event; it has the fields of SegmentEvent that bookkeeping looks at."""
+    """What was read as a record and is no event; it has the fields of Event that bookkeeping looks at."""
 
     position: Position
     raw: bytes
@@ -145,7 +145,7 @@ class Dropped(Struct, frozen=True):
     reason: str
 
 
-class Operation(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=0):
+class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=0):
     """One request to Voucherify, made of one event.
 
     Attributes:
@@ -158,10 +158,10 @@ class Operation(Struct, frozen=True, gc=False, array_like=True, tag_field="sort"
         has_profile: it says something of the customer, besides who it is.
         customer: the customer part as JSON, where it is folded; None if it is the payload, or if nobody folds it.
         doubtful_since: epoch seconds of this machine's clock when an earlier run sent it and got no answer, so that
-            `delivery.on_doubt` decides what becomes of it; None for an operation that was not sent before.
+            `delivery.on_doubt` decides what becomes of it; None for a request that was not sent before.
     """
 
-    event: SegmentEvent
+    event: Event
     kind: Kind
     source_id: str
     payload: bytes
@@ -190,7 +190,7 @@ _encode_sorted = Encoder(order="sorted").encode
 _decode = Decoder().decode
 
 
-def record_key(event: SegmentEvent) -> bytes:
+def record_key(event: Event) -> bytes:
     """Return the bytes by which an event is known in every run, whichever file it is read from.
 
     Segment names an event by its messageId. Events without one are known by their content: equal events are one
@@ -246,7 +246,7 @@ def body_hash(body: bytes) -> bytes:
     return blake2b(body, digest_size=HASH_BYTES).digest()
 
 
-def _canonical(value: Any, event: SegmentEvent, unsafe: bool) -> bytes:
+def _canonical(value: Any, event: Event, unsafe: bool) -> bytes:
     """Encode what an event holds with sorted keys. The text holds no NUL, so it equals no type and messageId."""
     try:
         if not unsafe:

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from voucherify_sync.events import BadRecord, Operation, SegmentEvent
+from voucherify_sync.events import BadRecord, Event, Request
 
 
 class State(StrEnum):
@@ -77,21 +77,21 @@ class Outcome(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", 
         state: one of the eight.
         reason: our own code, or the ``key`` of Voucherify's error; None where the state says it all.
         detail: a sentence for people; shown only cleaned, never counted by.
-        operation: the request, where one was made.
+        request: the request, where one was made.
         status: HTTP status of the last answer, if there was one.
         response: body of the last answer when it was no success, at most 4 KiB.
     """
 
-    record: SegmentEvent | BadRecord
+    record: Event | BadRecord
     state: State
     reason: str | None = None
     detail: str | None = None
-    operation: Operation | None = None
+    request: Request | None = None
     status: int | None = None
     response: bytes | None = None
 
 
-Decision = Operation | Outcome
+Decision = Request | Outcome
 """What becomes of a record: the request that is to be sent, or how it ends without one."""
 
 

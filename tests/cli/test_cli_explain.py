@@ -228,9 +228,9 @@ def test_a_shell_reads_the_curl_command_as_it_is_meant(value: str) -> None:
         "Content-Type: application/json",
     ]
     assert words[9] == "--data-raw"
-    operation = explanation.operation
-    assert operation is not None
-    assert json.loads(words[10]) == json.loads(operation.payload)
+    request = explanation.request
+    assert request is not None
+    assert json.loads(words[10]) == json.loads(request.payload)
 
 
 def test_a_curl_command_never_holds_a_secret() -> None:

@@ -318,11 +318,11 @@ def test_what_a_killed_run_was_sending_is_in_every_list(project: Project) -> Non
         import os
         from pathlib import Path
         from voucherify_sync.sources.decode import decode
-        from voucherify_sync.events import Block, Kind, Operation
+        from voucherify_sync.events import Batch, Kind, Request
         from voucherify_sync.state.ledger_file import ProjectIdentity
         ledger = open_ledger(Path({str(project.ledger)!r}), identity=ProjectIdentity.of({project.sandbox.url!r}, "key"))
-        event, = decode(Block.of("x", 1, [{made.encode()!r}]))
-        ledger.intend(Operation(event, Kind.EVENT, "u1", b"{{}}"))
+        event, = decode(Batch.of("x", 1, [{made.encode()!r}]))
+        ledger.intend(Request(event, Kind.EVENT, "u1", b"{{}}"))
         os._exit(9)
         """
     )

@@ -22,7 +22,7 @@ from voucherify_sync.errors import (
     VoucherifySyncError,
     WrongAddress,
 )
-from voucherify_sync.events import SegmentEvent
+from voucherify_sync.events import Event
 from voucherify_sync.preview.project_check import (
     CustomerSchema,
     Definition,
@@ -177,7 +177,7 @@ def test_the_rows_alone_tell_which_keys_are_not_defined() -> None:
     ]
 
 
-def events(folder: Path, *traits: Any) -> Iterator[SegmentEvent]:
+def events(folder: Path, *traits: Any) -> Iterator[Event]:
     """Yield identify events with these traits, each out of a line of its own."""
     file = folder / "e.ndjson"
     lines = [json.dumps({"type": "identify", "userId": "u", "traits": each}) for each in traits]

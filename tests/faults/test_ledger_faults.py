@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.ledger_parts import key_of, open_ledger, operation, outcome
+from support.ledger_parts import key_of, make_request, open_ledger, outcome
 
 from voucherify_sync.errors import ExitCode, RunStopped, VoucherifySyncError
 from voucherify_sync.outcomes import NotProcessed, State
@@ -48,9 +48,9 @@ INTENDING = """
 
     def work(first):
         for number in range(first, 100_000_000, 4):
-            ledger.intend(operation(number))
+            ledger.intend(make_request(number))
             os.write(1, b"intended %d\\n" % number)
-            ledger.record(outcome(operation(number), State.DELIVERED))
+            ledger.record(outcome(make_request(number), State.DELIVERED))
 
     for first in range(4):
         threading.Thread(target=work, args=(BASE + first,)).start()
@@ -76,7 +76,7 @@ def test_every_intent_that_was_promised_survives_a_kill(path: Path) -> None:
     for kill in range(1, 6):
         intended |= intend_until_killed(path, kill * 1_000_000)
         with open_ledger(path) as ledger:
-            answers = ledger.look_up([key_of(operation(number)) for number in sorted(intended)])
+            answers = ledger.look_up([key_of(make_request(number)) for number in sorted(intended)])
             assert {known and known.state for known in answers} <= {State.DELIVERED, State.IN_DOUBT}
             assert ledger.counts().in_doubt <= WORKERS * kill
     connection = sqlite3.connect(path)
@@ -120,7 +120,7 @@ def fill(ledger: Ledger) -> int:
     """Intend until it is refused; return the number of the one that was."""
     for number in range(100_000):
         try:
-            ledger.intend(operation(number))
+            ledger.intend(make_request(number))
         except RunStopped:
             return number
     raise AssertionError("the disk never was full")
@@ -135,12 +135,12 @@ def test_a_full_disk_stops_the_run_before_anything_is_sent_unrecorded(path: Path
         assert isinstance(stop.error, RunStopped)
         assert "disk is full" in stop.error.message
         ledger._writer._connection.execute("PRAGMA max_page_count = 1000000")
-        ledger.record(outcome(operation(0), State.DELIVERED))
-        for ask in (ledger.flush, lambda: ledger.look_up([]), lambda: ledger.intend(operation(-1))):
+        ledger.record(outcome(make_request(0), State.DELIVERED))
+        for ask in (ledger.flush, lambda: ledger.look_up([]), lambda: ledger.intend(make_request(-1))):
             with pytest.raises(RunStopped, match="disk is full"):
                 ask()
     with open_ledger(path) as ledger:
-        answers = ledger.look_up([key_of(operation(number)) for number in range(refused + 1)])
+        answers = ledger.look_up([key_of(make_request(number)) for number in range(refused + 1)])
         assert [known and known.state for known in answers] == [State.IN_DOUBT] * refused + [None]
 
 
@@ -150,7 +150,7 @@ def test_a_full_disk_is_told_when_only_outcomes_are_written(path: Path) -> None:
     with open_ledger(path, stop=stop) as ledger:
         fill_disk(ledger)
         for number in range(5_000):
-            ledger.record(outcome(operation(number), State.FAILED, "not_found"))
+            ledger.record(outcome(make_request(number), State.FAILED, "not_found"))
         assert stop.wait(5)
     assert isinstance(stop.error, RunStopped)
 
@@ -164,7 +164,7 @@ def test_all_workers_hear_of_a_full_disk(path: Path) -> None:
         def work(first: int) -> None:
             for number in range(first, first + 100_000):
                 try:
-                    ledger.intend(operation(number))
+                    ledger.intend(make_request(number))
                 except RunStopped:
                     refused.append(first)
                     return
@@ -188,7 +188,7 @@ def test_a_file_that_may_not_grow_stops_the_run(path: Path) -> None:
         ledger = open_ledger(ledger_path)
         try:
             for number in range(100_000):
-                ledger.intend(operation(number))
+                ledger.intend(make_request(number))
         except RunStopped as error:
             print(number, int(error.exit_code), error.message)
         ledger.close()
@@ -208,7 +208,7 @@ def test_a_bug_of_the_writer_reaches_whoever_waits(path: Path) -> None:
     with open_ledger(path, stop=stop) as ledger:
         ledger._writer._gathering.statements.append(("SELECT ?", (object(),)))
         with pytest.raises(VoucherifySyncError) as failed:
-            ledger.intend(operation(1))
+            ledger.intend(make_request(1))
     assert failed.value.exit_code is ExitCode.BUG
     assert stop.error is failed.value
 
@@ -217,8 +217,8 @@ def test_after_the_end_nothing_can_be_sent(path: Path) -> None:
     """A worker that is late is refused; its outcome is not waited for."""
     ledger = open_ledger(path)
     ledger.close()
-    ledger.record(outcome(operation(1), State.DELIVERED))
-    ledger.withdraw(operation(1), NotProcessed.THROTTLED)
+    ledger.record(outcome(make_request(1), State.DELIVERED))
+    ledger.withdraw(make_request(1), NotProcessed.THROTTLED)
     ledger.flush()
     with pytest.raises(RunStopped, match="has ended"):
-        ledger.intend(operation(1))
+        ledger.intend(make_request(1))

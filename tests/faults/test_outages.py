@@ -14,7 +14,7 @@ from support.ledger_parts import make_ledger, open_ledger
 
 from voucherify_sync.delivery.lanes import Lanes
 from voucherify_sync.delivery.sender import ApiDestination
-from voucherify_sync.events import Json, Kind, Operation, Position, SegmentEvent
+from voucherify_sync.events import Event, Json, Kind, Position, Request
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.settings.types import Credentials, Secret
@@ -27,7 +27,7 @@ RECORDS = [Record(type_, f"{type_}-{n}", f"u-{n}") for type_ in ("identify", "tr
 DEADLINE_S = 0.4
 
 
-def operation_of(record: Record, line: int) -> Operation:
+def request_of(record: Record, line: int) -> Request:
     """Make the request of a record."""
     kind = Kind.EVENT if record.type == "track" else Kind.CUSTOMER
     customer: Json = {"source_id": record.user, "email": EMAIL}
@@ -37,10 +37,10 @@ def operation_of(record: Record, line: int) -> Operation:
         if kind is Kind.EVENT
         else {**customer, "metadata": metadata}
     )
-    event = SegmentEvent(
+    event = Event(
         Position("a", line), record.type, None, record.message_id, record.fields, record.line.encode()
     )
-    return Operation(event, kind, record.user, msgspec.json.encode(body))
+    return Request(event, kind, record.user, msgspec.json.encode(body))
 
 
 def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:
@@ -59,7 +59,7 @@ def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:
         )
         lanes = Lanes(destination, 3, stop)
         for line, record in enumerate(RECORDS, start=1):
-            lanes.submit(operation_of(record, line))
+            lanes.submit(request_of(record, line))
         outcomes = list(lanes.drain())
     client.close()
     return outcomes

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import apsw
 import pytest
-from support.ledger_parts import key_of, open_ledger, operation, outcome
+from support.ledger_parts import key_of, make_request, open_ledger, outcome
 from support.taped_disk import Disk, Step, after_power_cut, open_on, save
 
 from voucherify_sync.errors import RunStopped, VoucherifySyncError
@@ -42,7 +42,7 @@ def work(disk: Disk, synchronous: str = "FULL") -> None:
     def send(worker: int) -> None:
         chance = random.Random(worker)
         for number in range(worker, WORKERS * EVENTS, WORKERS):
-            event = operation(number)
+            event = make_request(number)
             ledger.intend(event)
             disk.promise("intended", number)
             state = chance.choice(ENDS)
@@ -74,7 +74,7 @@ def broken_promises(tape: list[Step], folder: Path, chance: random.Random) -> Co
     broken = Counter[str]()
     try:
         with open_ledger(path, is_whole=True) as ledger:
-            known = ledger.look_up([key_of(operation(number)) for number in range(WORKERS * EVENTS)])
+            known = ledger.look_up([key_of(make_request(number)) for number in range(WORKERS * EVENTS)])
             sound = ledger._ask("PRAGMA integrity_check") == [("ok",)]
     except VoucherifySyncError:
         return Counter(unreadable=1)
@@ -122,7 +122,7 @@ def intend_until_refused(disk: Disk, stop: Stop, number: int, error: Exception) 
     ledger = open_on(disk, stop, checkpoint_pages=10)
     disk.refuse(error, number)
     sent = []
-    for event in map(operation, range(EVENTS)):
+    for event in map(make_request, range(EVENTS)):
         try:
             ledger.intend(event)
         except RunStopped:
@@ -130,7 +130,7 @@ def intend_until_refused(disk: Disk, stop: Stop, number: int, error: Exception) 
         sent.append(event.event.position.line)
         ledger.record(outcome(event, State.DELIVERED))
     with pytest.raises(RunStopped):
-        ledger.intend(operation(-1))
+        ledger.intend(make_request(-1))
     ledger.close()
     return sent
 
@@ -154,6 +154,6 @@ def test_a_disk_that_refuses_any_write_lets_nothing_out_unrecorded(
             here = folder / f"{number}-{name}"
             here.mkdir()
             with open_ledger(save(files, here), is_whole=True) as ledger:
-                known = ledger.look_up([key_of(operation(line)) for line in sent])
+                known = ledger.look_up([key_of(make_request(line)) for line in sent])
                 assert all(entry and entry.state in {State.DELIVERED, State.IN_DOUBT} for entry in known)
                 assert ledger._ask("PRAGMA integrity_check") == [("ok",)]

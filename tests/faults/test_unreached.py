@@ -16,7 +16,7 @@ from support.cli import Cli
 from support.evidence import CANARY, Record, write_archive
 from test_bulk import Log, people
 from test_client import raw_server, unused_port
-from test_outages import operation_of
+from test_outages import request_of
 
 from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, UNREACHED_S, Circuit
 from voucherify_sync.delivery.lanes import Lanes
@@ -175,7 +175,7 @@ def test_a_run_that_reaches_nothing_stops_as_a_mistake(
         circuit = Circuit(harmless_call(client, limiter), stop, unreached_s=0.7)
         lanes = Lanes(ApiDestination(client, limiter, stop, circuit=circuit), 3, stop)
         for line, record in enumerate(RECORDS, start=1):
-            lanes.submit(operation_of(record, line))
+            lanes.submit(request_of(record, line))
         outcomes = list(lanes.drain())
         client.close()
     assert {outcome.state for outcome in outcomes} == {State.PENDING}

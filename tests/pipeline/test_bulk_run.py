@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from voucherify_sync.events import Block
+from voucherify_sync.events import Batch
 from voucherify_sync.run.bulk_run import no_more_than
 
-BLOCKS = [Block.of("a", 1, [b"1", b"2"]), Block.of("a", 3, [b"3", b"4"]), Block.of("b", 1, [b"1"])]
+BLOCKS = [Batch.of("a", 1, [b"1", b"2"]), Batch.of("a", 3, [b"3", b"4"]), Batch.of("b", 1, [b"1"])]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from voucherify_sync.events import Block, Kind, Operation, SegmentEvent
+from voucherify_sync.events import Batch, Event, Kind, Request
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.settings.types import Identify, Settings, Track
@@ -33,15 +33,15 @@ EVERYTHING = Settings(
 
 
 @pytest.fixture(scope="module")
-def events(corpora: Path) -> list[SegmentEvent]:
+def events(corpora: Path) -> list[Event]:
     """All events of the corpora, envelopes unpacked."""
     return list(_events(corpora))
 
 
-def _events(corpora: Path) -> Iterator[SegmentEvent]:
+def _events(corpora: Path) -> Iterator[Event]:
     for file in sorted(corpora.glob("*.ndjson")):
-        for record in decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))):
-            if isinstance(record, SegmentEvent):
+        for record in decode(Batch.of(file.name, 1, file.read_bytes().split(b"\n"))):
+            if isinstance(record, Event):
                 yield record
 
 
@@ -72,14 +72,14 @@ def _as_json_schema(schema: Any) -> Any:
 @pytest.mark.parametrize("settings", [Settings(), EVERYTHING], ids=["default", "everything"])
 def test_every_request_of_the_corpora_is_one_that_the_published_schema_accepts(
     settings: Settings,
-    events: list[SegmentEvent],
+    events: list[Event],
     validators: dict[Kind, jsonschema.Draft202012Validator],
 ) -> None:
     """No event breaks the mapping, and no request breaks the schema."""
     mapping = Mapper(settings)
     kinds = {Kind.CUSTOMER: 0, Kind.EVENT: 0}
     for event in events:
-        made = mapping.operation(event)
+        made = mapping.request(event)
         if isinstance(made, Outcome):
             assert made.reason is not None
             continue
@@ -101,15 +101,15 @@ def test_the_schema_tells_a_wrong_request(
     assert list(validators[Kind.CUSTOMER].iter_errors({"phone": 5}))
 
 
-def test_the_corpora_s_oddities_are_told(events: list[SegmentEvent]) -> None:
+def test_the_corpora_s_oddities_are_told(events: list[Event]) -> None:
     """Every request is by an id of its event; what is lost is counted."""
     mapping = Mapper(Settings())
-    made = [mapping.operation(event) for event in events]
-    requests = [operation for operation in made if isinstance(operation, Operation)]
+    made = [mapping.request(event) for event in events]
+    requests = [request for request in made if isinstance(request, Request)]
     assert all(
-        operation.source_id
-        in (str(operation.event.fields.get("userId")), str(operation.event.fields.get("anonymousId")))
-        for operation in requests
+        request.source_id
+        in (str(request.event.fields.get("userId")), str(request.event.fields.get("anonymousId")))
+        for request in requests
     )
     tally = mapping.stats.to_dict()
     assert tally["identify"]["unmapped"]

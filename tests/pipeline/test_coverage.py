@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.segment_events import event_of, identify, track
 
-from voucherify_sync.events import Block, SegmentEvent
+from voucherify_sync.events import Batch, Event
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.preview import coverage as coverage_module
@@ -31,7 +31,7 @@ from voucherify_sync.sources.decode import decode
 HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x9b2J\\"
 
 
-def covered(events: Iterable[SegmentEvent | Outcome], rules: Settings | None = None) -> dict[str, Any]:
+def covered(events: Iterable[Event | Outcome], rules: Settings | None = None) -> dict[str, Any]:
     """Return what was counted of the events."""
     coverage = Coverage(rules or Settings())
     coverage.add(events)
@@ -87,7 +87,7 @@ def test_traits_of_the_context_are_counted_with_the_type_of_their_event() -> Non
 
 def test_events_that_are_not_sent_are_counted_by_reason_only() -> None:
     """Their values are nobody's loss."""
-    (bad,) = decode(Block.of("a", 1, [b"{oops"]))
+    (bad,) = decode(Batch.of("a", 1, [b"{oops"]))
     events = [event_of({"type": "page", "userId": "u"}), track({"a": 1}, userId=None), bad, track({"a": 1})]
     found = covered(events)
     assert found["events"] == {
@@ -381,7 +381,7 @@ def test_hostile_names_and_values_come_out_as_json(corpora: Path) -> None:
     coverage = Coverage(Settings(identify=Identify(unmapped_traits="metadata")))
     coverage.add([identify({HOSTILE: HOSTILE})])
     for file in sorted(corpora.glob("*.ndjson")):
-        coverage.add(decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))))
+        coverage.add(decode(Batch.of(file.name, 1, file.read_bytes().split(b"\n"))))
     found = json.loads(json.dumps(to_dict(coverage)))
     assert found["events"]["read"] > 500
     assert 0 < found["values"]["share"] < 1

@@ -1,4 +1,4 @@
-"""One attempt after the other at an operation: what is asked, in which order, and how the record ends."""
+"""One attempt after the other at a request: what is asked, in which order, and how the record ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voucherify_sync.delivery.circuit_breaker import Circuit
 from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.delivery.sender import Again, ApiDestination, Attempts
 from voucherify_sync.errors import AccessRefused, RunStopped, WrongAddress
-from voucherify_sync.events import Json, Kind, Operation, Position, SegmentEvent
+from voucherify_sync.events import Event, Json, Kind, Position, Request
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
 from voucherify_sync.sandbox.faults import Action, Fault
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -34,15 +34,15 @@ ALIVE = Reply(200, {}, b'{"object":"list"}')
 NUMBERS = itertools.count(1)
 
 
-def operation(kind: Kind = EVENT, source_id: str = "u1", metadata: Any = None) -> Operation:
-    """Return an operation of a record of its own."""
+def make_request(kind: Kind = EVENT, source_id: str = "u1", metadata: Any = None) -> Request:
+    """Return a request of a record of its own."""
     number = next(NUMBERS)
     customer = {"source_id": source_id}
     body: Json = {"event": "Viewed", "customer": customer} if kind is EVENT else customer
     if kind is EVENT:
         body["metadata"] = {"n": number} if metadata is None else metadata
-    record = SegmentEvent(Position("a.ndjson", number), "track", "Viewed", f"m{number}", {}, b"{}")
-    return Operation(record, kind, source_id, msgspec.json.encode(body))
+    record = Event(Position("a.ndjson", number), "track", "Viewed", f"m{number}", {}, b"{}")
+    return Request(record, kind, source_id, msgspec.json.encode(body))
 
 
 class World:
@@ -102,11 +102,11 @@ class World:
         """Take back a permit without a call."""
         self.log.append("unused")
 
-    def intend(self, operation: Operation) -> None:
+    def intend(self, request: Request) -> None:
         """Keep an intent."""
         self.log.append("intend")
 
-    def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
+    def withdraw(self, request: Request, proof: NotProcessed) -> None:
         """Take it back."""
         self.log.append("withdraw")
 
@@ -117,7 +117,7 @@ class World:
         """Keep how it ended."""
         self.recorded.append(outcome)
 
-    def run(self, what: Operation | Attempts) -> Outcome:
+    def run(self, what: Request | Attempts) -> Outcome:
         """Make attempts until the record is decided."""
         attempts = what if isinstance(what, Attempts) else Attempts(what)
         while True:
@@ -127,7 +127,7 @@ class World:
             self.log.append(f"again {result.reason}")
             self.now += result.after_s
 
-    def once(self, what: Operation | Attempts) -> Outcome | Again:
+    def once(self, what: Request | Attempts) -> Outcome | Again:
         """Make the next attempt."""
         attempts = what if isinstance(what, Attempts) else Attempts(what)
         attempts.begin()
@@ -146,7 +146,7 @@ def test_how_an_operation_ended_is_kept_by_the_worker_itself(kind: Kind) -> None
     """At once: what the worker does next may be the last thing that it does."""
     world = World(NotSent("refused"), GOOD[kind], Reply(400, {}, b"{}"), *[Reply(401, {}, b"{}")] * 2)
     for state in (State.DELIVERED, State.FAILED, State.PENDING):
-        outcome = world.run(operation(kind))
+        outcome = world.run(make_request(kind))
         assert outcome.state is state
         assert world.recorded[-1] is outcome
     assert len(world.recorded) == 3
@@ -155,9 +155,9 @@ def test_how_an_operation_ended_is_kept_by_the_worker_itself(kind: Kind) -> None
 def test_an_event_goes_by_permit_intent_call_answer() -> None:
     """The intent is durable before the first byte leaves, and none is open while a permit is waited for."""
     world = World(GOOD[EVENT])
-    outcome = world.run(what := operation())
+    outcome = world.run(what := make_request())
     assert world.log == ["permit", "intend", "POST /v1/events", "answered 200"]
-    assert (outcome.state, outcome.status, outcome.operation, outcome.record) == (
+    assert (outcome.state, outcome.status, outcome.request, outcome.record) == (
         State.DELIVERED,
         200,
         what,
@@ -169,7 +169,7 @@ def test_an_event_goes_by_permit_intent_call_answer() -> None:
 def test_a_customer_needs_no_intent() -> None:
     """Customers are safe to repeat."""
     world = World(GOOD[CUSTOMER])
-    assert world.run(operation(CUSTOMER)).state is State.DELIVERED
+    assert world.run(make_request(CUSTOMER)).state is State.DELIVERED
     assert world.log == ["permit", "POST /v1/customers", "answered 200"]
 
 
@@ -181,7 +181,7 @@ def test_a_customer_needs_no_intent() -> None:
 def test_an_intent_is_withdrawn_before_any_wait(answer: Any, heard: str, reason: str) -> None:
     """The answer proves that the event was not processed."""
     world = World(answer, GOOD[EVENT])
-    assert world.run(operation()).state is State.DELIVERED
+    assert world.run(make_request()).state is State.DELIVERED
     first = ["permit", "intend", "POST /v1/events", heard, "withdraw", f"again {reason}"]
     assert world.log[:6] == first
     assert world.log[6:] == ["permit", "intend", "POST /v1/events", "answered 200"]
@@ -190,7 +190,7 @@ def test_an_intent_is_withdrawn_before_any_wait(answer: Any, heard: str, reason:
 def test_a_refusal_fails_the_record_with_what_was_answered() -> None:
     """The dead letter holds the first 4 KiB of the answer."""
     body = b'{"key":"invalid_payload","message":"' + b"x" * 5000 + b'"}'
-    outcome = World(Reply(400, {}, body)).run(operation())
+    outcome = World(Reply(400, {}, body)).run(make_request())
     assert (outcome.state, outcome.reason, outcome.status) == (State.FAILED, "invalid_payload", 400)
     assert outcome.response == body[:4096]
 
@@ -199,11 +199,11 @@ def test_a_refusal_fails_the_record_with_what_was_answered() -> None:
 def test_what_concerns_the_run_stops_it_and_leaves_the_record_pending(status: int) -> None:
     """Nothing is marked failed, and no intent stays open."""
     world = World(Reply(status, {}, b"{}"))
-    outcome = world.run(operation())
+    outcome = world.run(make_request())
     assert outcome.state is State.PENDING
     assert world.log[-1] == "withdraw"
     assert isinstance(world.stop.error, WrongAddress if status in (301, 405) else AccessRefused)
-    assert world.run(operation()).state is State.PENDING
+    assert world.run(make_request()).state is State.PENDING
     assert world.log.count("POST /v1/events") == 1
 
 
@@ -211,23 +211,23 @@ def test_without_a_permit_the_record_is_pending_and_nothing_was_intended() -> No
     """The limiter says no when the run stops."""
     world = World()
     world.permits = False
-    assert world.run(operation()).state is State.PENDING
+    assert world.run(make_request()).state is State.PENDING
     assert world.log == ["permit"]
     world.permits = True
     world.answers = [GOOD[EVENT]]
-    assert world.run(operation()).state is State.DELIVERED
+    assert world.run(make_request()).state is State.DELIVERED
 
 
 def test_a_journal_that_fails_stops_the_run_before_anything_is_sent() -> None:
     """Nothing is sent unrecorded."""
     world = World()
 
-    def full(operation: Operation) -> None:
+    def full(request: Request) -> None:
         raise RunStopped("the disk is full")
 
     world.intend = full  # type: ignore[method-assign]
     world.destination = ApiDestination(world, world, world.stop, journal=world, circuit=world.circuit)  # type: ignore[arg-type]
-    result = world.once(operation())
+    result = world.once(make_request())
     assert isinstance(result, Outcome)
     assert result.state is State.PENDING
     assert isinstance(world.stop.error, RunStopped)
@@ -237,7 +237,7 @@ def test_a_journal_that_fails_stops_the_run_before_anything_is_sent() -> None:
 def test_twenty_refusals_and_nothing_else_mean_a_wrong_address() -> None:
     """The twentieth record stays pending, and the run stops before it marks the whole archive failed."""
     world = World(*[Reply(404, {}, b"{}")] * 20)
-    states = [world.run(operation()).state for _ in range(20)]
+    states = [world.run(make_request()).state for _ in range(20)]
     assert states == [State.FAILED] * 19 + [State.PENDING]
     assert isinstance(world.stop.error, WrongAddress)
     assert "404" in str(world.stop.error)
@@ -246,7 +246,7 @@ def test_twenty_refusals_and_nothing_else_mean_a_wrong_address() -> None:
 def test_refusals_after_an_acceptance_are_the_records_own() -> None:
     """Bad records may come in any number once the API has taken one."""
     world = World(GOOD[EVENT], *[Reply(404, {}, b"{}")] * 30)
-    states = [world.run(operation()).state for _ in range(31)]
+    states = [world.run(make_request()).state for _ in range(31)]
     assert states == [State.DELIVERED] + [State.FAILED] * 30
     assert not world.stop.requested
 
@@ -255,7 +255,7 @@ def test_ten_failures_give_a_record_up_and_429_is_none() -> None:
     """Waiting for quota is normal, however often and however long."""
     throttled, bad = Reply(429, {"Retry-After": "60"}, b""), Reply(502, {}, b"bad gateway")
     world = World(*[throttled, bad] * 10)
-    outcome = world.run(operation(CUSTOMER))
+    outcome = world.run(make_request(CUSTOMER))
     assert (outcome.state, outcome.reason, outcome.status) == (State.FAILED, "gave_up", 502)
     assert outcome.response == b"bad gateway"
     assert not world.answers
@@ -266,7 +266,7 @@ def test_the_wait_that_the_server_asks_for_is_no_trouble_of_the_record() -> None
     """Hours of maintenance must not use up the fifteen minutes."""
     maintenance = Reply(503, {"Retry-After": "7200"}, b"")
     world = World(*[maintenance] * 3, GOOD[CUSTOMER])
-    assert world.run(operation(CUSTOMER)).state is State.DELIVERED
+    assert world.run(make_request(CUSTOMER)).state is State.DELIVERED
     assert world.now >= 3 * 3600
 
 
@@ -280,7 +280,7 @@ def test_the_wait_for_a_permit_is_no_trouble_of_the_record() -> None:
         return acquire()
 
     world.acquire = slow  # type: ignore[method-assign]
-    assert world.run(operation(CUSTOMER)).state is State.DELIVERED
+    assert world.run(make_request(CUSTOMER)).state is State.DELIVERED
 
 
 def test_an_empty_retry_budget_slows_retries_down() -> None:
@@ -289,7 +289,7 @@ def test_an_empty_retry_budget_slows_retries_down() -> None:
     world.answer = lambda method, path: Reply(502, {}, b"")
     pauses = []
     for _ in range(101):
-        result = world.once(operation(CUSTOMER))
+        result = world.once(make_request(CUSTOMER))
         assert isinstance(result, Again)
         pauses.append(result.after_s)
         world.circuit.enter(CUSTOMER)
@@ -310,7 +310,7 @@ def test_a_permit_is_given_back_when_the_circuit_opened_meanwhile() -> None:
         return acquire()
 
     world.acquire = late  # type: ignore[method-assign]
-    assert world.run(operation()).state is State.DELIVERED
+    assert world.run(make_request()).state is State.DELIVERED
     assert world.log[:4] == ["permit", "unused", "probe", "permit"]
 
 
@@ -323,7 +323,7 @@ LOST = NoAnswer("reset", "the connection ended")
 def test_hold_leaves_a_lost_event_in_doubt(answer: Any) -> None:
     """It is not sent again, and its intent stays until the outcome is booked."""
     world = World(answer, on_doubt="hold")
-    outcome = world.run(operation())
+    outcome = world.run(make_request())
     assert outcome.state is State.IN_DOUBT
     assert outcome.response == (answer.body if isinstance(answer, Reply) else None)
     assert "withdraw" not in world.log
@@ -332,14 +332,14 @@ def test_hold_leaves_a_lost_event_in_doubt(answer: Any) -> None:
 
 def test_accept_counts_a_lost_event_as_delivered() -> None:
     """The user asked for it; the reason says so."""
-    outcome = World(LOST, on_doubt="accept").run(operation())
+    outcome = World(LOST, on_doubt="accept").run(make_request())
     assert (outcome.state, outcome.reason) == (State.DELIVERED, "accepted")
 
 
 def test_resend_sends_a_lost_event_again() -> None:
     """The user asked for it. The second answer proves of the second send only that it was not processed."""
     world = World(LOST, Reply(429, {}, b""), GOOD[EVENT], on_doubt="resend")
-    assert world.run(operation()).state is State.DELIVERED
+    assert world.run(make_request()).state is State.DELIVERED
     assert world.log.count("POST /v1/events") == 3
     assert world.log.count("intend") == 3
     assert world.log.count("withdraw") == 1
@@ -350,7 +350,7 @@ def test_resend_that_gives_up_leaves_it_in_doubt(last: Any) -> None:
     """The first send may have arrived: that is no failure."""
     world = World(LOST, on_doubt="resend")
     world.answer = lambda method, path: world.answers.pop() if world.answers else last
-    outcome = world.run(operation())
+    outcome = world.run(make_request())
     assert (outcome.state, outcome.reason) == (State.IN_DOUBT, "reset")
     assert world.log.count("POST /v1/events") == 10
 
@@ -358,17 +358,17 @@ def test_resend_that_gives_up_leaves_it_in_doubt(last: Any) -> None:
 def test_resend_that_is_stopped_leaves_it_in_doubt() -> None:
     """A record that may have arrived is never called pending."""
     world = World(LOST, on_doubt="resend")
-    what = Attempts(operation())
+    what = Attempts(make_request())
     assert isinstance(world.once(what), Again)
     world.stop.because(RunStopped("enough"))
     assert world.run(what).state is State.IN_DOUBT
 
 
-def log_page(*operations: Operation) -> Reply:
+def log_page(*requests: Request) -> Reply:
     """Return a page of the activity log that holds these events."""
     rows = [
         {"data": {"data": {"event": {"type": "Viewed", "metadata": each.body["metadata"]}}}}
-        for each in operations
+        for each in requests
     ]
     return Reply(200, {}, msgspec.json.encode({"data": rows, "has_more": False}))
 
@@ -376,7 +376,7 @@ def log_page(*operations: Operation) -> Reply:
 @pytest.mark.parametrize("looks", [1, 2])
 def test_verify_finds_a_lost_event_at_the_first_or_the_second_look(looks: int) -> None:
     """No worker waits meanwhile: each look is an attempt of its own."""
-    what = operation()
+    what = make_request()
     world = World(LOST, *[log_page()] * (looks - 1), log_page(what))
     outcome = world.run(what)
     assert (outcome.state, outcome.reason) == (State.DELIVERED, "verified")
@@ -388,7 +388,7 @@ def test_verify_finds_a_lost_event_at_the_first_or_the_second_look(looks: int) -
 def test_verify_that_finds_nothing_twice_leaves_it_in_doubt() -> None:
     """Absence proves nothing: never sent again."""
     world = World(LOST, log_page(), log_page())
-    outcome = world.run(operation())
+    outcome = world.run(make_request())
     assert (outcome.state, outcome.reason) == (State.IN_DOUBT, "reset")
     assert world.log.count("POST /v1/events") == 1
     assert world.now >= 65
@@ -397,14 +397,14 @@ def test_verify_that_finds_nothing_twice_leaves_it_in_doubt() -> None:
 def test_verify_asks_nothing_for_an_event_without_metadata() -> None:
     """Its name alone proves nothing."""
     world = World(LOST)
-    assert world.run(operation(metadata={})).state is State.IN_DOUBT
+    assert world.run(make_request(metadata={})).state is State.IN_DOUBT
     assert not any("GET" in line for line in world.log)
 
 
 def test_verify_needs_a_match_for_each_equal_send() -> None:
     """An equal event delivered shortly before accounts for one entry of the log."""
-    first, second = operation(metadata={"same": 1}), operation(metadata={"same": 1})
-    other = operation(source_id="u2", metadata={"same": 1})
+    first, second = make_request(metadata={"same": 1}), make_request(metadata={"same": 1})
+    other = make_request(source_id="u2", metadata={"same": 1})
     world = World(GOOD[EVENT], LOST, log_page(first), log_page(first))
     assert world.run(first).state is State.DELIVERED
     assert world.run(second).state is State.IN_DOUBT
@@ -412,13 +412,13 @@ def test_verify_needs_a_match_for_each_equal_send() -> None:
     assert world.run(other).state is State.DELIVERED
     world.now += 1000
     world.answers = [LOST, log_page(first)]
-    assert world.run(operation(metadata={"same": 1})).state is State.DELIVERED
+    assert world.run(make_request(metadata={"same": 1})).state is State.DELIVERED
 
 
 def test_a_look_up_that_is_pending_tells_that_the_event_was_sent() -> None:
     """Who stops the run meanwhile knows that the record is in doubt, and not pending."""
     world = World(LOST)
-    what = Attempts(operation())
+    what = Attempts(make_request())
     assert world.once(what) == Again(5.0, "verifying")
     assert what.may_be_processed
     assert what.undecided().state is State.IN_DOUBT
@@ -441,8 +441,8 @@ def test_an_hour_of_500s_on_events_leaves_a_handful_in_doubt(on_doubt: Any, cust
     ends: list[State] = []
     while world.now < 3600:
         if customers:
-            assert world.run(operation(CUSTOMER)).state is State.DELIVERED
-        ends.append(world.run(operation()).state)
+            assert world.run(make_request(CUSTOMER)).state is State.DELIVERED
+        ends.append(world.run(make_request()).state)
     assert set(ends) == {State.IN_DOUBT}
     assert len(ends) <= 12
 
@@ -458,7 +458,7 @@ def test_a_network_that_is_down_fails_no_record() -> None:
 
     world.answer = answer
     world.circuit._probe = lambda: ALIVE if world.now > up_at else NotSent("dns")
-    assert {world.run(operation()).state for _ in range(50)} == {State.DELIVERED}
+    assert {world.run(make_request()).state for _ in range(50)} == {State.DELIVERED}
     assert not world.stop.requested
 
 
@@ -488,7 +488,7 @@ def test_an_event_is_never_sent_again_after_an_answer_that_proves_nothing(
         return given
 
     world.answer = answer
-    outcome = world.run(operation())
+    outcome = world.run(make_request())
     open_intent = world.log.count("intend") > world.log.count("withdraw")
     assert outcome.state in (State.DELIVERED, State.FAILED, State.IN_DOUBT, State.PENDING)
     assert open_intent is (outcome.state is not State.PENDING)
@@ -515,7 +515,7 @@ def real() -> Iterator[Callable[..., tuple[Sandbox, ApiDestination]]]:
         close()
 
 
-def finish(destination: ApiDestination, what: Operation) -> Outcome:
+def finish(destination: ApiDestination, what: Request) -> Outcome:
     """Make attempts, without their pauses, until the record is decided."""
     attempts = Attempts(what)
     while True:
@@ -535,7 +535,7 @@ def test_against_a_server_that_loses_answers_the_outcome_is_what_was_processed(
 ) -> None:
     """Processed: found and delivered. Not processed: in doubt, as absence proves nothing. Never sent twice."""
     sandbox, destination = real(Fault(action, path="/v1/events", when=when))
-    outcome = finish(destination, operation())
+    outcome = finish(destination, make_request())
     assert outcome.state is state
     assert len(sandbox.oracle.processed) == (when == "after")
     assert sum(call.path == "/v1/events" for call in sandbox.oracle.answered) == 1
@@ -546,7 +546,7 @@ def test_a_cycle_that_is_used_up_shows_at_a_look_up_too(real: Any) -> None:
     """The event is in doubt, and the run stops: to wait for the next cycle would take weeks."""
     lost = Fault(Action.DROP, path="/v1/events", when="after")
     sandbox, destination = real(lost, Fault(Action.THROTTLE, method="GET", type="api_calls_cycle"))
-    assert finish(destination, operation()).state is State.IN_DOUBT
+    assert finish(destination, make_request()).state is State.IN_DOUBT
     assert "billing cycle" in str(destination._stop.error)
     assert [call.method for call in sandbox.oracle.answered] == ["POST", "GET"]
 
@@ -557,14 +557,14 @@ def test_a_cycle_that_is_used_up_shows_at_a_look_up_too(real: Any) -> None:
 def test_a_customer_arrives_whatever_happens_to_the_first_answer(real: Any, action: Action) -> None:
     """Customers are sent again."""
     sandbox, destination = real(Fault(action, path="/v1/customers", last=1, retry_after="1"))
-    assert finish(destination, operation(CUSTOMER)).state is State.DELIVERED
+    assert finish(destination, make_request(CUSTOMER)).state is State.DELIVERED
     assert sandbox.counts()[0] == 1
 
 
 def test_a_wrong_key_shows_nowhere(real: Any) -> None:
     """Not in the outcome, and not in the error that stops the run."""
     _, destination = real(token="another")
-    outcome = finish(destination, operation())
+    outcome = finish(destination, make_request())
     assert outcome.state is State.PENDING
     assert isinstance(destination._stop.error, AccessRefused)
     assert CANARY not in repr(outcome) + str(destination._stop.error)
@@ -573,8 +573,8 @@ def test_a_wrong_key_shows_nowhere(real: Any) -> None:
 def test_a_dry_run_writes_the_very_request_and_sends_nothing() -> None:
     """One JSON object a line; the body is embedded byte for byte."""
     lines: list[bytes] = []
-    event, customer = operation(), operation(CUSTOMER)
-    event = Operation(event.event, EVENT, "u1", b'{"event":"x",  "metadata":{"big":123456789012345678901}}')
+    event, customer = make_request(), make_request(CUSTOMER)
+    event = Request(event.event, EVENT, "u1", b'{"event":"x",  "metadata":{"big":123456789012345678901}}')
     (outcomes,) = DryRun(lines.append, Stop()).deliver([event, customer])
     assert [each.state for each in outcomes] == [State.PLANNED] * 2
     lines = b"".join(lines).splitlines(keepends=True)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from support.segment_events import event_of, identify, track
 
-from voucherify_sync.events import Block, Operation, SegmentEvent
+from voucherify_sync.events import Batch, Event, Request
 from voucherify_sync.mapping import trace
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import WHY_LOST, Outcome, State
@@ -21,12 +21,12 @@ from voucherify_sync.sources.decode import decode
 HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x00\x9b2J\\"
 
 
-def explained(event: SegmentEvent | Outcome, rules: Settings | None = None) -> Explanation:
+def explained(event: Event | Outcome, rules: Settings | None = None) -> Explanation:
     """Return the explanation of one record."""
     return Explainer(rules or Settings()).explain(event)
 
 
-def as_json(event: SegmentEvent | Outcome, rules: Settings | None = None) -> dict[str, Any]:
+def as_json(event: Event | Outcome, rules: Settings | None = None) -> dict[str, Any]:
     """Return the explanation of one record as it is printed for programs."""
     found: dict[str, Any] = json.loads(msgspec.json.encode(to_dict(explained(event, rules), "/v1/x")))
     return found
@@ -35,11 +35,11 @@ def as_json(event: SegmentEvent | Outcome, rules: Settings | None = None) -> dic
 def test_the_request_is_the_one_that_a_replay_sends() -> None:
     """Not another one that is like it: the same bytes."""
     event = identify({"firstName": "Mia", "email": "a@b.c", "plan": "pro"})
-    operation = Mapper(Settings()).operation(event)
-    found = explained(event).operation
-    assert isinstance(operation, Operation)
+    request = Mapper(Settings()).request(event)
+    found = explained(event).request
+    assert isinstance(request, Request)
     assert found is not None
-    assert found.payload == operation.payload
+    assert found.payload == request.payload
 
 
 def test_every_event_of_the_corpora_gets_the_request_of_a_replay(corpora: Path) -> None:
@@ -47,13 +47,13 @@ def test_every_event_of_the_corpora_gets_the_request_of_a_replay(corpora: Path) 
     mapping, explainer = Mapper(Settings()), Explainer(Settings())
     count = 0
     for file in sorted(corpora.glob("*.ndjson")):
-        for record in decode(Block.of(file.name, 1, file.read_bytes().split(b"\n"))):
+        for record in decode(Batch.of(file.name, 1, file.read_bytes().split(b"\n"))):
             explanation = explainer.explain(record)
             msgspec.json.encode(to_dict(explanation, None))
-            if isinstance(record, SegmentEvent) and explanation.operation is not None:
-                made = mapping.operation(record)
-                assert isinstance(made, Operation)
-                assert made.payload == explanation.operation.payload
+            if isinstance(record, Event) and explanation.request is not None:
+                made = mapping.request(record)
+                assert isinstance(made, Request)
+                assert made.payload == explanation.request.payload
                 count += 1
     assert count > 100
 
@@ -83,18 +83,18 @@ def test_every_event_of_the_corpora_gets_the_request_of_a_replay(corpora: Path) 
     ],
 )
 def test_what_is_not_sent_has_a_reason_in_words(
-    event: SegmentEvent, rules: Settings, state: str, reason: str
+    event: Event, rules: Settings, state: str, reason: str
 ) -> None:
     """The code is the replay's, the words are for people."""
     found = explained(event, rules)
     assert (found.outcome.state, found.outcome.reason) == (state, reason)
-    assert found.operation is None
+    assert found.request is None
     assert " " in found.why
 
 
 def test_a_line_that_is_no_event_is_explained_as_such() -> None:
     """The explanation of an invalid record is its own."""
-    (record,) = decode(Block.of("a.ndjson", 7, [b"{oops"]))
+    (record,) = decode(Batch.of("a.ndjson", 7, [b"{oops"]))
     found = explained(record)
     assert found.outcome.state is State.INVALID
     assert as_json(record)["source"] == "a.ndjson:7"

@@ -1,4 +1,4 @@
-"""Lanes: order per customer, others in parallel, one outcome for each operation whatever happens."""
+"""Lanes: order per customer, others in parallel, one outcome for each request whatever happens."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from msgspec.structs import replace
 from voucherify_sync.delivery.lanes import Lanes
 from voucherify_sync.delivery.sender import Again, Attempts
 from voucherify_sync.errors import ExitCode, RunStopped
-from voucherify_sync.events import Kind, Operation, Position, SegmentEvent
+from voucherify_sync.events import Event, Kind, Position, Request
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
 from voucherify_sync.stop import Stop
 
-Answer = Callable[[Operation, Attempts], "Outcome | Again"]
+Answer = Callable[[Request, Attempts], "Outcome | Again"]
 
 
-def operation(number: int, customer: str, kind: Kind = Kind.EVENT, size: int = 2) -> Operation:
-    """Make the operation of line `number`."""
-    event = SegmentEvent(Position("f", number), "track", "Seen", f"m{number}", {}, b"{}")
-    return Operation(event, kind, customer, b"x" * size)
+def make_request(number: int, customer: str, kind: Kind = Kind.EVENT, size: int = 2) -> Request:
+    """Make the request of line `number`."""
+    event = Event(Position("f", number), "track", "Seen", f"m{number}", {}, b"{}")
+    return Request(event, kind, customer, b"x" * size)
 
 
-def delivered(operation: Operation, _: Attempts | None = None) -> Outcome:
+def delivered(request: Request, _: Attempts | None = None) -> Outcome:
     """Answer as Voucherify mostly does."""
-    return Outcome(operation.event, State.DELIVERED, operation=operation)
+    return Outcome(request.event, State.DELIVERED, request=request)
 
 
 def line(outcome: Outcome) -> int:
-    """Tell which operation an outcome is of."""
+    """Tell which request an outcome is of."""
     return outcome.record.position.line
 
 
@@ -51,14 +51,14 @@ class Scripted:
         self._lock = threading.Lock()
 
     def attempt(self, attempts: Attempts) -> Outcome | Again:
-        operation = attempts.operation
-        customer = operation.source_id
+        request = attempts.request
+        customer = request.source_id
         with self._lock:
-            self.log.append((customer, operation.event.position.line, attempts.number))
+            self.log.append((customer, request.event.position.line, attempts.number))
             self.busy[customer] += 1
             self.overlaps += self.busy[customer] > 1
         try:
-            return self.answer(operation, attempts)
+            return self.answer(request, attempts)
         finally:
             with self._lock:
                 self.busy[customer] -= 1
@@ -86,7 +86,7 @@ def test_every_operation_gets_its_outcome() -> None:
     """None is lost, none comes twice."""
     lanes = Lanes(Scripted(), 8, Stop())
     for number in range(1000):
-        lanes.submit(operation(number, f"u{number % 50}"))
+        lanes.submit(make_request(number, f"u{number % 50}"))
     outcomes = lanes.finished() + list(lanes.drain())
     assert sorted(map(line, outcomes)) == list(range(1000))
     assert {outcome.state for outcome in outcomes} == {State.DELIVERED}
@@ -96,14 +96,14 @@ def test_every_operation_gets_its_outcome() -> None:
 def test_one_customer_is_served_in_input_order_and_never_twice_at_once() -> None:
     """At most one request in flight per customer."""
 
-    def slow(operation: Operation, _: Attempts) -> Outcome:
+    def slow(request: Request, _: Attempts) -> Outcome:
         time.sleep(random.random() / 1000)
-        return delivered(operation)
+        return delivered(request)
 
     destination = Scripted(slow)
     lanes = Lanes(destination, 8, Stop())
     for number in range(300):
-        lanes.submit(operation(number, f"u{number % 3}"))
+        lanes.submit(make_request(number, f"u{number % 3}"))
     list(lanes.drain())
     assert destination.overlaps == 0
     for customer in ("u0", "u1", "u2"):
@@ -115,15 +115,15 @@ def test_one_customer_is_served_in_input_order_and_never_twice_at_once() -> None
 def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
     """Not even with a single worker."""
 
-    def answer(operation: Operation, attempt: Attempts) -> Outcome | Again:
-        if operation.source_id == "slow" and attempt.number < 3:
+    def answer(request: Request, attempt: Attempts) -> Outcome | Again:
+        if request.source_id == "slow" and attempt.number < 3:
             return Again(0.05, "throttled")
-        return delivered(operation)
+        return delivered(request)
 
     destination = Scripted(answer)
     lanes = Lanes(destination, 1, Stop())
     for number in range(4):
-        lanes.submit(operation(number, "slow" if number < 2 else f"u{number}"))
+        lanes.submit(make_request(number, "slow" if number < 2 else f"u{number}"))
     outcomes = list(lanes.drain())
     assert [line(outcome) for outcome in outcomes] == [2, 3, 0, 1]
     assert lanes.retries == 4
@@ -134,16 +134,16 @@ def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
 def test_an_earlier_retry_is_not_held_up_by_a_later_one() -> None:
     """What is due first goes first."""
 
-    def answer(operation: Operation, attempt: Attempts) -> Outcome | Again:
+    def answer(request: Request, attempt: Attempts) -> Outcome | Again:
         if attempt.number > 1:
-            return delivered(operation)
-        return Again(60 if operation.source_id == "later" else 0.02, "throttled")
+            return delivered(request)
+        return Again(60 if request.source_id == "later" else 0.02, "throttled")
 
     stop = Stop()
     lanes = Lanes(Scripted(answer), 2, stop)
-    lanes.submit(operation(0, "later"))
+    lanes.submit(make_request(0, "later"))
     wait_until(lambda: lanes.waiting == 1)
-    lanes.submit(operation(1, "sooner"))
+    lanes.submit(make_request(1, "sooner"))
     outcomes: list[Outcome] = []
 
     def is_sooner_through() -> bool:
@@ -160,13 +160,13 @@ def test_customers_are_served_in_parallel_on_all_workers() -> None:
     """As many calls are in flight as there are workers."""
     barrier = threading.Barrier(6)
 
-    def meet(operation: Operation, _: Attempts) -> Outcome:
+    def meet(request: Request, _: Attempts) -> Outcome:
         barrier.wait(5)
-        return delivered(operation)
+        return delivered(request)
 
     lanes = Lanes(Scripted(meet), 6, Stop())
     for number in range(6):
-        lanes.submit(operation(number, f"u{number}"))
+        lanes.submit(make_request(number, f"u{number}"))
     assert len(list(lanes.drain())) == 6
 
 
@@ -177,15 +177,15 @@ def test_a_full_look_ahead_makes_the_submitter_wait_and_says_for_whom(
     """Memory stays bounded when one customer holds up the rest."""
     with gate() as go:
 
-        def answer(operation: Operation, _: Attempts) -> Outcome:
+        def answer(request: Request, _: Attempts) -> Outcome:
             go.wait(5)
-            return delivered(operation)
+            return delivered(request)
 
         lanes = Lanes(Scripted(answer), 2, Stop(), max_records=records, max_bytes=size)
         for number in range(fits):
-            lanes.submit(operation(number, "held", size=100))
+            lanes.submit(make_request(number, "held", size=100))
         assert lanes.blocked_on() is None
-        thread = threading.Thread(target=lanes.submit, args=(operation(99, "next", size=100),))
+        thread = threading.Thread(target=lanes.submit, args=(make_request(99, "next", size=100),))
         thread.start()
         wait_until(lambda: lanes.blocked_on() == "held")
         assert thread.is_alive()
@@ -199,24 +199,24 @@ def test_an_operation_larger_than_the_look_ahead_goes_alone() -> None:
     """It is not waited for room that cannot come."""
     lanes = Lanes(Scripted(), 2, Stop(), max_bytes=10)
     for number in range(3):
-        lanes.submit(operation(number, "u", size=100))
+        lanes.submit(make_request(number, "u", size=100))
     assert len(list(lanes.drain())) == 3
 
 
 def test_a_stop_frees_a_submitter_that_waits_for_room() -> None:
-    """The operation comes back as pending."""
+    """The request comes back as pending."""
     stop = Stop()
     with gate() as go:
 
-        def answer(operation: Operation, _: Attempts) -> Outcome:
+        def answer(request: Request, _: Attempts) -> Outcome:
             go.wait(5)
-            return delivered(operation)
+            return delivered(request)
 
         lanes = Lanes(Scripted(answer), 1, stop, max_records=1)
-        lanes.submit(operation(0, "u"))
+        lanes.submit(make_request(0, "u"))
         timer = threading.Timer(0.05, stop.by_signal, [ExitCode.INTERRUPTED])
         timer.start()
-        lanes.submit(operation(1, "v"))
+        lanes.submit(make_request(1, "v"))
         assert [(line(o), o.state) for o in lanes.finished()] == [(1, State.PENDING)]
         go.set()
         assert [(line(o), o.state) for o in lanes.drain()] == [(0, State.DELIVERED)]
@@ -227,14 +227,14 @@ def test_a_stop_lets_what_is_in_flight_finish_and_starts_nothing_new() -> None:
     stop = Stop()
     with gate() as go:
 
-        def answer(operation: Operation, _: Attempts) -> Outcome:
+        def answer(request: Request, _: Attempts) -> Outcome:
             go.wait(5)
-            return delivered(operation)
+            return delivered(request)
 
         destination = Scripted(answer)
         lanes = Lanes(destination, 2, stop)
         for number in range(6):
-            lanes.submit(operation(number, f"u{number % 3}"))
+            lanes.submit(make_request(number, f"u{number % 3}"))
         wait_until(lambda: lanes.in_flight == 2)
         stop.by_signal(ExitCode.INTERRUPTED)
         threading.Timer(0.05, go.set).start()
@@ -248,15 +248,15 @@ def test_what_is_still_in_flight_after_the_drain_is_in_doubt_if_it_is_an_event()
     stop = Stop()
     with gate() as go:
 
-        def answer(operation: Operation, _: Attempts) -> Outcome:
+        def answer(request: Request, _: Attempts) -> Outcome:
             go.wait(5)
-            return delivered(operation)
+            return delivered(request)
 
         destination = Scripted(answer)
         lanes = Lanes(destination, 2, stop)
-        lanes.submit(operation(0, "u", Kind.EVENT))
-        lanes.submit(operation(1, "v", Kind.CUSTOMER))
-        lanes.submit(operation(2, "u", Kind.EVENT))
+        lanes.submit(make_request(0, "u", Kind.EVENT))
+        lanes.submit(make_request(1, "v", Kind.CUSTOMER))
+        lanes.submit(make_request(2, "u", Kind.EVENT))
         wait_until(lambda: lanes.in_flight == 2)
         stop.by_signal(ExitCode.INTERRUPTED)
         began = time.monotonic()
@@ -290,7 +290,7 @@ def test_what_waits_at_a_stop_ends_by_what_was_sent(
 ) -> None:
     """The lane knows of each request whether it may be processed, from before its first byte to its outcome."""
 
-    def answer(_: Operation, attempts: Attempts) -> Again:
+    def answer(_: Request, attempts: Attempts) -> Again:
         if left:
             attempts.send(0.0)
         if proof is not None:
@@ -299,8 +299,8 @@ def test_what_waits_at_a_stop_ends_by_what_was_sent(
 
     stop = Stop()
     lanes = Lanes(Scripted(answer), 2, stop)
-    lanes.submit(operation(0, "u", kind))
-    lanes.submit(operation(1, "u", kind))
+    lanes.submit(make_request(0, "u", kind))
+    lanes.submit(make_request(1, "u", kind))
     wait_until(lambda: lanes.waiting == 1)
     if stopped_by == "a signal":
         stop.by_signal(ExitCode.INTERRUPTED)
@@ -314,7 +314,7 @@ def test_what_an_earlier_run_left_in_doubt_stays_so_at_a_stop() -> None:
     stop = Stop()
     lanes = Lanes(Scripted(lambda *_: Again(60, "verifying")), 1, stop)
     for number, customer in enumerate(["u", "u", "v"]):
-        lanes.submit(replace(operation(number, customer), doubtful_since=1.0))
+        lanes.submit(replace(make_request(number, customer), doubtful_since=1.0))
     wait_until(lambda: lanes.waiting >= 1)
     stop.by_signal(ExitCode.INTERRUPTED)
     assert {outcome.state for outcome in lanes.drain()} == {State.IN_DOUBT}
@@ -324,7 +324,7 @@ def test_a_retry_that_waits_when_the_run_stops_is_pending() -> None:
     """Again means that nothing was decided, so nothing is in doubt; and the drain does not wait for it."""
     stop = Stop()
     lanes = Lanes(Scripted(lambda *_: Again(60, "throttled")), 2, stop)
-    lanes.submit(operation(0, "u"))
+    lanes.submit(make_request(0, "u"))
     wait_until(lambda: lanes.waiting == 1)
     stop.by_signal(ExitCode.INTERRUPTED)
     began = time.monotonic()
@@ -336,13 +336,13 @@ def test_a_retry_that_waits_when_the_run_stops_is_pending() -> None:
 def test_a_bug_in_a_worker_surfaces_in_the_main_thread(where: str) -> None:
     """An exception that a destination lets out is a bug, and never a silent loss."""
 
-    def answer(operation: Operation, _: Attempts) -> Outcome:
-        raise ZeroDivisionError(operation.source_id)
+    def answer(request: Request, _: Attempts) -> Outcome:
+        raise ZeroDivisionError(request.source_id)
 
     lanes = Lanes(Scripted(answer), 2, Stop(), max_records=1)
-    lanes.submit(operation(0, "u"))
+    lanes.submit(make_request(0, "u"))
     calls: dict[str, Callable[[], object]] = {
-        "submit": lambda: lanes.submit(operation(1, "v")),
+        "submit": lambda: lanes.submit(make_request(1, "v")),
         "finished": lambda: wait_until(lambda: bool(lanes.finished())),
         "drain": lambda: list(lanes.drain()),
     }
@@ -354,7 +354,7 @@ def test_threads_end_after_the_drain() -> None:
     """Nothing is left running."""
     before = set(threading.enumerate())
     lanes = Lanes(Scripted(), 16, Stop())
-    lanes.submit(operation(0, "u"))
+    lanes.submit(make_request(0, "u"))
     list(lanes.drain())
     wait_until(lambda: before.issuperset(threading.enumerate()))
 
@@ -363,7 +363,7 @@ def test_finished_never_waits_and_returns_each_outcome_once() -> None:
     """The main thread books as it goes."""
     lanes = Lanes(Scripted(), 2, Stop())
     assert lanes.finished() == []
-    lanes.submit(operation(0, "u"))
+    lanes.submit(make_request(0, "u"))
     found: list[Outcome] = []
 
     def come() -> bool:
@@ -390,12 +390,12 @@ def test_exactly_one_outcome_in_order_whatever_happens(
     dice = random.Random(seed)
     total = 80
 
-    def answer(operation: Operation, attempt: Attempts) -> Outcome | Again:
+    def answer(request: Request, attempt: Attempts) -> Outcome | Again:
         time.sleep(dice.choice([0, 0, 0, 0.0005, 0.003]))
         if dice.random() < 0.2 and attempt.number < 5:
             return Again(dice.choice([0, 0.001, 0.004]), "throttled")
         state = State.FAILED if dice.random() < 0.2 else State.DELIVERED
-        return Outcome(operation.event, state, operation=operation)
+        return Outcome(request.event, state, request=request)
 
     stop, destination = Stop(), Scripted(answer)
     lanes = Lanes(destination, workers, stop, max_records=look_ahead)
@@ -404,7 +404,7 @@ def test_exactly_one_outcome_in_order_whatever_happens(
     outcomes: list[Outcome] = []
     for number in range(total):
         kind = dice.choice(list(Kind))
-        lanes.submit(operation(number, f"u{dice.randrange(customers)}", kind))
+        lanes.submit(make_request(number, f"u{dice.randrange(customers)}", kind))
         outcomes += lanes.finished()
     outcomes += lanes.drain(dice.choice([0, 0.001, 1.0]))
     time.sleep(0.004)
@@ -420,5 +420,5 @@ def test_exactly_one_outcome_in_order_whatever_happens(
     for name in {name for name, _, _ in destination.log}:
         lines = [number for customer, number, _ in destination.log if customer == name]
         assert lines == sorted(lines)
-        decided = [line(o) for o in outcomes if o.operation and o.operation.source_id == name]
+        decided = [line(o) for o in outcomes if o.request and o.request.source_id == name]
         assert decided == sorted(decided) or stop.requested

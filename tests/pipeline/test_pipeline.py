@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.odd_events import ODD_LINES, SELECTIONS, SETTINGS, events
 from test_mapper import Chance
 
-from voucherify_sync.events import Block, Json, Operation, Position, SegmentEvent
+from voucherify_sync.events import Batch, Event, Json, Position, Request
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.paths import PathError
 from voucherify_sync.run.pipeline import Pipeline
@@ -21,15 +21,15 @@ from voucherify_sync.settings.types import Settings
 from voucherify_sync.sources.decode import decode
 
 
-def told(pipeline: Pipeline, block: Block) -> list[Any]:
+def told(pipeline: Pipeline, block: Batch) -> list[Any]:
     """Return all that is told of the records of a block, but for what is decoded of them."""
     found: list[Any] = []
     for batch in pipeline.batches(block):
         for decision in batch:
-            is_request = isinstance(decision, Operation)
+            is_request = isinstance(decision, Request)
             record = decision.event if is_request else decision.record
             own = (record.position, record.type, record.name, record.message_id, record.raw)
-            flags = (record.repaired, record.key) if isinstance(record, SegmentEvent) else ()
+            flags = (record.repaired, record.key) if isinstance(record, Event) else ()
             if is_request:
                 rest = [getattr(decision, name) for name in decision.__struct_fields__ if name != "event"]
             else:
@@ -40,7 +40,7 @@ def told(pipeline: Pipeline, block: Block) -> list[Any]:
 
 def compare(lines: list[bytes], settings: Settings, selection: Selection | None = None) -> list[Any]:
     """Decode what is needed, and all; fail on any difference."""
-    block = Block.of("events.ndjson", 1, lines)
+    block = Batch.of("events.ndjson", 1, lines)
     one = Pipeline(settings, selection or Selection(), folds=True)
     other = Pipeline(settings, selection or Selection(), folds=True, decode=decode)
     expected = told(other, block)
@@ -90,8 +90,8 @@ def test_of_an_ordinary_event_only_what_is_needed_is_decoded() -> None:
     """The context is most of an event, and nobody looks at it."""
     line = b'{"type":"track","userId":"u","messageId":"m","context":{"page":{"url":"u"},"traits":{"a":1}},"x":[1]}'
     pipeline = Pipeline(Settings(), Selection())
-    (record,) = pipeline.decode(Block.of("a", 7, [line]))
-    assert isinstance(record, SegmentEvent)
+    (record,) = pipeline.decode(Batch.of("a", 7, [line]))
+    assert isinstance(record, Event)
     assert record.position == Position("a", 7)
     assert record.fields == {
         "type": "track",
@@ -104,10 +104,10 @@ def test_of_an_ordinary_event_only_what_is_needed_is_decoded() -> None:
 def test_a_line_that_is_too_long_is_one_record() -> None:
     """Its head is not taken for the line."""
     head = b'{"type":"identify","userId":"u","messageId":"m"}'
-    block = Block.of("events.ndjson", 5_000, [head], truncated=True)
+    block = Batch.of("events.ndjson", 5_000, [head], truncated=True)
     pipeline = Pipeline(Settings(), Selection())
     ((outcome,),) = pipeline.batches(block)
-    assert not isinstance(outcome, Operation)
+    assert not isinstance(outcome, Request)
     assert (outcome.reason, outcome.record.position) == ("too_long", Position("events.ndjson", 5_000))
 
 
@@ -117,11 +117,11 @@ def test_what_the_filters_leave_out_has_no_key() -> None:
         b'{"type":"page","userId":"u","messageId":"m"}',
         b'{"type":"track","messageId":"m"}',
     ]
-    ((page, no_id),) = Pipeline(Settings(), Selection()).batches(Block.of("a", 1, lines))
-    assert not isinstance(page, Operation)
-    assert not isinstance(no_id, Operation)
-    assert isinstance(page.record, SegmentEvent)
-    assert isinstance(no_id.record, SegmentEvent)
+    ((page, no_id),) = Pipeline(Settings(), Selection()).batches(Batch.of("a", 1, lines))
+    assert not isinstance(page, Request)
+    assert not isinstance(no_id, Request)
+    assert isinstance(page.record, Event)
+    assert isinstance(no_id.record, Event)
     assert (page.reason, page.record.key) == ("type_page", None)
     assert no_id.reason == "no_id"
     assert no_id.record.key is not None

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.segment_events import event_of, operation_of
+from support.segment_events import event_of, request_of
 
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
 from voucherify_sync.preview.plan import PUBLIC_PLANS, Allowance, Cost, Plan, Planner, Walked, fit, to_dict
-from voucherify_sync.run.options import Mode, RunRequest
+from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.settings import Rate, Settings
 from voucherify_sync.settings.types import Delivery
 from voucherify_sync.sources.reader import Reader, Source
@@ -101,7 +101,7 @@ def planned(
     file = folder / "events.ndjson"
     file.write_text("".join(lines))
     source = Source(str(file), file, file.stat().st_size)
-    request = RunRequest(
+    request = RunOptions(
         run_id="plan",
         mode=Mode.DRY_RUN,
         settings=settings or Settings(),
@@ -185,10 +185,10 @@ def test_nothing_costs_nothing(tmp_path: Path) -> None:
 def test_what_failed_before_costs_nothing(fields: dict[str, Any]) -> None:
     """No run sends it, whichever way customers go; what a bulk request cannot carry would cost a call of its own."""
     event = event_of(fields)
-    request = operation_of(event)
+    request = request_of(event)
     before = Walked()
-    before.add([Outcome(event, State.FAILED, FAILED_BEFORE, operation=request)])
+    before.add([Outcome(event, State.FAILED, FAILED_BEFORE, request=request)])
     assert (before.updates, before.refused) == (0, 0)
     now = Walked()
-    now.add([Outcome(event, State.FAILED, "too_large", operation=request)])
+    now.add([Outcome(event, State.FAILED, "too_large", request=request)])
     assert now.updates + now.refused == 1

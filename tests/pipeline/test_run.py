@@ -10,10 +10,10 @@ from test_workers import Lines
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.errors import ExitCode, VoucherifySyncError
-from voucherify_sync.events import Block
+from voucherify_sync.events import Batch
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import State
-from voucherify_sync.run.options import Mode, RunRequest
+from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings.types import Delivery, Settings
 from voucherify_sync.sources.decode import MAX_BATCH
@@ -39,8 +39,8 @@ def test_a_ledger_that_cannot_be_read_any_more_leaves_the_rest_pending(
     lines = [identify({"email": "e"}, messageId=f"m{number}").raw for number in range(MAX_BATCH + 500)]
     settings = Settings(delivery=Delivery(customers=customers))  # type: ignore[arg-type]
     stop = Stop()
-    request = RunRequest(
-        "run", Mode.DRY_RUN, settings, lambda _stop: Lines([Block.of("a", 1, lines)]), Selection()
+    request = RunOptions(
+        "run", Mode.DRY_RUN, settings, lambda _stop: Lines([Batch.of("a", 1, lines)]), Selection()
     )
     with LedgerReader.empty() as ledger:
         run = Run(request, stop, DryRun(discard, stop), ledger, Rule())

@@ -21,7 +21,7 @@ import pytest
 from support.odd_events import ODD_LINES, SETTINGS
 
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.events import Block, Operation
+from voucherify_sync.events import Batch, Request
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview import coverage
 from voucherify_sync.preview.coverage import Coverage, to_dict
@@ -43,39 +43,39 @@ NAMES = Settings(
 class Lines:
     """An input of blocks."""
 
-    def __init__(self, blocks: Iterable[Block]) -> None:
+    def __init__(self, batches: Iterable[Batch]) -> None:
         self.facts: list[SourceFacts] = []
         self.bytes_total = options.WORTH_IT
-        self._blocks = blocks
+        self._blocks = batches
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Batch]:
         """Yield the blocks."""
         return iter(self._blocks)
 
-    def parts(self, _max_file_bytes: int) -> Iterator[Block | Source]:
+    def parts(self, _max_file_bytes: int) -> Iterator[Batch | Source]:
         """Yield the blocks."""
         return iter(self._blocks)
 
 
-def numbered(count: int) -> Iterator[Block]:
+def numbered(count: int) -> Iterator[Batch]:
     """Yield blocks, each of which is a task."""
     for number in range(count):
-        yield Block("a", number + 1, b"%d\n" % number + b" " * workers.TASK_BYTES)
+        yield Batch("a", number + 1, b"%d\n" % number + b" " * workers.TASK_BYTES)
 
 
 def echo(suffix: str) -> Work:
     """Answer with the first lines, and the process that did it."""
-    return lambda blocks: (b"%b%b %d" % (block.lines[0], suffix.encode(), os.getpid()) for block in blocks)
+    return lambda batches: (b"%b%b %d" % (batch.lines[0], suffix.encode(), os.getpid()) for batch in batches)
 
 
 def doomed(parent: int) -> Work:
     """Work in the first process only; the others die of it."""
 
-    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
-        for block in blocks:
+    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+        for batch in batches:
             if os.getpid() != parent:
                 os.kill(os.getpid(), signal.SIGKILL)
-            yield block.lines[0]
+            yield batch.lines[0]
 
     return work
 
@@ -83,11 +83,11 @@ def doomed(parent: int) -> Work:
 def mortal() -> Work:
     """Die of a certain line."""
 
-    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
-        for block in blocks:
-            if block.lines == [b"die"]:
+    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+        for batch in batches:
+            if batch.lines == [b"die"]:
                 os.kill(os.getpid(), signal.SIGKILL)
-            yield block.lines[0]
+            yield batch.lines[0]
 
     return work
 
@@ -110,18 +110,18 @@ def test_only_so_many_tasks_are_taken_ahead() -> None:
     """Memory stays flat, and what is read is soon settled."""
     taken = []
 
-    def blocks() -> Iterator[Block]:
-        for block in numbered(30):
-            taken.append(block)
-            yield block
+    def batches() -> Iterator[Batch]:
+        for batch in numbered(30):
+            taken.append(batch)
+            yield batch
 
-    for answered, _ in enumerate(workers.results(Lines(blocks()), 2, Stop(), echo, ""), 1):
+    for answered, _ in enumerate(workers.results(Lines(batches()), 2, Stop(), echo, ""), 1):
         assert len(taken) - answered <= 2 * workers.AHEAD + 2
 
 
 def test_a_long_block_is_looked_at_here() -> None:
     """Its records may need too much memory at once."""
-    long = Block("a", 1, b"1\n" + b" " * workers.MAX_BLOCK_BYTES)
+    long = Batch("a", 1, b"1\n" + b" " * workers.MAX_BLOCK_BYTES)
     ((_, process),) = (answer.split() for answer in results(Lines([long]), 2, echo, ""))
     assert int(process) == os.getpid()
 
@@ -167,14 +167,14 @@ def test_a_file_that_kills_each_process_is_named(tmp_path: Path) -> None:
 def test_a_process_that_is_killed_is_replaced() -> None:
     """Nothing is lost, and nothing comes twice."""
 
-    def blocks() -> Iterator[Block]:
-        for number, block in enumerate(numbered(40)):
+    def batches() -> Iterator[Batch]:
+        for number, batch in enumerate(numbered(40)):
             if number == 20:
                 for process in active_children():
                     process.kill()
-            yield block
+            yield batch
 
-    answers = results(Lines(blocks()), 2, echo, "")
+    answers = results(Lines(batches()), 2, echo, "")
     assert [int(answer.split()[0]) for answer in answers] == list(range(40))
 
 
@@ -190,12 +190,12 @@ def test_a_run_that_stops_waits_for_no_more_than_what_is_worked_on() -> None:
 def half_answered(parent: int) -> Work:
     """Die in the middle of handing an answer over, in one of the processes."""
 
-    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
-        for block in blocks:
-            if os.getpid() != parent and block.first_line == 5:
+    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+        for batch in batches:
+            if os.getpid() != parent and batch.first_line == 5:
                 connection.Connection._send.__defaults__ = (write_half,)  # type: ignore[attr-defined]
                 yield b"x" * 100_000
-            yield block.lines[0]
+            yield batch.lines[0]
 
     return work
 
@@ -226,10 +226,10 @@ def test_a_run_that_stops_while_it_waits_for_an_answer_ends_at_once() -> None:
 def asleep() -> Work:
     """Never answer."""
 
-    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
-        for block in blocks:
+    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+        for batch in batches:
             time.sleep(60)
-            yield block.lines[0]
+            yield batch.lines[0]
 
     return work
 
@@ -298,7 +298,7 @@ def test_several_processes_decide_what_one_decides(
     shared_out(monkeypatch)
     here, there = (Pipeline(settings, Selection(), folds=True) for _ in range(2))
     alone = archive(tmp_path / "a")
-    expected = [decision for block in alone for batch in here.batches(block) for decision in batch]
+    expected = [decision for batch in alone for batch in here.batches(batch) for decision in batch]
     together = Reader(find_sources([str(tmp_path / "a")], stdin_is_terminal=True).sources, Stop())
     found = [decision for batch in there.shared(together, jobs, Stop()) for decision in batch]
     assert list(map(known, found)) == list(map(known, expected))
@@ -311,7 +311,7 @@ def test_several_processes_decide_what_one_decides(
 
 def known(decision: Any) -> list[Any]:
     """Return what is known of a record where nothing is sent."""
-    record = decision.event if isinstance(decision, Operation) else decision.record
+    record = decision.event if isinstance(decision, Request) else decision.record
     own = [str(record.position), record.type, record.name, record.message_id, getattr(record, "key", None)]
     rest = [getattr(decision, name) for name in decision.__struct_fields__ if name not in ("event", "record")]
     return own + rest
@@ -331,8 +331,8 @@ def test_coverage_on_several_processes_counts_what_one_counts(
     (tmp_path / "a" / "e.ndjson").write_text("\n".join(map(json.dumps, events)))
     sources = find_sources([str(tmp_path / "a")], stdin_is_terminal=True).sources
     alone, together = Coverage(SETTINGS["spare"]), Coverage(SETTINGS["spare"])
-    for block in Reader(sources, Stop()):
-        alone.add_block(block, Stop())
+    for batch in Reader(sources, Stop()):
+        alone.add_block(batch, Stop())
     together.add_shared(Reader(sources, Stop()), 2, Stop())
     assert to_dict(together) == to_dict(alone)
     assert to_dict(alone)["identify"]["more_paths"] > 100

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voucherify_sync.events import Kind, Position, SegmentEvent, record_key
+from voucherify_sync.events import Event, Kind, Position, record_key
 from voucherify_sync.outcomes import State
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.state.ledger_reader import LedgerReader
@@ -54,7 +54,7 @@ class Record(NamedTuple):
     @property
     def key(self) -> bytes:
         """By what the ledger knows it."""
-        return record_key(SegmentEvent(Position("-", 1), self.type, None, self.message_id, self.fields, b""))
+        return record_key(Event(Position("-", 1), self.type, None, self.message_id, self.fields, b""))
 
 
 def make_records(count: int, customers: int, chance: random.Random) -> list[Record]:

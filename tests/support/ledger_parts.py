@@ -1,4 +1,4 @@
-"""What the tests of the ledger share: operations, outcomes and a ledger in a folder of its own."""
+"""What the tests of the ledger share: requests, outcomes and a ledger in a folder of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from voucherify_sync.events import Kind, Operation, Position, SegmentEvent, record_key
+from voucherify_sync.events import Event, Kind, Position, Request, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_file import ProjectIdentity
@@ -18,21 +18,21 @@ URL = "https://api.voucherify.io"
 IDENTITY = ProjectIdentity(URL, "0123456789ab")
 
 
-def operation(number: int, *, kind: Kind = Kind.EVENT, amount: int = 1) -> Operation:
+def make_request(number: int, *, kind: Kind = Kind.EVENT, amount: int = 1) -> Request:
     """Make the request of one record; another amount is another request of the same record."""
     type_ = "track" if kind is Kind.EVENT else "identify"
-    event = SegmentEvent(
+    event = Event(
         Position("logs/a.gz", number), type_, "Order Completed", f"{type_}-{number}", {"type": type_}, b"{}"
     )
-    return Operation(event, kind, f"user-{number}", b'{"amount": %d}' % amount)
+    return Request(event, kind, f"user-{number}", b'{"amount": %d}' % amount)
 
 
-def outcome(request: Operation, state: State, reason: str | None = None) -> Outcome:
+def outcome(request: Request, state: State, reason: str | None = None) -> Outcome:
     """Tell how it ended."""
-    return Outcome(request.event, state, reason, operation=request)
+    return Outcome(request.event, state, reason, request=request)
 
 
-def key_of(request: Operation) -> bytes:
+def key_of(request: Request) -> bytes:
     """Return by what the ledger knows it."""
     return record_key(request.event)
 

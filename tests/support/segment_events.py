@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from voucherify_sync.events import Dropped, Json, Operation, Position, SegmentEvent
-from voucherify_sync.mapping.mapper import Mapper, Request
+from voucherify_sync.events import Dropped, Event, Json, Position, Request
+from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.settings.types import Settings
 
 
-def event_of(fields: Json, *, line: int = 1, unsafe: bool = False) -> SegmentEvent:
+def event_of(fields: Json, *, line: int = 1, unsafe: bool = False) -> Event:
     """Return the event that holds these fields."""
     name = fields.get("event")
     message_id = fields.get("messageId")
-    return SegmentEvent(
+    return Event(
         position=Position("events.ndjson", line),
         type=fields["type"],
         name=name if isinstance(name, str) else None,
@@ -26,40 +26,40 @@ def event_of(fields: Json, *, line: int = 1, unsafe: bool = False) -> SegmentEve
     )
 
 
-def identify(traits: Any = None, **fields: Any) -> SegmentEvent:
+def identify(traits: Any = None, **fields: Any) -> Event:
     """Return an identify of user u1."""
     return event_of({"type": "identify", "userId": "u1", "traits": traits, **fields})
 
 
-def track(properties: Any = None, **fields: Any) -> SegmentEvent:
+def track(properties: Any = None, **fields: Any) -> Event:
     """Return an Order Completed of user u1."""
     return event_of(
         {"type": "track", "event": "Order Completed", "userId": "u1", "properties": properties, **fields}
     )
 
 
-def operation_of(event: SegmentEvent, settings: Settings | None = None) -> Operation:
+def request_of(event: Event, settings: Settings | None = None) -> Request:
     """Return the request that is made of an event; fails where none is."""
-    made = Mapper(settings or Settings()).operation(event)
-    assert isinstance(made, Operation), made
+    made = Mapper(settings or Settings()).request(event)
+    assert isinstance(made, Request), made
     return made
 
 
-def body_of(event: SegmentEvent, settings: Settings | None = None) -> Json:
+def body_of(event: Event, settings: Settings | None = None) -> Json:
     """Return the body that is sent for an event, decoded from its bytes."""
-    body: Json = json.loads(operation_of(event, settings).payload)
+    body: Json = json.loads(request_of(event, settings).payload)
     return body
 
 
-def dropped_of(event: SegmentEvent, settings: Settings | None = None) -> list[Dropped]:
+def dropped_of(event: Event, settings: Settings | None = None) -> list[Dropped]:
     """Return what is left out of the request of an event."""
-    made = Mapper(settings or Settings()).request(event)
-    assert isinstance(made, Request), made
+    made = Mapper(settings or Settings()).mapped(event)
+    assert isinstance(made, MappedRecord), made
     return made.dropped
 
 
-def outcome_of(event: SegmentEvent, settings: Settings | None = None) -> Outcome:
+def outcome_of(event: Event, settings: Settings | None = None) -> Outcome:
     """Return how an event ends of which no request is made."""
-    made = Mapper(settings or Settings()).operation(event)
+    made = Mapper(settings or Settings()).request(event)
     assert isinstance(made, Outcome), made
     return made

@@ -121,7 +121,7 @@ class _File:
     def xDeviceCharacteristics(self) -> int:  # noqa: N802
         return apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE  # what SQLite takes every disk of this kind for
 
-    def xFileControl(self, operation: int, pointer: int) -> bool:  # noqa: N802
+    def xFileControl(self, request: int, pointer: int) -> bool:  # noqa: N802
         return False
 
     def xCheckReservedLock(self) -> bool:  # noqa: N802

@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voucherify_sync.events import BadRecord, Block, Position, SegmentEvent
+from voucherify_sync.events import BadRecord, Batch, Event, Position
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.decode import decode
 
 
-def records(*lines: bytes, first_line: int = 1) -> list[SegmentEvent | Outcome]:
+def records(*lines: bytes, first_line: int = 1) -> list[Event | Outcome]:
     """Decode lines of a source f."""
-    return list(decode(Block.of("f", first_line, lines)))
+    return list(decode(Batch.of("f", first_line, lines)))
 
 
-def event(line: bytes) -> SegmentEvent:
+def event(line: bytes) -> Event:
     """Decode a line that is one event."""
     (record,) = records(line)
-    assert isinstance(record, SegmentEvent)
+    assert isinstance(record, Event)
     return record
 
 
@@ -42,8 +42,7 @@ def test_an_event_keeps_its_line_and_its_position() -> None:
     """`raw` is the very line, so that a dead letter holds the event as it came."""
     line = b' {"type":"track","event":"Order","messageId":"m1","n":1.0} '
     assert records(line, b"", b"  \t\r", line, first_line=7) == [
-        SegmentEvent(Position("f", number), "track", "Order", "m1", json.loads(line), line)
-        for number in (7, 10)
+        Event(Position("f", number), "track", "Order", "m1", json.loads(line), line) for number in (7, 10)
     ]
 
 
@@ -118,7 +117,7 @@ def test_a_line_that_is_no_event_is_one_invalid_record(line: bytes, reason: str)
 def test_a_broken_line_does_not_hide_its_neighbours() -> None:
     """The run goes on after a bad line."""
     found = records(b'{"type":"a"}', b"broken", b'{"type":"b"}')
-    assert [type(record).__name__ for record in found] == ["SegmentEvent", "Outcome", "SegmentEvent"]
+    assert [type(record).__name__ for record in found] == ["Event", "Outcome", "Event"]
 
 
 def test_an_invalid_record_tells_what_it_is_known_by() -> None:
@@ -135,7 +134,7 @@ def test_a_warehouse_row_is_named_as_such(column: str) -> None:
 
 def test_a_truncated_line_is_too_long() -> None:
     """The reader keeps the head of an overlong line; it is one invalid record."""
-    (outcome,) = decode(Block.of("f", 3, [b'[{"type":"track"},'], truncated=True))
+    (outcome,) = decode(Batch.of("f", 3, [b'[{"type":"track"},'], truncated=True))
     assert isinstance(outcome, Outcome)
     assert (outcome.reason, outcome.record.position) == ("too_long", Position("f", 3))
     assert "jq -c '.[]'" in str(outcome.detail)
@@ -206,7 +205,7 @@ def test_an_envelope_yields_its_items_merged() -> None:
         }
     ).encode()
     found = records(line)
-    assert [record.fields for record in found if isinstance(record, SegmentEvent)] == [
+    assert [record.fields for record in found if isinstance(record, Event)] == [
         {
             "type": "track",
             "messageId": "m0",
@@ -221,7 +220,7 @@ def test_an_envelope_yields_its_items_merged() -> None:
         {"type": "page", "context": "odd", "integrations": {"A": True, "B": True}},
     ]
     for index, record in enumerate(found):
-        assert isinstance(record, SegmentEvent)
+        assert isinstance(record, Event)
         assert record.position == Position("f", 1, index)
         assert msgspec.json.decode(record.raw) == record.fields
 
@@ -239,7 +238,7 @@ def test_the_items_of_an_array_are_records_each() -> None:
 def test_an_item_with_odd_values_keeps_them_in_its_raw() -> None:
     """The bytes of an item decode to the very same event: NaN is not made null, what was mended stays mended."""
     (record,) = records(b'{"batch":[{"type":"track","n":NaN,"big":18446744073709551617,"s":"\\ud83d"}]}')
-    assert isinstance(record, SegmentEvent)
+    assert isinstance(record, Event)
     assert (record.unsafe, record.repaired) == (True, True)
     again = event(record.raw)
     assert again.unsafe
@@ -283,7 +282,7 @@ def test_every_json_value_is_at_least_one_record(value: Any, kind: str | None, a
     if kind is None:
         assert isinstance(record, Outcome)
     else:
-        assert isinstance(record, SegmentEvent)
+        assert isinstance(record, Event)
         assert record.repaired or record.unsafe or record.fields == fields
     assert len(records(json.dumps(value).encode())) >= 1
 
@@ -302,4 +301,4 @@ def test_the_corpora_decode_to_events(corpora: Path) -> None:
         found = [records(line) for line in lines]
         assert all(found)
         flat = [record for line in found for record in line]
-        assert sum(isinstance(record, SegmentEvent) for record in flat) >= 0.9 * len(flat)
+        assert sum(isinstance(record, Event) for record in flat) >= 0.9 * len(flat)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.segment_events import body_of, dropped_of, identify
 
-from voucherify_sync.events import Dropped, Json, Operation
+from voucherify_sync.events import Dropped, Json, Request
 from voucherify_sync.mapping.field_types import present_text, text_of
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import Outcome
@@ -151,12 +151,12 @@ def test_a_customer_s_ids_are_settled(
     """Voucherify knows a customer by `id` first, else by `source_id`, which is never blank."""
     rows = {f"traits.{name}": [f"customer.{name}"] for name in ("source_id", "id")}
     event = identify(customer, userId=own_id)
-    made = Mapper(Settings(identify=Identify(mapping=rows, nulls="clear"))).operation(event)
+    made = Mapper(Settings(identify=Identify(mapping=rows, nulls="clear"))).request(event)
     if known_by is None:
         assert isinstance(made, Outcome)
         assert made.reason == "no_id"
     else:
-        assert isinstance(made, Operation)
+        assert isinstance(made, Request)
         assert (made.body, made.source_id) == (settled, known_by)
 
 
@@ -193,8 +193,8 @@ def test_a_name_is_made_of_first_and_last(
     """Mapped ones first, then the event's own; neither is sent, and those that serve are not lost."""
     rows = {f"traits.mapped.{name}": [f"customer.{name}"] for name in ("name", "firstName", "lastName")}
     mapper = Mapper(Settings(identify=Identify(mapping=rows, nulls="clear")))
-    made = mapper.operation(identify({"mapped": customer, **own}))
-    assert isinstance(made, Operation)
+    made = mapper.request(identify({"mapped": customer, **own}))
+    assert isinstance(made, Request)
     body = made.body
     assert body.pop("name", "absent") == name
     assert body == {"source_id": "u1"}

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from support.segment_events import event_of, identify, track
 
-from voucherify_sync.events import SegmentEvent
+from voucherify_sync.events import Event
 from voucherify_sync.mapping.filters import Filters, NearMiss, Selection
 from voucherify_sync.settings.types import Identify, Identity, Settings, Track
 
 
-def time_of(event: SegmentEvent) -> datetime | None:
+def time_of(event: Event) -> datetime | None:
     """Read the timestamp, as simply as the test events have it."""
     text = event.fields.get("timestamp")
     return datetime.fromisoformat(text) if text else None
@@ -141,9 +141,7 @@ def test_anonymous_events_can_be_left_out(user_id: object, reason: str | None) -
         pytest.param({"names": frozenset({"identify"})}, identify(), "not_selected", id="not even its type"),
     ],
 )
-def test_the_command_line_selects_types_and_names(
-    selection: Any, event: SegmentEvent, reason: str | None
-) -> None:
+def test_the_command_line_selects_types_and_names(selection: Any, event: Event, reason: str | None) -> None:
     """--type and --event."""
     assert filters(**selection).reason_to_skip(event) == reason
 
@@ -189,7 +187,7 @@ def test_users_are_selected_by_the_id_that_is_sent() -> None:
         pytest.param(track(), "gone", id="source_id"),
     ],
 )
-def test_nobody_who_must_be_forgotten_is_sent(event: SegmentEvent, source_id: str) -> None:
+def test_nobody_who_must_be_forgotten_is_sent(event: Event, source_id: str) -> None:
     """--exclude-ids takes any of the ids by which somebody may be known."""
     excluding = filters(exclude_ids=frozenset({"gone", "5"}))
     reason = excluding.reason_to_skip(event) or excluding.reason_to_leave_out(source_id)

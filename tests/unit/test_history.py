@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.ledger_parts import open_ledger, operation, outcome
+from support.ledger_parts import make_request, open_ledger, outcome
 
-from voucherify_sync.events import Kind, Operation, earlier_key, record_key
+from voucherify_sync.events import Kind, Request, earlier_key, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.state.deduplication import History, Rule
 from voucherify_sync.state.ledger_reader import LedgerReader
@@ -18,14 +18,14 @@ AGAIN = Rule(again_before=float("inf"))
 RETRY = Rule(failed=True)
 
 
-def decide(history: History, *operations: Operation) -> list[Outcome | Operation]:
-    """Apply the rule to operations as a run does."""
-    return list(history.decide(operations))
+def decide(history: History, *requests: Request) -> list[Outcome | Request]:
+    """Apply the rule to requests as a run does."""
+    return list(history.decide(requests))
 
 
-def said(step: Outcome | Operation) -> tuple[str, str | None]:
+def said(step: Outcome | Request) -> tuple[str, str | None]:
     """Return state and reason of a decision, or ``sent``."""
-    return ("sent", None) if isinstance(step, Operation) else (str(step.state), step.reason)
+    return ("sent", None) if isinstance(step, Request) else (str(step.state), step.reason)
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def left(path: Path, state: State, number: int = 1, **changes: Any) -> None:
     """Let an earlier run leave a record in a state."""
     with open_ledger(path) as ledger:
         if state is State.IN_DOUBT:
-            ledger.intend(operation(number, **changes))
-        ledger.record(outcome(operation(number, **changes), state))
+            ledger.intend(make_request(number, **changes))
+        ledger.record(outcome(make_request(number, **changes), state))
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_the_rule(path: Path, state: State, rule: Rule, expected: tuple[str, str
     """Each line of the table: what the ledger knows, what the user wants, what happens."""
     left(path, state)
     with LedgerReader.read(path) as ledger:
-        assert said(decide(History(ledger, rule), operation(1))[0]) == expected
+        assert said(decide(History(ledger, rule), make_request(1))[0]) == expected
 
 
 def test_what_is_held_in_doubt_stays_in_doubt(path: Path) -> None:
     """Nothing is sent, and the reason is the one of then."""
     left(path, State.IN_DOUBT)
     with LedgerReader.read(path) as ledger:
-        (step,) = decide(History(ledger, Rule(on_doubt="hold")), operation(1))
+        (step,) = decide(History(ledger, Rule(on_doubt="hold")), make_request(1))
     assert isinstance(step, Outcome)
     assert step.state is State.IN_DOUBT
 
@@ -76,9 +76,9 @@ def test_what_is_to_be_verified_goes_on_with_the_time_it_was_sent(path: Path) ->
     """The delivery looks it up and does not send it."""
     left(path, State.IN_DOUBT)
     with LedgerReader.read(path) as ledger:
-        (step,) = decide(History(ledger, Rule(on_doubt="verify")), operation(1))
+        (step,) = decide(History(ledger, Rule(on_doubt="verify")), make_request(1))
         (letter,) = ledger.dead_letters()
-    assert isinstance(step, Operation)
+    assert isinstance(step, Request)
     assert step.doubtful_since == letter.sent_at
 
 
@@ -86,7 +86,9 @@ def test_what_nobody_knows_is_sent_once(path: Path) -> None:
     """Within one run the first one wins; a different content under the same messageId is told apart."""
     with LedgerReader.empty() as ledger:
         history = History(ledger, Rule())
-        assert [said(step) for step in decide(history, operation(1), operation(1), operation(2))] == [
+        assert [
+            said(step) for step in decide(history, make_request(1), make_request(1), make_request(2))
+        ] == [
             ("sent", None),
             ("duplicate", "repeated"),
             ("sent", None),
@@ -96,7 +98,7 @@ def test_what_nobody_knows_is_sent_once(path: Path) -> None:
 def test_one_message_id_with_two_contents_is_told_apart() -> None:
     """The first one wins, and the report names the difference."""
     with LedgerReader.empty() as ledger:
-        steps = decide(History(ledger, Rule()), operation(1, amount=1), operation(1, amount=2))
+        steps = decide(History(ledger, Rule()), make_request(1, amount=1), make_request(1, amount=2))
     assert [said(step) for step in steps] == [("sent", None), ("duplicate", "repeated_differs")]
 
 
@@ -104,7 +106,7 @@ def test_what_failed_is_sent_again_once_its_request_differs(path: Path) -> None:
     """A changed mapping is a reason to try again."""
     left(path, State.FAILED, amount=1)
     with LedgerReader.read(path) as ledger:
-        assert said(decide(History(ledger, Rule()), operation(1, amount=2))[0]) == ("sent", None)
+        assert said(decide(History(ledger, Rule()), make_request(1, amount=2))[0]) == ("sent", None)
 
 
 def test_again_since_spares_what_a_later_run_delivered(path: Path) -> None:
@@ -113,7 +115,7 @@ def test_again_since_spares_what_a_later_run_delivered(path: Path) -> None:
     left(path, State.DELIVERED, 2)
     with LedgerReader.read(path) as ledger:
         rule = Rule(again_before=2)
-        steps = decide(History(ledger, rule), operation(1), operation(2))
+        steps = decide(History(ledger, rule), make_request(1), make_request(2))
     assert [said(step) for step in steps] == [("sent", None), ("duplicate", "delivered")]
 
 
@@ -121,26 +123,26 @@ def test_what_this_run_delivered_is_a_repetition_within_it(path: Path) -> None:
     """The ledger of the run itself is no earlier run."""
     with open_ledger(path) as ledger:
         history = History(ledger, AGAIN)
-        decide(history, operation(1))
-        ledger.record(outcome(operation(1), State.DELIVERED))
-        assert said(decide(history, operation(1))[0]) == ("duplicate", "repeated")
+        decide(history, make_request(1))
+        ledger.record(outcome(make_request(1), State.DELIVERED))
+        assert said(decide(history, make_request(1))[0]) == ("duplicate", "repeated")
 
 
 def test_a_superseded_update_is_held_back() -> None:
     """Something newer was sent to that customer."""
     with LedgerReader.empty() as ledger:
-        steps = decide(History(ledger, RETRY, lambda _operation: True), operation(1))
+        steps = decide(History(ledger, RETRY, lambda _request: True), make_request(1))
     assert [said(step) for step in steps] == [("skipped", "superseded")]
 
 
 def test_what_an_earlier_version_sent_counts_for_every_content(path: Path) -> None:
     """It knew an identify by its messageId alone."""
-    one, other = (operation(1, kind=Kind.CUSTOMER, amount=amount) for amount in (1, 2))
+    one, other = (make_request(1, kind=Kind.CUSTOMER, amount=amount) for amount in (1, 2))
     for content in (one, other):
         content.event.fields = {"traits": {"amount": content.payload.decode()}}
     assert record_key(one.event) != record_key(other.event)
     with open_ledger(path) as ledger:
-        old = operation(1, kind=Kind.CUSTOMER)
+        old = make_request(1, kind=Kind.CUSTOMER)
         old.event.key = earlier_key(record_key(one.event))
         ledger.record(outcome(old, State.DELIVERED))
     with LedgerReader.read(path) as ledger:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voucherify_sync.events import (
-    Block,
+    Batch,
+    Event,
     Json,
     Position,
-    SegmentEvent,
     body_hash,
     earlier_key,
     record_key,
@@ -29,9 +29,9 @@ JSON = st.recursive(
 
 def event(
     fields: Json, *, type_: str = "track", message_id: str | None = None, line: int = 1, unsafe: bool = False
-) -> SegmentEvent:
+) -> Event:
     """Make an event of which only what a key is made of matters."""
-    return SegmentEvent(Position("a", line), type_, None, message_id, fields, b"", unsafe=unsafe)
+    return Event(Position("a", line), type_, None, message_id, fields, b"", unsafe=unsafe)
 
 
 def reordered(value: Any) -> Any:
@@ -99,8 +99,8 @@ def test_an_identify_is_known_by_what_it_says_too(fields: Json, is_another: bool
 )
 def test_keys_never_change(line: bytes, key: str) -> None:
     """Ledgers of all versions are full of them; what these lines say must never get another key."""
-    (record,) = decode(Block.of("a", 1, [line]))
-    assert isinstance(record, SegmentEvent)
+    (record,) = decode(Batch.of("a", 1, [line]))
+    assert isinstance(record, Event)
     assert earlier_key(record_key(record)).hex() == key
 
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from support.ledger_parts import key_of, open_ledger, operation, outcome
+from support.ledger_parts import key_of, make_request, open_ledger, outcome
 
-from voucherify_sync.events import Kind, Operation, Position, request_hash
+from voucherify_sync.events import Kind, Position, Request, request_hash
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
 from voucherify_sync.state.ledger import LastUpdate, Ledger
 from voucherify_sync.state.ledger_reader import Counts, Known, LedgerReader
@@ -33,7 +33,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def known(ledger: LedgerReader, request: Operation) -> Known | None:
+def known(ledger: LedgerReader, request: Request) -> Known | None:
     """Look up one record."""
     return ledger.look_up([key_of(request)])[0]
 
@@ -46,7 +46,7 @@ def test_a_new_ledger_knows_nothing(ledger: Ledger) -> None:
 
 def test_what_was_delivered_is_known_at_once_and_in_the_next_run(path: Path) -> None:
     """A look-up sees what was recorded just before, though it is not yet on disk."""
-    event, customer = operation(1), operation(2, kind=Kind.CUSTOMER)
+    event, customer = make_request(1), make_request(2, kind=Kind.CUSTOMER)
     with open_ledger(path) as ledger:
         ledger.intend(event)
         ledger.record(outcome(event, State.DELIVERED))
@@ -61,7 +61,7 @@ def test_what_was_delivered_is_known_at_once_and_in_the_next_run(path: Path) -> 
 
 def test_an_intent_is_pending_until_it_is_withdrawn_or_settled(ledger: Ledger) -> None:
     """A withdrawn intent leaves nothing behind."""
-    request = operation(1)
+    request = make_request(1)
     ledger.intend(request)
     assert known(ledger, request) == Known(State.PENDING, request_hash(request.payload), 1)
     ledger.withdraw(request, NotProcessed.THROTTLED)
@@ -70,16 +70,16 @@ def test_an_intent_is_pending_until_it_is_withdrawn_or_settled(ledger: Ledger) -
 
 def test_a_withdrawn_intent_leaves_what_was_known_before(ledger: Ledger) -> None:
     """What was delivered once stays delivered when sending it again is throttled."""
-    request = operation(1)
+    request = make_request(1)
     ledger.record(outcome(request, State.DELIVERED))
-    ledger.intend(operation(1, amount=2))
-    ledger.withdraw(operation(1, amount=2), NotProcessed.NOT_CONNECTED)
+    ledger.intend(make_request(1, amount=2))
+    ledger.withdraw(make_request(1, amount=2), NotProcessed.NOT_CONNECTED)
     assert known(ledger, request) == Known(State.DELIVERED, request_hash(request.payload), 1)
 
 
 def test_an_outcome_alone_takes_no_intent_back(path: Path) -> None:
     """Only a proof does: an event that was intended and called pending by mistake is in doubt."""
-    request = operation(1)
+    request = make_request(1)
     with open_ledger(path) as ledger:
         ledger.intend(request)
         ledger.record(outcome(request, State.PENDING))
@@ -89,7 +89,7 @@ def test_an_outcome_alone_takes_no_intent_back(path: Path) -> None:
 
 def test_an_intent_without_outcome_is_in_doubt_in_the_next_run(path: Path) -> None:
     """Whether it was sent cannot be known, so it is not sent again."""
-    request = operation(7)
+    request = make_request(7)
     with open_ledger(path, run_id="first", now=1_700_000_000.5) as ledger:
         ledger.intend(request)
     with open_ledger(path, run_id="second") as ledger:
@@ -105,7 +105,7 @@ def test_an_intent_without_outcome_is_in_doubt_in_the_next_run(path: Path) -> No
 
 def test_what_is_no_unicode_is_kept_with_question_marks(ledger: Ledger) -> None:
     """One odd name of a file or an event must not end the run."""
-    plain = operation(1)
+    plain = make_request(1)
     event = structs.replace(
         plain.event, position=Position("logs/\udcff.gz", 1), name="caf\u00e9 \ud800", message_id="\ud800"
     )
@@ -119,7 +119,7 @@ def test_what_is_no_unicode_is_kept_with_question_marks(ledger: Ledger) -> None:
 
 def test_in_doubt_is_kept_with_the_reason_and_the_time_of_the_send(ledger: Ledger) -> None:
     """What a later verification needs to look it up."""
-    request = operation(1)
+    request = make_request(1)
     ledger.intend(request)
     ledger.record(outcome(request, State.IN_DOUBT, "timeout"))
     assert known(ledger, request) == Known(State.IN_DOUBT, request_hash(request.payload), 1, "timeout")
@@ -129,7 +129,7 @@ def test_in_doubt_is_kept_with_the_reason_and_the_time_of_the_send(ledger: Ledge
 
 def test_a_doubt_of_an_earlier_run_stays_as_it_is_when_it_is_met_again(path: Path) -> None:
     """A record that is held is booked as in doubt in every run, but it was sent in the first."""
-    request = operation(1)
+    request = make_request(1)
     with open_ledger(path, run_id="first") as ledger:
         ledger.intend(request)
     with open_ledger(path, run_id="second", now=1_800_000_000.0) as ledger:
@@ -140,7 +140,7 @@ def test_a_doubt_of_an_earlier_run_stays_as_it_is_when_it_is_met_again(path: Pat
 
 def test_a_doubt_ends_when_it_is_verified(path: Path) -> None:
     """Delivered is all that remains of it."""
-    request = operation(1)
+    request = make_request(1)
     with open_ledger(path) as ledger:
         ledger.intend(request)
     with open_ledger(path) as ledger:
@@ -153,14 +153,14 @@ def test_a_doubt_ends_when_it_is_verified(path: Path) -> None:
 def test_failed_is_kept_with_its_reason_until_it_is_delivered(ledger: Ledger) -> None:
     """The sums by reason follow."""
     for number in range(3):
-        ledger.record(outcome(operation(number), State.FAILED, "not_found"))
-    ledger.record(outcome(operation(3, kind=Kind.CUSTOMER), State.FAILED, "gave_up"))
-    assert known(ledger, operation(0)) == Known(
-        State.FAILED, request_hash(operation(0).payload), 1, "not_found"
+        ledger.record(outcome(make_request(number), State.FAILED, "not_found"))
+    ledger.record(outcome(make_request(3, kind=Kind.CUSTOMER), State.FAILED, "gave_up"))
+    assert known(ledger, make_request(0)) == Known(
+        State.FAILED, request_hash(make_request(0).payload), 1, "not_found"
     )
     assert ledger.reasons(State.FAILED) == {"not_found": 3, "gave_up": 1}
-    ledger.record(outcome(operation(0), State.DELIVERED))
-    assert known(ledger, operation(0)) == Known(State.DELIVERED, request_hash(operation(0).payload), 1)
+    ledger.record(outcome(make_request(0), State.DELIVERED))
+    assert known(ledger, make_request(0)) == Known(State.DELIVERED, request_hash(make_request(0).payload), 1)
     assert ledger.reasons(State.FAILED) == {"not_found": 2, "gave_up": 1}
     assert ledger.counts() == Counts(delivered_customers=0, delivered_events=1, failed=3, in_doubt=0)
 
@@ -168,14 +168,14 @@ def test_failed_is_kept_with_its_reason_until_it_is_delivered(ledger: Ledger) ->
 @pytest.mark.parametrize("state", [State.SKIPPED, State.PLANNED, State.DUPLICATE, State.PENDING])
 def test_what_was_not_sent_leaves_no_trace(ledger: Ledger, state: State) -> None:
     """The next run decides about it as if it had never been read."""
-    ledger.record(outcome(operation(1), state))
-    assert known(ledger, operation(1)) is None
+    ledger.record(outcome(make_request(1), state))
+    assert known(ledger, make_request(1)) is None
     assert ledger.is_empty
 
 
 def test_a_record_of_a_bulk_request_is_kept_without_a_request(ledger: Ledger) -> None:
     """Its kind follows from its type."""
-    request = operation(1, kind=Kind.CUSTOMER)
+    request = make_request(1, kind=Kind.CUSTOMER)
     ledger.record(Outcome(request.event, State.DELIVERED))
     assert known(ledger, request) == Known(State.DELIVERED, bytes(8), 1)
     assert ledger.counts().delivered_customers == 1
@@ -183,7 +183,7 @@ def test_a_record_of_a_bulk_request_is_kept_without_a_request(ledger: Ledger) ->
 
 def test_many_keys_are_looked_up_in_their_order(ledger: Ledger) -> None:
     """Known and unknown, also the same key twice, over the size of one query."""
-    requests = [operation(number) for number in range(1_300)]
+    requests = [make_request(number) for number in range(1_300)]
     for request in requests[::2]:
         ledger.record(outcome(request, State.DELIVERED))
     keys = [key_of(request) for request in requests]
@@ -196,8 +196,8 @@ def test_workers_share_commits(ledger: Ledger) -> None:
 
     def work(first: int) -> None:
         for number in range(first, first + 50):
-            ledger.intend(operation(number))
-            ledger.record(outcome(operation(number), State.DELIVERED))
+            ledger.intend(make_request(number))
+            ledger.record(outcome(make_request(number), State.DELIVERED))
 
     workers = [threading.Thread(target=work, args=(first,)) for first in range(0, 800, 50)]
     for worker in workers:
@@ -280,7 +280,7 @@ class Model:
         """The last send of each record that nothing has decided."""
         return {key: sends[-1] for key, sends in self.sends.items() if sends}
 
-    def apply(self, step: str, request: Operation) -> None:
+    def apply(self, step: str, request: Request) -> None:
         key, hash_ = key_of(request), request_hash(request.payload)
         if step == "intend":
             self.sends.setdefault(key, []).append((State.PENDING, hash_, self.run))
@@ -313,7 +313,7 @@ def test_whatever_happens_the_ledger_knows_what_two_dictionaries_know(
         path, model = Path(folder) / "x.ledger", Model()
         ledger = open_ledger(path)
         for step, number, amount in steps:
-            request = operation(number, amount=amount)
+            request = make_request(number, amount=amount)
             if step == "reopen":
                 ledger.close()
                 ledger = open_ledger(path)
@@ -324,7 +324,7 @@ def test_whatever_happens_the_ledger_knows_what_two_dictionaries_know(
             else:
                 ledger.record(outcome(request, State(step)))
             model.apply(step, request)
-        keys = [key_of(operation(number)) for number in range(4)]
+        keys = [key_of(make_request(number)) for number in range(4)]
         answers = [answer and (answer.state, answer.hash, answer.run) for answer in ledger.look_up(keys)]
         ledger.close()
         assert answers == [model.open.get(key) or model.settled.get(key) for key in keys]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec import json
 from msgspec.structs import replace
-from support.ledger_parts import IDENTITY, URL, key_of, open_ledger, operation, outcome, run_beside
+from support.ledger_parts import IDENTITY, URL, key_of, make_request, open_ledger, outcome, run_beside
 
 from voucherify_sync.errors import ExitCode, RunStopped, UsageProblem
 from voucherify_sync.outcomes import NotProcessed, State
@@ -71,7 +71,7 @@ def test_only_the_owner_reads_a_ledger_and_what_lies_beside_it(path: Path, umask
     before = os.umask(umask)
     try:
         with open_ledger(path) as ledger:
-            ledger.intend(operation(1))
+            ledger.intend(make_request(1))
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
         os.umask(before)
@@ -82,7 +82,7 @@ def test_only_the_owner_reads_a_ledger_and_what_lies_beside_it(path: Path, umask
 def test_a_closed_ledger_is_one_file_and_its_lock(path: Path) -> None:
     """Everything is in the one file that one may copy."""
     with open_ledger(path) as ledger:
-        ledger.record(outcome(operation(1), State.DELIVERED))
+        ledger.record(outcome(make_request(1), State.DELIVERED))
         assert ledger.size > 0
     assert sorted(file.name for file in path.parent.iterdir()) == ["x.ledger", "x.ledger.lock"]
 
@@ -194,7 +194,7 @@ def test_what_is_no_ledger_of_this_project_is_refused(
 def test_an_older_ledger_is_brought_to_this_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it knows stays."""
     with open_ledger(path) as ledger:
-        ledger.record(outcome(operation(1), State.DELIVERED))
+        ledger.record(outcome(make_request(1), State.DELIVERED))
     step = ("ALTER TABLE runs ADD COLUMN note TEXT",)
     monkeypatch.setattr(ledger_db, "MIGRATIONS", (*ledger_db.MIGRATIONS, step))
     for module in (ledger_db, ledger_db):
@@ -220,7 +220,7 @@ def test_a_link_is_not_followed(path: Path) -> None:
 def test_a_ledger_of_another_project_is_refused(path: Path) -> None:
     """Unless the user says that it is the same one; then both identities are known."""
     with open_ledger(path) as ledger:
-        ledger.record(outcome(operation(1), State.DELIVERED))
+        ledger.record(outcome(make_request(1), State.DELIVERED))
     before = path.read_bytes()
     other = ProjectIdentity(URL, "ffffffffffff")
     with pytest.raises(UsageProblem, match="another project"):
@@ -236,7 +236,7 @@ def test_a_new_ledger_never_takes_the_place_of_one_that_is_used(path: Path) -> N
     open_ledger(path).close()
     with open_ledger(path, identity=other, is_new=True) as ledger:
         assert ledger.identities == [other]
-        ledger.record(outcome(operation(1), State.DELIVERED))
+        ledger.record(outcome(make_request(1), State.DELIVERED))
     with pytest.raises(UsageProblem, match="in use"):
         open_ledger(path, identity=other, is_new=True)
 
@@ -252,8 +252,8 @@ def test_a_place_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None
 def test_reading_a_ledger_that_does_not_exist_makes_none(path: Path) -> None:
     """A dry run leaves nothing behind; it knows nothing, and keeps nothing."""
     with LedgerReader.read(path) as reader:
-        reader.record(outcome(operation(1), State.DELIVERED))
-        assert reader.look_up([key_of(operation(1))]) == [None]
+        reader.record(outcome(make_request(1), State.DELIVERED))
+        assert reader.look_up([key_of(make_request(1))]) == [None]
         assert (reader.last_run(), list(reader.dead_letters())) == (None, [])
     assert not path.parent.exists()
     with LedgerReader.empty() as reader:
@@ -263,10 +263,10 @@ def test_reading_a_ledger_that_does_not_exist_makes_none(path: Path) -> None:
 def test_a_ledger_can_be_read_while_a_run_writes(path: Path) -> None:
     """It takes no lock; what has no answer yet counts as in doubt."""
     with open_ledger(path) as ledger, LedgerReader.read(path) as reader:
-        ledger.record(outcome(operation(1), State.DELIVERED))
-        ledger.intend(operation(2))
+        ledger.record(outcome(make_request(1), State.DELIVERED))
+        ledger.intend(make_request(2))
         states = [
-            known and known.state for known in reader.look_up([key_of(operation(n)) for n in (1, 2, 3)])
+            known and known.state for known in reader.look_up([key_of(make_request(n)) for n in (1, 2, 3)])
         ]
         assert states == [State.DELIVERED, State.IN_DOUBT, None]
         assert reader.counts() == Counts(0, 1, in_doubt=1)
@@ -278,7 +278,7 @@ def test_a_ledger_can_be_read_while_a_run_writes(path: Path) -> None:
 def test_reading_does_not_change_a_ledger(path: Path) -> None:
     """Not a byte, not even what a crash left to be settled."""
     with open_ledger(path) as ledger:
-        ledger.intend(operation(1))
+        ledger.intend(make_request(1))
     before = path.read_bytes()
     with LedgerReader.read(path) as reader:
         assert reader.counts().in_doubt == 1
@@ -289,7 +289,7 @@ def test_reading_does_not_change_a_ledger(path: Path) -> None:
 def test_a_ledger_is_read_where_nothing_can_be_written(path: Path, tmp_path: Path) -> None:
     """A dry run by someone who may read, and no more."""
     with open_ledger(path) as ledger:
-        ledger.record(outcome(operation(1), State.DELIVERED))
+        ledger.record(outcome(make_request(1), State.DELIVERED))
     path.chmod(0o644)
     for directory in (path.parent, tmp_path, *tmp_path.parents):
         if "pytest-of" in str(directory):
@@ -307,13 +307,13 @@ def crash_and_spoil(path: Path) -> None:
     """Leave a ledger as a crash leaves it, on a disk that then spoils one page of its many."""
     with open_ledger(path) as ledger:
         for number in range(1_000):
-            ledger.record(outcome(operation(number), State.DELIVERED))
+            ledger.record(outcome(make_request(number), State.DELIVERED))
     connection = sqlite3.connect(path, isolation_level=None)
     mark = ledger_db.OpenMark.of(path, "crashed", 0.0)
     connection.execute("INSERT INTO header VALUES ('open', ?)", (json.encode(mark).decode(),))
     connection.close()
     data = bytearray(path.read_bytes())
-    page = data.index(min(key_of(operation(number)) for number in range(1_000))) // 4096
+    page = data.index(min(key_of(make_request(number)) for number in range(1_000))) // 4096
     data[page * 4096 : page * 4096 + 16] = b"\xff" * 16
     path.write_bytes(data)
     path.with_name("x.ledger-wal").touch()
@@ -350,7 +350,8 @@ def test_a_ledger_that_was_closed_in_order_is_not_read_through(
 def test_a_ledger_holds_nothing_of_what_was_delivered(path: Path) -> None:
     """Whose event it was, and what it said: an intent holds it until the outcome, and no trace of it is left."""
     requests = [
-        replace(operation(n), event=replace(operation(n).event, raw=b'{"n":%d}' % n)) for n in range(300)
+        replace(make_request(n), event=replace(make_request(n).event, raw=b'{"n":%d}' % n))
+        for n in range(300)
     ]
     with open_ledger(path) as ledger:
         for request in requests:
@@ -379,7 +380,7 @@ def killed(path: Path) -> Path:
     code = f"""
         import os
         ledger = open_ledger(Path({str(path)!r}), run_id="killed")
-        ledger.intend(operation(1))
+        ledger.intend(make_request(1))
         os.kill(os.getpid(), 9)
     """
     run_beside(code)
@@ -439,7 +440,7 @@ def test_a_ledger_that_loses_its_place_stops_the_run_and_is_saved(path: Path, wa
     """Exit 2: outcomes of what was sent are still kept, nothing more is sent, and all of it is found beside it."""
     stop = Stop()
     with open_ledger(path, stop=stop, run_id="r1") as ledger:
-        ledger.intend(operation(1))
+        ledger.intend(make_request(1))
         if way == "removed":
             path.unlink()
         else:
@@ -448,10 +449,10 @@ def test_a_ledger_that_loses_its_place_stops_the_run_and_is_saved(path: Path, wa
                 path.write_text("something else")
         ledger._writer._look_at = 0.0
         with pytest.raises(UsageProblem, match="was removed or replaced"):
-            ledger.intend(operation(2))
+            ledger.intend(make_request(2))
         assert stop.error is not None
-        ledger.withdraw(operation(2), NotProcessed.NOT_SENT)
-        ledger.record(outcome(operation(1), State.DELIVERED))
+        ledger.withdraw(make_request(2), NotProcessed.NOT_SENT)
+        ledger.record(outcome(make_request(1), State.DELIVERED))
     assert ledger.saved_as == path.with_name("x.ledger.saved-r1")
     assert str(ledger.saved_as) in stop.error.remedy
     with open_ledger(ledger.saved_as, is_new=False) as saved:
@@ -463,7 +464,7 @@ def test_a_lock_whose_file_is_removed_is_taken_again(path: Path) -> None:
     with open_ledger(path) as ledger:
         path.with_name("x.ledger.lock").unlink()
         ledger._writer._look_at = 0.0
-        ledger.intend(operation(1))
+        ledger.intend(make_request(1))
         with pytest.raises(RunStopped, match="another run holds"):
             open_ledger(path)
 
@@ -539,7 +540,7 @@ def test_a_ledger_that_is_lost_just_before_the_end_is_saved(
     """However short ago it was looked at: what the run knew is beside its place, and the run says so."""
     stop = Stop()
     ledger = open_ledger(path, stop=stop)
-    ledger.record(outcome(operation(1), State.DELIVERED))
+    ledger.record(outcome(make_request(1), State.DELIVERED))
     ledger.flush()
     change(path)
     ledger.close()
@@ -555,7 +556,7 @@ def test_a_second_name_stops_a_run(path: Path, tmp_path: Path) -> None:
     """By it, another run could use the ledger at the same time."""
     stop = Stop()
     with open_ledger(path, stop=stop) as ledger:
-        ledger.record(outcome(operation(1), State.DELIVERED))
+        ledger.record(outcome(make_request(1), State.DELIVERED))
         (tmp_path / "second").hardlink_to(path)
         ledger.flush()
     assert "second name" in str(stop.error)
@@ -567,7 +568,7 @@ def test_a_second_name_stops_a_run(path: Path, tmp_path: Path) -> None:
 def test_a_doubt_that_was_only_accepted_does_not_count_as_accepted_by_voucherify(path: Path) -> None:
     """`on_doubt: accept` is the user's word. What Voucherify took is told by whoever made the call."""
     with open_ledger(path) as ledger:
-        ledger.record(outcome(operation(1), State.DELIVERED, "accepted"))
+        ledger.record(outcome(make_request(1), State.DELIVERED, "accepted"))
         ledger.flush()
         assert not ledger.accepted(IDENTITY, "digest").anything
         ledger.accepted_at("/v1/events")
@@ -580,9 +581,9 @@ def test_an_intent_that_is_taken_back_uncovers_the_one_before(path: Path) -> Non
     times = iter([100.0, 200.0, 300.0, 400.0, 500.0])
     start = RunStart("run", "replay", "digest", IDENTITY)
     with closing(Ledger.open(path, start, stop=Stop(), is_new=True, clock=lambda: next(times))) as ledger:
-        ledger.intend(operation(1))
-        ledger.intend(operation(1))
-        ledger.withdraw(operation(1), NotProcessed.THROTTLED)
-        ledger.record(outcome(operation(1), State.IN_DOUBT, "reset"))
+        ledger.intend(make_request(1))
+        ledger.intend(make_request(1))
+        ledger.withdraw(make_request(1), NotProcessed.THROTTLED)
+        ledger.record(outcome(make_request(1), State.IN_DOUBT, "reset"))
         ledger.flush()
         assert [(letter.reason, letter.sent_at) for letter in ledger.dead_letters()] == [("reset", 200.0)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.ledger_parts import open_ledger, operation, outcome
+from support.ledger_parts import make_request, open_ledger, outcome
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.outcomes import State
@@ -34,7 +34,7 @@ def ledger_of(identity: ProjectIdentity, path: Path, *, is_used: bool = True) ->
     """Make a ledger, by which something was sent."""
     with open_ledger(path, identity=identity) as ledger:
         if is_used:
-            ledger.record(outcome(operation(1), State.DELIVERED))
+            ledger.record(outcome(make_request(1), State.DELIVERED))
     return path
 
 

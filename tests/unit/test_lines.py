@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voucherify_sync.events import Block
+from voucherify_sync.events import Batch
 from voucherify_sync.sources.reader import Lines
 
 
-def blocks_of(pieces: Iterable[bytes], *, max_line: int = 1000, kept: int = 100) -> list[Block]:
+def blocks_of(pieces: Iterable[bytes], *, max_line: int = 1000, kept: int = 100) -> list[Batch]:
     """Return the blocks that pieces end in."""
     lines = Lines("f", max_line=max_line, kept_of_long=kept)
     found = [block for piece in pieces for block in lines.feed(piece)]
     return [*found, *lines.finish()]
 
 
-def numbered(blocks: list[Block]) -> list[tuple[int, bytes, bool]]:
+def numbered(blocks: list[Batch]) -> list[tuple[int, bytes, bool]]:
     """Return number, line and whether it is truncated."""
     return [
         (number, line, block.truncated)
@@ -75,20 +75,20 @@ def test_a_line_that_is_too_long_is_cut_and_alone_in_its_block() -> None:
     """Lines over the limit are one invalid record each: only their head is kept, and the numbers go on."""
     blocks = blocks_of([b"a\n", b"x" * 900, b"x" * 900, b"x" * 900 + b"\nb\n"])
     assert blocks == [
-        Block.of("f", 1, [b"a"]),
-        Block.of("f", 2, [b"x" * 100], truncated=True),
-        Block.of("f", 3, [b"b"]),
+        Batch.of("f", 1, [b"a"]),
+        Batch.of("f", 2, [b"x" * 100], truncated=True),
+        Batch.of("f", 3, [b"b"]),
     ]
 
 
 def test_a_line_of_the_very_limit_is_whole() -> None:
     """The limit itself is allowed."""
-    assert blocks_of([b"x" * 600, b"x" * 400 + b"\n"]) == [Block.of("f", 1, [b"x" * 1000])]
+    assert blocks_of([b"x" * 600, b"x" * 400 + b"\n"]) == [Batch.of("f", 1, [b"x" * 1000])]
 
 
 def test_a_last_line_that_is_too_long_is_cut_too() -> None:
     """A file that is one endless line ends as one truncated block."""
-    assert blocks_of([b"x" * 999] * 3) == [Block.of("f", 1, [b"x" * 100], truncated=True)]
+    assert blocks_of([b"x" * 999] * 3) == [Batch.of("f", 1, [b"x" * 100], truncated=True)]
 
 
 def test_a_line_that_is_too_long_is_not_buffered() -> None:

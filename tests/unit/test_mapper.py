@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from support.segment_events import event_of
 
-from voucherify_sync.events import Json, SegmentEvent
+from voucherify_sync.events import Event, Json
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.trace import traced
 from voucherify_sync.outcomes import Outcome
@@ -65,7 +65,7 @@ class Chance(random.Random):
             return {self.choice(KEYS): self.value(depth + 1) for _ in range(self.randint(0, 4))}
         return self.choice(VALUES)
 
-    def event(self) -> SegmentEvent:
+    def event(self) -> Event:
         """Make an identify or a track event."""
         fields: Json = {"type": self.choice(["identify", "track"]), "messageId": "m"}
         root = "traits" if fields["type"] == "identify" else "properties"
@@ -129,9 +129,9 @@ class Chance(random.Random):
         return Settings(identify=identify, track=track, personas=Personas(disabled=self.random() < 0.5))
 
 
-def told(mapper: Mapper, event: SegmentEvent) -> Any:
+def told(mapper: Mapper, event: Event) -> Any:
     """Return all that is told of an event."""
-    made, tracing = mapper.operation(event), traced(mapper, event)
+    made, tracing = mapper.request(event), traced(mapper, event)
     if isinstance(made, Outcome) or isinstance(tracing, Outcome):
         return isinstance(tracing, Outcome) and (made, tracing)
     request, trace = tracing
@@ -162,4 +162,4 @@ def test_one_walk_makes_what_the_rows_make_one_by_one(seed: int) -> None:
 
 def strip(value: Any) -> str:
     """Return values as text, without the event, which differs."""
-    return re.sub(r"SegmentEvent\(.*?letter=None\)", "", repr(value))
+    return re.sub(r"Event\(.*?letter=None\)", "", repr(value))

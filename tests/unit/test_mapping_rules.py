@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.segment_events import body_of, dropped_of, event_of, identify, operation_of, outcome_of, track
+from support.segment_events import body_of, dropped_of, event_of, identify, outcome_of, request_of, track
 
-from voucherify_sync.events import Dropped, Json, Kind, SegmentEvent
+from voucherify_sync.events import Dropped, Event, Json, Kind
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import State
 from voucherify_sync.settings.types import Identify, Personas, Rows, Settings, Track
@@ -77,9 +77,9 @@ def test_rule_1_an_identify_sends_its_customer_only() -> None:
 
 def test_rule_2_an_identify_is_one_customer_and_a_track_one_custom_event() -> None:
     """The kind decides how failures are read later."""
-    customer = operation_of(identify({"name": "Ann"}))
+    customer = request_of(identify({"name": "Ann"}))
     assert (customer.kind, customer.payload) == (Kind.CUSTOMER, b'{"source_id":"u1","name":"Ann"}')
-    event = operation_of(track({}))
+    event = request_of(track({}))
     assert (event.kind, event.payload) == (
         Kind.EVENT,
         b'{"event":"Order Completed","customer":{"source_id":"u1"}}',
@@ -164,9 +164,9 @@ def test_rule_4_an_id_is_a_text_that_is_not_blank_or_a_number(
     user_id: object, anonymous_id: object, source_id: str
 ) -> None:
     """The lane is the customer's own."""
-    operation = operation_of(track(userId=user_id, anonymousId=anonymous_id))
-    assert operation.source_id == source_id
-    assert operation.body["customer"] == {"source_id": source_id}
+    request = request_of(track(userId=user_id, anonymousId=anonymous_id))
+    assert request.source_id == source_id
+    assert request.body["customer"] == {"source_id": source_id}
 
 
 @pytest.mark.parametrize("make", [identify, track])
@@ -180,9 +180,9 @@ def test_rule_4_without_an_id_it_is_skipped(make: Any, user_id: object) -> None:
 def test_rule_4_a_mapped_id_decides_the_lane() -> None:
     """Voucherify takes the id before the source_id."""
     settings = identify_rows({"traits.v": ["customer.id"], "traits.crm": ["customer.source_id"]})
-    operation = operation_of(identify({"v": "cust_1", "crm": 5}), settings)
-    assert operation.body == {"source_id": "5", "id": "cust_1"}
-    assert operation.source_id == "cust_1"
+    request = request_of(identify({"v": "cust_1", "crm": 5}), settings)
+    assert request.body == {"source_id": "5", "id": "cust_1"}
+    assert request.source_id == "cust_1"
 
 
 def test_rule_4_a_mapped_id_that_is_none_gives_way_to_the_event_s_own() -> None:
@@ -329,7 +329,7 @@ def test_rule_6_false_zero_and_empty_are_values() -> None:
 # Rule 7: personas
 
 
-def personas(traits: Json, key: object = "vip", **fields: Any) -> SegmentEvent:
+def personas(traits: Json, key: object = "vip", **fields: Any) -> Event:
     """Return an identify as Segment's Engage sends it."""
     return identify(traits, context={"personas": {"computation_key": key}}, **fields)
 
@@ -377,7 +377,7 @@ def test_rule_7_a_row_keeps_what_it_put_at_the_key() -> None:
         pytest.param(personas({"vip": True}), Settings(personas=Personas(disabled=True)), id="disabled"),
     ],
 )
-def test_rule_7_else_nothing_is_carried(event: SegmentEvent, settings: Settings) -> None:
+def test_rule_7_else_nothing_is_carried(event: Event, settings: Settings) -> None:
     """Only an identify with context.personas carries traits that no row takes."""
     assert body_of(event, settings) == {"source_id": "u1"}
 
@@ -435,7 +435,7 @@ def test_rule_9_a_default_row_that_names_customers_after_products_is_noticed() -
     mapping = Mapper(Settings())
     names = ["Monopoly", "Oreos", None, " ", "Game", "Fourth"]
     for line, name in enumerate(names, 1):
-        mapping.operation(event_of({"type": "track", "userId": "u", "properties": {"name": name}}, line=line))
+        mapping.request(event_of({"type": "track", "userId": "u", "properties": {"name": name}}, line=line))
     renames = mapping.stats.renames
     assert renames.count == 4
     assert renames.examples == [
@@ -448,8 +448,8 @@ def test_rule_9_a_default_row_that_names_customers_after_products_is_noticed() -
 def test_rule_9_a_row_of_the_user_s_own_is_no_surprise() -> None:
     """Nor is a name of an identify."""
     mapping = Mapper(track_rows({"properties.name": ["customer.name"]}))
-    mapping.operation(track({"name": "Ann"}))
-    mapping.operation(identify({"name": "Ann"}))
+    mapping.request(track({"name": "Ann"}))
+    mapping.request(identify({"name": "Ann"}))
     assert mapping.stats.renames.count == 0
 
 
@@ -461,7 +461,7 @@ def test_rule_10_numbers_keep_every_digit() -> None:
     settings = track_rows({"properties": ["metadata"]})
     properties = {"big": 2**80 + 1, "small": -(2**63), "price": 19.99, "whole": 20.0}
     assert body_of(track(properties), settings)["metadata"] == properties
-    assert b'"big":1208925819614629174706177' in operation_of(track(properties), settings).payload
+    assert b'"big":1208925819614629174706177' in request_of(track(properties), settings).payload
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
@@ -494,8 +494,8 @@ def test_rule_10_an_event_nested_too_deep_is_invalid() -> None:
     deep: Json = {}
     for _ in range(5_000):
         deep = {"d": deep}
-    outcome = Mapper(Settings()).operation(
-        SegmentEvent(
+    outcome = Mapper(Settings()).request(
+        Event(
             position=track().position,
             type="identify",
             name=None,

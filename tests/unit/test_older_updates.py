@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.segment_events import identify, operation_of, track
+from support.segment_events import identify, request_of, track
 
-from voucherify_sync.events import SegmentEvent
+from voucherify_sync.events import Event
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.run.pipeline import OlderUpdates
 
 
-def counted(*events: SegmentEvent, book: OlderUpdates | None = None, state: State = State.PLANNED) -> int:
+def counted(*events: Event, book: OlderUpdates | None = None, state: State = State.PLANNED) -> int:
     """Return how many of the events are older than one before."""
     book = book or OlderUpdates()
     for event in events:
-        operation = operation_of(event)
-        book.add([Outcome(event, state, operation=operation)])
+        request = request_of(event)
+        book.add([Outcome(event, state, request=request)])
     return book.count
 
 
-def at(time: Any, **fields: Any) -> SegmentEvent:
+def at(time: Any, **fields: Any) -> Event:
     """Return an identify of that time."""
     return identify({"email": "a@example.com"}, timestamp=time, **fields)
 

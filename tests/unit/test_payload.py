@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.segment_events import event_of, identify, track
 
-from voucherify_sync.events import Json, Kind, Operation
+from voucherify_sync.events import Json, Kind, Request
 from voucherify_sync.mapping.drafts import Customer, CustomEvent
-from voucherify_sync.mapping.mapper import Mapper, Request
+from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.settings.types import Identify, Settings, Track
 
@@ -138,7 +138,7 @@ def test_any_event_ends_in_a_request_that_voucherify_takes_or_in_an_outcome(
 ) -> None:
     """Nothing is raised, the event is not changed, and the bytes are the body."""
     before = repr(fields)
-    made = Mapper(chosen).operation(event_of(fields, unsafe=True))
+    made = Mapper(chosen).request(event_of(fields, unsafe=True))
     assert repr(fields) == before
     if isinstance(made, Outcome):
         assert made.state in (State.SKIPPED, State.INVALID)
@@ -162,10 +162,10 @@ def test_one_event_leaves_no_trace_in_the_next(events: list[Json]) -> None:
     """The compiled mapping keeps nothing of an event but counts."""
     one = Mapper(Settings())
     for fields in events:
-        again = one.operation(event_of(copy.deepcopy(fields), unsafe=True))
-        fresh = Mapper(Settings()).operation(event_of(copy.deepcopy(fields), unsafe=True))
+        again = one.request(event_of(copy.deepcopy(fields), unsafe=True))
+        fresh = Mapper(Settings()).request(event_of(copy.deepcopy(fields), unsafe=True))
         assert type(again) is type(fresh)
-        if isinstance(again, Operation) and isinstance(fresh, Operation):
+        if isinstance(again, Request) and isinstance(fresh, Request):
             assert again.payload == fresh.payload
 
 
@@ -173,8 +173,8 @@ def test_a_body_shares_no_object_with_its_event() -> None:
     """Who folds bodies into each other must not change events."""
     chosen = Settings(identify=Identify(unmapped_traits="metadata"))
     traits = {"metadata": {"a": {"b": 1}}, "company": {"size": {"min": 5}}}
-    made = Mapper(chosen).operation(identify(traits))
-    assert isinstance(made, Operation)
+    made = Mapper(chosen).request(identify(traits))
+    assert isinstance(made, Request)
     made.body["metadata"]["a"]["b"] = made.body["metadata"]["company"]["size"]["min"] = 0
     assert traits == {"metadata": {"a": {"b": 1}}, "company": {"size": {"min": 5}}}
 
@@ -182,9 +182,9 @@ def test_a_body_shares_no_object_with_its_event() -> None:
 def test_the_customer_part_can_be_had_without_encoding() -> None:
     """What many updates of one customer are folded from."""
     mapping = Mapper(Settings())
-    by_identify = mapping.request(identify({"email": "e"}))
-    by_track = mapping.request(track({"email": "e"}))
-    assert isinstance(by_identify, Request)
-    assert isinstance(by_track, Request)
+    by_identify = mapping.mapped(identify({"email": "e"}))
+    by_track = mapping.mapped(track({"email": "e"}))
+    assert isinstance(by_identify, MappedRecord)
+    assert isinstance(by_track, MappedRecord)
     assert by_identify.customer == by_track.customer == Customer(source_id="u1", email="e")
     assert by_track.body == CustomEvent("Order Completed", by_track.customer)

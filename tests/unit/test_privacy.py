@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from voucherify_sync.events import Json, Kind, Operation, Position, SegmentEvent
+from voucherify_sync.events import Event, Json, Kind, Position, Request
 from voucherify_sync.settings.types import Secret
 from voucherify_sync.voucherify.answers import NoAnswer, Reply, presentable, sent_of_customer
 
@@ -20,12 +20,12 @@ CUSTOMER: Json = {
 }
 
 
-def operation(kind: Kind) -> Operation:
+def make_request(kind: Kind) -> Request:
     """Make a request about the customer."""
     body: Json = {"event": "Order Completed", "customer": CUSTOMER, "metadata": {"note": "call me"}}
     body = body if kind is Kind.EVENT else CUSTOMER
-    record = SegmentEvent(Position("a.ndjson", 1), "track", None, "m-1", {}, b"{}")
-    return Operation(record, kind, "user-77", msgspec.json.encode(body))
+    record = Event(Position("a.ndjson", 1), "track", None, "m-1", {}, b"{}")
+    return Request(record, kind, "user-77", msgspec.json.encode(body))
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -35,10 +35,10 @@ def test_an_answer_that_quotes_its_request_is_hidden(kind: Kind, ascii_only: boo
     said = {
         "key": "not_found",
         "message": f"{TOKEN} of {json.dumps(CUSTOMER)}",
-        "request": operation(kind).body,
+        "request": make_request(kind).body,
     }
     reply = Reply(400, {}, json.dumps(said, ensure_ascii=ascii_only).encode())
-    shown = presentable(reply, sent_of_customer(operation(kind)), Secret(TOKEN))
+    shown = presentable(reply, sent_of_customer(make_request(kind)), Secret(TOKEN))
     assert isinstance(shown, Reply)
     text = json.dumps(json.loads(shown.body), ensure_ascii=False)
     assert not [part for part in (TOKEN, "user-77", "zoë@", "Łódź", "vip-club", "call me") if part in text]
@@ -50,8 +50,8 @@ def test_what_holds_nothing_of_the_request_stays_as_it_is() -> None:
     """Short texts are part of ordinary words; an answer that never came says nothing."""
     body = b'{"code":400,"key":"invalid_payload","details":"GBP is no currency"}'
     reply = Reply(400, {}, body)
-    shown = presentable(reply, sent_of_customer(operation(Kind.EVENT)), Secret(TOKEN))
+    shown = presentable(reply, sent_of_customer(make_request(Kind.EVENT)), Secret(TOKEN))
     assert isinstance(shown, Reply)
     assert shown.body == body
     silence = NoAnswer("reset")
-    assert presentable(silence, sent_of_customer(operation(Kind.EVENT)), Secret(TOKEN)) is silence
+    assert presentable(silence, sent_of_customer(make_request(Kind.EVENT)), Secret(TOKEN)) is silence

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from test_bulk import Customer, world
-from test_destination import EVENT, GOOD, World, operation
+from test_destination import EVENT, GOOD, World, make_request
 
 from voucherify_sync.errors import AccessRefused, WrongAddress
 from voucherify_sync.outcomes import Accepted, State
@@ -70,7 +70,7 @@ def test_requests_of_several_records_do_not_count_as_records() -> None:
 def test_a_blocked_event_fails_and_the_run_goes_on(status: int) -> None:
     """With what was answered; its intent ends with its outcome."""
     world = World(GOOD[EVENT], Reply(status, {}, b'{"key":"blocked_by_rule"}'), LIST, GOOD[EVENT])
-    outcomes = [world.run(operation()) for _ in range(3)]
+    outcomes = [world.run(make_request()) for _ in range(3)]
     assert [outcome.state for outcome in outcomes] == [State.DELIVERED, State.FAILED, State.DELIVERED]
     assert (outcomes[1].reason, outcomes[1].status) == ("blocked", status)
     assert outcomes[1].response == b'{"key":"blocked_by_rule"}'
@@ -80,14 +80,14 @@ def test_a_blocked_event_fails_and_the_run_goes_on(status: int) -> None:
 def test_an_unclear_refusal_is_tried_again() -> None:
     """The event was refused, so it may go again; until then its intent is taken back."""
     world = World(GOOD[EVENT], FORBIDDEN, Reply(503, {}, b""), GOOD[EVENT])
-    assert [world.run(operation()).state for _ in range(2)] == [State.DELIVERED] * 2
+    assert [world.run(make_request()).state for _ in range(2)] == [State.DELIVERED] * 2
     assert world.log.count("withdraw") == 1
 
 
 def test_an_unclear_refusal_is_not_tried_for_ever() -> None:
     """Ten attempts, as for any other trouble."""
     world = World(GOOD[EVENT], *[FORBIDDEN, Reply(503, {}, b"")] * 99)
-    outcomes = [world.run(operation()) for _ in range(2)]
+    outcomes = [world.run(make_request()) for _ in range(2)]
     assert (outcomes[1].state, outcomes[1].reason) == (State.FAILED, "gave_up")
     assert world.log.count("POST /v1/events") == 1 + 10
 
@@ -96,7 +96,7 @@ def test_an_unclear_refusal_is_not_tried_for_ever() -> None:
 def test_the_fifth_blocked_record_is_not_decided(status: int, error: type) -> None:
     """It stays pending, as everything that was not sent."""
     world = World(GOOD[EVENT], *[Reply(status, {}, b"{}"), LIST] * 4, Reply(status, {}, b"{}"))
-    states = [world.run(operation()).state for _ in range(6)]
+    states = [world.run(make_request()).state for _ in range(6)]
     assert states == [State.DELIVERED, *[State.FAILED] * 4, State.PENDING]
     assert isinstance(world.stop.error, error)
 

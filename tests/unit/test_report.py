@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voucherify_sync.errors import AccessRefused, ExitCode, RunStopped, UsageProblem, VoucherifySyncError
-from voucherify_sync.events import BadRecord, Kind, Operation, Position, SegmentEvent
+from voucherify_sync.events import BadRecord, Event, Kind, Position, Request
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.report import run_report as module
 from voucherify_sync.report.run_report import (
@@ -33,9 +33,9 @@ from voucherify_sync.report.run_report import (
 NOON = datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
-def event(line: int = 1, type_: str = "track", source: str = "a.ndjson") -> SegmentEvent:
+def event(line: int = 1, type_: str = "track", source: str = "a.ndjson") -> Event:
     """Make an event that stands at a line."""
-    return SegmentEvent(Position(source, line), type_, "Order Completed", "m-1", {}, b"{}")
+    return Event(Position(source, line), type_, "Order Completed", "m-1", {}, b"{}")
 
 
 def outcome(state: State, reason: str | None = None, line: int = 1, **more: Any) -> Outcome:
@@ -45,8 +45,8 @@ def outcome(state: State, reason: str | None = None, line: int = 1, **more: Any)
 
 def sent(state: State, kind: Kind) -> Outcome:
     """End a request."""
-    operation = Operation(event(), kind, "usr_1", b"{}")
-    return Outcome(operation.event, state, operation=operation)
+    request = Request(event(), kind, "usr_1", b"{}")
+    return Outcome(request.event, state, request=request)
 
 
 def facts(code: ExitCode = ExitCode.OK) -> RunFacts:

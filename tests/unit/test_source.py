@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from voucherify_sync.errors import ExitCode, SourceError
-from voucherify_sync.events import Block
+from voucherify_sync.events import Batch
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.sources.reader import Reader, Source, SourceFacts, check_gzip, find_sources
 from voucherify_sync.stop import Stop
@@ -23,7 +23,7 @@ from voucherify_sync.stop import Stop
 STDIN = Source("-", None, None)
 
 
-def lines_of(blocks: list[Block]) -> list[tuple[str, int, bytes]]:
+def lines_of(blocks: list[Batch]) -> list[tuple[str, int, bytes]]:
     """Return source, number and line."""
     return [
         (block.source, number, line)

@@ -8,17 +8,17 @@ from typing import Literal
 import pytest
 from support.segment_events import identify, track
 
-from voucherify_sync.events import Json, SegmentEvent
+from voucherify_sync.events import Event, Json
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.stats import MAX_KEYS, OTHER, Counts
 from voucherify_sync.settings.types import Identify, Rows, Settings, Track
 
 
-def tally_of(*events: SegmentEvent, settings: Settings | None = None) -> Json:
+def tally_of(*events: Event, settings: Settings | None = None) -> Json:
     """Return what the mapping did to the events."""
     mapping = Mapper(settings or Settings())
     for event in events:
-        mapping.operation(event)
+        mapping.request(event)
     return mapping.stats.to_dict()
 
 
@@ -208,7 +208,7 @@ def test_many_different_events_are_counted_right() -> None:
     """Events that share no keys do not make the tally forget."""
     mapping = Mapper(Settings())
     for number in range(2 * MAX_KEYS):
-        mapping.operation(track({"same": 1, f"own{number}": 1}))
+        mapping.request(track({"same": 1, f"own{number}": 1}))
     unmapped = mapping.stats.to_dict()["track"]["unmapped"]
     assert unmapped["properties.same"] == 2 * MAX_KEYS
     assert sum(unmapped.values()) == 4 * MAX_KEYS
@@ -220,9 +220,9 @@ def test_what_is_remembered_of_keys_is_bounded() -> None:
     tracemalloc.start()
     mapper = Mapper(Settings())
     for number in range(400):
-        mapper.operation(identify({f"{number}{'x' * 100_000}": 1}))
+        mapper.request(identify({f"{number}{'x' * 100_000}": 1}))
     for number in range(20_000):
-        mapper.operation(identify({f"k{number}": 1, "plan": 1}))
+        mapper.request(identify({f"k{number}": 1, "plan": 1}))
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 30 << 20

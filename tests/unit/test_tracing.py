@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import to_builtins
 from support.segment_events import identify, track
 
-from voucherify_sync.events import SegmentEvent
+from voucherify_sync.events import Event
 from voucherify_sync.mapping.drafts import Customer
 from voucherify_sync.mapping.field_types import text_of
 from voucherify_sync.mapping.mapper import Mapper
@@ -20,7 +20,7 @@ from voucherify_sync.paths import MISSING, PathError, check_row, parse_destinati
 from voucherify_sync.settings import Identify, Settings, Track
 
 
-def trace(event: SegmentEvent, rules: Settings | None = None) -> tuple[Trace, dict[str, Any]]:
+def trace(event: Event, rules: Settings | None = None) -> tuple[Trace, dict[str, Any]]:
     """Return the trace of an event, and the parts of its request."""
     rules = rules or Settings()
     made = traced(Mapper(rules), event)
@@ -30,7 +30,7 @@ def trace(event: SegmentEvent, rules: Settings | None = None) -> tuple[Trace, di
     return found, {"customer": body} if isinstance(request.body, Customer) else body
 
 
-def shown(event: SegmentEvent, rules: Settings | None = None) -> dict[str, str]:
+def shown(event: Event, rules: Settings | None = None) -> dict[str, str]:
     """Return what became of each value: where it arrives, or why it does not."""
     found, _ = trace(event, rules)
     return {

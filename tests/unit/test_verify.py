@@ -11,7 +11,7 @@ import pytest
 import requests_mock
 
 from voucherify_sync.errors import RunStopped
-from voucherify_sync.events import Json, Kind, Operation, Position, SegmentEvent
+from voucherify_sync.events import Event, Json, Kind, Position, Request
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 from voucherify_sync.settings.types import Credentials, Secret
@@ -24,13 +24,13 @@ URL = "https://api.example.test"
 MINE = {"order": 1, "tags": ["a"], "note": None}
 
 
-def event(source_id: str = "u1", name: str = "Order Completed", metadata: Any = MINE) -> Operation:
+def event(source_id: str = "u1", name: str = "Order Completed", metadata: Any = MINE) -> Request:
     """Return a custom event."""
     body: Json = {"event": name, "customer": {"source_id": source_id}}
     if metadata is not None:
         body["metadata"] = metadata
-    record = SegmentEvent(Position("a", 1), "track", name, "m1", {}, b"{}")
-    return Operation(record, Kind.EVENT, source_id, msgspec.json.encode(body))
+    record = Event(Position("a", 1), "track", name, "m1", {}, b"{}")
+    return Request(record, Kind.EVENT, source_id, msgspec.json.encode(body))
 
 
 @pytest.fixture

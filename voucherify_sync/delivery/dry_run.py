@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from voucherify_sync.events import Operation
+from voucherify_sync.events import Request
 from voucherify_sync.outcomes import Decision, Outcome, State, Waiting
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import PATHS
@@ -51,7 +51,7 @@ class DryRun:
         outcomes: list[Outcome] = []
         keeps_lines = self._write is not discard
         for decision in decisions:
-            if type(decision) is Operation:
+            if type(decision) is Request:
                 event = decision.event
                 if keeps_lines:
                     position = event.position
@@ -85,6 +85,6 @@ class DryRun:
         """Say that it never waits."""
         return None
 
-    def eta_s(self, operations: float | None) -> float | None:
+    def eta_s(self, requests: float | None) -> float | None:
         """Say nothing: the input sets the pace, not a limit."""
         return None

@@ -1,6 +1,6 @@
 """Operations of one customer one after the other in input order, those of different customers at the same time.
 
-Comes in: operations. Goes out: exactly one outcome for each. It never looks at what an operation holds, and a customer
+Comes in: requests. Goes out: exactly one outcome for each. It never looks at what a request holds, and a customer
 that waits for another attempt holds up nobody else within the look-ahead.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from voucherify_sync.delivery.sender import Again, Attempts, Destination
-from voucherify_sync.events import Operation
+from voucherify_sync.events import Request
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.retry_policy import DRAIN_S
@@ -27,7 +27,7 @@ _ROOM = 64
 
 
 class _Lane:
-    """The undecided operations of one customer; the first one is under way when `running`."""
+    """The undecided requests of one customer; the first one is under way when `running`."""
 
     __slots__ = ("jobs", "running", "source_id")
 
@@ -43,7 +43,7 @@ class Lanes:
     A lane is at one place at a time: ready, with a worker, or waiting for its next attempt.
 
     Attributes:
-        in_flight: operations that workers are busy with.
+        in_flight: requests that workers are busy with.
         retries: attempts that decided nothing.
     """
 
@@ -93,25 +93,25 @@ class Lanes:
         """Operations that are not decided yet."""
         return self._records
 
-    def submit(self, operation: Operation) -> None:
-        """Queue an operation behind those of its customer; block while the look-ahead is full.
+    def submit(self, request: Request) -> None:
+        """Queue a request behind those of its customer; block while the look-ahead is full.
 
-        When the run stops it returns at once, and the operation comes back undecided.
+        When the run stops it returns at once, and the request comes back undecided.
         """
-        size = len(operation.payload)
+        size = len(request.payload)
         with self._news:
             self._await_room(size)
             if self._stop.requested or self._closed:
-                self._decided.append(Attempts(operation).undecided())
+                self._decided.append(Attempts(request).undecided())
                 return
             self._records += 1
             self._bytes += size
-            lane = self._lanes.get(operation.source_id)
+            lane = self._lanes.get(request.source_id)
             if lane is not None:
-                lane.jobs.append(Attempts(operation))
+                lane.jobs.append(Attempts(request))
                 return
-            lane = self._lanes[operation.source_id] = _Lane(operation.source_id)
-            lane.jobs.append(Attempts(operation))
+            lane = self._lanes[request.source_id] = _Lane(request.source_id)
+            lane.jobs.append(Attempts(request))
             self._make_ready(lane)
 
     def _await_room(self, size: int) -> None:
@@ -144,7 +144,7 @@ class Lanes:
             return decided
 
     def drain(self, timeout_s: float | None = None) -> Iterator[Outcome]:
-        """Yield outcomes until every operation is decided. Nothing can be submitted afterwards.
+        """Yield outcomes until every request is decided. Nothing can be submitted afterwards.
 
         When the run stops, what is in flight has `timeout_s` (DRAIN_S) to end. What was sent and has no answer by then,
         and what waits for another look at whether it arrived, is in doubt; what was not sent is pending. Later answers
@@ -184,7 +184,7 @@ class Lanes:
             return not self.in_flight or self._clock() >= deadline
 
     def _close(self) -> None:
-        """End all threads as soon as they can, and give every open operation its outcome."""
+        """End all threads as soon as they can, and give every open request its outcome."""
         with self._news:
             self._closed = True
             for lane in self._lanes.values():
@@ -253,7 +253,7 @@ class Lanes:
         job = lane.jobs.popleft()
         self._decided.append(result)
         self._records -= 1
-        self._bytes -= len(job.operation.payload)
+        self._bytes -= len(job.request.payload)
         if lane.jobs:
             self._make_ready(lane)
         else:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from voucherify_sync.delivery.circuit_breaker import Circuit
 from voucherify_sync.delivery.lanes import Lanes
 from voucherify_sync.delivery.sender import ApiDestination, Journal
-from voucherify_sync.events import Operation
+from voucherify_sync.events import Request
 from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Decision, Outcome, Waiting
 from voucherify_sync.settings.types import Credentials, Delivery
 from voucherify_sync.stop import Stop
@@ -108,7 +108,7 @@ class Link:
         """
         decided: list[Outcome] = []
         for decision in decisions:
-            if type(decision) is Operation:
+            if type(decision) is Request:
                 self._lanes.submit(decision)
                 decided += self._lanes.finished()
                 if decided:
@@ -186,7 +186,7 @@ class Link:
         customer = self._lanes.blocked_on()
         return None if customer is None else Waiting(f"customer {customer}", None)
 
-    def eta_s(self, operations: float | None) -> float | None:
-        """Estimate the seconds that so many more operations take, by the limits and not by the recent speed."""
+    def eta_s(self, requests: float | None) -> float | None:
+        """Estimate the seconds that so many more requests take, by the limits and not by the recent speed."""
         per_s = self._limiter.calls_per_s()
-        return operations / per_s if operations is not None and per_s else None
+        return requests / per_s if requests is not None and per_s else None

@@ -2,7 +2,7 @@
 
 What delivery asks of whoever remembers what it is about to send, and how that ended.
 
-Where operations go: one attempt in, an Outcome or Again out. Voucherify's API, or the lines of a dry run.
+Where requests go: one attempt in, an Outcome or Again out. Voucherify's API, or the lines of a dry run.
 
 Nothing that concerns one record is raised; what stops the run is told to `stop`, and the record stays undecided.
 """
@@ -18,7 +18,7 @@ import msgspec
 
 from voucherify_sync.delivery.circuit_breaker import Circuit
 from voucherify_sync.errors import VoucherifySyncError, WrongAddress
-from voucherify_sync.events import Kind, Operation
+from voucherify_sync.events import Kind, Request
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.activity import Doubt, Doubts, OnDoubt, Verifier, in_doubt
@@ -64,7 +64,7 @@ class Attempts:
     One thread makes an attempt at a time. Another may call `undecided` when the run ends.
 
     Attributes:
-        operation: the request.
+        request: the request.
         number: of the attempt that is being made, 1 for the first; 0 before it.
         failures: attempts that ended badly; those answered with 429 do not count.
         trouble_s: seconds that those took, pauses included.
@@ -77,19 +77,19 @@ class Attempts:
         "doubt",
         "failures",
         "number",
-        "operation",
+        "request",
         "sent_at",
         "trouble_s",
     )
 
-    def __init__(self, operation: Operation) -> None:
-        self.operation = operation
+    def __init__(self, request: Request) -> None:
+        self.request = request
         self.number = 0
         self.failures = 0
         self.trouble_s = 0.0
         self.sent_at = 0.0
         self.doubt: Doubt | None = None
-        self._may_have_left = operation.doubtful_since is not None
+        self._may_have_left = request.doubtful_since is not None
 
     @property
     def may_be_processed(self) -> bool:
@@ -103,7 +103,7 @@ class Attempts:
     def send(self, now: float) -> None:
         """Note, before its first byte, that the request leaves now."""
         self.sent_at = now
-        self._may_have_left = self.operation.kind is Kind.EVENT
+        self._may_have_left = self.request.kind is Kind.EVENT
 
     def rule_out_last(self) -> None:
         """Take a proof that the last send was not processed; an earlier one, which is in doubt, still may be."""
@@ -115,27 +115,27 @@ class Attempts:
         Args:
             is_under_way: a worker is busy with an attempt and is not waited for any longer: it may send at any moment.
         """
-        operation = self.operation
+        request = self.request
         if self.doubt is not None:
-            return in_doubt(operation, self.doubt)
-        if self._may_have_left or (is_under_way and operation.kind is Kind.EVENT):
-            return Outcome(operation.event, State.IN_DOUBT, "interrupted", operation=operation)
-        return Outcome(operation.event, State.PENDING, operation=operation)
+            return in_doubt(request, self.doubt)
+        if self._may_have_left or (is_under_way and request.kind is Kind.EVENT):
+            return Outcome(request.event, State.IN_DOUBT, "interrupted", request=request)
+        return Outcome(request.event, State.PENDING, request=request)
 
 
 class Journal(Protocol):
-    """Keeps, durably, which events are about to be sent, and how every operation ended."""
+    """Keeps, durably, which events are about to be sent, and how every request ended."""
 
-    def intend(self, operation: Operation) -> None:
+    def intend(self, request: Request) -> None:
         """Return when the intent to send this event is durable."""
         ...
 
-    def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
+    def withdraw(self, request: Request, proof: NotProcessed) -> None:
         """Take the last intent back, for a proof that this send was not processed. Earlier sends stay noted."""
         ...
 
     def record(self, outcome: Outcome) -> None:
-        """Keep how an operation ended, not later than the next intent.
+        """Keep how a request ended, not later than the next intent.
 
         The worker that knows it tells it before it takes up anything else, so that a run that is killed leaves as many
         events in doubt as it has workers, and not all those that nobody has asked for yet.
@@ -150,10 +150,10 @@ class Journal(Protocol):
 class NoJournal:
     """Keeps nothing."""
 
-    def intend(self, operation: Operation) -> None:
+    def intend(self, request: Request) -> None:
         """Do nothing."""
 
-    def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
+    def withdraw(self, request: Request, proof: NotProcessed) -> None:
         """Do nothing."""
 
     def record(self, outcome: Outcome) -> None:
@@ -169,7 +169,7 @@ _RESPONSE_BYTES = 4096
 
 
 class Destination(Protocol):
-    """Takes operations, from many threads at once."""
+    """Takes requests, from many threads at once."""
 
     def attempt(self, attempts: Attempts) -> Outcome | Again:
         """Make the next attempt. Never raises for what concerns one record."""
@@ -177,13 +177,13 @@ class Destination(Protocol):
 
 
 class ApiDestination:
-    """Sends operations to Voucherify: circuit, permit, intent, call, judgement, in this order.
+    """Sends requests to Voucherify: circuit, permit, intent, call, judgement, in this order.
 
     Args:
         client: makes the calls.
         limiter: gives the permits and hears of every answer.
         stop: told of what stops the run.
-        journal: where the intent to send an event is kept, and how each operation ended.
+        journal: where the intent to send an event is kept, and how each request ended.
         circuit: default: one that probes through client and limiter.
         refusals: default: one that probes through client and limiter, of a project that has accepted nothing yet.
         on_doubt: what becomes of an event whose answer was lost.
@@ -230,7 +230,7 @@ class ApiDestination:
         try:
             self._recall_doubt(attempts)
             if attempts.doubt is not None and self._doubts.on_doubt == "verify":
-                result = self._doubts.look(attempts.operation, attempts.doubt)
+                result = self._doubts.look(attempts.request, attempts.doubt)
             else:
                 result = self._send(attempts)
         except VoucherifySyncError as error:
@@ -242,26 +242,26 @@ class ApiDestination:
 
     def _recall_doubt(self, attempts: Attempts) -> None:
         """Take up the doubt that an earlier run left."""
-        since = attempts.operation.doubtful_since
+        since = attempts.request.doubtful_since
         if since is not None and attempts.number == 1:
             ahead_s = self._client.server_now() - time.time()
             attempts.doubt = self._doubts.of_earlier_run(since + ahead_s)
 
     def _send(self, attempts: Attempts) -> Outcome | Again:
-        operation, kind = attempts.operation, attempts.operation.kind
+        request, kind = attempts.request, attempts.request.kind
         if not self._permitted(kind):
             return attempts.undecided()
         well: bool | None = None
         try:
             if kind is Kind.EVENT:
-                self._intend(operation)
+                self._intend(request)
             attempts.send(self._clock())
-            answer = self._call(operation)
+            answer = self._call(request)
             attempts.trouble_s += self._clock() - attempts.sent_at
             tries = (attempts.failures + 1, attempts.trouble_s, self._jitter)
             verdict = judge(kind, answer, *tries)
             if not isinstance(verdict, Delivered):  # then what it says is shown
-                answer = presentable(answer, sent_of_customer(operation), self._client.token)
+                answer = presentable(answer, sent_of_customer(request), self._client.token)
                 verdict = judge(kind, answer, *tries)
             well = shows_health(verdict)
             self.circuit.heard(answer, well)
@@ -269,11 +269,11 @@ class ApiDestination:
             self.circuit.leave(kind, well)
         return self._conclude(attempts, answer, verdict)
 
-    def _intend(self, operation: Operation) -> None:
+    def _intend(self, request: Request) -> None:
         try:
-            self._journal.intend(operation)
+            self._journal.intend(request)
         except VoucherifySyncError:
-            self._journal.withdraw(operation, NotProcessed.NOT_SENT)
+            self._journal.withdraw(request, NotProcessed.NOT_SENT)
             raise
 
     def _permitted(self, kind: Kind) -> bool:
@@ -288,9 +288,9 @@ class ApiDestination:
             self._limiter.unused()  # the circuit opened while we waited for the permit
         return False
 
-    def _call(self, operation: Operation) -> Answer:
+    def _call(self, request: Request) -> Answer:
         try:
-            reply = self._client.call("POST", PATHS[operation.kind], operation.payload)
+            reply = self._client.call("POST", PATHS[request.kind], request.payload)
         except (NotSent, NoAnswer) as error:
             self._limiter.unanswered()
             return error
@@ -298,13 +298,13 @@ class ApiDestination:
         return reply
 
     def _conclude(self, attempts: Attempts, answer: Answer, verdict: Verdict) -> Outcome | Again:
-        operation = attempts.operation
+        request = attempts.request
         match verdict:
             case Delivered(status):
-                self._refusals.succeeded(PATHS[operation.kind])
+                self._refusals.succeeded(PATHS[request.kind])
                 self._budget.earn()
-                self._doubts.count_send(operation)
-                return Outcome(operation.event, State.DELIVERED, operation=operation, status=status)
+                self._doubts.count_send(request)
+                return Outcome(request.event, State.DELIVERED, request=request, status=status)
             case Again():
                 if verdict.proof is not None:
                     self._rule_out(attempts, verdict.proof)
@@ -326,31 +326,31 @@ class ApiDestination:
         return msgspec.structs.replace(verdict, after_s=pause_s)
 
     def _doubtful(self, attempts: Attempts, answer: Answer, verdict: InDoubt) -> Outcome | Again:
-        operation = attempts.operation
+        request = attempts.request
         sent_at = self._client.server_now() - (self._clock() - attempts.sent_at)
-        doubt = Doubt(verdict, _response(answer), sent_at, self._doubts.count_send(operation))
+        doubt = Doubt(verdict, _response(answer), sent_at, self._doubts.count_send(request))
         attempts.doubt = doubt
         number = attempts.failures + 1
         if self._doubts.on_doubt == "resend" and has_tries_left(number, attempts.trouble_s):
             return self._again(attempts, Again(backoff_s(number, self._jitter), verdict.reason))
-        return self._doubts.decide(operation, doubt)
+        return self._doubts.decide(request, doubt)
 
     def _failed(self, attempts: Attempts, answer: Answer, verdict: Failed) -> Outcome:
-        operation = attempts.operation
+        request = attempts.request
         if attempts.doubt is not None:  # that this send was not processed says nothing of the one before
             self._rule_out(attempts, NotProcessed.REFUSED)
-            return in_doubt(operation, attempts.doubt)
+            return in_doubt(request, attempts.doubt)
         is_refusal = verdict.reason not in (GAVE_UP, BLOCKED)
-        if is_refusal and self._refusals.all_refused(PATHS[operation.kind]):
+        if is_refusal and self._refusals.all_refused(PATHS[request.kind]):
             return self._halted(attempts, _all_refused(verdict), NotProcessed.REFUSED)
-        return _failure(operation, answer, verdict)
+        return _failure(request, answer, verdict)
 
     def _refused(self, attempts: Attempts, answer: Answer, verdict: Halt) -> Outcome | Again:
         """Take in a refusal that usually concerns the project, and sometimes one record."""
-        operation = attempts.operation
+        request = attempts.request
         ruling = Ruling.STOP
         if verdict.proof is NotProcessed.REFUSED:
-            ruling = self._refusals.rule(PATHS[operation.kind])
+            ruling = self._refusals.rule(PATHS[request.kind])
         match ruling:
             case Ruling.STOP:
                 return self._halted(attempts, verdict.error, verdict.proof)
@@ -368,17 +368,17 @@ class ApiDestination:
     def _rule_out(self, attempts: Attempts, proof: NotProcessed) -> None:
         """Take the intent of the last send back."""
         attempts.rule_out_last()
-        if attempts.operation.kind is Kind.EVENT:
-            self._journal.withdraw(attempts.operation, proof)
+        if attempts.request.kind is Kind.EVENT:
+            self._journal.withdraw(attempts.request, proof)
 
 
-def _failure(operation: Operation, answer: Answer, verdict: Failed) -> Outcome:
+def _failure(request: Request, answer: Answer, verdict: Failed) -> Outcome:
     return Outcome(
-        operation.event,
+        request.event,
         State.FAILED,
         reason=verdict.reason,
         detail=verdict.detail,
-        operation=operation,
+        request=request,
         status=verdict.status,
         response=_response(answer),
     )

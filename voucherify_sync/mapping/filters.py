@@ -2,7 +2,7 @@
 
 Names that are left out are counted, to tell what may be meant by a wanted name that no event has.
 
-Which events are left out: a SegmentEvent in, the code of the rule that leaves it out, or None.
+Which events are left out: a Event in, the code of the rule that leaves it out, or None.
 
 The rules are the settings' and the command line's. Of what the mapping made they see the customer's id only.
 """
@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from voucherify_sync.events import SegmentEvent
+from voucherify_sync.events import Event
 from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, Counts
@@ -122,7 +122,7 @@ class MetNames:
         return misses
 
 
-TimeOf = Callable[[SegmentEvent], datetime | None]
+TimeOf = Callable[[Event], datetime | None]
 """Tells when an event happened, if it says so."""
 
 _OTHER_TYPES: Final = {kind: f"type_{kind}" for kind in ("page", "screen", "group", "alias")}
@@ -180,7 +180,7 @@ class Filters:
             or bool(selection.exclude_ids)
         )
 
-    def reason_to_skip(self, event: SegmentEvent) -> str | None:
+    def reason_to_skip(self, event: Event) -> str | None:
         """Return why an event is not mapped at all, or None."""
         kind = event.type
         if kind not in self._reason_of_type:
@@ -192,7 +192,7 @@ class Filters:
             return "integration_off"
         return self._reason_of_rules(event) if self._has_more_rules else None
 
-    def _reason_of_rules(self, event: SegmentEvent) -> str | None:
+    def _reason_of_rules(self, event: Event) -> str | None:
         is_track = event.type == "track"
         if self._has_selection and not self._is_selected(event):
             return "not_selected"
@@ -217,17 +217,17 @@ class Filters:
         """Return the allowed names that no event had, and what may be meant instead; a stop ends the search."""
         return self.names.near_misses(stop)
 
-    def _is_excluded(self, event: SegmentEvent) -> bool:
+    def _is_excluded(self, event: Event) -> bool:
         """Tell whether one of the event's own ids is excluded: such an event is not even looked at further."""
         ids = (present_text(event.fields.get(key)) for key in ("userId", "anonymousId"))
         return not self._selection.exclude_ids.isdisjoint(ids)
 
-    def _is_selected(self, event: SegmentEvent) -> bool:
+    def _is_selected(self, event: Event) -> bool:
         if self._selection.types and event.type not in self._selection.types:
             return False
         return not self._selected or (event.type == "track" and self._selected.matches(name_of(event)))
 
-    def _reason_of_name(self, event: SegmentEvent) -> str | None:
+    def _reason_of_name(self, event: Event) -> str | None:
         name = name_of(event)
         if self._allowed and not self._allowed.matches(name):
             self.names.leave(name)
@@ -235,7 +235,7 @@ class Filters:
         self.names.take(name)
         return "name_excluded" if self._excluded.matches(name) else None
 
-    def _is_in_period(self, event: SegmentEvent) -> bool:
+    def _is_in_period(self, event: Event) -> bool:
         time = self._time_of(event)
         if time is None:
             return True
@@ -248,7 +248,7 @@ def reason_of_type(kind: str) -> str:
     return _OTHER_TYPES.get(kind, "type_other")
 
 
-def name_of(event: SegmentEvent) -> str:
+def name_of(event: Event) -> str:
     """Return by which name an event is filtered: its own, else its type, as it would be sent."""
     return present_text(event.name) or event.type
 

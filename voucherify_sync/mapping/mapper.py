@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Struct
 
-from voucherify_sync.events import Dropped, Json, Kind, Operation, SegmentEvent
+from voucherify_sync.events import Dropped, Event, Json, Kind, Request
 from voucherify_sync.mapping.drafts import NO_ADDRESS, Customer, CustomEvent, Draft, copied
 from voucherify_sync.mapping.field_types import (
     BLANK_ID,
@@ -42,11 +42,11 @@ LeaveOut = Callable[[str], str | None]
 """Tells why no request is made to the customer of this source_id; None makes it."""
 
 
-class Request(Struct, frozen=True, gc=False):
+class MappedRecord(Struct, frozen=True, gc=False):
     """What is sent for one event, before it is encoded.
 
     Attributes:
-        source_id: as in Operation.
+        source_id: as in Request.
         customer: the customer part.
         body: the whole body, which holds ``customer`` or is the same.
         dropped: values left out of the body, with reasons.
@@ -64,7 +64,7 @@ class Mapper:
     Args:
         settings: whose rows are compiled.
         leave_out: asked once the customer is known, before anything is counted.
-        folds: operations carry the customer parts of custom events, to be folded.
+        folds: requests carry the customer parts of custom events, to be folded.
         refers: custom events only name their customers, which are sent before them: so an event of long ago cannot
             overwrite a newer profile.
 
@@ -96,43 +96,41 @@ class Mapper:
             row.default and row.destination.text == "customer.name" for row in self.rules["track"].rows
         )
 
-    def operation(self, event: SegmentEvent) -> Operation | Outcome:
+    def request(self, event: Event) -> Request | Outcome:
         """Make the request of one event; never raises for what an event may hold."""
         try:
             request = self._map(event, None)
-            return self._encoded(event, request) if type(request) is Request else request  # type: ignore[return-value]
+            return self._encoded(event, request) if type(request) is MappedRecord else request  # type: ignore[return-value]
         except RecursionError:
             return _too_deep(event)
 
-    def encoded(self, event: SegmentEvent, request: Request) -> Operation | Outcome:
-        """Return the operation that sends a request, or the outcome of an event that cannot be sent."""
+    def encoded(self, event: Event, request: MappedRecord) -> Request | Outcome:
+        """Return the request that sends a request, or the outcome of an event that cannot be sent."""
         try:
             return self._encoded(event, request)
         except RecursionError:
             return _too_deep(event)
 
-    def _encoded(self, event: SegmentEvent, request: Request) -> Operation:
+    def _encoded(self, event: Event, request: MappedRecord) -> Request:
         customer, body, source_id = request.customer, request.body, request.source_id
         is_by_id = customer.id is not UNSET
         if type(body) is Customer:
-            return Operation(event, Kind.CUSTOMER, source_id, _encode(body), None, is_by_id)
+            return Request(event, Kind.CUSTOMER, source_id, _encode(body), None, is_by_id)
         assert type(body) is CustomEvent  # noqa: S101  # there are two
         has_profile = customer != Customer(customer.source_id, customer.id)
         folded = _encode(customer) if self._folds and has_profile else None
         if self._refers and not is_by_id:
             body.customer = Customer(source_id)
-        return Operation(
-            event, Kind.EVENT, source_id, _encode(body), body.event, is_by_id, has_profile, folded
-        )
+        return Request(event, Kind.EVENT, source_id, _encode(body), body.event, is_by_id, has_profile, folded)
 
-    def request(self, event: SegmentEvent, log: WalkLog | None = None) -> Request | Outcome:
-        """Make what ``operation`` encodes; what the walk does is noted in a log, if there is one."""
+    def mapped(self, event: Event, log: WalkLog | None = None) -> MappedRecord | Outcome:
+        """Make what ``request`` encodes; what the walk does is noted in a log, if there is one."""
         try:
             return self._map(event, log)
         except RecursionError:
             return _too_deep(event)
 
-    def _map(self, event: SegmentEvent, log: WalkLog | None) -> Request | Outcome:
+    def _map(self, event: Event, log: WalkLog | None) -> MappedRecord | Outcome:
         fields, rules = event.fields, self.rules.get(event.type)
         if rules is None:
             return Outcome(event, State.SKIPPED, reason_of_type(event.type))
@@ -159,9 +157,9 @@ class Mapper:
         used = _settle_customer(draft, given, log)
         body = draft.customer if name is None else _custom_event(name, draft)
         self.stats.sections[event.type].count(draft, unmapped, used, given)
-        return Request(source_id, draft.customer, body, draft.dropped)
+        return MappedRecord(source_id, draft.customer, body, draft.dropped)
 
-    def _carry(self, event: SegmentEvent, draft: Draft, given: Json, log: WalkLog | None) -> tuple[str, ...]:
+    def _carry(self, event: Event, draft: Draft, given: Json, log: WalkLog | None) -> tuple[str, ...]:
         """Carry to metadata what no row takes, where that is asked for; return what is not carried either."""
         unmapped = draft.unmapped
         if self.carries_all[event.type]:
@@ -171,7 +169,7 @@ class Mapper:
             unmapped = _carry_personas(draft, personas, given, unmapped, log)
         return unmapped
 
-    def _watch_name(self, event: SegmentEvent, customer: Customer, given: Json) -> None:
+    def _watch_name(self, event: Event, customer: Customer, given: Json) -> None:
         """Notice a customer who gets the name of a product, a page or a campaign."""
         if not self._watches_names or customer.name is UNSET:
             return
@@ -212,7 +210,7 @@ def _carry(
     return tuple(key for key in unmapped if key not in keys)
 
 
-def _personas_of(event: SegmentEvent) -> Json | None:
+def _personas_of(event: Event) -> Json | None:
     """Return what tells that an identify carries a computed trait or an audience, if it does."""
     if event.type != "identify":
         return None
@@ -309,7 +307,7 @@ def _settle_name(draft: Draft, given: Json) -> tuple[str, ...]:
     return used
 
 
-def _event_name(event: SegmentEvent, draft: Draft) -> str:
+def _event_name(event: Event, draft: Draft) -> str:
     """Return the mapped name, else the event's own, else its type."""
     mapped, name = draft.event, event.name
     if mapped is None and name and not name.isspace():
@@ -336,7 +334,7 @@ def _too_long(name: str) -> str:
     return f"the event's name has {len(name)} characters and Voucherify takes at most {MAX_EVENT_NAME}"
 
 
-def _too_deep(event: SegmentEvent) -> Outcome:
+def _too_deep(event: Event) -> Outcome:
     return Outcome(
         event, State.INVALID, "too_deep", f"a value that is mapped has more than {MAX_NESTING} levels"
     )

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from msgspec import UNSET, Struct, to_builtins
 
-from voucherify_sync.events import Json, SegmentEvent
+from voucherify_sync.events import Event, Json
 from voucherify_sync.mapping.drafts import Customer, CustomEvent, Draft, Put
 from voucherify_sync.mapping.field_types import NOT_AN_OBJECT, NOT_TEXT, present_text, text_of
-from voucherify_sync.mapping.mapper import Mapper, Request
+from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.mapping.rules import Leaf, Row, Rules
 from voucherify_sync.mapping.walk import WalkLog
 from voucherify_sync.outcomes import Outcome
@@ -116,10 +116,10 @@ class Trace(Struct, frozen=True):
         return [(value.keys, value.carried) for value in self.values if value.carried is not None]
 
 
-def traced(mapper: Mapper, event: SegmentEvent) -> tuple[Request, Trace] | Outcome:
+def traced(mapper: Mapper, event: Event) -> tuple[MappedRecord, Trace] | Outcome:
     """Map an event and trace it; an outcome if no request is made of it."""
     log = WalkLog()
-    request = mapper.request(event, log)
+    request = mapper.mapped(event, log)
     if isinstance(request, Outcome):
         return request
     return request, _Tracing(mapper.rules[event.type], event, request, log).trace()
@@ -146,7 +146,7 @@ class _Write(Struct, frozen=True):
 class _Tracing:
     """The trace of one event in the making."""
 
-    def __init__(self, rules: Rules, event: SegmentEvent, request: Request, log: WalkLog) -> None:
+    def __init__(self, rules: Rules, event: Event, request: MappedRecord, log: WalkLog) -> None:
         self._rules = rules
         self._event = event
         self._log = log
@@ -264,7 +264,7 @@ class _Tracing:
                 yield write
 
 
-def _keys_of(rules: Rules, event: SegmentEvent, leaf: Leaf, value: Any) -> Keys:
+def _keys_of(rules: Rules, event: Event, leaf: Leaf, value: Any) -> Keys:
     """Return where a leaf found its value: at the row's source, or at the twin of that."""
     row = rules.rows[leaf.row]
     keys = keys_at(event.fields, row.source)
@@ -358,7 +358,7 @@ def _outside_lists(keys: Keys) -> Keys:
     return keys[:MAX_DEPTH]
 
 
-def filled_places(request: Request) -> Iterator[tuple[Keys, Any]]:
+def filled_places(request: MappedRecord) -> Iterator[tuple[Keys, Any]]:
     """Yield every destination of a request at which something stands, and what."""
     root: Keys = () if isinstance(request.body, CustomEvent) else ("customer",)
     yield from values_below(root, to_builtins(request.body))

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from voucherify_sync.events import Json, SegmentEvent
+from voucherify_sync.events import Event, Json
 from voucherify_sync.mapping.drafts import Customer, Draft
 from voucherify_sync.mapping.rules import Hit, Leaf, Node, Route, Rules
 from voucherify_sync.paths import MISSING, read
@@ -31,7 +31,7 @@ class WalkLog(Struct):
     own_names: tuple[str, ...] = ()
 
 
-def walked(rules: Rules, event: SegmentEvent, own_id: str | None, given: Json, log: WalkLog | None) -> Draft:
+def walked(rules: Rules, event: Event, own_id: str | None, given: Json, log: WalkLog | None) -> Draft:
     """Walk an event.
 
     Args:

@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from voucherify_sync.events import Block, Json, SegmentEvent
+from voucherify_sync.events import Batch, Event, Json
 from voucherify_sync.mapping.field_types import MAX_EVENT_NAME
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.mapper import Mapper, Request
+from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.mapping.trace import TracedValue, filled_places, traced
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.paths import CUSTOMER_TEXTS, Keys, PathError, check_row, parse_destination, parse_source
@@ -296,11 +296,11 @@ class Examiner:
         rules = self._pipeline.mapper.rules
         return {kind: [(row.text, row.default) for row in each.rows] for kind, each in rules.items()}
 
-    def records(self, block: Block) -> Iterator[SegmentEvent | Outcome]:
+    def records(self, block: Batch) -> Iterator[Event | Outcome]:
         """Yield the records of a block, with what these settings need of them."""
         return self._pipeline.decode(block)
 
-    def examine(self, records: Iterable[SegmentEvent | Outcome]) -> Examined:
+    def examine(self, records: Iterable[Event | Outcome]) -> Examined:
         """Examine records. Its loop is where the time is spent."""
         admitted, shape_of, known = self._pipeline.admitted, self._shape_of, self._effects
         times: dict[int, int] = {}
@@ -332,14 +332,14 @@ class Examiner:
             [(*end, count) for end, count in ends.items()],
         )
 
-    def _look_at(self, event: SegmentEvent, shape: Hashable) -> Effect | Outcome:
+    def _look_at(self, event: Event, shape: Hashable) -> Effect | Outcome:
         """Look at an event of a new shape, or of none."""
         made = traced(self._pipeline.mapper, event)
         if isinstance(made, Outcome):
             return made
-        request, trace = made
-        filled, too_long = _parted((keys, type_of(value)) for keys, value in filled_places(request))
-        refused, too_long_refused = _parted(_refused(request))
+        mapped, trace = made
+        filled, too_long = _parted((keys, type_of(value)) for keys, value in filled_places(mapped))
+        refused, too_long_refused = _parted(_refused(mapped))
         effect = Effect(
             event.type,
             [_value(value) for value in trace.values if fits(value.keys)],
@@ -376,8 +376,8 @@ def _parted(found: Iterable[tuple[Keys, _What]]) -> tuple[list[tuple[Keys, _What
     return short, marks
 
 
-def _refused(request: Request) -> Iterator[tuple[Keys, str]]:
-    for drop in request.dropped:
+def _refused(mapped: MappedRecord) -> Iterator[tuple[Keys, str]]:
+    for drop in mapped.dropped:
         yield tuple(drop.path.split(".")), drop.reason
 
 
@@ -392,7 +392,7 @@ class _Shaper:
         indexes = [key for source in sources for key in source.keys if isinstance(key, int)]
         self._items = max(indexes, default=-1) + 1  # of a list, rows read no more
 
-    def shape(self, event: SegmentEvent) -> Hashable:
+    def shape(self, event: Event) -> Hashable:
         """Return the shape of an event; None for one that is not worth remembering."""
         if event.unsafe or len(event.raw) > _MAX_BYTES:
             return None
@@ -547,7 +547,7 @@ class Coverage:
         self.sections = {kind: Section(rows) for kind, rows in self._examiner.rows.items()}
         self.ends: dict[tuple[State, str], int] = {}
 
-    def add_block(self, block: Block, stop: Stop, limit: int | None = None) -> None:
+    def add_block(self, block: Batch, stop: Stop, limit: int | None = None) -> None:
         """Count the records of a block, or its first `limit`, until the run stops."""
         for portion in portions(islice(self._examiner.records(block), limit)):
             if stop.requested:
@@ -579,7 +579,7 @@ def _examining(settings: Settings, selection: Selection) -> Work:
     examiner = Examiner(settings, selection)
     encode = msgspec.msgpack.Encoder().encode
 
-    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
+    def work(blocks: Iterable[Batch]) -> Iterator[bytes]:
         for records in portions(chain.from_iterable(map(examiner.records, blocks)), _MAX_EXAMINED):
             yield encode(examiner.examine(records))
 

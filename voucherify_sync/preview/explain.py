@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from voucherify_sync.events import BadRecord, Json, Operation, SegmentEvent
+from voucherify_sync.events import BadRecord, Event, Json, Request
 from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.filters import NamePattern, Selection, name_of
 from voucherify_sync.mapping.trace import Trace, traced
@@ -45,19 +45,19 @@ class Explanation(Struct, frozen=True):
     Attributes:
         record: as it was read.
         outcome: where it would end: planned, skipped or invalid.
-        operation: the request as it would be sent; None if there is none.
+        request: the request as it would be sent; None if there is none.
         trace: the way of its values into the request; None without a request.
     """
 
-    record: SegmentEvent | BadRecord
+    record: Event | BadRecord
     outcome: Outcome
-    operation: Operation | None = None
+    request: Request | None = None
     trace: Trace | None = None
 
     @property
     def why(self) -> str:
         """Why there is no request, in words; empty if there is one."""
-        if self.operation is not None:
+        if self.request is not None:
             return ""
         return self.outcome.detail or words(self.outcome.state, self.outcome.reason)
 
@@ -72,7 +72,7 @@ class Explainer:
     def __init__(self, settings: Settings) -> None:
         self._pipeline = Pipeline(settings, Selection())
 
-    def explain(self, record: SegmentEvent | Outcome) -> Explanation:
+    def explain(self, record: Event | Outcome) -> Explanation:
         """Return what happens to a record, as ``decode`` yields it."""
         event = self._pipeline.admitted(record)
         if isinstance(event, Outcome):
@@ -80,12 +80,12 @@ class Explainer:
         made = traced(self._pipeline.mapper, event)
         if isinstance(made, Outcome):
             return Explanation(event, made)
-        request, trace = made
-        operation = self._pipeline.mapper.encoded(event, request)
-        if isinstance(operation, Outcome):
-            return Explanation(event, operation)
-        outcome = Outcome(event, State.PLANNED, operation=operation)
-        return Explanation(event, outcome, operation, trace)
+        mapped, trace = made
+        request = self._pipeline.mapper.encoded(event, mapped)
+        if isinstance(request, Outcome):
+            return Explanation(event, request)
+        outcome = Outcome(event, State.PLANNED, request=request)
+        return Explanation(event, outcome, request, trace)
 
 
 class Picker:
@@ -99,7 +99,7 @@ class Picker:
         self._wanted = wanted
         self._names = NamePattern(wanted.names)
 
-    def may_want(self, record: SegmentEvent | Outcome) -> bool:
+    def may_want(self, record: Event | Outcome) -> bool:
         """Tell by what the record says itself whether it is to be explained; whose it is, is not looked at."""
         wanted = self._wanted
         own = record.record if isinstance(record, Outcome) else record
@@ -109,7 +109,7 @@ class Picker:
             return False
         if not self._names:
             return True
-        return isinstance(own, SegmentEvent) and own.type == "track" and self._names.matches(name_of(own))
+        return isinstance(own, Event) and own.type == "track" and self._names.matches(name_of(own))
 
     def wants(self, explanation: Explanation) -> bool:
         """Tell whether it is about one of the wanted customers."""
@@ -118,9 +118,9 @@ class Picker:
 
 
 def _ids(explanation: Explanation) -> Iterator[str]:
-    if explanation.operation is not None:
-        yield explanation.operation.source_id
-    if isinstance(explanation.record, SegmentEvent):
+    if explanation.request is not None:
+        yield explanation.request.source_id
+    if isinstance(explanation.record, Event):
         for key in ("userId", "anonymousId"):
             own_id = present_text(explanation.record.fields.get(key))
             if own_id is not None:
@@ -143,10 +143,10 @@ def to_dict(explanation: Explanation, path: str | None) -> Json:
         explanation: of one record.
         path: of the call that would be made, if there is one.
     """
-    record, outcome, operation = explanation.record, explanation.outcome, explanation.operation
-    request = None
-    if operation is not None:
-        request = {"method": "POST", "path": path, "body": Raw(operation.payload)}
+    record, outcome, request = explanation.record, explanation.outcome, explanation.request
+    mapped = None
+    if request is not None:
+        mapped = {"method": "POST", "path": path, "body": Raw(request.payload)}
     return {
         "source": str(record.position),
         "type": record.type,
@@ -155,9 +155,9 @@ def to_dict(explanation: Explanation, path: str | None) -> Json:
         "state": str(outcome.state),
         "reason": outcome.reason,
         "why": explanation.why or None,
-        "event": record.fields if isinstance(record, SegmentEvent) else None,
+        "event": record.fields if isinstance(record, Event) else None,
         **_trace_to_dict(explanation.trace or _NO_TRACE),
-        "request": request,
+        "request": mapped,
     }
 
 

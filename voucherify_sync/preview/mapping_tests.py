@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.errors import SourceError, UsageProblem
-from voucherify_sync.events import Block, Json, Operation
+from voucherify_sync.events import Batch, Json, Request
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import EventAt, Expected, MappingTest, Settings
@@ -183,10 +183,10 @@ def _only(line: _Line, item: int | None) -> Record:
 
 def _inline(test: MappingTest, fields: Json) -> _Line:
     text = msgspec.json.encode(fields)
-    return _line_of(Block.of(str(test.file), test.event_place.line, [text]), {0})
+    return _line_of(Batch.of(str(test.file), test.event_place.line, [text]), {0})
 
 
-def _line_of(block: Block, wanted: Container[int]) -> _Line:
+def _line_of(block: Batch, wanted: Container[int]) -> _Line:
     """Decode a block of one line; `wanted` are indexes of records."""
     count = 0
     records: dict[int, Record] = {}
@@ -224,7 +224,7 @@ def _read(reader: Reader, items: dict[int, set[int]]) -> _Lines:
         end = block.first_line + len(lines)
         for number in (each for each in items if block.first_line <= each < end):
             line = lines[number - block.first_line]
-            one = Block.of(block.source, number, [line], truncated=block.truncated)
+            one = Batch.of(block.source, number, [line], truncated=block.truncated)
             found[number] = _line_of(one, items[number])
         if end > last:
             break
@@ -269,7 +269,7 @@ def _result(test: MappingTest, record: Record, pipeline: Pipeline) -> Result:
     begun = time.perf_counter()
     step = pipeline.decide(record)
     request, reason = None, None
-    if isinstance(step, Operation):
+    if isinstance(step, Request):
         request = {"method": "POST", "path": PATHS[step.kind], "body": step.body}
     else:
         reason = step.reason

@@ -16,12 +16,12 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
-from voucherify_sync.events import Json, Kind, Operation
+from voucherify_sync.events import Json, Kind, Request
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.stats import Counts
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, Snapshot, State
 from voucherify_sync.run.bulk_run import BulkCustomers, Tally
-from voucherify_sync.run.options import Mode, RunRequest
+from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import Rate
 from voucherify_sync.state.deduplication import Rule
@@ -160,7 +160,7 @@ class Walked(Struct):
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Look at how records end."""
         for outcome in outcomes:
-            record, operation = outcome.record, outcome.operation
+            record, request = outcome.record, outcome.request
             is_planned = outcome.state is State.PLANNED
             if record.type == "track" and record.name is not None:
                 self.names.add(record.name)
@@ -168,21 +168,21 @@ class Walked(Struct):
                     self.names_sent.add(record.name)
             if is_planned:
                 self.types_sent[record.type or ""] += 1
-            if operation is not None and (is_planned or _only_in_bulk_unsent(outcome)):
-                self._add(operation, is_planned=is_planned)
+            if request is not None and (is_planned or _only_in_bulk_unsent(outcome)):
+                self._add(request, is_planned=is_planned)
 
-    def _add(self, operation: Operation, *, is_planned: bool) -> None:
-        if operation.name is None:
+    def _add(self, request: Request, *, is_planned: bool) -> None:
+        if request.name is None:
             self.updates += 1
             self.updates_sent += is_planned
-            self.alone += operation.is_by_id
+            self.alone += request.is_by_id
         elif not is_planned:
             self.refused += 1
-        elif self.looks_up and operation.doubtful_since is not None:
+        elif self.looks_up and request.doubtful_since is not None:
             self.look_ups += 1
         else:
             self.tracked += 1
-            self.events.add(operation.name)
+            self.events.add(request.name)
 
     def keep_unchanged(self, updates: int) -> None:
         """Take updates of customers out of what would be sent, as nothing about these is new."""
@@ -235,7 +235,7 @@ class Planner:
     """Walks the input once, as a dry run does, and folds the customers on the way.
 
     Args:
-        request: what the user asked for.
+        options: what the user asked for.
         stop: ends the walk early.
         ledger: what was sent before.
         rule: what is sent although it was sent before.
@@ -244,8 +244,8 @@ class Planner:
         run: the dry run.
     """
 
-    def __init__(self, request: RunRequest, stop: Stop, ledger: LedgerReader, rule: Rule) -> None:
-        self._request = msgspec.structs.replace(request, mode=Mode.DRY_RUN, dead_letters=None)
+    def __init__(self, options: RunOptions, stop: Stop, ledger: LedgerReader, rule: Rule) -> None:
+        self._options = msgspec.structs.replace(options, mode=Mode.DRY_RUN, dead_letters=None)
         self._stop = stop
         self._ledger = ledger
         self._rule = rule
@@ -259,12 +259,12 @@ class Planner:
     def _new_run(self, fold: Fold | None) -> Run:
         link = DryRun(discard, self._stop)
         return Run(
-            self._request, self._stop, link, self._ledger, self._rule, watch=self._walked.add, fold=fold
+            self._options, self._stop, link, self._ledger, self._rule, watch=self._walked.add, fold=fold
         )
 
     def plan(self) -> Plan:
         """Walk, and tell the plan; it holds for what was read if the walk was stopped."""
-        is_bulk = self._request.settings.delivery.customers == "bulk" and not self._rule.failed
+        is_bulk = self._options.settings.delivery.customers == "bulk" and not self._rule.failed
         with self._fold:
             self.run.execute()
             link = DryRun(discard, self._stop)
@@ -282,7 +282,7 @@ class Planner:
             )
             self._walked.keep_unchanged(bulk.unchanged_updates)
         path = self._ledger.path
-        customers = self._request.settings.delivery.customers
+        customers = self._options.settings.delivery.customers
         return Plan(customers, self.run.to_dict(), self._walked, folded, None if path is None else str(path))
 
     def snapshot(self) -> Snapshot:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from voucherify_sync.errors import RunStopped, WrongAddress
-from voucherify_sync.events import Json, Kind, Operation, SegmentEvent
+from voucherify_sync.events import Event, Json, Kind, Request
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.rules import settled_rows
 from voucherify_sync.paths import parse_destination
@@ -242,19 +242,19 @@ def planned_findings(settings: Settings, schema: CustomerSchema) -> list[Finding
     return list(found.values())
 
 
-def sampled_findings(settings: Settings, schema: CustomerSchema, events: Iterable[SegmentEvent]) -> Fit:
+def sampled_findings(settings: Settings, schema: CustomerSchema, events: Iterable[Event]) -> Fit:
     """Return what the requests made of events tell."""
     found: dict[tuple[str, Sort], Finding] = {}
     fit = Fit(0, [])
-    for operation in _operations(settings, events):
-        body = operation.body
-        customer = body if operation.kind is Kind.CUSTOMER else body["customer"]
+    for request in _requests(settings, events):
+        body = request.body
+        customer = body if request.kind is Kind.CUSTOMER else body["customer"]
         fit.requests += 1
         metadata = customer.get("metadata") or {}
         for finding in (*_judged(schema, metadata), *_missing(schema, metadata)):
             place = (finding.key, finding.sort)
             if place not in found and len(found) < MAX_FINDINGS:
-                finding.where = str(operation.event.position)
+                finding.where = str(request.event.position)
                 found[place] = finding
             if place in found:
                 found[place].count += 1
@@ -262,9 +262,9 @@ def sampled_findings(settings: Settings, schema: CustomerSchema, events: Iterabl
     return fit
 
 
-def _operations(settings: Settings, events: Iterable[SegmentEvent]) -> Iterator[Operation]:
+def _requests(settings: Settings, events: Iterable[Event]) -> Iterator[Request]:
     for decision in map(Pipeline(settings, Selection()).decide, events):
-        if isinstance(decision, Operation):
+        if isinstance(decision, Request):
             yield decision
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from voucherify_sync.events import SegmentEvent
+from voucherify_sync.events import Event
 from voucherify_sync.settings import Found
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.sources.reader import Reader, Source
@@ -23,7 +23,7 @@ _MAX_LENGTH: Final = 301
 _Name = TypeVar("_Name")
 
 
-def sample(sources: Sequence[Source], stop: Stop, found: Found) -> Iterator[SegmentEvent]:
+def sample(sources: Sequence[Source], stop: Stop, found: Found) -> Iterator[Event]:
     """Yield the events among the first SAMPLE records, and count what they hold.
 
     Args:
@@ -39,7 +39,7 @@ def sample(sources: Sequence[Source], stop: Stop, found: Found) -> Iterator[Segm
             if found.records == SAMPLE:
                 return
             found.records += 1
-            if isinstance(record, SegmentEvent):
+            if isinstance(record, Event):
                 _count(record, found)
                 yield record
 
@@ -52,7 +52,7 @@ def look(sources: Sequence[Source], stop: Stop) -> Found:
     return found
 
 
-def _count(event: SegmentEvent, found: Found) -> None:
+def _count(event: Event, found: Found) -> None:
     if event.type == "identify":
         found.identifies += 1
         _count_keys(event.fields.get("traits"), found.traits, found)

@@ -222,12 +222,12 @@ class Report:
         """Count records that are decided."""
         known = self._tallies.get
         for outcome in outcomes:
-            operation = outcome.operation
+            request = outcome.request
             key = (
                 outcome.state,
                 outcome.record.type,
                 outcome.reason,
-                operation.kind if operation is not None else None,
+                request.kind if request is not None else None,
             )
             tally = known(key)
             if tally is None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import VoucherifySyncError
-from voucherify_sync.events import BadRecord, Block, Kind, Operation, Position, SegmentEvent, request_hash
+from voucherify_sync.events import BadRecord, Batch, Event, Kind, Position, Request, request_hash
 from voucherify_sync.mapping.fold import Fold, FoldedCustomer, News, microseconds
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, State
 from voucherify_sync.sources.decode import event_time
@@ -41,19 +41,19 @@ def fold_updates(fold: Fold, mapped: Iterable[Decision], decided: Iterable[Decis
         mapped: the records as the pipeline decided them.
         decided: the same, one for one, after de-duplication: what was sent before takes part in the fold, too.
     """
-    for operation, decision in zip(mapped, decided, strict=True):
-        if not isinstance(operation, Operation) or operation.is_by_id or not operation.has_profile:
+    for request, decision in zip(mapped, decided, strict=True):
+        if not isinstance(request, Request) or request.is_by_id or not request.has_profile:
             continue
-        if isinstance(decision, Operation):
-            news = News.UPDATE if operation.kind is Kind.CUSTOMER else News.EVENT
+        if isinstance(decision, Request):
+            news = News.UPDATE if request.kind is Kind.CUSTOMER else News.EVENT
         elif decision.reason in _GIVEN_UP:
             continue
         else:
             news = News.EVENT if decision.reason in REPEATED else News.NONE
-        event = operation.event
+        event = request.event
         fold.add(
-            operation.source_id,
-            operation.customer or operation.payload,
+            request.source_id,
+            request.customer or request.payload,
             microseconds(event_time(event.fields)),
             event.message_id or "",
             news,
@@ -146,15 +146,15 @@ class BulkCustomers:
             self.tally.requests, self.tally.polls = self._deliverer.requests, self._deliverer.polls
             self.tally.bytes = self._deliverer.bytes
 
-    def outcome(self, operation: Operation) -> Outcome:
+    def outcome(self, request: Request) -> Outcome:
         """Tell how the record of a customer update ended."""
-        event, fate = operation.event, self._fates.get(operation.source_id)
+        event, fate = request.event, self._fates.get(request.source_id)
         if fate is None:
-            return Outcome(event, self._deliverer.state, operation=operation)
+            return Outcome(event, self._deliverer.state, request=request)
         if fate.refusal is None:
-            return Outcome(event, State.DUPLICATE, "unchanged", operation=operation)
+            return Outcome(event, State.DUPLICATE, "unchanged", request=request)
         why = fate.refusal
-        return Outcome(event, State.FAILED, why.reason, why.detail, operation, why.status, why.response)
+        return Outcome(event, State.FAILED, why.reason, why.detail, request, why.status, why.response)
 
     def refusal(self, source_id: str) -> str | None:
         """Return why a customer failed, None if that is not so."""
@@ -170,8 +170,8 @@ class BulkCustomers:
     def _count(self, mapped: Sequence[Decision]) -> None:
         self.read += len(mapped)
         for decision in mapped:
-            record = decision.event if isinstance(decision, Operation) else decision.record
-            type_ = record.type if isinstance(record, SegmentEvent) else None
+            record = decision.event if isinstance(decision, Request) else decision.record
+            type_ = record.type if isinstance(record, Event) else None
             self._types[type_ if type_ in _TYPES else None] += 1  # any text may stand there
 
     def _changed(self, fold: Fold) -> Iterator[FoldedCustomer]:
@@ -272,14 +272,14 @@ class EventsAfter:
         return outcome
 
 
-def no_more_than(lines: Mapping[str, int], blocks: Iterable[Block]) -> Iterator[Block]:
+def no_more_than(lines: Mapping[str, int], batches: Iterable[Batch]) -> Iterator[Batch]:
     """Yield blocks without the lines that were added to a source since it was read first.
 
     Args:
         lines: by the name of the source, so many it had then.
-        blocks: as they are read now.
+        batches: as they are read now.
     """
-    for block in blocks:
-        known, _ = block.parted(lines.get(block.source, 0) - block.first_line + 1)
+    for batch in batches:
+        known, _ = batch.parted(lines.get(batch.source, 0) - batch.first_line + 1)
         if known.text:
             yield known

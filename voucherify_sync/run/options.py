@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec import Struct
 
 from voucherify_sync.errors import RunStopped
-from voucherify_sync.events import Block
+from voucherify_sync.events import Batch
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
 from voucherify_sync.stop import Stop
 
@@ -108,16 +108,16 @@ class Input(Protocol):
         """Bytes on disk, None where nobody knows."""
         ...
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Batch]:
         """Yield the lines."""
         ...
 
-    def parts(self, max_file_bytes: int) -> Iterator[Block | Source]:
+    def parts(self, max_file_bytes: int) -> Iterator[Batch | Source]:
         """Yield the lines, but files of so many bytes at most as they are; their facts are left open."""
         ...
 
 
-class RunRequest(Struct, frozen=True):
+class RunOptions(Struct, frozen=True):
     """What the user asked for.
 
     Attributes:

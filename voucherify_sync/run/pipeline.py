@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.events import BadRecord, Block, Json, Operation, SegmentEvent, record_key
+from voucherify_sync.events import BadRecord, Batch, Event, Json, Request, record_key
 from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.rules import needs_of
@@ -66,12 +66,12 @@ class OlderUpdates:
         """Look at outcomes in their order; only what was sent, and says something of a customer, counts."""
         newest, most = self._newest, self._max_customers
         for outcome in outcomes:
-            operation = outcome.operation
-            if operation is None or not operation.has_profile or outcome.state not in _SENT:
+            request = outcome.request
+            if request is None or not request.has_profile or outcome.state not in _SENT:
                 continue
-            source_id, time = operation.source_id, operation.event.fields.get("timestamp")
+            source_id, time = request.source_id, request.event.fields.get("timestamp")
             if not _is_plain(time):
-                time = _moment(operation.event.fields)
+                time = _moment(request.event.fields)
             if time is None:
                 continue
             before = newest.get(source_id)
@@ -159,10 +159,10 @@ class Pipeline:
         self.decode = decode or decoder(needs_of(self.mapper.rules.values()) | dict.fromkeys(TIME_FIELDS))
 
     def batches(
-        self, block: Block, limit: int | None = None, size: int = MAX_BATCH
+        self, batch: Batch, limit: int | None = None, size: int = MAX_BATCH
     ) -> Iterator[list[Decision]]:
         """Yield what becomes of the records of a block, or of its first `limit`, so many of them at a time at most."""
-        for records in portions(islice(self.decode(block), limit), size):
+        for records in portions(islice(self.decode(batch), limit), size):
             yield list(map(self.decide, records))
 
     def shared(self, source: Input, jobs: int, stop: Stop) -> Iterator[list[Decision]]:
@@ -184,14 +184,14 @@ class Pipeline:
     def decide(self, record: Record) -> Decision:
         """Return the request of a record, or how it ends without one."""
         event = self.admitted(record)
-        return self.mapper.operation(event) if type(event) is SegmentEvent else event  # type: ignore[return-value]
+        return self.mapper.request(event) if type(event) is Event else event  # type: ignore[return-value]
 
     def admitted(self, record: Record) -> Record:
         """Return the event if it is to be mapped, with its key; else how the record ends.
 
         What the filters leave out has no key: an earlier run knows nothing of it.
         """
-        if type(record) is not SegmentEvent:
+        if type(record) is not Event:
             return record
         reason = self.filters.reason_to_skip(record)
         if reason is not None:
@@ -204,26 +204,26 @@ def _working(settings: Settings, selection: Selection, folds: bool, refers: bool
     """Prepare what a process does."""
     pipeline = Pipeline(settings, selection, folds=folds, refers=refers)
 
-    def part(batches: list[list[Decision]]) -> bytes:
-        return _encode_part(MappedPart(batches, pipeline.mapper.stats.cut(), pipeline.filters.names.cut()))
+    def part(decided: list[list[Decision]]) -> bytes:
+        return _encode_part(MappedPart(decided, pipeline.mapper.stats.cut(), pipeline.filters.names.cut()))
 
-    def work(blocks: Iterable[Block]) -> Iterator[bytes]:
-        batches: list[list[Decision]] = []
-        for block in blocks:
-            for batch in pipeline.batches(block):
-                batches.append(list(map(_lean, batch)))
-                if len(batches) == _MAX_BATCHES:
-                    yield part(batches)
-                    batches = []
-        yield part(batches)
+    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+        decided: list[list[Decision]] = []
+        for batch in batches:
+            for decisions in pipeline.batches(batch):
+                decided.append(list(map(_lean, decisions)))
+                if len(decided) == _MAX_BATCHES:
+                    yield part(decided)
+                    decided = []
+        yield part(decided)
 
     return work
 
 
 def _lean(decision: Decision) -> Decision:
     """Take out of a decision what nobody needs of its event where nothing is sent, and return it."""
-    record = decision.event if isinstance(decision, Operation) else decision.record
-    if isinstance(record, SegmentEvent):
+    record = decision.event if isinstance(decision, Request) else decision.record
+    if isinstance(record, Event):
         fields = record.fields
         record.fields = {name: time for name in TIME_FIELDS if _may_be_time(time := fields.get(name))}
         record.raw = b""

@@ -19,13 +19,13 @@ from msgspec import Struct, to_builtins
 
 from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import ExitCode, SourceError, VoucherifySyncError
-from voucherify_sync.events import Block, Json, Kind, Operation, request_hash
+from voucherify_sync.events import Batch, Json, Kind, Request, request_hash
 from voucherify_sync.mapping.filters import NearMiss
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Snapshot, State
 from voucherify_sync.report.run_report import ApiFacts, Report, RunFacts, Timeline, exit_code
 from voucherify_sync.run.bulk_run import BulkCustomers, EventsAfter, fold_updates, no_more_than
-from voucherify_sync.run.options import ErrorWatch, Mode, RunRequest, is_worth_processes, time_limit
+from voucherify_sync.run.options import ErrorWatch, Mode, RunOptions, is_worth_processes, time_limit
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.settings import digest
 from voucherify_sync.sources.decode import MAX_BATCH, event_time
@@ -79,7 +79,7 @@ class Books:
     """The books of one run.
 
     Args:
-        request: what the run was asked.
+        options: what the run was asked.
         ledger: kept if it can be written, and closed at the end.
         stop: told of a book that cannot be kept, and of too many errors.
         in_bulk: customers are delivered and remembered by a walk of their own.
@@ -94,20 +94,20 @@ class Books:
     """
 
     def __init__(
-        self, request: RunRequest, ledger: LedgerReader, stop: Stop, *, in_bulk: bool, watch: Book | None
+        self, options: RunOptions, ledger: LedgerReader, stop: Stop, *, in_bulk: bool, watch: Book | None
     ) -> None:
         self.report = Report()
         self.older = OlderUpdates()
-        self.timeline = None if request.mode is Mode.DRY_RUN else Timeline()
-        self._letters = DeadLetterFile(request.dead_letters, request.run_id) if request.dead_letters else None
+        self.timeline = None if options.mode is Mode.DRY_RUN else Timeline()
+        self._letters = DeadLetterFile(options.dead_letters, options.run_id) if options.dead_letters else None
         self.letters_error: VoucherifySyncError | None = None
         self.letters_missing = 0
         self._ledger = ledger if isinstance(ledger, Ledger) else None
         self._in_bulk = in_bulk
         self._stop = stop
-        self._books = [book for book in self._choose(request, watch) if book is not None]
+        self._books = [book for book in self._choose(options, watch) if book is not None]
 
-    def _choose(self, request: RunRequest, watch: Book | None) -> list[Book | None]:
+    def _choose(self, options: RunOptions, watch: Book | None) -> list[Book | None]:
         return [
             self.report.add,
             None if self._in_bulk else self.older.add,
@@ -115,7 +115,7 @@ class Books:
             watch,
             self._keep if self._letters else None,
             self._record_all if self._ledger else None,
-            ErrorWatch(request.max_errors, self._stop).add if request.max_errors else None,
+            ErrorWatch(options.max_errors, self._stop).add if options.max_errors else None,
         ]
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
@@ -151,19 +151,19 @@ class Books:
 
     def _record(self, outcome: Outcome) -> None:
         assert self._ledger is not None  # noqa: S101  # chosen only then
-        operation, state = outcome.operation, outcome.state
+        request, state = outcome.request, outcome.state
         is_by_call = state is State.DELIVERED or (state is State.FAILED and outcome.reason != FAILED_BEFORE)
-        if operation is None or not is_by_call:
+        if request is None or not is_by_call:
             self._ledger.record(outcome)
-        elif state is State.DELIVERED and operation.kind is Kind.CUSTOMER and not self._in_bulk:
-            update = LastUpdate(event_time(operation.event.fields), request_hash(operation.payload))
-            self._ledger.remember_update(operation.source_id, update)
+        elif state is State.DELIVERED and request.kind is Kind.CUSTOMER and not self._in_bulk:
+            update = LastUpdate(event_time(request.event.fields), request_hash(request.payload))
+            self._ledger.remember_update(request.source_id, update)
 
-    def is_superseded(self, operation: Operation) -> bool:
+    def is_superseded(self, request: Request) -> bool:
         """Tell whether the customer was sent an update that is newer than this one."""
-        if operation.kind is not Kind.CUSTOMER or self._ledger is None:
+        if request.kind is not Kind.CUSTOMER or self._ledger is None:
             return False
-        last, time = self._ledger.last_update(operation.source_id), event_time(operation.event.fields)
+        last, time = self._ledger.last_update(request.source_id), event_time(request.event.fields)
         return bool(last and last.updated_at and time and time < last.updated_at)
 
     @property
@@ -207,7 +207,7 @@ class Run:
     """One replay of the requested input.
 
     Args:
-        request: what the user asked for.
+        options: what the user asked for.
         stop: the flag that ends it early.
         link: where the requests go.
         ledger: what was sent before; a Ledger is written, and closed when the run is over.
@@ -223,7 +223,7 @@ class Run:
 
     def __init__(
         self,
-        request: RunRequest,
+        options: RunOptions,
         stop: Stop,
         link: Link | DryRun,
         ledger: LedgerReader,
@@ -233,18 +233,18 @@ class Run:
         watch: Book | None = None,
         fold: Fold | None = None,
     ) -> None:
-        self._request = request
+        self._options = options
         self._stop = stop
         self._link = link
         self._ledger = ledger
         self._output = output
         self._fold = fold
-        self._input = request.open_input(stop)
-        self._is_bulk = request.settings.delivery.customers == "bulk" and not rule.failed
+        self._input = options.open_input(stop)
+        self._is_bulk = options.settings.delivery.customers == "bulk" and not rule.failed
         is_first_walk_due = self._is_bulk and fold is None
         self._first = BulkCustomers(ledger, rule, link, stop) if is_first_walk_due else None
         self._lines_at_first: dict[str, int] | None = None
-        self.books = Books(request, ledger, stop, in_bulk=self._is_bulk, watch=watch)
+        self.books = Books(options, ledger, stop, in_bulk=self._is_bulk, watch=watch)
         self.pipeline = self._new_pipeline()
         self._history = History(ledger, rule, self.books.is_superseded if rule.failed else None)
         self._delivery: Delivery = EventsAfter(self._first, link, ledger.record) if self._first else link
@@ -253,18 +253,18 @@ class Run:
         self._clock_at_start = time.monotonic()
 
     def _new_pipeline(self) -> Pipeline:
-        request = self._request
+        options = self._options
         return Pipeline(
-            request.settings,
-            request.selection,
+            options.settings,
+            options.selection,
             folds=self._first is not None or self._fold is not None,
             refers=self._is_bulk,
-            decode=request.decode,
+            decode=options.decode,
         )
 
     def execute(self) -> None:
         """Read, map, deliver and book until the input, or the reasons to go on, are used up."""
-        with time_limit(self._request.max_duration_s, self._stop):
+        with time_limit(self._options.max_duration_s, self._stop):
             if self._first is None or self._send_customers(self._first):
                 self._replay()
         self.books.report.read = self._read
@@ -286,7 +286,7 @@ class Run:
             self.books.report.add(first.pending())
             return False
         self._lines_at_first = {facts.name: facts.lines for facts in self._input.facts}
-        self._input = self._request.open_input(self._stop)
+        self._input = self._options.open_input(self._stop)
         return True
 
     def _replay(self) -> None:
@@ -310,28 +310,28 @@ class Run:
         except VoucherifySyncError as error:
             self._stop.because(error)
             return [
-                Outcome(each.event, State.PENDING, operation=each) if isinstance(each, Operation) else each
+                Outcome(each.event, State.PENDING, request=each) if isinstance(each, Request) else each
                 for each in mapped
             ]
         return decided
 
     def _is_shared(self) -> bool:
         """Tell whether several processes map the input: nothing is sent meanwhile, and all of it is read."""
-        request = self._request
+        options = self._options
         is_second_walk = self._lines_at_first is not None
         sends = not isinstance(self._link, DryRun) and (self._first is None or is_second_walk)
-        is_whole = request.limit is None and request.max_errors is None and request.decode is None
-        return is_whole and not (sends or is_second_walk) and is_worth_processes(self._input, request.jobs)
+        is_whole = options.limit is None and options.max_errors is None and options.decode is None
+        return is_whole and not (sends or is_second_walk) and is_worth_processes(self._input, options.jobs)
 
     def _batches(self, pipeline: Pipeline) -> Iterator[Sequence[Decision]]:
         """Yield what the pipeline makes of the input, in its order, until the run stops."""
-        request, left = self._request, self._request.limit
+        options, left = self._options, self._options.limit
         if self._is_shared():
-            yield from pipeline.shared(self._input, request.jobs, self._stop)
+            yield from pipeline.shared(self._input, options.jobs, self._stop)
             return
-        size = 1 if request.max_errors else MAX_BATCH  # no record is read beyond one that is too many
-        for block in self._blocks():
-            for mapped in pipeline.batches(block, left, size):
+        size = 1 if options.max_errors else MAX_BATCH  # no record is read beyond one that is too many
+        for batch in self._blocks():
+            for mapped in pipeline.batches(batch, left, size):
                 yield mapped
                 if left is not None:
                     left -= len(mapped)
@@ -340,12 +340,12 @@ class Run:
             if left == 0:
                 return
 
-    def _blocks(self) -> Iterator[Block]:
+    def _blocks(self) -> Iterator[Batch]:
         """Yield the input; what came of one block is flushed before the next is awaited, so that pipes flow."""
         lines = self._lines_at_first
         try:
-            for block in self._input if lines is None else no_more_than(lines, self._input):
-                yield block
+            for batch in self._input if lines is None else no_more_than(lines, self._input):
+                yield batch
                 if self._output is not None:
                     self._output.flush()
         except SourceError as error:  # a pipe turned out to hold something else; what is under way may end
@@ -362,18 +362,18 @@ class Run:
             calls_per_min=self._link.calls_per_min,
             in_flight=self._link.in_flight,
             waiting=self._link.waiting(),
-            eta_s=self._link.eta_s(self._operations_left()),
+            eta_s=self._link.eta_s(self._requests_left()),
         )
 
     def left(self) -> Left | None:
         """Estimate the requests to come, also of a run that was stopped; None where nobody can know."""
-        requests = self._operations_left()
+        requests = self._requests_left()
         return None if requests is None else Left(requests, self._link.calls_per_min)
 
-    def _operations_left(self) -> float | None:
+    def _requests_left(self) -> float | None:
         """Estimate them from what is open, and from the requests that came of the records so far."""
         counts, taken = self.books.report.counts(), self._read
-        records = records_left(self._input.facts[:], self._input.bytes_total, taken, self._request.limit)
+        records = records_left(self._input.facts[:], self._input.bytes_total, taken, self._options.limit)
         if records is None:
             return None
         decided = sum(counts[state] for state in (State.DELIVERED, State.FAILED, State.IN_DOUBT))
@@ -396,13 +396,13 @@ class Run:
         """Return the report of the run as JSON values, once it is over."""
         facts = RunFacts(
             version=version("voucherify-sync"),
-            run_id=self._request.run_id,
-            mode=str(self._request.mode),
+            run_id=self._options.run_id,
+            mode=str(self._options.mode),
             exit_code=self.exit_code,
             started_at=self._started_at,
             finished_at=datetime.now(UTC),
             duration_s=time.monotonic() - self._clock_at_start,
-            settings_digest=digest(self._request.settings),
+            settings_digest=digest(self._options.settings),
             stopped_by=str(self._stop.error) if self._stop.error else None,
             dead_letters=self.books.dead_letters,
         )

@@ -20,12 +20,12 @@ from typing import Any, Final, NoReturn
 
 from msgspec import Struct
 
-from voucherify_sync.events import Block
+from voucherify_sync.events import Batch
 from voucherify_sync.run.options import Input
 from voucherify_sync.sources.reader import Reader, Source, SourceFacts
 from voucherify_sync.stop import Stop
 
-Work = Callable[[Iterable[Block]], Iterator[bytes]]
+Work = Callable[[Iterable[Batch]], Iterator[bytes]]
 """Makes what is wanted of blocks, in pieces of bounded size."""
 
 TASK_BYTES: Final = 512 << 10
@@ -53,7 +53,7 @@ class Task(Struct, frozen=True):
     """What a process is given at once: files that it reads, or blocks."""
 
     sources: list[Source] = []
-    blocks: list[Block] = []
+    batches: list[Batch] = []
 
 
 class Answer(Struct, frozen=True):
@@ -117,11 +117,11 @@ def _read_here(sources: list[Source], facts: list[SourceFacts], stop: Stop, pool
     """Read what a process has left of its sources, which is more than it should have at once."""
     reader = Reader(sources, stop)
     done = facts[-len(sources)].lines
-    for block in reader:
+    for batch in reader:
         if len(reader.facts) == 1:
-            _, block = block.parted(done - block.first_line + 1)  # noqa: PLW2901
-        if block.text:
-            yield from pool.work_here([block])
+            _, batch = batch.parted(done - batch.first_line + 1)  # noqa: PLW2901
+        if batch.text:
+            yield from pool.work_here([batch])
     _copy(reader.facts, facts[-len(sources) :])
 
 
@@ -135,25 +135,25 @@ def _tasks(source: Input) -> Iterator[tuple[Task, list[SourceFacts]]]:
     """Share an input out, in its order; yield tasks, each with the facts of its files, which are open."""
     sources: list[Source] = []
     facts: list[SourceFacts] = []
-    blocks: list[Block] = []
+    batches: list[Batch] = []
     size = 0
     for part in source.parts(MAX_FILE_BYTES):
         if (
-            (sources if isinstance(part, Block) else blocks)
+            (sources if isinstance(part, Batch) else batches)
             or size >= TASK_BYTES
             or len(sources) == MAX_SOURCES
         ):
-            yield Task(sources, blocks), facts
-            sources, facts, blocks, size = [], [], [], 0
-        if isinstance(part, Block):
-            blocks.append(part)
+            yield Task(sources, batches), facts
+            sources, facts, batches, size = [], [], [], 0
+        if isinstance(part, Batch):
+            batches.append(part)
             size += len(part.text)
         else:
             sources.append(part)
             facts.append(source.facts[-1])
             size += part.size or 0
-    if sources or blocks:
-        yield Task(sources, blocks), facts
+    if sources or batches:
+        yield Task(sources, batches), facts
 
 
 class _Executor(ProcessPoolExecutor):
@@ -207,10 +207,10 @@ class _Pool:
         while under_way and not self._stop.requested:
             yield from self._first(under_way)
 
-    def work_here(self, blocks: Iterable[Block]) -> Iterator[bytes]:
+    def work_here(self, batches: Iterable[Batch]) -> Iterator[bytes]:
         """Do the work in this process."""
         self._work = self._work or self._prepare(*self._arguments)
-        return self._work(blocks)
+        return self._work(batches)
 
     def close(self) -> None:
         """End the processes; what they are working on is of no use any more."""
@@ -244,7 +244,7 @@ class _Pool:
                 continue
             return
         self.close()
-        if task.blocks:
+        if task.batches:
             yield self._answer_here(task)
         elif len(task.sources) > 1:
             for source in task.sources:
@@ -275,13 +275,13 @@ class _Pool:
 
     def _answer_here(self, task: Task) -> Answer:
         """Answer a task in this process; files are read as blocks would be."""
-        if task.blocks:
-            return Answer(self.work_here(task.blocks))
+        if task.batches:
+            return Answer(self.work_here(task.batches))
         return Answer([], [SourceFacts(task.sources[0].name)], task.sources)
 
     def _ask(self, task: Task) -> Future[Answer] | None:
         """Hand a task in; None if it is to be done here."""
-        is_long = any(len(block.text) > MAX_BLOCK_BYTES for block in task.blocks)
+        is_long = any(len(batch.text) > MAX_BLOCK_BYTES for batch in task.batches)
         if is_long or not self._has_processes:
             return None
         try:
@@ -344,18 +344,18 @@ def _end_with(sentinel: int) -> NoReturn:
 def _do(task: Task) -> Answer:
     work = _work
     assert work is not None  # noqa: S101  # the executor has called _start
-    if task.blocks:
-        return Answer(list(work(task.blocks)))
+    if task.batches:
+        return Answer(list(work(task.batches)))
     reader = Reader(task.sources, Stop())
     left: list[Source] = []
 
-    def blocks() -> Iterator[Block]:
+    def batches() -> Iterator[Batch]:
         size = 0
-        for block in reader:
-            yield block
-            size += len(block.text)
+        for batch in reader:
+            yield batch
+            size += len(batch.text)
             if size > MAX_TEXT_BYTES:
                 left.extend(task.sources[len(reader.facts) - 1 :])
                 return
 
-    return Answer(list(work(blocks())), reader.facts, left)
+    return Answer(list(work(batches())), reader.facts, left)

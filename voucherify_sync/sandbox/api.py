@@ -25,7 +25,7 @@ from voucherify_sync.sandbox.refusals import (
 from voucherify_sync.sandbox.state import State
 from voucherify_sync.sandbox.times import epoch, iso
 from voucherify_sync.sandbox.validation import check_customer, check_event
-from voucherify_sync.sandbox.wire import Answer, Request
+from voucherify_sync.sandbox.wire import Answer, HttpRequest
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -41,7 +41,7 @@ class Call(msgspec.Struct, frozen=True):
         dooms: the asynchronous action that it starts is to fail.
     """
 
-    request: Request
+    request: HttpRequest
     argument: str
     dooms: bool
 
@@ -70,7 +70,7 @@ class Api:
             ("v1", "metadata-schemas", "*"): {"GET": self._get_schema},
         }
 
-    def answer(self, request: Request, *, dooms: bool = False) -> Answer:
+    def answer(self, request: HttpRequest, *, dooms: bool = False) -> Answer:
         """Answer one request: credentials, limits, route, in this order."""
         headers: tuple[Header, ...] = ()
         bulk = request.path == "/v1/customers/bulk/async"
@@ -92,13 +92,13 @@ class Api:
         except RecursionError:
             return framework_error(500, "Nested too deeply to be answered").answer(headers)
 
-    def _authorized(self, request: Request) -> bool:
+    def _authorized(self, request: HttpRequest) -> bool:
         app_id, token = request.headers.get("x-app-id"), request.headers.get("x-app-token")
         if not app_id or not token:
             return False
         return self._options.app_id in (None, app_id) and self._options.token in (None, token)
 
-    def _route(self, request: Request) -> tuple[Handler, str]:
+    def _route(self, request: HttpRequest) -> tuple[Handler, str]:
         parts = request.segments
         methods = self._routes.get(tuple(parts))
         argument = ""
@@ -181,7 +181,7 @@ class Api:
         raise not_found("metadata schema", call.argument)
 
 
-def _json(request: Request) -> Any:
+def _json(request: HttpRequest) -> Any:
     if "json" not in request.headers.get("content-type", "").lower():
         raise framework_error(415, "Unsupported Media Type")
     accept = request.headers.get("accept", "*/*")

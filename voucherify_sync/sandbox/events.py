@@ -19,7 +19,7 @@ from voucherify_sync.sandbox.times import iso
 CUSTOM_EVENT = "customer.custom_event"
 
 
-class Event(Struct, frozen=True, gc=False):
+class StoredEvent(Struct, frozen=True, gc=False):
     """One custom event that was recorded.
 
     Attributes:
@@ -51,14 +51,16 @@ class Events:
 
     def __init__(self, keep: int | None) -> None:
         self._keep = keep
-        self._all: deque[Event] = deque()
-        self._by_customer: dict[str, deque[Event]] = {}
+        self._all: deque[StoredEvent] = deque()
+        self._by_customer: dict[str, deque[StoredEvent]] = {}
         self.count = 0
 
-    def add(self, name: str, customer: Customer, payload: bytes, now: float) -> Event:
+    def add(self, name: str, customer: Customer, payload: bytes, now: float) -> StoredEvent:
         """Record an event."""
         source_id = customer.source_id if isinstance(customer.source_id, str) else None
-        event = Event(f"evcus_{random.getrandbits(72):018x}", now, name, customer.id, source_id, payload)
+        event = StoredEvent(
+            f"evcus_{random.getrandbits(72):018x}", now, name, customer.id, source_id, payload
+        )
         self._all.append(event)
         self._by_customer.setdefault(customer.id, deque()).append(event)
         self.count += 1
@@ -73,15 +75,15 @@ class Events:
         if not of_customer:
             del self._by_customer[oldest.customer_id]
 
-    def all(self) -> list[Event]:
+    def all(self) -> list[StoredEvent]:
         """Return what is kept, oldest first."""
         return list(self._all)
 
-    def newest(self, limit: int) -> list[Event]:
+    def newest(self, limit: int) -> list[StoredEvent]:
         """Return the latest, newest first."""
         return list(islice(reversed(self._all), limit))
 
-    def of(self, customer_id: str) -> list[Event]:
+    def of(self, customer_id: str) -> list[StoredEvent]:
         """Return a customer's events, oldest first."""
         return list(self._by_customer.get(customer_id, ()))
 
@@ -97,7 +99,7 @@ class ActivityQuery(Struct, frozen=True):
     custom_events: bool = True
 
 
-def select(events: Iterable[Event], query: ActivityQuery) -> tuple[list[Event], bool]:
+def select(events: Iterable[StoredEvent], query: ActivityQuery) -> tuple[list[StoredEvent], bool]:
     """Return one page of a customer's events, given oldest first, and whether there is more."""
     found = [event for event in events if query.custom_events and query.start <= event.at <= query.end]
     if query.newest_first:
@@ -107,7 +109,7 @@ def select(events: Iterable[Event], query: ActivityQuery) -> tuple[list[Event], 
     return found[: query.limit], len(found) > query.limit
 
 
-def _after(events: Iterable[Event], event_id: str) -> Iterator[Event]:
+def _after(events: Iterable[StoredEvent], event_id: str) -> Iterator[StoredEvent]:
     met = False
     for event in events:
         if met:
@@ -115,7 +117,7 @@ def _after(events: Iterable[Event], event_id: str) -> Iterator[Event]:
         met = met or event.id == event_id
 
 
-def row(event: Event, customer: Customer, options: SandboxOptions) -> Json:
+def row(event: StoredEvent, customer: Customer, options: SandboxOptions) -> Json:
     """Return the row of the activity that shows an event."""
     body = event.body
     referral, loyalty = body.get("referral"), body.get("loyalty")

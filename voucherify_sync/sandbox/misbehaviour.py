@@ -9,7 +9,7 @@ import msgspec
 from voucherify_sync.events import Json
 from voucherify_sync.sandbox.faults import Action, Fault
 from voucherify_sync.sandbox.refusals import framework_error, known_body
-from voucherify_sync.sandbox.wire import Answer, Connection, Request
+from voucherify_sync.sandbox.wire import Answer, Connection, HttpRequest
 
 _PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head>"
@@ -33,7 +33,7 @@ class Misbehaviour:
         self,
         fault: Fault,
         connection: Connection,
-        request: Request,
+        request: HttpRequest,
         answer: Answer | None,
         now: float,
         stopping: threading.Event,
@@ -180,7 +180,7 @@ def _framework_body(status: int) -> Json:
     return framework_error(status, message).body
 
 
-def _echo(request: Request, status: int) -> Json:
+def _echo(request: HttpRequest, status: int) -> Json:
     shown = f"{request.headers.get('x-app-token', '')} {request.body.decode('utf-8', 'replace')}"
     return {"details": shown, "code": status, "message": "Request refused"}
 

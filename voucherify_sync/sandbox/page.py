@@ -16,13 +16,13 @@ import msgspec
 
 from voucherify_sync.events import Json
 from voucherify_sync.sandbox.customers import Customer
-from voucherify_sync.sandbox.events import Event
+from voucherify_sync.sandbox.events import StoredEvent
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.oracle import Oracle
 from voucherify_sync.sandbox.refusals import framework_error
 from voucherify_sync.sandbox.state import State
 from voucherify_sync.sandbox.times import iso
-from voucherify_sync.sandbox.wire import Answer, Request
+from voucherify_sync.sandbox.wire import Answer, HttpRequest
 
 _SHOWN = 30
 _MAX_TEXT = 160
@@ -37,7 +37,7 @@ class Page:
         self._state = state
         self._oracle = oracle
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: HttpRequest) -> Answer:
         """Answer a request outside ``/v1``."""
         if request.path not in ("/", "/state.json"):
             return framework_error(404, "Not Found").answer()
@@ -113,7 +113,7 @@ class Page:
 _NEVER_STORED = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 
-def _event_data(event: Event) -> Json:
+def _event_data(event: StoredEvent) -> Json:
     return {
         "id": event.id,
         "event": event.name,
@@ -136,7 +136,7 @@ def _table(rows: Iterable[str]) -> str:
     return f'<div class="scroll"><table>{filled}</table></div>' if filled else ""
 
 
-def _event_row(event: Event) -> str:
+def _event_row(event: StoredEvent) -> str:
     who = event.source_id or event.customer_id
     return (
         f"<tr><td><b>{_text(event.name)}</b><small>{_text(who)}</small>{_tags(event.metadata)}</td>"

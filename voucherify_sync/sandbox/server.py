@@ -20,7 +20,7 @@ from voucherify_sync.sandbox.oracle import Oracle
 from voucherify_sync.sandbox.page import Page
 from voucherify_sync.sandbox.refusals import framework_error
 from voucherify_sync.sandbox.state import State
-from voucherify_sync.sandbox.wire import Answer, BadRequest, Connection, Request
+from voucherify_sync.sandbox.wire import Answer, BadRequest, Connection, HttpRequest
 
 _BACKLOG = 512
 _STOP_S = 2.0
@@ -163,13 +163,13 @@ class Sandbox:
         self._record(request, answer.status, processed=_took_effect(request, answer))
         return self._send(connection, request, answer)
 
-    def _process(self, request: Request, *, dooms: bool = False) -> Answer:
+    def _process(self, request: HttpRequest, *, dooms: bool = False) -> Answer:
         answer = self._api.answer(request, dooms=dooms)
         if self.options.latency_s:
             self._stopping.wait(self.options.latency_s)
         return answer
 
-    def _misbehave(self, connection: Connection, request: Request, fault: Fault) -> bool:
+    def _misbehave(self, connection: Connection, request: HttpRequest, fault: Fault) -> bool:
         pause_s = _pause_s(fault)
         if fault.when == "before" and self._stopping.wait(pause_s):
             return False
@@ -181,19 +181,19 @@ class Sandbox:
         self._record(request, misbehaviour.status, processed=processed, fault=fault.action)
         return misbehaviour.perform() and request.keep_alive
 
-    def _send(self, connection: Connection, request: Request, answer: Answer) -> bool:
+    def _send(self, connection: Connection, request: HttpRequest, answer: Answer) -> bool:
         connection.send(answer.head(self._clock(), close=not request.keep_alive) + answer.body)
         return request.keep_alive
 
     def _record(
-        self, request: Request, status: int | None, *, processed: bool, fault: str | None = None
+        self, request: HttpRequest, status: int | None, *, processed: bool, fault: str | None = None
     ) -> None:
         self.oracle.record_answered(
             request.method, request.path, status, self._clock(), processed=processed, fault=fault
         )
 
 
-def _took_effect(request: Request, answer: Answer) -> bool:
+def _took_effect(request: HttpRequest, answer: Answer) -> bool:
     return request.method != "GET" and answer.status < 300
 
 

@@ -13,7 +13,7 @@ from voucherify_sync.events import Json, Kind
 from voucherify_sync.sandbox import customers as shapes
 from voucherify_sync.sandbox.actions import Action, Actions
 from voucherify_sync.sandbox.customers import Customer
-from voucherify_sync.sandbox.events import ActivityQuery, Event, Events, select
+from voucherify_sync.sandbox.events import ActivityQuery, Events, StoredEvent, select
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.oracle import Oracle
 from voucherify_sync.sandbox.refusals import Refusal, not_found
@@ -48,7 +48,7 @@ class State:
             return list(self._customers.values())
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[StoredEvent]:
         """The events that are kept, oldest first."""
         with self._lock:
             return self._events.all()
@@ -59,7 +59,7 @@ class State:
             self._settle(self._clock())
             return len(self._customers), self._events.count
 
-    def newest(self, limit: int) -> tuple[list[Customer], list[Event]]:
+    def newest(self, limit: int) -> tuple[list[Customer], list[StoredEvent]]:
         """Return the latest customers and events, newest first, whatever the read lag."""
         with self._lock:
             self._settle(self._clock())
@@ -81,7 +81,7 @@ class State:
             check_metadata(self._schemas, fields.get("metadata"), creating=False)
             return self._store(shapes.update(current, fields, now, self._options), payload, now, bulk=False)
 
-    def record_event(self, body: Json, payload: bytes) -> tuple[Event, Customer]:
+    def record_event(self, body: Json, payload: bytes) -> tuple[StoredEvent, Customer]:
         """Record a custom event and create or update its customer."""
         with self._lock:
             now = self._clock()
@@ -139,7 +139,7 @@ class State:
             shown = (customer for customer in ordered if self._visible(customer, now))
             return list(islice(shown, (page - 1) * limit, page * limit)), len(everyone)
 
-    def activity(self, reference: str, query: ActivityQuery) -> tuple[Customer, list[Event], bool]:
+    def activity(self, reference: str, query: ActivityQuery) -> tuple[Customer, list[StoredEvent], bool]:
         """Return a customer, a page of its events as a read sees them, and whether there is more."""
         with self._lock:
             now = self._clock()

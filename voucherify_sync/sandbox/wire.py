@@ -21,7 +21,7 @@ _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 JSON_TYPE = "application/json; charset=utf-8"
 
 
-class Request(Struct, frozen=True):
+class HttpRequest(Struct, frozen=True):
     """One request as it came.
 
     Attributes:
@@ -91,7 +91,7 @@ class Connection:
         self._sock = sock
         self._buffer = b""
 
-    def read(self) -> Request | None:
+    def read(self) -> HttpRequest | None:
         """Read the next request; None when the client has gone or was idle for too long.
 
         Raises:
@@ -182,7 +182,7 @@ class Connection:
             return b""
 
 
-def _parse_head(head: bytes) -> Request:
+def _parse_head(head: bytes) -> HttpRequest:
     lines = head.decode("latin-1").lstrip("\r\n").split("\r\n")
     try:
         method, target, version = lines[0].split(" ")
@@ -199,7 +199,7 @@ def _parse_head(head: bytes) -> Request:
     path, _, query = target.partition("?")
     wish = headers.get("connection", "").lower()
     keep_alive = wish != "close" if version == "HTTP/1.1" else wish == "keep-alive"
-    return Request(method, path, query, headers, b"", keep_alive)
+    return HttpRequest(method, path, query, headers, b"", keep_alive)
 
 
 def _body_length(headers: dict[str, str]) -> int:

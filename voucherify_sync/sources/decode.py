@@ -1,4 +1,4 @@
-"""Decode lines: a Block in, a SegmentEvent an event out, and an invalid Outcome for each thing that is none.
+"""Decode lines: a Batch in, an Event for each event out, and an invalid Outcome for each thing that is none.
 
 Values come out unaltered; what cannot be read exactly is invalid. No line makes it raise, and none fills the memory.
 
@@ -22,15 +22,15 @@ from typing import Any, Final, TypedDict
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.events import BadRecord, Block, Json, Position, SegmentEvent
+from voucherify_sync.events import BadRecord, Batch, Event, Json, Position
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.reader import MAX_LINE
 
 __all__ = ["MAX_BATCH", "MAX_VALUES", "Decode", "Record", "decode", "decoder", "portions"]
 
-Record = SegmentEvent | Outcome
+Record = Event | Outcome
 
-Decode = Callable[[Block], Iterator[Record]]
+Decode = Callable[[Batch], Iterator[Record]]
 """Makes records of a block."""
 
 MAX_VALUES: Final = 110_000
@@ -68,7 +68,7 @@ _TOO_MANY_IN_LINE = f"more than {MAX_LINE_VALUES:,} keys and items are in the li
 
 
 class _Line(Struct, frozen=True):
-    """What the records of one line have in common; the flags are those of SegmentEvent."""
+    """What the records of one line have in common; the flags are those of Event."""
 
     position: Position
     raw: bytes
@@ -76,17 +76,17 @@ class _Line(Struct, frozen=True):
     unsafe: bool = False
 
 
-def decode(block: Block) -> Iterator[Record]:
+def decode(batch: Batch) -> Iterator[Record]:
     """Yield what the lines hold, in order: events, and invalid outcomes for what is none.
 
     A blank line is no record. An envelope or an array yields one record an item. An event with a line of its
     own keeps that line as its `raw`.
     """
-    if block.truncated:
-        yield _too_long(block)
+    if batch.truncated:
+        yield _too_long(batch)
         return
-    for number, raw in enumerate(block.lines, block.first_line):
-        yield from _records_of(Position(block.source, number), raw)
+    for number, raw in enumerate(batch.lines, batch.first_line):
+        yield from _records_of(Position(batch.source, number), raw)
 
 
 def _records_of(position: Position, raw: bytes) -> Iterator[Record]:
@@ -123,13 +123,13 @@ def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
     decode_needed = msgspec.json.Decoder(_object_with(keys)).decode
     has_message_ids = True  # the events before had one: those of an archive are alike
 
-    def decode_block(block: Block) -> Iterator[Record]:
+    def decode_block(batch: Batch) -> Iterator[Record]:
         nonlocal has_message_ids
-        if block.truncated:
-            yield _too_long(block)
+        if batch.truncated:
+            yield _too_long(batch)
             return
-        source = block.source
-        for number, raw in enumerate(block.lines, block.first_line):
+        source = batch.source
+        for number, raw in enumerate(batch.lines, batch.first_line):
             try:
                 if not has_message_ids or _may_be_odd(raw):
                     raise ValueError  # noqa: TRY301  # as if the decoder had seen it
@@ -139,7 +139,7 @@ def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
                     name = fields.get("event")
                     if type(name) is not str:
                         name = None
-                    yield SegmentEvent(Position(source, number), kind, name, message_id, fields, raw)
+                    yield Event(Position(source, number), kind, name, message_id, fields, raw)
                     continue
             except (ValueError, KeyError, RecursionError):
                 pass
@@ -183,12 +183,12 @@ def portions(records: Iterable[Record], most: int = MAX_BATCH) -> Iterator[list[
         yield portion
 
 
-def _too_long(block: Block) -> Outcome:
-    head = block.lines[0]
+def _too_long(batch: Batch) -> Outcome:
+    head = batch.lines[0]
     detail = _TOO_LONG
     if head.lstrip().startswith(b"["):
         detail += "; if it is one array of events, put one on a line: jq -c '.[]'"
-    return _invalid(_Line(Position(block.source, block.first_line), head), "too_long", detail)
+    return _invalid(_Line(Position(batch.source, batch.first_line), head), "too_long", detail)
 
 
 def _odd_line(line: _Line) -> Iterator[Record]:
@@ -362,9 +362,9 @@ def _has_type(value: Json) -> bool:
     return isinstance(kind, str) and bool(kind.strip())
 
 
-def _event(line: _Line, kind: str, fields: Json) -> SegmentEvent:
+def _event(line: _Line, kind: str, fields: Json) -> Event:
     name, message_id = _name(fields), _message_id(fields)
-    return SegmentEvent(line.position, kind, name, message_id, fields, line.raw, line.repaired, line.unsafe)
+    return Event(line.position, kind, name, message_id, fields, line.raw, line.repaired, line.unsafe)
 
 
 def _invalid(line: _Line, reason: str, detail: str, fields: Json | None = None) -> Outcome:
@@ -410,7 +410,7 @@ class UnreadableError(Exception):
 
 
 class Lenient(Struct, frozen=True):
-    """What a line holds. The flags are those of SegmentEvent."""
+    """What a line holds. The flags are those of Event."""
 
     value: Any
     repaired: bool

@@ -29,7 +29,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from voucherify_sync.errors import RunStopped, SourceError
-from voucherify_sync.events import Block
+from voucherify_sync.events import Batch
 from voucherify_sync.sources.discover import STDIN, Found, Source, find_sources
 from voucherify_sync.sources.formats import HEAD, recognise
 from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip
@@ -60,7 +60,7 @@ class Lines:
         self._length = 0  # of that line so far, in bytes
         self._at_start = True
 
-    def feed(self, piece: bytes) -> Iterator[Block]:
+    def feed(self, piece: bytes) -> Iterator[Batch]:
         """Yield the lines that this piece completes; no piece may be longer than `max_line`."""
         if self._at_start:
             piece = self._without_bom(piece)
@@ -77,7 +77,7 @@ class Lines:
         if end < len(piece):
             self._keep(piece[end:])
 
-    def finish(self) -> Iterator[Block]:
+    def finish(self) -> Iterator[Batch]:
         """Yield the last line, if the source did not end with a line end."""
         if self._length > self._max_line:
             yield self._truncated()
@@ -112,14 +112,14 @@ class Lines:
         self._open, self._length = [], 0
         return line
 
-    def _truncated(self) -> Block:
+    def _truncated(self) -> Batch:
         self.count += 1
-        return Block(self._source, self.count, self._joined() + b"\n", truncated=True)
+        return Batch(self._source, self.count, self._joined() + b"\n", truncated=True)
 
-    def _block(self, text: bytes) -> Block:
+    def _block(self, text: bytes) -> Batch:
         first_line = self.count + 1
         self.count += _line_feeds(text)
-        return Block(self._source, first_line, text)
+        return Batch(self._source, first_line, text)
 
 
 def _line_feeds(text: bytes) -> int:
@@ -182,17 +182,17 @@ class Reader:
         self._stop = stop
         self._stdin = stdin
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Batch]:
         """Yield the blocks of every source.
 
         Raises:
             SourceError: a pipe turns out to hold a wrong format.
         """
         for part in self.parts():
-            if isinstance(part, Block):
+            if isinstance(part, Batch):
                 yield part
 
-    def parts(self, max_file_bytes: int = -1) -> Iterator[Block | Source]:
+    def parts(self, max_file_bytes: int = -1) -> Iterator[Batch | Source]:
         """Yield the blocks of every source, but a file of so many bytes at most as it is; its facts are left open.
 
         Raises:
@@ -217,14 +217,14 @@ class Reader:
         sizes = [source.size for source in self._sources]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def _source(self, source: Source, facts: SourceFacts) -> Iterator[Block]:
+    def _source(self, source: Source, facts: SourceFacts) -> Iterator[Batch]:
         lines = Lines(source.name)
         try:
             with opened(source, self._stdin, self._stop) as descriptor:
                 for text in _texts(source, descriptor, facts, self._stop):
-                    for block in lines.feed(text):
+                    for batch in lines.feed(text):
                         facts.lines = lines.count
-                        yield block
+                        yield batch
                     if self._stop.requested:
                         return
         except (DamageError, OSError) as error:
@@ -456,7 +456,7 @@ class SpooledReader(Reader):
         super().__init__(spool.sources, stop, distrusted)
         self._spool = spool
 
-    def parts(self, max_file_bytes: int = -1) -> Iterator[Block | Source]:
+    def parts(self, max_file_bytes: int = -1) -> Iterator[Batch | Source]:
         """Yield the blocks of every source, and small files as they are.
 
         Raises:

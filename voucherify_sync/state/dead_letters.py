@@ -18,7 +18,7 @@ from isal import isal_zlib
 from msgspec import Raw, Struct
 
 from voucherify_sync.errors import SourceError, UsageProblem
-from voucherify_sync.events import KEY_BYTES, SegmentEvent, record_key
+from voucherify_sync.events import KEY_BYTES, Event, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.settings.environment import state_directory
 from voucherify_sync.state.private_files import open_to_append, sync, trouble, utf8, write_all
@@ -136,14 +136,14 @@ def decompress(data: bytes | None) -> bytes | None:
 
 def letter_of(outcome: Outcome, run: str) -> DeadLetter:
     """Return the dead letter of a record that ended in one of the KEPT states."""
-    record, operation = outcome.record, outcome.operation
+    record, request = outcome.record, outcome.request
     return DeadLetter(
         outcome=outcome.state,
         reason=outcome.reason,
         source=str(record.position),
         event=record.raw,
         key=record_key(record)
-        if isinstance(record, SegmentEvent) and outcome.state is not State.INVALID
+        if isinstance(record, Event) and outcome.state is not State.INVALID
         else invalid_key(record.raw),
         run=run,
         status=outcome.status,
@@ -151,7 +151,7 @@ def letter_of(outcome: Outcome, run: str) -> DeadLetter:
         type=record.type,
         name=record.name,
         message_id=record.message_id,
-        source_id=operation.source_id if operation else None,
+        source_id=request.source_id if request else None,
     )
 
 

@@ -27,8 +27,8 @@ from msgspec import Struct
 from voucherify_sync.events import (
     HASH_BYTES,
     KEY_BYTES,
-    Operation,
-    SegmentEvent,
+    Event,
+    Request,
     earlier_key,
     record_key,
     request_hash,
@@ -202,14 +202,14 @@ class History:
     Args:
         ledger: what earlier runs sent; an empty one is never asked.
         rule: the user's exceptions.
-        is_superseded: tells whether a customer has been sent something newer; asked before an operation is sent.
+        is_superseded: tells whether a customer has been sent something newer; asked before a request is sent.
     """
 
     def __init__(
         self,
         ledger: LedgerReader,
         rule: Rule,
-        is_superseded: Callable[[Operation], bool] | None = None,
+        is_superseded: Callable[[Request], bool] | None = None,
     ) -> None:
         self._is_superseded = is_superseded
         self._ledger = None if ledger.is_empty else ledger
@@ -225,17 +225,17 @@ class History:
 
     def _without_repeated(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """Decide what nothing is known of but this run."""
-        operations = [decision for decision in decisions if type(decision) is Operation]
+        requests = [decision for decision in decisions if type(decision) is Request]
         met = self._seen.meet_all(
-            [seen_key(record_key(operation.event)) for operation in operations],
-            [digest_of(operation.payload) for operation in operations],
+            [seen_key(record_key(request.event)) for request in requests],
+            [digest_of(request.payload) for request in requests],
         )
         if met is None:
             return decisions
         is_equal = iter(met)
         decided: list[Decision] = []
         for decision in decisions:
-            if isinstance(decision, Operation) and (equal := next(is_equal)) is not None:
+            if isinstance(decision, Request) and (equal := next(is_equal)) is not None:
                 decided.append(_repeated(decision, is_equal=equal))
             else:
                 decided.append(decision)
@@ -285,44 +285,44 @@ class History:
             return decision
         return self._take_up(decision, key, own_key, known)
 
-    def _take_up(self, operation: Operation, key: bytes, own_key: bytes, known: Known | None) -> Decision:
-        """Return the operation that is to be sent, remembering it, or why it is not."""
-        met = self._seen.meet_all([own_key], [digest_of(operation.payload)])
+    def _take_up(self, request: Request, key: bytes, own_key: bytes, known: Known | None) -> Decision:
+        """Return the request that is to be sent, remembering it, or why it is not."""
+        met = self._seen.meet_all([own_key], [digest_of(request.payload)])
         if met is not None and met[0] is not None:
-            return _repeated(operation, is_equal=met[0])
-        event = operation.event
+            return _repeated(request, is_equal=met[0])
+        event = request.event
         if known is not None:
-            if known.state is State.FAILED and not self._sends_failed(known, operation):
-                return Outcome(event, State.FAILED, FAILED_BEFORE, operation=operation)
+            if known.state is State.FAILED and not self._sends_failed(known, request):
+                return Outcome(event, State.FAILED, FAILED_BEFORE, request=request)
             if known.state is State.IN_DOUBT and self._ledger is not None:
                 since = self._ledger.sent_at(key) or 0.0
-                return msgspec.structs.replace(operation, doubtful_since=since)
-        if self._is_superseded is not None and self._is_superseded(operation):
-            return Outcome(event, State.SKIPPED, "superseded", operation=operation)
-        return operation
+                return msgspec.structs.replace(request, doubtful_since=since)
+        if self._is_superseded is not None and self._is_superseded(request):
+            return Outcome(event, State.SKIPPED, "superseded", request=request)
+        return request
 
-    def _sends_failed(self, known: Known, operation: Operation) -> bool:
+    def _sends_failed(self, known: Known, request: Request) -> bool:
         tries_again = self._rule.failed or self._rule.again_before > known.run
-        return tries_again or known.hash not in (None, request_hash(operation.payload))
+        return tries_again or known.hash not in (None, request_hash(request.payload))
 
 
-def _event_of(decision: Decision) -> SegmentEvent:
+def _event_of(decision: Decision) -> Event:
     """Return the event of a record that has a key."""
-    event = decision.event if isinstance(decision, Operation) else decision.record
-    assert isinstance(event, SegmentEvent)  # noqa: S101  # only events have keys
+    event = decision.event if isinstance(decision, Request) else decision.record
+    assert isinstance(event, Event)  # noqa: S101  # only events have keys
     return event
 
 
 def _key_of(decision: Decision) -> bytes | None:
     """Return the key of a record that came as far as the mapping; None for what was left out before."""
-    if isinstance(decision, Operation):
+    if isinstance(decision, Request):
         return record_key(decision.event)
-    return decision.record.key if isinstance(decision.record, SegmentEvent) else None
+    return decision.record.key if isinstance(decision.record, Event) else None
 
 
-def _repeated(operation: Operation, *, is_equal: bool) -> Outcome:
+def _repeated(request: Request, *, is_equal: bool) -> Outcome:
     """Return the outcome of a record whose key was met before in this run; the first one wins."""
     reason = "repeated" if is_equal else "repeated_differs"
-    if operation.event.message_id is None:
+    if request.event.message_id is None:
         reason = "equal_event"
-    return Outcome(operation.event, State.DUPLICATE, reason)
+    return Outcome(request.event, State.DUPLICATE, reason)

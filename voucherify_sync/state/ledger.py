@@ -20,9 +20,9 @@ from voucherify_sync.errors import ExitCode, UsageProblem, VoucherifySyncError
 from voucherify_sync.events import (
     HASH_BYTES,
     HASH_VERSION,
+    Event,
     Kind,
-    Operation,
-    SegmentEvent,
+    Request,
     record_key,
     request_hash,
 )
@@ -189,35 +189,35 @@ class Ledger(LedgerReader):
         self.flush()
         return super().look_up(keys)
 
-    def intend(self, operation: Operation) -> None:
+    def intend(self, request: Request) -> None:
         """Return when it is on disk that a custom event may have been sent.
 
         Raises:
             VoucherifySyncError: it is not, so the event must not be sent.
         """
-        event = operation.event
+        event = request.event
         intent = Intent(
             key=record_key(event),
-            hash=request_hash(operation.payload),
+            hash=request_hash(request.payload),
             run=self.run,
             sent_at=self._clock(),
             type=_text(event.type),
             name=_optional(event.name),
             message_id=_optional(event.message_id),
             source=_text(str(event.position)),
-            source_id=_text(operation.source_id),
+            source_id=_text(request.source_id),
             event=compress(event.raw),
         )
         self._open.setdefault(intent.key, []).append(intent)
         self._writer.now(lambda changes: changes.intend(intent))
 
-    def withdraw(self, operation: Operation, proof: NotProcessed) -> None:
+    def withdraw(self, request: Request, proof: NotProcessed) -> None:
         """Take the last intent back, for a proof that this send was not processed.
 
         The intent of an earlier send in this run, which is in doubt, takes its place again. What an earlier run left in
         doubt is so all the time.
         """
-        key = record_key(operation.event)
+        key = record_key(request.event)
         earlier = self._open.pop(key, [])[:-1]
         if not earlier:
             self._writer.later(lambda changes: changes.withdraw(key))
@@ -235,7 +235,7 @@ class Ledger(LedgerReader):
             case State.DELIVERED:
                 self._settle(outcome, None)
             case State.FAILED if outcome.reason == FAILED_BEFORE:
-                if isinstance(outcome.record, SegmentEvent):
+                if isinstance(outcome.record, Event):
                     self.complete(outcome.record)
             case State.FAILED:
                 self._settle(outcome, self._letter(outcome))
@@ -257,7 +257,7 @@ class Ledger(LedgerReader):
                 lambda changes: changes.execute("INSERT OR IGNORE INTO accepted VALUES (?, ?, ?, ?)", *row)
             )
 
-    def complete(self, event: SegmentEvent, status: int | None = None, answer: bytes | None = None) -> None:
+    def complete(self, event: Event, status: int | None = None, answer: bytes | None = None) -> None:
         """Give the dead letter of an event, if it has none, its event."""
         if self._lacks_events:
             texts = map(_optional, (str(event.position), event.type, event.name, event.message_id))
@@ -345,18 +345,18 @@ class Ledger(LedgerReader):
         return super().last_updates(source_ids)
 
     def _settle(self, outcome: Outcome, letter: LetterRow | None) -> None:
-        if not isinstance(outcome.record, SegmentEvent):
+        if not isinstance(outcome.record, Event):
             return
         key = record_key(outcome.record)
         self._open.pop(key, None)
-        hash_ = request_hash(outcome.operation.payload) if outcome.operation else _NO_REQUEST
+        hash_ = request_hash(outcome.request.payload) if outcome.request else _NO_REQUEST
         settled = Settled(key, hash_, self.run, _CODES[outcome.state, _kind(outcome)])
         self._writer.later(lambda changes: changes.settle(settled, letter))
         self._drop_invalid(outcome)
 
     def _doubt(self, outcome: Outcome) -> None:
         """Keep a doubt that arose in this run; of an older one at most the event was missing."""
-        if not isinstance(outcome.record, SegmentEvent):
+        if not isinstance(outcome.record, Event):
             return
         intents = self._open.pop(record_key(outcome.record), None)
         if intents is None:
@@ -370,10 +370,10 @@ class Ledger(LedgerReader):
             self._drop_invalid(outcome)
 
     def _dismiss(self, outcome: Outcome) -> None:
-        operation = outcome.operation
-        if operation is not None:
-            key, hash_ = record_key(operation.event), request_hash(operation.payload)
-            settled = Settled(key, hash_, self.run, DISMISSED[operation.kind])
+        request = outcome.request
+        if request is not None:
+            key, hash_ = record_key(request.event), request_hash(request.payload)
+            settled = Settled(key, hash_, self.run, DISMISSED[request.kind])
             self._writer.later(lambda changes: changes.settle(settled))
 
     def _keep_invalid(self, outcome: Outcome) -> None:
@@ -386,7 +386,7 @@ class Ledger(LedgerReader):
     def _drop_invalid(self, outcome: Outcome) -> None:
         """Remove the dead letter of a record that was invalid in an earlier run, or before it was edited."""
         event = outcome.record
-        if not self._invalid or not isinstance(event, SegmentEvent):
+        if not self._invalid or not isinstance(event, Event):
             return
         for key in {invalid_key(event.raw), event.letter} & self._invalid:
             self._invalid.discard(key)
@@ -497,8 +497,8 @@ def _delete_letter(key: bytes | None, changes: Changes) -> None:
 
 def _kind(outcome: Outcome) -> Kind:
     """Tell what a record became; one that rode in a bulk request has no request of its own, but a type."""
-    if outcome.operation:
-        return outcome.operation.kind
+    if outcome.request:
+        return outcome.request.kind
     return Kind.EVENT if outcome.record.type == "track" else Kind.CUSTOMER
 
 

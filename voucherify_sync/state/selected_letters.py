@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from voucherify_sync.errors import SourceError
-from voucherify_sync.events import Block, Position, SegmentEvent, earlier_key, record_key
+from voucherify_sync.events import Batch, Event, Position, earlier_key, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.sources.reader import SourceFacts
@@ -34,7 +34,7 @@ _LETTERS: Final = 256
 _POSITION: Final = re.compile(r"(.*):(\d+)(?:\[(\d+)\])?", re.DOTALL)
 
 
-class LetterBlock(Block, frozen=True):
+class LetterBlock(Batch, frozen=True):
     """Dead letters instead of lines: each has a position of its own."""
 
     letters: tuple[tuple[Position, DeadLetter], ...] = ()
@@ -65,11 +65,11 @@ class LetterInput:
         self._letters = letters
         self._stop = stop
 
-    def parts(self, _max_file_bytes: int) -> Iterator[Block]:
+    def parts(self, _max_file_bytes: int) -> Iterator[Batch]:
         """Yield the letters, which are no files."""
         return iter(self)
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Batch]:
         """Yield the letters of which the event is known.
 
         Raises:
@@ -95,13 +95,13 @@ def letters_of_ledger(path: Path, selection: LetterSelection, stop: Stop) -> Let
     return LetterInput(str(path), letters(), stop)
 
 
-def letters_of_earlier_files() -> Iterator[tuple[SegmentEvent, DeadLetter]]:
+def letters_of_earlier_files() -> Iterator[tuple[Event, DeadLetter]]:
     """Yield the dead letters that earlier versions kept in files, each with its record and the key of then."""
     for file in files_of_earlier_versions():
         with suppress(SourceError):  # what it holds beyond this line cannot be read; the archive still has it
             for _, letter in read_dead_letters(file):
                 for record in records_of(letter):
-                    if isinstance(record, SegmentEvent):
+                    if isinstance(record, Event):
                         record.key = earlier_key(record_key(record))
                         yield record, letter
 
@@ -131,22 +131,22 @@ def letters_of_file(path: Path, stop: Stop) -> LetterInput:
     return LetterInput(str(path), letters, stop, size)
 
 
-def decode_letters(block: Block) -> Iterator[SegmentEvent | Outcome]:
+def decode_letters(block: Batch) -> Iterator[Event | Outcome]:
     """Yield the records of dead letters."""
     assert isinstance(block, LetterBlock)  # noqa: S101  # a LetterInput yields nothing else
     for position, letter in block.letters:
         yield from records_of(letter, position)
 
 
-def records_of(letter: DeadLetter, position: Position | None = None) -> Iterator[SegmentEvent | Outcome]:
+def records_of(letter: DeadLetter, position: Position | None = None) -> Iterator[Event | Outcome]:
     """Yield the record of a dead letter, which may have been edited: the ledger knows it by the letter's key."""
     if letter.event is None:
         return
     position = position or _position(letter.source)
-    records = list(decode(Block.of(position.source, position.line, [letter.event])))
+    records = list(decode(Batch.of(position.source, position.line, [letter.event])))
     is_settled = letter.outcome is not State.INVALID and len(records) == 1
     for record in records:
-        if isinstance(record, SegmentEvent):
+        if isinstance(record, Event):
             key = letter.key if is_settled else None
             yield msgspec.structs.replace(record, position=position, key=key, letter=letter.key)
         else:

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.delivery.circuit_breaker import Circuit
-from voucherify_sync.events import Json, Kind, Operation
+from voucherify_sync.events import Json, Kind, Request
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
 from voucherify_sync.voucherify.rate_limit import Limiter
@@ -51,17 +51,17 @@ class Verifier:
         self._limiter = limiter
         self.margin_s = client.deadline_s + _CLOCK_S
 
-    def can_tell(self, operation: Operation) -> bool:
+    def can_tell(self, request: Request) -> bool:
         """Tell whether a look-up could prove anything: an event without metadata of its own has only its name."""
-        metadata = operation.body.get("metadata")
+        metadata = request.body.get("metadata")
         # A path segment of dots would be resolved away before it is sent.
-        return isinstance(metadata, dict) and bool(metadata) and operation.source_id not in (".", "..")
+        return isinstance(metadata, dict) and bool(metadata) and request.source_id not in (".", "..")
 
-    def was_received(self, operation: Operation, sent_at: float, claimed: int = 0) -> bool | None:
+    def was_received(self, request: Request, sent_at: float, claimed: int = 0) -> bool | None:
         """Look once.
 
         Args:
-            operation: the event that was sent.
+            request: the event that was sent.
             sent_at: when, in epoch seconds of Voucherify's clock.
             claimed: how many other sends of the same name and metadata for this customer fall into the same time; each
                 accounts for one match.
@@ -72,12 +72,12 @@ class Verifier:
         Raises:
             RunStopped: the calls of the billing cycle are used up.
         """
-        if not self.can_tell(operation):
+        if not self.can_tell(request):
             return None
         window = (sent_at - self.margin_s, sent_at + self.margin_s)
         matches = 0
-        for row in self._rows(operation.source_id, window):
-            matches += _is_match(row, operation.body, window)
+        for row in self._rows(request.source_id, window):
+            matches += _is_match(row, request.body, window)
             if matches > claimed:
                 return True
         return None
@@ -205,10 +205,10 @@ class Doubts:
         self._clock = clock
         self._sends = Sends(2 * verifier.margin_s)
 
-    def count_send(self, operation: Operation) -> int:
+    def count_send(self, request: Request) -> int:
         """Remember an event that may have been processed; return how many equal ones were sent shortly before it."""
-        if self.on_doubt == "verify" and operation.kind is Kind.EVENT and self._verifier.can_tell(operation):
-            return self._sends.add(operation, self._clock())
+        if self.on_doubt == "verify" and request.kind is Kind.EVENT and self._verifier.can_tell(request):
+            return self._sends.add(request, self._clock())
         return 0
 
     def of_earlier_run(self, sent_at: float) -> Doubt:
@@ -216,50 +216,50 @@ class Doubts:
         verdict = InDoubt("interrupted", "an earlier run sent it and got no answer")
         return Doubt(verdict, None, sent_at, claimed=0, looks=len(self._settle_s) - 1)
 
-    def decide(self, operation: Operation, doubt: Doubt) -> Outcome | Again:
+    def decide(self, request: Request, doubt: Doubt) -> Outcome | Again:
         """Say what becomes of a doubt that has just arisen."""
         if self.on_doubt == "accept":
-            return _delivered(operation, doubt, "accepted")
-        if self.on_doubt == "verify" and self._verifier.can_tell(operation):
+            return _delivered(request, doubt, "accepted")
+        if self.on_doubt == "verify" and self._verifier.can_tell(request):
             return Again(self._settle_s[0], "verifying")
-        return in_doubt(operation, doubt)
+        return in_doubt(request, doubt)
 
-    def look(self, operation: Operation, doubt: Doubt) -> Outcome | Again:
+    def look(self, request: Request, doubt: Doubt) -> Outcome | Again:
         """Look a doubtful event up, once."""
-        if operation.doubtful_since is not None and not _is_marked(operation):
-            return in_doubt(operation, doubt)
+        if request.doubtful_since is not None and not _is_marked(request):
+            return in_doubt(request, doubt)
         if not self._circuit.await_closed():
-            return in_doubt(operation, doubt)
-        if self._verifier.was_received(operation, doubt.sent_at, doubt.claimed):
-            return _delivered(operation, doubt, "verified")
+            return in_doubt(request, doubt)
+        if self._verifier.was_received(request, doubt.sent_at, doubt.claimed):
+            return _delivered(request, doubt, "verified")
         doubt.looks += 1
         if doubt.looks < len(self._settle_s):
             return Again(self._settle_s[doubt.looks], "verifying")
-        return in_doubt(operation, doubt)
+        return in_doubt(request, doubt)
 
 
-def in_doubt(operation: Operation, doubt: Doubt) -> Outcome:
+def in_doubt(request: Request, doubt: Doubt) -> Outcome:
     """Return the outcome of a doubt that could not be resolved."""
     return Outcome(
-        operation.event,
+        request.event,
         State.IN_DOUBT,
         reason=doubt.verdict.reason,
         detail=doubt.verdict.detail,
-        operation=operation,
+        request=request,
         status=doubt.verdict.status,
         response=doubt.response,
     )
 
 
-def _delivered(operation: Operation, doubt: Doubt, reason: str) -> Outcome:
+def _delivered(request: Request, doubt: Doubt, reason: str) -> Outcome:
     status = doubt.verdict.status
-    return Outcome(operation.event, State.DELIVERED, reason=reason, operation=operation, status=status)
+    return Outcome(request.event, State.DELIVERED, reason=reason, request=request, status=status)
 
 
-def _is_marked(operation: Operation) -> bool:
+def _is_marked(request: Request) -> bool:
     """Tell whether an event's metadata holds its messageId: nobody counted the equal sends of earlier runs."""
-    metadata = operation.body.get("metadata")
-    message_id = operation.event.message_id
+    metadata = request.body.get("metadata")
+    message_id = request.event.message_id
     return message_id is not None and isinstance(metadata, dict) and message_id in metadata.values()
 
 
@@ -277,9 +277,9 @@ class Sends:
         self._old: dict[int, int] = {}
         self._lock = threading.Lock()
 
-    def add(self, operation: Operation, now: float) -> int:
+    def add(self, request: Request, now: float) -> int:
         """Count a send that may have been processed; return how many equal ones there were before it."""
-        key = hash(_identity(operation))
+        key = hash(_identity(request))
         with self._lock:
             if now >= self._until:
                 self._old = self._young if now < self._until + self._period_s else {}
@@ -290,6 +290,6 @@ class Sends:
         return before
 
 
-def _identity(operation: Operation) -> tuple[str, bytes]:
-    body = operation.body
-    return operation.source_id, msgspec.json.encode([body.get("event"), body.get("metadata")], order="sorted")
+def _identity(request: Request) -> tuple[str, bytes]:
+    body = request.body
+    return request.source_id, msgspec.json.encode([body.get("event"), body.get("metadata")], order="sorted")

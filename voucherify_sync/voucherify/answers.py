@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.errors import Unreachable
-from voucherify_sync.events import Kind, Operation
+from voucherify_sync.events import Kind, Request
 from voucherify_sync.settings.types import Secret
 
 
@@ -98,9 +98,9 @@ def presentable(answer: Answer, sent: Iterable[Any], token: Secret) -> Answer:
     return msgspec.structs.replace(answer, body=body)
 
 
-def sent_of_customer(operation: Operation) -> list[Any]:
+def sent_of_customer(request: Request) -> list[Any]:
     """Return what was sent of the customer and as metadata. The event's own name is shown everywhere."""
-    body = operation.body
+    body = request.body
     return [[body.get("customer"), body.get("metadata")] if "customer" in body else body]
 
 

@@ -29,7 +29,7 @@ from voucherify_sync.outcomes import State
 from voucherify_sync.settings.types import Secret
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import Reply, hide
-from voucherify_sync.voucherify.limited_client import Caller, Refusal, Request
+from voucherify_sync.voucherify.limited_client import ApiCall, Caller, Refusal
 from voucherify_sync.voucherify.rate_limit import Bucket
 from voucherify_sync.voucherify.retry_policy import BLOCKED, GAVE_UP, is_success, json_object
 
@@ -249,7 +249,7 @@ class Actions:
         def sent() -> Iterator[Json]:
             return (msgspec.json.decode(item.payload) for item in items)
 
-        request = Request("POST", BULK_PATH, _is_accepted, body, Bucket.BULK, records=len(items), sent=sent)
+        request = ApiCall("POST", BULK_PATH, _is_accepted, body, Bucket.BULK, records=len(items), sent=sent)
         answer = self._caller.call(request)
         if not isinstance(answer, Reply):
             return answer
@@ -264,7 +264,7 @@ class Actions:
             if self._wait(pause_s):
                 return None
             path = f"{_ACTIONS_PATH}/{quote(action_id, safe='')}"
-            request = Request("GET", path, _is_action, template=f"{_ACTIONS_PATH}/{{id}}")
+            request = ApiCall("GET", path, _is_action, template=f"{_ACTIONS_PATH}/{{id}}")
             answer = self._caller.call(request)
             self.polls += 1
             if isinstance(answer, Refusal) and answer.status == 404:

@@ -146,7 +146,7 @@ _SLICE_S = 0.1
 """The longest wait for an answer without asking whether the run stops."""
 
 
-class Request(Struct, frozen=True):
+class ApiCall(Struct, frozen=True):
     """What is called.
 
     Attributes:
@@ -225,7 +225,7 @@ class Caller:
         self._clock = clock
         self._jitter = jitter
 
-    def call(self, request: Request) -> Reply | Refusal | None:
+    def call(self, request: ApiCall) -> Reply | Refusal | None:
         """Call until it is decided. None: the run is stopping, and nobody knows whether it was processed."""
         failures, trouble_s = 0, 0.0
         while self._permitted(request.bucket):
@@ -260,7 +260,7 @@ class Caller:
                 self._stop.wait(verdict.after_s)
         return None
 
-    def _ruling(self, request: Request, verdict: Halt) -> Ruling:
+    def _ruling(self, request: ApiCall, verdict: Halt) -> Ruling:
         if request.records is None or verdict.proof is not NotProcessed.REFUSED:
             return Ruling.STOP
         return self._refusals.rule(request.endpoint, is_one_record=request.records == 1)
@@ -277,7 +277,7 @@ class Caller:
             self._limiter.unused(bucket)  # the circuit opened while we waited for the permit
         return False
 
-    def _call_once(self, request: Request) -> Answer:
+    def _call_once(self, request: ApiCall) -> Answer:
         answer = self._answer(request)
         if isinstance(answer, Reply):
             self._limiter.answered(answer.status, answer.headers, request.bucket)
@@ -285,7 +285,7 @@ class Caller:
             self._limiter.unanswered(request.bucket)
         return answer
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: ApiCall) -> Answer:
         """Make the call on a thread of its own, so that a stop waits neither for a name server nor for a slow line."""
         reply: Future[Reply] = Future()
 
