@@ -27,25 +27,25 @@ from .replay_options import COUNT, JOBS_HELP
     "--fail-under",
     metavar="PCT",
     type=click.FloatRange(0, 100),
-    help="Exit with 3 if less than PCT per cent of the values are mapped.",
+    help="Exit with 3 if less than PCT percent of the values are mapped.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all that was counted.")
+@click.option("--json", "as_json", is_flag=True, help="Print all counts as one JSON object.")
 def command(**values: Any) -> int:
-    """Show which values of the events in SOURCE reach Voucherify, and which are lost.
+    """Show which values of the events in SOURCE reach Voucherify, and which are not mapped.
 
     \b
     Examples:
       voucherify-sync coverage segment-logs/
       voucherify-sync coverage --fail-under 80 --event 'Order *' events.ndjson
 
-    Every path of traits, properties and context.traits: in how many events, of which types, where it goes
-    or that it is lost, and an example. Then every destination: how often it is filled, and conflicts of
-    types. Then the rows of the settings that found nothing, and rows, ready to paste, that would keep what
-    is lost most often. Nothing is sent.
+    Lists every path of traits, properties and context.traits: the number and types of its events, its
+    destination or `not mapped`, and an example. Then every destination: how often it is filled, and
+    conflicts of types. Then the rows of the settings that never matched, and rows to paste that map the
+    most frequent unmapped values. Nothing is sent.
 
-    What --fail-under looks at: the values of traits, properties and context.traits of all events that
-    would be sent. A null is no value; a list is one; an object counts by the values in it. A value is
-    mapped if it arrives in the request, by whatever row or rule. Without any value the share is 0.
+    --fail-under counts the values of traits, properties and context.traits of all events that would be
+    sent. A null is no value, a list is one value, an object counts as the values in it. A value is mapped
+    if it reaches the request, by any row or rule. Without any value the share is 0.
     """  # click reads the \b itself
     from .covering import CoverageOptions, cover
 

@@ -21,7 +21,7 @@ from .options import CONFIG, EVENT
     help="Only events of this customer, by userId, anonymousId or source_id.",
 )
 @click.option(
-    "--line", metavar="N", type=click.IntRange(min=1), help="Only line N of the one file that is given."
+    "--line", metavar="N", type=click.IntRange(min=1), help="Only line N; needs exactly one file as SOURCE."
 )
 @click.option(
     "--message-id",
@@ -38,9 +38,12 @@ from .options import CONFIG, EVENT
     show_default=True,
     help="Explain N events at most.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object an event, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
 @click.option(
-    "--curl", "as_curl", is_flag=True, help="Print each request as a curl command, keys as variables."
+    "--curl",
+    "as_curl",
+    is_flag=True,
+    help="Print each request as a curl command, with variables for the keys.",
 )
 def command(**values: Any) -> int:
     """Show what happens to single events: the first three of SOURCE, or those that you pick.
@@ -50,10 +53,9 @@ def command(**values: Any) -> int:
       voucherify-sync explain --event 'Order Completed' --limit 1 segment-logs/
       voucherify-sync explain --line 17 --curl events.ndjson
 
-    For each event: the event as it came, the rows of the mapping that found something, what was filled by
-    rule, what is lost and why, and the request as it would be sent; or the rule that skips it. Rules and
-    mapping are those of a replay, and nothing is sent. Events that the settings filter out are shown, too,
-    with the reason.
+    Shows for each event: the event as it came, the mapping rows that matched, the values that a rule
+    filled in, the values that are not mapped, with the reason, and the request. For a skipped event it
+    shows the reason. The mapping and the filters are those of a replay. Nothing is sent.
     """  # click reads the \b itself
     from .explaining import ExplainOptions, explain
 

@@ -28,31 +28,31 @@ if TYPE_CHECKING:
     "--ledger",
     type=LEDGER_FILE,
     allow_from_autoenv=False,
-    help="Use this ledger, not the one of the project.",
+    help="Use this ledger instead of the project's own.",
 )
 @click.option(
     "--same-project",
     is_flag=True,
     allow_from_autoenv=False,
-    help="The ledger is this project's, although its key or address was another.",
+    help="Accept a ledger that was used with another key or address.",
 )
 @click.option(
     "--ledger-is-whole",
     is_flag=True,
     allow_from_autoenv=False,
-    help="Use a ledger that looks like a copy of one in use.",
+    help="Accept a ledger that looks like a copy of one in use.",
 )
-@click.option("--failed", is_flag=True, allow_from_autoenv=False, help="Failed records.")
-@click.option("--invalid", is_flag=True, allow_from_autoenv=False, help="Invalid records.")
+@click.option("--failed", is_flag=True, allow_from_autoenv=False, help="Dead letters of failed records.")
+@click.option("--invalid", is_flag=True, allow_from_autoenv=False, help="Dead letters of invalid records.")
 @click.option(
     "--user",
     metavar="ID",
     multiple=True,
     allow_from_autoenv=False,
-    help="Records of this customer, by userId, anonymousId or source_id.",
+    help="Dead letters of this customer, by userId, anonymousId or source_id.",
 )
 @click.option(
-    "--before", metavar="RUN", allow_from_autoenv=False, help="Only what runs before RUN left behind."
+    "--before", metavar="RUN", allow_from_autoenv=False, help="Only dead letters of runs before RUN."
 )
 @click.option("--yes", is_flag=True, allow_from_autoenv=False, help="Do not ask.")
 def command(
@@ -66,10 +66,10 @@ def command(
     before: str | None,
     yes: bool,
 ) -> int:
-    """Remove dead letters from the ledger: each option narrows the choice, and one at least must be given.
+    """Remove dead letters from the ledger. Each option narrows the choice; give at least one.
 
-    A record that had failed is dismissed: it is not sent again, and no run counts it as failed any more. An event in
-    doubt stays in doubt, without its event. What was delivered stays known, by a hash that tells nothing of it.
+    A failed record is dismissed: it is not sent again, and later runs do not count it as failed. A record in doubt
+    stays in doubt, without its event. The ledger still knows what was delivered, by hashes that reveal nothing.
 
     \b
     Examples:

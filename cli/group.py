@@ -7,15 +7,15 @@ import importlib
 import click
 
 COMMANDS = {
-    "replay": "Send the events of archives to Voucherify, or show what would be sent.",
-    "plan": "Tell what a replay would cost, and whether it fits.",
+    "replay": "Send the events of archives to Voucherify, or print the requests.",
+    "plan": "Show what a replay would cost, and whether it fits.",
     "explain": "Show what happens to single events, value by value.",
-    "coverage": "Show which values a mapping carries, and which are lost.",
+    "coverage": "Show which values are mapped, and which are not.",
     "check": "Check the settings file and run its mapping tests.",
     "init": "Write a commented settings file, or its JSON Schema.",
-    "status": "Show what this project has been sent.",
-    "retry": "Send again what failed.",
-    "forget": "Give up dead letters, or remove what is known of a person.",
+    "status": "Show what was sent to this project.",
+    "retry": "Send failed records again.",
+    "forget": "Give up dead letters, or remove what the ledger knows of a person.",
     "sandbox": "Run a local stand-in for the Voucherify API.",
 }
 """Command -> its line in the overview. A module is imported only when it is used: `--help` is instant."""

@@ -32,7 +32,7 @@ Wrote {file}. Next:
     multiple=True,
     metavar="SOURCE",
     allow_from_autoenv=False,
-    help="Write down the event names, traits and properties of this source, to choose from. Repeatable.",
+    help="List the event names, traits and properties of SOURCE in the file, as comments. Repeatable.",
 )
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
 def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
@@ -44,12 +44,12 @@ def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
       voucherify-sync init - | less
       voucherify-sync init --schema > voucherify-sync.schema.json
 
-    PATH is ./voucherify-sync.yaml by default, which the other commands read by themselves; - prints the
-    file on stdout. A file that is there already is never overwritten. Only you can read the new one, for
-    keys may come to stand in it.
+    PATH defaults to ./voucherify-sync.yaml, which the other commands read by default; - prints the file on
+    stdout. init never overwrites a file. Only you can read the new file, because it may come
+    to hold keys.
 
-    With --from, the first 10,000 records are read, and what is found in them is written with its counts
-    as rows that are commented out. Editors complete and check the file once the schema lies beside it.
+    --from reads the first 10,000 records and adds what it finds, with counts, as commented rows. Editors
+    complete and check the file once the schema is in the same folder.
     """  # click reads the \b itself
     from voucherify_sync import settings
     from voucherify_sync.errors import UsageProblem

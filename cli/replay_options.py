@@ -102,7 +102,7 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
 
 COUNT = click.IntRange(min=1)
 
-JOBS_HELP = "Processes that map a large archive while nothing is sent; default: one a core, at most 8."
+JOBS_HELP = "Processes that map a large archive while nothing is sent; default: one per core, at most 8."
 _MOST_JOBS = 8  # the first process, which settles what the others find, keeps no more of them busy
 
 _where = options_of("Where to")
@@ -116,10 +116,12 @@ CONFIG = [
 ]
 SETTINGS = [
     *CONFIG,
-    _where("--dry-run", is_flag=True, help="Print what would be sent, as JSON lines; make no call."),
+    _where("--dry-run", is_flag=True, help="Print the requests as JSON lines instead of sending them."),
 ]
 SANDBOX = [
-    _where("--sandbox", is_flag=True, help="Send to a sandbox on this machine, started for this run."),
+    _where(
+        "--sandbox", is_flag=True, help="Send to a sandbox on this machine that lives as long as the run."
+    ),
 ]
 WHICH = [
     _which(
@@ -141,13 +143,11 @@ WHICH = [
         metavar="ID",
         multiple=True,
         allow_from_autoenv=False,
-        help="Only this customer, by the id that would be its source_id.",
+        help="Only this customer, by source_id.",
     ),
-    _which(
-        "--exclude-ids", type=FILE, help="Leave out the ids in this file, one a line, as after an erasure."
-    ),
-    _which("--since", type=MOMENT, help="Only events from then on; those without a time are kept."),
-    _which("--until", type=MOMENT, help="Only events before then; those without a time are kept."),
+    _which("--exclude-ids", type=FILE, help="Skip the customers whose ids are in FILE, one per line."),
+    _which("--since", type=MOMENT, help="Only events from TIME on, and those without a time."),
+    _which("--until", type=MOMENT, help="Only events before TIME, and those without a time."),
     _which("--limit", type=COUNT, metavar="N", help="Read the first N records only."),
 ]
 JOBS = [
@@ -159,39 +159,45 @@ BULK = [
         "customers",
         flag_value="bulk",
         allow_from_autoenv=False,
-        help="Send customers first, folded into bulk requests: a few calls instead of one for each identify.",
+        help="Send customers first, folded into bulk requests: a few calls instead of one per identify.",
     ),
     _how(
         "--each",
         "customers",
         flag_value="each",
         allow_from_autoenv=False,
-        help="Send each identify by itself, in the order of the input.  [default]",
+        help="Send each identify in a call of its own, in input order.  [default]",
     ),
 ]
 HOW = [
-    _how("--workers", type=click.IntRange(1, 256), metavar="N", help="Requests in flight at most."),
+    _how("--workers", type=click.IntRange(1, 256), metavar="N", help="Maximum number of requests in flight."),
     _how(
         "--rate",
         type=RATE,
         metavar="N/min",
-        help="Calls at most, such as 90/min; default: what the API allows.",
+        help="Highest rate of calls, such as 90/min; default: the limit of the API.",
     ),
-    _how("--max-calls", type=COUNT, metavar="N", help="Stop in order after so many calls."),
-    _how("--max-duration", type=DURATION, help="Stop in order after this time, such as 8h."),
-    _how("--max-errors", type=ERROR_LIMIT, help="Stop in order when more records are invalid or failed."),
+    _how(
+        "--max-calls", type=COUNT, metavar="N", help="Stop cleanly after N calls; the same command continues."
+    ),
+    _how("--max-duration", type=DURATION, help="Stop cleanly after this time, such as 8h."),
+    _how(
+        "--max-errors",
+        type=ERROR_LIMIT,
+        help="Stop cleanly when more records than this are invalid or failed.",
+    ),
     _how(
         "--yes",
         is_flag=True,
         allow_from_autoenv=False,
-        help="Do not ask before custom events are sent for real.",
+        help="Send custom events without asking first.",
     ),
 ]
 LEDGER = [
     _before(
         "--ledger",
         type=LEDGER_FILE,
-        help="Use this ledger, not the one of the project in the state directory.",
+        help="Use this ledger instead of the project's own in the state directory.",
     ),
 ]
 AGAIN = [
@@ -199,13 +205,13 @@ AGAIN = [
         "--again",
         is_flag=True,
         allow_from_autoenv=False,
-        help="Send what was delivered or failed before, too.",
+        help="Also send what was delivered or failed before.",
     ),
-    _before("--again-since", metavar="RUN", help="The same, but not what this run and later ones delivered."),
+    _before("--again-since", metavar="RUN", help="Like --again, but skip what RUN or a later run delivered."),
     _before(
         "--on-doubt",
         type=click.Choice(["verify", "hold", "resend", "accept"]),
-        help="An event without an answer: look it up, hold it, send it again, count it as sent.  [default: verify]",
+        help="Event without an answer: look it up, leave it, send it again, count it as delivered.  [default: verify]",
     ),
 ]
 BEFORE = [
@@ -220,13 +226,13 @@ BEFORE = [
         "--same-project",
         is_flag=True,
         allow_from_autoenv=False,
-        help="The ledger is this project's, although its key or address was another.",
+        help="Accept a ledger that was used with another key or address.",
     ),
     _before(
         "--ledger-is-whole",
         is_flag=True,
         allow_from_autoenv=False,
-        help="Use a ledger that looks like a copy of one in use.",
+        help="Accept a ledger that looks like a copy of one in use.",
     ),
     *AGAIN,
 ]
@@ -236,7 +242,7 @@ LETTERS = [
         metavar="REASON",
         multiple=True,
         allow_from_autoenv=False,
-        help="Only what failed for this reason.",
+        help="Only dead letters with this reason.",
     ),
     _which(
         "--event",
@@ -252,7 +258,9 @@ LETTERS = [
         allow_from_autoenv=False,
         help="Only this customer, by userId, anonymousId or source_id.",
     ),
-    _which("--run", metavar="RUN", multiple=True, allow_from_autoenv=False, help="Only what this run left."),
+    _which(
+        "--run", metavar="RUN", multiple=True, allow_from_autoenv=False, help="Only dead letters of this run."
+    ),
 ]
 PROGRESS = [
     _shown(
@@ -269,11 +277,11 @@ SHOWN = [
         type=click.Path(),
         multiple=True,
         allow_from_autoenv=False,
-        help="Write a report there: JSON, or a page if it ends in .html; - is JSON on stdout.",
+        help="Write a report: JSON, or HTML if PATH ends in .html; - prints JSON on stdout.",
     ),
     _shown("--dead-letters", type=FILE, help="Also write this run's dead letters to FILE."),
     *PROGRESS,
-    _shown("--log-file", type=FILE, help="Note every record that was not delivered there."),
+    _shown("--log-file", type=FILE, help="Write a line to FILE for every record that was not delivered."),
     _shown("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
     _shown("-v", "--verbose", is_flag=True, help="Show every record that was not delivered, as it happens."),
 ]

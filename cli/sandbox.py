@@ -22,27 +22,29 @@ _LOOK_S = 3600.0
 
 @click.command("sandbox")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8900, show_default=True, help="0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8900,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
 )
-@click.option(
-    "--limit", metavar="N/min", help="Calls allowed, such as 100/min or 100/2s; default: any number."
-)
-@click.option("--latency", type=DURATION, default="0s", help="Time that each answer takes, such as 0.05s.")
+@click.option("--limit", metavar="N/min", help="Limit to enforce, such as 100/min or 100/2s; default: none.")
+@click.option("--latency", type=DURATION, default="0s", help="Delay of each answer, such as 0.05s.")
 @click.option(
     "--switch",
     metavar="NAME=VALUE",
     multiple=True,
     allow_from_autoenv=False,
-    help="A behaviour that no document settles.",
+    help="Set an undocumented API behaviour, NAME=VALUE.",
 )
 @click.option(
     "--fault",
     metavar="TEXT",
     multiple=True,
     allow_from_autoenv=False,
-    help="Misbehave, as in 'POST /v1/events drop after 10%'.",
+    help="Add a fault, such as 'POST /v1/events drop after 10%'.",
 )
-@click.option("--seed", type=int, default=0, help="Of the chances of faults.")
+@click.option("--seed", type=int, default=0, help="Random seed for faults given with a percentage.")
 def command(**given: Any) -> int:
     """Run a local stand-in for the Voucherify API.
 

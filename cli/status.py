@@ -28,16 +28,16 @@ _RUNS = 10
     type=FILE,
     help="Settings file; default: ./voucherify-sync.yaml.",
 )
-@click.option("--ledger", type=LEDGER_FILE, help="Look into this ledger, not into the one of the project.")
+@click.option("--ledger", type=LEDGER_FILE, help="Read this ledger instead of the project's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
-    "--failed", is_flag=True, help="Print the failed records as dead letters, one JSON object a line."
+    "--failed", is_flag=True, help="Print the dead letters of failed records, one JSON object per line."
 )
 @click.option(
-    "--doubt", is_flag=True, help="Print the events in doubt as dead letters, one JSON object a line."
+    "--doubt", is_flag=True, help="Print the dead letters of events in doubt, one JSON object per line."
 )
 def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool, doubt: bool) -> int:
-    """Show what this project has been sent: delivered, failed and in doubt, the last runs, and what comes next.
+    """Show what was sent to this project: delivered, failed and in doubt, the last runs, and the next command.
 
     \b
     Examples:
