@@ -45,7 +45,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name: whoever wants one value must not pay for HTTP and YAML."""
+    """Import a public name when it is first used: a script that needs one value must not load HTTP and YAML."""
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)

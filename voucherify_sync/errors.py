@@ -1,6 +1,6 @@
-"""What stops a run. Each error says where, what and what to do, and carries the exit code that it ends in.
+"""Errors that stop a run. Each one says where, what and what to do, and has an exit code.
 
-What concerns one record is never an error: it is an Outcome.
+A problem of one record is never an error. It is an Outcome.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ class ExitCode(IntEnum):
     """How a command ended, for scripts."""
 
     OK = 0
-    """Every record was delivered, skipped by a rule, sent before or dismissed."""
+    """Every record was delivered, skipped, sent before or dismissed."""
     BUG = 1
-    """The program failed in a way that nobody foresaw."""
+    """The program has a bug."""
     USAGE = 2
-    """The command line, the settings, a source, an output, the address or the ledger cannot be used, or Voucherify was
-    never reached."""
+    """The command line, the settings, a source, an output, the address or the ledger cannot be used, or the program
+    never reached Voucherify."""
     INCOMPLETE = 3
     """Finished, but some records were invalid, failed (now or before) or are in doubt, a source was damaged, or a check
     failed."""
     STOPPED = 4
-    """Stopped early: quota, outage, a limit of the user's, another run, a full disk. The same command goes on."""
+    """Stopped early: quota used up, outage, a limit that you set, another run, a full disk. The same command
+    continues."""
     REFUSED = 5
-    """Voucherify refuses the keys, the plan or the permission."""
+    """Voucherify refuses the keys, the plan or the permissions."""
     HANGUP = 129
-    """Interrupted as the terminal was closed (SIGHUP); the same command goes on."""
+    """Interrupted because the terminal was closed (SIGHUP). The same command continues."""
     INTERRUPTED = 130
-    """Interrupted by Ctrl-C (SIGINT); the same command goes on."""
+    """Interrupted by Ctrl-C (SIGINT). The same command continues."""
     TERMINATED = 143
-    """Interrupted by SIGTERM; the same command goes on."""
+    """Interrupted by SIGTERM. The same command continues."""
 
 
 class VoucherifySyncError(Exception):
-    """Base of all that stops a run.
+    """Base of all errors that stop a run.
 
     Attributes:
         message: where and what, in one sentence.
@@ -54,13 +55,13 @@ class VoucherifySyncError(Exception):
 
 
 class UsageProblem(VoucherifySyncError):
-    """The command line asks for something that cannot be."""
+    """The command line asks for something that is not possible."""
 
     exit_code = ExitCode.USAGE
 
 
 class SourceError(VoucherifySyncError):
-    """A source of events cannot be opened, or holds something that is not newline-delimited events."""
+    """A source cannot be opened, or does not hold newline-delimited events."""
 
     exit_code = ExitCode.USAGE
 
@@ -69,7 +70,7 @@ class SettingsError(VoucherifySyncError):
     """The settings file has mistakes.
 
     Attributes:
-        problems: one line a mistake, each ``file:line:column: message``.
+        problems: one line per mistake, each ``file:line:column: message``.
     """
 
     exit_code = ExitCode.USAGE
@@ -80,24 +81,24 @@ class SettingsError(VoucherifySyncError):
 
 
 class WrongAddress(VoucherifySyncError):
-    """What answers does not behave like the Voucherify API, or redirects (3xx): URL or settings are wrong."""
+    """The server does not behave like the Voucherify API, or redirects (3xx): the URL or a setting is wrong."""
 
     exit_code = ExitCode.USAGE
 
 
 class Unreachable(VoucherifySyncError):
-    """Voucherify was never reached: `api.url`, the certificates, the proxy or the network of this machine is wrong."""
+    """The program never reached Voucherify: check `api.url`, the certificates, the proxy and the network."""
 
     exit_code = ExitCode.USAGE
 
 
 class AccessRefused(VoucherifySyncError):
-    """Voucherify refuses the keys, the plan or the permission (401, 402, 403)."""
+    """Voucherify refuses the keys, the plan or the permissions (401, 402, 403)."""
 
     exit_code = ExitCode.REFUSED
 
 
 class RunStopped(VoucherifySyncError):
-    """The run stops in order before its end, and the same command goes on: quota, outage, a limit of the user's."""
+    """The run stops cleanly before its end, and the same command continues: quota, outage, a limit of the user."""
 
     exit_code = ExitCode.STOPPED

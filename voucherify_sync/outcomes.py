@@ -19,21 +19,21 @@ class State(StrEnum):
     __hash__ = str.__hash__
 
     DELIVERED = "delivered"
-    """Voucherify accepted it."""
+    """Voucherify accepted it, or its activity log confirms it."""
     PLANNED = "planned"
-    """A dry run would have sent it."""
+    """A dry run would send it."""
     SKIPPED = "skipped"
-    """A rule of the settings or of the command line leaves it out."""
+    """A setting or an option leaves it out."""
     DUPLICATE = "duplicate"
-    """It has been sent before."""
+    """It was delivered before, is repeated in the input, or was dismissed."""
     INVALID = "invalid"
-    """No request can be made of it."""
+    """No request can be made from it."""
     FAILED = "failed"
-    """Voucherify refused it, or we gave up."""
+    """Voucherify refused it, or it was given up."""
     IN_DOUBT = "in_doubt"
-    """It was sent and no answer tells whether it arrived."""
+    """It was sent, the answer is lost, and it is not known whether Voucherify processed it."""
     PENDING = "pending"
-    """Read, and not decided when the run stopped."""
+    """It was read, but not sent when the run stopped."""
 
 
 class NotProcessed(Enum):
@@ -111,13 +111,13 @@ class Reason(Struct, frozen=True):
     remedy: str = ""
 
 
-_DOUBT: Final = "Nothing at once: the next run that reads it does what `delivery.on_doubt` says."
-_NOT_OURS: Final = "Nothing: customers and custom events are all that is sent."
-_SELECTED: Final = "Nothing; without the option it is sent, too."
-_ONE_KEY: Final = "Nothing, unless it happened twice: then each event needs a messageId of its own."
+_DOUBT: Final = "No action needed: the next run that reads it follows `delivery.on_doubt`."
+_NOT_OURS: Final = "No action needed: only customers and custom events are sent."
+_SELECTED: Final = "No action needed. Without the option it is sent."
+_ONE_KEY: Final = "No action needed, unless it happened twice: then give each event its own messageId."
 
 REASONS: Final = (
-    Reason(State.DELIVERED, "verified", "its answer was lost, and Voucherify's activity log holds it"),
+    Reason(State.DELIVERED, "verified", "its answer was lost, and Voucherify's activity log confirms it"),
     Reason(State.DELIVERED, "accepted", "its answer was lost, and `on_doubt: accept` counts it as delivered"),
     Reason(State.SKIPPED, "type_page", "page events are not sent to Voucherify", _NOT_OURS),
     Reason(State.SKIPPED, "type_screen", "screen events are not sent to Voucherify", _NOT_OURS),
@@ -130,7 +130,7 @@ REASONS: Final = (
         State.SKIPPED,
         "integration_off",
         "the event's own integrations switch Voucherify off",
-        "Nothing: whoever sent the event did not want it at Voucherify.",
+        "No action needed: the event itself excludes Voucherify.",
     ),
     Reason(
         State.SKIPPED,
@@ -142,15 +142,15 @@ REASONS: Final = (
         State.SKIPPED,
         "name_filtered",
         "track.events_filter does not list its name",
-        "Add the name to `track.events_filter`; names are compared with upper and lower case.",
+        "Add the name to `track.events_filter`. Upper and lower case matter.",
     ),
     Reason(
         State.SKIPPED,
         "name_excluded",
         "track.events_exclude lists its name",
-        "Take the name out of `track.events_exclude`.",
+        "Remove the name from `track.events_exclude`.",
     ),
-    Reason(State.SKIPPED, "out_of_period", "it lies outside --since and --until", _SELECTED),
+    Reason(State.SKIPPED, "out_of_period", "its time is outside --since and --until", _SELECTED),
     Reason(State.SKIPPED, "excluded_id", "--exclude-ids lists its customer", _SELECTED),
     Reason(State.SKIPPED, "user_not_selected", "--user selects other customers", _SELECTED),
     Reason(
@@ -169,23 +169,21 @@ REASONS: Final = (
         State.SKIPPED,
         "superseded",
         "`retry` does not send a customer update older than the last one delivered",
-        "Nothing: Voucherify has the newer values.",
+        "No action needed: Voucherify has the newer values.",
     ),
     Reason(
         State.DUPLICATE,
         "delivered",
         "an earlier run delivered it",
-        "Nothing; `--again` sends it once more.",
+        "No action needed. `--again` sends it once more.",
     ),
-    Reason(
-        State.DUPLICATE, "repeated", "it stands in the input more than once, with the same request", _ONE_KEY
-    ),
+    Reason(State.DUPLICATE, "repeated", "it is repeated in the input with an identical request", _ONE_KEY),
     Reason(
         State.DUPLICATE,
         "repeated_differs",
         "an earlier record of the input has its messageId and made another request; the first one wins, and one such "
         "record in 256 is counted as `repeated`",
-        "Look at both: something wrote two different events under one messageId.",
+        "Compare both: two different events have one messageId.",
     ),
     Reason(
         State.DUPLICATE,
@@ -197,28 +195,30 @@ REASONS: Final = (
         State.DUPLICATE,
         "dismissed",
         "it failed in an earlier run and was dismissed: by `forget`, or because a newer update was delivered",
-        "Nothing; `--again` sends it once more.",
+        "No action needed. `--again` sends it once more.",
     ),
     Reason(
         State.DUPLICATE,
         "unchanged",
-        "its customer, folded, is what Voucherify was last sent in bulk",
-        "Nothing; `--again` sends it once more.",
+        "its customer, folded, equals what was last sent in bulk",
+        "No action needed. `--again` sends it once more.",
     ),
     Reason(
         State.INVALID,
         "not_json",
-        "the line is no JSON",
+        "the line is not JSON",
         "Put one event on a line: `jq -c .` makes lines of pretty-printed JSON.",
     ),
-    Reason(State.INVALID, "not_an_object", "the line is JSON, and no object", "Leave it out of the input."),
+    Reason(
+        State.INVALID, "not_an_object", "the line is JSON, but not an object", "Remove it from the input."
+    ),
     Reason(
         State.INVALID,
         "no_type",
         "it has no `type`, so it is no Segment event",
-        "Use the raw events; rows of a warehouse are not the events as they were sent.",
+        "Use the raw events. Rows of a warehouse are not the events as they were made.",
     ),
-    Reason(State.INVALID, "no_events", "the envelope or array holds no events", "Nothing."),
+    Reason(State.INVALID, "no_events", "the envelope or array holds no events", "No action needed."),
     Reason(
         State.INVALID,
         "too_long",
@@ -229,20 +229,20 @@ REASONS: Final = (
         State.INVALID,
         "too_many_values",
         "it is an event of more than 110,000 keys and items, or a line of more than 1,000,000",
-        "Leave it out of the input. If it is an array of events, make lines of it: `jq -c '.[]'`.",
+        "Remove it from the input. If it is an array of events, make lines of it: `jq -c '.[]'`.",
     ),
-    Reason(State.INVALID, "too_deep", "objects or lists are nested too deep to be read", "Mend the source."),
+    Reason(State.INVALID, "too_deep", "objects or lists are nested too deep to be read", "Fix the source."),
     Reason(
         State.INVALID,
         "number_too_long",
         "an integer has more digits than can be read exactly",
-        "Make it a text in the source.",
+        "Write it as text in the source.",
     ),
     Reason(
         State.INVALID,
         "not_finite",
         "a value that would be sent is NaN, Infinity or out of range",
-        "Leave out the row that maps it, or mend the source.",
+        "Remove the row that maps it, or fix the source.",
     ),
     Reason(
         State.INVALID,
@@ -254,67 +254,67 @@ REASONS: Final = (
         State.FAILED,
         "failed_before",
         "it failed in an earlier run, and its request is still the same",
-        "Fix the cause, then run `voucherify-sync retry`; or change the mapping, which makes another request of it.",
+        "Fix the cause, then run `voucherify-sync retry`. Or change the mapping, so that it makes another request.",
     ),
     Reason(
         State.FAILED,
         "blocked",
         "its call was refused with 401, 402, 403, 405, 406, 415 or a redirect, and the project accepted the next one",
-        "Look at what is between here and Voucherify, such as a firewall, then `retry`.",
+        "Check what is between this machine and Voucherify, such as a firewall. Then run `voucherify-sync retry`.",
     ),
     Reason(
         State.FAILED,
         "gave_up",
         "10 attempts or 15 minutes passed without an answer to rely on",
-        "`retry`, when Voucherify or the network is well again.",
+        "Run `voucherify-sync retry` when Voucherify or the network works again.",
     ),
     Reason(
         State.FAILED,
         "answer_too_large",
-        "Voucherify took the update, by the status of its answer, which was too large to be read",
-        "Look at the customer in Voucherify: it holds more than 1 MiB. Give the record up with `forget`.",
+        "the status of the answer says that Voucherify took the update, but the answer is too large to be read",
+        "Check the customer in Voucherify: it holds more than 1 MiB. Dismiss the record with `voucherify-sync forget`.",
     ),
     Reason(
         State.FAILED,
         "http_*",
         "Voucherify refused it with this status; the answer names no error code",
-        "The dead letter holds the answer.",
+        "Read the answer in the dead letter: `voucherify-sync status --failed`.",
     ),
     Reason(
         State.FAILED,
         "customer_refused",
         "its customer failed, so the event was not sent",
-        "Mend what the customer failed for, then `retry`.",
+        "Fix the cause of the failed customer, then run `voucherify-sync retry`.",
     ),
     Reason(
         State.FAILED,
         "refused",
         "Voucherify's report of a bulk request lists the customer without a key",
-        "The dead letter holds what the report says.",
+        "Read the report in the dead letter: `voucherify-sync status --failed`.",
     ),
     Reason(
         State.FAILED,
         "not_named",
-        "a bulk request was refused in part, and its report does not name for whom",
-        "`retry`: it sends customers one by one, so each gets an answer of its own.",
+        "Voucherify refused a part of a bulk request, and its report does not name the customers",
+        "Run `voucherify-sync retry`: it sends customers one by one, so each gets its own answer.",
     ),
     Reason(
         State.FAILED,
         "action_failed",
-        "Voucherify took a bulk request and then failed to carry it out, twice",
-        "`retry`, or run again with `--each`.",
+        "Voucherify accepted a bulk request and then failed to process it, twice",
+        "Run `voucherify-sync retry`, or the same command with `--each`.",
     ),
     Reason(
         State.FAILED,
         "action_unknown",
-        "Voucherify took a bulk request and does not know of it any more, twice",
-        "`retry`, or run again with `--each`.",
+        "Voucherify accepted a bulk request and then did not know it, twice",
+        "Run `voucherify-sync retry`, or the same command with `--each`.",
     ),
     Reason(
         State.FAILED,
         "too_large",
-        "the customer is larger than the 10 MiB of a bulk request",
-        "Map less of it to metadata.",
+        "the customer is larger than a bulk request may be, 10 MiB",
+        "Map fewer values to metadata.",
     ),
     Reason(State.IN_DOUBT, "timeout", "Voucherify did not answer within 60 s", _DOUBT),
     Reason(State.IN_DOUBT, "reset", "the connection ended before an answer came", _DOUBT),
@@ -329,26 +329,26 @@ REASONS: Final = (
     Reason(
         State.IN_DOUBT,
         "unexpected_answer",
-        "the answer is a success, and not one of Voucherify's API",
-        "Look for a proxy or a login page between here and Voucherify. " + _DOUBT,
+        "the answer is a success, but not one of Voucherify's API",
+        "Look for a proxy or a login page between this machine and Voucherify. " + _DOUBT,
     ),
-    Reason(State.IN_DOUBT, "interrupted", "the run ended while it was under way", _DOUBT),
+    Reason(State.IN_DOUBT, "interrupted", "the run ended while the request was in flight", _DOUBT),
 )
 """Every code of ours, in the order in which a record can meet them."""
 
 WHY_LOST: Final = {
-    "no_row": "no row takes it",
+    "no_row": "not mapped",
     "null": "null counts as absent",
     "no_field": "Voucherify has no such field",
     "not_text": "the field holds text only",
     "not_an_object": "an object belongs there",
-    "no_code": "it has no code, without which it is refused",
+    "no_code": "it has no code, and Voucherify refuses it without one",
     "blank": "it is blank",
-    "blank_id": "a blank id is none",
-    "empty": "there is nothing in it",
+    "blank_id": "a blank id does not count",
+    "empty": "it is empty",
     "overwritten": "a later row or constant wins",
-    "name_given": "the name is given",
-    "partly": "a part of it is not sent",
+    "name_given": "the name has a value already",
+    "partly": "only a part of it is sent",
 }
 """Why a value of an event that is sent does not arrive: code -> words for people."""
 

@@ -1,4 +1,4 @@
-"""Whether the run should stop, and why: one flag that every stage can ask, and anyone may raise."""
+"""The flag that stops a run: every stage reads it, and any stage may set it, with the reason."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _SLICE_S = 0.05
 class Stop:
     """A request to stop the run, made once: the first cause stays.
 
-    It is built of plain attributes and no lock: a signal handler that took a lock could meet it held by the very
-    thread that it interrupts.
+    It has plain attributes and no lock: a signal handler that takes a lock could find it held by the very thread that
+    it interrupts, and wait for ever.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class Stop:
         self.requested = True
 
     def by_signal(self, exit_code: ExitCode) -> None:
-        """Stop for a signal that the process got; its exit code is 128 + the signal's number."""
+        """Stop for a signal; the exit code is 128 plus its number."""
         if self.signal_exit is None:
             self.signal_exit = exit_code
         self.requested = True
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until a stop is requested or the time is over; tell whether it was requested."""
+        """Sleep until a stop is requested or the time is over; return whether it was requested."""
         end = time.monotonic() + timeout_s
         while not self.requested:
             left = end - time.monotonic()

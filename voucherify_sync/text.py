@@ -1,8 +1,7 @@
-"""Numbers, sizes and times go in; what people read comes out.
+"""Format numbers, sizes and times, make foreign text safe to show, and suggest names for misspelt ones.
 
-Text from events, files and answers goes in; text that can do nothing to a terminal or a page comes out.
-
-Finds what may be meant by a misspelt name: the name and those that there are in, the similar ones out.
+Text from events, files and answers may hold escape sequences. `clean` makes them visible, because a terminal would
+obey them.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def clean(text: str, limit: int = 120) -> str:
 
 
 def clean_lines(text: str) -> str:
-    """Return a message of our own, of several lines, in which data may stand: only its line ends stay."""
+    """Return a message of the program, which may quote data, with all but its line ends escaped."""
     return "\n".join(_escaped(line) for line in text.split("\n"))
 
 

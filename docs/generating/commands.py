@@ -11,10 +11,10 @@ from generating.markdown import code, fenced, table
 from generating.markdown import page as page_of
 
 _INTRODUCTION: Final = """\
-`voucherify-sync COMMAND --help` shows what stands here.
+`voucherify-sync COMMAND --help` prints the same text. The [glossary](../glossary.md) explains the terms.
 
-An option that takes one value may come from the environment, under the name that its table gives. The command line
-wins over the environment, the environment over the [settings](settings.md)."""
+Options that take one value can also be set by the environment variable in the last column. The command line wins over
+the environment, and the environment wins over the [settings](settings.md)."""
 
 
 def page() -> str:

@@ -11,17 +11,17 @@ from voucherify_sync.errors import ExitCode, VoucherifySyncError
 from voucherify_sync.report.run_report import PRECEDENCE, status_of
 
 _INTRODUCTION: Final = """\
-Every command ends with one of these. `status` in a [report](report.md) says the same in a word.
+Every command ends with one of these codes. The field `status` of a [report](report.md) has the same in a word.
 
-With 4, 129, 130 and 143 nothing is lost: the same command goes on, and the summary shows it.
+With 4, 129, 130 and 143 nothing is lost: the same command continues, and the summary shows it.
 
-A closed stdout (`| head`) ends any command that prints data with 0, a full disk under it with 4. A lost stderr
-changes no exit code, and neither does a report or a log that could not be written after all."""
+A closed stdout (`| head`) ends a command that prints data with 0. A full disk under stdout ends it with 4. A closed
+stderr does not change the exit code. Nor does a report or a log that cannot be written at the end."""
 
 _CHECKS: Final = """\
-`check` ends with 3 when a mapping test fails, or when `--online` with sources finds metadata that the project will
-refuse; `coverage` ends with 3 when less than `--fail-under` is mapped. `plan` ends with 0 also where it does not fit:
-`jq` on `--json` tells."""
+`check` ends with 3 if a mapping test fails, or if `--online` with sources finds metadata that the project will refuse.
+`coverage` ends with 3 if less than `--fail-under` is mapped. `plan` ends with 0 even if the replay does not fit: read
+its `--json` with `jq`."""
 
 
 def page() -> str:
@@ -35,7 +35,7 @@ def page() -> str:
         _INTRODUCTION,
         table(("code", "status", "meaning"), codes),
         _CHECKS,
-        f"Where several apply, the first of these wins: {order}.",
+        f"If several codes apply, the first of these wins: {order}.",
         "## What stops a run",
         table(("what", "code", "meaning"), _errors()),
     )

@@ -10,7 +10,7 @@ from typing import Final
 
 
 def page(title: str, origin: str, *parts: str) -> str:
-    """Return a page: its title, a note for whoever would edit it, and its parts."""
+    """Return a page: its title, a note that says not to edit it, and its parts."""
     note = f"<!-- Made from {origin} by docs/generate.py; do not edit. -->"
     return "\n\n".join([f"# {title}", note, *parts]) + "\n"
 
@@ -22,7 +22,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 _NAMES: Final = re.compile(
-    r"(?<![`\w-])((?:api|identify|track|personas|identity|delivery)\.[a-z_]+|--[a-z][a-z-]*)"
+    r"(?<![`\w./-])((?:api|identify|track|personas|identity|delivery)\.[a-z_]+|--[a-z][a-z-]*)"
 )
 
 

@@ -11,11 +11,10 @@ from generating.markdown import page as page_of
 RESULTS: Final = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 
 _PEERS: Final = """\
-`python benchmarks/compare.py` makes an archive of seeded events of 1.4 KB with `metadata` and the context of web
-events, sends it in turn through a dry run and through what else is at hand, checks the number of requests and a
-sample of their bodies, and prints this table of medians. The CPU time is that of the whole process, start-up
-included, and of all processes that it starts. The last two columns say how many times the CPU and the time of one
-process of ours a row takes.
+`python benchmarks/compare.py` makes an archive of seeded events of 1.4 KB, with `metadata` and the context of web
+events. It maps the archive with a dry run and with other tools, checks the number of requests and a sample of their
+bodies, and prints this table of medians. The CPU time covers the whole process, including its start, and all processes
+that it starts. The last two columns compare each row with one process of voucherify-sync.
 
 {events:,} events on {machine}; {versions}.
 
@@ -23,25 +22,24 @@ process of ours a row takes.
 |---|--:|--:|--:|--:|--:|
 {rivals}
 
-The dry run does more than its peers here: filters, counts of every row that applied and of every value that no
-row takes, duplicates by `messageId`, and the report. The row of msgspec reads and writes each event and maps
-nothing; nor does `jq -c .`.
+The dry run does more than the others: filters, counts of every row that matched and of every value that is not mapped,
+duplicates by `messageId`, and the report. msgspec and `jq -c .` only read and write each event; they map nothing.
 
-What an event costs does not grow with the archive, but for keys that are put on disk beyond a million; in a small
-archive the start of the process is most of it:
+The cost of an event does not grow with the archive, except that keys go to disk beyond a million. In a small archive
+most of the cost is the start of the process:
 
 | events | CPU µs an event | peak MB |
 |--:|--:|--:|
 {linear}"""
 
 _ROADS: Final = """\
-## Every road
+## Every command and setting
 
-All commands and settings share one pipeline, so none of them falls off a cliff. `python benchmarks/roads.py`,
-{events:,} events with `metadata`, one process; msgspec's generic decoder and encoder alone take {floor:.1f} µs an
-event of the same lines in the same run.
+All commands and settings share one pipeline, so none of them is much slower than the others.
+`python benchmarks/roads.py`, {events:,} events with `metadata`, one process. On the same lines in the same run,
+msgspec's generic decoder and encoder alone take {floor:.1f} µs an event.
 
-| road | CPU µs an event | times the first | times msgspec alone |
+| what | CPU µs an event | times the first | times msgspec alone |
 |---|--:|--:|--:|
 {roads}
 
@@ -50,37 +48,35 @@ event of the same lines in the same run.
 _HOW: Final = """\
 ## How
 
-- Of an event only the keys that the settings look at are decoded; the context, which is most of a web event, is
-  passed over.
-- An event is walked once along a tree of the keys that rows read. What becomes of an object is remembered by its
-  keys. Requests are typed, and encoded as they are.
-- Where nothing is sent meanwhile, `--jobs` processes map a large archive, one a core unless you say otherwise:
-  each reads whole files of up to 1 MiB, or blocks of larger ones. De-duplication and all sums follow in the order
-  of the input. Pipes, archives of less than 16 MiB on disk, `--limit` and `--max-errors` are mapped by one
-  process.
-- All counts are exact, but one: of repeated records whose requests differ, one in 256 is counted as equal.
-- gzip is unpacked by isal. Memory stays flat but for the keys of records: at most 100 bytes each, and beyond a
-  million in temporary files."""
+- Only the keys of an event that the settings use are decoded. The context, which is most of a web event, is skipped.
+- The rules are compiled into a tree of the keys that rows read. One pass along it maps an event. What happens to an
+  object depends on its keys only, and is remembered by them. Requests are typed, and encoded as they are.
+- While nothing is sent, `--jobs` processes map a large archive, by default one per core. Each reads whole files of up
+  to 1 MiB, or blocks of larger files. De-duplication and all counts follow in input order. One process maps pipes,
+  archives of less than 16 MiB on disk, and inputs with `--limit` or `--max-errors`.
+- All counts are exact, except one: of repeated records whose requests differ, one in 256 is counted as equal.
+- isal unpacks gzip. Memory stays flat, except for the keys of records: at most 100 bytes each, in temporary files
+  beyond a million."""
 
 _OTHERS: Final = """\
 ## Other figures
 
 | what | figure | script |
 |---|---|---|
-| first walk of `--bulk`, one process | {walk:,.0f} events a CPU second | `benchmarks/fold.py` |
+| first reading of `--bulk`, one process | {walk:,.0f} events a CPU second | `benchmarks/fold.py` |
 | a million events folded into {customers:,} customers | {requests} requests, {peak:.0f} MB | `benchmarks/fold.py` |
 | live run, no latency, 16 workers, with ledger and report | 1,600 calls/s | `benchmarks/live.py` |
 | the same at 50 ms, 16 and 64 workers | 303 and 1,142 calls/s; latency allows 320 and 1,280 | `benchmarks/live.py` |
-| ledger, a million delivered records | 36 MB; 295,000 of them a CPU second are known again | `benchmarks/ledger.py` |
-| a start on them | 0.24 CPU s, as on an empty ledger | `benchmarks/ledger.py` |
+| ledger, a million delivered records | 36 MB; 295,000 a CPU second are recognised | `benchmarks/ledger.py` |
+| a start with that ledger | 0.24 CPU s, as with an empty one | `benchmarks/ledger.py` |
 | ledger, a million failed records of 1.2 KB | 886 MB; `status` in 1.4 s and 47 MB | `benchmarks/ledger.py` |
 | `retry` to its first call | 0.5 s | `benchmarks/ledger.py` |
 | limits of 100 in 2 s and 60 in 6 s | 98 and 90 % used in 30 s, no call throttled | `benchmarks/limits.py` |
 | the same beside a client that takes a third | 97 to 111 %; no call throttled | `benchmarks/limits.py` |
 
-Used is what the reserve leaves, the first windows included, in which the period is learnt. Live runs are measured
-against a server that only answers, in a process of its own on the second core. The machine is a small shared one:
-compare the ratios, not the numbers."""
+The used share counts against what the reserve leaves, and includes the first windows. Live runs are measured
+against a server that only answers, in a process of its own on the second core. The machine is small and shared: compare
+the ratios, not the numbers."""
 
 
 def results(name: str) -> dict[str, Any]:

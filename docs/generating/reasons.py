@@ -1,4 +1,4 @@
-"""What a report's reasons mean and what to do, from the library's registry of them."""
+"""Meaning and remedy of each reason, from the library's table of them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from generating.markdown import page as page_of
 from voucherify_sync.outcomes import REASONS, WHY_LOST, State
 
 _INTRODUCTION: Final = """\
-Every record that is read ends in exactly one state:
+Every [record](../glossary.md#record) that is read ends in exactly one [state](../glossary.md#state):
 
 `read = delivered + planned + skipped + duplicate + invalid + failed + in_doubt + pending`
 
-Most states come with a reason: in the summary, the [report](report.md), the log, the dead letters and `status`."""
+Most states come with a reason. The summary, the [report](report.md), the log, the
+[dead letters](../glossary.md#dead-letter) and `status` show it."""
 
 _KEYS: Final = """\
 Any other reason of `failed` is the `key` of Voucherify's own error, such as `invalid_payload`,
-`metadata_validation_failed` or `not_found`; the dead letter holds the whole answer. Mend the mapping or the project's
-metadata schema, then `voucherify-sync retry`."""
+`metadata_validation_failed` or `not_found`. The dead letter holds the whole answer. Fix the mapping or the metadata
+schema of the project, then run `voucherify-sync retry`."""
 
 _LOST: Final = """\
-A record can be sent and lose values on the way. `explain` and `coverage` show these, `dropped` in the report counts
-some of them."""
+A record can be sent without some of its values. `explain` and `coverage` show these values. `dropped` in the report
+counts some of them."""
 
 
 def page() -> str:
@@ -32,7 +33,7 @@ def page() -> str:
         "voucherify_sync/outcomes.py",
         _INTRODUCTION,
         *map(_state, State),
-        f"## Values that do not arrive\n\n{_LOST}",
+        f"## Values that are not mapped\n\n{_LOST}",
         table(("code", "meaning"), [(code(key), sentence(words)) for key, words in WHY_LOST.items()]),
     )
 

@@ -11,23 +11,24 @@ from voucherify_sync.settings.template import plain, to_yaml
 from voucherify_sync.settings.types import DEFAULT_ROWS, PERIODS_S, Form, Secret, Section, Setting, sections
 
 _INTRODUCTION: Final = """\
-The settings file is YAML. `voucherify-sync init` writes one that names and explains every setting; the commands read
-`./voucherify-sync.yaml` by themselves, another file with `-c FILE`. Without a file the defaults hold.
+The settings file is YAML. `voucherify-sync init` writes one that names and explains every setting. The commands read
+`./voucherify-sync.yaml`, or another file with `-c FILE`. Without a file the defaults apply.
 
-- Any text may hold `${VARIABLE}` or `${VARIABLE:-default}`, read from the environment; `$$` is a dollar sign.
-- `key` and `token` are looked up only when a call is made. Previews need neither.
-- The command line wins over the environment (see [commands](commands.md)), the environment over the file.
+- Any text may hold `${VARIABLE}` or `${VARIABLE:-default}`, read from the environment. `$$` is a dollar sign.
+- The program reads `key` and `token` only when it makes a call. [Previews](../glossary.md#preview) need neither.
+- The command line wins over the environment (see [commands](commands.md)), and the environment wins over the file.
 - Unknown and repeated keys, anchors, aliases and tags are mistakes. `voucherify-sync check` shows all mistakes at once.
 - `tests:` holds [mapping tests](../how-to/ci-mapping-check.md)."""
 
 _PATHS: Final = """\
-A row is `source: destination`; a source may have a list of destinations. Rows apply in their order.
+A [row](../glossary.md#row) is `source: destination`. A source may have a list of destinations. Rows apply in their
+order.
 
-- **Sources** lie anywhere in the event, with dots: `traits.plan`, `timestamp`, `context.ip`. A key with a dot in it is
-  tried as a whole first. `["odd key"]` and `[0]` may be written, too.
-- **An object** may be a source: `traits: customer.metadata` takes all that is in it. A deeper row wins over it, and a
-  later row over an earlier one. `traits.*: customer.metadata.*` takes every key.
-- **Destinations** are those below. An object row or a `*` never fills `customer.id` or `customer.source_id`."""
+- **Sources** name any value of the event, with dots: `traits.plan`, `timestamp`, `context.ip`. If a key itself has a
+  dot, the whole key is tried first. `["odd key"]` and `[0]` are allowed.
+- **An object** may be a source: `traits: customer.metadata` maps everything in it. A deeper row wins over it, and a
+  later row wins over an earlier one. `traits.*: customer.metadata.*` maps every key.
+- **Destinations** are listed below. An object row or a `*` never fills `customer.id` or `customer.source_id`."""
 
 _FORMS: Final = {
     Form.TEXT: "text",
@@ -87,7 +88,7 @@ def _destinations() -> str:
         (
             "`customer.firstName`, `customer.lastName`",
             "text",
-            "joined to `customer.name` if nothing else fills it",
+            "joined to `customer.name`, if nothing else fills it",
         ),
         (", ".join(code(f"customer.address.{field}") for field in ADDRESS_FIELDS), "text", "the address"),
         ("`customer.metadata.…`", "any", "metadata of the customer"),
@@ -96,8 +97,8 @@ def _destinations() -> str:
         ("`loyalty.code`", "text", "track only"),
     ]
     note = (
-        "A number in a text field becomes its decimal text. `true`, a list or an object in a text field is left out "
-        "and counted as lost."
+        "A number in a text field becomes its decimal text. `true`, a list or an object in a text field is dropped "
+        "and counted."
     )
     return f"## Destinations\n\n{table(('destination', 'type', 'meaning'), rows)}\n\n{note}"
 
@@ -108,7 +109,7 @@ def _default_table() -> str:
         for source, destination in DEFAULT_ROWS.items()
     ]
     note = (
-        "The table holds where `mapping` has no rows; `extend_default: true` keeps it beside yours. `first_name`, "
-        "`last_name` and `address.postal_code` are tried where the key above is absent."
+        "The table applies if `mapping` has no rows. `extend_default: true` adds your rows to it. If a key of it is "
+        "absent, `first_name`, `last_name` and `address.postal_code` are tried."
     )
     return f"## The default table\n\n{note}\n\n{table(('identify', 'track', 'becomes'), rows)}"

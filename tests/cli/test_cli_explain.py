@@ -81,7 +81,7 @@ def test_the_first_three_events_are_explained(run_cli: Cli, samples: Path) -> No
     assert ended.code == 0
     assert ended.out.count("Request as it would be sent") == 3
     assert 'traits.email = "mia.hoffmann@example.com" → customer.email' in ended.out
-    assert 'traits.loyalty_tier = "bean"  no row takes it' in ended.out
+    assert 'traits.loyalty_tier = "bean"  not mapped' in ended.out
     assert "userId → customer.source_id" in ended.out
     assert "traits.firstName + traits.lastName → customer.name" in ended.out
 

@@ -111,7 +111,7 @@ def test_from_writes_what_the_events_hold(run_cli: Cli, samples: Path, tmp_path:
     ended = run_cli("init", "--from", samples)
     assert (ended.code, ended.out) == (0, "")
     text = (tmp_path / "voucherify-sync.yaml").read_text()
-    assert f"records of {samples} were read: 23 identify and 58 track events." in text
+    assert f"records of {samples}: 23 identify and 58 track events." in text
     assert "    #- Order Completed  # 13 of 58\n" in text
     assert "    #traits.email: customer.email  # 16 of 23\n" in text
     assert "    #traits.loyalty_tier: customer.metadata.loyalty_tier  # 7 of 23\n" in text

@@ -1,12 +1,147 @@
-"""Numbers, sizes and times read as people write them."""
+"""Numbers, sizes and times read as people write them, and no text uses a phrase that readers stumble over."""
 
 from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from voucherify_sync import text
 
 counted, size, span = text.counted, text.size, text.span
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = sorted(file for folder in ("voucherify_sync", "cli", "docs") for file in (ROOT / folder).rglob("*.py"))
+PAGES = [
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "config.example.yaml")),
+    *sorted(file for ending in ("*.html", "*.j2") for file in (ROOT / "voucherify_sync").rglob(ending)),
+]
+REFUSED = {
+    "so many": "give the number a noun: N calls",
+    "so much": "give the number a noun and a unit",
+    "manieth": "write 1 in N",
+    "whoever": "name who does it",
+    "anew": "write again, or a verb such as update",
+    "mend": "write fix",
+    "mended": "write fixed",
+    "mends": "write fixes",
+    "wing": "name the folder or the stage",
+    "wings": "name the folders or the stages",
+    "stop in order": "write stop cleanly",
+    "stops in order": "write stops cleanly",
+    "stopped in order": "write stopped cleanly",
+    "stopping in order": "write stopping cleanly",
+    "fired": "a row matched",
+    "is told": "say who tells it, in the active voice",
+    "is asked after": "write is polled, or polls",
+    "still to do": "write remaining",
+    "as by": "write for example",
+    "in force": "write effective",
+}
+"""Phrase that no text uses -> what to write instead."""
+PHRASE = re.compile(rf"\b(?:{'|'.join(REFUSED)})\b|manieth".replace(" ", r"\s+"), re.IGNORECASE)
+NOT_CLEAN = {
+    "cli/coverage_page.py",
+    "cli/explanation_view.py",
+    "cli/json_text.py",
+    "cli/lost_fields.py",
+    "cli/mapping_results.py",
+    "cli/plan_text.py",
+    "cli/progress.py",
+    "cli/signals.py",
+    "cli/summary.py",
+    "voucherify_sync/delivery/lanes.py",
+    "voucherify_sync/delivery/live.py",
+    "voucherify_sync/delivery/sender.py",
+    "voucherify_sync/events.py",
+    "voucherify_sync/mapping/rules.py",
+    "voucherify_sync/mapping/stats.py",
+    "voucherify_sync/preview/coverage.py",
+    "voucherify_sync/preview/explain.py",
+    "voucherify_sync/preview/mapping_tests.py",
+    "voucherify_sync/preview/plan.py",
+    "voucherify_sync/preview/project_check.py",
+    "voucherify_sync/report/html.py",
+    "voucherify_sync/report/run_report.py",
+    "voucherify_sync/run/bulk_run.py",
+    "voucherify_sync/run/options.py",
+    "voucherify_sync/run/pipeline.py",
+    "voucherify_sync/run/run.py",
+    "voucherify_sync/run/workers.py",
+    "voucherify_sync/sandbox/actions.py",
+    "voucherify_sync/sandbox/limits.py",
+    "voucherify_sync/sandbox/misbehaviour.py",
+    "voucherify_sync/sandbox/options.py",
+    "voucherify_sync/settings/environment.py",
+    "voucherify_sync/settings/rewriting.py",
+    "voucherify_sync/sources/decode.py",
+    "voucherify_sync/sources/reader.py",
+    "voucherify_sync/state/ledger.py",
+    "voucherify_sync/state/ledger_db.py",
+    "voucherify_sync/state/ledger_writer.py",
+    "voucherify_sync/state/private_files.py",
+    "voucherify_sync/state/selected_letters.py",
+    "voucherify_sync/voucherify/activity.py",
+    "voucherify_sync/voucherify/bulk.py",
+    "voucherify_sync/voucherify/client.py",
+    "voucherify_sync/voucherify/limited_client.py",
+    "voucherify_sync/voucherify/retry_policy.py",
+}
+"""Files of code whose texts are not through yet."""
+
+
+def texts_of(file: Path) -> Iterator[str]:
+    """Yield the docstrings and string constants of a module, but for names such as the fields of a JSON object."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not node.value.isidentifier():
+            yield node.value
+
+
+def refused_in(written: str) -> list[str]:
+    """Return each refused phrase with the words around it and what to write instead."""
+    return [
+        f"{' '.join(written[max(0, found.start() - 30) : found.end() + 30].split())!r}: "
+        f"{REFUSED[' '.join(found[0].lower().split())]}"
+        for found in PHRASE.finditer(written)
+    ]
+
+
+def relative(file: Path) -> str:
+    """Return what a test about a file is called."""
+    return file.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in CODE if file.relative_to(ROOT).as_posix() not in NOT_CLEAN], ids=relative
+)
+def test_no_text_of_the_code_uses_a_refused_phrase(file: Path) -> None:
+    """Docstrings, messages and help are read as much as pages are."""
+    assert [found for written in texts_of(file) for found in refused_in(written)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_no_page_uses_a_refused_phrase(page: Path) -> None:
+    """Of the changelog only the newest section counts: what was released stays as it was."""
+    written = page.read_text(encoding="utf-8")
+    if page.name == "CHANGELOG.md":
+        written = written.split("\n## ")[1]
+    assert refused_in(re.sub(r"\{[{%].*?[%}]\}", "", written)) == []  # code of a template is no text
+
+
+@pytest.mark.parametrize("written", ["It stops\n  in order.", "So many calls", "as by `export`", "Mend it"])
+def test_a_refused_phrase_is_found(written: str) -> None:
+    """Also across a line break, and whatever its case."""
+    assert len(refused_in(written)) == 1
+
+
+@pytest.mark.parametrize("written", ["recommend", "amended", "swing", "in order", "it was told", "fire"])
+def test_a_word_that_only_holds_a_refused_one_is_fine(written: str) -> None:
+    """Phrases are whole words."""
+    assert refused_in(written) == []
 
 
 @pytest.mark.parametrize(

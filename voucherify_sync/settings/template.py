@@ -236,25 +236,26 @@ _WIDTH = 100
 _INDENT = "  "
 _INTRODUCTION = f"""\
 # yaml-language-server: $schema=./{SCHEMA_FILE}
-# Editors complete and check this file by the line above, also offline, once the schema lies beside it:
+# With the line above, editors complete and check this file, also offline. Put the schema beside it:
 # voucherify-sync init --schema > {SCHEMA_FILE}
 #
-# Settings of voucherify-sync. What is set here are the defaults: change what you need, delete the rest.
-# Lines that begin with `#` and no space are examples: take the # away to use them.
+# Settings of voucherify-sync. The values are the defaults: change what you need, delete the rest.
+# Lines that begin with `#` and no space are examples: remove the # to use them.
 #
 # Any text may hold ${{VARIABLE}} or ${{VARIABLE:-default}}; $$ is a dollar sign.
-# `voucherify-sync check` finds mistakes, runs the tests below and shows what is in force.
+# `voucherify-sync check` finds mistakes, runs the tests below and shows the effective settings.
 """
 _FROM = """\
 #
-# The first {records} records of {sources} were read: {identifies} identify and {tracks} track events.
-# What was found is written below with its counts, ready to uncomment.
+# init read the first {records} records of {sources}: {identifies} identify and {tracks} track events.
+# It lists what it found below, with counts. Remove the # to use a line.
 """
 _TESTS = """\
-# Mapping tests: an event, and what becomes of it. `voucherify-sync check` runs them; after a change of
-# the mapping, `check --update` writes what is now. They may also stand in *.test.yaml beside this file.
+# Mapping tests: an event, and the request that it must become. `voucherify-sync check` runs them.
+# After a change of the mapping, `check --update` updates what they expect. *.test.yaml files beside
+# this one may hold tests, too.
 tests:
-  # The whole request, exact. Texts, numbers, true, false and null are read as in JSON.
+  # The whole request. Texts, numbers, true, false and null are read as in JSON.
   - name: an identify event becomes a customer
     event:
       type: identify
@@ -275,7 +276,7 @@ tests:
           city: Berlin
           postal_code: "10115"
 
-  # A part of the request is enough. An event may also be one of a file: `event: events.ndjson:12`.
+  # A part of the request is enough. The event may also come from a file: `event: events.ndjson:12`.
   - name: a track event becomes a custom event of its customer
     event:
       type: track
@@ -291,8 +292,8 @@ tests:
             source_id: u-1001
             email: mia@example.com
 
-  # Nothing is sent, and this is the reason.
-  - name: an event of nobody is skipped
+  # Nothing is sent, for this reason.
+  - name: an event without a usable id is skipped
     event: {type: track, event: Order Completed}
     expect_skipped: no_id
 """
@@ -314,7 +315,7 @@ def _from(found: Found, sources: str) -> str:
     shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in sources)
     text = _FROM.format(records=f"{found.records:,}", sources=shown, **numbers)
     return text + (
-        f"# Names that were met after so many others, {found.uncounted:,} times, are not counted.\n"
+        f"# Names beyond the limit of init are not counted; they occurred {found.uncounted:,} times.\n"
         if found.uncounted
         else ""
     )

@@ -46,7 +46,7 @@ PERIODS_S = {"s": 1, "min": 60, "h": 3600}
 
 
 class Rate(Struct, frozen=True):
-    """So many calls a period, such as 90/min.
+    """Number of calls in a period, such as 90/min.
 
     Attributes:
         calls: at least 1.
@@ -86,19 +86,19 @@ class Secret:
 
 
 class Api(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where Voucherify is and who we are there. Key and token are looked up only when a call is made."""
+    """Address and credentials of the Voucherify project. key and token are read only when a call is made."""
 
     key: Annotated[Secret, Meta(description="Application ID of the project, sent as X-App-Id.")] = Secret(
         "${VOUCHERIFY_API_KEY}"
     )
     token: Annotated[
         Secret,
-        Meta(description="Secret Key of the project, sent as X-App-Token. Best left to the environment."),
+        Meta(description="Secret Key of the project, sent as X-App-Token. Keep it in the environment."),
     ] = Secret("${VOUCHERIFY_API_TOKEN}")
     token_file: Annotated[
         str | None,
         Meta(
-            description="A file whose first line is the Secret Key, instead of token.",
+            description="File whose first line is the Secret Key, instead of token.",
             examples=["/run/secrets/voucherify-token"],
         ),
     ] = None
@@ -106,23 +106,23 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             description="Base URL: https://api.voucherify.io, https://us1.api.voucherify.io, "
-            "https://as1.api.voucherify.io or a dedicated one. http:// only for this machine itself."
+            "https://as1.api.voucherify.io or a dedicated one. http:// only for a server on this machine."
         ),
     ] = "https://api.voucherify.io"
     version: Annotated[
-        str, Meta(description="Value of X-Voucherify-API-Version; latest sends no such header.")
+        str, Meta(description="Value of the header X-Voucherify-API-Version; latest sends no such header.")
     ] = "latest"
 
 
 class Identify(Struct, frozen=True, forbid_unknown_fields=True):
-    """What becomes of identify events: customers."""
+    """Identify events. Each one becomes a customer update."""
 
     disabled: Annotated[bool, Meta(description="Skip identify events.")] = False
     mapping: Annotated[
         Rows,
         Meta(
-            description="Rows of source: destination. Without any, the default table holds, "
-            "which is the one shown here; a first row of your own replaces it.",
+            description="Rows of source: destination. Without rows, the default table applies, which is shown here. "
+            "With any row of your own, the default rows no longer apply; extend_default: true keeps them.",
             examples=[IDENTIFY_ROWS],
         ),
     ] = field(default_factory=dict)
@@ -138,35 +138,36 @@ class Identify(Struct, frozen=True, forbid_unknown_fields=True):
     ] = field(default_factory=dict)
     unmapped_traits: Annotated[
         Literal["drop", "metadata"],
-        Meta(description="Traits that no row takes: drop them, or keep them in customer.metadata."),
+        Meta(description="Traits that are not mapped: drop them, or keep them in customer.metadata."),
     ] = "drop"
     nulls: Annotated[
         Literal["omit", "clear"],
-        Meta(description="A trait that is null: leave the field alone, or erase it at Voucherify."),
+        Meta(
+            description="Traits that are null: leave the field as it is (omit), or erase it at Voucherify (clear)."
+        ),
     ] = "omit"
 
 
 class Track(Struct, frozen=True, forbid_unknown_fields=True):
-    """What becomes of track events: custom events of a customer."""
+    """Track events. Each one becomes a custom event of its customer."""
 
     disabled: Annotated[bool, Meta(description="Skip track events.")] = False
     events_filter: Annotated[
         list[str],
         Meta(
-            description="Names of the events to send, exact; a * matches any characters. "
-            "None listed: all are sent.",
+            description="Exact names of the events to send; a * matches any characters. Empty: send all events.",
             examples=[["Order Completed", "Subscription *"]],
         ),
     ] = field(default_factory=list)
     events_exclude: Annotated[
         list[str],
-        Meta(description="Names of events not to send, written alike.", examples=[["Product Viewed"]]),
+        Meta(description="Names of events not to send, in the same form.", examples=[["Product Viewed"]]),
     ] = field(default_factory=list)
     mapping: Annotated[
         Rows,
         Meta(
-            description="Rows of source: destination. Without any, the default table holds, "
-            "which is the one shown here; a first row of your own replaces it.",
+            description="Rows of source: destination. Without rows, the default table applies, which is shown here. "
+            "With any row of your own, the default rows no longer apply; extend_default: true keeps them.",
             examples=[TRACK_ROWS],
         ),
     ] = field(default_factory=dict)
@@ -177,28 +178,28 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, Any],
         Meta(
             description="Constants, as destination: value. They are set last. "
-            "Earning rules can leave out the events of a replay by one like this.",
+            "With one like this, earning rules can ignore the events of a replay.",
             examples=[{"metadata.replayed": True}],
         ),
     ] = field(default_factory=dict)
     unmapped_properties: Annotated[
         Literal["drop", "metadata"],
-        Meta(description="Properties that no row takes: drop them, or keep them in the event's metadata."),
+        Meta(description="Properties that are not mapped: drop them, or keep them in the event's metadata."),
     ] = "drop"
 
 
 class Personas(Struct, frozen=True, forbid_unknown_fields=True):
-    """What becomes of computed traits and audiences."""
+    """Computed traits and audiences."""
 
     disabled: Annotated[
-        bool, Meta(description="Do not carry them to customer.metadata.<computation_key>.")
+        bool, Meta(description="Do not copy them to customer.metadata.<computation_key>.")
     ] = False
 
 
 class Identity(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which customers count."""
+    """Ids of customers."""
 
-    ignore_anonymous: Annotated[bool, Meta(description="Skip events that have no userId.")] = False
+    ignore_anonymous: Annotated[bool, Meta(description="Skip events without a userId.")] = False
 
 
 class Delivery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -206,35 +207,38 @@ class Delivery(Struct, frozen=True, forbid_unknown_fields=True):
 
     customers: Annotated[
         Literal["each", "bulk"],
-        Meta(description="One call for each identify, or all folded by customer into bulk calls."),
+        Meta(
+            description="Send each identify in a call of its own (each), or fold all by customer "
+            "into bulk requests (bulk)."
+        ),
     ] = "each"
-    workers: Annotated[int, Meta(ge=1, le=256, description="Requests in flight at most.")] = 16
+    workers: Annotated[int, Meta(ge=1, le=256, description="Maximum number of requests in flight.")] = 16
     rate: Annotated[
         Rate | None,
         Meta(
-            description="Calls at most, per s, min or h; default: what the API's own headers allow.",
+            description="Highest rate of calls, per s, min or h; default: what the API's headers allow.",
             examples=["90/min"],
         ),
     ] = None
     reserve: Annotated[
-        float, Meta(ge=0, lt=1, description="Share of the API's limit that is left to others.")
+        float, Meta(ge=0, lt=1, description="Share of the API's limit that is left for other clients.")
     ] = 0.10
     max_calls: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Stop in order after so many calls; default: no such limit.", examples=[5000]),
+        Meta(description="Stop cleanly after this number of calls; default: no such limit.", examples=[5000]),
     ] = None
     on_doubt: Annotated[
         Literal["verify", "hold", "resend", "accept"],
         Meta(
-            description="A custom event whose answer was lost: look it up (verify), hold it, send it again, "
-            "or count it as sent (accept)."
+            description="A custom event whose answer was lost: look it up (verify), leave it in doubt (hold), "
+            "send it again (resend), or count it as delivered (accept)."
         ),
     ] = "verify"
     ledger: Annotated[
         str | None,
         Meta(
-            description="File that remembers what was sent; default: one per URL and key "
-            "in the user's state directory.",
+            description="Ledger: the file that remembers what was sent; default: one per URL and key "
+            "in the state directory of the user.",
             examples=["voucherify-sync.ledger"],
         ),
     ] = None
