@@ -1,44 +1,101 @@
-"""The question before custom events are sent for real: they fire rewards and messages now, and cannot be undone."""
+"""The question before custom events are sent for real: they trigger rewards and messages now, and cannot be undone."""
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from heapq import nlargest
+from typing import TYPE_CHECKING
 
 import click
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.preview.plan import Plan, Planner
-from voucherify_sync.run.options import RunOptions
-from voucherify_sync.settings import Credentials
-from voucherify_sync.state.deduplication import Rule
-from voucherify_sync.state.ledger_location import Place
-from voucherify_sync.state.ledger_reader import LedgerReader
-from voucherify_sync.stop import Stop
 from voucherify_sync.text import clean, clean_lines, counted, size
 
-from .notices import notices_of
-from .progress import progress
-from .question import ask
+from .signals import leaving
+
+if TYPE_CHECKING:
+    from voucherify_sync.api import PreparedReplay
+    from voucherify_sync.preview.plan import Plan
+    from voucherify_sync.settings import Credentials
+    from voucherify_sync.state.ledger_reader import LedgerReader
 
 _NAMES_SHOWN = 3
 _KEY_SHOWN = 4
+_LOOK_S = 0.1
 
 
-def require_yes_where_nobody_can_be_asked(yes: bool) -> None:
+def ask(question: str) -> bool:
+    """Ask on stderr and wait for a line on stdin; return whether the answer is yes. Everything else is a no.
+
+    It does not wait in `input()`: Python hears a signal that comes just before a read only after it, that is, after the
+    next line.
+
+    Raises:
+        SystemExit: a signal came.
+        click.Abort: stdin has ended.
+    """
+    with leaving():
+        try:
+            click.echo(f"{question} [y/N]: ", nl=False, err=True)
+            while not select.select([sys.stdin], [], [], _LOOK_S)[0]:
+                pass
+            answer = sys.stdin.readline()
+        except SystemExit:
+            click.echo(err=True)  # the prompt of the shell gets a line of its own
+            raise
+    if not answer:
+        click.echo(err=True)
+        raise click.Abort
+    return answer.strip().lower() in {"y", "yes"}
+
+
+def require_yes_where_nobody_can_be_asked() -> None:
     """Refuse a live run that would have to ask and cannot.
 
     Raises:
-        UsageProblem: stdin is no terminal, and --yes was not given.
+        UsageProblem: stdin is no terminal.
     """
-    if not yes and not sys.stdin.isatty():
+    if not sys.stdin.isatty():
         raise UsageProblem(
             "custom events fire rewards and messages when they arrive, and there is no terminal to ask on",
             "Look at it with --dry-run; give --yes to send without being asked.",
         )
 
 
-def agreed_to_identity(ledger: LedgerReader) -> bool:
+def agreed(prepared: PreparedReplay, progress_kind: str) -> bool:
+    """Plan the run and ask whether to send; True at once when no custom event would be sent."""
+    from voucherify_sync.settings import credentials
+    from voucherify_sync.state.ledger_location import read_ledger
+
+    from .notices import notices_of
+    from .progress import progress
+
+    place, stop = prepared.place, prepared.stop
+    with read_ledger(place) as ledger:
+        if place.adds_identity and not _agreed_to_identity(ledger):
+            return False
+        bytes_of_ledger = ledger.size
+    with progress(progress_kind, prepared.snapshot, sys.stderr):
+        plan = prepared.plan()
+    if stop.requested:
+        return False
+    if not plan.walked.tracked:
+        return True
+    click.echo(_question(plan, credentials(prepared.settings, os.environ)), err=True)
+    path = clean(str(place.path), 4_096)
+    if place.is_new:
+        click.echo(f"A new ledger will be made: {path}", err=True)
+    else:
+        click.echo(f"The ledger is {path} ({size(bytes_of_ledger)}).", err=True)
+    assert prepared.run is not None  # noqa: S101  # it is planned
+    for notice in notices_of(prepared.run):
+        click.echo(clean_lines(f"Warning: {notice}"), err=True)
+    return ask("Send them?")
+
+
+def _agreed_to_identity(ledger: LedgerReader) -> bool:
     """Ask whether a ledger that was used under another address or key is that of this project."""
     counts, last = ledger.counts(), ledger.last_run()
     delivered = counts.delivered_customers + counts.delivered_events
@@ -50,34 +107,6 @@ def agreed_to_identity(ledger: LedgerReader) -> bool:
         err=True,
     )
     return ask("Is it that of the project you are about to send to?")
-
-
-def agreed(
-    request: RunOptions,
-    place: Place,
-    ledger: LedgerReader,
-    rule: Rule,
-    keys: Credentials,
-    stop: Stop,
-    progress_kind: str,
-) -> bool:
-    """Plan the run and ask whether to send; True at once when no custom event would be sent."""
-    planner = Planner(request, stop, ledger, rule)
-    with progress(progress_kind, planner.snapshot, sys.stderr):
-        plan = planner.plan()
-    if stop.requested:
-        return False
-    if not plan.walked.tracked:
-        return True
-    click.echo(_question(plan, keys), err=True)
-    path = clean(str(place.path), 4_096)
-    if place.is_new:
-        click.echo(f"A new ledger will be made: {path}", err=True)
-    else:
-        click.echo(f"The ledger is {path} ({size(ledger.size)}).", err=True)
-    for notice in notices_of(planner.run):
-        click.echo(clean_lines(f"Warning: {notice}"), err=True)
-    return ask("Send them?")
 
 
 def _question(plan: Plan, keys: Credentials) -> str:

@@ -8,54 +8,60 @@ from collections.abc import Iterator
 
 import click
 
+from voucherify_sync.api import PreparedReplay
 from voucherify_sync.errors import ExitCode
 from voucherify_sync.events import Json
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
-from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import clean_lines, counted, span
 
 from .notices import notices_of
+from .options import Display
 from .record_log import RecordLog
-from .replay_options import ReplayOptions
 from .report_files import write_reports
 from .summary import print_summary
-from .target import Target
 
 GOES_ON = {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HANGUP}
 """How runs end that the same command goes on with."""
 
 
-def finish(
-    options: ReplayOptions, request: RunOptions, run: Run, stop: Stop, target: Target, log: RecordLog | None
-) -> None:
+def finish(prepared: PreparedReplay, display: Display, report: Json, log: RecordLog | None) -> None:
     """Sum up, say what stopped the run, if it was stopped, and write the reports and the end of the log."""
-    report = run.to_dict()
-    if not options.quiet:
+    run, request = prepared.run, prepared.run_options
+    assert run is not None  # noqa: S101  # it is over
+    if not display.quiet:
         print_summary(
             sys.stderr,
             report,
             dead_letters=run.books.dead_letters,
             next_command=next_command(request) if run.exit_code in GOES_ON else None,
             left=_left(request, run) if run.exit_code in GOES_ON else None,
-            notices=[*notices_of(run), *_of_earlier_runs(request, report, target)],
+            notices=[*notices_of(run), *_of_earlier_runs(prepared, report)],
         )
-        for sentence in (*target.closing(), *_of_kept(options, report, target)):
+        for sentence in (*_of_sandbox(prepared), *_of_kept(prepared, report)):
             click.echo(sentence, err=True)
-    for line in _stopped_by(stop, target.link.trouble()):
+    for line in _stopped_by(prepared.stop, prepared.last_failure):
         click.echo(clean_lines(line), err=True)
-    write_reports(options.report, report, quiet=options.quiet)
+    write_reports(display.report, report, quiet=display.quiet)
     log_trouble = None if log is None else log.finish()
     if log_trouble is not None:
         click.echo(clean_lines(f"Warning: {log_trouble}"), err=True)
 
 
-def _of_kept(options: ReplayOptions, report: Json, target: Target) -> Iterator[str]:
+def _of_sandbox(prepared: PreparedReplay) -> Iterator[str]:
+    if prepared.sandbox_counts is not None:
+        customers, events = prepared.sandbox_counts
+        held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
+        yield f"The sandbox held {held}."
+
+
+def _of_kept(prepared: PreparedReplay, report: Json) -> Iterator[str]:
     """Say how to see and send again what did not arrive, or may not have arrived."""
     failed, in_doubt = report["outcomes"]["failed"], report["outcomes"]["in_doubt"]
-    if not isinstance(target.ledger, Ledger):
+    options = prepared.options
+    if options.mode is not Mode.LIVE:
         return
     words = [] if options.config is None else ["-c", str(options.config)]
     words += [] if options.ledger is None else ["--ledger", options.ledger]
@@ -103,10 +109,10 @@ def next_command(request: RunOptions) -> str:
     return shlex.join(["voucherify-sync", *words])
 
 
-def _of_earlier_runs(request: RunOptions, report: Json, target: Target) -> Iterator[str]:
+def _of_earlier_runs(prepared: PreparedReplay, report: Json) -> Iterator[str]:
     delivered = report["reasons"]["duplicate"].get("delivered", {}).get("count", 0)
-    if delivered and request.mode is Mode.DRY_RUN:
+    if delivered and prepared.options.mode is Mode.DRY_RUN:
         yield f"{counted(delivered, 'record')} left out because they were delivered before; --again shows them."
-    last = target.last_run
-    if last is not None and last.settings_digest != digest(request.settings):
+    last = prepared.earlier_run
+    if last is not None and last.settings_digest != digest(prepared.settings):
         yield f"the mapping differs from that of run {last.name}; what was delivered stays as it was delivered."

@@ -1,12 +1,18 @@
-"""`explain`: what happens to single events. Its words and options; what it does is in `explaining`."""
+"""`explain`: shows what happens to single events."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import CONFIG, EVENT
+
+if TYPE_CHECKING:
+    from voucherify_sync.preview.explain import EventSearch, Explanation
+    from voucherify_sync.settings import Settings
 
 
 @click.command("explain")
@@ -45,7 +51,7 @@ from .options import CONFIG, EVENT
     is_flag=True,
     help="Print each request as a curl command, with variables for the keys.",
 )
-def command(**values: Any) -> int:
+def command(limit: int, as_json: bool, as_curl: bool, **values: Any) -> int:
     """Show what happens to single events: the first three of SOURCE, or those that you pick.
 
     \b
@@ -57,6 +63,69 @@ def command(**values: Any) -> int:
     filled in, the values that are not mapped, with the reason, and the request. For a skipped event it
     shows the reason. The mapping and the filters are those of a replay. Nothing is sent.
     """  # click reads the \b itself
-    from .explaining import ExplainOptions, explain
+    from voucherify_sync.api import ExplainOptions, PreparedExplanation
+    from voucherify_sync.errors import ExitCode, UsageProblem
+    from voucherify_sync.text import clean_lines
 
-    return explain(ExplainOptions(**values))
+    from .outputs import settings_files, source_files, try_outputs
+
+    if as_json and as_curl:
+        raise UsageProblem("--json and --curl would both write to stdout", "Choose one of them.")
+    options = ExplainOptions(**values)
+    prepared = PreparedExplanation(options)
+    try_outputs([], [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)])
+    for notice in prepared.notices:
+        click.echo(clean_lines(notice), err=True)
+    show, shown = _show(prepared.settings, as_json=as_json, as_curl=as_curl), 0
+    for explanation in prepared.search:
+        show(explanation)
+        shown += 1
+        if shown == limit:
+            break
+    if not shown:
+        _tell_that_nothing_matches(prepared.search)
+    return ExitCode.OK
+
+
+def _tell_that_nothing_matches(search: EventSearch) -> None:
+    """Say what was looked through, and what may be meant."""
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.text import clean
+
+    if not search.read:
+        click.echo("No events were read.", err=True)
+        return
+    remedies = []
+    for miss in search.near_misses():
+        meant = " or ".join(f'"{clean(name, 60)}"' for name in miss.met)
+        hint = f"; did you mean {meant}?" if meant else "."
+        remedies.append(f'No event is named "{clean(miss.wanted, 60)}"{hint}')
+    remedy = " ".join(remedies) or "Check --event, --user, --message-id and --line."
+    raise UsageProblem(f"No event matches ({search.read:,} read).", remedy)
+
+
+def _show(settings: Settings, *, as_json: bool, as_curl: bool) -> Callable[[Explanation], None]:
+    """Return what shows an explanation in the wanted form."""
+    from voucherify_sync.preview.explain import to_json
+    from voucherify_sync.voucherify.answers import PATHS
+
+    from .curl import curl
+    from .json_text import write_harmless
+
+    def path(explanation: Explanation) -> str | None:
+        return PATHS[explanation.request.kind] if explanation.request is not None else None
+
+    def show_json(explanation: Explanation) -> None:
+        write_harmless(sys.stdout.buffer, to_json(explanation, path(explanation)))
+
+    def show_curl(explanation: Explanation) -> None:
+        sys.stdout.buffer.write(curl(explanation, path(explanation), settings.api).encode())
+        sys.stdout.buffer.flush()
+
+    if as_json:
+        return show_json
+    if as_curl:
+        return show_curl
+    from .explanation_view import Viewer
+
+    return Viewer().show

@@ -81,8 +81,8 @@ def command(
     from voucherify_sync.state.selected_letters import forget, letters_in_files
     from voucherify_sync.text import counted
 
+    from .confirm import ask
     from .project_ledger import existing_ledger
-    from .question import ask
 
     if not (failed or invalid or user or before):
         raise UsageProblem(
@@ -123,10 +123,9 @@ def command(
 def _selection(
     reader: LedgerReader, *, failed: bool, invalid: bool, users: tuple[str, ...], before: str | None
 ) -> LetterSelection:
+    from voucherify_sync.api import known_run
     from voucherify_sync.outcomes import State
     from voucherify_sync.state.ledger_reader import LetterSelection
-
-    from .project_ledger import known_run
 
     run = None if before is None else known_run(reader, before)
     outcomes = {State.FAILED: failed, State.INVALID: invalid}

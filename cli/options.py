@@ -1,20 +1,72 @@
-"""Kinds of option values that click does not know, such as rates and durations, and options that previews share."""
+"""The options that several commands share: kinds of values, groups of the help, and the options of `replay`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct
 
-from voucherify_sync.run.options import ErrorLimit
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.run.options import ErrorLimit, Mode
+
+from .progress import KINDS
 
 if TYPE_CHECKING:
     from voucherify_sync.settings import Rate
 
+Command = Callable[..., Any]
+REST = "Options"
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+class Display(Struct, frozen=True, kw_only=True):
+    """What the command line of a run says of what is asked, shown and written; the names are those of the options."""
+
+    yes: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    progress: str = "auto"
+    report: tuple[str, ...] = ()
+    log_file: Path | None = None
+
+    @property
+    def progress_kind(self) -> str:
+        """How progress is shown."""
+        return "none" if self.quiet else self.progress
+
+    @classmethod
+    def take(cls, values: dict[str, Any]) -> Display:
+        """Take the display's own values out of those of a command."""
+        return cls(**{name: values.pop(name) for name in cls.__struct_fields__ if name in values})
+
+
+def take_mode(values: dict[str, Any], display: Display) -> Mode:
+    """Take out of the values of a command where its requests go; refuse combinations that cannot be meant."""
+    dry_run, sandbox = values.pop("dry_run"), values.pop("sandbox", False)
+    if dry_run and sandbox:
+        raise UsageProblem("--dry-run makes no call, and --sandbox makes calls", "Choose one of them.")
+    if sandbox and any(values[name] for name in ("ledger", "new_ledger", "same_project", "again_since")):
+        raise UsageProblem(
+            "--sandbox begins with an empty project each time and keeps no ledger",
+            "Leave the options of the ledger out, or send to a sandbox that stays: `voucherify-sync sandbox`.",
+        )
+    if dry_run and "-" in display.report:
+        raise UsageProblem("--report - and --dry-run would both write to stdout", "Give the report a file.")
+    if display.report.count("-") > 1:
+        raise UsageProblem("--report - is given twice", "Give one of them, or the other a file.")
+    for one, other in (("again", "again_since"), ("new_ledger", "same_project")):
+        if values[one] and values[other]:
+            names = " and ".join("--" + name.replace("_", "-") for name in (one, other))
+            raise UsageProblem(f"{names} cannot be combined.", "Give one of them.")
+    if dry_run:
+        return Mode.DRY_RUN
+    return Mode.SANDBOX if sandbox else Mode.LIVE
 
 
 class RateType(click.ParamType["Rate"]):
@@ -102,6 +154,36 @@ DURATION = DurationType()
 MOMENT = MomentType()
 ERROR_LIMIT = ErrorLimitType()
 
+
+class GroupedOption(click.Option):
+    """An option that stands under a heading of its own group."""
+
+    def __init__(self, *names: Any, group: str = REST, **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.group = group
+
+
+def options_of(group: str) -> Callable[..., Callable[..., Any]]:
+    """Return what makes options of a group, to be used as `click.option` is."""
+    return partial(click.option, cls=GroupedOption, group=group)
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows one section for each group, in the order of the options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                sections.setdefault(getattr(parameter, "group", REST), []).append(record)
+        sections[REST] = sections.pop(REST)  # `--help` itself comes last
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
 CONFIG = click.option(
     "-c",
     "--config",
@@ -115,3 +197,210 @@ EVENT = click.option(
     allow_from_autoenv=False,
     help="Only track events of this name; a * matches any.",
 )
+COUNT = click.IntRange(min=1)
+
+JOBS_HELP = "Processes that map a large archive while nothing is sent; default: one per core, at most 8."
+
+_where = options_of("Where to")
+_which = options_of("Which events")
+_how = options_of("How to send")
+_before = options_of("What was sent before")
+_shown = options_of("What is shown and kept")
+
+_CONFIG = [
+    _where("-c", "--config", type=FILE, help="Settings file; default: ./voucherify-sync.yaml."),
+]
+SETTINGS = [
+    *_CONFIG,
+    _where("--dry-run", is_flag=True, help="Print the requests as JSON lines instead of sending them."),
+]
+SANDBOX = [
+    _where(
+        "--sandbox", is_flag=True, help="Send to a sandbox on this machine that lives as long as the run."
+    ),
+]
+WHICH = [
+    _which(
+        "--type",
+        metavar="T",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only events of this type: identify or track.",
+    ),
+    _which(
+        "--event",
+        metavar="NAME",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only track events of this name.",
+    ),
+    _which(
+        "--user",
+        metavar="ID",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only this customer, by source_id.",
+    ),
+    _which("--exclude-ids", type=FILE, help="Skip the customers whose ids are in FILE, one per line."),
+    _which("--since", type=MOMENT, help="Only events from TIME on, and those without a time."),
+    _which("--until", type=MOMENT, help="Only events before TIME, and those without a time."),
+    _which("--limit", type=COUNT, metavar="N", help="Read the first N records only."),
+]
+JOBS = [
+    _which("--jobs", type=COUNT, metavar="N", help=JOBS_HELP),
+]
+BULK = [
+    _how(
+        "--bulk",
+        "customers",
+        flag_value="bulk",
+        allow_from_autoenv=False,
+        help="Send customers first, folded into bulk requests: a few calls instead of one per identify.",
+    ),
+    _how(
+        "--each",
+        "customers",
+        flag_value="each",
+        allow_from_autoenv=False,
+        help="Send each identify in a call of its own, in input order.  [default]",
+    ),
+]
+HOW = [
+    _how("--workers", type=click.IntRange(1, 256), metavar="N", help="Maximum number of requests in flight."),
+    _how(
+        "--rate",
+        type=RATE,
+        metavar="N/min",
+        help="Highest rate of calls, such as 90/min; default: the limit of the API.",
+    ),
+    _how(
+        "--max-calls", type=COUNT, metavar="N", help="Stop cleanly after N calls; the same command continues."
+    ),
+    _how("--max-duration", type=DURATION, help="Stop cleanly after this time, such as 8h."),
+    _how(
+        "--max-errors",
+        type=ERROR_LIMIT,
+        help="Stop cleanly when more records than this are invalid or failed.",
+    ),
+    _how(
+        "--yes",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Send custom events without asking first.",
+    ),
+]
+LEDGER = [
+    _before(
+        "--ledger",
+        type=LEDGER_FILE,
+        help="Use this ledger instead of the project's own in the state directory.",
+    ),
+]
+AGAIN = [
+    _before(
+        "--again",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Also send what was delivered or failed before.",
+    ),
+    _before("--again-since", metavar="RUN", help="Like --again, but skip what RUN or a later run delivered."),
+    _before(
+        "--on-doubt",
+        type=click.Choice(["verify", "hold", "resend", "accept"]),
+        help="Event without an answer: look it up, leave it, send it again, count it as delivered.  [default: verify]",
+    ),
+]
+BEFORE = [
+    *LEDGER,
+    _before(
+        "--new-ledger",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Make a ledger where there is none; refused where there is one.",
+    ),
+    _before(
+        "--same-project",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Accept a ledger that was used with another key or address.",
+    ),
+    _before(
+        "--ledger-is-whole",
+        is_flag=True,
+        allow_from_autoenv=False,
+        help="Accept a ledger that looks like a copy of one in use.",
+    ),
+    *AGAIN,
+]
+LETTERS = [
+    _which(
+        "--reason",
+        metavar="REASON",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only dead letters with this reason.",
+    ),
+    _which(
+        "--event",
+        metavar="NAME",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only events of this name.",
+    ),
+    _which(
+        "--user",
+        metavar="ID",
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Only this customer, by userId, anonymousId or source_id.",
+    ),
+    _which(
+        "--run", metavar="RUN", multiple=True, allow_from_autoenv=False, help="Only dead letters of this run."
+    ),
+]
+PROGRESS = [
+    _shown(
+        "--progress",
+        type=click.Choice(KINDS),
+        default="auto",
+        show_default=True,
+        help="How to show progress.",
+    ),
+]
+SHOWN = [
+    _shown(
+        "--report",
+        type=click.Path(),
+        multiple=True,
+        allow_from_autoenv=False,
+        help="Write a report: JSON, or HTML if PATH ends in .html; - prints JSON on stdout.",
+    ),
+    _shown("--dead-letters", type=FILE, help="Also write this run's dead letters to FILE."),
+    *PROGRESS,
+    _shown("--log-file", type=FILE, help="Write a line to FILE for every record that was not delivered."),
+    _shown("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
+    _shown("-v", "--verbose", is_flag=True, help="Show every record that was not delivered, as it happens."),
+]
+
+
+def replay_options(command: Command) -> Command:
+    """Give a command the options of `replay`, in the order in which its help shows them."""
+    command = _with([*SETTINGS, *SANDBOX, *WHICH, *JOBS, *BULK, *HOW, *BEFORE, *SHOWN], command)
+    return click.argument("source", nargs=-1)(command)
+
+
+def retry_options(command: Command) -> Command:
+    """Give a command the options of `retry`: it chooses among dead letters, and not among the events of an archive."""
+    return _with([*SETTINGS, *LETTERS, *HOW, *BEFORE, *SHOWN], command)
+
+
+def plan_options(command: Command) -> Command:
+    """Give a command those options of `replay` that decide what would be sent."""
+    command = _with([*_CONFIG, *WHICH, *JOBS, *BULK, *LEDGER, *AGAIN, *PROGRESS], command)
+    return click.argument("source", nargs=-1)(command)
+
+
+def _with(options: list[Command], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

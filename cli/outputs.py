@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from voucherify_sync.api import PreparedReplay, RetryOptions
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.run.options import Mode
 from voucherify_sync.settings import Settings, settings_file, token_file
@@ -22,7 +23,7 @@ from voucherify_sync.sources.reader import Source
 from voucherify_sync.state.ledger_file import ELSEWHERE, SUFFIXES
 from voucherify_sync.state.private_files import try_to_append, try_to_write_whole
 
-from .replay_options import ReplayOptions
+from .options import Display
 from .streams import silence_stderr
 
 _OF_ITS_OWN = "Each output needs a file of its own, which the command does not read."
@@ -87,30 +88,26 @@ def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input], sources: Ite
         raise UsageProblem("\n".join(failures), "\n".join(dict.fromkeys(failures.values())))
 
 
-def try_outputs_of_run(
-    options: ReplayOptions, settings: Settings, mode: Mode, ledger: Path | None, sources: Iterable[Input]
-) -> None:
+def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:
     """Check the outputs of a run or of its preview, as `try_outputs` does.
 
-    Args:
-        options: name the outputs and some of the inputs.
-        settings: with the options laid over.
-        mode: a live run writes to the ledger; in the other modes it only must not be damaged.
-        ledger: of the project; None where it is not known which it is.
-        sources: the files that the events are read from.
+    A live run writes to the ledger; in the other modes it only must not be damaged.
     """
-    outputs = list(_outputs_of(options))
-    inputs = [*settings_files(options.config, settings), *sources]
+    options, ledger = prepared.options, prepared.place.path
+    outputs = list(_outputs_of(display, options.dead_letters))
+    inputs = [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)]
+    if isinstance(options, RetryOptions) and options.file is not None:
+        inputs.append(Input(f"the dead letters {options.file}", options.file))
     if ledger is not None:
         itself, *beside = ledger_files(ledger)
         inputs += beside
-        if mode is Mode.LIVE:
+        if options.mode is Mode.LIVE:
             outputs.append(Output(itself.name, ledger, _try_ledger, ELSEWHERE))
         else:
             inputs.append(itself)
     if options.exclude_ids is not None:
         inputs.append(Input(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
-    try_outputs(outputs, inputs, options.source)
+    try_outputs(outputs, inputs, map(str, options.source))
 
 
 def source_files(sources: Iterable[Source]) -> Iterator[Input]:
@@ -141,14 +138,14 @@ def ledger_files(ledger: Path) -> Iterator[Input]:
         yield Input(f"the ledger's {file}" if suffix else f"the ledger {file}", file)
 
 
-def _outputs_of(options: ReplayOptions) -> Iterator[Output]:
-    for report in options.report:
+def _outputs_of(display: Display, dead_letters: Path | None) -> Iterator[Output]:
+    for report in display.report:
         if report != "-":
             yield Output(f"--report {report}", Path(report), try_to_write_whole)
-    if options.dead_letters is not None:
-        yield Output(f"--dead-letters {options.dead_letters}", options.dead_letters, try_to_append)
-    if options.log_file is not None:
-        yield Output(f"--log-file {options.log_file}", options.log_file, try_to_append)
+    if dead_letters is not None:
+        yield Output(f"--dead-letters {dead_letters}", dead_letters, try_to_append)
+    if display.log_file is not None:
+        yield Output(f"--log-file {display.log_file}", display.log_file, try_to_append)
 
 
 def _inside(outputs: Sequence[Output], sources: Iterable[str]) -> Iterator[str]:

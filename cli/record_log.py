@@ -17,7 +17,7 @@ from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.state.private_files import open_to_append, trouble, write_all
 from voucherify_sync.text import clean, counted
 
-from .replay_options import ReplayOptions
+from .options import Display
 from .spare import spare_file
 
 _QUIET = {State.DELIVERED, State.PLANNED}
@@ -119,7 +119,7 @@ class LogFile:
 
 
 @contextmanager
-def records_shown(options: ReplayOptions, run_id: str) -> Iterator[RecordLog | None]:
+def records_shown(options: Display, run_id: str) -> Iterator[RecordLog | None]:
     """Yield the log that --verbose and --log-file ask for, or None."""
     stream = sys.stderr if options.verbose else None
     if options.log_file is None:

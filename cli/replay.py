@@ -1,13 +1,18 @@
-"""`replay`: the main job. Its words and options; what it does is in `replaying`."""
+"""`replay`: sends the events of archives, or shows what would be sent."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .grouped_help import GroupedCommand
-from .replay_options import ReplayOptions, replay_options
+from voucherify_sync.run.options import Mode
+
+from .options import Display, GroupedCommand, replay_options, take_mode
+
+if TYPE_CHECKING:
+    from voucherify_sync.api import PreparedReplay
 
 
 @click.command("replay", cls=GroupedCommand)
@@ -20,6 +25,63 @@ def command(**values: Any) -> int:
       voucherify-sync replay --dry-run segment-logs/ | jq .body
       zcat part-*.gz | jq -c 'select(.userId)' | voucherify-sync replay --yes -
     """
-    from .replaying import replay  # the whole pipeline, which `--help` has no need of
+    from voucherify_sync.api import PreparedReplay, ReplayOptions  # `--help` has no need of the pipeline
 
-    return replay(ReplayOptions(**values))
+    from .signals import leaving
+
+    display = Display.take(values)
+    options = ReplayOptions(mode=take_mode(values, display), **values)
+    asks = options.mode is Mode.LIVE and not display.yes  # the question reads all of the input, too
+    with leaving(), PreparedReplay(options, plans_first=asks) as prepared:
+        return perform(prepared, display)
+
+
+def perform(prepared: PreparedReplay, display: Display) -> int:
+    """Ask where it must be asked, run, and say how it ended; return the exit code.
+
+    Raises:
+        VoucherifySyncError: the run cannot begin.
+    """
+    from voucherify_sync.errors import ExitCode
+    from voucherify_sync.text import clean_lines
+
+    from .confirm import agreed, require_yes_where_nobody_can_be_asked
+    from .ending import finish
+    from .outputs import try_outputs_of_run
+    from .progress import progress
+    from .record_log import records_shown
+    from .signals import stopping_in_order
+
+    mode, stop = prepared.options.mode, prepared.stop
+    try_outputs_of_run(prepared, display)
+    if not display.quiet:
+        for notice in prepared.notices:
+            click.echo(clean_lines(notice), err=True)
+    output = sys.stdout.buffer if mode is Mode.DRY_RUN else None
+    with stopping_in_order(stop), records_shown(display, prepared.run_options.run_id) as log:
+        tell_problem_of_ledger(prepared, display)
+        prepared.check_may_send(asks=not display.yes)
+        if mode is Mode.LIVE and not display.yes:
+            require_yes_where_nobody_can_be_asked()
+            if not agreed(prepared, display.progress_kind):
+                click.echo("Nothing was sent.", err=True)
+                return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.INTERRUPTED)
+        with progress(
+            display.progress_kind,
+            prepared.snapshot,
+            sys.stderr,
+            data_on_terminal=output is not None and output.isatty(),
+        ):
+            report = prepared.execute(output=output, watch=log.add if log else None)
+        finish(prepared, display, report, log)
+    assert prepared.run is not None  # noqa: S101  # it is over
+    return prepared.run.exit_code
+
+
+def tell_problem_of_ledger(prepared: PreparedReplay, display: Display) -> None:
+    """Say as a notice of a dry run what a run that sends must refuse."""
+    from voucherify_sync.text import clean_lines
+
+    problem = prepared.place.problem
+    if prepared.options.mode is Mode.DRY_RUN and problem is not None and not display.quiet:
+        click.echo(clean_lines(f"Notice: {problem}"), err=True)

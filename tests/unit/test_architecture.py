@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "run": MIDDLE | {"delivery", "report"},
     "preview": MIDDLE | {"delivery", "report", "run"},
     "sandbox": FOUNDATION,
-    "__init__": MIDDLE | {"delivery", "report", "run", "preview", "sandbox"},
+    "api": MIDDLE | {"delivery", "report", "run", "preview", "sandbox"},
+    "__init__": MIDDLE | {"delivery", "report", "run", "preview", "sandbox", "api"},
 }
 """Folder or top module of the library -> the others that it may import from."""
 

@@ -13,12 +13,14 @@ from msgspec import Raw, Struct
 
 from voucherify_sync.events import BadRecord, Event, Json, Request
 from voucherify_sync.mapping.field_types import present_text
-from voucherify_sync.mapping.filters import NamePattern, Selection, name_of
+from voucherify_sync.mapping.filters import MetNames, NamePattern, NearMiss, Selection, name_of
 from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.outcomes import Outcome, State, words
 from voucherify_sync.paths import Keys
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings, path_of
+from voucherify_sync.sources.decode import decode
+from voucherify_sync.sources.reader import Reader
 
 _NO_TRACE: Final = Trace([], [], [], [])
 
@@ -115,6 +117,44 @@ class Picker:
         """Tell whether it is about one of the wanted customers."""
         users = self._wanted.users
         return not users or not users.isdisjoint(_ids(explanation))
+
+
+class EventSearch:
+    """Yields the explanations of the wanted events, as they are found.
+
+    Args:
+        settings: whose mapping and filters decide.
+        reader: of the events.
+        wanted: which events.
+
+    Attributes:
+        read: records looked at.
+    """
+
+    def __init__(self, settings: Settings, reader: Reader, wanted: Wanted) -> None:
+        self.read = 0
+        self._explainer = Explainer(settings)
+        self._reader = reader
+        self._wanted = wanted
+        self._names = MetNames(tuple(wanted.names))
+
+    def __iter__(self) -> Iterator[Explanation]:
+        picker, last_line = Picker(self._wanted), self._wanted.line
+        for batch in self._reader:
+            if last_line is not None and batch.first_line > last_line:
+                return
+            for record in decode(batch):
+                self.read += 1
+                if picker.may_want(record):
+                    explanation = self._explainer.explain(record)
+                    if picker.wants(explanation):
+                        yield explanation
+                elif self._wanted.names and isinstance(record, Event) and record.name:
+                    self._names.leave(record.name)
+
+    def near_misses(self) -> list[NearMiss]:
+        """Return the wanted names that no event had, and what may be meant instead."""
+        return self._names.near_misses()
 
 
 def _ids(explanation: Explanation) -> Iterator[str]:

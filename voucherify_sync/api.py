@@ -1,0 +1,839 @@
+"""Replay, plan, explain, count coverage and check from Python, as the command line does.
+
+A function takes typed options and returns a typed report. It writes nothing to standard output, sets no handler of
+signals, and leaves no thread behind. What cannot be begun raises a `VoucherifySyncError` that says where, what and what
+to do; how a run ended that had begun is told by its report. Any thread may end it by its `Stop`.
+
+The `Prepared…` classes are the same in two steps, for callers that have to look at something before anything is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Self
+
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.delivery.dry_run import DryRun, discard
+from voucherify_sync.delivery.sender import Journal, NoJournal
+from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
+from voucherify_sync.events import Json
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State
+from voucherify_sync.preview.coverage import Coverage, to_dict
+from voucherify_sync.preview.explain import EventSearch, Explanation, Wanted
+from voucherify_sync.preview.mapping_tests import Result, run_tests
+from voucherify_sync.preview.plan import Plan, Planner
+from voucherify_sync.run.options import ErrorLimit, Input, Mode, RunOptions, is_worth_processes, new_run_id
+from voucherify_sync.run.run import Run
+from voucherify_sync.sandbox import Sandbox
+from voucherify_sync.settings import (
+    Credentials,
+    MappingTest,
+    Rate,
+    Secret,
+    Settings,
+    absolute,
+    application_id,
+    credentials,
+    digest,
+    load,
+    load_with_tests,
+    settings_file,
+    warnings,
+)
+from voucherify_sync.sources.discover import Found
+from voucherify_sync.sources.reader import (
+    Reader,
+    Source,
+    SourceFacts,
+    Spool,
+    SpooledReader,
+    check_gzip,
+    find_sources,
+)
+from voucherify_sync.state.deduplication import NEVER, Rule
+from voucherify_sync.state.ledger import Ledger, RunStart
+from voucherify_sync.state.ledger_file import ProjectIdentity
+from voucherify_sync.state.ledger_location import (
+    LedgerChoice,
+    Place,
+    check_free,
+    named_ledger,
+    place_of,
+    read_ledger,
+    write_ledger,
+)
+from voucherify_sync.state.ledger_reader import LedgerReader, LetterSelection
+from voucherify_sync.state.ledger_reader import Run as EarlierRun
+from voucherify_sync.state.selected_letters import (
+    complete_letters,
+    decode_letters,
+    letters_of_file,
+    letters_of_ledger,
+)
+from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:
+    from voucherify_sync.delivery.live import Link
+    from voucherify_sync.voucherify.activity import OnDoubt
+
+__all__ = [
+    "CheckReport",
+    "CoverageOptions",
+    "ErrorLimit",
+    "ExplainOptions",
+    "Mode",
+    "PreparedCoverage",
+    "PreparedReplay",
+    "PreparedRetry",
+    "Progress",
+    "ReplayOptions",
+    "RetryOptions",
+    "Snapshot",
+    "Stop",
+    "check",
+    "coverage",
+    "explain",
+    "plan",
+    "replay",
+    "retry",
+]
+
+Progress = Callable[[Snapshot], object]
+"""Takes how a run stands, about twice a second, in a thread that ends with the run."""
+
+Watch = Callable[[Sequence[Outcome]], None]
+"""Takes the outcomes of records as they come, in the thread of the run."""
+
+_PROGRESS_S: Final = 0.5
+_MAX_JOBS: Final = 8  # the first process, which decides on what the others map, keeps no more of them busy
+_log = logging.getLogger(__name__)
+
+
+class InputOptions(Struct, frozen=True, kw_only=True):
+    """What is read, and by which settings.
+
+    Attributes:
+        source: files, directories and globs, ``-`` for standard input, which is also meant by none.
+        config: settings file; None takes ``./voucherify-sync.yaml`` if there is one, else the defaults.
+        settings: taken in place of a file.
+    """
+
+    source: Sequence[str | Path] = ()
+    config: Path | None = None
+    settings: Settings | None = None
+
+
+class ReplayOptions(InputOptions, frozen=True, kw_only=True):
+    """What a replay sends, where to, and what it keeps. None leaves a matter to the settings.
+
+    Attributes:
+        mode: ``LIVE`` sends to Voucherify, ``SANDBOX`` to a stand-in of its own, ``DRY_RUN`` makes no call.
+        type: types of events to read; empty: all that the settings send.
+        event: names of track events to read; empty: all.
+        user: customers to read, by the id that would be their source_id; empty: all.
+        exclude_ids: file of ids to leave out, one a line.
+        since: leave out what happened earlier; events without a time are kept.
+        until: leave out what happened then or later.
+        limit: records to read at most.
+        jobs: processes that map a large input while nothing is sent; None: one a core, at most 8.
+        customers: ``each`` or ``bulk``, as the setting `delivery.customers`.
+        workers: requests in flight at most.
+        rate: calls at most.
+        max_calls: stop cleanly after as many calls.
+        max_duration: stop cleanly after as many seconds.
+        max_errors: stop cleanly when more records are invalid or failed.
+        ledger: path of the ledger, relative to the working directory.
+        new_ledger: make a ledger; needed for the first run to a project that sends without asking.
+        same_project: the ledger is the project's, although its key or address was another.
+        ledger_is_whole: use a ledger that looks like a copy of one in use.
+        again: send what was delivered or failed before, too.
+        again_since: as `again`, but skip what this run or a later one delivered.
+        on_doubt: as the setting `delivery.on_doubt`.
+        dead_letters: file to which this run's dead letters are written, too.
+    """
+
+    mode: Mode = Mode.LIVE
+    type: Sequence[str] = ()
+    event: Sequence[str] = ()
+    user: Sequence[str] = ()
+    exclude_ids: Path | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
+    jobs: int | None = None
+    customers: Literal["each", "bulk"] | None = None
+    workers: int | None = None
+    rate: Rate | None = None
+    max_calls: int | None = None
+    max_duration: float | None = None
+    max_errors: ErrorLimit | None = None
+    ledger: str | None = None
+    new_ledger: bool = False
+    same_project: bool = False
+    ledger_is_whole: bool = False
+    again: bool = False
+    again_since: str | None = None
+    on_doubt: Literal["verify", "hold", "resend", "accept"] | None = None
+    dead_letters: Path | None = None
+
+
+class RetryOptions(ReplayOptions, frozen=True, kw_only=True):
+    """Which dead letters are sent again. `event` and `user` choose among those of the ledger, too.
+
+    Attributes:
+        file: a file of dead letters; None takes those of the ledger, the oldest first.
+        reason: only those with one of these reasons.
+        run: only those that one of these runs left.
+    """
+
+    file: Path | None = None
+    reason: Sequence[str] = ()
+    run: Sequence[str] = ()
+
+
+class PreparedReplay:
+    """A replay of which the settings, the sources and the ledger are found, and nothing is read yet.
+
+    Leave it as a context manager, or call `close`: the copy of a pipe is removed then.
+
+    Args:
+        options: what is replayed.
+        stop: ends it early.
+        plans_first: `plan` is called before `execute`, so that a pipe has to be copied.
+
+    Raises:
+        SettingsError: the settings have mistakes.
+        SourceError: a source cannot be read, or there is none.
+        UsageProblem: the ledger cannot be looked at, or the file of ids cannot be read.
+
+    Attributes:
+        settings: with the options laid over.
+        sources: what is read; empty where dead letters are.
+        notices: sentences on files that are not read.
+        place: the ledger, and what is wrong with it.
+        run: the run of `plan` or `execute`, once that has begun.
+        earlier_run: the last run that the ledger knew before.
+        last_failure: how the last call failed that did.
+        sandbox_counts: customers and custom events that the sandbox held at the end.
+    """
+
+    sends_again = False
+
+    def __init__(
+        self, options: ReplayOptions, stop: Stop | None = None, *, plans_first: bool = False
+    ) -> None:
+        self.options = options
+        self.stop = stop or Stop()
+        self.settings = _over(options, _settings_of(options))
+        self.sources: list[Source] = []
+        self.notices: list[str] = []
+        self.run: Run | None = None
+        self.earlier_run: EarlierRun | None = None
+        self.last_failure: str | None = None
+        self.sandbox_counts: tuple[int, int] | None = None
+        self._resources = ExitStack()
+        self._find_sources()
+        self.place = self._find_ledger()
+        self.run_options = self._run_options(_read_ids(options.exclude_ids), self._opener(plans_first))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was made for this replay alone."""
+        self._resources.close()
+
+    def check_may_send(self, *, asks: bool = False) -> None:
+        """Refuse now what a run that sends would refuse later, or should not do. Other runs may do anything.
+
+        Args:
+            asks: a person is asked before anything is sent, and sees that the ledger is new.
+
+        Raises:
+            SettingsError: a key is missing.
+            UsageProblem: the ledger must not be used.
+            RunStopped: another run holds it.
+        """
+        if self.options.mode is not Mode.LIVE:
+            return
+        keys = credentials(self.settings, os.environ)
+        if self.place.problem is not None:
+            raise self.place.problem
+        is_sandbox = ProjectIdentity.of(keys.url, keys.app_id).is_sandbox
+        is_safe = asks or self.options.new_ledger or is_sandbox or not self._may_send_events()
+        if self.place.is_first and not is_safe:
+            raise UsageProblem(
+                f"no ledger yet at {self.place.path}: without one that stays, the next run would send "
+                "everything again.",
+                "Name one that stays (delivery.ledger), or give --new-ledger for the first run.",
+            )
+        check_free(self.place)
+
+    def plan(self) -> Plan:
+        """Read everything as a dry run does, and tell what would be sent and what it would cost.
+
+        Raises:
+            UsageProblem: `again_since` names a run that the ledger does not know.
+        """
+        rule = self._rule()
+        with read_ledger(self.place) as ledger:
+            planner = Planner(self.run_options, self.stop, ledger, rule)
+            self.run = planner.run
+            plan = planner.plan()
+            self.run = planner.run  # a plan whose customers are refused needs a second one
+        return plan
+
+    def execute(self, *, output: BinaryIO | None = None, watch: Watch | None = None) -> Json:
+        """Read, send, and return the report. What stops the run is told by the report, too.
+
+        Args:
+            output: takes the requests of a dry run as JSON, one a line; it is flushed after each batch.
+            watch: takes the outcomes of records as they come.
+
+        Raises:
+            SettingsError: a key is missing.
+            UsageProblem: the ledger must not be used or cannot be written, or `again_since` is not known to it.
+            RunStopped: another run holds the ledger.
+        """
+        rule = self._rule()
+        with ExitStack() as resources:
+            link, ledger = self._open(output, resources)
+            self.earlier_run = ledger.last_run()
+            self.run = run = Run(self.run_options, self.stop, link, ledger, rule, output=output, watch=watch)
+            run.execute()
+            self.last_failure = link.trouble()
+            return run.to_dict()
+
+    def snapshot(self) -> Snapshot:
+        """Tell how the run stands; any thread may ask at any time."""
+        run = self.run
+        return Snapshot(events=0, bytes=0, bytes_total=None, counts={}) if run is None else run.snapshot()
+
+    def _find_sources(self) -> None:
+        found = _find(self.options)
+        self.sources, self.notices = found.sources, found.notices
+
+    def _find_ledger(self) -> Place:
+        if self.options.mode is Mode.SANDBOX:
+            return Place()
+        return place_of(self.settings, application_id(self.settings, os.environ), self._ledger_choice())
+
+    def _ledger_choice(self) -> LedgerChoice:
+        options, named = self.options, named_ledger(self.settings)
+        choice = (
+            LedgerChoice(named=named) if options.ledger is not None else ledger_choice(options.config, named)
+        )
+        return msgspec.structs.replace(
+            choice,
+            is_new=options.new_ledger,
+            same_project=options.same_project,
+            is_whole=options.ledger_is_whole,
+        )
+
+    def _may_send_events(self) -> bool:
+        types = self.options.type
+        return not self.settings.track.disabled and (not types or "track" in types)
+
+    def _run_options(self, exclude_ids: frozenset[str], open_input: Callable[[Stop], Input]) -> RunOptions:
+        options = self.options
+        return RunOptions(
+            run_id=new_run_id(),
+            mode=options.mode,
+            settings=self.settings,
+            open_input=open_input,
+            selection=Selection(
+                types=frozenset(options.type),
+                names=frozenset(options.event),
+                users=frozenset(options.user),
+                exclude_ids=exclude_ids,
+                since=options.since,
+                until=options.until,
+            ),
+            limit=options.limit,
+            max_errors=options.max_errors,
+            max_duration_s=options.max_duration,
+            jobs=options.jobs or cores(),
+            dead_letters=None if options.mode is Mode.DRY_RUN else options.dead_letters,
+            command=f"replay --{options.customers}" if options.customers else "replay",
+        )
+
+    def _opener(self, plans_first: bool) -> Callable[[Stop], Input]:
+        """Return what opens the sources, as often as is wanted if they are read twice."""
+        reads_twice = plans_first or self.settings.delivery.customers == "bulk"
+        spool = self._resources.enter_context(Spool(self.sources)) if reads_twice else None
+        return _opener(self.sources, spool, sends=self.options.mode is not Mode.DRY_RUN)
+
+    def _rule(self) -> Rule:
+        """Say what is sent although it was sent before; what cannot be looked up is held in a dry run."""
+        again_before: float = float("inf") if self.options.again else NEVER
+        if self.options.again_since is not None:
+            with read_ledger(self.place) as ledger:
+                again_before = known_run(ledger, self.options.again_since).number
+        on_doubt = self.settings.delivery.on_doubt
+        if self.options.mode is not Mode.LIVE and on_doubt != "resend":
+            on_doubt = "hold"
+        return Rule(again_before=again_before, failed=self.sends_again, on_doubt=on_doubt)
+
+    def _open(self, output: BinaryIO | None, resources: ExitStack) -> tuple[Link | DryRun, LedgerReader]:
+        """Open what the run sends to, and what it knows of earlier ones; both are closed with the resources."""
+        match self.options.mode:
+            case Mode.DRY_RUN:
+                write = discard if output is None else output.write
+                return DryRun(write, self.stop), resources.enter_context(read_ledger(self.place))
+            case Mode.SANDBOX:
+                sandbox = resources.enter_context(Sandbox())
+                resources.callback(self._count, sandbox)
+                keys = Credentials(app_id="sandbox", token=Secret("sandbox"), url=sandbox.url, version=None)
+                link = self._link(keys, "hold", NoJournal(), NOTHING_ACCEPTED, resources)
+                return link, resources.enter_context(LedgerReader.empty())
+            case Mode.LIVE:
+                keys = credentials(self.settings, os.environ)
+                identity = ProjectIdentity.of(keys.url, keys.app_id)
+                start = RunStart(
+                    self.run_options.run_id, self.run_options.command, digest(self.settings), identity
+                )
+                ledger = resources.enter_context(self._ledger(start))
+                accepted = ledger.accepted(identity, start.settings_digest)
+                link = self._link(keys, self.settings.delivery.on_doubt, ledger, accepted, resources)
+                return link, ledger
+
+    @contextmanager
+    def _ledger(self, start: RunStart) -> Iterator[Ledger]:
+        """Open the ledger, and close it, knowing why the run ends."""
+        with closing(write_ledger(self.place, self._ledger_choice(), start, self.stop)) as ledger:
+            try:
+                yield ledger
+            except VoucherifySyncError as error:
+                self.stop.because(error)
+                raise
+
+    def _link(
+        self,
+        keys: Credentials,
+        on_doubt: OnDoubt,
+        journal: Journal,
+        accepted: Accepted,
+        resources: ExitStack,
+    ) -> Link:
+        from voucherify_sync.delivery.live import Link  # it needs requests, which a dry run does not
+
+        delivery = self.settings.delivery
+        link = Link(keys, delivery, on_doubt, journal, self.stop, accepted, retries=self.sends_again)
+        return resources.enter_context(closing(link))
+
+    def _count(self, sandbox: Sandbox) -> None:
+        customers, events, _ = sandbox.counts()
+        self.sandbox_counts = customers, events
+
+
+class PreparedRetry(PreparedReplay):
+    """Dead letters that are sent again: they go through mapping, filters and ledger as before.
+
+    Raises:
+        UsageProblem: there is no ledger or no such file, or a run that is named is not known.
+
+    Attributes:
+        has_letters: there is something to retry.
+        without_event: failed records of an earlier version of which the ledger has no event.
+    """
+
+    sends_again = True
+    options: RetryOptions
+
+    def __init__(self, options: RetryOptions, stop: Stop | None = None) -> None:
+        self.has_letters, self.without_event = True, 0
+        super().__init__(options, stop)
+        self.run_options = msgspec.structs.replace(
+            self.run_options, command="retry", decode=decode_letters, selection=Selection()
+        )
+
+    def _find_sources(self) -> None:
+        file = self.options.file
+        if file is not None and not file.exists():
+            raise UsageProblem(f"{file} does not exist.", "Name a file of dead letters.")
+
+    def _opener(self, plans_first: bool) -> Callable[[Stop], Input]:
+        options = self.options
+        if options.file is not None:
+            return partial(letters_of_file, options.file)
+        selection = LetterSelection(
+            reasons=frozenset(options.reason),
+            names=frozenset(options.event),
+            users=frozenset(options.user),
+            runs=frozenset(options.run),
+        )
+        path = existing(self.place)
+        if self.place.problem is not None and options.mode is not Mode.DRY_RUN:
+            raise self.place.problem
+        self.has_letters = any(True for _ in letters_of_ledger(path, selection, Stop()))
+        with read_ledger(self.place) as ledger:
+            for run in options.run:
+                known_run(ledger, run)
+            self.without_event = ledger.counts().failed_without_event
+            if self.without_event and ledger.has_old_files:
+                failed = LetterSelection(outcomes=frozenset({State.FAILED}))
+                self.without_event = sum(letter.event is None for letter in complete_letters(ledger, failed))
+
+        def letters(stop: Stop) -> Input:
+            return letters_of_ledger(path, selection, stop)
+
+        return letters
+
+
+def replay(
+    options: ReplayOptions,
+    *,
+    stop: Stop | None = None,
+    progress: Progress | None = None,
+    output: BinaryIO | None = None,
+    watch: Watch | None = None,
+) -> Json:
+    """Send the events of the sources to Voucherify, and return the report of the run.
+
+    A live run sends without asking: look at `plan` before. The first one to a project needs ``new_ledger=True``.
+
+    Args:
+        options: what is sent, and where to.
+        stop: ends the run early; what is in flight is waited for, and the same call goes on later.
+        progress: takes how the run stands.
+        output: takes the requests of a dry run, as JSON lines.
+        watch: takes the outcomes of records as they come.
+
+    Raises:
+        VoucherifySyncError: the run cannot begin. What stops it later is in the report.
+    """
+    with PreparedReplay(options, stop) as prepared:
+        return _executed(prepared, progress, output, watch)
+
+
+def retry(
+    options: RetryOptions,
+    *,
+    stop: Stop | None = None,
+    progress: Progress | None = None,
+    output: BinaryIO | None = None,
+    watch: Watch | None = None,
+) -> Json:
+    """Send dead letters again, and return the report of the run; arguments and errors are those of `replay`."""
+    with PreparedRetry(options, stop) as prepared:
+        return _executed(prepared, progress, output, watch)
+
+
+def plan(options: ReplayOptions, *, stop: Stop | None = None, progress: Progress | None = None) -> Plan:
+    """Tell what a replay would send and cost; nothing is sent, whatever the mode. See `Plan`.
+
+    Raises:
+        VoucherifySyncError: it cannot begin.
+    """
+    options = msgspec.structs.replace(options, mode=Mode.DRY_RUN)
+    with PreparedReplay(options, stop, plans_first=True) as prepared, _telling(progress, prepared.snapshot):
+        return prepared.plan()
+
+
+def _executed(
+    prepared: PreparedReplay, progress: Progress | None, output: BinaryIO | None, watch: Watch | None
+) -> Json:
+    prepared.check_may_send()
+    with _telling(progress, prepared.snapshot):
+        return prepared.execute(output=output, watch=watch)
+
+
+class ExplainOptions(InputOptions, frozen=True, kw_only=True):
+    """Which events are explained; what is empty or None takes all.
+
+    Attributes:
+        event: track events of these names; a ``*`` matches any characters.
+        user: events of these customers, by userId, anonymousId or source_id.
+        message_id: events with these.
+        line: events on this line; there may be one source only.
+    """
+
+    event: Sequence[str] = ()
+    user: Sequence[str] = ()
+    message_id: Sequence[str] = ()
+    line: int | None = None
+
+
+class PreparedExplanation:
+    """A search for events to be explained, of which the settings and the sources are found.
+
+    Raises:
+        SettingsError: the settings have mistakes.
+        SourceError: a source cannot be read, or there is none.
+        UsageProblem: a line is named, and there are several sources.
+    """
+
+    def __init__(self, options: ExplainOptions, stop: Stop | None = None) -> None:
+        self.settings = _settings_of(options)
+        found = _find(options)
+        self.sources, self.notices = found.sources, found.notices
+        if options.line is not None and len(found.sources) != 1:
+            raise UsageProblem(
+                f"--line is a line of one file, and there are {len(found.sources)} sources", "Name that file."
+            )
+        wanted = Wanted(
+            frozenset(options.event), frozenset(options.user), frozenset(options.message_id), options.line
+        )
+        self.search = EventSearch(self.settings, Reader(found.sources, stop or Stop()), wanted)
+
+
+def explain(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Explanation]:
+    """Yield what happens to each event that is picked: its request, or why there is none. Nothing is sent.
+
+    Raises:
+        VoucherifySyncError: it cannot begin.
+    """
+    return iter(PreparedExplanation(options, stop).search)
+
+
+class CoverageOptions(InputOptions, frozen=True, kw_only=True):
+    """Which events are counted; the attributes are those of ReplayOptions."""
+
+    type: Sequence[str] = ()
+    event: Sequence[str] = ()
+    limit: int | None = None
+    jobs: int | None = None
+
+
+class PreparedCoverage:
+    """A count of values, of which the settings and the sources are found, and nothing is read yet.
+
+    Raises:
+        SettingsError: the settings have mistakes.
+        SourceError: a source cannot be read, or there is none.
+    """
+
+    def __init__(self, options: CoverageOptions, stop: Stop | None = None) -> None:
+        self.stop = stop or Stop()
+        self.settings = _settings_of(options)
+        found = _find(options)
+        self.sources, self.notices = found.sources, found.notices
+        self.reader = Reader(found.sources, self.stop)
+        self._options = options
+        self._counts = Coverage(
+            self.settings, Selection(types=frozenset(options.type), names=frozenset(options.event))
+        )
+
+    def count(self) -> Json:
+        """Read, count, and return the report."""
+        jobs, limit, counts = self._options.jobs or cores(), self._options.limit, self._counts
+        if limit is None and is_worth_processes(self.reader, jobs):
+            counts.add_shared(self.reader, jobs, self.stop)
+        else:
+            for batch in self.reader:
+                counts.add_block(batch, self.stop, None if limit is None else limit - counts.read)
+                if counts.read == limit:
+                    break
+        return to_dict(counts, self.stop)
+
+    def snapshot(self) -> Snapshot:
+        """Tell how far it has read; any thread may ask at any time."""
+        read = sum(facts.bytes for facts in list(self.reader.facts))
+        return Snapshot(events=self._counts.read, bytes=read, bytes_total=self.reader.bytes_total, counts={})
+
+
+def coverage(options: CoverageOptions, *, stop: Stop | None = None, progress: Progress | None = None) -> Json:
+    """Count which values of the events reach Voucherify, and which do not. Nothing is sent.
+
+    Raises:
+        VoucherifySyncError: it cannot begin.
+    """
+    prepared = PreparedCoverage(options, stop)
+    with _telling(progress, prepared.snapshot):
+        return prepared.count()
+
+
+class CheckReport(Struct, frozen=True, kw_only=True):
+    """What a check of the settings found. Mistakes of the settings are a SettingsError instead.
+
+    Attributes:
+        settings: the effective ones.
+        file: from which they were read; None: the defaults.
+        ledger: of live runs, and what is wrong with it.
+        warnings: sentences on settings that are likely to be meant otherwise.
+        missing: sentences on what a live run would need besides.
+        tests: results of the mapping tests.
+    """
+
+    settings: Settings
+    file: Path | None
+    ledger: Place
+    warnings: list[str]
+    missing: list[str]
+    tests: list[Result]
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether every mapping test passed."""
+        return all(result.passed for result in self.tests)
+
+
+def check(config: Path | None = None) -> CheckReport:
+    """Check a settings file and run its mapping tests; no call is made.
+
+    Raises:
+        SettingsError: the file has mistakes; all of them are named.
+    """
+    settings, tests = load_with_tests(config, environment=os.environ)
+    return checked(settings, tests, config)
+
+
+def checked(settings: Settings, tests: Sequence[MappingTest], config: Path | None) -> CheckReport:
+    """Run the mapping tests of settings that are loaded, and look at what a live run would need."""
+    choice = LedgerChoice(named=named_ledger(settings))
+    return CheckReport(
+        settings=settings,
+        file=settings_file(config),
+        ledger=place_of(settings, application_id(settings, os.environ), choice),
+        warnings=list(warnings(config, settings)),
+        missing=_missing_keys(settings),
+        tests=run_tests(settings, tests) if tests else [],
+    )
+
+
+def _missing_keys(settings: Settings) -> list[str]:
+    try:
+        credentials(settings, os.environ)
+    except SettingsError as error:
+        return list(error.problems)
+    return []
+
+
+def ledger_choice(config: Path | None, named: Path | None) -> LedgerChoice:
+    """Return the ledger that is named, and where earlier versions looked for a relative path of the settings file."""
+    file = settings_file(config)
+    if named is None or file is None:
+        return LedgerChoice(named=named)
+    relative = os.path.relpath(named, file.parent)
+    earlier = None if relative.startswith("..") else Path.cwd() / relative
+    return LedgerChoice(named=named, earlier=None if earlier == named else earlier)
+
+
+def existing(place: Place) -> Path:
+    """Return the path of a ledger that is there.
+
+    Raises:
+        UsageProblem: there is none, or it is not known which is meant.
+    """
+    if place.path is None:
+        raise place.problem or UsageProblem(
+            "cannot find the ledger: the project is not known.", "Set api.key or pass --ledger FILE."
+        )
+    if not place.path.exists():
+        raise place.problem or UsageProblem(
+            f"nothing was sent to this project yet: there is no ledger at {place.path}.",
+            "If another file is its ledger, name it with --ledger.",
+        )
+    return place.path
+
+
+def known_run(ledger: LedgerReader, run_id: str) -> EarlierRun:
+    """Return a run by its id.
+
+    Raises:
+        UsageProblem: the ledger does not know it.
+    """
+    run = ledger.run_named(run_id)
+    if run is None:
+        raise UsageProblem(
+            f"the ledger knows no run {run_id!r}", "`voucherify-sync status` lists the last runs."
+        )
+    return run
+
+
+def cores() -> int:
+    """Return how many processes are worth while: one for each processor that this one may use, within limits."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, _MAX_JOBS)
+
+
+def _settings_of(options: InputOptions) -> Settings:
+    return options.settings or load(options.config, environment=os.environ)
+
+
+def _find(options: InputOptions) -> Found:
+    try:
+        is_terminal = sys.stdin is not None and sys.stdin.isatty()
+    except ValueError:  # it is closed
+        is_terminal = False
+    return find_sources(list(map(str, options.source)), stdin_is_terminal=is_terminal)
+
+
+def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Callable[[Stop], Input]:
+    """Return what opens the sources. Where something is sent, each archive's checksums are looked at once before."""
+    checked: list[SourceFacts] | None = None if sends else []
+
+    def open_input(stop: Stop) -> Input:
+        nonlocal checked
+        if checked is None:
+            checked = check_gzip(sources, stop)
+        distrusted = [facts for facts in checked if facts.corrupt]
+        return Reader(sources, stop, distrusted) if spool is None else SpooledReader(spool, stop, distrusted)
+
+    return open_input
+
+
+def _over(options: ReplayOptions, settings: Settings) -> Settings:
+    """Override the delivery settings with the options given."""
+    given = {
+        "customers": options.customers,
+        "workers": options.workers,
+        "rate": options.rate,
+        "max_calls": options.max_calls,
+        "ledger": None if options.ledger is None else absolute(options.ledger, Path.cwd()),
+        "on_doubt": options.on_doubt,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return msgspec.structs.replace(settings, delivery=msgspec.structs.replace(settings.delivery, **given))
+
+
+def _read_ids(file: Path | None) -> frozenset[str]:
+    """Read ids, one a line; blank lines do not count, and nothing is trimmed but the line's end."""
+    if file is None:
+        return frozenset()
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageProblem(
+            f"{file}: cannot be read: {error}", "--exclude-ids takes a text file, one id a line."
+        ) from None
+    return frozenset(line.removesuffix("\r") for line in lines if line.strip())
+
+
+@contextmanager
+def _telling(progress: Progress | None, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+    """Tell how a run stands within this block. An error of `progress` ends that, and not the run."""
+    if progress is None:
+        yield
+        return
+    over = threading.Event()
+
+    def tell() -> None:
+        try:
+            while not over.wait(_PROGRESS_S):
+                progress(snapshot())
+            progress(snapshot())
+        except Exception:  # noqa: BLE001  # whatever the caller's own code raises
+            _log.exception("the progress callback failed; the run goes on")
+
+    thread = threading.Thread(target=tell, name="progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
