@@ -107,7 +107,7 @@ def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:
             inputs.append(itself)
     if options.exclude_ids is not None:
         inputs.append(Input(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
-    try_outputs(outputs, inputs, map(str, options.source))
+    try_outputs(outputs, inputs, options.source_names)
 
 
 def source_files(sources: Iterable[Source]) -> Iterator[Input]:

@@ -124,14 +124,21 @@ class InputOptions(Struct, frozen=True, kw_only=True):
     """What is read, and by which settings.
 
     Attributes:
-        source: files, directories and globs, ``-`` for standard input, which is also meant by none.
+        source: files, directories and globs; ``-`` is standard input, and so is an empty list.
         config: settings file; None takes ``./voucherify-sync.yaml`` if there is one, else the defaults.
         settings: taken in place of a file.
     """
 
-    source: Sequence[str | Path] = ()
+    source: str | Path | Sequence[str | Path] = ()
     config: Path | None = None
     settings: Settings | None = None
+
+    @property
+    def source_names(self) -> list[str]:
+        """The sources as texts."""
+        if isinstance(self.source, str | Path):
+            return [str(self.source)]
+        return list(map(str, self.source))
 
 
 class ReplayOptions(InputOptions, frozen=True, kw_only=True):
@@ -770,7 +777,7 @@ def _find(options: InputOptions) -> Found:
         is_terminal = sys.stdin is not None and sys.stdin.isatty()
     except ValueError:  # it is closed
         is_terminal = False
-    return find_sources(list(map(str, options.source)), stdin_is_terminal=is_terminal)
+    return find_sources(options.source_names, stdin_is_terminal=is_terminal)
 
 
 def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Callable[[Stop], Input]:

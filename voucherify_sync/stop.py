@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from voucherify_sync.errors import ExitCode, VoucherifySyncError
+from voucherify_sync.errors import ExitCode, RunStopped, VoucherifySyncError
 
 _SLICE_S = 0.05
 
@@ -26,6 +26,10 @@ class Stop:
         if self.error is None:
             self.error = error
         self.requested = True
+
+    def request(self, why: str = "the program that runs it asked for it") -> None:
+        """Stop cleanly: what is in flight is waited for, the report is complete, and the same run goes on later."""
+        self.because(RunStopped(f"stopped: {why}."))
 
     def by_signal(self, exit_code: ExitCode) -> None:
         """Stop for a signal; the exit code is 128 plus its number."""

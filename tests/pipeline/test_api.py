@@ -1,0 +1,275 @@
+"""The library as a script or a scheduler calls it: typed options in, reports out, and nothing else happens."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import signal
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from voucherify_sync.api import (
+    CoverageOptions,
+    ExplainOptions,
+    Mode,
+    ReplayOptions,
+    RetryOptions,
+    Snapshot,
+    Stop,
+    check,
+    coverage,
+    explain,
+    plan,
+    replay,
+    retry,
+)
+from voucherify_sync.errors import ExitCode, RunStopped, SettingsError, SourceError, UsageProblem
+from voucherify_sync.sandbox import Sandbox
+from voucherify_sync.sandbox.faults import Fault, FaultScript
+from voucherify_sync.sandbox.options import SandboxOptions
+
+IDENTIFY = (
+    '{"type":"identify","userId":"u1","messageId":"i1","traits":{"email":"ann@example.com","plan":"pro"}}\n'
+)
+TRACK = '{"type":"track","userId":"u1","messageId":"t1","event":"Order Completed","properties":{"total":9}}\n'
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "python.md"
+BLOCKS = {
+    text[2:].partition("\n")[0]: text
+    for text in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+}
+"""Programs of the page, by the file name in their first line."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[None]:
+    """Hold what each call promises: no thread, no handler of signals, nothing on standard output."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    threads = set(threading.enumerate())
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    yield
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(timeout=10)  # a sandbox may still be hanging up
+        assert not thread.is_alive(), thread
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
+    assert not capfd.readouterr().out
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Return a file with an identify and a track."""
+    file = tmp_path / "events.ndjson"
+    file.write_text(IDENTIFY + TRACK)
+    return file
+
+
+@pytest.fixture
+def config(tmp_path: Path, sandbox: Sandbox) -> Path:
+    """Return a settings file that names the sandbox."""
+    return settings_for(tmp_path, sandbox)
+
+
+def settings_for(folder: Path, sandbox: Sandbox) -> Path:
+    """Write the settings of a project."""
+    file = folder / "settings.yaml"
+    file.write_text(f"api: {{url: '{sandbox.url}', key: an-application, token: a-token}}\n")
+    return file
+
+
+def test_a_replay_sends_and_reports(archive: Path, config: Path, sandbox: Sandbox) -> None:
+    """The first run makes the ledger, and the second sends nothing again."""
+    first = replay(ReplayOptions(source=archive, config=config, new_ledger=True))
+    assert (first["exit_code"], first["outcomes"]["delivered"]) == (0, 2)
+    assert sandbox.counts()[:2] == (1, 1)
+    again = replay(ReplayOptions(source=[archive], config=config))
+    assert again["outcomes"]["duplicate"] == 2
+    assert sandbox.counts()[:2] == (1, 1)
+
+
+def test_a_first_run_without_a_ledger_is_refused(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is asked, so a missing ledger must be meant."""
+    monkeypatch.setenv("VOUCHERIFY_API_KEY", "key")
+    monkeypatch.setenv("VOUCHERIFY_API_TOKEN", "token")
+    with pytest.raises(UsageProblem, match="no ledger yet"):
+        replay(ReplayOptions(source=archive))
+
+
+def test_a_dry_run_writes_its_requests(archive: Path) -> None:
+    """To whatever takes bytes; without one they are counted only."""
+    output = io.BytesIO()
+    report = replay(ReplayOptions(source=archive, mode=Mode.DRY_RUN), output=output)
+    assert [json.loads(line)["path"] for line in output.getvalue().splitlines()] == [
+        "/v1/customers",
+        "/v1/events",
+    ]
+    assert report == {**replay(ReplayOptions(source=archive, mode=Mode.DRY_RUN)), **ends_of(report)}
+
+
+def ends_of(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what two runs of the same input differ in."""
+    return {name: report[name] for name in ("run_id", "started_at", "finished_at", "duration_s")}
+
+
+def test_the_sandbox_needs_no_account(archive: Path) -> None:
+    """It is started for the run, and gone after it."""
+    report = replay(ReplayOptions(source=archive, mode=Mode.SANDBOX, customers="bulk"))
+    assert report["outcomes"]["delivered"] == 2
+
+
+def test_outcomes_and_progress_are_told(archive: Path) -> None:
+    """Outcomes in the thread of the run, progress at its end at the latest."""
+    told: list[Snapshot] = []
+    seen: list[str] = []
+    replay(
+        ReplayOptions(source=archive, mode=Mode.DRY_RUN),
+        progress=told.append,
+        watch=lambda outcomes: seen.extend(str(outcome.state) for outcome in outcomes),
+    )
+    assert seen == ["planned", "planned"]
+    assert told[-1].events == 2
+
+
+def test_an_error_of_the_progress_callback_does_not_end_the_run(
+    archive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and progress is not told any more."""
+
+    def fail(_: Snapshot) -> None:
+        raise ValueError("a mistake of the caller")
+
+    report = replay(ReplayOptions(source=archive, mode=Mode.DRY_RUN), progress=fail)
+    assert report["outcomes"]["planned"] == 2
+    assert "a mistake of the caller" in caplog.text
+
+
+def test_a_stop_ends_the_run_and_the_next_one_goes_on(archive: Path, config: Path, sandbox: Sandbox) -> None:
+    """What was not sent is pending."""
+    stop = Stop()
+    stop.request("the maintenance window ends")
+    options = ReplayOptions(source=archive, config=config, new_ledger=True)
+    report = replay(options, stop=stop)
+    assert report["exit_code"] == ExitCode.STOPPED
+    assert "the maintenance window ends" in report["stopped_by"]
+    assert sandbox.counts()[:2] == (0, 0)
+    assert replay(ReplayOptions(source=archive, config=config))["outcomes"]["delivered"] == 2
+
+
+def test_what_failed_is_retried(archive: Path, tmp_path: Path) -> None:
+    """From the ledger."""
+    faults = FaultScript([Fault.parse("POST /v1/events status 400 #1")], seed=0)
+    with Sandbox(SandboxOptions(keep=None), faults) as server:
+        config = settings_for(tmp_path, server)
+        first = replay(ReplayOptions(source=archive, config=config, new_ledger=True))
+        assert (first["exit_code"], first["outcomes"]["failed"]) == (ExitCode.INCOMPLETE, 1)
+        again = retry(RetryOptions(config=config))
+        assert (again["exit_code"], again["outcomes"]["delivered"]) == (0, 1)
+
+
+def test_a_ledger_that_is_held_is_an_error(archive: Path, config: Path) -> None:
+    """A second task of a scheduler ends at once, and the first goes on."""
+    held: list[BaseException] = []
+
+    def begin_another(_: object) -> None:
+        with pytest.raises(RunStopped) as error:
+            replay(ReplayOptions(source=archive, config=config))
+        held.append(error.value)
+
+    report = replay(ReplayOptions(source=archive, config=config, new_ledger=True), watch=begin_another)
+    assert held
+    assert report["outcomes"]["delivered"] == 2
+
+
+def test_a_plan_counts_calls_and_sends_nothing(archive: Path, config: Path, sandbox: Sandbox) -> None:
+    """Whatever the mode says."""
+    cost = plan(ReplayOptions(source=archive, config=config))
+    assert (cost.each.calls, cost.bulk.events) == (2, 1)
+    assert sandbox.counts() == (0, 0, 0)
+
+
+def test_explanations_come_one_by_one(archive: Path) -> None:
+    """Only what is picked."""
+    explained = list(explain(ExplainOptions(source=archive, event=["Order *"])))
+    assert [each.request.body["event"] for each in explained if each.request] == ["Order Completed"]
+    assert not list(explain(ExplainOptions(source=archive, user=["nobody"])))
+
+
+def test_coverage_counts_values(archive: Path) -> None:
+    """The plan and the total have no row."""
+    assert coverage(CoverageOptions(source=archive))["values"] == {"seen": 3, "mapped": 1, "share": 0.3333}
+
+
+def test_check_runs_the_mapping_tests(tmp_path: Path) -> None:
+    """Mistakes are an error; a test that fails is a result."""
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        "tests:\n- name: email\n"
+        "  event: {type: identify, userId: u1, traits: {email: a@b.c}}\n"
+        "  expect: {method: POST, path: /v1/customers, body: {source_id: u1, email: other@b.c}}\n"
+    )
+    report = check(file)
+    assert not report.is_passed
+    assert report.missing
+    file.write_text("trak: {}\n")
+    with pytest.raises(SettingsError, match="trak"):
+        check(file)
+
+
+def test_what_cannot_begin_raises(tmp_path: Path) -> None:
+    """With the remedy of the command line."""
+    with pytest.raises(SourceError) as error:
+        replay(ReplayOptions(source=tmp_path / "missing.ndjson", mode=Mode.DRY_RUN))
+    assert error.value.exit_code is ExitCode.USAGE
+
+
+def run_block(name: str, capfd: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    """Run a program of the page; return its names, and what it printed."""
+    names: dict[str, Any] = {"__name__": name}
+    exec(compile(BLOCKS[name], name, "exec"), names)
+    return names, capfd.readouterr().out
+
+
+def test_the_airflow_task_of_the_docs_runs(
+    archive: Path,
+    config: Path,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """With a stand-in for the decorator: it sends a folder, and a second try sends nothing again."""
+    airflow = types.ModuleType("airflow.sdk")
+    airflow.task = lambda function: function  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "airflow", types.ModuleType("airflow"))
+    monkeypatch.setitem(sys.modules, "airflow.sdk", airflow)
+    replay(ReplayOptions(source=archive, config=config, new_ledger=True, limit=1))
+    names, _ = run_block("dags/voucherify_backfill.py", capfd)
+    assert names["send_day"](str(archive), str(config))["delivered"] == 1
+    assert names["send_day"](str(archive), str(config))["duplicate"] == 2
+    assert sandbox.counts()[1] == 1
+
+
+def test_the_notebook_cell_of_the_docs_runs(samples: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It prints a line for each of its questions."""
+    Path("sample_events").symlink_to(samples)
+    _, printed = run_block("notebook.py", capfd)
+    assert re.fullmatch(r"\d+ calls .*\n\d+ of \d+ values .*\n.*Order Completed\n", printed)
+
+
+def test_the_service_of_the_docs_runs(
+    samples: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its timer is cancelled here: it would wait for an hour."""
+    Path("sample_events").symlink_to(samples)
+    monkeypatch.setattr(threading.Timer, "start", lambda _: None)
+    _, printed = run_block("service.py", capfd)
+    assert re.search(r"\d+ events read, \d+ calls\n\d+ delivered\n$", printed)
