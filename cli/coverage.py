@@ -57,14 +57,14 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
 
     from .outputs import settings_files, source_files, try_outputs
     from .progress import progress
-    from .signals import stopping_in_order
+    from .signals import stopping_cleanly
 
     options = CoverageOptions(**values)
     prepared = PreparedCoverage(options)
     try_outputs([], [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)])
     for notice in prepared.notices:
         click.echo(clean_lines(notice), err=True)
-    with stopping_in_order(prepared.stop):
+    with stopping_cleanly(prepared.stop):
         with progress("auto", prepared.snapshot, sys.stderr):
             report = prepared.count()
         _show(report, prepared.settings, as_json=as_json)

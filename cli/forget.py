@@ -82,7 +82,7 @@ def command(
     from voucherify_sync.text import counted
 
     from .confirm import ask
-    from .project_ledger import existing_ledger
+    from .outputs import existing_ledger
 
     if not (failed or invalid or user or before):
         raise UsageProblem(

@@ -14,13 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from voucherify_sync.api import PreparedReplay, RetryOptions
+import msgspec
+
+from voucherify_sync.api import PreparedReplay, RetryOptions, existing, ledger_choice
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.run.options import Mode
-from voucherify_sync.settings import Settings, settings_file, token_file
+from voucherify_sync.settings import Settings, application_id, load, settings_file, token_file
+from voucherify_sync.settings.environment import expanded
 from voucherify_sync.sources.discover import is_read
 from voucherify_sync.sources.reader import Source
 from voucherify_sync.state.ledger_file import ELSEWHERE, SUFFIXES
+from voucherify_sync.state.ledger_location import LedgerChoice, Place, named_ledger, place_of
 from voucherify_sync.state.private_files import try_to_append, try_to_write_whole
 
 from .options import Display
@@ -136,6 +140,26 @@ def ledger_files(ledger: Path) -> Iterator[Input]:
     for suffix in SUFFIXES:
         file = ledger.with_name(ledger.name + suffix)
         yield Input(f"the ledger's {file}" if suffix else f"the ledger {file}", file)
+
+
+def existing_ledger(config: Path | None, ledger: str | None, **said: bool) -> tuple[Path, Place]:
+    """Return the path of the ledger, and what is to be said of it.
+
+    Args:
+        config: settings file, as it was given.
+        ledger: as it was given with --ledger.
+        said: `same_project` and `is_whole` of a LedgerChoice.
+
+    Raises:
+        UsageProblem: there is none, or it is not known which is meant.
+    """
+    settings = load(config, environment=os.environ)
+    by_settings = ledger_choice(config, named_ledger(settings))
+    choice = by_settings if ledger is None else LedgerChoice(named=expanded(ledger).absolute())
+    choice = msgspec.structs.replace(choice, **said)
+    place = place_of(settings, application_id(settings, os.environ), choice)
+    try_outputs([], [*settings_files(config, settings), *(ledger_files(place.path) if place.path else ())])
+    return existing(place), place
 
 
 def _outputs_of(display: Display, dead_letters: Path | None) -> Iterator[Output]:

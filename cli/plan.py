@@ -60,7 +60,7 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
     from .outputs import try_outputs_of_run
     from .progress import progress
     from .replay import tell_problem_of_ledger
-    from .signals import stopping_in_order
+    from .signals import stopping_cleanly
 
     display = Display.take(values)
     prepared = PreparedReplay(ReplayOptions(mode=Mode.DRY_RUN, **values), plans_first=True)
@@ -71,7 +71,7 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
     settings, stop = prepared.settings, prepared.stop
     allowances = list(_allowances(settings, cycle, from_api=from_api, has_rate=values["rate"] is not None))
     tell_problem_of_ledger(prepared, display)
-    with prepared, stopping_in_order(stop):
+    with prepared, stopping_cleanly(stop):
         with progress(display.progress_kind, prepared.snapshot, sys.stderr):
             plan = prepared.plan()
         run = prepared.run

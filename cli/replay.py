@@ -50,7 +50,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     from .outputs import try_outputs_of_run
     from .progress import progress
     from .record_log import records_shown
-    from .signals import stopping_in_order
+    from .signals import stopping_cleanly
 
     mode, stop = prepared.options.mode, prepared.stop
     try_outputs_of_run(prepared, display)
@@ -58,7 +58,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
         for notice in prepared.notices:
             click.echo(clean_lines(notice), err=True)
     output = sys.stdout.buffer if mode is Mode.DRY_RUN else None
-    with stopping_in_order(stop), records_shown(display, prepared.run_options.run_id) as log:
+    with stopping_cleanly(stop), records_shown(display, prepared.run_options.run_id) as log:
         tell_problem_of_ledger(prepared, display)
         prepared.check_may_send(asks=not display.yes)
         if mode is Mode.LIVE and not display.yes:

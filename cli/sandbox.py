@@ -15,7 +15,7 @@ from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted
 
 from .options import DURATION
-from .signals import stopping_in_order
+from .signals import stopping_cleanly
 
 _LOOK_S = 3600.0
 
@@ -55,7 +55,7 @@ def command(**given: Any) -> int:
     """
     faults = FaultScript([Fault.parse(text) for text in given["fault"]], seed=given["seed"])
     stop = Stop()
-    with Sandbox(options_of(given), faults) as sandbox, stopping_in_order(stop):
+    with Sandbox(options_of(given), faults) as sandbox, stopping_cleanly(stop):
         click.echo(
             f"The sandbox listens on {sandbox.url}: open it in a browser, or put this into a settings file:\n"
             f"  api: {{url: '{sandbox.url}', key: {sandbox.state.app_id}, token: any}}\n"

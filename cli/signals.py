@@ -1,4 +1,4 @@
-"""Handles SIGINT, SIGTERM and SIGHUP: the process ends at once, a block is left, or a run stops in order.
+"""Handles SIGINT, SIGTERM and SIGHUP: the process ends at once, a block is left, or a run stops cleanly.
 
 A signal that was ignored when the process began stays ignored: `nohup` and the background jobs of a shell rely on it.
 The exit code is 128 + the signal's number, as in a shell.
@@ -42,7 +42,7 @@ def leaving() -> Iterator[None]:
 
 
 @contextmanager
-def stopping_in_order(stop: Stop) -> Iterator[None]:
+def stopping_cleanly(stop: Stop) -> Iterator[None]:
     """Within this block a signal requests the stop instead of ending the process; the second one ends it at once.
 
     The handler writes with `os.write`: buffered streams may be in the middle of a write when it runs.
@@ -53,8 +53,8 @@ def stopping_in_order(stop: Stop) -> Iterator[None]:
         if stop.signal_exit is not None:
             os._exit(128 + number)
         stop.by_signal(ExitCode(128 + number))
-        name = signal.Signals(number).name
-        said = f"\n{name}: finishing what is under way; once more to leave at once.\n"
+        again = "Press Ctrl-C again" if number == signal.SIGINT else "Send the signal again"
+        said = f"\nStopping after the requests in flight. {again} to quit now.\n"
         with suppress(OSError):  # a terminal that is gone must not end the run
             os.write(2, said.encode())
 

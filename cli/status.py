@@ -68,7 +68,7 @@ def _open(config: Path | None, ledger: str | None) -> LedgerReader:
     from voucherify_sync.state.ledger_location import read_ledger
     from voucherify_sync.text import clean_lines
 
-    from .project_ledger import existing_ledger
+    from .outputs import existing_ledger
 
     _, place = existing_ledger(config, ledger)
     if place.problem is not None:
