@@ -53,8 +53,9 @@ def stopping_cleanly(stop: Stop) -> Iterator[None]:
         if stop.signal_exit is not None:
             os._exit(128 + number)
         stop.by_signal(ExitCode(128 + number))
-        again = "Press Ctrl-C again" if number == signal.SIGINT else "Send the signal again"
-        said = f"\nStopping after the requests in flight. {again} to quit now.\n"
+        said = "\nStopping after the requests in flight. Press Ctrl-C again to quit now.\n"
+        if number != signal.SIGINT:
+            said = f"\n{signal.Signals(number).name}: stopping after the requests in flight. A second one quits now.\n"
         with suppress(OSError):  # a terminal that is gone must not end the run
             os.write(2, said.encode())
 
