@@ -91,14 +91,16 @@ def _try_outputs(
     from voucherify_sync.settings import EventAt
     from voucherify_sync.state.private_files import try_to_write_whole
 
-    from .outputs import Input, Output, settings_files, source_files, try_outputs
+    from .outputs import FileRead, FileWritten, settings_files, source_files, try_outputs
 
-    outputs = [] if junit_file is None else [Output(f"--junit {junit_file}", junit_file, try_to_write_whole)]
+    outputs = (
+        [] if junit_file is None else [FileWritten(f"--junit {junit_file}", junit_file, try_to_write_whole)]
+    )
     inputs = [*settings_files(config, effective), *source_files(found.sources if found else ())]
     for test in tests:
-        inputs.append(Input(f"the mapping tests {test.file}", test.file))
+        inputs.append(FileRead(f"the mapping tests {test.file}", test.file))
         if isinstance(test.event, EventAt):
-            inputs.append(Input(f"the events {test.event.path}", test.event.path))
+            inputs.append(FileRead(f"the events {test.event.path}", test.event.path))
     try_outputs(outputs, inputs)
 
 

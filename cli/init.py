@@ -68,13 +68,13 @@ def _write(path: str, sources: Sequence[str]) -> None:
     from voucherify_sync.sources.reader import find_sources
     from voucherify_sync.state.private_files import try_to_append
 
-    from .outputs import Output, source_files, try_outputs
+    from .outputs import FileWritten, source_files, try_outputs
 
     file = None if path == "-" else Path(path)
     if file is not None and os.path.lexists(file):
         _refuse(file)
     found = find_sources(sources, stdin_is_terminal=sys.stdin.isatty()) if sources else None
-    outputs = [] if file is None else [Output(path, file, try_to_append)]
+    outputs = [] if file is None else [FileWritten(path, file, try_to_append)]
     try_outputs(outputs, source_files(found.sources if found else ()))
     text = settings.template(_look(found), " ".join(sources)) if found else settings.template()
     if file is None:

@@ -38,7 +38,7 @@ Identity = tuple[int, int] | tuple[int, int, str]
 """Device and inode of a file; of one that is not there yet, those of its folder, and its name."""
 
 
-class Input(NamedTuple):
+class FileRead(NamedTuple):
     """A file that the command must not write to.
 
     Attributes:
@@ -50,7 +50,7 @@ class Input(NamedTuple):
     file: Path | int
 
 
-class Output(NamedTuple):
+class FileWritten(NamedTuple):
     """A file that the command will write.
 
     Attributes:
@@ -66,7 +66,9 @@ class Output(NamedTuple):
     remedy: str = "Name a file in a folder that exists and that you may write to."
 
 
-def try_outputs(outputs: Sequence[Output], inputs: Iterable[Input], sources: Iterable[str] = ()) -> None:
+def try_outputs(
+    outputs: Sequence[FileWritten], inputs: Iterable[FileRead], sources: Iterable[str] = ()
+) -> None:
     """Check that all outputs can be written, and that each is a file of its own.
 
     Standard streams that lead from or to a file take part. A named pipe is kept open until the process ends, as
@@ -101,25 +103,27 @@ def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:
     outputs = list(_outputs_of(display, options.dead_letters))
     inputs = [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)]
     if isinstance(options, RetryOptions) and options.file is not None:
-        inputs.append(Input(f"the dead letters {options.file}", options.file))
+        inputs.append(FileRead(f"the dead letters {options.file}", options.file))
     if ledger is not None:
         itself, *beside = ledger_files(ledger)
         inputs += beside
         if options.mode is Mode.LIVE:
-            outputs.append(Output(itself.name, ledger, _try_ledger, ELSEWHERE))
+            outputs.append(FileWritten(itself.name, ledger, _try_ledger, ELSEWHERE))
         else:
             inputs.append(itself)
     if options.exclude_ids is not None:
-        inputs.append(Input(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
+        inputs.append(FileRead(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
     try_outputs(outputs, inputs, options.source_names)
 
 
-def source_files(sources: Iterable[Source]) -> Iterator[Input]:
+def source_files(sources: Iterable[Source]) -> Iterator[FileRead]:
     """Yield the files that events are read from."""
-    return (Input(f"the source {source.name}", source.path) for source in sources if source.path is not None)
+    return (
+        FileRead(f"the source {source.name}", source.path) for source in sources if source.path is not None
+    )
 
 
-def settings_files(config: Path | None, settings: Settings) -> Iterator[Input]:
+def settings_files(config: Path | None, settings: Settings) -> Iterator[FileRead]:
     """Yield the settings file and the file of the Secret Key.
 
     Args:
@@ -128,18 +132,18 @@ def settings_files(config: Path | None, settings: Settings) -> Iterator[Input]:
     """
     file = settings_file(config)
     if file is not None:
-        yield Input(f"the settings file {file}", file)
+        yield FileRead(f"the settings file {file}", file)
     with suppress(UsageProblem):  # a file that cannot be found cannot be damaged
         token = token_file(settings.api)
         if token is not None:
-            yield Input(f"api.token_file {token}", token)
+            yield FileRead(f"api.token_file {token}", token)
 
 
-def ledger_files(ledger: Path) -> Iterator[Input]:
+def ledger_files(ledger: Path) -> Iterator[FileRead]:
     """Yield the ledger, and the files that SQLite and the lock keep beside it."""
     for suffix in SUFFIXES:
         file = ledger.with_name(ledger.name + suffix)
-        yield Input(f"the ledger's {file}" if suffix else f"the ledger {file}", file)
+        yield FileRead(f"the ledger's {file}" if suffix else f"the ledger {file}", file)
 
 
 def existing_ledger(config: Path | None, ledger: str | None, **said: bool) -> tuple[Path, Place]:
@@ -162,17 +166,17 @@ def existing_ledger(config: Path | None, ledger: str | None, **said: bool) -> tu
     return existing(place), place
 
 
-def _outputs_of(display: Display, dead_letters: Path | None) -> Iterator[Output]:
+def _outputs_of(display: Display, dead_letters: Path | None) -> Iterator[FileWritten]:
     for report in display.report:
         if report != "-":
-            yield Output(f"--report {report}", Path(report), try_to_write_whole)
+            yield FileWritten(f"--report {report}", Path(report), try_to_write_whole)
     if dead_letters is not None:
-        yield Output(f"--dead-letters {dead_letters}", dead_letters, try_to_append)
+        yield FileWritten(f"--dead-letters {dead_letters}", dead_letters, try_to_append)
     if display.log_file is not None:
-        yield Output(f"--log-file {display.log_file}", display.log_file, try_to_append)
+        yield FileWritten(f"--log-file {display.log_file}", display.log_file, try_to_append)
 
 
-def _inside(outputs: Sequence[Output], sources: Iterable[str]) -> Iterator[str]:
+def _inside(outputs: Sequence[FileWritten], sources: Iterable[str]) -> Iterator[str]:
     """Yield a sentence for each output in a folder that is read; what is not read there may stay."""
     folders = [(source, os.path.realpath(source)) for source in sources if Path(source).is_dir()]
     for output in outputs:
@@ -182,7 +186,7 @@ def _inside(outputs: Sequence[Output], sources: Iterable[str]) -> Iterator[str]:
                 yield f"{output.name} is in the source {source}."
 
 
-def _collisions(outputs: Sequence[Output], inputs: Iterable[Input]) -> Iterator[tuple[str, str]]:
+def _collisions(outputs: Sequence[FileWritten], inputs: Iterable[FileRead]) -> Iterator[tuple[str, str]]:
     """Yield the name of each output that is an input or another output, and the name of that one.
 
     Stdout and stderr may share a file.
@@ -191,7 +195,7 @@ def _collisions(outputs: Sequence[Output], inputs: Iterable[Input]) -> Iterator[
     written = [*streams.items(), *((_identity(output.file), output.name) for output in outputs)]
     if all(identity is None for identity, _ in written):
         return  # and spare the look at every source
-    known = {_identity(each.file): each.name for each in (Input("standard input", 0), *inputs)}
+    known = {_identity(each.file): each.name for each in (FileRead("standard input", 0), *inputs)}
     for identity, name in written:
         if identity is None:
             continue
@@ -220,7 +224,7 @@ def _identity(file: Path | int) -> Identity | None:
     return (status.st_dev, status.st_ino) if is_file or is_own_pipe else None
 
 
-def _failures(outputs: Sequence[Output]) -> Iterator[tuple[str, str]]:
+def _failures(outputs: Sequence[FileWritten]) -> Iterator[tuple[str, str]]:
     """Yield a sentence and its remedy for each output that cannot be written."""
     for output in outputs:
         try:
