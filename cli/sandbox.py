@@ -58,7 +58,7 @@ def command(**given: Any) -> int:
     with Sandbox(options_of(given), faults) as sandbox, stopping_cleanly(stop):
         click.echo(
             f"The sandbox listens on {sandbox.url}: open it in a browser, or put this into a settings file:\n"
-            f"  api: {{url: '{sandbox.url}', key: {sandbox.state.app_id}, token: any}}\n"
+            f"  api: {{url: '{sandbox.url}', key: {sandbox.store.app_id}, token: any}}\n"
             "Ctrl-C stops it, and what it holds is gone.",
             err=True,
         )

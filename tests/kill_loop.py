@@ -98,8 +98,8 @@ class Figures:
         """Take in how one archive ended."""
         self.archives += 1
         self.kills += kills
-        self.calls += sandbox.oracle.calls
-        self.faulted += sum(call.fault is not None for call in sandbox.oracle.answered)
+        self.calls += sandbox.call_log.calls
+        self.faulted += sum(call.fault is not None for call in sandbox.call_log.answered)
         self.found.update(verdict._asdict())
         self.broken += [f"{name}: {count}" for name, count in verdict.broken.items()]
         if verdict.interrupted > interrupted_at_most:
@@ -151,14 +151,14 @@ class Loop:
         """Run once; tell whether it was ended."""
         self.runs += 1
         report, errors = self._folder / f"{self.runs}.json", self._folder / f"{self.runs}.err"
-        calls = self._sandbox.oracle.calls
+        calls = self._sandbox.call_log.calls
         with errors.open("wb") as stderr:
             process = subprocess.Popen(self._command(report), env=self._env(), stderr=stderr)
             ended = self._await_moment(process)
             if ended:
                 process.send_signal(self._plan.signal)
             code = process.wait(60)
-        has_begun = report.exists() or self._sandbox.oracle.calls > calls
+        has_begun = report.exists() or self._sandbox.call_log.calls > calls
         self._check(code, report, errors.read_text(), has_begun=has_begun)
         killed = code in {-self._plan.signal, 128 + self._plan.signal}
         self.kills += killed
@@ -185,8 +185,8 @@ class Loop:
         """Wait for the moment to end it; tell whether it is still running then."""
         if self._chance.random() < 0.2:
             return _outlives(process, self._chance.uniform(0, STARTING_S))
-        calls = self._sandbox.oracle.calls
-        while self._sandbox.oracle.calls == calls:
+        calls = self._sandbox.call_log.calls
+        while self._sandbox.call_log.calls == calls:
             if not _outlives(process, 0.005):
                 return False
         return _outlives(process, self._chance.uniform(0, self._plan.spread_s))

@@ -179,10 +179,10 @@ class SwitchedFaults(FaultScript):
     refusal: Fault | None = None
     refused = 0
 
-    def strike(self, method: str, path: str) -> Fault | None:
+    def choose(self, method: str, path: str) -> Fault | None:
         """Return the fault that this call meets, if any."""
         if self.refusal is None:
-            return super().strike(method, path)
+            return super().choose(method, path)
         self.refused += 1
         return self.refusal
 
@@ -325,8 +325,8 @@ class Loop:
         """Wait for the moment, do what stops the run, and wait for its end; return the seconds that took."""
         moment = self._chance.uniform(0, self._plan.spread_s)
         if run.kind in SIGNALS or run.kind in REFUSALS or run.kind == "source":
-            calls = self._sandbox.oracle.calls
-            while self._sandbox.oracle.calls == calls and _outlives(process, 0.005):
+            calls = self._sandbox.call_log.calls
+            while self._sandbox.call_log.calls == calls and _outlives(process, 0.005):
                 pass
             if _outlives(process, moment):
                 self._do(run, process)
@@ -350,7 +350,7 @@ class Loop:
         if not run.notes.exists():
             return
         waits: list[tuple[str, str]] = json.loads(run.notes.read_text())
-        processed = {done.metadata["message_id"] for done in self._sandbox.oracle.processed}
+        processed = {done.metadata["message_id"] for done in self._sandbox.call_log.processed}
         met = [(self._by_id[message_id], pause) for message_id, pause in waits if message_id in processed]
         if not met:
             return
@@ -365,9 +365,9 @@ class Loop:
 
     def _judge(self) -> None:
         figures, sandbox = self.figures, self._sandbox
-        figures.calls += sandbox.oracle.calls - self._faults.refused
+        figures.calls += sandbox.call_log.calls - self._faults.refused
         figures.faulted += (
-            sum(call.fault is not None for call in sandbox.oracle.answered) - self._faults.refused
+            sum(call.fault is not None for call in sandbox.call_log.answered) - self._faults.refused
         )
         records: list[Record] = self._records
         if self._plan.mode == "bulk":  # an update that is folded into a later one is never sent by itself

@@ -16,7 +16,7 @@ import pytest
 from support.cli import Cli, Ended
 from support.ledger_parts import make_ledger
 
-from voucherify_sync.sandbox.faults import Action, Fault
+from voucherify_sync.sandbox.faults import Fault, FaultAction
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 
@@ -89,7 +89,7 @@ class Bench:
 
     def calls(self, path: str) -> int:
         """Return how many calls of a path the sandbox saw."""
-        return sum(call.path == path for call in self.sandbox.oracle.answered)
+        return sum(call.path == path for call in self.sandbox.call_log.answered)
 
     def file(self, name: str, lines: Iterable[str]) -> Path:
         """Write an archive."""
@@ -114,7 +114,7 @@ def profiles(sandbox: Sandbox) -> dict[str, dict[str, Any]]:
             "address": customer.address,
             "metadata": customer.metadata,
         }
-        for customer in sandbox.state.customers
+        for customer in sandbox.store.customers
     }
 
 
@@ -130,8 +130,8 @@ def test_customers_go_first_in_one_request_and_events_only_name_them(bench: Benc
     assert ended.code == 0
     assert bench.outcomes() == {"delivered": 4}
     assert bench.calls(BULK) == 1
-    assert [event.name for event in bench.sandbox.state.events] == ["Order Completed"]
-    assert [done.body for done in bench.sandbox.oracle.processed if done.name] == [
+    assert [event.name for event in bench.sandbox.store.events] == ["Order Completed"]
+    assert [done.body for done in bench.sandbox.call_log.processed if done.name] == [
         {"event": "Order Completed", "customer": {"source_id": "a"}}
     ]
     kept = profiles(bench.sandbox)
@@ -185,11 +185,11 @@ def test_what_was_sent_is_not_sent_again(bench: Bench) -> None:
     """The ledger knows each folded record; a second run makes no call."""
     archive = bench.file("a.ndjson", [identify("a", 1, email="a@example.com"), track("a", 2)])
     bench.replay(archive)
-    before = len(bench.sandbox.oracle.answered)
+    before = len(bench.sandbox.call_log.answered)
     bench.replay(archive)
     assert bench.outcomes() == {"duplicate": 2}
     assert bench.reasons("duplicate") == {"delivered": 2}
-    assert len(bench.sandbox.oracle.answered) == before
+    assert len(bench.sandbox.call_log.answered) == before
     bench.replay("--each", archive)
     assert bench.outcomes() == {"duplicate": 2}
 
@@ -268,7 +268,7 @@ def test_a_refused_customer_fails_with_its_records_and_its_events_are_not_sent(r
         assert bench.reasons("failed") == {"metadata_validation_failed": 2, "customer_refused": 1}
         assert [letter["event"] for letter in bench.letters()] == [json.loads(line) for line in bad]
         assert "forty" not in json.dumps([letter["response"] for letter in bench.letters()])
-        assert [str(customer.source_id) for customer in sandbox.state.customers] == ["good"]
+        assert [str(customer.source_id) for customer in sandbox.store.customers] == ["good"]
 
         bench.replay(archive)
         assert bench.outcomes() == {"duplicate": 2, "failed": 3}
@@ -282,13 +282,13 @@ def test_a_refused_customer_fails_with_its_records_and_its_events_are_not_sent(r
 
 def test_what_was_refused_is_retried_one_by_one(run_cli: Cli) -> None:
     """`retry` needs no fold, whatever the settings say."""
-    with Sandbox(SandboxOptions(keep=None), [Fault(action=Action.FAIL_ACTION, path=BULK)]) as sandbox:
+    with Sandbox(SandboxOptions(keep=None), [Fault(action=FaultAction.FAIL_ACTION, path=BULK)]) as sandbox:
         bench = Bench(run_cli, sandbox)
         bench.write_settings("delivery: {customers: bulk}\n")
         assert bench.replay("-", stdin=identify("a", 1, name="A") + track("a", 2)).code == 3
         ended = bench.cli("retry", "-c", bench.settings, "--yes")
         assert ended.code == 0, ended.err
-        assert (profiles(sandbox)["a"]["name"], len(sandbox.state.events)) == ("A", 1)
+        assert (profiles(sandbox)["a"]["name"], len(sandbox.store.events)) == ("A", 1)
         assert bench.calls("/v1/customers") == 1
 
 
@@ -332,7 +332,7 @@ def test_a_changed_mapping_sends_what_failed(run_cli: Cli) -> None:
 def test_customers_named_by_voucherifys_own_id_go_one_by_one(bench: Bench) -> None:
     """A bulk request knows customers by source_id only."""
     bench.replay("-", stdin=identify("a", 1, name="A"))
-    (customer,) = bench.sandbox.state.customers
+    (customer,) = bench.sandbox.store.customers
     bench.write_settings("identify: {mapping: {traits.vid: customer.id, traits.name: customer.name}}\n")
     bench.replay("-", stdin=identify("x", 2, vid=customer.id, name="Z") + identify("b", 2, name="B"))
     assert bench.outcomes() == {"delivered": 2}
@@ -402,14 +402,14 @@ def test_a_run_that_was_killed_before_its_action_was_over_asks_after_it(run_cli:
         )
         with run_cli.start(*bench.command(archive)) as run:
             _wait_for(lambda: bench.calls(BULK) or None)
-            _wait_for(lambda: len(sandbox.oracle.answered) > 1 or None)
+            _wait_for(lambda: len(sandbox.call_log.answered) > 1 or None)
             run.send_signal(signal.SIGKILL)
-        assert not sandbox.state.customers
+        assert not sandbox.store.customers
         assert bench.replay(archive).code == 0
         assert bench.calls(BULK) == 1
         assert bench.outcomes() == {"delivered": 40}
-        assert len(sandbox.state.customers) == 20
-        assert len(sandbox.state.events) == 20
+        assert len(sandbox.store.customers) == 20
+        assert len(sandbox.store.events) == 20
 
 
 def test_a_run_that_was_killed_among_its_events_sends_no_customer_again(run_cli: Cli) -> None:
@@ -427,7 +427,7 @@ def test_a_run_that_was_killed_among_its_events_sends_no_customer_again(run_cli:
         assert bench.calls(BULK) == 1
         outcomes = bench.outcomes()
         assert outcomes["duplicate"] + outcomes["delivered"] + outcomes.get("in_doubt", 0) == 240
-        sent = [json.dumps(done.body) for done in sandbox.oracle.processed if done.name]
+        sent = [json.dumps(done.body) for done in sandbox.call_log.processed if done.name]
         assert len(sent) == len(set(sent))
 
 
@@ -457,10 +457,10 @@ def test_a_spent_number_of_calls_stops_before_the_events(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fault", "code", "outcomes"),
     [
-        ({"action": Action.FAIL_ACTION}, 3, {"failed": 2}),
-        ({"action": Action.FAIL_ACTION, "last": 1}, 0, {"delivered": 2}),
-        ({"action": Action.STATUS, "code": 401}, 5, {"pending": 2}),
-        ({"action": Action.STATUS, "code": 404}, 2, {"pending": 2}),
+        ({"action": FaultAction.FAIL_ACTION}, 3, {"failed": 2}),
+        ({"action": FaultAction.FAIL_ACTION, "last": 1}, 0, {"delivered": 2}),
+        ({"action": FaultAction.STATUS, "code": 401}, 5, {"pending": 2}),
+        ({"action": FaultAction.STATUS, "code": 404}, 2, {"pending": 2}),
     ],
     ids=["fails", "fails-once", "401", "404"],
 )

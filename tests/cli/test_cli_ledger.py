@@ -67,7 +67,7 @@ class Project:
 
     def sent(self) -> list[str]:
         """Return the messageIds of the custom events that arrived."""
-        return [done.metadata["message_id"] for done in self.sandbox.oracle.processed if done.name]
+        return [done.metadata["message_id"] for done in self.sandbox.call_log.processed if done.name]
 
     def files(self) -> dict[str, bytes]:
         """Return all files of the folder and of the state directory."""
@@ -136,10 +136,10 @@ def test_the_wrong_ledger_ends_a_run_before_its_first_call(
     """Exit 2, whichever command would send; nothing is changed, and previews say the same as a notice."""
     assert project.begin().code == 0
     change(project)
-    before, calls = project.files(), project.sandbox.oracle.calls
+    before, calls = project.files(), project.sandbox.call_log.calls
     for command, stdin in (("replay", TRACK), ("retry", "")):
         ended = project(command, stdin=stdin)
-        assert (ended.code, project.sandbox.oracle.calls) == (2, calls)
+        assert (ended.code, project.sandbox.call_log.calls) == (2, calls)
         assert said in ended.err
     assert project.files() == before
     if is_seen_in_preview:
@@ -472,7 +472,7 @@ def test_a_stop_is_over_within_eight_seconds(run_cli: Cli, way: signal.Signals) 
             process = run_cli.start(
                 "replay", "--yes", "--ledger", project.ledger, "--new-ledger", *more, "a.ndjson"
             )
-            calls = sandbox.oracle.calls
+            calls = sandbox.call_log.calls
             while not sandbox._threads or not project.ledger.exists():
                 assert process.poll() is None
                 time.sleep(0.05)
@@ -481,7 +481,7 @@ def test_a_stop_is_over_within_eight_seconds(run_cli: Cli, way: signal.Signals) 
             process.send_signal(way)
             _, errors = process.communicate(timeout=80)
             print(
-                f"{way.name} {more}: {time.monotonic() - began:.1f} s after {sandbox.oracle.calls - calls} calls"
+                f"{way.name} {more}: {time.monotonic() - began:.1f} s after {sandbox.call_log.calls - calls} calls"
             )
             assert process.returncode == 128 + way, errors
 

@@ -107,7 +107,7 @@ def test_a_live_run_delivers_each_customers_events_in_order(run_cli: Cli, sandbo
     assert report["outcomes"]["delivered"] == 120
     assert report["outcomes"]["duplicate"] == 80
     by_customer: dict[str, list[Any]] = {}
-    for done in sandbox.oracle.processed:
+    for done in sandbox.call_log.processed:
         by_customer.setdefault(done.source_id, []).append(done)
     assert len(by_customer) == 20
     for done in by_customer.values():
@@ -177,7 +177,7 @@ def test_an_event_whose_answer_was_lost_is_in_doubt_and_sent_once(run_cli: Cli) 
             *("-c", settings_for(run_cli, sandbox), "--yes", "--report", "report.json", "-"),
             stdin=identify(1) + track(1) + track(2),
         )
-        processed = [(str(done.kind), done.source_id) for done in sandbox.oracle.processed]
+        processed = [(str(done.kind), done.source_id) for done in sandbox.call_log.processed]
     assert ended.code == 3
     report = report_of(run_cli)
     assert_lawful(report)

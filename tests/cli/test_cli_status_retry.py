@@ -91,7 +91,7 @@ def test_retry_sends_what_failed_and_it_leaves_the_failed_state(run_cli: Cli, fl
     status = json.loads(run_cli("status", "--json").out)
     assert status["failed"]["total"] == 0
     assert status["delivered"]["customers"] == 1
-    events = [done.source_id for done in flaky.oracle.processed if str(done.kind) == "event"]
+    events = [done.source_id for done in flaky.call_log.processed if str(done.kind) == "event"]
     assert sorted(events) == ["u-1", "u-2"]
 
 
@@ -102,7 +102,7 @@ def test_retry_holds_back_an_update_that_is_older_than_the_last_one(run_cli: Cli
     replay(run_cli, flaky, old, new)
     replay(run_cli, flaky, command=("retry",))
     assert report_of(run_cli)["reasons"]["skipped"]["superseded"]["count"] == 1
-    assert [customer.name for customer in flaky.state.customers] == ["New"]
+    assert [customer.name for customer in flaky.store.customers] == ["New"]
 
 
 def test_retry_repairs_invalid_records_after_a_fix(run_cli: Cli, flaky: Sandbox) -> None:
@@ -113,7 +113,7 @@ def test_retry_repairs_invalid_records_after_a_fix(run_cli: Cli, flaky: Sandbox)
     mended = json.dumps({**letter, "event": json.loads(line("track", 7))})
     (run_cli.folder / "mended.ndjson").write_text(mended + "\n")
     assert replay(run_cli, flaky, command=("retry", "mended.ndjson")) == 3
-    assert [done.source_id for done in flaky.oracle.processed] == ["u-7"]
+    assert [done.source_id for done in flaky.call_log.processed] == ["u-7"]
 
 
 def test_nothing_to_retry_is_a_success(run_cli: Cli, sandbox: Sandbox) -> None:
@@ -146,4 +146,4 @@ def test_rotated_keys_stop_a_live_run(run_cli: Cli, sandbox: Sandbox) -> None:
     assert run_cli(*again, stdin=line("track", 1)).code == 2
     assert run_cli(*again, "--same-project", stdin=line("track", 1)).code == 0
     assert run_cli("replay", "--yes", "-", stdin=line("track", 1)).code == 0
-    assert len(sandbox.oracle.processed) == 1
+    assert len(sandbox.call_log.processed) == 1

@@ -132,7 +132,7 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
 
 @pytest.mark.parametrize("row", TABLE, ids=[row.fault for row in TABLE])
 def test_a_run_says_what_the_api_did(trials: dict[str, Future[Trial]], row: Row) -> None:
-    """The exit code, the sums, and state by state the same as the oracle's; the same command then goes on."""
+    """The exit code, the sums, and state by state the same as in the call log; the same command then goes on."""
     trial = trials[row.fault].result()
     first, last = trial.reports[0], trial.reports[-1]
     assert trial.codes == [row.code, 0][: 1 + row.halts], trial.shown

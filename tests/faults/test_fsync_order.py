@@ -107,12 +107,12 @@ def test_no_intent_is_open_while_lanes_wait_for_quota(run_cli: Cli) -> None:
         while_waiting = []
         calls, since = 0, time.monotonic()
         while process.poll() is None:
-            if sandbox.oracle.calls != calls:
-                calls, since = sandbox.oracle.calls, time.monotonic()
+            if sandbox.call_log.calls != calls:
+                calls, since = sandbox.call_log.calls, time.monotonic()
             elif calls and time.monotonic() - since > 0.3:
                 intents = count_intents(ledger)
                 time.sleep(0.05)
-                if sandbox.oracle.calls == calls:  # it was not the end of the wait
+                if sandbox.call_log.calls == calls:  # it was not the end of the wait
                     while_waiting.append(intents)
             time.sleep(0.02)
         process.communicate()

@@ -59,7 +59,7 @@ class Project:
 
     def sent(self) -> list[str]:
         """Return the messageIds of what was processed, in order."""
-        return [done.metadata["message_id"] for done in self.sandbox.oracle.processed]
+        return [done.metadata["message_id"] for done in self.sandbox.call_log.processed]
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_equal_lines_without_a_message_id_are_one_record(project: Project) -> No
     other = Record("track", "twice", "u-2").line
     assert project.replay("-", stdin=nameless * 3 + Record("track", "twice", "u-1").line + other).code == 0
     assert project.outcomes == {"delivered": 2, "duplicate": 3}
-    assert [done.source_id for done in project.sandbox.oracle.processed].count("u-2") == 0
+    assert [done.source_id for done in project.sandbox.call_log.processed].count("u-2") == 0
 
 
 def test_again_sends_what_was_delivered_before(project: Project) -> None:
@@ -200,7 +200,7 @@ def test_of_two_runs_on_one_ledger_the_second_leaves_at_once(run_cli: Cli) -> No
         project = Project(run_cli, sandbox)
         archive = write_archive(run_cli.folder / "a.ndjson", RECORDS)
         first = run_cli.start(*project.command("--report", "first.json", archive))
-        while not sandbox.oracle.calls:
+        while not sandbox.call_log.calls:
             time.sleep(0.01)
         took = []
         for _ in range(3):
@@ -286,13 +286,13 @@ def headless(project: Project) -> None:
 def test_a_ledger_that_cannot_be_trusted_stops_the_run(project: Project, spoil: Any, said: str) -> None:
     """Exit 2: file and trouble are named, nothing is sent, the file stays as it is."""
     spoil(project)
-    calls, before = project.sandbox.oracle.calls, project.ledger.read_bytes()
+    calls, before = project.sandbox.call_log.calls, project.ledger.read_bytes()
     ended = project.replay("-", stdin=LINES)
     assert ended.code == 2
     assert said in " ".join(ended.err.split())
     assert str(project.ledger) in ended.err.replace("\n", "")
     assert "Traceback" not in ended.err
-    assert project.sandbox.oracle.calls == calls
+    assert project.sandbox.call_log.calls == calls
     assert project.ledger.read_bytes() == before
 
 
@@ -305,7 +305,7 @@ def test_a_ledger_that_cannot_be_made_stops_the_run(project: Project, place: str
     ended = project.replay("--new-ledger", "-", stdin=LINES)
     assert ended.code == 2, ended.err
     assert str(project.ledger) in ended.err
-    assert project.sandbox.oracle.calls == 0
+    assert project.sandbox.call_log.calls == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -315,7 +315,7 @@ def test_a_folder_that_is_read_only_stops_the_run(project: Project) -> None:
     folder.mkdir(mode=0o500)
     project.ledger = folder / "x.ledger"
     assert project.replay("--new-ledger", "-", stdin=LINES).code == 2
-    assert project.sandbox.oracle.calls == 0
+    assert project.sandbox.call_log.calls == 0
 
 
 def test_a_ledger_holds_neither_token_nor_customer(project: Project) -> None:

@@ -79,7 +79,7 @@ def test_the_same_archive_sends_nothing(run_cli: Cli, folder: Path, sandbox: San
         ended = replay(run_cli, *options, "version-1.ndjson")
         assert ended.code == 3
         assert outcomes(run_cli) == {"duplicate": 17, "failed": 2, "in_doubt": 1, "invalid": 1}
-    assert sandbox.oracle.calls == 0
+    assert sandbox.call_log.calls == 0
 
 
 def test_failed_records_get_their_events_from_the_old_files(
@@ -93,7 +93,7 @@ def test_failed_records_get_their_events_from_the_old_files(
     assert failed[0]["event"]["messageId"] == "i-refused"
     assert b"latin-1" in b64decode(failed[1]["raw_base64"])
     assert run_cli("retry", "--yes").code == 3
-    sent = [done.metadata["message_id"] for done in sandbox.oracle.processed]
+    sent = [done.metadata["message_id"] for done in sandbox.call_log.processed]
     assert sent == ["i-6", "i-refused", "latin-1"]
     with LedgerReader.read(folder / "version-1.ledger") as ledger:
         assert ledger.counts() == Counts(3, 17, in_doubt=1)
@@ -111,7 +111,7 @@ def test_failed_records_get_their_events_when_they_are_read_again(
     assert [letter["source"] for letter in run_cli("status", "--failed").lines] == REFUSED
     assert run_cli("status", "--doubt").lines[0]["event"]["messageId"] == "n-7"
     assert run_cli("retry", "--yes").code == 3
-    assert len(sandbox.oracle.processed) == 2
+    assert len(sandbox.call_log.processed) == 2
     assert "failed before this version" not in run_cli("status").out
 
 
@@ -119,7 +119,7 @@ def test_an_action_that_was_under_way_is_polled(run_cli: Cli, folder: Path, sand
     """The request is not posted again before it is known how the action went."""
     run_cli.constants["voucherify_sync.voucherify.bulk._PAUSE_S"] = (0.02, 120.0)
     assert replay(run_cli, "--same-project", "--bulk", "-", stdin=BULK).code == 0
-    assert sandbox.oracle.answered[0].path == "/v1/async-actions/aa_779c1ef24d37e77a7d"
+    assert sandbox.call_log.answered[0].path == "/v1/async-actions/aa_779c1ef24d37e77a7d"
 
 
 def test_failed_records_without_an_event_can_be_given_up(

@@ -1,6 +1,6 @@
 """Holds what a ledger says against what the stand-in processed: an archive, a sandbox and a ledger in, the verdict out.
 
-The archive is made so that each request carries the messageId of its event, so that the oracle can tell them apart.
+The archive is made so that each request carries the messageId of its event, so that the call log can tell them apart.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ class Verdict(NamedTuple):
 
 
 def judge(records: Sequence[Record], sandbox: Sandbox, ledger: Path) -> Verdict:
-    """Compare what the ledger says of each of these records with what the oracle saw."""
+    """Compare what the ledger says of each of these records with what the call log has."""
     ids = {record.message_id for record in records}
-    all_processed = ((done.kind, done.metadata["message_id"]) for done in sandbox.oracle.processed)
+    all_processed = ((done.kind, done.metadata["message_id"]) for done in sandbox.call_log.processed)
     processed = [(kind, message_id) for kind, message_id in all_processed if message_id in ids]
     times = Counter(message_id for _, message_id in processed)
     events = Counter(message_id for kind, message_id in processed if kind is Kind.EVENT)
@@ -158,7 +158,7 @@ def ambiguous_answers(sandbox: Sandbox) -> int:
         and call.path == "/v1/events"
         and call.fault is not None
         and call.fault not in HARMLESS
-        for call in sandbox.oracle.answered
+        for call in sandbox.call_log.answered
     )
 
 

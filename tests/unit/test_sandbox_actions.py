@@ -49,7 +49,7 @@ def test_a_bulk_request_is_accepted_then_runs_then_tells_how_it_went() -> None:
             ("b", "metadata_validation_failed"),
             ("c", "invalid_payload"),
         ]
-        assert [(done.source_id, done.bulk) for done in sandbox.oracle.processed] == [("a", True)]
+        assert [(done.source_id, done.is_bulk) for done in sandbox.call_log.processed] == [("a", True)]
 
 
 def test_bulk_requests_run_one_after_the_other() -> None:

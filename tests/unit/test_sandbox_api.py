@@ -75,7 +75,7 @@ def test_a_body_that_breaks_a_rule_is_invalid_payload(
     assert (status, key) == (400, "invalid_payload")
     assert says in details
     assert sandbox.counts() == (0, 0, 1)
-    assert sandbox.oracle.processed == []
+    assert sandbox.call_log.processed == []
 
 
 @pytest.mark.parametrize("data", [b"{", b"", b'{"a":NaN}', b"\xff", b'{"a":1}{"b":2}', b"[" * 5000])

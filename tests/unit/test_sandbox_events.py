@@ -39,7 +39,7 @@ def test_an_event_creates_and_updates_its_customer(sandbox: Sandbox) -> None:
     """The customer part of an event is an upsert."""
     call(sandbox, "POST", EVENTS, {"event": "E", "customer": customer(name="Ann")})
     call(sandbox, "POST", EVENTS, {"event": "E", "customer": customer(name="Anna")})
-    assert [held.name for held in sandbox.state.customers] == ["Anna"]
+    assert [held.name for held in sandbox.store.customers] == ["Anna"]
     assert sandbox.counts() == (1, 2, 2)
 
 
@@ -47,7 +47,7 @@ def test_the_same_event_twice_is_two_events(sandbox: Sandbox) -> None:
     """There is no idempotency."""
     for _ in range(2):
         call(sandbox, "POST", EVENTS, event(metadata={"segment_message_id": "m1"}))
-    assert [recorded.metadata for recorded in sandbox.state.events] == [{"segment_message_id": "m1"}] * 2
+    assert [recorded.metadata for recorded in sandbox.store.events] == [{"segment_message_id": "m1"}] * 2
 
 
 def test_an_event_of_an_unknown_customer_id_is_400_with_404_in_its_body(sandbox: Sandbox) -> None:
@@ -94,14 +94,14 @@ def test_an_activity_is_bounded_by_times() -> None:
         assert activity(sandbox, "start_date=soon")["key"] == "invalid_query_params"
 
 
-def test_the_oracle_keeps_the_order_and_the_very_bytes(sandbox: Sandbox) -> None:
+def test_the_call_log_keeps_the_order_and_the_very_bytes(sandbox: Sandbox) -> None:
     """What was processed, in order, beside what was answered."""
     call(sandbox, "POST", CUSTOMERS, b'{"source_id": "u1", "name": "A"}')
     call(sandbox, "POST", EVENTS, event("E", metadata={"m": 1}))
     call(sandbox, "POST", EVENTS, {"event": ""})
-    first, second = sandbox.oracle.processed
+    first, second = sandbox.call_log.processed
     assert (first.number, first.kind, first.source_id, first.name) == (1, Kind.CUSTOMER, "u1", None)
     assert first.payload == b'{"source_id": "u1", "name": "A"}'
     assert (second.number, second.kind, second.name, second.metadata) == (2, Kind.EVENT, "E", {"m": 1})
-    told = [(one.method, one.path, one.status, one.processed) for one in sandbox.oracle.answered]
+    told = [(one.method, one.path, one.status, one.is_processed) for one in sandbox.call_log.answered]
     assert told == [("POST", CUSTOMERS, 200, True), ("POST", EVENTS, 200, True), ("POST", EVENTS, 400, False)]

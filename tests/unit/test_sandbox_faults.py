@@ -1,4 +1,4 @@
-"""Faults: what each of them does on the wire, and what the oracle knows of it."""
+"""Faults: what each of them does on the wire, and what the call log has of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import pytest
 from support.sandbox_client import BULK, CUSTOMERS, EVENTS, call, customer, event, exchange, raw
 
-from voucherify_sync.sandbox import Action, Fault, Sandbox, SandboxOptions
+from voucherify_sync.sandbox import Fault, FaultAction, Sandbox, SandboxOptions
 
 BODY = b'{"event":"E","customer":{"source_id":"u1"}}'
 
@@ -20,16 +20,16 @@ BODY = b'{"event":"E","customer":{"source_id":"u1"}}'
 @pytest.mark.parametrize(
     "fault", ["drop", "reset", "hang seconds=0.05", "status 500", "html", "empty", "throttle"]
 )
-def test_the_oracle_knows_what_was_processed_whatever_was_answered(fault: str, when: str) -> None:
+def test_the_call_log_has_what_was_processed_whatever_was_answered(fault: str, when: str) -> None:
     """`before`: the event is not there; `after`: it is."""
     with Sandbox(faults=[Fault.parse(f"{fault} {when}")]) as sandbox:
         with contextlib.suppress(ConnectionError):
             exchange(sandbox, raw("POST", EVENTS, BODY, "Connection: close"))
         happened = when == "after"
-        assert [done.name for done in sandbox.oracle.processed] == (["E"] if happened else [])
+        assert [done.name for done in sandbox.call_log.processed] == (["E"] if happened else [])
         assert sandbox.counts() == (int(happened), int(happened), 1)
-        [answered] = sandbox.oracle.answered
-        assert (answered.fault, answered.processed) == (fault.split(maxsplit=1)[0], happened)
+        [answered] = sandbox.call_log.answered
+        assert (answered.fault, answered.is_processed) == (fault.split(maxsplit=1)[0], happened)
 
 
 def test_drop_closes_without_a_byte() -> None:
@@ -65,7 +65,7 @@ def test_stopping_the_server_ends_what_hangs() -> None:
     sandbox = Sandbox(faults=[Fault.parse("hang")]).start()
     with socket.create_connection(("127.0.0.1", sandbox.port)) as sock:
         sock.sendall(raw("POST", EVENTS, BODY))
-        while not sandbox.oracle.calls:
+        while not sandbox.call_log.calls:
             time.sleep(0.01)
         begun = time.monotonic()
         sandbox.stop()
@@ -80,7 +80,7 @@ def test_delay_answers_late(when: str) -> None:
         begun = time.time()
         assert call(sandbox, "POST", EVENTS, event()).status == 200
         assert time.time() - begun >= 0.15
-        [done] = sandbox.oracle.processed
+        [done] = sandbox.call_log.processed
         assert (done.at - begun >= 0.15) == (when == "before")
 
 
@@ -178,7 +178,7 @@ def test_redirect_leads_elsewhere(code: int) -> None:
 @pytest.mark.parametrize("text", ["0", "-5", "soon", "1e9", "Wed, 21 Oct 2099 07:28:00 GMT", ""])
 def test_throttle_says_any_retry_after(text: str) -> None:
     """Word for word."""
-    with Sandbox(faults=[Fault(Action.THROTTLE, retry_after=text, type="api_calls_cycle")]) as sandbox:
+    with Sandbox(faults=[Fault(FaultAction.THROTTLE, retry_after=text, type="api_calls_cycle")]) as sandbox:
         reply = call(sandbox, "POST", EVENTS, event())
         assert (reply.status, reply.headers["Retry-After"]) == (429, text)
         assert reply.headers["X-Rate-Limit-Type"] == "api_calls_cycle"
@@ -186,7 +186,7 @@ def test_throttle_says_any_retry_after(text: str) -> None:
 
 def test_throttle_may_say_nothing_but_429() -> None:
     """No Retry-After, no type, no time."""
-    with Sandbox(faults=[Fault(Action.THROTTLE)]) as sandbox:
+    with Sandbox(faults=[Fault(FaultAction.THROTTLE)]) as sandbox:
         headers = call(sandbox, "POST", EVENTS, event()).headers
         assert headers["X-Rate-Limit-Remaining"] == "0"
         assert not {"Retry-After", "X-Rate-Limit-Type", "X-Rate-Limit-Retry"} & set(headers)
@@ -198,7 +198,7 @@ def test_fail_action_lets_a_bulk_request_fail_later() -> None:
         ids = [call(sandbox, "POST", BULK, [customer(name)]).body["async_action_id"] for name in "ab"]
         shown = [call(sandbox, "GET", f"/v1/async-actions/{action_id}").body for action_id in ids]
         assert [action["status"] for action in shown] == ["FAILED", "DONE"]
-        assert [held.source_id for held in sandbox.state.customers] == ["b"]
+        assert [held.source_id for held in sandbox.store.customers] == ["b"]
 
 
 def test_a_fault_spoils_only_its_own_calls() -> None:
@@ -207,7 +207,7 @@ def test_a_fault_spoils_only_its_own_calls() -> None:
         statuses = [call(sandbox, "POST", EVENTS, event()).status for _ in range(4)]
         assert statuses == [200, 500, 500, 200]
         assert call(sandbox, "POST", CUSTOMERS, customer()).status == 200
-        assert sandbox.oracle.statuses == {"200": 3, "500": 2}
+        assert sandbox.call_log.statuses == {"200": 3, "500": 2}
 
 
 def test_an_echo_shows_the_request_with_its_keys() -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.sandbox_client import BULK, CUSTOMERS, EVENTS, KEYS, call, customer, event
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.sandbox import Limit, Sandbox, SandboxOptions
+from voucherify_sync.sandbox import Sandbox, SandboxOptions
 
 
 def updated(options: SandboxOptions, *updates: dict[str, Any]) -> Any:
@@ -259,7 +259,7 @@ def test_an_unauthorized_answer_may_carry_the_rate_headers(carried: bool) -> Non
 
 def test_bulk_and_cycle_limits_are_told_by_type() -> None:
     """bulk_api_calls and api_calls_cycle."""
-    with Sandbox(SandboxOptions(bulk_limit=Limit(1, 3600), cycle_limit=1)) as sandbox:
+    with Sandbox(SandboxOptions(bulk_limit="1/h", cycle_limit=1)) as sandbox:
         types = []
         for method, path, body in [("POST", BULK, [customer()])] * 2 + [("POST", EVENTS, event())] * 2:
             types.append(call(sandbox, method, path, body, KEYS).headers["X-Rate-Limit-Type"])
@@ -277,8 +277,8 @@ def test_memory_is_bounded_and_counts_are_not() -> None:
     with Sandbox(SandboxOptions(keep=3)) as sandbox:
         for number in range(5):
             call(sandbox, "POST", EVENTS, event(f"E{number}", f"u{number % 2}"))
-        assert [recorded.name for recorded in sandbox.state.events] == ["E2", "E3", "E4"]
-        assert [done.number for done in sandbox.oracle.processed] == [3, 4, 5]
-        assert len(sandbox.oracle.answered) == 3
+        assert [recorded.name for recorded in sandbox.store.events] == ["E2", "E3", "E4"]
+        assert [done.number for done in sandbox.call_log.processed] == [3, 4, 5]
+        assert len(sandbox.call_log.answered) == 3
         assert sandbox.counts() == (2, 5, 5)
         assert len(call(sandbox, "GET", f"{CUSTOMERS}/u0/activity").body["data"]) == 2

@@ -1,24 +1,47 @@
-"""Misbehaviour on request: a request comes in, at most one Fault comes out, which says how it is misanswered.
-
-It only decides; `misbehaviour` does it.
-"""
+"""Misbehaviour on request: which calls are misanswered, and how that looks on the client's connection."""
 
 from __future__ import annotations
 
+import contextlib
 import random
+import re
+import shlex
+import socket
+import struct
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from http.client import responses
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from voucherify_sync.errors import UsageProblem
+from voucherify_sync.events import Json
+from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest
+from voucherify_sync.sandbox.validation import KNOWN_ERRORS, framework_error, make_request_id, not_found
+
+_REMEDY = (
+    "Write [METHOD] [PATH] ACTION [CODE] [before|after] [10%] [#3-5] [name=value], such as "
+    "'POST /v1/events drop after 10%'."
+)
+_METHOD = re.compile(r"[A-Z]+|\*")
+_RANGE = re.compile(r"#(\d+)(-(\d+)?)?", re.ASCII)
+_CHANCE = re.compile(r"(\d+(?:\.\d+)?)%", re.ASCII)
+_CODE = re.compile(r"\d{3}", re.ASCII)
+_PAGE = (
+    b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head>"
+    b"<body><h1>Welcome to the guest network</h1><p>Please accept the terms.</p></body></html>\n"
+)
+_HUGE_START = b'{"object":"customer","padding":"'
+_FOREVER_S = 7 * 86_400.0
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Action(StrEnum):
+class FaultAction(StrEnum):
     """What happens in place of a good answer."""
 
     DROP = "drop"
@@ -55,18 +78,19 @@ class Action(StrEnum):
     """A good answer to a bulk request whose asynchronous action then fails."""
 
 
+_SILENT = frozenset({FaultAction.DROP, FaultAction.RESET, FaultAction.HANG})
 _ONLY_AFTER = frozenset(
     {
-        Action.DRIP,
-        Action.CUT_HEADER,
-        Action.CUT_BODY,
-        Action.CLOSE,
-        Action.WRONG_SHAPE,
-        Action.HUGE,
-        Action.FAIL_ACTION,
+        FaultAction.DRIP,
+        FaultAction.CUT_HEADER,
+        FaultAction.CUT_BODY,
+        FaultAction.CLOSE,
+        FaultAction.WRONG_SHAPE,
+        FaultAction.HUGE,
+        FaultAction.FAIL_ACTION,
     }
 )
-_USUAL_CODE = {Action.STATUS: 500, Action.REDIRECT: 302, Action.THROTTLE: 429}
+_USUAL_CODE = {FaultAction.STATUS: 500, FaultAction.REDIRECT: 302, FaultAction.THROTTLE: 429}
 
 
 class Fault(Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,7 +111,7 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
             that shows the request with its keys, as a debugging proxy does (echo).
         location: where a redirect leads.
         retry_after: throttle's Retry-After, word for word; None sends no such header.
-        retry_in_s: throttle's X-Rate-Limit-Retry lies so far ahead; None sends none.
+        retry_in_s: throttle's X-Rate-Limit-Retry lies this far ahead; None sends none.
         type: throttle's X-Rate-Limit-Type, such as ``api_calls_cycle``; None sends none.
         seconds: how long delay and hang take; None lets hang go on until the client leaves.
         interval_s: drip's pause between two bytes.
@@ -95,7 +119,7 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
         size: bytes of a huge body.
     """
 
-    action: Action
+    action: FaultAction
     method: str = "*"
     path: str = "*"
     when: Literal["before", "after"] | None = None
@@ -119,72 +143,197 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"{self.action} spoils an answer, so it comes after processing")
 
     @property
-    def processes(self) -> bool:
+    def is_processed(self) -> bool:
         """Tell whether the call takes effect."""
-        return self.action in _ONLY_AFTER or self.action is Action.DELAY or self.when == "after"
+        return self.action in _ONLY_AFTER or self.action is FaultAction.DELAY or self.when == "after"
 
     @property
-    def status(self) -> int:
-        """HTTP status of the answer that it makes up."""
-        return self.code or _USUAL_CODE.get(self.action, 200)
+    def delay_s(self) -> float:
+        """Seconds to wait before the processing or after it."""
+        if self.action is not FaultAction.DELAY:
+            return 0.0
+        return 1.0 if self.seconds is None else self.seconds
 
-    def matches(self, method: str, path: str) -> bool:
-        """Tell whether it is about this call."""
-        return self.method in ("*", method) and fnmatchcase(path, self.path)
-
-    def strikes(self, number: int, draw: float) -> bool:
-        """Tell whether it strikes its n-th matching call, given a random number below 1."""
+    def applies(self, number: int, draw: float) -> bool:
+        """Tell whether it applies to its n-th matching call, given a random number below 1."""
         if number < self.first or (self.last is not None and number > self.last):
             return False
         return (number - self.first + 1) % self.every == 0 and draw < self.chance
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """Read the short form, such as ``POST /v1/events drop after 10%``; see `fault_text`.
+        """Read the short form of the command line, such as ``POST /v1/events drop after 10%``.
+
+        ``[METHOD] [PATH] ACTION [CODE] [before|after] [10%] [#3 | #3-5 | #3-] [NAME=VALUE]…``: of the matching calls
+        each with a chance, or those with these numbers; names are this class's fields.
 
         Raises:
             UsageProblem: it cannot be read; the message says where.
         """
-        from voucherify_sync.sandbox.fault_text import parse
+        actions = f"Actions: {', '.join(FaultAction)}."
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise UsageProblem(f"not a fault: {text!r}: {error}", _REMEDY) from None
+        fields: dict[str, Any] = {}
+        for word in words:
+            read = _read_addition(word) if "action" in fields else _read_call_or_action(word)
+            if read is None and "action" in fields:
+                raise UsageProblem(f"not a fault: {text!r}: {word!r} says nothing here", _REMEDY)
+            if read is None:
+                raise UsageProblem(f"not a fault: {text!r}: no action {word!r}", actions)
+            fields |= read
+        if "action" not in fields:
+            raise UsageProblem(f"not a fault: {text!r}: no action in it", actions)
+        try:
+            return msgspec.convert(fields, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageProblem(f"not a fault: {text!r}: {error}", _REMEDY) from None
 
-        return parse(text)
+
+_NAMES = frozenset(Fault.__struct_fields__) - {"action", "method", "path", "when"}
 
 
-def load_faults(data: Any) -> list[Fault]:
-    """Read faults from plain data: a list of objects with Fault's fields, or of texts in the short form.
+def _read_call_or_action(word: str) -> dict[str, Any] | None:
+    """Return the field that a word sets up to the action; None if it is none."""
+    name = word.replace("-", "_")
+    if name in FaultAction.__members__.values():
+        return {"action": name}
+    if word.startswith("/"):
+        return {"path": word}
+    return {"method": word} if _METHOD.fullmatch(word) else None
 
-    Raises:
-        UsageProblem: one of them cannot be read.
-    """
-    items = data if isinstance(data, list) else [data]
-    return [Fault.parse(item) if isinstance(item, str) else _convert(item) for item in items]
 
-
-def _convert(item: Any) -> Fault:
-    try:
-        return msgspec.convert(item, Fault)
-    except msgspec.ValidationError as error:
-        raise UsageProblem(f"not a fault: {item!r}: {error}", f"Actions: {', '.join(Action)}.") from None
+def _read_addition(word: str) -> dict[str, Any] | None:
+    """Return the fields that a word after the action sets; None if it sets none."""
+    if word in ("before", "after"):
+        return {"when": word}
+    if match := _CHANCE.fullmatch(word):
+        return {"chance": float(match[1]) / 100}
+    if match := _RANGE.fullmatch(word):
+        first, dash, last = int(match[1]), match[2], match[3]
+        return {"first": first, "last": (int(last) if last else None) if dash else first}
+    if _CODE.fullmatch(word):
+        return {"code": int(word)}
+    name, equals, value = word.partition("=")
+    name = name.replace("-", "_")
+    return {name: value} if equals and name in _NAMES else None
 
 
 class FaultScript:
-    """Faults in order: the first that strikes a call decides; each counts what matches it. Thread-safe."""
+    """Faults in order: the first that applies to a call decides; each counts what matches it. Thread-safe."""
 
     def __init__(self, faults: Iterable[Fault] = (), seed: int = 0) -> None:
         self._faults = tuple(faults)
-        self._numbers = [0] * len(self._faults)
+        self._matched: Counter[int] = Counter()
         self._random = random.Random(seed)
         self._lock = threading.Lock()
 
-    def strike(self, method: str, path: str) -> Fault | None:
+    def choose(self, method: str, path: str) -> Fault | None:
         """Return the fault that this call meets, if any."""
-        if not self._faults:
-            return None
-        struck: Fault | None = None
+        chosen = None
         with self._lock:
             for index, fault in enumerate(self._faults):
-                if fault.matches(method, path):
-                    self._numbers[index] += 1
-                    if fault.strikes(self._numbers[index], self._random.random()) and struck is None:
-                        struck = fault
-        return struck
+                if fault.method in ("*", method) and fnmatchcase(path, fault.path):
+                    self._matched[index] += 1
+                    applies = fault.applies(self._matched[index], self._random.random())
+                    chosen = fault if applies and chosen is None else chosen
+        return chosen
+
+
+def spoil(fault: Fault, request: HttpRequest, answer: HttpAnswer | None, now: float) -> HttpAnswer | None:
+    """Return the answer that the client gets in place of the good one, as far as `perform` sends it; None for none.
+
+    Args:
+        fault: what goes wrong.
+        request: the call.
+        answer: the good answer; None when the call was not processed.
+        now: the server's clock.
+    """
+    action, status = fault.action, fault.code or _USUAL_CODE.get(fault.action, 200)
+    if action in _SILENT:
+        return None
+    if action is FaultAction.HTML or (action is FaultAction.STATUS and fault.body == "html"):
+        return HttpAnswer(status, _PAGE, content_type="text/html; charset=utf-8")
+    if action is FaultAction.STATUS:
+        return HttpAnswer(status, _error_body(fault, request, status))
+    if action is FaultAction.THROTTLE:
+        retry_at = None if fault.retry_in_s is None else str(round(now + fault.retry_in_s))
+        headers = (
+            ("X-Rate-Limit-Remaining", "0"),
+            ("X-Rate-Limit-Retry", retry_at),
+            ("Retry-After", fault.retry_after),
+            ("X-Rate-Limit-Type", fault.type),
+        )
+        given = tuple((name, value) for name, value in headers if value is not None)
+        return HttpAnswer(429, msgspec.json.encode(KNOWN_ERRORS[429]), given)
+    made_up = {
+        FaultAction.EMPTY: HttpAnswer(status, b"{}" if fault.body == "json" else b""),
+        FaultAction.WRONG_SHAPE: HttpAnswer(status, b'{"object":"list","status":"ok"}'),
+        FaultAction.REDIRECT: HttpAnswer(status, headers=(("Location", fault.location),)),
+    }
+    if action is FaultAction.HUGE:
+        return HttpAnswer(200, _HUGE_START.ljust(fault.size)[: fault.size])
+    return made_up.get(action, answer)
+
+
+def _error_body(fault: Fault, request: HttpRequest, status: int) -> bytes:
+    if fault.body == "empty":
+        return b""
+    body: Json
+    if fault.body == "echo":
+        shown = f"{request.headers.get('x-app-token', '')} {request.body.decode('utf-8', 'replace')}"
+        body = {"details": shown, "code": status, "message": "Request refused"}
+    elif fault.body == "b":
+        message = "An internal server error occurred" if status >= 500 else "Request refused"
+        body = framework_error(status, message).body
+    elif status == 404:
+        body = not_found("customer", "unknown").body
+    elif status in KNOWN_ERRORS:
+        body = KNOWN_ERRORS[status]
+    else:
+        phrase = responses.get(status, "Error")
+        body = {"code": status, "message": phrase, "request_id": make_request_id()}
+    return msgspec.json.encode(body)
+
+
+def perform(
+    fault: Fault, sock: socket.socket, answer: HttpAnswer | None, now: float, stopping: threading.Event
+) -> bool:
+    """Do on the client's connection what a fault says; tell whether the connection may serve another call.
+
+    Args:
+        fault: what goes wrong.
+        sock: the connection.
+        answer: what `spoil` made of the answer.
+        now: the server's clock.
+        stopping: set when the server stops; nothing waits any longer then.
+    """
+    action = fault.action
+    if action is FaultAction.HANG:
+        # The server shuts the connection down when it stops, so this ends then, too.
+        sock.settimeout(_FOREVER_S if fault.seconds is None else fault.seconds)
+        with contextlib.suppress(TimeoutError):
+            while sock.recv(65_536):
+                pass
+    elif action is FaultAction.RESET:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        sock.close()
+    if answer is None:
+        return False
+    head, body = answer.head(now), answer.body
+    if action is FaultAction.CUT_HEADER:
+        sock.sendall(head[: len(head) // 2])
+    elif action is FaultAction.CUT_BODY:
+        sock.sendall(head + body[: len(body) // 2])
+    elif action is FaultAction.DRIP:
+        at_once, dripping, rest = (b"", head, body) if fault.part == "headers" else (head, body, b"")
+        sock.sendall(at_once)
+        for index in range(len(dripping)):
+            sock.sendall(dripping[index : index + 1])
+            if stopping.wait(fault.interval_s):
+                return False
+        sock.sendall(rest)
+    else:
+        sock.sendall(head + body)
+    return action not in (FaultAction.CUT_HEADER, FaultAction.CUT_BODY, FaultAction.CLOSE)

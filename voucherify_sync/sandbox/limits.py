@@ -1,17 +1,11 @@
-"""Rate limits as the API counts and tells them: a call comes in, a verdict and the rate headers go out.
-
-It knows nothing of requests; a call that is over the limit takes nothing from any window.
-"""
+"""Rate limits as the API counts and reports them. A call over a limit takes nothing from any window."""
 
 from __future__ import annotations
 
 import re
-import threading
 from collections import deque
 from math import ceil
-from typing import Literal, Protocol
-
-from msgspec import Struct
+from typing import Literal, Self
 
 from voucherify_sync.errors import UsageProblem
 
@@ -21,21 +15,25 @@ API_CALLS, BULK_API_CALLS, API_CALLS_CYCLE = "api_calls", "bulk_api_calls", "api
 _LIMIT = re.compile(r"(\d+)/(\d+(?:\.\d+)?)?(s|sec|second|m|min|minute|h|hour)", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 
-Header = tuple[str, str]
+Headers = tuple[tuple[str, str], ...]
 
 
-class Limit(Struct, frozen=True):
-    """So many calls in so many seconds."""
+class CallWindow:
+    """Counts the calls of one limit. Not thread-safe.
 
-    calls: int
-    period_s: float
+    A fixed window begins with the first call after the last one ended, and frees all its calls at once. A sliding
+    window frees each call one period after it came.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.calls}/{self.period_s:g}s"
+    def __init__(self, max_calls: int, period_s: float, *, is_sliding: bool = False) -> None:
+        self.max_calls = max_calls
+        self.period_s = period_s
+        self._is_sliding = is_sliding
+        self._called_at: deque[float] = deque()
 
     @classmethod
-    def parse(cls, text: str) -> Limit:
-        """Read ``100/min``, ``2000/h`` or ``100/2s``.
+    def parse(cls, text: str, *, is_sliding: bool = False) -> Self:
+        """Make a window of ``100/min``, ``2000/h`` or ``100/2s``.
 
         Raises:
             UsageProblem: the text is written otherwise, or allows no call at all.
@@ -45,139 +43,68 @@ class Limit(Struct, frozen=True):
             raise UsageProblem(
                 f"not a limit: {text!r}", "Write calls and period, such as 100/min, 2000/h or 100/2s."
             )
-        return cls(int(match[1]), float(match[2] or 1) * _UNIT_S[match[3][0]])
+        return cls(int(match[1]), float(match[2] or 1) * _UNIT_S[match[3][0]], is_sliding=is_sliding)
 
+    def count_left(self, now: float) -> int:
+        """Forget the calls that no longer count, and return how many calls may still come."""
+        while self._called_at and self._called_at[0] <= now - self.period_s:
+            if self._is_sliding:
+                self._called_at.popleft()
+            else:
+                self._called_at.clear()
+        return self.max_calls - len(self._called_at)
 
-class Window(Protocol):
-    """Counts the calls of one limit. Not thread-safe."""
-
-    limit: Limit
-
-    def left(self, now: float) -> int:
-        """Tell how many calls may still come."""
-
-    def take(self, now: float) -> None:
+    def add(self, now: float) -> None:
         """Count one call."""
+        self._called_at.append(now)
 
-    def next_at(self, now: float) -> float:
-        """Tell when calls come free."""
-
-
-class FixedWindow:
-    """A window that begins with the first call after the last one ended."""
-
-    def __init__(self, limit: Limit) -> None:
-        self.limit = limit
-        self._start = float("-inf")
-        self._calls = 0
-
-    def left(self, now: float) -> int:
-        """Tell how many calls the window still allows."""
-        used = self._calls if now < self._start + self.limit.period_s else 0
-        return self.limit.calls - used
-
-    def take(self, now: float) -> None:
-        """Count one call, in a new window when the last one is over."""
-        if now >= self._start + self.limit.period_s:
-            self._start, self._calls = now, 0
-        self._calls += 1
-
-    def next_at(self, now: float) -> float:
-        """Tell when the window ends."""
-        end = self._start + self.limit.period_s
-        return max(now, end)
+    def headers(self, now: float, exceeded: str | None = None) -> Headers:
+        """Return what an answer says of the window; `exceeded` is the name of the limit that refused the call."""
+        left = max(0, self.count_left(now))
+        retry_at = ceil(self._called_at[0] + self.period_s if self._called_at else now)
+        headers = (
+            ("X-Rate-Limit-Limit", str(self.max_calls)),
+            ("X-Rate-Limit-Remaining", str(left)),
+            ("X-Rate-Limit-Retry", str(retry_at)),
+        )
+        if exceeded is None:
+            return headers
+        return *headers, ("Retry-After", str(max(1, ceil(retry_at - now)))), ("X-Rate-Limit-Type", exceeded)
 
 
-class SlidingWindow:
-    """The calls of the last `period_s` seconds."""
-
-    def __init__(self, limit: Limit) -> None:
-        self.limit = limit
-        self._calls: deque[float] = deque()
-
-    def left(self, now: float) -> int:
-        """Tell how many calls more the last `period_s` seconds may hold."""
-        while self._calls and self._calls[0] <= now - self.limit.period_s:
-            self._calls.popleft()
-        return self.limit.calls - len(self._calls)
-
-    def take(self, now: float) -> None:
-        """Count one call."""
-        self._calls.append(now)
-
-    def next_at(self, now: float) -> float:
-        """Tell when the oldest call leaves the window."""
-        return self._calls[0] + self.limit.period_s if self._calls else now
-
-
-class Verdict(Struct, frozen=True):
-    """What the limits say to one call.
-
-    Attributes:
-        exceeded: the limit that forbids it, as X-Rate-Limit-Type names it; None when it may pass.
-        headers: what the answer tells about the limit.
-    """
-
-    exceeded: str | None
-    headers: tuple[Header, ...]
-
-
-class Limits:
-    """All limits of one project. Thread-safe."""
+class CallLimits:
+    """All limits of one project, each such as ``100/min``; `cycle_limit` is the calls of a billing cycle."""
 
     def __init__(
         self,
-        limit: Limit | None,
-        bulk_limit: Limit | None = None,
+        limit: str | None,
+        bulk_limit: str | None = None,
         cycle_limit: int | None = None,
         window: Literal["fixed", "sliding"] = "fixed",
     ) -> None:
-        make = FixedWindow if window == "fixed" else SlidingWindow
-        self._lock = threading.Lock()
-        self._windows: dict[str, Window] = {}
-        if limit is not None:
-            self._windows[API_CALLS] = make(limit)
-        if bulk_limit is not None:
-            self._windows[BULK_API_CALLS] = make(bulk_limit)
+        self._windows = {
+            name: CallWindow.parse(text, is_sliding=window == "sliding")
+            for name, text in ((API_CALLS, limit), (BULK_API_CALLS, bulk_limit))
+            if text is not None
+        }
         if cycle_limit is not None:
-            self._windows[API_CALLS_CYCLE] = FixedWindow(Limit(cycle_limit, CYCLE_S))
+            self._windows[API_CALLS_CYCLE] = CallWindow(cycle_limit, CYCLE_S)
 
-    def take(self, bucket: str, now: float) -> Verdict:
-        """Count one call of a bucket, unless a limit forbids it. Bulk calls do not count in the cycle."""
-        if not self._windows:
-            return Verdict(None, ())
+    def take(self, bucket: str, now: float) -> tuple[str | None, Headers]:
+        """Count one call of a bucket, unless a limit forbids it. Bulk calls do not count in the cycle.
+
+        Returns:
+            The limit that forbids the call, as X-Rate-Limit-Type names it, and the rate headers of the answer.
+        """
         names = (bucket,) if bucket == BULK_API_CALLS else (API_CALLS_CYCLE, bucket)
-        with self._lock:
-            windows = [(name, self._windows[name]) for name in names if name in self._windows]
-            for name, window in windows:
-                if window.left(now) <= 0:
-                    return Verdict(name, _exceeded(name, window, now))
-            for _, window in windows:
-                window.take(now)
-            return Verdict(None, self._headers(bucket, now))
+        windows = {name: self._windows[name] for name in names if name in self._windows}
+        for name, window in windows.items():
+            if window.count_left(now) <= 0:
+                return name, window.headers(now, exceeded=name)
+        for window in windows.values():
+            window.add(now)
+        return None, self.peek(bucket, now)
 
-    def peek(self, bucket: str, now: float) -> tuple[Header, ...]:
+    def peek(self, bucket: str, now: float) -> Headers:
         """Return the rate headers without counting a call."""
-        with self._lock:
-            return self._headers(bucket, now)
-
-    def _headers(self, bucket: str, now: float) -> tuple[Header, ...]:
-        window = self._windows.get(bucket)
-        if window is None:
-            return ()
-        return (
-            ("X-Rate-Limit-Limit", str(window.limit.calls)),
-            ("X-Rate-Limit-Remaining", str(max(0, window.left(now)))),
-            ("X-Rate-Limit-Retry", str(ceil(window.next_at(now)))),
-        )
-
-
-def _exceeded(name: str, window: Window, now: float) -> tuple[Header, ...]:
-    retry_at = ceil(window.next_at(now))
-    return (
-        ("X-Rate-Limit-Limit", str(window.limit.calls)),
-        ("X-Rate-Limit-Remaining", "0"),
-        ("X-Rate-Limit-Retry", str(retry_at)),
-        ("Retry-After", str(max(1, ceil(retry_at - now)))),
-        ("X-Rate-Limit-Type", name),
-    )
+        return self._windows[bucket].headers(now) if bucket in self._windows else ()

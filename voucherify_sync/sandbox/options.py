@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from voucherify_sync.sandbox.limits import Limit
-
 
 class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """How the stand-in behaves. What is marked "undocumented" is a choice, not a fact about Voucherify.
@@ -23,9 +21,9 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
         window: how a limit is counted: fixed windows that begin with a call, or a sliding one (undocumented).
         auth_error_rate_headers: a 401 carries the rate headers, too (undocumented).
         latency_s: wait between processing a call and answering it.
-        keep_alive_s: an idle connection is closed after so long.
-        clock_skew_s: the server's clock runs ahead of this machine's by so much.
-        read_lag_s: writes are visible to reads after so long: new customers and events (undocumented).
+        keep_alive_s: an idle connection is closed after this time; 0 never closes it.
+        clock_skew_s: the server's clock runs ahead of this machine's by this.
+        read_lag_s: writes are visible to reads after this time: new customers and events (undocumented).
         metadata_update: a customer's metadata is merged by key, or replaced (undocumented).
         address_update: the same for the address (undocumented).
         nulls: an explicit null clears a field, or is ignored (undocumented).
@@ -39,15 +37,15 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
         activity_shape: where a row of the activity holds its event: ``data.data.event`` or ``data.event``
             (undocumented).
         activity_metadata: event metadata comes back as it was sent, as strings, or not at all (undocumented).
-        keep: events, processed and answered calls kept; older ones are only counted. None keeps all.
+        keep: number of events, processed requests and answered calls kept; older ones are only counted. None keeps all.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     app_id: str | None = None
     token: str | None = None
-    limit: str | Limit | None = None
-    bulk_limit: str | Limit | None = None
+    limit: str | None = None
+    bulk_limit: str | None = None
     cycle_limit: int | None = None
     window: Literal["fixed", "sliding"] = "fixed"
     auth_error_rate_headers: bool = True

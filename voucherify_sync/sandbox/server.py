@@ -1,33 +1,42 @@
-"""The server: sockets and threads around the API, the faults and the page. Start it, use its url, stop it."""
+"""The server: one thread per connection reads requests, and sends what endpoints, faults and page answer.
+
+It reads HTTP/1.1 itself: `http.server` parses headers as e-mail, which halves the calls per second, and it answers on
+its own what the faults have to control.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
+from io import BufferedReader
 from types import TracebackType
 from typing import Self
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.sandbox.api import Api
-from voucherify_sync.sandbox.faults import Action, Fault, FaultScript
-from voucherify_sync.sandbox.limits import Limit, Limits
-from voucherify_sync.sandbox.misbehaviour import Misbehaviour
+from voucherify_sync.sandbox.call_log import CallLog
+from voucherify_sync.sandbox.endpoints import ApiEndpoints, HttpAnswer, HttpRequest
+from voucherify_sync.sandbox.faults import Fault, FaultAction, FaultScript, perform, spoil
 from voucherify_sync.sandbox.options import SandboxOptions
-from voucherify_sync.sandbox.oracle import Oracle
-from voucherify_sync.sandbox.page import Page
-from voucherify_sync.sandbox.refusals import framework_error
-from voucherify_sync.sandbox.state import State
-from voucherify_sync.sandbox.wire import Answer, BadRequest, Connection, HttpRequest
+from voucherify_sync.sandbox.page import answer_page
+from voucherify_sync.sandbox.store import SandboxStore
+from voucherify_sync.sandbox.validation import ApiRefusal, framework_error
 
 _BACKLOG = 512
 _STOP_S = 2.0
+_MAX_HEAD_BYTES = 65_536
+_MAX_BODY_BYTES = 10_485_760
+_MAX_DRAINED_BYTES = 8 * _MAX_BODY_BYTES
+_READ_BYTES = 65_536
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
 class Sandbox:
-    """A local stand-in for the Voucherify API, on threads of its own.
+    """A local stand-in for the Voucherify API, on threads of its own. Start it, use its url, stop it.
 
     Args:
         options: how it behaves.
@@ -35,8 +44,9 @@ class Sandbox:
         clock: epoch seconds; `options.clock_skew_s` is added.
 
     Attributes:
-        state: the customers and events that it holds.
-        oracle: what it processed and what it answered.
+        store: the customers and events that it holds.
+        call_log: what it processed and what it answered.
+        port: the TCP port, once it has started.
     """
 
     def __init__(
@@ -46,21 +56,14 @@ class Sandbox:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.options = options or SandboxOptions()
-        self._clock = _skewed(clock, self.options.clock_skew_s)
-        self.oracle = Oracle(self.options.keep)
-        self.state = State(self.options, self.oracle, self._clock)
-        limits = Limits(
-            _limit(self.options.limit),
-            _limit(self.options.bulk_limit),
-            self.options.cycle_limit,
-            self.options.window,
-        )
-        self._api = Api(self.options, self.state, limits, self._clock)
-        self._page = Page(self.options, self.state, self.oracle)
+        self._clock: Callable[[], float] = lambda: clock() + self.options.clock_skew_s
+        self.call_log = CallLog(self.options.keep)
+        self.store = SandboxStore(self.options, self.call_log, self._clock)
+        self._endpoints = ApiEndpoints(self.options, self.store, self._clock())
         self._faults = faults if isinstance(faults, FaultScript) else FaultScript(faults)
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
-        self._threads: dict[Connection, threading.Thread] = {}
+        self._threads: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
         self.port = self.options.port
 
@@ -71,8 +74,8 @@ class Sandbox:
         return f"http://{host}:{self.port}"
 
     def counts(self) -> tuple[int, int, int]:
-        """Return how many customers and events it holds and how many API calls it met."""
-        return (*self.state.counts(), self.oracle.calls)
+        """Return the number of customers and events that it holds, and of API calls that it met."""
+        return (*self.store.counts(), self.call_log.calls)
 
     def start(self) -> Self:
         """Listen, and answer from now on.
@@ -104,8 +107,10 @@ class Sandbox:
             self._listener.close()
         with self._lock:
             serving = dict(self._threads)
-        for connection in serving:
-            connection.abort()
+        for sock in serving:
+            # This wakes the thread that reads or writes.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
         for thread in serving.values():
             thread.join(_STOP_S)
 
@@ -118,97 +123,143 @@ class Sandbox:
         self.stop()
 
     def _accept(self, listener: socket.socket) -> None:
+        seconds, rest = divmod(self.options.keep_alive_s, 1)
+        idle_s = struct.pack("ll", int(seconds), int(rest * 1e6))
         while not self._stopping.is_set():
             try:
                 sock, _ = listener.accept()
-                connection = Connection(sock, self.options.keep_alive_s)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                # The kernel's own timeout costs no system call per read and write, unlike settimeout().
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, idle_s)
             except OSError:
-                # The client has gone, or there are no descriptors left, or the server stops: the loop tells.
+                # The client has gone, or there are no descriptors left, or the server stops.
                 self._stopping.wait(0.01)
                 continue
-            thread = threading.Thread(
-                target=self._serve, args=(connection,), name="sandbox call", daemon=True
-            )
+            thread = threading.Thread(target=self._serve, args=(sock,), name="sandbox call", daemon=True)
             with self._lock:
-                self._threads[connection] = thread
+                self._threads[sock] = thread
                 thread.start()
 
-    def _serve(self, connection: Connection) -> None:
-        """Answer one client's calls, one after the other."""
+    def _serve(self, sock: socket.socket) -> None:
+        """Answer one client's calls, one after the other, until it leaves, errs or is idle for too long."""
         try:
-            with contextlib.suppress(OSError):
-                while not self._stopping.is_set() and self._serve_one(connection):
+            with contextlib.suppress(OSError), sock.makefile("rb") as reader:
+                while not self._stopping.is_set() and self._serve_one(sock, reader):
                     pass
         finally:
             with self._lock:
-                self._threads.pop(connection, None)
-            connection.close()
+                del self._threads[sock]
+            # After this, what was sent still arrives; a close alone would reset a connection with unread bytes.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+            sock.close()
 
-    def _serve_one(self, connection: Connection) -> bool:
+    def _serve_one(self, sock: socket.socket, reader: BufferedReader) -> bool:
         """Answer one call; tell whether the connection may serve another."""
         try:
-            request = connection.read()
-        except BadRequest as bad:
-            answer = framework_error(bad.status, bad.message).answer()
-            connection.send(answer.head(self._clock(), close=True) + answer.body)
+            request = _read_request(sock, reader)
+        except ApiRefusal as refusal:
+            answer = HttpAnswer.refuse(refusal)
+            sock.sendall(answer.head(self._clock(), close=True) + answer.body)
             return False
         if request is None:
             return False
-        if not request.path.startswith("/v1/"):
-            return self._send(connection, request, self._page.answer(request))
-        fault = self._faults.strike(request.method, request.path)
-        if fault is not None:
-            return self._misbehave(connection, request, fault)
-        answer = self._process(request)
-        self._record(request, answer.status, processed=_took_effect(request, answer))
-        return self._send(connection, request, answer)
+        if request.path.startswith("/v1/"):
+            fault = self._faults.choose(request.method, request.path)
+            if fault is not None:
+                return self._misanswer(sock, request, fault) and request.keep_alive
+            answer = self._process(request)
+            self._log(request, answer, is_processed=_took_effect(request, answer))
+        else:
+            answer = answer_page(request, self.options, self.store, self.call_log)
+        sock.sendall(answer.head(self._clock(), close=not request.keep_alive) + answer.body)
+        return request.keep_alive
 
-    def _process(self, request: HttpRequest, *, dooms: bool = False) -> Answer:
-        answer = self._api.answer(request, dooms=dooms)
+    def _misanswer(self, sock: socket.socket, request: HttpRequest, fault: Fault) -> bool:
+        if fault.when == "before" and self._stopping.wait(fault.delay_s):
+            return False
+        request.action_fails = fault.action is FaultAction.FAIL_ACTION
+        good = self._process(request) if fault.is_processed else None
+        if fault.when != "before":
+            self._stopping.wait(fault.delay_s)
+        now = self._clock()
+        answer = spoil(fault, request, good, now)
+        is_processed = good is not None and _took_effect(request, good)
+        self._log(request, answer, is_processed=is_processed, fault=fault.action)
+        return perform(fault, sock, answer, now, self._stopping)
+
+    def _process(self, request: HttpRequest) -> HttpAnswer:
+        answer = self._endpoints.answer(request)
         if self.options.latency_s:
             self._stopping.wait(self.options.latency_s)
         return answer
 
-    def _misbehave(self, connection: Connection, request: HttpRequest, fault: Fault) -> bool:
-        pause_s = _pause_s(fault)
-        if fault.when == "before" and self._stopping.wait(pause_s):
-            return False
-        answer = self._process(request, dooms=fault.action is Action.FAIL_ACTION) if fault.processes else None
-        if fault.when != "before":
-            self._stopping.wait(pause_s)
-        processed = answer is not None and _took_effect(request, answer)
-        misbehaviour = Misbehaviour(fault, connection, request, answer, self._clock(), self._stopping)
-        self._record(request, misbehaviour.status, processed=processed, fault=fault.action)
-        return misbehaviour.perform() and request.keep_alive
-
-    def _send(self, connection: Connection, request: HttpRequest, answer: Answer) -> bool:
-        connection.send(answer.head(self._clock(), close=not request.keep_alive) + answer.body)
-        return request.keep_alive
-
-    def _record(
-        self, request: HttpRequest, status: int | None, *, processed: bool, fault: str | None = None
+    def _log(
+        self, request: HttpRequest, answer: HttpAnswer | None, *, is_processed: bool, fault: str | None = None
     ) -> None:
-        self.oracle.record_answered(
-            request.method, request.path, status, self._clock(), processed=processed, fault=fault
+        self.call_log.add_answered(
+            request.method,
+            request.path,
+            None if answer is None else answer.status,
+            self._clock(),
+            fault=fault,
+            is_processed=is_processed,
         )
 
 
-def _took_effect(request: HttpRequest, answer: Answer) -> bool:
+def _took_effect(request: HttpRequest, answer: HttpAnswer) -> bool:
     return request.method != "GET" and answer.status < 300
 
 
-def _pause_s(fault: Fault) -> float:
-    if fault.action is not Action.DELAY:
-        return 0.0
-    return 1.0 if fault.seconds is None else fault.seconds
+def _read_request(sock: socket.socket, reader: BufferedReader) -> HttpRequest | None:
+    """Read the next request; None when the client has gone or was idle for too long.
+
+    Raises:
+        ApiRefusal: it cannot be read as a request.
+    """
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = reader.readline(_MAX_HEAD_BYTES)
+        if not line:
+            return None
+        head += line
+        if len(head) > _MAX_HEAD_BYTES:
+            raise framework_error(431, "Request Header Fields Too Large")
+    request = _parse_head(head.decode("latin-1").strip("\r\n"))
+    if "transfer-encoding" in request.headers:
+        raise framework_error(411, "Length Required")
+    length_text = request.headers.get("content-length", "0")
+    if not _LENGTH.fullmatch(length_text):
+        raise framework_error(400, "Bad Request")
+    length = int(length_text)
+    waits = request.headers.get("expect", "").lower() == "100-continue"
+    if length > _MAX_BODY_BYTES:
+        # The refused body is read, so that the client is not reset before it can read the answer.
+        left = 0 if waits else min(length, _MAX_DRAINED_BYTES)
+        while left > 0 and (more := reader.read1(min(left, _READ_BYTES))):
+            left -= len(more)
+        raise framework_error(413, f"Payload content length greater than maximum allowed: {_MAX_BODY_BYTES}")
+    if length and waits:
+        sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.body = reader.read(length) or b""
+    return request if len(request.body) == length else None
 
 
-def _skewed(clock: Callable[[], float], skew_s: float) -> Callable[[], float]:
-    def ahead() -> float:
-        return clock() + skew_s
-
-    return ahead if skew_s else clock
-
-
-def _limit(limit: str | Limit | None) -> Limit | None:
-    return Limit.parse(limit) if isinstance(limit, str) else limit
+def _parse_head(head: str) -> HttpRequest:
+    start, *lines = head.split("\r\n")
+    try:
+        method, target, version = start.split(" ")
+    except ValueError:
+        raise framework_error(400, "Bad Request") from None
+    if not version.startswith("HTTP/1."):
+        raise framework_error(505, "HTTP Version Not Supported")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise framework_error(400, "Bad Request")
+        headers[name.lower()] = value.strip()
+    path, _, query = target.partition("?")
+    wish = headers.get("connection", "").lower()
+    keep_alive = wish != "close" if version == "HTTP/1.1" else wish == "keep-alive"
+    return HttpRequest(method, path, query, headers, keep_alive=keep_alive)

@@ -1,38 +1,114 @@
-"""Checks of request bodies, as the API's schemas describe them. What breaks a rule raises a Refusal."""
+"""Checks request bodies as the API's schemas describe them, and makes the error bodies that the API answers."""
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date, datetime
+from http.client import responses
 from typing import Any, Literal
 
 from voucherify_sync.events import Json
-from voucherify_sync.sandbox.refusals import invalid, invalid_metadata
 
 TEXT_FIELDS = ("source_id", "name", "description", "email", "phone", "birthday", "birthdate")
 ADDRESS_FIELDS = frozenset({"city", "state", "line_1", "line_2", "country", "postal_code"})
 MAX_EVENT_NAME = 300
 
-_TEXT = frozenset({"id", *TEXT_FIELDS})
-_OBJECTS = frozenset({"metadata", "system_metadata"})
+KNOWN_ERRORS: dict[int, Json] = {
+    401: {"code": 401, "message": "Unauthorized", "key": "unauthorized"},
+    402: {
+        "code": 402,
+        "message": "Payment required",
+        "details": "Your current plan does not include a feature required to perform this operation.",
+        "key": "missing_required_feature",
+    },
+    403: {
+        "code": 403,
+        "message": "Missing permission",
+        "details": "User does not have a required permission to perform this operation.",
+        "key": "missing_required_permission",
+    },
+    429: {"code": 429, "message": "Too many requests hit the API too quickly."},
+}
+"""The error objects that are the same at every call."""
+
+# Python names 413 otherwise from 3.13 on; the API keeps the old words.
+_PHRASES = {**responses, 413: "Request Entity Too Large"}
 _BIRTHDATE = re.compile(r"\d{4}-\d{2}-\d{2}(T.+)?", re.ASCII)
 
-Unknown = Literal["ignore", "reject"]
+UnknownFields = Literal["ignore", "reject"]
 
 
-def check_customer(fields: object, at: str, unknown: Unknown) -> Json:
+class ApiRefusal(Exception):
+    """The API refuses the request; nothing of it was processed.
+
+    Attributes:
+        status: HTTP status.
+        body: the error object.
+    """
+
+    def __init__(self, status: int, body: Json) -> None:
+        super().__init__(body.get("message"))
+        self.status = status
+        self.body = body
+
+
+def make_request_id() -> str:
+    """Make an id of the shape that the API shows in its errors."""
+    return f"v-{random.getrandbits(72):018x}"
+
+
+def framework_error(status: int, message: str) -> ApiRefusal:
+    """Refuse as the framework in front of the API does: in another shape than the API's own."""
+    return ApiRefusal(
+        status, {"statusCode": status, "error": _PHRASES.get(status, "Error"), "message": message}
+    )
+
+
+def invalid(details: str, key: str = "invalid_payload", message: str = "Invalid payload") -> ApiRefusal:
+    """Refuse a body, a query parameter or metadata that breaks a rule."""
+    body = {"code": 400, "key": key, "message": message, "details": details, "request_id": make_request_id()}
+    return ApiRefusal(400, body)
+
+
+def not_found(kind: str, reference: str, status: int = 404) -> ApiRefusal:
+    """Say that there is no such resource; the body says 404 even where the status does not."""
+    body = {
+        "code": 404,
+        "key": "not_found",
+        "message": "Resource not found",
+        "details": f"Cannot find {kind} with id {reference}",
+        "request_id": make_request_id(),
+        "resource_id": reference,
+        "resource_type": kind,
+    }
+    return ApiRefusal(status, body)
+
+
+def check_customer(fields: object, at: str, unknown: UnknownFields) -> Json:
     """Check the fields of a customer and return them.
 
     Args:
-        fields: what stands in the place of a customer.
+        fields: what the body has in the place of a customer.
         at: its place in the body, such as ``.customer``; empty for the body itself.
-        unknown: what becomes of a field that customers do not have.
+        unknown: what happens to a field that customers do not have.
+
+    Raises:
+        ApiRefusal: a field breaks a rule.
     """
     if not isinstance(fields, dict):
         raise invalid(f"Property {at} must be object" if at else "Payload must be object")
     for name, value in fields.items():
-        _check_field(name, value, f"{at}.{name}", unknown)
+        place = f"{at}.{name}"
+        if name == "id" or name in TEXT_FIELDS:
+            _check_type(value, str, place)
+        elif name in ("address", "metadata", "system_metadata"):
+            _check_type(value, dict, place)
+            if name == "address":
+                _check_address(value or {}, place, unknown)
+        elif unknown == "reject":
+            raise invalid(f"Property {place} is not allowed")
     if fields.get("source_id") == "" or fields.get("id") == "":
         raise invalid(f"Property {at}.source_id should NOT be shorter than 1 characters")
     for name in ("birthday", "birthdate"):
@@ -41,8 +117,12 @@ def check_customer(fields: object, at: str, unknown: Unknown) -> Json:
     return fields
 
 
-def check_event(body: object, unknown: Unknown) -> Json:
-    """Check the body of ``POST /v1/events`` and return it."""
+def check_event(body: object, unknown: UnknownFields) -> Json:
+    """Check the body of ``POST /v1/events`` and return it.
+
+    Raises:
+        ApiRefusal: a field breaks a rule.
+    """
     if not isinstance(body, dict):
         raise invalid("Payload must be object")
     for name in ("event", "customer"):
@@ -61,57 +141,38 @@ def check_event(body: object, unknown: Unknown) -> Json:
     return body
 
 
-def check_metadata(schemas: Mapping[str, Json], metadata: Json | None, *, creating: bool) -> None:
-    """Hold a customer's metadata against the schema of customers, if there is one.
+def check_metadata(schema: Json | None, metadata: Json | None, *, creating: bool) -> None:
+    """Compare a customer's metadata with the schema of customers, if there is one.
 
     Args:
-        schemas: metadata schemas by their related object.
+        schema: the metadata schema, as the API lists it.
         metadata: what the request sends.
         creating: the customer is new, so that what is required must be there.
+
+    Raises:
+        ApiRefusal: the metadata breaks the schema.
     """
-    schema = schemas.get("customer")
     if schema is None or (metadata is None and not creating):
         return
     values = metadata or {}
-    properties = {
-        key: rule for key, rule in (schema.get("properties") or {}).items() if not rule.get("deleted")
-    }
-    problems = [
-        f"{key}: {problem}"
-        for key, rule in properties.items()
-        if (problem := _breach(rule, key, values, creating))
-    ]
+    rules = {key: rule for key, rule in (schema.get("properties") or {}).items() if not rule.get("deleted")}
+    breaches = {key: _find_breach(rule, values.get(key), creating) for key, rule in rules.items()}
+    problems = [f"{key}: {breach}" for key, breach in breaches.items() if breach]
     if schema.get("allow_defined_only"):
-        problems += [f"{key}: is not defined" for key in values if key not in properties]
+        problems += [f"{key}: is not defined" for key in values if key not in rules]
     if problems:
-        raise invalid_metadata("; ".join(problems))
+        raise invalid("; ".join(problems), "metadata_validation_failed", "Metadata validation failed")
 
 
-def _check_field(name: str, value: object, at: str, unknown: Unknown) -> None:
-    if name in _TEXT:
-        _check_text(value, at)
-    elif name == "address":
-        _check_address(value, at, unknown)
-    elif name in _OBJECTS:
-        if value is not None and not isinstance(value, dict):
-            raise invalid(f"Property {at} should be object,null")
-    elif unknown == "reject":
-        raise invalid(f"Property {at} is not allowed")
+def _check_type(value: object, kind: type, at: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise invalid(f"Property {at} should be {'string' if kind is str else 'object'},null")
 
 
-def _check_text(value: object, at: str) -> None:
-    if value is not None and not isinstance(value, str):
-        raise invalid(f"Property {at} should be string,null")
-
-
-def _check_address(value: object, at: str, unknown: Unknown) -> None:
-    if value is None:
-        return
-    if not isinstance(value, dict):
-        raise invalid(f"Property {at} should be object,null")
-    for name, part in value.items():
+def _check_address(address: Json, at: str, unknown: UnknownFields) -> None:
+    for name, part in address.items():
         if name in ADDRESS_FIELDS:
-            _check_text(part, f"{at}.{name}")
+            _check_type(part, str, f"{at}.{name}")
         elif unknown == "reject":
             raise invalid(f"Property {at}.{name} is not allowed")
 
@@ -127,34 +188,27 @@ def _check_code(value: object, at: str) -> None:
         raise invalid(f"Property {at}.code should be string")
 
 
-def _breach(rule: Json, key: str, values: Json, creating: bool) -> str | None:
+def _find_breach(rule: Json, value: Any, creating: bool) -> str | None:
     """Say how a metadata value breaks its definition, None if it does not."""
-    value = values.get(key)
     if value is None:
         return "property is required" if creating and not rule.get("optional", True) else None
     kind = str(rule.get("type", "string"))
-    fits = _TYPES.get(kind, _is_anything)
-    demands, right = [f"must be a {kind}"], False
+    fits: Callable[[object], bool] = _TYPES.get(kind, lambda _value: True)
+    demands = f"must be a {kind}"
     if rule.get("array"):
-        demands = ["must be an array, and every element: " + demands[0]]
-        right = isinstance(value, list) and all(map(fits, value))
+        demands = f"must be an array, and every element: {demands}"
+        is_right = isinstance(value, list) and all(map(fits, value))
     else:
-        right = fits(value)
+        is_right = fits(value)
     if allowed := rule.get("eq"):
-        demands.append("must be equal to one of " + ",".join(map(str, allowed)))
-        right = right and all(one in allowed for one in (value if isinstance(value, list) else [value]))
-    return None if right else f"{', '.join(demands)} (actual value is '{value}')"
+        demands += f", must be equal to one of {','.join(map(str, allowed))}"
+        is_right = is_right and all(one in allowed for one in (value if isinstance(value, list) else [value]))
+    return None if is_right else f"{demands} (actual value is '{value}')"
 
 
-def _is_anything(_value: object) -> bool:
-    return True
+def _has_format(parse: Callable[[str], Any]) -> Callable[[object], bool]:
+    """Return a check for a text that `parse` reads without a ValueError."""
 
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _reads(parse: Callable[[str], Any]) -> Callable[[object], bool]:
     def fits(value: object) -> bool:
         try:
             parse(value if isinstance(value, str) else "")
@@ -169,9 +223,10 @@ _TYPES: dict[str, Callable[[object], bool]] = {
     "string": lambda value: isinstance(value, str),
     "image_url": lambda value: isinstance(value, str),
     "geopoint": lambda value: isinstance(value, str),
-    "number": _is_number,
+    # In Python true is a number, in JSON it is not.
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     "boolean": lambda value: isinstance(value, bool),
-    "date": _reads(date.fromisoformat),
-    "datetime": _reads(datetime.fromisoformat),
+    "date": _has_format(date.fromisoformat),
+    "datetime": _has_format(datetime.fromisoformat),
     "object": lambda value: isinstance(value, dict),
 }

@@ -1,4 +1,4 @@
-"""What the sandbox did, beside what it said: the log that tests hold a client's report against."""
+"""What the sandbox processed and what it answered: the log that tests compare a client's report with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 from voucherify_sync.events import Json, Kind
 
 
-class Processed(Struct, frozen=True, gc=False):
+class ProcessedRequest(Struct, frozen=True, gc=False):
     """One customer update or custom event that took effect.
 
     Attributes:
@@ -21,7 +21,7 @@ class Processed(Struct, frozen=True, gc=False):
         name: the event's name, None for a customer.
         payload: the request body as it came; of a bulk request, the item.
         at: epoch seconds on the sandbox's clock.
-        bulk: it came in a bulk request.
+        is_bulk: it came in a bulk request.
     """
 
     number: int
@@ -30,7 +30,7 @@ class Processed(Struct, frozen=True, gc=False):
     name: str | None
     payload: bytes
     at: float
-    bulk: bool = False
+    is_bulk: bool
 
     @property
     def body(self) -> Json:
@@ -44,15 +44,15 @@ class Processed(Struct, frozen=True, gc=False):
         return self.body.get("metadata")
 
 
-class Answered(Struct, frozen=True, gc=False):
-    """One API call and what the client was told.
+class AnsweredCall(Struct, frozen=True, gc=False):
+    """One API call and its answer.
 
     Attributes:
         number: 1-based, in the order of answering.
         path: as requested, without the query.
         status: HTTP status of the answer, complete or not; None if none was sent.
         fault: the misbehaviour that it met, by its action.
-        processed: the call took effect, whatever was answered.
+        is_processed: the call took effect, whatever was answered.
         at: epoch seconds on the sandbox's clock.
     """
 
@@ -61,72 +61,57 @@ class Answered(Struct, frozen=True, gc=False):
     path: str
     status: int | None
     fault: str | None
-    processed: bool
+    is_processed: bool
     at: float
 
 
-class Oracle:
-    """The log. Thread-safe; the newest `keep` entries of each kind are kept, and all are counted."""
+class CallLog:
+    """The log. Thread-safe; the newest `keep` entries of each kind are kept, and all are counted.
+
+    Attributes:
+        calls: number of API calls that were answered, or left without an answer by a fault.
+    """
 
     def __init__(self, keep: int | None) -> None:
+        self.calls = 0
         self._lock = threading.Lock()
-        self._processed: deque[Processed] = deque(maxlen=keep)
-        self._answered: deque[Answered] = deque(maxlen=keep)
-        self._numbers = Counter[str]()
-        self._statuses = Counter[str]()
+        self._processed: deque[ProcessedRequest] = deque(maxlen=keep)
+        self._processed_count = 0
+        self._answered: deque[AnsweredCall] = deque(maxlen=keep)
+        self._statuses: Counter[str] = Counter()
 
     @property
-    def processed(self) -> list[Processed]:
+    def processed(self) -> list[ProcessedRequest]:
         """What took effect, in order."""
         with self._lock:
             return list(self._processed)
 
     @property
-    def answered(self) -> list[Answered]:
+    def answered(self) -> list[AnsweredCall]:
         """The API calls, in the order of their answers."""
         with self._lock:
             return list(self._answered)
 
     @property
-    def calls(self) -> int:
-        """How many API calls came."""
-        return self._numbers["answered"]
-
-    @property
     def statuses(self) -> dict[str, int]:
-        """How many answers by status; ``none`` for those that got no answer."""
+        """Number of answers by status; ``none`` counts the calls that got no answer."""
         with self._lock:
             return dict(self._statuses)
 
-    def record_processed(
-        self,
-        kind: Kind,
-        source_id: str | None,
-        name: str | None,
-        payload: bytes,
-        at: float,
-        *,
-        bulk: bool = False,
+    def add_processed(
+        self, kind: Kind, source_id: str | None, name: str | None, payload: bytes, at: float, *, is_bulk: bool
     ) -> None:
-        """Log what takes effect; called while nothing else can."""
+        """Log what takes effect, while nothing else can."""
         with self._lock:
-            self._numbers["processed"] += 1
-            number = self._numbers["processed"]
-            self._processed.append(Processed(number, kind, source_id, name, payload, at, bulk))
+            self._processed_count += 1
+            entry = ProcessedRequest(self._processed_count, kind, source_id, name, payload, at, is_bulk)
+            self._processed.append(entry)
 
-    def record_answered(
-        self,
-        method: str,
-        path: str,
-        status: int | None,
-        at: float,
-        *,
-        processed: bool,
-        fault: str | None = None,
+    def add_answered(
+        self, method: str, path: str, status: int | None, at: float, *, fault: str | None, is_processed: bool
     ) -> None:
         """Log how a call ended."""
         with self._lock:
-            self._numbers["answered"] += 1
+            self.calls += 1
             self._statuses["none" if status is None else str(status)] += 1
-            number = self._numbers["answered"]
-            self._answered.append(Answered(number, method, path, status, fault, processed, at))
+            self._answered.append(AnsweredCall(self.calls, method, path, status, fault, is_processed, at))

@@ -1,0 +1,340 @@
+"""The routes of the API: each request gets the answer of a well-behaved Voucherify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import formatdate
+from functools import lru_cache
+from http.client import responses
+from itertools import islice
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+from msgspec import Struct
+
+from voucherify_sync.events import Json
+from voucherify_sync.sandbox.limits import API_CALLS, BULK_API_CALLS, CallLimits, Headers
+from voucherify_sync.sandbox.options import SandboxOptions
+from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, StoredEvent, iso
+from voucherify_sync.sandbox.validation import (
+    KNOWN_ERRORS,
+    ApiRefusal,
+    check_customer,
+    check_event,
+    framework_error,
+    invalid,
+    not_found,
+)
+
+_CUSTOM_EVENT = "customer.custom_event"
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+# Most answers share their second with the one before.
+_format_date = lru_cache(maxsize=8)(formatdate)
+
+
+class HttpRequest(Struct):
+    """One request as it came.
+
+    Attributes:
+        path: without the query, still percent-encoded.
+        headers: names in lower case; of a repeated one the last.
+        keep_alive: the client wants to use the connection again.
+        argument: the part of the path that its route leaves open, decoded; empty where there is none.
+        action_fails: the asynchronous action that it starts shall fail.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes = b""
+    keep_alive: bool = True
+    argument: str = ""
+    action_fails: bool = False
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The query's parameters; of a repeated one the last."""
+        return {name: values[-1] for name, values in parse_qs(self.query, keep_blank_values=True).items()}
+
+    def number(self, name: str, default: int, maximum: int) -> int:
+        """Read a parameter that counts from 1.
+
+        Raises:
+            ApiRefusal: it is no number, or is out of range.
+        """
+        text = self.parameters.get(name, str(default))
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= maximum):
+            raise _invalid_query(f"Parameter {name} should be a number from 1 to {maximum}")
+        return int(text)
+
+    def time(self, name: str) -> float | None:
+        """Read a parameter that is an ISO 8601 date or time as epoch seconds; without a zone it is UTC.
+
+        Raises:
+            ApiRefusal: it is neither.
+        """
+        text = self.parameters.get(name)
+        if not text:
+            return None
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:
+            raise _invalid_query(f"Parameter {name} should be an ISO 8601 date") from None
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+    def json(self) -> Any:
+        """Decode the body.
+
+        Raises:
+            ApiRefusal: it is no JSON, or the client does not speak JSON.
+        """
+        if "json" not in self.headers.get("content-type", "").lower():
+            raise framework_error(415, "Unsupported Media Type")
+        accept = self.headers.get("accept", "*/*")
+        if not any(kind in accept for kind in ("*/*", "application/*", "json")):
+            raise framework_error(406, "Not Acceptable")
+        try:
+            return _decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise framework_error(400, "Invalid request payload JSON format") from None
+
+
+class HttpAnswer(Struct, frozen=True):
+    """One answer to send."""
+
+    status: int
+    body: bytes = b""
+    headers: Headers = ()
+    content_type: str = "application/json; charset=utf-8"
+
+    @classmethod
+    def refuse(cls, refusal: ApiRefusal, headers: Headers = ()) -> HttpAnswer:
+        """Make the answer that refuses a request."""
+        return cls(refusal.status, _encode(refusal.body), headers)
+
+    def head(self, now: float, *, close: bool = False) -> bytes:
+        """Encode status line and headers, with the blank line after them."""
+        lines = [
+            f"HTTP/1.1 {self.status} {responses.get(self.status, '')}",
+            f"Content-Type: {self.content_type}",
+            f"Content-Length: {len(self.body)}",
+            f"Date: {_format_date(int(now), usegmt=True)}",
+            *(f"{name}: {value}" for name, value in self.headers),
+            "Connection: close\r\n\r\n" if close else "Connection: keep-alive\r\n\r\n",
+        ]
+        return "\r\n".join(lines).encode("latin-1", "replace")
+
+
+Endpoint = Callable[[HttpRequest, float], Any]
+"""Takes a request and the time; returns the answer's object, or raises an ApiRefusal."""
+
+
+class ApiEndpoints:
+    """Answers requests out of a store and under limits."""
+
+    def __init__(self, options: SandboxOptions, store: SandboxStore, now: float) -> None:
+        self._options = options
+        self._store = store
+        self._limits = CallLimits(options.limit, options.bulk_limit, options.cycle_limit, options.window)
+        self._schemas = [_full_schema(schema, now) for schema in options.metadata_schemas]
+        self._routes: dict[tuple[str, ...], dict[str, Endpoint]] = {
+            ("v1", "customers"): {"GET": self._list_customers, "POST": self._save_customer},
+            ("v1", "customers", "*"): {"GET": self._get_customer, "PUT": self._update_customer},
+            ("v1", "customers", "*", "activity"): {"GET": self._list_activity},
+            ("v1", "customers", "*", "activities"): {"GET": self._list_activity},
+            ("v1", "customers", "bulk", "async"): {"POST": self._submit_bulk},
+            ("v1", "events"): {"POST": self._record_event},
+            ("v1", "async-actions"): {"GET": self._list_actions},
+            ("v1", "async-actions", "*"): {"GET": self._get_action},
+            ("v1", "metadata-schemas"): {"GET": self._list_schemas},
+            ("v1", "metadata-schemas", "*"): {"GET": self._get_schema},
+        }
+
+    def answer(self, request: HttpRequest) -> HttpAnswer:
+        """Answer one request: credentials, limits, route, in this order."""
+        headers: Headers = ()
+        bucket = BULK_API_CALLS if request.path == "/v1/customers/bulk/async" else API_CALLS
+        try:
+            with self._store.step() as now:
+                if not self._is_authorized(request):
+                    headers = self._limits.peek(bucket, now) if self._options.auth_error_rate_headers else ()
+                    return HttpAnswer(401, _encode(KNOWN_ERRORS[401]), headers)
+                exceeded, headers = self._limits.take(bucket, now)
+                if exceeded is not None:
+                    return HttpAnswer(429, _encode(KNOWN_ERRORS[429]), headers)
+                endpoint = self._find_endpoint(request)
+                shown = endpoint(request, now)
+                return HttpAnswer(202 if endpoint == self._submit_bulk else 200, _encode(shown), headers)
+        except ApiRefusal as refusal:
+            return HttpAnswer.refuse(refusal, headers)
+        except RecursionError:
+            return HttpAnswer.refuse(framework_error(500, "Nested too deeply to be answered"), headers)
+
+    def _is_authorized(self, request: HttpRequest) -> bool:
+        app_id, token = request.headers.get("x-app-id"), request.headers.get("x-app-token")
+        if not app_id or not token:
+            return False
+        return self._options.app_id in (None, app_id) and self._options.token in (None, token)
+
+    def _find_endpoint(self, request: HttpRequest) -> Endpoint:
+        """Return the endpoint of a request, and set the request's argument."""
+        # An id may hold an encoded slash, so the path is split before it is decoded.
+        parts = [unquote(part) for part in request.path.strip("/").split("/")]
+        methods = self._routes.get(tuple(parts))
+        if methods is None and len(parts) > 2:
+            methods = self._routes.get((*parts[:2], "*", *parts[3:]))
+            request.argument = parts[2]
+        if methods is None:
+            raise not_found("resource", request.path)
+        endpoint = methods.get(request.method)
+        if endpoint is None:
+            allowed = " or ".join(methods)
+            details = f"{request.method} is not supported by this endpoint. Did you mean {allowed}?"
+            raise ApiRefusal(405, {"code": 405, "message": "HTTP Method Not Allowed", "details": details})
+        return endpoint
+
+    def _list_customers(self, request: HttpRequest, now: float) -> Json:
+        limit, page = request.number("limit", 10, 100), request.number("page", 1, 99)
+        everyone = self._store.customers
+        if request.parameters.get("order", "-created_at").startswith("-"):
+            everyone.reverse()
+        visible = (customer for customer in everyone if self._store.is_visible(customer, now))
+        found = list(islice(visible, (page - 1) * limit, page * limit))
+        listed = {"object": "list", "data_ref": "customers", "customers": found, "total": len(everyone)}
+        return {**listed, "has_more": page * limit < len(everyone)}
+
+    def _save_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
+        fields = check_customer(request.json(), "", self._options.unknown_fields)
+        return self._store.save_customer(fields, request.body, now)
+
+    def _get_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
+        customer = self._store.find_customer(request.argument)
+        if not self._store.is_visible(customer, now):
+            raise not_found("customer", request.argument)
+        return customer
+
+    def _update_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
+        fields = check_customer(request.json(), "", self._options.unknown_fields)
+        # The path names the customer, whatever id the body has; an unknown one is never created.
+        named = {**fields, "id": self._store.find_customer(request.argument).id}
+        return self._store.save_customer(named, request.body, now)
+
+    def _record_event(self, request: HttpRequest, now: float) -> Json:
+        body = check_event(request.json(), self._options.unknown_fields)
+        event, customer = self._store.record_event(body, request.body, now)
+        return {
+            "object": "event",
+            "type": event.name,
+            "customer": customer.brief(),
+            "referral": body.get("referral"),
+            "loyalty": body.get("loyalty"),
+            "metadata": body.get("metadata", {}),
+        }
+
+    def _submit_bulk(self, request: HttpRequest, now: float) -> Json:
+        items = request.json()
+        if not isinstance(items, list):
+            raise invalid("Payload must be array")
+        cap = self._options.bulk_item_cap
+        if cap is not None and len(items) > cap:
+            details = f"Specify at most {cap} customers"
+            raise ApiRefusal(400, {"code": 400, "key": "too_many_customers", "details": details})
+        for number, item in enumerate(items):
+            if not isinstance(item, dict):
+                raise invalid(f"Property [{number}] must be object")
+            if not isinstance(item.get("source_id"), str) or not item["source_id"]:
+                raise invalid(f"Property [{number}] should have required property 'source_id'")
+        return {"async_action_id": self._store.submit_bulk(items, now, will_fail=request.action_fails).id}
+
+    def _get_action(self, request: HttpRequest, now: float) -> Json:
+        action = self._store.actions.get(request.argument)
+        if action is None:
+            raise not_found("async_action", request.argument)
+        return action.view(now)
+
+    def _list_actions(self, request: HttpRequest, now: float) -> Json:
+        limit = request.number("limit", 100, 100)
+        newest = islice(reversed(self._store.actions.values()), limit)
+        found = [action.view(now, has_result=False) for action in newest]
+        listed = {"object": "list", "data_ref": "async_actions", "async_actions": found}
+        return {**listed, "has_more": len(self._store.actions) > limit}
+
+    def _list_activity(self, request: HttpRequest, now: float) -> Json:
+        parameters = request.parameters
+        limit, start, end = (
+            request.number("limit", 10, 100),
+            request.time("start_date"),
+            request.time("end_date"),
+        )
+        customer = self._store.find_customer(request.argument)
+        is_empty = (
+            parameters.get("type", _CUSTOM_EVENT) != _CUSTOM_EVENT or parameters.get("category") == "EFFECT"
+        )
+        events = [
+            event
+            for event in ([] if is_empty else self._store.visible_events_of(customer, now))
+            if (start is None or start <= event.at) and (end is None or event.at <= end)
+        ]
+        if parameters.get("order", "-created_at").startswith("-"):
+            events.reverse()
+        if (after_id := parameters.get("starting_after_id")) is not None:
+            ids = [event.id for event in events]
+            events = events[ids.index(after_id) + 1 :] if after_id in ids else []
+        rows = [_activity_row(event, customer, self._options) for event in events[:limit]]
+        has_more = len(events) > limit
+        listed = {"object": "list", "data_ref": "data", "data": rows, "has_more": has_more}
+        return {**listed, "more_starting_after": events[limit - 1].id} if has_more else listed
+
+    def _list_schemas(self, _request: HttpRequest, _now: float) -> Json:
+        listed = {"object": "list", "data_ref": "schemas", "schemas": self._schemas}
+        return {**listed, "total": len(self._schemas)}
+
+    def _get_schema(self, request: HttpRequest, _now: float) -> Json:
+        for schema in self._schemas:
+            if request.argument in (schema["related_object"], schema["id"]):
+                return schema
+        raise not_found("metadata schema", request.argument)
+
+
+def _invalid_query(details: str) -> ApiRefusal:
+    return invalid(details, "invalid_query_params", "Invalid query params")
+
+
+def _activity_row(event: StoredEvent, customer: StoredCustomer, options: SandboxOptions) -> Json:
+    body = event.body
+    metadata = event.metadata if options.activity_metadata != "none" else {}
+    if options.activity_metadata == "strings":
+        metadata = {
+            key: value if isinstance(value, str) else _encode(value).decode()
+            for key, value in metadata.items()
+        }
+    shared = {"referral": body.get("referral"), "loyalty": body.get("loyalty")}
+    shown = {
+        "id": event.id,
+        "object": "event",
+        "type": event.name,
+        "customer": customer.brief(),
+        **shared,
+        "metadata": metadata,
+        "created_at": iso(event.at),
+    }
+    data = {"event": shown, "customer": customer.brief(), **shared}
+    nested = {"data": data, "event_source": {"channel": "API"}}
+    return {
+        "id": event.id,
+        "type": _CUSTOM_EVENT,
+        "created_at": iso(event.at),
+        "group_id": f"v-{event.id[-18:]}",
+        "data": nested if options.activity_shape == "nested" else data,
+    }
+
+
+def _full_schema(schema: Json, now: float) -> Json:
+    """Fill in what the API shows of a metadata schema beside what the options say."""
+    related = str(schema.get("related_object"))
+    filled = {"id": f"ms_{related.encode().hex():0<24.24}", "properties": {}, "allow_defined_only": False}
+    return {**filled, "created_at": iso(now), "updated_at": None, "object": "metadata_schema", **schema}

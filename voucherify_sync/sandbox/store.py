@@ -1,0 +1,337 @@
+"""What the sandbox holds: customers, custom events and asynchronous actions, and how requests change them."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
+
+from voucherify_sync.events import Json, Kind
+from voucherify_sync.sandbox.call_log import CallLog
+from voucherify_sync.sandbox.options import SandboxOptions
+from voucherify_sync.sandbox.validation import (
+    ADDRESS_FIELDS,
+    TEXT_FIELDS,
+    ApiRefusal,
+    check_customer,
+    check_metadata,
+    make_request_id,
+    not_found,
+)
+
+_REPORTS_KEPT_S = 7 * 86400.0
+
+# The sandbox has no redemptions, orders, vouchers or campaigns, so these parts of a customer never change.
+_SUMMARY = Raw(
+    b'{"redemptions":{"total_redeemed":0,"total_failed":0,"total_succeeded":0,"total_rolled_back":0,'
+    b'"total_rollback_failed":0,"total_rollback_succeeded":0,"gift":{"redeemed_amount":0,"amount_to_go":0},'
+    b'"loyalty_card":{"redeemed_points":0,"points_to_go":0}},'
+    b'"orders":{"total_amount":0,"total_count":0,"average_amount":0,"last_order_amount":0}}'
+)
+_LOYALTY = Raw(b'{"points":0,"referred_customers":0,"campaigns":{}}')
+_REFERRALS = Raw(b'{"total":0,"campaigns":[]}')
+
+Text = str | UnsetType
+
+
+def iso(at: float) -> str:
+    """Write epoch seconds as the API does: UTC, milliseconds, Z."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class StoredCustomer(Struct, frozen=True, kw_only=True):
+    """One customer; encoded, it is the object that the API answers. Fields never set are not shown."""
+
+    id: str
+    source_id: Text = UNSET
+    name: Text = UNSET
+    description: Text = UNSET
+    email: Text = UNSET
+    phone: Text = UNSET
+    birthday: Text = UNSET
+    birthdate: Text = UNSET
+    address: dict[str, str] | None = None
+    summary: Raw = _SUMMARY
+    loyalty: Raw = _LOYALTY
+    referrals: Raw = _REFERRALS
+    metadata: dict[str, Any] = {}
+    system_metadata: dict[str, Any] = {}
+    created_at: str
+    updated_at: Text = UNSET
+    object: str = "customer"
+
+    def brief(self) -> Json:
+        """Return the few fields that an event shows of its customer."""
+        shown: Json = {"id": self.id, "object": "customer", "metadata": self.metadata}
+        known = {"name": self.name, "email": self.email, "source_id": self.source_id}
+        return shown | {name: value for name, value in known.items() if value is not UNSET}
+
+
+class StoredEvent(Struct, frozen=True, gc=False):
+    """One custom event that was recorded.
+
+    Attributes:
+        at: epoch seconds of its receipt, on the sandbox's clock.
+        payload: the request body as it came.
+    """
+
+    id: str
+    at: float
+    name: str
+    customer_id: str
+    source_id: str | None
+    payload: bytes
+
+    @property
+    def body(self) -> Json:
+        """The request body, decoded."""
+        body: Json = msgspec.json.decode(self.payload)
+        return body
+
+    @property
+    def metadata(self) -> Json:
+        """What the request sent as the event's metadata."""
+        return self.body.get("metadata") or {}
+
+
+@dataclass(slots=True)
+class BulkAction:
+    """One bulk request that waits in the queue, or has left it.
+
+    Attributes:
+        items: the customers that it updates; emptied once they are.
+        created: epoch seconds; `starts` and `ends` likewise.
+        will_fail: it will end as FAILED and update nobody.
+        errors: one object per customer that was refused.
+    """
+
+    id: str
+    items: list[Json]
+    created: float
+    starts: float
+    ends: float
+    will_fail: bool
+    done_count: int = 0
+    is_finished: bool = False
+    errors: list[Json] = field(default_factory=list)
+
+    def view(self, now: float, *, has_result: bool = True) -> Json:
+        """Return the object that the API shows, with the result once there is one."""
+        status = "IN_PROGRESS" if now >= self.starts else "ENQUEUED"
+        if self.is_finished:
+            status = "FAILED" if self.will_fail else "DONE"
+        shown: Json = {
+            "id": self.id,
+            "type": "CUSTOMERS.BULK_UPDATE",
+            "status": status,
+            "created_at": iso(self.created),
+            "updated_at": iso(min(now, self.ends)),
+            "request_id": make_request_id(),
+            "progress": 100 if self.is_finished else 0,
+            "processing_time": round((self.ends - self.starts) * 1000),
+            "object": "async_action",
+        }
+        if self.is_finished:
+            shown["operation_status"] = "FAILED" if self.will_fail else "SUCCESS"
+        if has_result and status == "DONE":
+            shown["result"] = {
+                "done_count": self.done_count,
+                "failed_count": len(self.errors),
+                "reports": [],
+                "reports_available_till": iso(self.ends + _REPORTS_KEPT_S),
+                "errors": self.errors,
+            }
+        return shown
+
+
+class SandboxStore:
+    """The project. What changes it, or reads more than one thing of it, does so within a `step`.
+
+    Attributes:
+        app_id: an Application ID of this very start, so that no ledger of an earlier sandbox counts for it.
+        actions: all asynchronous actions by id, oldest first.
+        event_count: number of events recorded, those included that are no longer kept.
+    """
+
+    def __init__(self, options: SandboxOptions, call_log: CallLog, clock: Callable[[], float]) -> None:
+        self.app_id = options.app_id or f"sandbox-{secrets.token_hex(4)}"
+        self.actions: dict[str, BulkAction] = {}
+        self.event_count = 0
+        self._options = options
+        self._call_log = call_log
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._customers: dict[str, StoredCustomer] = {}
+        self._id_of: dict[str, str] = {}
+        self._events: deque[StoredEvent] = deque()
+        self._events_of: dict[str, deque[StoredEvent]] = {}
+        self._queue: deque[BulkAction] = deque()
+        schemas = {schema.get("related_object"): schema for schema in options.metadata_schemas}
+        self._customer_schema = schemas.get("customer")
+
+    @contextmanager
+    def step(self) -> Iterator[float]:
+        """Keep all other threads out, and yield the time. Bulk requests whose time has come are carried out first.
+
+        So nothing runs in the background: the first step after an action is due carries it out.
+        """
+        with self._lock:
+            now = self._clock()
+            while self._queue and self._queue[0].ends <= now:
+                self._carry_out(self._queue.popleft())
+            yield now
+
+    @property
+    def customers(self) -> list[StoredCustomer]:
+        """All customers, oldest first."""
+        with self.step():
+            return list(self._customers.values())
+
+    @property
+    def events(self) -> list[StoredEvent]:
+        """The events that are kept, oldest first."""
+        with self.step():
+            return list(self._events)
+
+    def counts(self) -> tuple[int, int]:
+        """Return the number of customers and of events."""
+        with self.step():
+            return len(self._customers), self.event_count
+
+    def newest(self, limit: int) -> tuple[list[StoredCustomer], list[StoredEvent]]:
+        """Return the latest customers and events, newest first, whatever the read lag."""
+        with self.step():
+            customers = list(islice(reversed(self._customers.values()), limit))
+            return customers, list(islice(reversed(self._events), limit))
+
+    def find_customer(self, reference: str) -> StoredCustomer:
+        """Find a customer by id or source_id.
+
+        Raises:
+            ApiRefusal: there is none.
+        """
+        found = self._customers.get(self._id_of.get(reference, reference))
+        if found is None:
+            raise not_found("customer", reference)
+        return found
+
+    def is_visible(self, customer: StoredCustomer, now: float) -> bool:
+        """Tell whether reads see a customer already."""
+        lag_s = self._options.read_lag_s
+        return lag_s == 0 or datetime.fromisoformat(customer.created_at).timestamp() <= now - lag_s
+
+    def visible_events_of(self, customer: StoredCustomer, now: float) -> list[StoredEvent]:
+        """Return a customer's events as reads see them, oldest first."""
+        until = now - self._options.read_lag_s
+        return [event for event in self._events_of.get(customer.id, ()) if event.at <= until]
+
+    def save_customer(
+        self, fields: Json, payload: bytes, now: float, *, is_bulk: bool = False
+    ) -> StoredCustomer:
+        """Create or update a customer by its id or source_id."""
+        customer = self._upsert(self._find_named(fields, 404), fields, now)
+        source_id = customer.source_id or None
+        self._call_log.add_processed(Kind.CUSTOMER, source_id, None, payload, now, is_bulk=is_bulk)
+        return customer
+
+    def record_event(self, body: Json, payload: bytes, now: float) -> tuple[StoredEvent, StoredCustomer]:
+        """Record a custom event and create or update its customer."""
+        name: str = body["event"]
+        if self._options.undefined_events == "reject" and name not in self._options.defined_events:
+            raise not_found("event schema", name)
+        customer = self._upsert(self._find_named(body["customer"], 400), body["customer"], now)
+        event_id = f"evcus_{random.getrandbits(72):018x}"
+        event = StoredEvent(event_id, now, name, customer.id, customer.source_id or None, payload)
+        self._events.append(event)
+        self._events_of.setdefault(customer.id, deque()).append(event)
+        self.event_count += 1
+        if self._options.keep is not None and len(self._events) > self._options.keep:
+            oldest = self._events.popleft()
+            of_customer = self._events_of[oldest.customer_id]
+            of_customer.popleft()
+            if not of_customer:
+                del self._events_of[oldest.customer_id]
+        self._call_log.add_processed(Kind.EVENT, event.source_id, name, payload, now, is_bulk=False)
+        return event, customer
+
+    def submit_bulk(self, items: list[Json], now: float, *, will_fail: bool) -> BulkAction:
+        """Enqueue a bulk request; it runs after those before it."""
+        half_s = self._options.async_delay_s / 2
+        starts = max(now, self._queue[-1].ends if self._queue else now) + half_s
+        action_id = f"aa_{random.getrandbits(72):018x}"
+        action = BulkAction(action_id, items, now, starts, starts + half_s, will_fail)
+        self.actions[action.id] = action
+        self._queue.append(action)
+        return action
+
+    def _carry_out(self, action: BulkAction) -> None:
+        for item in [] if action.will_fail else action.items:
+            try:
+                fields = check_customer(item, "", self._options.unknown_fields)
+                self.save_customer(fields, msgspec.json.encode(item), action.ends, is_bulk=True)
+                action.done_count += 1
+            except ApiRefusal as refusal:
+                reported = {name: refusal.body.get(name) for name in ("message", "details", "key")}
+                action.errors.append({**reported, "source_id": item["source_id"]})
+        action.items = []
+        action.is_finished = True
+
+    def _find_named(self, fields: Json, unknown_id_status: int) -> StoredCustomer | None:
+        """Find the customer that these fields name: by id, else by source_id; None if it is a new one."""
+        customer_id, source_id = fields.get("id"), fields.get("source_id")
+        if customer_id is None:
+            return None if source_id is None else self._customers.get(self._id_of.get(source_id, ""))
+        found = self._customers.get(customer_id)
+        if found is None:
+            raise not_found("customer", customer_id, unknown_id_status)
+        return found
+
+    def _upsert(self, known: StoredCustomer | None, fields: Json, now: float) -> StoredCustomer:
+        """Store a customer as a request leaves it. What the request does not name stays, and so does the source_id."""
+        check_metadata(self._customer_schema, fields.get("metadata"), creating=known is None)
+        if known is None:
+            base = StoredCustomer(
+                id=f"cust_{random.getrandbits(96):024x}",
+                source_id=fields.get("source_id") or UNSET,
+                created_at=iso(now),
+            )
+            if base.source_id:
+                self._id_of[base.source_id] = base.id
+            customer = replace(base, **self._changes(base, fields))
+        else:
+            customer = replace(known, updated_at=iso(now), **self._changes(known, fields))
+        self._customers[customer.id] = customer
+        return customer
+
+    def _changes(self, customer: StoredCustomer, fields: Json) -> Json:
+        options = self._options
+        clears = options.nulls == "clear"
+        given = {name: value for name, value in fields.items() if value is not None or clears}
+        changes: Json = {
+            name: UNSET if given[name] is None else given[name] for name in TEXT_FIELDS[1:] if name in given
+        }
+        if "address" in given:
+            parts = given["address"]
+            merges = options.address_update == "merge" and parts is not None
+            address: Json = dict(customer.address or {}) if merges else {}
+            for name, part in (parts or {}).items():
+                if name in ADDRESS_FIELDS and (part is not None or clears):
+                    address[name] = part
+            changes["address"] = {name: part for name, part in address.items() if part is not None} or None
+        for name in ("metadata", "system_metadata"):
+            if name in given:
+                kept = getattr(customer, name) if options.metadata_update == "merge" else {}
+                # An empty object empties the metadata in either mode.
+                changes[name] = {**kept, **given[name]} if given[name] else {}
+        return changes
