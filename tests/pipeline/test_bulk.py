@@ -242,8 +242,8 @@ def test_a_body_that_was_accepted_is_asked_after_and_not_sent_again() -> None:
     """A run that was killed between the answer and the end of the action goes on by polling."""
     log, customers = Log(), people(3)
     with world(log=log) as here:
-        here.sandbox.state.submit_bulk([{"source_id": "u0"}], doomed=False)
-        action_id = here.sandbox.state.actions(1)[0]["id"]
+        with here.sandbox.store.step() as now:
+            action_id = here.sandbox.store.submit_bulk([{"source_id": "u0"}], now, will_fail=False).id
         log.remember_action(body_hash(b"[%s]" % b",".join(c.payload for c in customers)), action_id)
         assert set(here.deliver(*customers).values()) == {None}
         assert here.posts == 0
@@ -266,7 +266,7 @@ def test_an_action_is_remembered_before_it_is_first_polled() -> None:
     with world(fault(FaultAction.HANG, POLLS), log=log) as here:
         here.stop.wait = lambda _: bool(here.log)  # type: ignore[method-assign]
         here.deliver(*people(2))
-        assert list(log.values()) == [here.sandbox.state.actions(1)[0]["id"]]
+        assert list(log.values()) == list(here.sandbox.store.actions)
         assert not [call for call in here.sandbox.call_log.answered if call.path != BULK_PATH]
 
 
