@@ -2,7 +2,7 @@
 
 A function takes typed options and returns a typed report. It writes nothing to standard output, sets no handler of
 signals, and leaves no thread behind. What cannot be begun raises a `VoucherifySyncError` that says where, what and what
-to do; how a run ended that had begun is told by its report. Any thread may end it by its `Stop`.
+to do. The report of a run that has begun says how it ended. Any thread may end it by its `Stop`.
 
 The `Prepared…` classes are the same in two steps, for callers that have to look at something before anything is read.
 """
@@ -305,7 +305,7 @@ class PreparedReplay:
         return plan
 
     def execute(self, *, output: BinaryIO | None = None, watch: Watch | None = None) -> Json:
-        """Read, send, and return the report. What stops the run is told by the report, too.
+        """Read, send, and return the report. The report also says what stopped the run.
 
         Args:
             output: takes the requests of a dry run as JSON, one a line; it is flushed after each batch.

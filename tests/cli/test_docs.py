@@ -60,6 +60,18 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
             assert anchor in map(slug, re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)), target
 
 
+def test_the_files_that_how_it_works_names_are_there() -> None:
+    """A developer who looks for a rule finds its file."""
+    named = re.findall(r"`((?:\w+/)*(?:\w+\.py|\w+/))`", (DOCS / "how-it-works.md").read_text())
+    assert len(named) > 30
+    assert [
+        name for name in named if not any((top / name).exists() for top in (ROOT / "voucherify_sync", ROOT))
+    ] == [
+        "reports/",
+        "logs/",  # of the state directory
+    ]
+
+
 @dataclass(frozen=True)
 class Step:
     """Something that a reader does: a file to write, or a command with what it is said to print."""
