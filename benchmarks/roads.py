@@ -138,7 +138,7 @@ from pathlib import Path
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_file import ProjectIdentity
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.events import Block
+from voucherify_sync.events import Batch
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
@@ -146,7 +146,7 @@ from voucherify_sync.stop import Stop
 identity = ProjectIdentity.of("https://api.voucherify.io", {KEY!r})
 start = RunStart("20250301-120000-aaaa", "replay", "digest", identity)
 ledger = Ledger.open(Path("known.ledger"), start, stop=Stop(), is_new=True)
-for batch in Pipeline(Settings(), Selection()).batches(Block("few", 1, Path("few.ndjson").read_bytes())):
+for batch in Pipeline(Settings(), Selection()).batches(Batch("few", 1, Path("few.ndjson").read_bytes())):
     for request in batch:
         ledger.record(Outcome(request.event, State.DELIVERED, request=request))
 ledger.end_run(0, {{}})

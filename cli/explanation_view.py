@@ -125,7 +125,7 @@ class Viewer:
 
 
 def _title(trace: Trace) -> str:
-    is_default = bool(trace.rows) and all(applied.row.default for applied in trace.rows)
+    is_default = bool(trace.rows) and all(applied.row.is_default for applied in trace.rows)
     return "Rows that fired (of the default table)" if is_default else "Rows that fired"
 
 

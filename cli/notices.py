@@ -10,11 +10,13 @@ from voucherify_sync.text import clean, counted
 
 def notices_of(run: Run) -> Iterator[str]:
     """Yield what a person should know before sending, or after: customers renamed, filters that met nothing."""
-    renames = run.pipeline.mapper.stats.renames
-    if renames.count:
-        examples = ", ".join(f'"{clean(name, 40)}" ({clean(where, 200)})' for where, name in renames.examples)
+    stats = run.pipeline.mapper.stats
+    if stats.renamed_count:
+        examples = ", ".join(
+            f'"{clean(name, 40)}" ({clean(where, 200)})' for where, name in stats.renamed_examples
+        )
         yield (
-            f"{renames.count:,} track events would set customer.name from properties.name: {examples}. "
+            f"{stats.renamed_count:,} track events would set customer.name from properties.name: {examples}. "
             "If those are products, give track.mapping rows of your own without properties.name."
         )
     if run.books.older.count:
@@ -31,6 +33,6 @@ def notices_of(run: Run) -> Iterator[str]:
             "The ledger knows the records: voucherify-sync retry"
         )
     for miss in run.near_misses():
-        meant = " or ".join(f'"{clean(name, 60)}"' for name in miss.met)
+        meant = " or ".join(f'"{clean(name, 60)}"' for name in miss.suggestions)
         hint = f"; did you mean {meant}?" if meant else ""
-        yield f'no event is named "{clean(miss.wanted, 60)}"{hint}'
+        yield f'no event is named "{clean(miss.expected, 60)}"{hint}'

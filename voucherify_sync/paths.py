@@ -1,7 +1,6 @@
-"""Paths of the mapping: text in, FieldPath out, and values read from and written to JSON objects by them.
+"""Parse the paths of the mapping, and read and write JSON objects by them.
 
 A source path lies anywhere in an event, a destination path at a place that a Voucherify request has.
-It never looks at settings and never changes what it reads.
 """
 
 from __future__ import annotations
@@ -61,17 +60,17 @@ MISSING: Final = Missing.MISSING
 """What `read` returns where a path leads to nothing; a null that is there is None."""
 
 
-class Step(Struct, frozen=True):
+class PathStep(Struct, frozen=True):
     """One level of a path.
 
     Attributes:
         key: the key of an object, or the 0-based index into a list.
-        whole: this and all names that follow by dots, as one key, tried first; None for a single name.
-        after: the number of the step that follows the whole.
+        dotted_key: this and all names that follow by dots, as one key, tried first; None for a single name.
+        after: the number of the step that follows the dotted key.
     """
 
     key: str | int
-    whole: str | None
+    dotted_key: str | None
     after: int
 
 
@@ -87,7 +86,7 @@ class FieldPath(Struct, frozen=True):
 
     text: str
     keys: Keys
-    steps: tuple[Step, ...]
+    steps: tuple[PathStep, ...]
     wildcard: bool = False
 
     @property
@@ -136,8 +135,14 @@ def check_row(source: FieldPath, destination: FieldPath) -> None:
         )
 
 
-def read(value: object, path: FieldPath) -> object:
-    """Return what lies at the path, or MISSING. Of a wildcard, the object whose keys it stands for."""
+def read(value: object, path: FieldPath, keys: list[str | int] | None = None) -> object:
+    """Return what lies at the path, or MISSING. Of a wildcard, the object whose keys it stands for.
+
+    Args:
+        value: a JSON value.
+        path: where to look.
+        keys: takes the keys by which it was come by, of which one may hold dots.
+    """
     steps = path.steps
     number = 0
     while number < len(steps):
@@ -145,39 +150,19 @@ def read(value: object, path: FieldPath) -> object:
         key = step.key
         number += 1
         if isinstance(value, dict):
-            if step.whole is not None and step.whole in value:
-                value = value[step.whole]
+            if step.dotted_key is not None and step.dotted_key in value:
+                key = step.dotted_key
                 number = step.after
-            elif key in value:
-                value = value[key]
-            else:
+            elif key not in value:
                 return MISSING
+            value = value[key]
         elif isinstance(value, list) and isinstance(key, int) and key < len(value):
             value = value[key]
         else:
             return MISSING
+        if keys is not None:
+            keys.append(key)
     return value
-
-
-def keys_at(value: Any, path: FieldPath) -> Keys | None:
-    """Return the keys by which `read` comes to what lies at the path, or None if nothing does."""
-    keys: list[str | int] = []
-    number = 0
-    while number < len(path.steps):
-        step = path.steps[number]
-        number += 1
-        if isinstance(value, dict) and step.whole is not None and step.whole in value:
-            key: str | int = step.whole
-            number = step.after
-        elif (isinstance(value, dict) and step.key in value) or (
-            isinstance(value, list) and isinstance(step.key, int) and step.key < len(value)
-        ):
-            key = step.key
-        else:
-            return None
-        keys.append(key)
-        value = value[key]
-    return tuple(keys)
 
 
 def object_at(target: dict[Any, Any], keys: Sequence[str | int]) -> dict[Any, Any]:
@@ -227,7 +212,7 @@ def _fault(body: str, at: int) -> str:
     return "after a bracket comes a dot or another bracket"
 
 
-def _steps(tokens: list[tuple[str | int, bool]]) -> tuple[Step, ...]:
+def _steps(tokens: list[tuple[str | int, bool]]) -> tuple[PathStep, ...]:
     steps = []
     for number, (key, is_name) in enumerate(tokens):
         end = number + 1
@@ -235,7 +220,7 @@ def _steps(tokens: list[tuple[str | int, bool]]) -> tuple[Step, ...]:
             while end < len(tokens) and tokens[end][1]:
                 end += 1
         run = [str(name) for name, _ in tokens[number:end]]
-        steps.append(Step(key, ".".join(run) if len(run) > 1 else None, end))
+        steps.append(PathStep(key, ".".join(run) if len(run) > 1 else None, end))
     return tuple(steps)
 
 

@@ -114,4 +114,4 @@ def test_the_corpora_s_oddities_are_told(events: list[Event]) -> None:
     tally = mapping.stats.to_dict()
     assert tally["identify"]["unmapped"]
     assert tally["track"]["unmapped"]
-    assert mapping.stats.renames.count > 0
+    assert mapping.stats.renamed_count > 0

@@ -303,9 +303,9 @@ def test_several_processes_decide_what_one_decides(
     found = [decision for batch in there.shared(together, jobs, Stop()) for decision in batch]
     assert list(map(known, found)) == list(map(known, expected))
     assert there.mapper.stats.to_dict() == here.mapper.stats.to_dict()
-    assert there.mapper.stats.renames.examples == here.mapper.stats.renames.examples
-    assert there.filters.names.left == here.filters.names.left
-    assert there.filters.near_misses() == here.filters.near_misses()
+    assert there.mapper.stats.renamed_examples == here.mapper.stats.renamed_examples
+    assert there.filters.names.rejected == here.filters.names.rejected
+    assert there.filters.names.near_misses() == here.filters.names.near_misses()
     assert together.facts == alone.facts
 
 

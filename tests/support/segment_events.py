@@ -55,7 +55,7 @@ def dropped_of(event: Event, settings: Settings | None = None) -> list[Dropped]:
     """Return what is left out of the request of an event."""
     made = Mapper(settings or Settings()).mapped(event)
     assert isinstance(made, MappedRecord), made
-    return made.dropped
+    return made.draft.dropped
 
 
 def outcome_of(event: Event, settings: Settings | None = None) -> Outcome:

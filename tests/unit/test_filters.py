@@ -174,9 +174,9 @@ def test_a_period_may_be_open() -> None:
 def test_users_are_selected_by_the_id_that_is_sent() -> None:
     """--user is the id that would become source_id, also a mapped one."""
     chosen = filters(users=frozenset({"crm-7"}))
-    assert chosen.reason_to_leave_out("crm-7") is None
-    assert chosen.reason_to_leave_out("other") == "user_not_selected"
-    assert filters().reason_to_leave_out("u1") is None
+    assert chosen.reason_to_skip_customer("crm-7") is None
+    assert chosen.reason_to_skip_customer("other") == "user_not_selected"
+    assert filters().reason_to_skip_customer("u1") is None
 
 
 @pytest.mark.parametrize(
@@ -190,11 +190,11 @@ def test_users_are_selected_by_the_id_that_is_sent() -> None:
 def test_nobody_who_must_be_forgotten_is_sent(event: Event, source_id: str) -> None:
     """--exclude-ids takes any of the ids by which somebody may be known."""
     excluding = filters(exclude_ids=frozenset({"gone", "5"}))
-    reason = excluding.reason_to_skip(event) or excluding.reason_to_leave_out(source_id)
+    reason = excluding.reason_to_skip(event) or excluding.reason_to_skip_customer(source_id)
     assert reason == "excluded_id"
     assert excluding.reason_to_skip(track(userId=5)) == "excluded_id"
     assert excluding.reason_to_skip(track(userId="u1")) is None
-    assert excluding.reason_to_leave_out("u1") is None
+    assert excluding.reason_to_skip_customer("u1") is None
 
 
 def test_an_allowed_name_that_no_event_has_is_told_with_what_may_be_meant() -> None:
@@ -204,16 +204,16 @@ def test_an_allowed_name_that_no_event_has_is_told_with_what_may_be_meant() -> N
     met = ["Order Completed", "Order Completed", "Signed Up", "Refunded", "Cart Viewed", "Page Viewed"]
     reasons = [names.reason_to_skip(track(event=name)) for name in met]
     assert reasons == ["name_filtered"] * 3 + [None] * 2 + ["name_filtered"]
-    assert names.near_misses() == [
+    assert names.names.near_misses() == [
         NearMiss("Order Complete", ("Order Completed",)),
         NearMiss("signed up", ("Signed Up",)),
         NearMiss("Nothing like it", ()),
     ]
-    assert names.names.left.to_dict() == {"Order Completed": 2, "Page Viewed": 1, "Signed Up": 1}
+    assert names.names.rejected.to_dict() == {"Order Completed": 2, "Page Viewed": 1, "Signed Up": 1}
 
 
 def test_a_star_that_no_event_matched_is_told_as_well() -> None:
     """Near misses of a pattern are names near to its fixed part."""
     names = filters(Settings(track=Track(events_filter=["Order Complete*x"])))
     names.reason_to_skip(track())
-    assert names.near_misses() == [NearMiss("Order Complete*x", ("Order Completed",))]
+    assert names.names.near_misses() == [NearMiss("Order Complete*x", ("Order Completed",))]

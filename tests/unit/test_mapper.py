@@ -136,7 +136,7 @@ def told(mapper: Mapper, event: Event) -> Any:
         return isinstance(tracing, Outcome) and (made, tracing)
     request, trace = tracing
     payload = msgspec.json.encode(made.body, order="sorted")  # keys of metadata stand in the order of either
-    dropped = sorted((drop.path, drop.reason) for drop in request.dropped)
+    dropped = sorted((drop.path, drop.reason) for drop in request.draft.dropped)
     return payload, made.kind, made.source_id, made.name, made.has_profile, dropped, trace
 
 
@@ -151,7 +151,7 @@ def test_one_walk_makes_what_the_rows_make_one_by_one(seed: int) -> None:
         except PathError:
             continue
         for rules in by_rows.rules.values():
-            rules.dotted |= {"dotted"}
+            rules.dotted_keys |= {"dotted"}
         for _ in range(25):
             event = chance.event()
             dotted = event_of({**event.fields, "dotted": None})

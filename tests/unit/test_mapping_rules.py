@@ -436,9 +436,9 @@ def test_rule_9_a_default_row_that_names_customers_after_products_is_noticed() -
     names = ["Monopoly", "Oreos", None, " ", "Game", "Fourth"]
     for line, name in enumerate(names, 1):
         mapping.request(event_of({"type": "track", "userId": "u", "properties": {"name": name}}, line=line))
-    renames = mapping.stats.renames
-    assert renames.count == 4
-    assert renames.examples == [
+    stats = mapping.stats
+    assert stats.renamed_count == 4
+    assert stats.renamed_examples == [
         ("events.ndjson:1", "Monopoly"),
         ("events.ndjson:2", "Oreos"),
         ("events.ndjson:5", "Game"),
@@ -450,7 +450,7 @@ def test_rule_9_a_row_of_the_user_s_own_is_no_surprise() -> None:
     mapping = Mapper(track_rows({"properties.name": ["customer.name"]}))
     mapping.request(track({"name": "Ann"}))
     mapping.request(identify({"name": "Ann"}))
-    assert mapping.stats.renames.count == 0
+    assert mapping.stats.renamed_count == 0
 
 
 # Rule 10: values arrive unaltered

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from voucherify_sync.mapping.filters import MetNames, NamePattern
+from voucherify_sync.mapping.filters import NameMatches, name_matcher
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import MAX_CANDIDATES, MAX_LENGTH, similar
 
@@ -29,13 +29,13 @@ def by_definition(pattern: str, name: str) -> bool:
 @example(pattern="**b", name="ab")
 def test_a_star_stands_for_any_run_of_characters(pattern: str, name: str) -> None:
     """Also for none, and for line ends; whatever is no star stands for itself."""
-    assert NamePattern([pattern]).matches(name) is by_definition(pattern, name)
+    assert name_matcher([pattern])(name) is by_definition(pattern, name)
 
 
 @given(patterns=st.lists(st.text("ab*", max_size=5), max_size=4), name=st.text("ab", max_size=6))
 def test_of_several_patterns_one_is_enough(patterns: list[str], name: str) -> None:
     """They are alternatives."""
-    assert NamePattern(patterns).matches(name) is any(by_definition(each, name) for each in patterns)
+    assert name_matcher(patterns)(name) is any(by_definition(each, name) for each in patterns)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_of_several_patterns_one_is_enough(patterns: list[str], name: str) -> No
 )
 def test_no_name_is_matched_by_trying_all_places(pattern: str, name: str) -> None:
     """A pattern that backtracks takes longer than anybody waits."""
-    assert not NamePattern([pattern]).matches(name)
+    assert not name_matcher([pattern])(name)
 
 
 def test_similar_names_are_the_likeliest_of_those_that_are_folded_alike() -> None:
@@ -71,24 +71,24 @@ def test_a_search_for_similar_names_is_bounded() -> None:
 
 def test_the_most_frequent_names_are_compared() -> None:
     """Of very many distinct names the rare ones are not looked at."""
-    names = MetNames(["Order Completed"])
-    names.leave("Order Complete")
+    names = NameMatches(["Order Completed"])
+    names.rejected.add("Order Complete")
     for number in range(MAX_CANDIDATES):
         for _ in range(2):
-            names.leave(f"{number}")
-    assert [miss.met for miss in names.near_misses()] == [()]
-    names.leave("Order Complete")
-    names.leave("Order Complete")
-    assert [miss.met for miss in names.near_misses()] == [("Order Complete",)]
+            names.rejected.add(f"{number}")
+    assert [miss.suggestions for miss in names.near_misses()] == [()]
+    names.rejected.add("Order Complete")
+    names.rejected.add("Order Complete")
+    assert [miss.suggestions for miss in names.near_misses()] == [("Order Complete",)]
 
 
 def test_once_the_run_stops_nothing_similar_is_looked_for() -> None:
     """The names that no event had are told without."""
-    names, stop = MetNames(["Order Completed", "Cart *"]), Stop()
-    names.leave("Order Complete")
-    assert [miss.met for miss in names.near_misses(stop)] == [("Order Complete",), ()]
+    names, stop = NameMatches(["Order Completed", "Cart *"]), Stop()
+    names.rejected.add("Order Complete")
+    assert [miss.suggestions for miss in names.near_misses(stop)] == [("Order Complete",), ()]
     stop.requested = True
-    assert [(miss.wanted, miss.met) for miss in names.near_misses(stop)] == [
+    assert [(miss.expected, miss.suggestions) for miss in names.near_misses(stop)] == [
         ("Order Completed", ()),
         ("Cart *", ()),
     ]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.segment_events import event_of, identify, track
 
 from voucherify_sync.events import Json, Kind, Request
-from voucherify_sync.mapping.drafts import Customer, CustomEvent
+from voucherify_sync.mapping.drafts import CustomerBody, CustomEvent
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.settings.types import Identify, Settings, Track
@@ -186,5 +186,5 @@ def test_the_customer_part_can_be_had_without_encoding() -> None:
     by_track = mapping.mapped(track({"email": "e"}))
     assert isinstance(by_identify, MappedRecord)
     assert isinstance(by_track, MappedRecord)
-    assert by_identify.customer == by_track.customer == Customer(source_id="u1", email="e")
-    assert by_track.body == CustomEvent("Order Completed", by_track.customer)
+    assert by_identify.draft.customer == by_track.draft.customer == CustomerBody(source_id="u1", email="e")
+    assert by_track.body == CustomEvent("Order Completed", by_track.draft.customer)

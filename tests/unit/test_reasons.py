@@ -35,7 +35,7 @@ TAKES_A_REASON = {
 
 RETURNS_A_REASON = {
     "reason_to_skip",
-    "reason_to_leave_out",
+    "reason_to_skip_customer",
     "_reason_of_name",
     "_reason_of_rules",
     "reason_of_type",

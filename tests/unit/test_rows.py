@@ -13,8 +13,8 @@ from support.segment_events import event_of
 
 from voucherify_sync.events import Dropped, Json
 from voucherify_sync.mapping.drafts import Draft
-from voucherify_sync.mapping.rules import Rules, settled_rows
-from voucherify_sync.mapping.walk import walked
+from voucherify_sync.mapping.rules import Rules, effective_rows
+from voucherify_sync.mapping.walk import walk
 from voucherify_sync.paths import PathError, parse_source, read
 
 TRAITS: Json = {
@@ -65,7 +65,7 @@ def filled(
 ) -> tuple[Json, list[Dropped]]:
     """Return the parts that rows and constants make of an event's fields, and what they report."""
     lists = {source: [to] if isinstance(to, str) else to for source, to in (mapping or {}).items()}
-    rows = settled_rows(root, lists, extend_default=extend_default)
+    rows = effective_rows(root, lists, extend_default=extend_default)
     rules = Rules(root, rows, add or {}, keep_nulls=keep_nulls)
     before = copy.deepcopy(fields)
     draft = draft_of(rules, fields)
@@ -77,7 +77,7 @@ def draft_of(rules: Rules, fields: Json) -> Draft:
     """Return what the rules make of an event's fields."""
     given = fields.get(rules.root)
     event = event_of({"type": "identify", **fields})
-    return walked(rules, event, None, given if isinstance(given, dict) else {}, None)
+    return walk(rules, event, None, given if isinstance(given, dict) else {})
 
 
 def parts_of(draft: Draft) -> Json:
@@ -282,7 +282,7 @@ def test_constants_come_last() -> None:
 
 def test_an_object_constant_is_merged() -> None:
     """A constant behaves as the value of a row does, and is not shared between events."""
-    rows = settled_rows("traits", {"traits.x": ["customer.metadata.x"]}, extend_default=False)
+    rows = effective_rows("traits", {"traits.x": ["customer.metadata.x"]}, extend_default=False)
     rules = Rules("traits", rows, {"customer.metadata": {"deep": {"a": 1}}}, keep_nulls=False)
     first, second = (draft_of(rules, {"traits": {"x": 1}}).customer.metadata for _ in range(2))
     assert first == second == {"x": 1, "deep": {"a": 1}}
@@ -294,7 +294,7 @@ def test_an_object_constant_is_merged() -> None:
 def test_a_row_that_cannot_be_is_refused_when_it_is_compiled() -> None:
     """A library user who skips the settings file gets the same sentence."""
     with pytest.raises(PathError, match=r"did you mean 'customer\.email'"):
-        settled_rows("traits", {"traits.mail": ["customer.emial"]}, extend_default=False)
+        effective_rows("traits", {"traits.mail": ["customer.emial"]}, extend_default=False)
 
 
 NAMES = st.sampled_from(["a", "b", "a.b", "b.a", "a.b.a"])

@@ -10,7 +10,7 @@ from support.segment_events import identify, track
 
 from voucherify_sync.events import Event, Json
 from voucherify_sync.mapping.mapper import Mapper
-from voucherify_sync.mapping.stats import MAX_KEYS, OTHER, Counts
+from voucherify_sync.mapping.stats import MAX_KEYS, OTHER, NameCounts
 from voucherify_sync.settings.types import Identify, Rows, Settings, Track
 
 
@@ -176,7 +176,7 @@ def test_events_that_make_no_request_lose_nothing() -> None:
 
 def test_names_beyond_a_limit_are_counted_together() -> None:
     """A map stops growing, and says so."""
-    counts = Counts()
+    counts = NameCounts()
     for number in range(MAX_KEYS + 5):
         counts.add(f"k{number}")
     counts.add("k7", 3)
@@ -188,7 +188,7 @@ def test_names_beyond_a_limit_are_counted_together() -> None:
 
 def test_a_very_long_name_is_cut() -> None:
     """Memory stays flat whatever a key may be."""
-    counts = Counts()
+    counts = NameCounts()
     counts.add("k" * 10_000)
     counts.add("k" * 20_000)
     (name,) = counts.to_dict()

@@ -11,7 +11,7 @@ from msgspec import to_builtins
 from support.segment_events import identify, track
 
 from voucherify_sync.events import Event
-from voucherify_sync.mapping.drafts import Customer
+from voucherify_sync.mapping.drafts import CustomerBody
 from voucherify_sync.mapping.field_types import text_of
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.trace import ROOTS, Trace, located, traced, values_below
@@ -27,7 +27,7 @@ def trace(event: Event, rules: Settings | None = None) -> tuple[Trace, dict[str,
     assert not isinstance(made, Outcome), made
     request, found = made
     body = to_builtins(request.body)
-    return found, {"customer": body} if isinstance(request.body, Customer) else body
+    return found, {"customer": body} if isinstance(request.body, CustomerBody) else body
 
 
 def shown(event: Event, rules: Settings | None = None) -> dict[str, str]:

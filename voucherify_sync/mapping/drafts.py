@@ -1,11 +1,8 @@
-"""What is sent to Voucherify, typed: the body of a customer update and that of a custom event.
+"""Requests in the making: the typed bodies that are sent, and the functions that put values into them.
 
-A field that is UNSET is not sent; None is sent as null, which erases the field.
-
-A request in the making, and the places of it: a destination in, a function out that puts values there.
-
-A value is brought to the type of its place as it is put. Objects are merged key by key and deeply. No event is ever
-changed: a draft may share the event's metadata, and copies it before anything is written into it.
+A value is brought to the type of its place as it is put; objects are merged key by key and deeply. A field that is
+UNSET is not sent; None is sent as null, which erases the field. No event is ever changed: a draft may share the event's
+metadata, and copies it before anything is written into it.
 """
 
 from __future__ import annotations
@@ -36,7 +33,7 @@ class Address(Struct, omit_defaults=True, gc=False):
     postal_code: Text = UNSET
 
 
-class Customer(Struct, omit_defaults=True, gc=False):
+class CustomerBody(Struct, omit_defaults=True, gc=False):
     """The body of a customer update, and the customer of a custom event."""
 
     source_id: Text = UNSET
@@ -54,7 +51,7 @@ class CustomEvent(Struct, omit_defaults=True, gc=False):
     """The body of a custom event."""
 
     event: str
-    customer: Customer
+    customer: CustomerBody
     metadata: Json | UnsetType = UNSET
     referral: dict[str, Any] | UnsetType = UNSET
     loyalty: dict[str, Any] | UnsetType = UNSET
@@ -85,15 +82,17 @@ class Draft(Struct, gc=False):
         shares_metadata: an object of metadata is the event's own, and is copied before anything is written into it.
         parts: ``referral`` and ``loyalty``, as they came.
         dropped: values that could not be put in their places.
-        unmapped: keys of the event's object that no row takes.
-        unmapped_inside: paths of values that no row takes inside objects of which rows take something.
+        unmapped: keys of the event's own object that no row reads, and that were not carried to metadata.
+        unmapped_inside: paths of values that no row reads inside objects of which rows read something.
+        carried: keys of the event's own object whose values went to metadata without a row.
+        own_names: those of its ``firstName`` and ``lastName`` that served to make a name without a row.
         routes: those of objects of which they tell what was found and what is unmapped.
         outermost: the route of the event's own object, if it is among them.
         found: numbers of the rows that found a value, where no route tells it.
-        hits: what was found, where it is not put as it is met.
+        hits: leaves with the values that they found, in the order of their rows; kept where they are not put at once.
     """
 
-    customer: Customer
+    customer: CustomerBody
     first: str | None = None
     last: str | None = None
     event: Any = None
@@ -103,6 +102,8 @@ class Draft(Struct, gc=False):
     dropped: list[Dropped] = []
     unmapped: tuple[str, ...] = ()
     unmapped_inside: list[str] = []
+    carried: tuple[str, ...] = ()
+    own_names: tuple[str, ...] = ()
     routes: list[Route] = []
     outermost: Route | None = None
     found: list[int] = []
@@ -141,50 +142,46 @@ class Draft(Struct, gc=False):
 
 
 def check_nesting(value: Any, levels: int = MAX_NESTING) -> None:
-    """Raise RecursionError for objects and lists that are nested on more levels than these."""
+    """Raise RecursionError for an object or list that is nested on more levels than these."""
     if not levels:
         raise RecursionError
     for inside in value.values() if type(value) is dict else value:
-        cls = type(inside)
-        if cls is dict or cls is list:
+        if type(inside) is dict or type(inside) is list:
             check_nesting(inside, levels - 1)
 
 
-def copied(value: Any) -> Any:
-    """Return a value whose objects may be written into without changing the event.
+def copied(value: Any, levels: int = MAX_NESTING) -> Any:
+    """Return a value whose objects may be written into without changing the event; lists are shared.
 
     Raises:
         RecursionError: it is nested too deep to be sent.
     """
-    cls = type(value)
-    if cls is dict or cls is list:
-        check_nesting(value)
-    return _copied(value)
+    if type(value) is list:
+        check_nesting(value, levels)
+    elif type(value) is dict:
+        if not levels:
+            raise RecursionError
+        return {
+            key: copied(inside, levels - 1) if type(inside) is dict or type(inside) is list else inside
+            for key, inside in value.items()
+        }
+    return value
 
 
-def _copied(value: Any) -> Any:
-    if type(value) is not dict:
-        return value
-    return {key: _copied(inside) if type(inside) is dict else inside for key, inside in value.items()}
-
-
-def merge(target: Json, value: Json) -> None:
+def merge(target: Json, value: Json, levels: int = MAX_NESTING) -> None:
     """Merge an object of the event into one of the request.
 
     Raises:
         RecursionError: it is nested too deep to be sent.
     """
-    check_nesting(value)
-    _merge(target, value)
-
-
-def _merge(target: Json, value: Json) -> None:
+    if not levels:
+        raise RecursionError
     for key, inside in value.items():
         below = target.get(key)
         if type(inside) is dict and type(below) is dict:
-            _merge(below, inside)
+            merge(below, inside, levels - 1)
         else:
-            target[key] = _copied(inside)
+            target[key] = copied(inside, levels - 1)
 
 
 def put_at(place: Keys, *, each_key: bool, keep_nulls: bool) -> Put:
@@ -214,7 +211,7 @@ def _text(place: Keys) -> Put:
     """Put a text at a field of the customer or of the address."""
     name = str(place[-1])
     in_address, working = len(place) == 3, WORKING.get(name)
-    settle = date_of if name == "birthdate" else None
+    is_date = name == "birthdate"
 
     def put(draft: Draft, value: Any) -> None:
         holder: Any = draft if working else draft.address() if in_address else draft.customer
@@ -225,7 +222,7 @@ def _text(place: Keys) -> Put:
             draft.drop(place, NOT_TEXT)
             setattr(holder, working or name, None if working else UNSET)
         else:
-            setattr(holder, working or name, settle(text) if text and settle else text)
+            setattr(holder, working or name, date_of(text) if text and is_date else text)
 
     return put
 

@@ -1,6 +1,6 @@
-"""What Voucherify's fields may hold: values as the mapping made them in, values as they are sent out.
+"""Field types of Voucherify: numbers in text fields become their exact decimal text, and what fits no field is dropped.
 
-Numbers in text fields become their exact decimal text, what fits no field is dropped and told, ids are never trimmed.
+Ids are never trimmed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def text_of(value: object) -> str | None:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float) and isfinite(value):
-        return _decimal_text(value)
+        if value.is_integer() and abs(value) < 2**53:
+            return str(int(value))  # 12.0 is 12
+        return format(Decimal(repr(value)), "f")  # without an exponent: 1e21 has 22 digits
     return None
 
 
@@ -53,8 +55,12 @@ def date_of(birthdate: str) -> str:
     return birthdate if date is None else date[1]
 
 
-def settle_texts(part: Json, path: str, dropped: list[Dropped]) -> None:
-    """Bring every field of an object to text, in place; what is no text is taken out and reported."""
+def normalize_coded(part: Json, path: str, dropped: list[Dropped]) -> bool:
+    """Bring the fields of ``referral`` or ``loyalty`` to text, in place; what is no text is taken out and reported.
+
+    Returns:
+        Whether it has a code, without which Voucherify refuses it.
+    """
     odd = [name for name, value in part.items() if type(value) is not str and value is not None]
     for name in odd:
         text = text_of(part[name])
@@ -63,19 +69,7 @@ def settle_texts(part: Json, path: str, dropped: list[Dropped]) -> None:
             dropped.append(Dropped(f"{path}.{name}", NOT_TEXT))
         else:
             part[name] = text
-
-
-def settle_coded(part: Json, path: str, dropped: list[Dropped]) -> bool:
-    """Settle a referral or loyalty part; tell whether it has a code, without which Voucherify refuses it."""
-    settle_texts(part, path, dropped)
     if present_text(part.get("code")) is not None:
         return True
     dropped.append(Dropped(path, NO_CODE))
     return False
-
-
-def _decimal_text(number: float) -> str:
-    """Write a float without an exponent, and a whole one as an integer: 12.0 is 12, 1e21 has 22 digits."""
-    if number.is_integer() and abs(number) < 2**53:
-        return str(int(number))
-    return format(Decimal(repr(number)), "f")

@@ -1,6 +1,6 @@
-"""A Segment event in, the request to Voucherify out: rows, fallbacks, field types and ids, in one walk of the event.
+"""Map a Segment event to the request to Voucherify: rows, fallbacks, field types and ids, in one walk of the event.
 
-An event of which no request can be made comes out as an Outcome. Nothing is sent, and no event is changed.
+An event of which no request can be made becomes an Outcome. Nothing is sent, and no event is changed.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Struct
 
-from voucherify_sync.events import Dropped, Event, Json, Kind, Request
-from voucherify_sync.mapping.drafts import NO_ADDRESS, Customer, CustomEvent, Draft, copied
+from voucherify_sync.events import Event, Json, Kind, Request
+from voucherify_sync.mapping.drafts import NO_ADDRESS, CustomerBody, CustomEvent, Draft, copied
 from voucherify_sync.mapping.field_types import (
     BLANK_ID,
     MAX_EVENT_NAME,
     MAX_NESTING,
     NOT_TEXT,
+    normalize_coded,
     present_text,
-    settle_coded,
     text_of,
 )
 from voucherify_sync.mapping.filters import reason_of_type
-from voucherify_sync.mapping.rules import Rules, settled_rows
-from voucherify_sync.mapping.stats import MappingStats, SectionStats
-from voucherify_sync.mapping.walk import WalkLog, walked
+from voucherify_sync.mapping.rules import Rules, effective_rows
+from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats
+from voucherify_sync.mapping.walk import walk
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.paths import WORKING_FIELDS, holds_a_non_number
-from voucherify_sync.settings.types import Identify, Settings, Track
+from voucherify_sync.settings.types import Settings
 
 _IDENTIFIERS: Final = frozenset(
     {"email", "id", "userId", "user_id", "anonymousId", "anonymous_id", "source_id"}
@@ -47,15 +47,13 @@ class MappedRecord(Struct, frozen=True, gc=False):
 
     Attributes:
         source_id: as in Request.
-        customer: the customer part.
-        body: the whole body, which holds ``customer`` or is the same.
-        dropped: values left out of the body, with reasons.
+        body: the whole body, which holds the draft's customer or is it.
+        draft: of what it was made, with the values left out of the body.
     """
 
     source_id: str
-    customer: Customer
-    body: Customer | CustomEvent
-    dropped: list[Dropped]
+    body: CustomerBody | CustomEvent
+    draft: Draft
 
 
 class Mapper:
@@ -63,15 +61,13 @@ class Mapper:
 
     Args:
         settings: whose rows are compiled.
-        leave_out: asked once the customer is known, before anything is counted.
+        leave_out: called once the customer is known, before anything is counted.
         folds: requests carry the customer parts of custom events, to be folded.
         refers: custom events only name their customers, which are sent before them: so an event of long ago cannot
             overwrite a newer profile.
 
     Attributes:
-        stats: what it did so far.
         rules: by type of event.
-        carries_all: by type of event, whether all that no row takes goes to metadata.
     """
 
     def __init__(
@@ -84,53 +80,65 @@ class Mapper:
     ) -> None:
         self._folds = folds
         self._refers = refers
-        self.rules = {"identify": _identify_rules(settings.identify), "track": _track_rules(settings.track)}
-        self.stats = MappingStats({kind: SectionStats(rules) for kind, rules in self.rules.items()})
-        self.carries_all = {
+        self.rules = compile_rules(settings)
+        self._stats = MappingStats.of(self.rules)
+        self._carries_all = {
             "identify": settings.identify.unmapped_traits == "metadata",
             "track": settings.track.unmapped_properties == "metadata",
         }
         self._leave_out = leave_out
         self._carries_personas = not settings.personas.disabled
         self._watches_names = any(
-            row.default and row.destination.text == "customer.name" for row in self.rules["track"].rows
+            row.is_default and row.destination.text == "customer.name" for row in self.rules["track"].rows
         )
+
+    @property
+    def stats(self) -> MappingStats:
+        """What it did so far."""
+        for kind, rules in self.rules.items():
+            self._stats.sections[kind].add_routes(rules)
+        return self._stats
+
+    def cut_stats(self) -> MappingStats:
+        """Return the statistics since the last time; from now on there is room for the names of a part of the input."""
+        stats, self._stats = self.stats, MappingStats.of(self.rules, MAX_KEYS_OF_PART)
+        return stats
 
     def request(self, event: Event) -> Request | Outcome:
         """Make the request of one event; never raises for what an event may hold."""
         try:
-            request = self._map(event, None)
-            return self._encoded(event, request) if type(request) is MappedRecord else request  # type: ignore[return-value]
+            mapped = self._map(event, traces=False)
+            return self._encoded(event, mapped) if type(mapped) is MappedRecord else mapped  # type: ignore[return-value]
         except RecursionError:
             return _too_deep(event)
 
-    def encoded(self, event: Event, request: MappedRecord) -> Request | Outcome:
-        """Return the request that sends a request, or the outcome of an event that cannot be sent."""
+    def mapped(self, event: Event, *, traces: bool = False) -> MappedRecord | Outcome:
+        """Make what ``encoded`` encodes; its draft keeps all that the rows found if it `traces`."""
         try:
-            return self._encoded(event, request)
+            return self._map(event, traces)
         except RecursionError:
             return _too_deep(event)
 
-    def _encoded(self, event: Event, request: MappedRecord) -> Request:
-        customer, body, source_id = request.customer, request.body, request.source_id
+    def encoded(self, event: Event, mapped: MappedRecord) -> Request | Outcome:
+        """Return the request of an event, or its outcome where it cannot be sent."""
+        try:
+            return self._encoded(event, mapped)
+        except RecursionError:
+            return _too_deep(event)
+
+    def _encoded(self, event: Event, mapped: MappedRecord) -> Request:
+        customer, body, source_id = mapped.draft.customer, mapped.body, mapped.source_id
         is_by_id = customer.id is not UNSET
-        if type(body) is Customer:
+        if type(body) is CustomerBody:
             return Request(event, Kind.CUSTOMER, source_id, _encode(body), None, is_by_id)
         assert type(body) is CustomEvent  # noqa: S101  # there are two
-        has_profile = customer != Customer(customer.source_id, customer.id)
+        has_profile = customer != CustomerBody(customer.source_id, customer.id)
         folded = _encode(customer) if self._folds and has_profile else None
         if self._refers and not is_by_id:
-            body.customer = Customer(source_id)
+            body.customer = CustomerBody(source_id)
         return Request(event, Kind.EVENT, source_id, _encode(body), body.event, is_by_id, has_profile, folded)
 
-    def mapped(self, event: Event, log: WalkLog | None = None) -> MappedRecord | Outcome:
-        """Make what ``request`` encodes; what the walk does is noted in a log, if there is one."""
-        try:
-            return self._map(event, log)
-        except RecursionError:
-            return _too_deep(event)
-
-    def _map(self, event: Event, log: WalkLog | None) -> MappedRecord | Outcome:
+    def _map(self, event: Event, traces: bool) -> MappedRecord | Outcome:
         fields, rules = event.fields, self.rules.get(event.type)
         if rules is None:
             return Outcome(event, State.SKIPPED, reason_of_type(event.type))
@@ -138,118 +146,130 @@ class Mapper:
         if type(given) is not dict:
             given = {}
         own_id = _own_id(fields)
-        draft = walked(rules, event, own_id, given, log)
-        unmapped = draft.unmapped
-        if (unmapped and self.carries_all[event.type]) or _personas_of(event) is not None:
-            unmapped = self._carry(event, draft, given, log)
-        if event.unsafe and _not_finite(fields, draft):
+        draft = walk(rules, event, own_id, given, traces=traces)
+        if draft.unmapped or event.type == "identify":
+            self._carry_unmapped(event, draft, given)
+        if event.unsafe and _is_not_finite(fields, draft):
             return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
-        source_id = _settle_ids(draft, own_id)
+        source_id = _normalize_ids(draft, own_id)
         if source_id is None:
             return Outcome(event, State.SKIPPED, "no_id")
         if self._leave_out is not None and (reason := self._leave_out(source_id)):
             return Outcome(event, State.SKIPPED, reason)
-        name = _event_name(event, draft) if event.type == "track" else None
-        if name is not None and len(name) > MAX_EVENT_NAME:
-            return Outcome(event, State.INVALID, "event_name_too_long", _too_long(name))
-        if name is not None:
-            self._watch_name(event, draft.customer, given)
-        used = _settle_customer(draft, given, log)
-        body = draft.customer if name is None else _custom_event(name, draft)
-        self.stats.sections[event.type].count(draft, unmapped, used, given)
-        return MappedRecord(source_id, draft.customer, body, draft.dropped)
+        body = draft.customer if event.type == "identify" else self._custom_event(event, draft, given)
+        if type(body) is Outcome:
+            return body
+        _normalize_customer(draft, given)
+        self._count(rules, event, draft, given)
+        return MappedRecord(source_id, body, draft)  # type: ignore[arg-type]
 
-    def _carry(self, event: Event, draft: Draft, given: Json, log: WalkLog | None) -> tuple[str, ...]:
-        """Carry to metadata what no row takes, where that is asked for; return what is not carried either."""
-        unmapped = draft.unmapped
-        if self.carries_all[event.type]:
-            is_identify = event.type == "identify"
-            unmapped = _carry(draft, given, unmapped, unmapped, log, of_customer=is_identify)
-        if self._carries_personas and (personas := _personas_of(event)) is not None:
-            unmapped = _carry_personas(draft, personas, given, unmapped, log)
-        return unmapped
+    def _custom_event(self, event: Event, draft: Draft, given: Json) -> CustomEvent | Outcome:
+        """Make the body of a custom event, of which the customer is yet to be normalized."""
+        name = _event_name(event, draft)
+        if len(name) > MAX_EVENT_NAME:
+            detail = (
+                f"the event's name has {len(name)} characters and Voucherify takes at most {MAX_EVENT_NAME}"
+            )
+            return Outcome(event, State.INVALID, "event_name_too_long", detail)
+        if self._watches_names and draft.customer.name is not UNSET:
+            # properties.name is the name of a product, a page or a campaign.
+            own_name = present_text(given.get("name"))
+            if own_name is not None and draft.customer.name == own_name:
+                self._stats.add_renamed(event.position, own_name)
+        body = CustomEvent(name, draft.customer)
+        if draft.metadata:
+            body.metadata = draft.metadata
+        for part, content in draft.parts.items() if draft.parts else ():
+            if normalize_coded(content, part, draft.dropped):
+                setattr(body, part, content)
+        return body
 
-    def _watch_name(self, event: Event, customer: Customer, given: Json) -> None:
-        """Notice a customer who gets the name of a product, a page or a campaign."""
-        if not self._watches_names or customer.name is UNSET:
-            return
-        name = present_text(given.get("name"))
-        if name is not None and customer.name == name:
-            self.stats.renames.add(event.position, name)
+    def _carry_unmapped(self, event: Event, draft: Draft, given: Json) -> None:
+        """Carry to metadata what no row reads, where the settings say so."""
+        is_identify = event.type == "identify"
+        if draft.unmapped and self._carries_all[event.type]:
+            _carry(draft, given, draft.unmapped, of_customer=is_identify)
+        if is_identify and self._carries_personas:
+            _carry_personas(event, draft, given)
+
+    def _count(self, rules: Rules, event: Event, draft: Draft, given: Json) -> None:
+        """Count what the walk of one event did; most of it is told by its routes, which count themselves."""
+        section = self._stats.sections[event.type]
+        are_remembered = True
+        for route in draft.routes:
+            if not route.taken_count:
+                rules.taken_routes.append(route)
+                are_remembered = are_remembered and route.is_remembered
+            route.taken_count += 1
+        for row in draft.found:
+            section.rows[rules.row_texts[row]] += 1
+        for path in draft.unmapped_inside:
+            section.unmapped.add(path)
+        for drop in draft.dropped:
+            section.drop(drop.path, drop.reason)
+        outermost = draft.outermost
+        if outermost is None or outermost.unmapped is not draft.unmapped or draft.own_names:
+            if outermost is not None:
+                outermost.carried_count += 1
+            left = [key for key in draft.unmapped if key not in draft.own_names and given[key] is not None]
+            for key in left:
+                section.unmapped.add(f"{rules.root}.{key}")
+        if not are_remembered:  # no later event takes such a route, so it is not kept for its counts
+            section.add_routes(rules)
 
 
-def _identify_rules(settings: Identify) -> Rules:
-    rows = settled_rows("traits", settings.mapping, extend_default=settings.extend_default)
+def compile_rules(settings: Settings) -> dict[str, Rules]:
+    """Return the rules of each type of event; an identify has no use for rows that fill a custom event."""
+    identify, track = settings.identify, settings.track
+    rows = effective_rows("traits", identify.mapping, extend_default=identify.extend_default)
     of_customers = [row for row in rows if row.destination.keys[0] == "customer"]
-    return Rules("traits", of_customers, settings.add, keep_nulls=settings.nulls == "clear")
-
-
-def _track_rules(settings: Track) -> Rules:
-    rows = settled_rows("properties", settings.mapping, extend_default=settings.extend_default)
-    return Rules("properties", rows, settings.add, keep_nulls=False)
-
-
-def _carry(
-    draft: Draft,
-    given: Json,
-    keys: Sequence[str],
-    unmapped: tuple[str, ...],
-    log: WalkLog | None,
-    *,
-    of_customer: bool,
-) -> tuple[str, ...]:
-    """Put values into a metadata object, where no row has put that key; return the keys that are still unmapped."""
-    if not keys:
-        return unmapped
-    metadata = draft.free_object(of_customer=of_customer)
-    for key in keys:
-        if key not in metadata:
-            metadata[key] = copied(given[key])
-            if log is not None:
-                log.carried.append(key)
-    return tuple(key for key in unmapped if key not in keys)
-
-
-def _personas_of(event: Event) -> Json | None:
-    """Return what tells that an identify carries a computed trait or an audience, if it does."""
-    if event.type != "identify":
-        return None
-    context = event.fields.get("context")
-    personas = context.get("personas") if context and isinstance(context, dict) else None
-    return personas if isinstance(personas, dict) else None
-
-
-def _carry_personas(
-    draft: Draft, personas: Json, given: Json, unmapped: tuple[str, ...], log: WalkLog | None
-) -> tuple[str, ...]:
-    """Carry a computed trait or an audience, which no table can know, to the customer's metadata."""
-    keys = [key for key in unmapped if key not in _IDENTIFIERS]
-    computed = personas.get("computation_key")
-    if isinstance(computed, str) and given.get(computed) is not None:
-        keys.append(computed)
-    return _carry(draft, given, keys, unmapped, log, of_customer=True)
-
-
-def _not_finite(fields: Json, draft: Draft) -> bool:
-    """Tell whether what is sent holds a number that JSON cannot carry; the event's id is sent, too."""
-    sent = [value for _, value in draft.hits if not isinstance(value, dict)]
-    return any(
-        map(
-            holds_a_non_number,
-            (*sent, draft.metadata, draft.customer.metadata, draft.parts, fields.get("userId")),
-        )
-    )
+    of_events = effective_rows("properties", track.mapping, extend_default=track.extend_default)
+    return {
+        "identify": Rules("traits", of_customers, identify.add, keep_nulls=identify.nulls == "clear"),
+        "track": Rules("properties", of_events, track.add, keep_nulls=False),
+    }
 
 
 def _own_id(fields: Json) -> str | None:
-    own_id: str | None = fields.get("userId")
-    if type(own_id) is str and own_id and not own_id.isspace():
-        return own_id  # as for nearly every event
-    own_id = present_text(own_id)
-    return present_text(fields.get("anonymousId")) if own_id is None else own_id
+    """Return the event's userId, else its anonymousId, as text; None if neither can be used."""
+    user_id: str | None = fields.get("userId")
+    if type(user_id) is str and user_id and not user_id.isspace():
+        return user_id  # as for nearly every event
+    return present_text(user_id) or present_text(fields.get("anonymousId"))
 
 
-def _settle_ids(draft: Draft, own_id: str | None) -> str | None:
+def _carry(draft: Draft, given: Json, keys: Sequence[str], *, of_customer: bool) -> None:
+    """Put values into a metadata object, where no row has put that key."""
+    metadata = draft.free_object(of_customer=of_customer)
+    carried = [key for key in keys if key not in metadata]
+    for key in carried:
+        metadata[key] = copied(given[key])
+    draft.carried = (*draft.carried, *carried)
+    draft.unmapped = tuple([key for key in draft.unmapped if key not in keys])
+
+
+def _carry_personas(event: Event, draft: Draft, given: Json) -> None:
+    """Carry a computed trait or an audience, which no table can know, to the customer's metadata."""
+    context = event.fields.get("context")
+    personas = context.get("personas") if context and isinstance(context, dict) else None
+    if not isinstance(personas, dict):
+        return
+    keys = [key for key in draft.unmapped if key not in _IDENTIFIERS]
+    computed = personas.get("computation_key")
+    if isinstance(computed, str) and computed not in keys and given.get(computed) is not None:
+        keys.append(computed)
+    if keys:
+        _carry(draft, given, keys, of_customer=True)
+
+
+def _is_not_finite(fields: Json, draft: Draft) -> bool:
+    """Tell whether what is sent holds a number that JSON cannot carry; the event's id is sent, too."""
+    sent = [value for _, value in draft.hits if not isinstance(value, dict)]
+    sent += [draft.metadata, draft.customer.metadata, draft.parts, fields.get("userId")]
+    return any(map(holds_a_non_number, sent))
+
+
+def _normalize_ids(draft: Draft, own_id: str | None) -> str | None:
     """Let the event's own id stand in for a source_id that is blank or null; a blank id goes.
 
     Returns by which id Voucherify will know the customer, the ``id`` before the ``source_id``; None if by none.
@@ -268,8 +288,12 @@ def _settle_ids(draft: Draft, own_id: str | None) -> str | None:
     return customer.id or customer.source_id or None
 
 
-def _settle_customer(draft: Draft, given: Json, log: WalkLog | None) -> tuple[str, ...]:
-    """Give a customer its name, and take out objects that hold nothing; return the event's own keys that served."""
+def _normalize_customer(draft: Draft, given: Json) -> None:
+    """Give a customer its name, and take out objects that hold nothing.
+
+    A name is made of firstName and lastName, first the mapped ones, then the event's own. A blank name goes; a null
+    stays, to erase.
+    """
     customer = draft.customer
     if customer.address is not UNSET and customer.address == NO_ADDRESS:
         customer.address = UNSET
@@ -277,34 +301,20 @@ def _settle_customer(draft: Draft, given: Json, log: WalkLog | None) -> tuple[st
         customer.metadata = UNSET
     name = customer.name
     if name and not name.isspace():
-        return ()
+        return
     if name is UNSET and draft.first is None and draft.last is None and _OWN_NAMES.isdisjoint(given):
-        return ()
-    used = _settle_name(draft, given)
-    if log is not None:
-        log.own_names = used
-    return used
-
-
-def _settle_name(draft: Draft, given: Json) -> tuple[str, ...]:
-    """Make a name of firstName and lastName, first the mapped ones, then the event's own.
-
-    A blank name goes; a null stays, to erase.
-    """
-    customer = draft.customer
-    first, last = present_text(draft.first), present_text(draft.last)
-    used: tuple[str, ...] = ()
-    if first is None and (first := present_text(given.get("firstName"))):
-        used = ("firstName",)
-    if last is None and (last := present_text(given.get("lastName"))):
-        used = (*used, "lastName")
-    if first and last:
-        customer.name = f"{first.strip()} {last.strip()}"
-    elif first or last:
-        customer.name = (first or last or "").strip()
-    elif customer.name is not None:
+        return
+    names = []
+    for key, mapped in zip(WORKING_FIELDS, (draft.first, draft.last), strict=True):
+        text = present_text(mapped)
+        if text is None and (text := present_text(given.get(key))):
+            draft.own_names = (*draft.own_names, key)
+        if text:
+            names.append(text.strip())
+    if names:
+        customer.name = " ".join(names)
+    elif name is not None:
         customer.name = UNSET
-    return used
 
 
 def _event_name(event: Event, draft: Draft) -> str:
@@ -312,29 +322,12 @@ def _event_name(event: Event, draft: Draft) -> str:
     mapped, name = draft.event, event.name
     if mapped is None and name and not name.isspace():
         return name  # as of nearly every event
-    name = present_text(mapped)
-    if name is not None:
-        return name
-    if mapped is not None and text_of(mapped) is None:
+    text = present_text(mapped)
+    if text is None and mapped is not None and text_of(mapped) is None:
         draft.drop(("event",), NOT_TEXT)
-    return present_text(event.name) or event.type
-
-
-def _custom_event(name: str, draft: Draft) -> CustomEvent:
-    body = CustomEvent(name, draft.customer)
-    if draft.metadata:
-        body.metadata = draft.metadata
-    for part, content in draft.parts.items() if draft.parts else ():
-        if settle_coded(content, part, draft.dropped):
-            setattr(body, part, content)
-    return body
-
-
-def _too_long(name: str) -> str:
-    return f"the event's name has {len(name)} characters and Voucherify takes at most {MAX_EVENT_NAME}"
+    return text or present_text(name) or event.type
 
 
 def _too_deep(event: Event) -> Outcome:
-    return Outcome(
-        event, State.INVALID, "too_deep", f"a value that is mapped has more than {MAX_NESTING} levels"
-    )
+    detail = f"a value that is mapped has more than {MAX_NESTING} levels"
+    return Outcome(event, State.INVALID, "too_deep", detail)

@@ -1,12 +1,8 @@
-"""The rows of a mapping: settings in, parsed rows in their order out, the default tables among them.
+"""Compile the mapping of one event type into a tree of the keys of its ``traits`` or ``properties``.
 
-The mapping of one type of event, compiled once: rows of the settings in, a tree of the keys of its object out.
-
-The tree says at each level of `traits` or `properties` what becomes of a key: leaves put its value into the request,
-nodes go on below it, and what is in neither is not mapped. What is done with an object is told by its keys alone, so it
-is found out once for each set of keys, and remembered.
-
-What of an event the mapping and its filters look at, but for its time: no more of it has to be decoded.
+At each level of the tree, leaves put a value into the request, nodes go on below a key, and a key that is in neither
+is not mapped. Only the keys of an object decide what happens to it, so that is worked out once for each set of keys and
+remembered as a route.
 """
 
 from __future__ import annotations
@@ -28,22 +24,29 @@ _SNAKE_CASE: Final = {
     "lastName": "last_name",
     "address.postalCode": "address.postal_code",
 }
+_TEXTS: Final = frozenset({"id", "source_id", "name", "email", "description", "phone"})
+"""Fields of a customer that take a text as it is."""
+_MAX_ROUTES_BYTES: Final = 4 << 20
+"""Memory of all routes of one node, about."""
+_ROUTE_BYTES: Final = 1_000
+_KEY_BYTES: Final = 50
+"""Memory of a route, and of each of its keys beside its characters, about."""
 
 
-class Row(Struct, frozen=True):
+class MappingRow(Struct, frozen=True):
     """One source and one of its destinations.
 
     Attributes:
         source: where the value is read.
         destination: where it goes.
-        instead: where it is read if there is nothing at the source.
-        default: the row is of a default table, not of the settings.
+        fallback_source: where it is read if the source holds nothing or null.
+        is_default: the row is of a default table, not of the settings.
     """
 
     source: FieldPath
     destination: FieldPath
-    instead: FieldPath | None = None
-    default: bool = False
+    fallback_source: FieldPath | None = None
+    is_default: bool = False
 
     @property
     def text(self) -> str:
@@ -51,23 +54,22 @@ class Row(Struct, frozen=True):
         return f"{self.source.text}: {self.destination.text}"
 
 
-def default_rows(root: str) -> list[Row]:
+def default_rows(root: str) -> list[MappingRow]:
     """Return the seed's table for ``traits`` or ``properties``; three of its keys have a snake_case twin."""
-    rows = []
-    for name, destination in DEFAULT_ROWS.items():
-        twin = _SNAKE_CASE.get(name)
-        rows.append(
-            Row(
-                parse_source(f"{root}.{name}"),
-                parse_destination(destination),
-                parse_source(f"{root}.{twin}") if twin else None,
-                default=True,
-            )
+    return [
+        MappingRow(
+            parse_source(f"{root}.{name}"),
+            parse_destination(destination),
+            parse_source(f"{root}.{_SNAKE_CASE[name]}") if name in _SNAKE_CASE else None,
+            is_default=True,
         )
-    return rows
+        for name, destination in DEFAULT_ROWS.items()
+    ]
 
 
-def settled_rows(root: str, mapping: Mapping[str, Iterable[str]], *, extend_default: bool) -> list[Row]:
+def effective_rows(
+    root: str, mapping: Mapping[str, Iterable[str]], *, extend_default: bool
+) -> list[MappingRow]:
     """Return the rows that apply, in their order: the settings', or the default table, or both.
 
     Raises PathError for a row that cannot be.
@@ -78,17 +80,8 @@ def settled_rows(root: str, mapping: Mapping[str, Iterable[str]], *, extend_defa
         for text in destinations:
             destination = parse_destination(text)
             check_row(source, destination)
-            rows.append(Row(source, destination))
+            rows.append(MappingRow(source, destination))
     return rows
-
-
-_TEXTS: Final = frozenset({"id", "source_id", "name", "email", "description", "phone"})
-"""Fields of a customer that take a text as it is."""
-_MOST_REMEMBERED: Final = 4 << 20
-"""Bytes of all routes that one node remembers, about."""
-_BYTES_OF_ROUTE: Final = 1_000
-_BYTES_OF_KEY: Final = 50
-"""What they take beside the characters of their keys."""
 
 
 class Leaf(Struct, frozen=True, gc=False, eq=False):
@@ -101,8 +94,8 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
         put: puts a value there.
         text: the field of the customer, of the address or of the draft that takes a text as it is; None for all other
             places.
-        main: key beside it that is taken in its place, if that has a value.
-        twin: key beside it that is taken in its place, if this one is null.
+        twin: the leaf of the row's fallback source, which lies beside it.
+        main: key beside a twin that is read in its place unless it is null.
     """
 
     row: int
@@ -110,16 +103,28 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
     place: Keys
     put: Put
     text: str | None = None
+    twin: Leaf | None = None
     main: str | None = None
-    twin: str | None = None
+
+    def applies(self, key: str, values: set[str], nulls: set[str]) -> bool:
+        """Tell whether the row reads this key of an object that holds values and nulls at these keys."""
+        if key in values:
+            return self.main not in values
+        is_second = self.main in nulls or self.main in values
+        return not is_second and (self.twin is None or self.twin.path.keys[-1] not in values)
 
 
 Hit = tuple[Leaf, Any]
 """A leaf that found a value, and the value."""
 
+Signature = tuple[str | tuple[str], ...]
+"""The keys of an object in their order; those of nulls, where a null is a value, each in a tuple."""
+
+_TextPut = tuple[str, str, Put]
+
 
 class Route(Struct, gc=False, eq=False):
-    """What becomes of an object with certain keys, none of which holds a null.
+    """What becomes of an object with certain keys.
 
     Attributes:
         leaves: keys whose values are put somewhere.
@@ -128,26 +133,26 @@ class Route(Struct, gc=False, eq=False):
         names: those that go to the first and last name, of which a name is made.
         others: the other ones.
         below: keys whose objects are walked, too.
-        unmapped: keys that no row takes.
-        prefix: what stands before a key of the object in a path.
+        unmapped: keys that no row reads.
+        unmapped_paths: paths of those that hold no null, as they are counted.
         has_dotted: a key is the dotted spelling of a path that a row reads: the tree cannot tell which of both counts.
         is_remembered: the next object with these keys takes the same route.
-        times: so many objects took it.
-        carried: so many of them did not leave the unmapped keys: these were carried, or served as a name.
+        taken_count: objects that took it since the statistics were read.
+        carried_count: those of them whose unmapped keys are counted one by one: they were carried, or served as a name.
     """
 
     leaves: list[tuple[str, Leaf]]
     below: list[tuple[str, Node]]
     unmapped: tuple[str, ...]
-    prefix: str
+    unmapped_paths: list[str]
     has_dotted: bool
     is_remembered: bool
-    texts: list[tuple[str, str, Put]] = []
-    address: list[tuple[str, str, Put]] = []
-    names: list[tuple[str, str, Put]] = []
+    texts: list[_TextPut] = []
+    address: list[_TextPut] = []
+    names: list[_TextPut] = []
     others: list[tuple[str, Put]] = []
-    times: int = 0
-    carried: int = 0
+    taken_count: int = 0
+    carried_count: int = 0
 
     def __post_init__(self) -> None:
         """Tell the leaves apart by what is done with them."""
@@ -167,9 +172,9 @@ class Node:
         path: the keys of the object in the event.
         leaves: by key.
         below: by key.
-        taken: keys that object rows take, so that they count as mapped.
-        takes_all: an object row takes whatever is there.
-        dotted: keys with dots in them that a row reads here.
+        mapped_keys: keys that object rows map as a whole.
+        maps_all: an object row maps all that is there.
+        dotted_keys: keys with dots in them that a row reads here.
         routes: by the keys of an object.
     """
 
@@ -177,20 +182,17 @@ class Node:
         self.path = path
         self.leaves: dict[str, list[Leaf]] = {}
         self.below: dict[str, Node] = {}
-        self.taken: set[str] = set()
-        self.takes_all = False
-        self.dotted: set[str] = set()
-        self.routes: dict[tuple[str, ...], Route] = {}
-        self._room = _MOST_REMEMBERED
+        self.mapped_keys: set[str] = set()
+        self.maps_all = False
+        self.dotted_keys: set[str] = set()
+        self.routes: dict[Signature, Route] = {}
+        self._free_bytes = _MAX_ROUTES_BYTES
 
     def node(self, keys: Sequence[str]) -> Node:
         """Return the node below, made where there is none."""
         node = self
         for key in keys:
-            found = node.below.get(key)
-            if found is None:
-                found = node.below[key] = Node((*node.path, key))
-            node = found
+            node = node.below.setdefault(key, Node((*node.path, key)))
         return node
 
     def nodes(self) -> Iterator[Node]:
@@ -199,29 +201,36 @@ class Node:
         for node in self.below.values():
             yield from node.nodes()
 
-    def new_route(self, keys: tuple[str, ...]) -> Route:
-        """Find out what becomes of an object with these keys, and remember it if there is room.
-
-        Of a key and the one that is taken in its place the first counts, as neither holds a null.
-        """
-        leaves = [(key, leaf) for key in keys for leaf in self.leaves.get(key, ()) if leaf.main not in keys]
-        below = [(key, self.below[key]) for key in keys if key in self.below]
-        taken = self.leaves.keys() | self.taken | self.below.keys()
-        unmapped = () if self.takes_all else tuple(key for key in keys if key not in taken)
-        size = _BYTES_OF_ROUTE + sum([_BYTES_OF_KEY + len(key) for key in keys])
-        fits = size <= self._room
+    def new_route(self, signature: Signature) -> Route:
+        """Find out what becomes of an object with these keys, and remember it if there is memory left for it."""
+        values = {key for key in signature if type(key) is str}
+        nulls = {key[0] for key in signature if type(key) is tuple}
+        keys = [key if type(key) is str else key[0] for key in signature]
+        leaves = [
+            (key, leaf)
+            for key in keys
+            for leaf in self.leaves.get(key, ())
+            if leaf.applies(key, values, nulls)
+        ]
+        unmapped = [key for key in keys if not (self.maps_all or self.maps(key) or key in self.below)]
+        size = _ROUTE_BYTES + sum([_KEY_BYTES + len(key) for key in keys])
         route = Route(
             leaves,
-            below,
-            unmapped,
-            self.path_of(""),
-            has_dotted=not self.dotted.isdisjoint(keys),
-            is_remembered=fits,
+            [(key, self.below[key]) for key in keys if key in self.below],
+            # Nulls deeper in the event are neither counted nor carried.
+            tuple([key for key in unmapped if key in values or len(self.path) == 1]),
+            [self.path_of(key) for key in unmapped if key in values],
+            has_dotted=not self.dotted_keys.isdisjoint(keys),
+            is_remembered=size <= self._free_bytes,
         )
-        if fits:
-            self._room -= size
-            self.routes[keys] = route
+        if route.is_remembered:
+            self._free_bytes -= size
+            self.routes[signature] = route
         return route
+
+    def maps(self, key: str) -> bool:
+        """Tell whether a row reads this key, or an object row maps it."""
+        return key in self.leaves or key in self.mapped_keys
 
     def path_of(self, key: str) -> str:
         """Return the path of a key of this object, as it is counted."""
@@ -229,11 +238,12 @@ class Node:
 
 
 class Rules:
-    """The compiled rows and constants of one type of event.
+    """The compiled rows and constants of one event type.
 
     Attributes:
         root: ``traits`` or ``properties``.
         rows: as they are applied: an object row before the deeper ones that win over it, a later row last.
+        row_texts: the same, as they are counted.
         tree: the rows that read the object at the root, by its keys.
         elsewhere: the rows that read something else of the event, the object as a whole, or an item of a list.
         leaves: of all rows, in their order: how each reads on its own.
@@ -241,24 +251,27 @@ class Rules:
         are_gathered: what the rows find is put in their order: they write to the same place or into one another's, or
             some of them read elsewhere.
         keep_nulls: nulls erase fields.
-        dotted: keys of an event that are the dotted spelling of a path that a row reads from its top.
+        dotted_keys: keys of an event that are the dotted spelling of a path that a row reads from its top.
+        taken_routes: routes that have counted objects, in the order in which they were taken first.
     """
 
     def __init__(
-        self, root: str, rows: Sequence[Row], constants: Mapping[str, Any], *, keep_nulls: bool
+        self, root: str, rows: Sequence[MappingRow], constants: Mapping[str, Any], *, keep_nulls: bool
     ) -> None:
         self.root = root
         self.rows = sorted(rows, key=lambda row: len(row.destination.keys))
+        self.row_texts = [row.text for row in self.rows]
         self.keep_nulls = keep_nulls
         self.tree = Node((root,))
+        self.taken_routes: list[Route] = []
         self.elsewhere: list[Leaf] = []
         self.leaves = [self._leaf(number, row) for number, row in enumerate(self.rows)]
-        for leaf, row in zip(self.leaves, self.rows, strict=True):
-            self._place(leaf, row)
+        for leaf in self.leaves:
+            self._place(leaf)
         for node in self.tree.nodes():
             for key, below in node.below.items():
                 whole = any(leaf.place not in FIELDS_OF for leaf in node.leaves.get(key, ()))
-                below.takes_all = below.takes_all or node.takes_all or whole or key in node.taken
+                below.maps_all = below.maps_all or node.maps_all or whole or key in node.mapped_keys
         places = [row.destination.keys for row in self.rows]
         self.are_gathered = bool(self.elsewhere) or any(
             number != other and place == place_of_other[: len(place)]
@@ -270,105 +283,95 @@ class Rules:
             if value is not None or keep_nulls:
                 keys = parse_destination(text).keys
                 self.constants.append((keys, put_at(keys, each_key=False, keep_nulls=keep_nulls), value))
-        sources = [source for row in rows for source in (row.source, row.instead) if source is not None]
-        self.dotted = frozenset(source.steps[0].whole for source in sources) - {None}
+        self.dotted_keys = frozenset(source.steps[0].dotted_key for source in self.sources()) - {None}
 
-    def _leaf(self, number: int, row: Row) -> Leaf:
-        place, each_key = row.destination.keys, row.source.wildcard
-        put = put_at(place, each_key=each_key, keep_nulls=self.keep_nulls)
+    def sources(self) -> Iterator[FieldPath]:
+        """Yield where rows read, with their fallback sources."""
+        for row in self.rows:
+            yield row.source
+            if row.fallback_source is not None:
+                yield row.fallback_source
+
+    def _leaf(self, number: int, row: MappingRow) -> Leaf:
+        place = row.destination.keys
+        put = put_at(place, each_key=row.source.wildcard, keep_nulls=self.keep_nulls)
         name = str(place[-1])
-        is_text = place[:1] == ("customer",) and (
+        is_text = place[0] == "customer" and (
             (len(place) == 2 and (name in _TEXTS or name in WORKING))
             or (len(place) == 3 and place[1] == "address")
         )
-        return Leaf(number, row.source, place, put, WORKING.get(name, name) if is_text else None)
+        text = WORKING.get(name, name) if is_text else None
+        twin = None
+        if row.fallback_source is not None:
+            twin = Leaf(number, row.fallback_source, place, put, text, main=str(row.source.keys[-1]))
+        return Leaf(number, row.source, place, put, text, twin)
 
-    def _place(self, leaf: Leaf, row: Row) -> None:
-        """Put a row where it is found: into the tree, or among those that read elsewhere."""
-        source, instead = row.source, row.instead
-        if source.keys[0] != self.root:
+    def _place(self, leaf: Leaf) -> None:
+        """Put a leaf where its value is found: into the tree, or among those that read elsewhere."""
+        path = leaf.path
+        if path.keys[0] != self.root:
             self.elsewhere.append(leaf)
             return
-        split = _names(source.keys[1:])
-        if len(split) < len(source.keys) - 1 or not split:  # an item of a list, or the object as a whole
+        keys = _names(path.keys[1:])
+        if len(keys) < len(path.keys) - 1 or not keys:  # an item of a list, or the object as a whole
             self.elsewhere.append(leaf)
-            self._take(split, leaf.place)
+            self._note_mapped(keys, leaf.place)
             return
-        replace = _replace(leaf, twin=None if instead is None else str(instead.keys[-1]))
-        self._grow(split, replace)
-        if instead is not None:
-            self._grow(_names(instead.keys[1:]), _replace(leaf, main=split[-1]))
-        for depth, step in enumerate(source.steps[1:]):
-            if step.whole is not None:
-                self.tree.node(split[:depth]).dotted.add(step.whole)
-                self._take([*split[:depth], step.whole], leaf.place)
+        for each in (leaf, leaf.twin) if leaf.twin else (leaf,):
+            own = _names(each.path.keys[1:])
+            self.tree.node(own[:-1]).leaves.setdefault(own[-1], []).append(each)
+            if leaf.place in FIELDS_OF:
+                self._note_mapped(own, leaf.place)
+        for depth, step in enumerate(path.steps[1:]):
+            if step.dotted_key is not None:
+                self.tree.node(keys[:depth]).dotted_keys.add(step.dotted_key)
+                self._note_mapped([*keys[:depth], step.dotted_key], leaf.place)
 
-    def _grow(self, keys: list[str], leaf: Leaf) -> None:
-        self.tree.node(keys[:-1]).leaves.setdefault(keys[-1], []).append(leaf)
-        if leaf.place in FIELDS_OF:
-            self._take(keys, leaf.place)
-
-    def _take(self, keys: list[str], place: Keys) -> None:
-        """Note which keys of the object at these keys a row takes that puts it as a whole at a place."""
+    def _note_mapped(self, keys: list[str], place: Keys) -> None:
+        """Note which keys of the object at these keys a row maps that puts it as a whole at a place."""
         known = FIELDS_OF.get(place)
         if known is not None:
             for name in known:
                 if name not in IDS:
-                    self._take([*keys, name], (*place, name))
+                    self._note_mapped([*keys, name], (*place, name))
         elif keys:
-            self.tree.node(keys[:-1]).taken.add(keys[-1])
+            self.tree.node(keys[:-1]).mapped_keys.add(keys[-1])
         else:
-            self.tree.takes_all = True
+            self.tree.maps_all = True
 
 
 def _names(keys: Keys) -> list[str]:
     """Return the keys up to the first index into a list."""
-    names: list[str] = []
-    for key in keys:
-        if isinstance(key, int):
-            break
-        names.append(key)
-    return names
+    end = next((depth for depth, key in enumerate(keys) if isinstance(key, int)), len(keys))
+    return list(map(str, keys[:end]))
 
 
-def _replace(leaf: Leaf, *, main: str | None = None, twin: str | None = None) -> Leaf:
-    return Leaf(leaf.row, leaf.path, leaf.place, leaf.put, leaf.text, main, twin)
-
-
-Needs = dict[str, frozenset[str] | None]
-"""Top-level key of an event -> the keys of the object there that are looked at; None: all that is there."""
+Projection = dict[str, frozenset[str] | None]
+"""Top-level key of an event -> the keys of the object there that are decoded; None: all that is there."""
 
 _ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "traits", "properties")
-_CONTEXT: Final = frozenset({"personas", "traits"})
 
 
-def needs_of(compiled: Iterable[Rules]) -> Needs:
-    """Return what filters, keys and rows look at.
+def projection_of(compiled: Iterable[Rules]) -> Projection:
+    """Return what filters, record keys and rows look at, but for the event's time: no more has to be decoded.
 
     Rows look at the keys of their sources, and at the spellings of a path as one key.
     """
-    needs: Needs = {
+    projection: Projection = {
         **dict.fromkeys(_ALWAYS),
         "integrations": frozenset(OUR_INTEGRATIONS),
-        "context": _CONTEXT,
+        "context": frozenset({"personas", "traits"}),
     }
     for rules in compiled:
-        for row in rules.rows:
-            for source in (row.source, row.instead):
-                if source is not None:
-                    _add(needs, source)
-    return needs
-
-
-def _add(needs: Needs, source: FieldPath) -> None:
-    first = source.steps[0]
-    if first.whole is not None:
-        needs.setdefault(first.whole, None)
-    root = str(first.key)
-    inside = needs.get(root, frozenset())
-    if len(source.steps) < 2 or inside is None:
-        needs[root] = None
-        return
-    second = source.steps[1]
-    names = {second.key, second.whole} - {None}
-    needs[root] = inside | frozenset(map(str, names))
+        for source in rules.sources():
+            first = source.steps[0]
+            if first.dotted_key is not None:
+                projection.setdefault(first.dotted_key, None)
+            root = str(first.key)
+            inside = projection.get(root, frozenset())
+            if len(source.steps) < 2 or inside is None:
+                projection[root] = None
+            else:
+                second = source.steps[1]
+                projection[root] = inside | set(map(str, {second.key, second.dotted_key} - {None}))
+    return projection

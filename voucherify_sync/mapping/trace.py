@@ -1,4 +1,4 @@
-"""Traces where each value of an event went: the log of the event's walk in, the way of its values into the request out.
+"""Trace each value of an event to its place in the request.
 
 What a row writes with a value is found out by letting the row put that value into an empty draft, and what of it was
 sent is looked up in the request: how values get their types and places is not written here again.
@@ -6,19 +6,18 @@ sent is looked up in the request: how values get their types and places is not w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
-from msgspec import UNSET, Struct, to_builtins
+from msgspec import Struct, to_builtins
 
 from voucherify_sync.events import Event, Json
-from voucherify_sync.mapping.drafts import Customer, CustomEvent, Draft, Put
+from voucherify_sync.mapping.drafts import CustomerBody, CustomEvent, Draft, Put
 from voucherify_sync.mapping.field_types import NOT_AN_OBJECT, NOT_TEXT, present_text, text_of
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
-from voucherify_sync.mapping.rules import Leaf, Row, Rules
-from voucherify_sync.mapping.walk import WalkLog
+from voucherify_sync.mapping.rules import Leaf, MappingRow, Rules
 from voucherify_sync.outcomes import Outcome
-from voucherify_sync.paths import FIELDS_OF, MISSING, WORKING_FIELDS, Keys, keys_at
+from voucherify_sync.paths import FIELDS_OF, MISSING, WORKING_FIELDS, Keys, read
 
 NO_ROW: Final = "no_row"
 NO_FIELD: Final = "no_field"
@@ -57,7 +56,7 @@ class AppliedRow(Struct, frozen=True):
     """
 
     number: int
-    row: Row
+    row: MappingRow
     source: Keys
     value: Any
     result: str | None
@@ -118,14 +117,13 @@ class Trace(Struct, frozen=True):
 
 def traced(mapper: Mapper, event: Event) -> tuple[MappedRecord, Trace] | Outcome:
     """Map an event and trace it; an outcome if no request is made of it."""
-    log = WalkLog()
-    request = mapper.mapped(event, log)
-    if isinstance(request, Outcome):
-        return request
-    return request, _Tracing(mapper.rules[event.type], event, request, log).trace()
+    mapped = mapper.mapped(event, traces=True)
+    if isinstance(mapped, Outcome):
+        return mapped
+    return mapped, _Tracer(mapper.rules[event.type], event, mapped).trace()
 
 
-class _Write(Struct, frozen=True):
+class _Write(Struct):
     """One value that goes to one destination.
 
     Attributes:
@@ -133,115 +131,128 @@ class _Write(Struct, frozen=True):
         source: the keys of the value in the event; none for a constant.
         place: the destination.
         value: as it came.
-        refused: why it is not even written; None if it is.
+        reason: why it leaves nothing in the request; None if it does.
     """
 
     row: int
     source: Keys
     place: Keys
     value: Any
-    refused: str | None = None
+    reason: str | None = None
 
 
-class _Tracing:
-    """The trace of one event in the making."""
+class _Tracer:
+    """Traces one event."""
 
-    def __init__(self, rules: Rules, event: Event, request: MappedRecord, log: WalkLog) -> None:
+    def __init__(self, rules: Rules, event: Event, mapped: MappedRecord) -> None:
         self._rules = rules
         self._event = event
-        self._log = log
-        self._found = [(leaf.row, _keys_of(rules, event, leaf, value), value) for leaf, value in log.hits]
-        body = to_builtins(request.body)
-        self._parts: Json = {"customer": body} if type(request.body) is Customer else body
-        self._dropped = {drop.path: drop.reason for drop in request.dropped if drop.reason != NOT_AN_OBJECT}
+        self._draft = mapped.draft
+        self._found: list[tuple[Leaf, Keys, Any]] = []
+        for leaf, value in mapped.draft.hits:
+            keys: list[str | int] = []
+            read(event.fields, leaf.path, keys)
+            self._found.append((leaf, tuple(keys), value))
+        body = to_builtins(mapped.body)
+        self._parts: Json = body if type(mapped.body) is CustomEvent else {"customer": body}
+        self._root = ROOTS[event.type][0]
         self._writes = list(self._all_writes())
-        self._overwritten = _overwritten(self._writes)
-        self._name_is_given = any(
-            write.place == _NAME and not (is_lost or write.refused) and present_text(write.value) is not None
-            for write, is_lost in zip(self._writes, self._overwritten, strict=True)
-        )
-        self._reasons = list(map(self._reason, range(len(self._writes))))
-        root = ROOTS[event.type][0]
-        self._own_names: set[Keys] = {(*root, name) for name in log.own_names}
+        self._give_reasons()
 
     def trace(self) -> Trace:
-        """Tell all."""
+        """Return the trace."""
         by_row: dict[int, list[str | None]] = {}
-        for write, reason in zip(self._writes, self._reasons, strict=True):
-            by_row.setdefault(write.row, []).append(reason)
-        rules = self._rules
-        return Trace(
-            [
-                AppliedRow(row, rules.rows[row], keys, value, _result(by_row.get(row, [])))
-                for row, keys, value in self._found
-            ],
-            list(self._values()),
-            list(self._fallbacks()),
-            [
-                Fallback(write.place, write.value)
-                for write, reason in zip(self._writes, self._reasons, strict=True)
-                if not write.source and reason is None
-            ],
-        )
+        for write in self._writes:
+            by_row.setdefault(write.row, []).append(write.reason)
+        rows = [
+            AppliedRow(leaf.row, self._rules.rows[leaf.row], keys, value, _result(by_row.get(leaf.row, [])))
+            for leaf, keys, value in self._found
+        ]
+        constants = [
+            Fallback(write.place, write.value)
+            for write in self._writes
+            if not write.source and write.reason is None
+        ]
+        return Trace(rows, list(self._values()), list(self._fallbacks()), constants)
 
     def _all_writes(self) -> Iterator[_Write]:
         """Yield what rows and constants write, value by value."""
-        for (row, keys, value), (leaf, _) in zip(self._found, self._log.hits, strict=True):
+        for leaf, keys, value in self._found:
             for own, inside in values_below(keys, value, with_empty=True):
-                yield from _written(row, own, leaf.put, own[len(keys) :], inside, leaf.place)
+                yield from _written(leaf.row, own, leaf.put, own[len(keys) :], inside, leaf.place)
         for number, (place, put, value) in enumerate(self._rules.constants, len(self._rules.rows)):
             for own, inside in values_below(place, value):
                 yield from _written(number, (), put, own[len(place) :], inside, place)
 
-    def _reason(self, number: int) -> str | None:
-        """Return why a write left nothing in the request, or None if it did."""
-        write = self._writes[number]
-        if write.refused is not None:
-            return write.refused
-        if self._overwritten[number]:
-            return OVERWRITTEN
+    def _give_reasons(self) -> None:
+        """Tell of each write whether it left something in the request.
+
+        A later row overwrites what it puts something in the place of, above it or below it; the values of one row stand
+        beside each other. Where a text lies, an object replaces it, even an empty one.
+        """
+        last_at: dict[Keys, int] = {}
+        last_at_or_below: dict[Keys, int] = {}
+        written = [write for write in self._writes if write.reason is None]
+        for write in written:
+            if write.value != {}:
+                last_at[write.place] = write.row
+            for prefix in _prefixes(write.place):
+                last_at_or_below[prefix] = write.row
+        for write in written:
+            rows = [last_at_or_below[write.place]]
+            rows += [last_at.get(prefix, -1) for prefix in _prefixes(write.place[:-1])]
+            write.reason = OVERWRITTEN if max(rows) > write.row else None
+        name_is_given = any(
+            write.place == _NAME and write.reason is None and present_text(write.value) is not None
+            for write in written
+        )
+        dropped = {drop.path: drop.reason for drop in self._draft.dropped if drop.reason != NOT_AN_OBJECT}
+        for write in written:
+            if write.reason is None:
+                write.reason = self._reason(write, name_is_given, dropped)
+
+    def _reason(self, write: _Write, name_is_given: bool, dropped: dict[str, str]) -> str | None:
+        """Return why the last write to a place left nothing in the request, or None if it did."""
         if write.place == _EVENT or write.place in _WORKING or write.place == _NAME:
-            return self._reason_of_name(write)
-        for length in range(len(write.place), 0, -1) if self._dropped else ():
-            if reason := self._dropped.get(".".join(map(str, write.place[:length]))):
+            if write.value is None:
+                return None if located(self._parts, write.place) is None else NULL
+            if present_text(write.value) is None:
+                return NOT_TEXT if text_of(write.value) is None else BLANK
+            return NAME_GIVEN if write.place in _WORKING and name_is_given else None
+        for prefix in reversed(_prefixes(write.place)) if dropped else ():
+            if reason := dropped.get(".".join(map(str, prefix))):
                 return reason
         if located(self._parts, write.place) is MISSING:
             return NULL if write.value is None else EMPTY
         return None
 
-    def _reason_of_name(self, write: _Write) -> str | None:
-        if write.value is None:
-            return None if located(self._parts, write.place) is None else NULL
-        if present_text(write.value) is None:
-            return NOT_TEXT if text_of(write.value) is None else BLANK
-        return NAME_GIVEN if write.place in _WORKING and self._name_is_given else None
-
     def _values(self) -> Iterator[TracedValue]:
-        by_source: dict[Keys, list[int]] = {}
-        for number, write in enumerate(self._writes):
-            by_source.setdefault(_outside_lists(write.source), []).append(number)
-        metadata, carried_keys = _METADATA[self._event.type], set(self._log.carried)
+        by_source: dict[Keys, list[_Write]] = {}
+        for write in self._writes:
+            by_source.setdefault(_outside_lists(write.source), []).append(write)
+        metadata, carried_keys = _METADATA[self._event.type], set(self._draft.carried)
         for root in ROOTS[self._event.type]:
             for keys, value in values_below(root, located(self._event.fields, root)):
-                taken = by_source.get(keys, [])
+                writes = by_source.get(keys, [])
                 places = [
-                    _NAME if self._writes[each].place in _WORKING else self._writes[each].place
-                    for each in taken
-                    if self._reasons[each] is None
+                    _NAME if write.place in _WORKING else write.place
+                    for write in writes
+                    if write.reason is None
                 ]
-                if keys in self._own_names:
+                if keys in map(self._own_name, self._draft.own_names):
                     places.append(_NAME)
                 carried = None
-                if len(root) == 1 and len(keys) > 1 and keys[1] in carried_keys:
+                if root == self._root and len(keys) > 1 and keys[1] in carried_keys:
                     places.append(carried := (*metadata, *keys[1:]))
-                reason = NULL if value is None else self._reasons[taken[0]] if taken else NO_ROW
+                reason = NULL if value is None else writes[0].reason if writes else NO_ROW
                 yield TracedValue(
                     keys, value, tuple(dict.fromkeys(places)), None if places else reason, carried
                 )
 
     def _fallbacks(self) -> Iterator[Fallback]:
         """Yield the rules that filled what no row did: id, name of the customer, name of the event."""
-        event, arrived = self._event, {write.place for write in self._arrived()}
+        event = self._event
+        arrived = {write.place: write.source for write in self._writes if write.reason is None}
         source_id = located(self._parts, _SOURCE_ID)
         if source_id is not MISSING and _SOURCE_ID not in arrived:
             own_key = "userId" if present_text(event.fields.get("userId")) is not None else "anonymousId"
@@ -249,28 +260,18 @@ class _Tracing:
         if event.type == "track" and _EVENT not in arrived:
             own_key = "event" if present_text(event.name) is not None else "type"
             yield Fallback(_EVENT, self._parts["event"], ((own_key,),))
-        mapped = {write.place: write.source for write in self._arrived() if write.place in _WORKING}
-        sources = [mapped.get(("customer", name)) or self._own_name(name) for name in WORKING_FIELDS]
+        own_names = {name: self._own_name(name) for name in self._draft.own_names}
+        sources = [arrived.get(("customer", name)) or own_names.get(name) for name in WORKING_FIELDS]
         if any(sources):
             yield Fallback(_NAME, located(self._parts, _NAME), tuple(keys for keys in sources if keys))
 
-    def _own_name(self, name: str) -> Keys | None:
-        keys = (*ROOTS[self._event.type][0], name)
-        return keys if keys in self._own_names else None
-
-    def _arrived(self) -> Iterator[_Write]:
-        for write, reason in zip(self._writes, self._reasons, strict=True):
-            if reason is None:
-                yield write
+    def _own_name(self, name: str) -> Keys:
+        return (*self._root, name)
 
 
-def _keys_of(rules: Rules, event: Event, leaf: Leaf, value: Any) -> Keys:
-    """Return where a leaf found its value: at the row's source, or at the twin of that."""
-    row = rules.rows[leaf.row]
-    keys = keys_at(event.fields, row.source)
-    if keys is None or (row.instead is not None and located(event.fields, keys) is not value):
-        keys = (row.instead and keys_at(event.fields, row.instead)) or keys
-    return keys or ()
+def _prefixes(place: Keys) -> list[Keys]:
+    """Return a place and those above it, the outermost first."""
+    return [place[:length] for length in range(1, len(place) + 1)]
 
 
 def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: Keys) -> Iterator[_Write]:
@@ -287,7 +288,7 @@ def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: 
     alone = value
     for key in reversed(inside):
         alone = {key: alone}
-    draft = Draft(Customer())
+    draft = Draft(CustomerBody())
     put(draft, alone)
     own_place = (*place, *inside)
     if draft.dropped:
@@ -298,70 +299,40 @@ def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: 
             yield _Write(row, taken, dropped_at, located(alone, dropped_at[len(place) :]))
         if drop.reason == NOT_AN_OBJECT or dropped_at != own_place:
             yield _Write(row, source, dropped_at, value, drop.reason)
-    elif own_place in _WORKING or _stands_at(draft, own_place):
+    elif own_place in _WORKING or _holds(draft, own_place):
         yield _Write(row, source, own_place, value)
     elif value is not None and value != {}:
         yield _Write(row, source, own_place, value, NO_FIELD)
 
 
-def _stands_at(draft: Draft, place: Keys) -> bool:
+def _holds(draft: Draft, place: Keys) -> bool:
     """Tell whether something stands at a destination in a draft."""
-    part, *keys = place
     if place in FIELDS_OF and len(place) == 1:
         return False
-    if part == "event":
-        return draft.event is not None
-    if part != "customer":
-        return located({"metadata": draft.metadata, **draft.parts}, place) is not MISSING
-    value = getattr(draft.customer, str(keys[0]), UNSET)
-    inside = to_builtins(value) if keys[0] == "address" and value is not UNSET else value
-    return value is not UNSET and located(inside, tuple(keys[1:])) is not MISSING
+    parts = {"customer": to_builtins(draft.customer), "metadata": draft.metadata, **draft.parts}
+    if draft.event is not None:
+        parts["event"] = draft.event
+    return located(parts, place) is not MISSING
 
 
-def _overwritten(writes: Sequence[_Write]) -> list[bool]:
-    """Tell of each write whether a later row puts something in its place, above it or below it.
-
-    Values of one row stand beside each other. Where a text lies, an object replaces it, even an empty one.
-    """
-    last_at: dict[Keys, int] = {}
-    last_below: dict[Keys, int] = {}
-    for write in writes:
-        if write.refused is None:
-            is_value = write.value != {}
-            if is_value:
-                last_at[write.place] = write.row
-            for length in range(1, len(write.place) + (0 if is_value else 1)):
-                last_below[write.place[:length]] = write.row
-    return [write.refused is None and _is_replaced(write, last_at, last_below) for write in writes]
-
-
-def _is_replaced(write: _Write, last_at: dict[Keys, int], last_below: dict[Keys, int]) -> bool:
-    place = write.place
-    if max(last_at.get(place, -1), last_below.get(place, -1)) > write.row:
-        return True
-    return any(last_at.get(place[:length], -1) > write.row for length in range(1, len(place)))
-
-
-def _result(results: list[str | None]) -> str | None:
+def _result(reasons: list[str | None]) -> str | None:
     """Return what became of a row by what became of its writes."""
-    if not results:
+    if not reasons:
         return EMPTY
-    if None not in results:
-        return next((result for result in results if result != NULL), NULL)
-    return PARTLY if any(results) else None
+    if None not in reasons:
+        return next((reason for reason in reasons if reason != NULL), NULL)
+    return PARTLY if any(reasons) else None
 
 
 def _outside_lists(keys: Keys) -> Keys:
-    for depth, key in enumerate(keys[:MAX_DEPTH]):
-        if isinstance(key, int):
-            return keys[:depth]
-    return keys[:MAX_DEPTH]
+    depths = (depth for depth, key in enumerate(keys[:MAX_DEPTH]) if isinstance(key, int))
+    return keys[: next(depths, MAX_DEPTH)]
 
 
-def filled_places(request: MappedRecord) -> Iterator[tuple[Keys, Any]]:
+def filled_places(mapped: MappedRecord) -> Iterator[tuple[Keys, Any]]:
     """Yield every destination of a request at which something stands, and what."""
-    root: Keys = () if isinstance(request.body, CustomEvent) else ("customer",)
-    yield from values_below(root, to_builtins(request.body))
+    root: Keys = () if isinstance(mapped.body, CustomEvent) else ("customer",)
+    yield from values_below(root, to_builtins(mapped.body))
 
 
 def located(value: Any, keys: Keys) -> Any:

@@ -294,7 +294,7 @@ class Examiner:
     def rows(self) -> dict[str, list[tuple[str, bool]]]:
         """The rows of the mapping, by type of event, each with whether it is one of the default table."""
         rules = self._pipeline.mapper.rules
-        return {kind: [(row.text, row.default) for row in each.rows] for kind, each in rules.items()}
+        return {kind: [(row.text, row.is_default) for row in each.rows] for kind, each in rules.items()}
 
     def records(self, block: Batch) -> Iterator[Event | Outcome]:
         """Yield the records of a block, with what these settings need of them."""
@@ -377,7 +377,7 @@ def _parted(found: Iterable[tuple[Keys, _What]]) -> tuple[list[tuple[Keys, _What
 
 
 def _refused(mapped: MappedRecord) -> Iterator[tuple[Keys, str]]:
-    for drop in mapped.dropped:
+    for drop in mapped.draft.dropped:
         yield tuple(drop.path.split(".")), drop.reason
 
 

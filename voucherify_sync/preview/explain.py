@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from voucherify_sync.events import BadRecord, Event, Json, Request
 from voucherify_sync.mapping.field_types import present_text
-from voucherify_sync.mapping.filters import MetNames, NamePattern, NearMiss, Selection, name_of
+from voucherify_sync.mapping.filters import NameMatches, NearMiss, Selection, name_matcher, name_of
 from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.outcomes import Outcome, State, words
 from voucherify_sync.paths import Keys
@@ -99,7 +99,7 @@ class Picker:
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._names = NamePattern(wanted.names)
+        self._matches = name_matcher(wanted.names)
 
     def may_want(self, record: Event | Outcome) -> bool:
         """Tell by what the record says itself whether it is to be explained; whose it is, is not looked at."""
@@ -109,9 +109,9 @@ class Picker:
             return False
         if wanted.message_ids and own.message_id not in wanted.message_ids:
             return False
-        if not self._names:
+        if not wanted.names:
             return True
-        return isinstance(own, Event) and own.type == "track" and self._names.matches(name_of(own))
+        return isinstance(own, Event) and own.type == "track" and self._matches(name_of(own))
 
     def wants(self, explanation: Explanation) -> bool:
         """Tell whether it is about one of the wanted customers."""
@@ -136,7 +136,7 @@ class EventSearch:
         self._explainer = Explainer(settings)
         self._reader = reader
         self._wanted = wanted
-        self._names = MetNames(tuple(wanted.names))
+        self._names = NameMatches(tuple(wanted.names))
 
     def __iter__(self) -> Iterator[Explanation]:
         picker, last_line = Picker(self._wanted), self._wanted.line
@@ -150,7 +150,7 @@ class EventSearch:
                     if picker.wants(explanation):
                         yield explanation
                 elif self._wanted.names and isinstance(record, Event) and record.name:
-                    self._names.leave(record.name)
+                    self._names.rejected.add(record.name)
 
     def near_misses(self) -> list[NearMiss]:
         """Return the wanted names that no event had, and what may be meant instead."""
@@ -221,7 +221,7 @@ def _trace_to_dict(trace: Trace) -> Json:
         "rows": [
             {
                 "row": applied.row.text,
-                "default": applied.row.default,
+                "default": applied.row.is_default,
                 "source": path_text(applied.source),
                 "value": applied.value,
                 "destination": applied.row.destination.text,

@@ -18,7 +18,7 @@ from msgspec import Struct
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.events import Json, Kind, Request
 from voucherify_sync.mapping.fold import Fold
-from voucherify_sync.mapping.stats import Counts
+from voucherify_sync.mapping.stats import NameCounts
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, Snapshot, State
 from voucherify_sync.run.bulk_run import BulkCustomers, Tally
 from voucherify_sync.run.options import Mode, RunOptions
@@ -147,9 +147,9 @@ class Walked(Struct):
 
     looks_up: bool = False
     types_sent: Counter[str] = msgspec.field(default_factory=Counter)
-    names: Counts = msgspec.field(default_factory=Counts)
-    names_sent: Counts = msgspec.field(default_factory=Counts)
-    events: Counts = msgspec.field(default_factory=Counts)
+    names: NameCounts = msgspec.field(default_factory=NameCounts)
+    names_sent: NameCounts = msgspec.field(default_factory=NameCounts)
+    events: NameCounts = msgspec.field(default_factory=NameCounts)
     updates_sent: int = 0
     updates: int = 0
     alone: int = 0

@@ -19,7 +19,7 @@ from msgspec import Struct
 from voucherify_sync.errors import RunStopped, WrongAddress
 from voucherify_sync.events import Event, Json, Kind, Request
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.rules import settled_rows
+from voucherify_sync.mapping.rules import effective_rows
 from voucherify_sync.paths import parse_destination
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
@@ -293,7 +293,7 @@ def _mapped_keys(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield each metadata key of customers that a row names, and the row."""
     for name, root in (("identify", "traits"), ("track", "properties")):
         section = getattr(settings, name)
-        rows = settled_rows(root, section.mapping, extend_default=section.extend_default)
+        rows = effective_rows(root, section.mapping, extend_default=section.extend_default)
         for row in [] if section.disabled else rows:
             keys = row.destination.keys
             if keys[:2] == _METADATA and len(keys) > 2:

@@ -21,8 +21,8 @@ from msgspec import Struct
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Request, record_key
 from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.mapper import Mapper
-from voucherify_sync.mapping.rules import needs_of
-from voucherify_sync.mapping.stats import Counts, StatsPart
+from voucherify_sync.mapping.rules import projection_of
+from voucherify_sync.mapping.stats import MappingStats, NameCounts
 from voucherify_sync.outcomes import Decision, Outcome, State
 from voucherify_sync.run.options import Input
 from voucherify_sync.settings import Settings
@@ -114,8 +114,8 @@ class MappedPart(Struct, array_like=True, gc=False):
     """
 
     batches: list[list[Decision]]
-    stats: StatsPart
-    names: tuple[Counts, list[str]]
+    stats: MappingStats
+    names: tuple[NameCounts, list[str]]
 
 
 _MAX_BATCHES: Final = 16
@@ -154,9 +154,11 @@ class Pipeline:
     ) -> None:
         self._arguments = settings, selection, folds, refers
         self.filters = Filters(settings, selection, lambda event: event_time(event.fields))
-        leave_out = self.filters.reason_to_leave_out if self.filters.leaves_out_customers else None
+        leave_out = self.filters.reason_to_skip_customer if self.filters.has_customer_rules else None
         self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
-        self.decode = decode or decoder(needs_of(self.mapper.rules.values()) | dict.fromkeys(TIME_FIELDS))
+        self.decode = decode or decoder(
+            projection_of(self.mapper.rules.values()) | dict.fromkeys(TIME_FIELDS)
+        )
 
     def batches(
         self, batch: Batch, limit: int | None = None, size: int = MAX_BATCH
@@ -205,7 +207,9 @@ def _working(settings: Settings, selection: Selection, folds: bool, refers: bool
     pipeline = Pipeline(settings, selection, folds=folds, refers=refers)
 
     def part(decided: list[list[Decision]]) -> bytes:
-        return _encode_part(MappedPart(decided, pipeline.mapper.stats.cut(), pipeline.filters.names.cut()))
+        return _encode_part(
+            MappedPart(decided, pipeline.mapper.cut_stats(), pipeline.filters.names.pop_rejected())
+        )
 
     def work(batches: Iterable[Batch]) -> Iterator[bytes]:
         decided: list[list[Decision]] = []

@@ -382,7 +382,7 @@ class Run:
 
     def near_misses(self) -> list[NearMiss]:
         """Return the names of the settings' filter that no event had, and what may be meant instead."""
-        return self.pipeline.filters.near_misses(self._stop)
+        return self.pipeline.filters.names.near_misses(self._stop)
 
     @property
     def exit_code(self) -> ExitCode:
