@@ -13,8 +13,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from voucherify_sync.settings import Found
-    from voucherify_sync.sources.reader import Found as Sources
+    from voucherify_sync.sources.reader import Found
 
 _NEXT = """\
 Wrote {file}. Next:
@@ -76,7 +75,7 @@ def _write(path: str, sources: Sequence[str]) -> None:
     found = find_sources(sources, stdin_is_terminal=sys.stdin.isatty()) if sources else None
     outputs = [] if file is None else [FileWritten(path, file, try_to_append)]
     try_outputs(outputs, source_files(found.sources if found else ()))
-    text = settings.template(_look(found), " ".join(sources)) if found else settings.template()
+    text = _suggested(found, " ".join(sources)) if found else settings.template()
     if file is None:
         click.echo(text, nl=False)
         return
@@ -93,15 +92,15 @@ def _schema() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False)
 
 
-def _look(found: Sources) -> Found:
-    """Read the beginning of the sources."""
-    from voucherify_sync.preview.suggestions import look
+def _suggested(found: Found, named: str) -> str:
+    """Return settings with what the beginning of the sources holds."""
+    from voucherify_sync.preview.suggestions import suggested_settings
     from voucherify_sync.stop import Stop
     from voucherify_sync.text import clean_lines
 
     for notice in found.notices:
         click.echo(clean_lines(notice), err=True)
-    return look(found.sources, Stop())
+    return suggested_settings(found.sources, Stop(), named)
 
 
 def _refuse(file: Path) -> None:

@@ -18,9 +18,9 @@ from voucherify_sync.preview.project_check import (
     planned_findings,
     sampled_findings,
 )
-from voucherify_sync.preview.suggestions import sample
-from voucherify_sync.settings import Found, Settings, credentials, path_of
-from voucherify_sync.sources.reader import Found as Sources
+from voucherify_sync.preview.suggestions import SampleCounts, sample
+from voucherify_sync.settings import Settings, credentials, path_of
+from voucherify_sync.sources.reader import Found
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import clean, clean_lines, counted
 from voucherify_sync.voucherify.client import Client
@@ -31,7 +31,7 @@ _NO_SCHEMA = "The metadata schemas cannot be read with these keys, so the mappin
 _NAME_SOURCES = "Name sources to have their values looked at: voucherify-sync check --online SOURCE"
 
 
-def ask_project(effective: Settings, found: Sources | None) -> ExitCode:
+def ask_project(effective: Settings, found: Found | None) -> ExitCode:
     """Ask, then look at the sources if there are any.
 
     Raises:
@@ -53,7 +53,7 @@ def ask_project(effective: Settings, found: Sources | None) -> ExitCode:
         return _tell_plan(effective, project.schema)
     for notice in found.notices:
         click.echo(clean_lines(notice), err=True)
-    counts = Found()
+    counts = SampleCounts()
     fit = sampled_findings(effective, project.schema, sample(found.sources, Stop(), counts))
     looked_at = f"{counted(fit.requests, 'request')} of {counted(counts.records, 'record')}"
     return _tell(fit.findings, f"Customer metadata in {looked_at}")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from generating.markdown import code, marked, table
 from generating.markdown import page as page_of
 from voucherify_sync.paths import ADDRESS_FIELDS, CUSTOMER_TEXTS
 from voucherify_sync.settings.template import plain, to_yaml
-from voucherify_sync.settings.types import DEFAULT_ROWS, PERIODS_S, Form, Secret, Section, Setting, sections
+from voucherify_sync.settings.types import (
+    DEFAULT_ROWS,
+    PERIODS_S,
+    SECTIONS,
+    Rate,
+    Rows,
+    Secret,
+    Setting,
+    settings_of,
+)
 
 _INTRODUCTION: Final = """\
 The settings file is YAML. `voucherify-sync init` writes one that names and explains every setting. The commands read
@@ -30,16 +39,16 @@ order.
   later row wins over an earlier one. `traits.*: customer.metadata.*` maps every key.
 - **Destinations** are listed below. An object row or a `*` never fills `customer.id` or `customer.source_id`."""
 
-_FORMS: Final = {
-    Form.TEXT: "text",
-    Form.SECRET: "text, never shown",
-    Form.FLAG: "`true` or `false`",
-    Form.SHARE: "share, such as `10%`",
-    Form.RATE: "calls per " + ", ".join(f"`{unit}`" for unit in PERIODS_S),
-    Form.NAMES: "list of names",
-    Form.ROWS: "rows of `source: destination`",
-    Form.CONSTANTS: "rows of `destination: value`",
-}
+_TYPES: Final[list[tuple[Any, str]]] = [
+    (str, "text"),
+    (Secret, "text, never shown"),
+    (bool, "`true` or `false`"),
+    (float, "share, such as `10%`"),
+    (Rate, "calls per " + ", ".join(f"`{unit}`" for unit in PERIODS_S)),
+    (list[str], "list of names"),
+    (Rows, "rows of `source: destination`"),
+    (dict[str, Any], "rows of `destination: value`"),
+]
 
 
 def page() -> str:
@@ -48,28 +57,28 @@ def page() -> str:
         "Settings",
         "voucherify_sync/settings/",
         _INTRODUCTION,
-        *map(_section, sections().values()),
+        *map(_section, SECTIONS),
         f"## Paths\n\n{_PATHS}",
         _destinations(),
         _default_table(),
     )
 
 
-def _section(section: Section) -> str:
+def _section(section: str) -> str:
     rows = [
         (code(setting.name), _value(setting), _default(setting), marked(setting.help))
-        for setting in section.settings.values()
+        for setting in settings_of(section).values()
     ]
-    return f"## {section.name}\n\n{section.help}\n\n{table(('setting', 'value', 'default', 'meaning'), rows)}"
+    return f"## {section}\n\n{SECTIONS[section].__doc__}\n\n{table(('setting', 'value', 'default', 'meaning'), rows)}"
 
 
 def _value(setting: Setting) -> str:
     if setting.choices:
         return ", ".join(map(code, setting.choices))
-    if setting.form is Form.COUNT:
-        least, most = setting.at_least, setting.at_most
+    if setting.type is int:
+        least, most = setting.bounds
         return f"number, at least {least}" if most is None else f"number, {least} to {most}"
-    return _FORMS[setting.form]
+    return next(words for type_, words in _TYPES if type_ == setting.type)
 
 
 def _default(setting: Setting) -> str:

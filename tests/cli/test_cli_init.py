@@ -14,9 +14,8 @@ from jsonschema import Draft202012Validator
 from support.cli import Cli
 
 from voucherify_sync.paths import parse_source, read
-from voucherify_sync.preview.suggestions import SAMPLE, look
-from voucherify_sync.settings import Found, Settings, json_schema, load, path_of, template
-from voucherify_sync.settings.template import MAX_LINES
+from voucherify_sync.preview.suggestions import MAX_LINES, SAMPLE, SampleCounts, sample, settings_of
+from voucherify_sync.settings import Settings, json_schema, load, path_of, template
 from voucherify_sync.sources.reader import find_sources
 from voucherify_sync.stop import Stop
 
@@ -145,16 +144,23 @@ def test_a_file_that_is_there_stops_it_before_anything_is_read(run_cli: Cli) -> 
     assert (ended.code, "is there already" in ended.err) == (2, True)
 
 
-def found_of(names: list[str]) -> Found:
+def counts_of(file: Path) -> SampleCounts:
+    """Return what a sample of a file holds."""
+    counts = SampleCounts()
+    list(sample(find_sources([str(file)], stdin_is_terminal=True).sources, Stop(), counts))
+    return counts
+
+
+def found_of(names: list[str]) -> SampleCounts:
     """Return what events hold that use these texts for everything."""
     keys = {(name,): 2 for name in names}
     addresses = {("address", name): 1 for name in names}
-    return Found(9, 4, 5, dict.fromkeys(names, 3), keys | addresses, keys)
+    return SampleCounts(9, 4, 5, dict.fromkeys(names, 3), keys | addresses, keys)
 
 
 def test_hostile_names_stand_safely_and_can_be_uncommented(tmp_path: Path) -> None:
     """No name leaves its line, and each row reads the very key."""
-    text = template(found_of(HOSTILE), "\x1b[31m\nevil: yes")
+    text = settings_of(found_of(HOSTILE), "\x1b[31m\nevil: yes")
     assert all(line.isprintable() for line in text.splitlines())
     assert loaded(tmp_path, text) == Settings()
     effective = loaded(tmp_path, uncommented(text))
@@ -171,7 +177,7 @@ keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name_stands_safely(tmp_path: Path, names: list[str]) -> None:
     """Whatever events are named, both files load."""
-    text = template(found_of(names), "events")
+    text = settings_of(found_of(names), "events")
     assert loaded(tmp_path, text) == Settings()
     loaded(tmp_path, uncommented(text))
 
@@ -188,8 +194,8 @@ def test_a_path_of_keys_reads_what_lies_at_them(names: list[str]) -> None:
 def test_of_many_names_the_most_frequent_are_written(tmp_path: Path) -> None:
     """The rest is counted; a name too long for a line is among it."""
     many = {f"n{number}": number for number in range(100_000)} | {"x" * 400: 10**6}
-    found = Found(1, 1, 1, many, {(name,): count for name, count in many.items()}, {})
-    text = template(found, "e")
+    found = SampleCounts(1, 1, 1, many, {(name,): count for name, count in many.items()}, {})
+    text = settings_of(found, "e")
     assert text.count("    #- n") == MAX_LINES
     assert "    # … and 99,801 names more\n" in text
     assert "    # … and 99,801 traits more\n" in text
@@ -201,7 +207,7 @@ def test_no_more_than_a_sample_is_read(tmp_path: Path) -> None:
     file = tmp_path / "e.ndjson"
     traits = json.dumps({"type": "identify", "traits": {f"t{number}": 1 for number in range(30_000)}})
     file.write_text(traits + "\n" + '{"type":"track","event":"A"}\nbroken\n' * SAMPLE)
-    found = look(find_sources([str(file)], stdin_is_terminal=True).sources, Stop())
+    found = counts_of(file)
     assert (found.records, found.identifies, found.tracks) == (SAMPLE, 1, SAMPLE // 2)
     assert (len(found.traits), found.uncounted) == (20_000, 10_000)
 
@@ -214,5 +220,5 @@ def test_nulls_and_odd_traits_count_for_nothing(tmp_path: Path) -> None:
         '{"type":"identify","traits":[1]}',
     ]
     file.write_text("\n".join(lines))
-    found = look(find_sources([str(file)], stdin_is_terminal=True).sources, Stop())
+    found = counts_of(file)
     assert found.traits == {("address", "city"): 1, ("b",): 1}

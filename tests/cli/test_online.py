@@ -32,9 +32,9 @@ from voucherify_sync.preview.project_check import (
     read_schema,
     sampled_findings,
 )
-from voucherify_sync.preview.suggestions import sample
+from voucherify_sync.preview.suggestions import SampleCounts, sample
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
-from voucherify_sync.settings import Credentials, Found, Identify, Secret, Settings, Track
+from voucherify_sync.settings import Credentials, Identify, Secret, Settings, Track
 from voucherify_sync.sources.reader import Source
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.client import Client
@@ -182,7 +182,7 @@ def events(folder: Path, *traits: Any) -> Iterator[Event]:
     file = folder / "e.ndjson"
     lines = [json.dumps({"type": "identify", "userId": "u", "traits": each}) for each in traits]
     file.write_text("\n".join([*lines, "no event", '{"type":"page"}']))
-    return sample([Source(str(file), file, None)], Stop(), Found())
+    return sample([Source(str(file), file, None)], Stop(), SampleCounts())
 
 
 @pytest.mark.parametrize("defined_only", [False, True])

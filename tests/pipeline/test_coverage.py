@@ -311,7 +311,7 @@ def test_events_of_one_shape_counted_together_are_counted_right(
         root = "traits" if fields["type"] == "identify" else "properties"
         records.append(event_of({"anonymousId": "a", **fields, root: fields["given"]}))
     together, each = Coverage(rules), Coverage(rules)
-    each._examiner._shape_of = lambda _event: None
+    each._shape = lambda _event: None  # type: ignore[method-assign]
     together.add(records)
     each.add(records)
     assert to_dict(together) == to_dict(each)
@@ -319,11 +319,11 @@ def test_events_of_one_shape_counted_together_are_counted_right(
 
 def test_shapes_are_forgotten_and_counts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays flat however many shapes there are."""
-    monkeypatch.setattr(coverage_module, "_MAX_REMEMBERED", 300)
+    monkeypatch.setattr(coverage_module, "_MAX_REMEMBERED_BYTES", 300)
     coverage = Coverage(Settings())
     for number in range(50):
         coverage.add([identify({f"k{number % 10}": 1})])
-    assert len(coverage._examiner._effects) <= 5
+    assert len(coverage._effects) <= 5
     assert {path["events"] for path in to_dict(coverage)["identify"]["paths"]} == {5}
 
 
@@ -332,7 +332,7 @@ def test_a_long_event_is_counted_by_itself() -> None:
     event = identify({"a": "x" * (16 << 10)})
     coverage = Coverage(Settings())
     coverage.add([event, event])
-    assert not coverage._examiner._effects
+    assert not coverage._effects
     assert to_dict(coverage)["identify"]["paths"][0]["events"] == 2
 
 

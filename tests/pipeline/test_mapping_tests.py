@@ -27,7 +27,7 @@ from voucherify_sync.preview.mapping_tests import (
     update,
 )
 from voucherify_sync.settings import Expected, MappingTest, load, load_with_tests, rewriting
-from voucherify_sync.settings.yaml_nodes import Mistake, Place
+from voucherify_sync.settings.yaml_nodes import LineColumn, Mistake
 
 IDENTIFY = "{type: identify, userId: u1, traits: {email: a@b.c, name: Ann}}"
 CUSTOMER = {"source_id": "u1", "email": "a@b.c", "name": "Ann"}
@@ -274,6 +274,22 @@ UPDATES = {
     "nothing is left of a part": ("expect: {contains: {body: {gone: 1}}}", None),
     "a block text": ("expect:\n      contains:\n        path: |\n          /x\n        body:\n          name: >-\n            Bob\n            B\n          email: a@b.c", None),
     "lines that begin like the key": ("expect:\n      contains:\n        body:\n          name:\n          - Bob\n          email: a@b.c", None),
+    "quotes and alignment stay": (
+        "expect:\n      contains:\n        body:\n          name:       'Bob'  # who\n          source_id:  \"u1\"",
+        "expect:\n      contains:\n        body:\n          name:       Ann  # who\n          source_id:  \"u1\"",
+    ),
+    "a comment below a key that goes": (
+        "expect:\n      contains:\n        body:\n          gone: 1  # old\n          # the id\n          source_id: u1\n          name: Bob",
+        "expect:\n      contains:\n        body:\n          # the id\n          source_id: u1\n          name: Ann",
+    ),
+    "indentation by four and a long line": (
+        f"expect:\n        method: POST\n        path: /v1/customers\n        body:\n            source_id: u1\n            phone: {'long ' * 40}x",
+        "expect:\n        method: POST\n        path: /v1/customers\n        body:\n            source_id: u1\n            name: Ann\n            email: a@b.c",
+    ),
+    "braces over two lines": (
+        "expect: {method: POST,   # how\n      path:  /v1/customers, body: {source_id: u1,\n      email: 'a@b.c', name: Bob}}",
+        "expect: {method: POST,   # how\n      path:  /v1/customers, body: {source_id: u1,\n      email: 'a@b.c', name: Ann}}",
+    ),
     "an empty value": ("expect:\n      contains:\n        body:\n          name:\n          email:", None),
 }  # fmt: skip
 
@@ -319,7 +335,7 @@ def test_what_cannot_be_written_safely_is_refused_and_the_rest_is_written(
     results = run(tmp_path, text)
     (report,) = update(results, {})
     assert (report.count, [sentence for _, sentence in report.refused]) == (
-        0, ["cannot be written anew in the style that it has; write `expect:` as indented lines"],
+        0, ["cannot be updated in the style that it has; write `expect:` as indented lines"],
     )  # fmt: skip
     assert (tmp_path / "s.yaml").read_text() == text
 
@@ -379,7 +395,7 @@ def test_any_body_can_become_any_other(
         tests = read(tmp_path, text)
     except SettingsError:
         return  # PyYAML writes some texts in a way that our reader takes for numbers or nulls
-    changed = rewriting.rewrite(text, file, {1: Expected(wanted, partial)}, {})
+    changed = rewriting.rewrite(text, file, 1, Expected(wanted, partial), {})
     after = read(tmp_path, changed)
     assert after[0] == tests[0]
     assert isinstance(after[1].expect, Expected)
@@ -412,7 +428,7 @@ def test_junit_tells_ci_what_failed(tmp_path: Path) -> None:
 def test_hostile_names_and_values_leave_xml_well_formed() -> None:
     """Control signs become escapes, markup is escaped."""
     name = "\x1b[31m</testcase>]]>\u202e\ud800\x00"
-    test = MappingTest(name, {}, "x", Path("a\x01.yaml"), 0, Place(1, 1), Place(1, 1))
+    test = MappingTest(name, {}, "x", Path("a\x01.yaml"), 0, LineColumn(1, 1), LineColumn(1, 1))
     text = junit([Result(test, None, "y", [Difference(name, {name: 1}, NOTHING)], 0.0)])
     case = ET.fromstring(text)[0][0]
     assert case.get("name") == "\\u001b[31m</testcase>]]>\u202e\\ud800\\u0000"
@@ -422,4 +438,4 @@ def test_hostile_names_and_values_leave_xml_well_formed() -> None:
 def test_a_rewrite_of_an_unreadable_text_is_no_update(tmp_path: Path) -> None:
     """Someone else may have changed the file since it was read."""
     with pytest.raises((SettingsError, Mistake)):
-        rewriting.rewrite("tests: [", tmp_path / "s.yaml", {0: "x"}, {})
+        rewriting.rewrite("tests: [", tmp_path / "s.yaml", 0, "x", {})

@@ -35,6 +35,7 @@ ONLY_IN = {
     "requests": ["voucherify_sync/voucherify/client.py"],
     "urllib3": ["voucherify_sync/voucherify/client.py"],
     "yaml": ["voucherify_sync/settings/"],
+    "ruamel": ["voucherify_sync/settings/rewriting.py"],
     "click": ["cli/"],
     "rich": ["cli/"],
     "gzip": ["voucherify_sync/sources/"],

@@ -43,7 +43,7 @@ def loaded(folder: Path, text: str) -> Settings:
 
 
 def uncommented(text: str) -> str:
-    """Return the template with all its examples in force."""
+    """Return the template with all its examples uncommented."""
     return re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
 
 
@@ -61,7 +61,7 @@ def test_the_examples_of_the_template_are_valid_where_they_stand(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("root", "shown"), [("traits", IDENTIFY_ROWS), ("properties", TRACK_ROWS)])
-def test_the_table_in_the_template_is_the_one_in_force(root: str, shown: dict[str, str]) -> None:
+def test_the_table_in_the_template_is_the_default_one(root: str, shown: dict[str, str]) -> None:
     """Whoever takes all the #s away gets the same requests as before."""
     assert {row.source.text: row.destination.text for row in default_rows(root)} == shown
 
@@ -173,7 +173,7 @@ any_settings = st.builds(
 @given(effective=any_settings)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_dumped_loads_to_the_same_settings(tmp_path: Path, effective: Settings) -> None:
-    """`check > file` makes a settings file of the settings in force."""
+    """`check > file` makes a settings file of the effective settings."""
     assert loaded(tmp_path, dump(effective)) == effective
     assert all(line.isprintable() for line in dump(effective).splitlines())
 

@@ -393,7 +393,7 @@ def _update_file(file: Path, failed: list[Result], environment: Mapping[str, str
         text = before.replace("\r\n", "\n").removeprefix(_BOM)
         for result in failed:
             try:
-                text = rewrite(text, file, {result.test.number: what_is(result)}, environment)
+                text = rewrite(text, file, result.test.number, what_is(result), environment)
                 written += 1
             except Mistake as mistake:
                 refused.append((result, str(mistake)))

@@ -1,4 +1,4 @@
-"""YAML -> Settings: all mistakes at once, each with its place and a suggestion."""
+"""Reads YAML settings: all mistakes at once, each with its place and a suggestion."""
 
 from voucherify_sync.settings.conversion import parse_rate
 from voucherify_sync.settings.environment import application_id, clean_url, credentials, token_file
@@ -12,7 +12,7 @@ from voucherify_sync.settings.load import (
 )
 from voucherify_sync.settings.mapping_tests import EventAt, Expected, MappingTest
 from voucherify_sync.settings.schema import json_schema
-from voucherify_sync.settings.template import Found, digest, dump, path_of, template
+from voucherify_sync.settings.template import digest, dump, path_of, template
 from voucherify_sync.settings.types import (
     DEFAULT_ROWS,
     IDENTIFY_ROWS,
@@ -40,7 +40,6 @@ __all__ = [
     "Delivery",
     "EventAt",
     "Expected",
-    "Found",
     "Identify",
     "Identity",
     "MappingTest",

@@ -1,6 +1,6 @@
-"""A settings file -> Settings and mapping tests, or every mistake at once. Key and token stay what the file says.
+"""Reads a settings file: Settings and mapping tests, or every mistake at once; and tells which of it is secret.
 
-What of a settings file is secret: what may be shown of it, and who else can read it.
+Key and token stay as the file has them, references to variables, until a call is made.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from voucherify_sync.settings.conversion import convert
 from voucherify_sync.settings.environment import expanded, token_file
 from voucherify_sync.settings.mapping_tests import MappingTest, files_of_tests, read_tests
 from voucherify_sync.settings.types import Secret, Settings
-from voucherify_sync.settings.yaml_nodes import Node, Place, Problems, raise_all, read_document
+from voucherify_sync.settings.yaml_nodes import LineColumn, Node, Problems, raise_all, read_document
 
 DEFAULT_FILE = Path("voucherify-sync.yaml")
 """Read from the working directory when no file is named."""
@@ -45,7 +45,7 @@ def load(path: Path | None, *, environment: Mapping[str, str]) -> Settings:
         return Settings()
     problems = Problems(str(file))
     settings = convert(_root_of(file, problems), problems, environment)
-    problems.raise_any()
+    raise_all([problems])
     return _with_absolute_paths(settings, file)
 
 
@@ -96,11 +96,6 @@ def _with_absolute_paths(settings: Settings, file: Path) -> Settings:
 
 
 def _root_of(file: Path, problems: Problems) -> Node | None:
-    text = _text_of(file, problems)
-    return None if text is None else read_document(text, problems)
-
-
-def _text_of(file: Path, problems: Problems) -> str | None:
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
@@ -109,13 +104,13 @@ def _text_of(file: Path, problems: Problems) -> str | None:
             [f"{file}: cannot be read: {error.strerror}"], "`voucherify-sync init` writes a settings file."
         ) from None
     if len(content) > MAX_BYTES:
-        problems.add(Place(1, 1), "", "larger than 1 MiB, which no settings file is")
+        problems.add(LineColumn(1, 1), "", "larger than 1 MiB, which no settings file is")
         return None
     try:
-        return content.decode("utf-8-sig")
+        return read_document(content.decode("utf-8-sig"), problems)
     except UnicodeDecodeError as error:
         before = content[: error.start]
-        place = Place(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        place = LineColumn(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
         problems.add(place, "", "not UTF-8; save the file in that encoding")
         return None
 
@@ -130,12 +125,6 @@ def masked(secret: Secret) -> str:
     return _DEFAULT.sub(":-***}", text) if _REFERENCES.fullmatch(text) else "***"
 
 
-def holds_literal(secret: Secret) -> bool:
-    """Tell whether the file itself holds a secret, and not only the name of a variable."""
-    text = secret.reveal()
-    return not _REFERENCES.fullmatch(text) or _DEFAULT.search(text) is not None
-
-
 def warnings(path: Path | None, settings: Settings) -> list[str]:
     """Return a sentence for each file with a secret that other users of the machine can read.
 
@@ -145,10 +134,11 @@ def warnings(path: Path | None, settings: Settings) -> list[str]:
     """
     api = settings.api
     files: list[Path | None] = []
+    texts = [secret.reveal() for secret in (api.token, api.key)]
+    if not all(_REFERENCES.fullmatch(text) and not _DEFAULT.search(text) for text in texts):
+        files.append(settings_file(path))  # it holds a secret itself, and not only the name of a variable
     with suppress(UsageProblem):  # a file that cannot be found is open to nobody
         files.append(token_file(api))
-    if holds_literal(api.token) or holds_literal(api.key):
-        files.insert(0, settings_file(path))
     return [
         f"{file} holds a key and is open to other users; `chmod 600 {file}`, or keep the key in a variable"
         for file in files

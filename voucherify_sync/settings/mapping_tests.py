@@ -1,4 +1,4 @@
-"""The `tests:` list of a settings file, or of a `*.test.yaml` beside it -> MappingTests. Runs none of them."""
+"""Reads mapping tests: the `tests:` list of a settings file, or of a `*.test.yaml` beside it. Runs none of them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,20 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Json
-from voucherify_sync.settings.conversion import TESTS, NodeReader, is_absent, question, scalar
+from voucherify_sync.settings.conversion import TESTS, NodeReader, one_value, question
 from voucherify_sync.settings.environment import expanded
-from voucherify_sync.settings.yaml_nodes import (
-    Broken,
-    Items,
-    Mistake,
-    Node,
-    Pairs,
-    Place,
-    Problems,
-    Scalar,
-    shown,
-)
+from voucherify_sync.settings.yaml_nodes import LineColumn, Mistake, Node, Problems, shown
 
-REQUEST_KEYS = ("method", "path", "body")
-CONTAINS = "contains"
-_KEYS = ("name", "event", "expect", "expect_skipped")
-_FILE_AND_LINE = re.compile(r"(.+):([1-9][0-9]{0,11})(?:\[([0-9]{1,9})\])?", re.DOTALL)
-_NO_EVENT = "must be an event, or where one is: FILE:LINE, such as events.ndjson:12"
+REQUEST_KEYS: Final = ("method", "path", "body")
+CONTAINS: Final = "contains"
+_KEYS: Final = ("name", "event", "expect", "expect_skipped")
+_FILE_AND_LINE: Final = re.compile(r"(.+):([1-9][0-9]{0,11})(?:\[([0-9]{1,9})\])?", re.DOTALL)
 
 
 class EventAt(Struct, frozen=True):
@@ -77,8 +66,8 @@ class MappingTest(Struct, frozen=True):
     expect: Expected | str
     file: Path
     number: int
-    place: Place
-    event_place: Place
+    place: LineColumn
+    event_place: LineColumn
 
 
 def files_of_tests(beside: Path | None) -> list[Path]:
@@ -100,134 +89,123 @@ def read_tests(
         environment: where `${VAR}` is looked up.
         only: the file may hold nothing but tests.
     """
-    return _Tests(problems, environment, file).tests(root, only=only)
+    return _TestReader(problems, environment, file).tests(root, only=only)
 
 
-class _Tests(NodeReader):
-    """One walk through the tests of a file."""
+class _TestReader(NodeReader):
+    """Reads the tests of one file."""
 
     def __init__(self, problems: Problems, environment: Mapping[str, str], file: Path) -> None:
         super().__init__(problems, environment)
         self._file = file
 
     def tests(self, root: Node | None, *, only: bool) -> list[MappingTest]:
-        pairs = self.pairs(root, "", "a list `tests:`") if only else _pairs_of(root)
-        nodes = self._known(pairs, "", (TESTS,)) if only else {key.text: value for key, value in pairs}
-        listed = nodes.get(TESTS)
-        if listed is None or is_absent(listed) or isinstance(listed, Broken):
+        if only:
+            listed = self._nodes(root, "", "a list `tests:`", (TESTS,)).get(TESTS)
+        else:
+            listed = root.pairs[TESTS][1] if root and root.pairs and TESTS in root.pairs else None
+        if listed is None or listed.is_null or listed.is_noted:
             return []
-        if not isinstance(listed, Items):
+        if listed.items is None:
             self._problems.add(listed.place, TESTS, "must be a list of tests, each `- name: …`")
             return []
         found = [self._test(node, number) for number, node in enumerate(listed.items)]
         return [test for test in found if test is not None]
 
+    def _nodes(
+        self, node: Node | None, path: str, expected: str, known: Sequence[str], demanded: Sequence[str] = ()
+    ) -> dict[str, Node]:
+        """Return the values of a node's pairs; a key that is not known, or a missing one, is a mistake."""
+        nodes: dict[str, Node] = {}
+        for name, (key, value) in self.pairs(node, path, expected).items():
+            if name in known:
+                nodes[name] = value
+            else:
+                near = difflib.get_close_matches(name[:60].lower(), known, n=1)
+                inner = f"{path}.{shown(name)}" if path else shown(name)
+                self._problems.add(key.place, inner, f"no such key, only {_listed(known)}{question(near)}")
+        for name in demanded:
+            if name not in nodes and node is not None and (node.pairs is not None or node.is_null):
+                self._problems.add(node.place, path, f"needs `{name}`")
+        return nodes
+
     def _test(self, node: Node, number: int) -> MappingTest | None:
         path = f"{TESTS}[{number}]"
-        nodes = self._known(self.pairs(node, path, "`name:`, `event:` and `expect:`"), path, _KEYS)
-        if not isinstance(node, Pairs):
+        demanded = () if node.is_null else ("name", "event")
+        nodes = self._nodes(node, path, "`name:`, `event:` and `expect:`", _KEYS, demanded)
+        if node.pairs is None:
             return None
-        for key in ("name", "event"):
-            self._demand(nodes, key, node.place, path)
-        name = (
-            self.tried(nodes["name"], f"{path}.name", self._name, nodes["name"]) if "name" in nodes else None
-        )
-        event = self._event(nodes["event"], f"{path}.event") if "event" in nodes else None
-        expectations = [
-            self._expectation(nodes[key], f"{path}.{key}")
-            for key in ("expect", "expect_skipped")
-            if key in nodes
-        ]
+        name = event = None
+        if "name" in nodes:
+            name = self.tried(nodes["name"], f"{path}.name", self._name, nodes["name"])
+        if "event" in nodes:
+            event = self._event(nodes["event"], f"{path}.event")
+        expectations: list[Expected | str | None] = []
+        if "expect" in nodes:
+            expectations.append(self._request(nodes["expect"], f"{path}.expect"))
+        if "expect_skipped" in nodes:
+            reason = nodes["expect_skipped"]
+            expectations.append(self.tried(reason, f"{path}.expect_skipped", self._reason, reason))
         if len(expectations) != 1:
             found = "both are given" if expectations else "one is missing"
             self._problems.add(node.place, path, f"needs `expect` or `expect_skipped`; {found}")
-            return None
-        (expect,) = expectations
-        if name is None or event is None or expect is None:
-            return None
-        return MappingTest(name, event, expect, self._file, number, node.place, nodes["event"].place)
+        elif name is not None and event is not None and expectations[0] is not None:
+            places = node.place, nodes["event"].place
+            return MappingTest(name, event, expectations[0], self._file, number, *places)
+        return None
 
     def _name(self, node: Node) -> str:
         text = self.text(node)
-        if is_absent(node) or not text.strip():
+        if node.is_null or not text.strip():
             raise Mistake("a name is missing")
         return text
 
     def _event(self, node: Node, path: str) -> Json | EventAt | None:
-        if isinstance(node, Pairs):
-            fields: Json = self.constant(node, path)
-            return fields
-        return self.tried(node, path, self._event_at, node)
+        if node.pairs is None:
+            return self.tried(node, path, self._event_at, node)
+        fields: Json = self.constant(node, path)
+        return fields
 
     def _event_at(self, node: Node) -> EventAt:
-        match = _FILE_AND_LINE.fullmatch(self.text(node)) if isinstance(node, Scalar) else None
+        match = _FILE_AND_LINE.fullmatch(self.text(node)) if node.text is not None else None
         if match is None:
-            raise Mistake(_NO_EVENT)
-        item = int(match[3]) if match[3] else None
+            raise Mistake("must be an event, or where one is: FILE:LINE, such as events.ndjson:12")
         try:
             path = expanded(match[1])
         except UsageProblem as problem:
             raise Mistake(f"{problem.message} {problem.remedy}") from None
-        return EventAt(self._file.parent / path, int(match[2]), item)
+        return EventAt(self._file.parent / path, int(match[2]), int(match[3]) if match[3] else None)
 
-    def _expectation(self, node: Node, path: str) -> Expected | str | None:
-        if path.endswith("expect_skipped"):
-            return self.tried(node, path, self._reason, node)
-        pairs = self.pairs(node, path, "`method`, `path` and `body`, or `contains`")
-        nodes = self._known(pairs, path, (*REQUEST_KEYS, CONTAINS))
-        if CONTAINS in nodes:
-            return self._partial(nodes, path)
-        if isinstance(node, Pairs) or is_absent(node):
-            for key in REQUEST_KEYS:
-                self._demand(nodes, key, node.place, path)
-        return self._request(nodes, path, partial=False)
-
-    def _partial(self, nodes: dict[str, Node], path: str) -> Expected | None:
-        if len(nodes) > 1:
-            place = next(node.place for key, node in nodes.items() if key != CONTAINS)
-            self._problems.add(place, path, "what is beside `contains` belongs below it")
-            return None
-        inside, path = nodes[CONTAINS], f"{path}.{CONTAINS}"
-        pairs = self.pairs(inside, path, f"some of {_listed(REQUEST_KEYS)}")
-        known = self._known(pairs, path, REQUEST_KEYS)
-        if not known and (is_absent(inside) or isinstance(inside, Pairs)):
-            self._problems.add(inside.place, path, f"must hold some of {_listed(REQUEST_KEYS)}")
-        return self._request(known, path, partial=True)
-
-    def _request(self, nodes: dict[str, Node], path: str, *, partial: bool) -> Expected:
+    def _request(self, node: Node, path: str) -> Expected | None:
+        """Return the request that is expected, or the part of it below `contains`."""
+        is_partial = node.pairs is not None and CONTAINS in node.pairs
+        known = (*REQUEST_KEYS, CONTAINS)
+        demanded = () if is_partial else REQUEST_KEYS
+        nodes = self._nodes(node, path, "`method`, `path` and `body`, or `contains`", known, demanded)
+        if is_partial:
+            part = nodes.pop(CONTAINS)
+            if nodes:
+                place = next(iter(nodes.values())).place
+                self._problems.add(place, path, "what is beside `contains` belongs below it")
+                return None
+            path += f".{CONTAINS}"
+            nodes = self._nodes(part, path, f"some of {_listed(REQUEST_KEYS)}", REQUEST_KEYS)
+            if not nodes and (part.is_null or part.pairs is not None):
+                self._problems.add(part.place, path, f"must hold some of {_listed(REQUEST_KEYS)}")
         request: Json = {}
-        for key, node in nodes.items():
-            if key == "body" and not isinstance(node, Pairs | Broken):
-                self._problems.add(node.place, f"{path}.body", "must hold `field: value` lines")
-            elif key != "body":
-                request[key] = self.tried(node, f"{path}.{key}", self.text, node)
-            else:
-                request[key] = self.constant(node, f"{path}.body")
-        return Expected(request, partial)
+        for key, value in nodes.items():
+            if key != "body":
+                request[key] = self.tried(value, f"{path}.{key}", self.text, value)
+            elif value.pairs is not None:
+                request[key] = self.constant(value, f"{path}.body")
+            elif not value.is_noted:
+                self._problems.add(value.place, f"{path}.body", "must hold `field: value` lines")
+        return Expected(request, is_partial)
 
     def _reason(self, node: Node) -> str:
-        if is_absent(node) or not scalar(node).text.strip():
+        if node.is_null or not one_value(node).strip():
             raise Mistake("must be the reason why no request is made, such as no_id")
         return self.text(node).strip()
-
-    def _known(
-        self, pairs: Sequence[tuple[Scalar, Node]], path: str, known: tuple[str, ...]
-    ) -> dict[str, Node]:
-        """Return the nodes by key; a key that is not known is a mistake."""
-        for key, _ in pairs:
-            if key.text not in known:
-                meant = difflib.get_close_matches(key.text[:60].lower(), known, n=1)
-                name = f"{path}.{shown(key.text)}" if path else shown(key.text)
-                self._problems.add(key.place, name, f"no such key, only {_listed(known)}{question(meant)}")
-        return {key.text: node for key, node in pairs if key.text in known}
-
-    def _demand(self, nodes: dict[str, Node], key: str, place: Place, path: str) -> None:
-        if key not in nodes:
-            self._problems.add(place, path, f"needs `{key}`")
-
-
-def _pairs_of(root: Node | None) -> Sequence[tuple[Scalar, Node]]:
-    return root.pairs if isinstance(root, Pairs) else ()
 
 
 def _listed(names: Sequence[Any]) -> str:

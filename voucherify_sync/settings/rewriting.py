@@ -1,202 +1,241 @@
-"""The text of a file with mapping tests -> the same text with other expectations, and all else as it stands.
+"""Edits the expectation of a mapping test in the text of its file; all else stays as it is written.
 
-Only what differs is written anew, in the style that it had; comments stay, but for those inside of what is replaced.
+Only the smallest part that changes is replaced. ruamel.yaml round-trips the lines of that part, so that its comments,
+order, quotes and indentation stay. A round trip of the whole file would change other lines, such as the spaces in
+`disabled:   false`.
 """
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
-from msgspec import Struct
 
 from voucherify_sync.errors import SettingsError
-from voucherify_sync.events import Json
-from voucherify_sync.settings.conversion import TESTS
+from voucherify_sync.settings.conversion import TESTS, is_json_word
 from voucherify_sync.settings.mapping_tests import CONTAINS, Expected, MappingTest, read_tests
-from voucherify_sync.settings.template import escaped, to_yaml
-from voucherify_sync.settings.yaml_nodes import Mistake, Problems, read_document
+from voucherify_sync.settings.template import escaped
+from voucherify_sync.settings.yaml_nodes import Mistake, Problems, raise_all, read_document
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_NO_TEXTS: Final = {"", "~", "null", "Null", "NULL", "<<"}
+"""What is no text without quotes."""
 
-
-class _Edit(Struct, frozen=True):
-    """Characters from start to end are replaced."""
-
-    start: int
-    end: int
-    text: str
+_Edit = tuple[int, int, str]
+"""Characters from start to end, and what replaces them."""
 
 
 def rewrite(
-    text: str, file: Path, wanted: Mapping[int, Expected | str], environment: Mapping[str, str]
+    text: str, file: Path, number: int, expect: Expected | str, environment: Mapping[str, str]
 ) -> str:
-    """Return the text with other expectations.
+    """Return the text with another expectation of a test.
 
     Args:
         text: of a file that was read without a mistake; its lines end in line feeds.
         file: where it was read.
-        wanted: number of a test -> what it is to expect.
+        number: of the test.
+        expect: what it is to expect.
         environment: where `${VAR}` is looked up.
 
     Raises:
         Mistake: it cannot be done without touching something else.
     """
-    tests = _tests_in(text, file, environment)
-    listed = _value_of(yaml.compose(text, Loader=_Loader), TESTS).value
-    writer = _Writer(text)
-    edits = [
-        edit
-        for number, expect in wanted.items()
-        for edit in writer.expectation(listed[number], tests[number].expect, expect)
-    ]
+    old = _tests_in(text, file, environment)[number].expect
+    root: Any = yaml.compose(text, Loader=_Loader)
+    listed = next(node for key, node in root.value if key.value == TESTS)
     new_text = text
-    for edit in sorted(edits, key=lambda edit: edit.start, reverse=True):
-        new_text = new_text[: edit.start] + edit.text + new_text[edit.end :]
-    if not _is_true(new_text, text, file, wanted, environment):
-        raise Mistake("cannot be written anew in the style that it has; write `expect:` as indented lines")
+    for start, end, edited in sorted(_edits_of_test(text, listed.value[number], old, expect), reverse=True):
+        new_text = new_text[:start] + edited + new_text[end:]
+    try:
+        new = _tests_in(new_text, file, environment)[number].expect
+        is_right = _is_same(_plain(new), _plain(expect)) and _others(new_text, number) == _others(
+            text, number
+        )
+    except (SettingsError, yaml.YAMLError, LookupError):
+        is_right = False
+    if not is_right:
+        raise Mistake("cannot be updated in the style that it has; write `expect:` as indented lines")
     return new_text
 
 
 def _tests_in(text: str, file: Path, environment: Mapping[str, str]) -> list[MappingTest]:
     problems = Problems(str(file))
     tests = read_tests(read_document(text, problems), file, problems, environment)
-    problems.raise_any()
+    raise_all([problems])
     return tests
 
 
-def _is_true(
-    new_text: str,
-    text: str,
-    file: Path,
-    wanted: Mapping[int, Expected | str],
-    environment: Mapping[str, str],
-) -> bool:
-    """Tell whether a text says what is wanted, and everything else as before."""
-    try:
-        tests = _tests_in(new_text, file, environment)
-        rest, rest_before = (_rest(each, wanted) for each in (new_text, text))
-    except (SettingsError, yaml.YAMLError, LookupError):
-        return False
-    return rest == rest_before and all(_fulfils(tests[number].expect, wanted[number]) for number in wanted)
-
-
-def _rest(text: str, wanted: Mapping[int, Expected | str]) -> Any:
-    """Return what a file holds, without the expectations that change."""
+def _others(text: str, number: int) -> Any:
+    """Return what a file holds, without the expectation of a test."""
     data = yaml.load(text, Loader=_Loader)  # noqa: S506 - it makes texts, lists and dicts only
-    for number in wanted:
-        for key in ("expect", "expect_skipped"):
-            data[TESTS][number].pop(key, None)
+    for key in ("expect", "expect_skipped"):
+        data[TESTS][number].pop(key, None)
     return data
 
 
-def _fulfils(expect: Expected | str, wanted: Expected | str) -> bool:
-    if isinstance(expect, str) or isinstance(wanted, str):
-        return expect == wanted
-    return expect.partial is wanted.partial and _alike(expect.request, wanted.request)
+def _plain(expect: Expected | str) -> Any:
+    if isinstance(expect, str):
+        return {"expect_skipped": expect}
+    return {"expect": {CONTAINS: expect.request} if expect.partial else expect.request}
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are the same; true is not 1."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_alike(value, other[key]) for key, value in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_alike, one, other))
-    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
+def _is_same(one: Any, other: Any) -> bool:
+    """Tell whether two JSON values are the same; true is not 1, and the order of keys does not count."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-class _Writer:
-    """Finds the edits that turn the values of nodes into other values."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def expectation(self, test: Any, old: Expected | str, new: Expected | str) -> Iterator[_Edit]:
-        """Yield the edits for the expectation of one test."""
-        key, node = next((key, node) for key, node in test.value if key.value.startswith("expect"))
-        if isinstance(old, Expected) and isinstance(new, Expected) and old.partial == new.partial:
-            node = _value_of(node, CONTAINS) if old.partial else node
-            yield from self._change(test, key, node, old.request, new.request)
-            return
-        name = "expect" if isinstance(new, Expected) else "expect_skipped"
-        value = new if isinstance(new, str) else {CONTAINS: new.request} if new.partial else new.request
-        yield self._pair(test, key, node, {name: value})
-
-    def _change(self, parent: Any, key: Any, node: Any, old: Any, new: Any) -> Iterator[_Edit]:
-        """Yield the edits that turn a node into another value.
-
-        Args:
-            parent: the mapping or list that holds the node.
-            key: the node's key, None in a list.
-            node: what stands there.
-            old: its value.
-            new: the value that it is to have.
-        """
-        if isinstance(node, yaml.MappingNode) and isinstance(new, dict) and self._can_be_edited(node, new):
-            yield from self._mapping(node, old, new)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(new, list) and len(new) == len(node.value):
-            for item, *values in zip(node.value, old, new, strict=True):
-                yield from self._change(node, None, item, *values)
-        elif not _alike(old, new):
-            yield self._replace(parent, key, node, new)
-
-    def _mapping(self, node: Any, old: Json, new: Json) -> Iterator[_Edit]:
-        last = node.start_mark.index
-        for key, value in node.value:
-            if key.value in new:
-                yield from self._change(node, key, value, old[key.value], new[key.value])
-                last = _end(value, self._text)
-            else:
-                yield _Edit(self._line_start(key.start_mark.index), self._line_end(value) + 1, "")
-        added = {name: value for name, value in new.items() if name not in old}
-        if added:
-            end = self._line_end_at(last)
-            yield _Edit(end, end, f"\n{' ' * node.start_mark.column}{_block(added, node.start_mark.column)}")
-
-    def _can_be_edited(self, node: Any, new: Json) -> bool:
-        """Tell whether pairs can be taken out of a mapping and put into it: of a block, whole lines."""
-        keys = [key.value for key, _ in node.value]
-        if keys and set(keys) == set(new):
-            return True
-        lines_of_their_own = all(
-            not self._text[self._line_start(key.start_mark.index) : key.start_mark.index].strip()
-            for key, _ in node.value
-        )
-        return not node.flow_style and lines_of_their_own and not new.keys().isdisjoint(keys)
-
-    def _replace(self, parent: Any, key: Any, node: Any, new: Any) -> _Edit:
-        start, end = node.start_mark.index, _end(node, self._text)
-        is_collection = isinstance(new, dict | list) and bool(new)
-        was_flow = not isinstance(node, yaml.ScalarNode) and node.flow_style
-        if parent.flow_style or (was_flow and is_collection):
-            return _Edit(start, end, _flow(new))
-        if key is None:
-            space = " " if start == end else ""
-            return _Edit(start, end, space + _block(new, node.start_mark.column))
-        if isinstance(node, yaml.ScalarNode) and start < end and not is_collection:
-            return _Edit(start, end, _block(new, 0))
-        return self._pair(parent, key, node, {key.value: new})
-
-    def _pair(self, parent: Any, key: Any, node: Any, pair: Json) -> _Edit:
-        """Write a key and its value anew, in the style of the mapping that holds them."""
-        text = _flow(pair)[1:-1] if parent.flow_style else _block(pair, key.start_mark.column)
-        return _Edit(key.start_mark.index, max(_end(node, self._text), key.end_mark.index + 1), text)
-
-    def _line_start(self, index: int) -> int:
-        return self._text.rfind("\n", 0, index) + 1
-
-    def _line_end(self, node: Any) -> int:
-        return self._line_end_at(_end(node, self._text))
-
-    def _line_end_at(self, index: int) -> int:
-        end = self._text.find("\n", index)
-        return len(self._text) if end < 0 else end
+def _edits_of_test(text: str, test: Any, old: Expected | str, new: Expected | str) -> Iterator[_Edit]:
+    key, node = next((key, node) for key, node in test.value if key.value.startswith("expect"))
+    ((name, value),) = _plain(new).items()
+    if name == key.value:
+        yield from _edits(text, key, node, _plain(old)[name], value, in_flow=test.flow_style)
+    elif test.flow_style:
+        yield key.start_mark.index, max(_end(node, text), key.end_mark.index + 1), _flow({name: value})[1:-1]
+    else:
+        yield _edit_of_pair(text, key, node, None, value, name)
 
 
-def _value_of(node: Any, name: str) -> Any:
-    return next(value for key, value in node.value if key.value == name)
+def _edits(text: str, key: Any, node: Any, old: Any, new: Any, *, in_flow: bool) -> Iterator[_Edit]:
+    """Yield the edits that give a key another value.
+
+    Args:
+        text: of the file.
+        key: its node.
+        node: of the value.
+        old: the value.
+        new: the value that it is to have.
+        in_flow: the key stands inside of braces.
+    """
+    is_scalar, is_flow = (
+        isinstance(node, yaml.ScalarNode),
+        in_flow or bool(getattr(node, "flow_style", False)),
+    )
+    if (
+        isinstance(node, yaml.MappingNode)
+        and isinstance(new, dict)
+        and {k.value for k, _ in node.value} == set(new)
+    ):
+        for inner, value in node.value:
+            name = inner.value
+            if not _is_same(old[name], new[name]):
+                yield from _edits(text, inner, value, old[name], new[name], in_flow=is_flow)
+    elif is_flow and not is_scalar:
+        start, end = node.start_mark.index, node.end_mark.index
+        yield start, end, _flow(_merged(_round_trip().load(text[start:end]), old, new))
+    elif in_flow or (
+        is_scalar and node.value and node.style not in ("|", ">") and not isinstance(new, dict | list)
+    ):
+        start = node.start_mark.index
+        yield start, _end(node, text), ("" if node.value or node.style else " ") + _flow(_written(new))
+    else:
+        yield _edit_of_pair(text, key, node, old, new, key.value)
+
+
+def _edit_of_pair(text: str, key: Any, node: Any, old: Any, new: Any, name: str) -> _Edit:
+    """Round-trip the lines of a pair outside of braces."""
+    start, column = key.start_mark.index, key.start_mark.column
+    end = max(_end(node, text), key.end_mark.index + 1)
+    end = (
+        text.find("\n", end) if "\n" in text[end:] else len(text)
+    )  # a comment behind the value belongs to it
+    indent = " " * column
+    lines = [line.removeprefix(indent) for line in text[start:end].split("\n")]
+    parser = _round_trip()
+    pair = parser.load("\n".join(lines))
+    if name == key.value:
+        pair[name] = _merged(pair[name], old, new)
+    else:
+        pair = {name: _written(new)}
+    parser.indent(**_indentation(pair, {"mapping": 2, "sequence": 4, "offset": 2}))
+    stream = io.StringIO()
+    parser.dump(pair, stream)
+    edited = stream.getvalue().rstrip("\n").split("\n")
+    return start, end, "\n".join([edited[0], *(indent + line if line else line for line in edited[1:])])
+
+
+def _round_trip() -> Any:
+    """Return a parser and emitter for which every scalar is the text that it is, as for the loader of the settings."""
+    from ruamel.yaml import YAML  # slow to import, and of use only where a file is edited
+    from ruamel.yaml.resolver import VersionedResolver
+
+    class TextResolver(VersionedResolver):
+        """Finds no numbers, dates or nulls, which would be written in another way than they stand."""
+
+        versioned_resolver: Mapping[str, Any] = {}
+
+    parser = YAML()
+    parser.Resolver = TextResolver
+    parser.preserve_quotes = True
+    parser.width = sys.maxsize
+    return parser
+
+
+def _indentation(node: Any, known: dict[str, int]) -> dict[str, int]:
+    """Return how far the parts of a round-tripped mapping are indented, by the first of each kind."""
+    for inside in node.values() if hasattr(node, "lc") and isinstance(node, dict) else ():
+        if hasattr(inside, "lc") and inside and not inside.fa.flow_style():
+            indent = inside.lc.col - node.lc.col
+            if isinstance(inside, dict):
+                return _indentation(inside, known) | {"mapping": indent}
+            known = known | {"sequence": inside.lc.item(0)[1] - node.lc.col, "offset": indent}
+    return known
+
+
+def _merged(node: Any, old: Any, new: Any) -> Any:
+    """Return a round-tripped value with what differs replaced; what is the same stays as it is written."""
+    if isinstance(node, dict) and isinstance(old, dict) and isinstance(new, dict):
+        for key in [key for key in node if key not in new]:
+            _delete(node, key)
+        for key, value in new.items():
+            if key not in node or not _is_same(old[key], value):
+                node[key] = _merged(node.get(key), old.get(key), value)
+        return node
+    if isinstance(node, list) and isinstance(new, list) and len(node) == len(new):
+        for index, value in enumerate(new):
+            if not _is_same(old[index], value):
+                node[index] = _merged(node[index], old[index], value)
+        return node
+    return _written(new)
+
+
+def _delete(node: Any, key: str) -> None:
+    """Delete a key; comment lines below it belong to the next one."""
+    comment = next((token.value for token in node.ca.items.get(key, ()) if hasattr(token, "value")), "")
+    below = [line.strip().removeprefix("#").strip() for line in comment.split("\n")[1:] if line.strip()]
+    following = next((each for each in list(node)[list(node).index(key) + 1 :]), None)
+    del node[key]
+    if below and following is not None:
+        node.yaml_set_comment_before_after_key(following, before="\n".join(below), indent=node.lc.col)
+
+
+def _written(value: Any) -> Any:
+    """Return a JSON value with the scalars as the texts that stand in a file."""
+    from ruamel.yaml import scalarstring
+
+    if isinstance(value, dict):
+        return {_written(key): _written(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return list(map(_written, value))
+    if not isinstance(value, str):
+        return scalarstring.PlainScalarString(json.dumps(value))
+    if not value.isprintable():
+        return scalarstring.DoubleQuotedScalarString(escaped(value))
+    if is_json_word(value) or value in _NO_TEXTS:
+        return scalarstring.SingleQuotedScalarString(value)
+    return escaped(value)
+
+
+def _flow(value: Any) -> str:
+    """Return a value as it stands inside of braces, on one line."""
+    emitter, stream = _round_trip(), io.StringIO()
+    emitter.default_flow_style = True
+    emitter.dump({"a": value}, stream)  # in a list, one pair would have no braces
+    return stream.getvalue().strip().removeprefix("{a: ").removesuffix("}")
 
 
 def _end(node: Any, text: str) -> int:
@@ -209,15 +248,3 @@ def _end(node: Any, text: str) -> int:
     last = node.value[-1]
     key, value = last if isinstance(last, tuple) else (None, last)
     return max(_end(value, text), key.end_mark.index + 1 if key is not None else 0)
-
-
-def _flow(value: Any) -> str:
-    """Return a value as it stands inside of brackets, on one line."""
-    return to_yaml([escaped(value)], flow=True).rstrip("\n")[1:-1]
-
-
-def _block(value: Any, column: int) -> str:
-    """Return a value of several lines, of which all but the first are indented; what is one value stands on one."""
-    if isinstance(value, dict | list) and value:
-        return to_yaml(escaped(value)).rstrip("\n").replace("\n", "\n" + " " * column)
-    return to_yaml([escaped(value)]).rstrip("\n").removeprefix("- ")

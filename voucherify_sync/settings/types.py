@@ -1,19 +1,18 @@
-"""The default table of Segment's classic Voucherify destination, one for traits and for properties. Data only.
+"""The settings: each is described once, by the name, type, default and help of a field.
 
-Every setting, described once: name, type, default, help. Loader, template and schema follow from here.
-
-The settings' own types -> a flat description of each setting, for loader, template and schema.
+The loader, `check`, the file that `init` writes, the JSON Schema and the reference follow from these fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from enum import Enum, auto
 from functools import cache
-from typing import Annotated, Any, Final, Literal
+from types import NoneType
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct, field, inspect
+from msgspec import Meta, Struct, field
+
+from voucherify_sync.events import Json
 
 DEFAULT_ROWS: Final = {
     "name": "customer.name",
@@ -29,19 +28,19 @@ DEFAULT_ROWS: Final = {
     "address.postalCode": "customer.address.postal_code",
     "metadata": "customer.metadata",
 }
-"""Source below `traits` or `properties` -> destination."""
+"""The default table, that of Segment's classic Voucherify destination: source below `traits` or `properties` ->
+destination."""
 
 IDENTIFY_ROWS: Final = {f"traits.{source}": destination for source, destination in DEFAULT_ROWS.items()}
-"""What an identify event gives, unless the settings say otherwise."""
+"""The rows of identify events, unless the settings say otherwise."""
 
 TRACK_ROWS: Final = {f"properties.{source}": destination for source, destination in DEFAULT_ROWS.items()}
-"""What a track event gives, unless the settings say otherwise."""
-
+"""The rows of track events, unless the settings say otherwise."""
 
 Rows = dict[str, list[str]]
 """Source path in the event -> destination paths in the request, in the file's order; checked, not parsed."""
 
-PERIODS_S = {"s": 1, "min": 60, "h": 3600}
+PERIODS_S: Final = {"s": 1, "min": 60, "h": 3600}
 """Unit of a rate as it is written -> its seconds."""
 
 
@@ -85,16 +84,25 @@ class Secret:
         return hash(self._text)
 
 
+_MAPPING_HELP: Final = (
+    "Rows of source: destination. Without rows, the default table applies, which is shown here. "
+    "With any row of your own, the default rows no longer apply; extend_default: true keeps them."
+)
+_ExtendDefault = Annotated[
+    bool, Meta(description="Add the rows of mapping to the default table instead of replacing it.")
+]
+
+
 class Api(Struct, frozen=True, forbid_unknown_fields=True):
     """Address and credentials of the Voucherify project. key and token are read only when a call is made."""
 
-    key: Annotated[Secret, Meta(description="Application ID of the project, sent as X-App-Id.")] = Secret(
-        "${VOUCHERIFY_API_KEY}"
+    key: Annotated[Secret, Meta(description="Application ID of the project, sent as X-App-Id.")] = field(
+        default_factory=lambda: Secret("${VOUCHERIFY_API_KEY}")
     )
     token: Annotated[
         Secret,
         Meta(description="Secret Key of the project, sent as X-App-Token. Keep it in the environment."),
-    ] = Secret("${VOUCHERIFY_API_TOKEN}")
+    ] = field(default_factory=lambda: Secret("${VOUCHERIFY_API_TOKEN}"))
     token_file: Annotated[
         str | None,
         Meta(
@@ -118,17 +126,10 @@ class Identify(Struct, frozen=True, forbid_unknown_fields=True):
     """Identify events. Each one becomes a customer update."""
 
     disabled: Annotated[bool, Meta(description="Skip identify events.")] = False
-    mapping: Annotated[
-        Rows,
-        Meta(
-            description="Rows of source: destination. Without rows, the default table applies, which is shown here. "
-            "With any row of your own, the default rows no longer apply; extend_default: true keeps them.",
-            examples=[IDENTIFY_ROWS],
-        ),
-    ] = field(default_factory=dict)
-    extend_default: Annotated[
-        bool, Meta(description="Add the rows of mapping to the default table instead of replacing it.")
-    ] = False
+    mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[IDENTIFY_ROWS])] = field(
+        default_factory=dict
+    )
+    extend_default: _ExtendDefault = False
     add: Annotated[
         dict[str, Any],
         Meta(
@@ -163,17 +164,10 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
         list[str],
         Meta(description="Names of events not to send, in the same form.", examples=[["Product Viewed"]]),
     ] = field(default_factory=list)
-    mapping: Annotated[
-        Rows,
-        Meta(
-            description="Rows of source: destination. Without rows, the default table applies, which is shown here. "
-            "With any row of your own, the default rows no longer apply; extend_default: true keeps them.",
-            examples=[TRACK_ROWS],
-        ),
-    ] = field(default_factory=dict)
-    extend_default: Annotated[
-        bool, Meta(description="Add the rows of mapping to the default table instead of replacing it.")
-    ] = False
+    mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[TRACK_ROWS])] = field(
+        default_factory=dict
+    )
+    extend_default: _ExtendDefault = False
     add: Annotated[
         dict[str, Any],
         Meta(
@@ -225,7 +219,10 @@ class Delivery(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.10
     max_calls: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Stop cleanly after this number of calls; default: no such limit.", examples=[5000]),
+        Meta(
+            description="Stop cleanly after this number of calls; default: no such limit.",
+            examples=[5000],
+        ),
     ] = None
     on_doubt: Annotated[
         Literal["verify", "hold", "resend", "accept"],
@@ -271,131 +268,79 @@ class Credentials(Struct, frozen=True):
     version: str | None
 
 
-class Form(Enum):
-    """How the value of a setting is written."""
-
-    TEXT = auto()
-    SECRET = auto()
-    FLAG = auto()
-    COUNT = auto()
-    SHARE = auto()
-    RATE = auto()
-    CHOICE = auto()
-    NAMES = auto()
-    ROWS = auto()
-    CONSTANTS = auto()
-
-
 class Setting(Struct, frozen=True):
     """One setting.
 
     Attributes:
         section: the key it lies under.
         name: its own key.
-        form: how its value is written.
-        help: what it is for, in a sentence.
-        default: as in the types; None where there is nothing by default.
-        example: a value as it stands in the file, or None.
-        choices: the words of a CHOICE.
-        at_least: lower bound of a number, or None.
-        at_most: upper bound of a number, or None.
+        type: of its value, without annotations and without None, such as bool, Rate or Rows.
+        default: as in the types; None where there is none.
+        schema: JSON Schema of its value as msgspec makes it of the field.
     """
 
     section: str
     name: str
-    form: Form
-    help: str
+    type: Any
     default: Any
-    example: Any = None
-    choices: tuple[str, ...] = ()
-    at_least: int | None = None
-    at_most: int | None = None
+    schema: Json
 
     @property
     def path(self) -> str:
         """Its name in messages, such as track.events_filter."""
         return f"{self.section}.{self.name}"
 
+    @property
+    def help(self) -> str:
+        """What it is for, in a sentence."""
+        return str(self.schema["description"])
 
-class Section(Struct, frozen=True):
-    """A group of settings.
+    @property
+    def example(self) -> Any:
+        """A value as it stands in the file, or None."""
+        return next(iter(self.schema.get("examples", [])), None)
 
-    Attributes:
-        name: its key.
-        cls: its type.
-        help: what it is for.
-        settings: its settings by name, in the order of the types.
-    """
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The only words that it takes, if there are any."""
+        return tuple(self.schema.get("enum", ()))
 
-    name: str
-    cls: type[Struct]
-    help: str
-    settings: dict[str, Setting]
+    @property
+    def bounds(self) -> tuple[int | None, int | None]:
+        """The least and the largest number that it takes, each None where there is no such bound."""
+        kinds = (
+            self.schema,
+            *self.schema.get("anyOf", ()),
+        )  # a number that may be left out is one of two kinds
+        least, most = (
+            next((kind[key] for kind in kinds if key in kind), None) for key in ("minimum", "maximum")
+        )
+        return least, most
+
+
+SECTIONS: Final[dict[str, type[Struct]]] = get_type_hints(Settings)
+"""The sections of the file: their types by name, in order. The docstring of a type is the help of its section."""
 
 
 @cache
-def sections() -> dict[str, Section]:
-    """Return all sections by name, in the order of the types."""
-    root = inspect.type_info(Settings)
-    assert isinstance(root, inspect.StructType)  # noqa: S101  # a fact of our own types, for the type checker
-    return {field.name: _section(field.name, field.type) for field in root.fields}
+def settings_of(section: str) -> dict[str, Setting]:
+    """Return the settings of a section by name, in the order of the types."""
+    cls = SECTIONS[section]
+    defaults = cls()
+    _, types = msgspec.json.schema_components([cls], schema_hook=lambda _: {"type": "string"})
+    described = types[cls.__name__]["properties"]
+    return {
+        name: Setting(section, name, _bare(hint), getattr(defaults, name), described[name])
+        for name, hint in get_type_hints(cls).items()
+    }
 
 
-def all_settings() -> Iterator[Setting]:
-    """Yield every setting, in the order of the types."""
-    for section in sections().values():
-        yield from section.settings.values()
+def all_settings() -> list[Setting]:
+    """Return every setting, in the order of the types."""
+    return [setting for section in SECTIONS for setting in settings_of(section).values()]
 
 
-def _section(name: str, kind: inspect.Type) -> Section:
-    assert isinstance(kind, inspect.StructType)  # noqa: S101  # as above
-    settings = {field.name: _setting(name, field) for field in kind.fields}
-    return Section(name, kind.cls, (kind.cls.__doc__ or "").strip(), settings)
-
-
-def _setting(section: str, field: inspect.Field) -> Setting:
-    extra: dict[str, Any] = {}
-    kind = _bare(field.type, extra)
-    return Setting(
-        section=section,
-        name=field.name,
-        form=_form(kind),
-        help=extra["description"],
-        default=field.default if field.default is not msgspec.NODEFAULT else None,
-        example=next(iter(extra.get("examples", [])), None),
-        choices=tuple(str(word) for word in getattr(kind, "values", ())),
-        at_least=getattr(kind, "ge", None),
-        at_most=getattr(kind, "le", None),
-    )
-
-
-def _bare(kind: inspect.Type, extra: dict[str, Any]) -> inspect.Type:
-    """Take a type out of its annotations, which go into `extra`, and out of its `| None`."""
-    if isinstance(kind, inspect.Metadata):
-        extra.update(kind.extra_json_schema or {})
-        return _bare(kind.type, extra)
-    if isinstance(kind, inspect.UnionType):
-        return _bare(next(each for each in kind.types if not isinstance(each, inspect.NoneType)), extra)
-    return kind
-
-
-def _form(kind: inspect.Type) -> Form:
-    match kind:
-        case inspect.CustomType(cls=cls) if cls is Secret:
-            return Form.SECRET
-        case inspect.StructType(cls=cls) if cls is Rate:
-            return Form.RATE
-        case inspect.DictType(value_type=inspect.AnyType()):
-            return Form.CONSTANTS
-    return _SIMPLE_FORMS[type(kind)]
-
-
-_SIMPLE_FORMS: dict[type[inspect.Type], Form] = {
-    inspect.StrType: Form.TEXT,
-    inspect.BoolType: Form.FLAG,
-    inspect.IntType: Form.COUNT,
-    inspect.FloatType: Form.SHARE,
-    inspect.LiteralType: Form.CHOICE,
-    inspect.ListType: Form.NAMES,
-    inspect.DictType: Form.ROWS,
-}
+def _bare(hint: Any) -> Any:
+    """Take `| None` out of a type."""
+    kinds = get_args(hint)
+    return next(kind for kind in kinds if kind is not NoneType) if NoneType in kinds else hint
