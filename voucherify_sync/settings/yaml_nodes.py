@@ -45,7 +45,7 @@ class Mistake(ValueError):
     """A value that a setting cannot have; the text says what it takes instead.
 
     Attributes:
-        place: where it stands, if whoever raises it knows.
+        place: where it stands; None if the caller knows that.
     """
 
     def __init__(self, message: str, place: LineColumn | None = None) -> None:
