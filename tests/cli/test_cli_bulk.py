@@ -16,7 +16,7 @@ import pytest
 from support.cli import Cli, Ended
 from support.ledger_parts import make_ledger
 
-from voucherify_sync.sandbox.faults import Fault, FaultAction
+from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 
@@ -282,7 +282,7 @@ def test_a_refused_customer_fails_with_its_records_and_its_events_are_not_sent(r
 
 def test_what_was_refused_is_retried_one_by_one(run_cli: Cli) -> None:
     """`retry` needs no fold, whatever the settings say."""
-    with Sandbox(SandboxOptions(keep=None), [Fault(action=FaultAction.FAIL_ACTION, path=BULK)]) as sandbox:
+    with Sandbox(SandboxOptions(keep=None), [Fault(action="fail_action", path=BULK)]) as sandbox:
         bench = Bench(run_cli, sandbox)
         bench.write_settings("delivery: {customers: bulk}\n")
         assert bench.replay("-", stdin=identify("a", 1, name="A") + track("a", 2)).code == 3
@@ -457,10 +457,10 @@ def test_a_spent_number_of_calls_stops_before_the_events(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fault", "code", "outcomes"),
     [
-        ({"action": FaultAction.FAIL_ACTION}, 3, {"failed": 2}),
-        ({"action": FaultAction.FAIL_ACTION, "last": 1}, 0, {"delivered": 2}),
-        ({"action": FaultAction.STATUS, "code": 401}, 5, {"pending": 2}),
-        ({"action": FaultAction.STATUS, "code": 404}, 2, {"pending": 2}),
+        ({"action": "fail_action"}, 3, {"failed": 2}),
+        ({"action": "fail_action", "last": 1}, 0, {"delivered": 2}),
+        ({"action": "status", "code": 401}, 5, {"pending": 2}),
+        ({"action": "status", "code": 404}, 2, {"pending": 2}),
     ],
     ids=["fails", "fails-once", "401", "404"],
 )

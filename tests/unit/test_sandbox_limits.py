@@ -13,6 +13,7 @@ from voucherify_sync.sandbox.limits import (
     CallLimits,
     CallWindow,
 )
+from voucherify_sync.sandbox.options import SandboxOptions
 
 NOW = 1_000_000.25
 
@@ -48,7 +49,7 @@ def told(limits: CallLimits, bucket: str, now: float) -> dict[str, str]:
 
 def test_every_call_is_told_limit_remaining_and_the_end_of_the_window() -> None:
     """Limit, Remaining and Retry (epoch seconds, rounded up) come with every answer; Retry-After does not."""
-    limits = CallLimits("3/60s")
+    limits = CallLimits(SandboxOptions(limit="3/60s"))
     assert told(limits, API_CALLS, NOW) == {
         "X-Rate-Limit-Limit": "3",
         "X-Rate-Limit-Remaining": "2",
@@ -59,7 +60,7 @@ def test_every_call_is_told_limit_remaining_and_the_end_of_the_window() -> None:
 
 def test_a_call_over_the_limit_is_told_when_to_come_back() -> None:
     """Retry-After (seconds, at least 1) and the type come only when a limit is hit."""
-    limits = CallLimits("1/60s")
+    limits = CallLimits(SandboxOptions(limit="1/60s"))
     limits.take(API_CALLS, NOW)
     exceeded, headers = limits.take(API_CALLS, NOW + 10)
     assert exceeded == API_CALLS
@@ -74,21 +75,21 @@ def test_a_call_over_the_limit_is_told_when_to_come_back() -> None:
 
 def test_a_fixed_window_frees_all_its_calls_at_once() -> None:
     """It begins with the first call after the last window ended."""
-    limits = CallLimits("2/10s")
+    limits = CallLimits(SandboxOptions(limit="2/10s"))
     allowed = [limits.take(API_CALLS, NOW + after)[0] is None for after in (0, 9, 9.5, 10, 11, 12, 20)]
     assert allowed == [True, True, False, True, True, False, True]
 
 
 def test_a_sliding_window_frees_one_call_after_the_other() -> None:
     """A call counts for exactly one period."""
-    limits = CallLimits("2/10s", window="sliding")
+    limits = CallLimits(SandboxOptions(limit="2/10s", window="sliding"))
     allowed = [limits.take(API_CALLS, NOW + after)[0] is None for after in (0, 9, 9.5, 10, 11, 19)]
     assert allowed == [True, True, False, True, False, True]
 
 
 def test_a_rejected_call_takes_nothing() -> None:
     """A storm against a full window does not make it longer."""
-    limits = CallLimits("1/10s", window="sliding")
+    limits = CallLimits(SandboxOptions(limit="1/10s", window="sliding"))
     limits.take(API_CALLS, NOW)
     for after in range(1, 10):
         assert limits.take(API_CALLS, NOW + after)[0] == API_CALLS
@@ -97,7 +98,7 @@ def test_a_rejected_call_takes_nothing() -> None:
 
 def test_bulk_calls_have_a_bucket_of_their_own_and_no_cycle() -> None:
     """Bulk calls count by the bulk limit only."""
-    limits = CallLimits("1/60s", "2/3600s", cycle_limit=1)
+    limits = CallLimits(SandboxOptions(limit="1/60s", bulk_limit="2/3600s", cycle_limit=1))
     assert limits.take(API_CALLS, NOW)[0] is None
     assert limits.take(BULK_API_CALLS, NOW)[0] is None
     assert limits.take(BULK_API_CALLS, NOW)[0] is None
@@ -106,7 +107,7 @@ def test_bulk_calls_have_a_bucket_of_their_own_and_no_cycle() -> None:
 
 def test_a_used_up_cycle_blocks_to_its_end() -> None:
     """However many windows pass, the type is api_calls_cycle and Retry-After reaches to the end of the cycle."""
-    limits = CallLimits("10/60s", cycle_limit=2)
+    limits = CallLimits(SandboxOptions(limit="10/60s", cycle_limit=2))
     for after in (0, 100):
         assert limits.take(API_CALLS, NOW + after)[0] is None
     exceeded, headers = limits.take(API_CALLS, NOW + 200)
@@ -116,11 +117,11 @@ def test_a_used_up_cycle_blocks_to_its_end() -> None:
 
 def test_a_call_that_the_window_forbids_does_not_count_in_the_cycle() -> None:
     """Rejected calls take nothing from any limit."""
-    limits = CallLimits("1/10s", cycle_limit=2)
+    limits = CallLimits(SandboxOptions(limit="1/10s", cycle_limit=2))
     verdicts = [limits.take(API_CALLS, NOW + after)[0] for after in (0, 1, 2, 10)]
     assert verdicts == [None, API_CALLS, API_CALLS, None]
 
 
 def test_without_limits_nothing_is_told() -> None:
     """No limit, no header."""
-    assert CallLimits(None).take(API_CALLS, NOW) == (None, ())
+    assert CallLimits(SandboxOptions()).take(API_CALLS, NOW) == (None, ())

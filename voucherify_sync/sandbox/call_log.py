@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -16,21 +15,23 @@ class ProcessedRequest(Struct, frozen=True, gc=False):
     """One customer update or custom event that took effect.
 
     Attributes:
-        number: 1-based, in the order of processing.
+        customer_id: the customer's id at Voucherify.
         source_id: the customer's, None if it has none.
-        name: the event's name, None for a customer.
         payload: the request body as it came; of a bulk request, the item.
         at: epoch seconds on the sandbox's clock.
+        name: the event's name, None for a customer.
+        event_id: the event's id at Voucherify, empty for a customer.
         is_bulk: it came in a bulk request.
     """
 
-    number: int
     kind: Kind
+    customer_id: str
     source_id: str | None
-    name: str | None
     payload: bytes
     at: float
-    is_bulk: bool
+    name: str | None = None
+    event_id: str = ""
+    is_bulk: bool = False
 
     @property
     def body(self) -> Json:
@@ -39,16 +40,15 @@ class ProcessedRequest(Struct, frozen=True, gc=False):
         return body
 
     @property
-    def metadata(self) -> Any:
-        """The event's metadata, or the customer's; None if it has none."""
-        return self.body.get("metadata")
+    def metadata(self) -> Json:
+        """The metadata that the request sent, of the event or else of the customer."""
+        return self.body.get("metadata") or {}
 
 
 class AnsweredCall(Struct, frozen=True, gc=False):
     """One API call and its answer.
 
     Attributes:
-        number: 1-based, in the order of answering.
         path: as requested, without the query.
         status: HTTP status of the answer, complete or not; None if none was sent.
         fault: the misbehaviour that it met, by its action.
@@ -56,7 +56,6 @@ class AnsweredCall(Struct, frozen=True, gc=False):
         at: epoch seconds on the sandbox's clock.
     """
 
-    number: int
     method: str
     path: str
     status: int | None
@@ -76,7 +75,6 @@ class CallLog:
         self.calls = 0
         self._lock = threading.Lock()
         self._processed: deque[ProcessedRequest] = deque(maxlen=keep)
-        self._processed_count = 0
         self._answered: deque[AnsweredCall] = deque(maxlen=keep)
         self._statuses: Counter[str] = Counter()
 
@@ -98,20 +96,14 @@ class CallLog:
         with self._lock:
             return dict(self._statuses)
 
-    def add_processed(
-        self, kind: Kind, source_id: str | None, name: str | None, payload: bytes, at: float, *, is_bulk: bool
-    ) -> None:
+    def add_processed(self, request: ProcessedRequest) -> None:
         """Log what takes effect, while nothing else can."""
         with self._lock:
-            self._processed_count += 1
-            entry = ProcessedRequest(self._processed_count, kind, source_id, name, payload, at, is_bulk)
-            self._processed.append(entry)
+            self._processed.append(request)
 
-    def add_answered(
-        self, method: str, path: str, status: int | None, at: float, *, fault: str | None, is_processed: bool
-    ) -> None:
+    def add_answered(self, call: AnsweredCall) -> None:
         """Log how a call ended."""
         with self._lock:
             self.calls += 1
-            self._statuses["none" if status is None else str(status)] += 1
-            self._answered.append(AnsweredCall(self.calls, method, path, status, fault, is_processed, at))
+            self._statuses["none" if call.status is None else str(call.status)] += 1
+            self._answered.append(call)

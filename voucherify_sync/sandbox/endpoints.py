@@ -15,9 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.events import Json
+from voucherify_sync.sandbox.call_log import ProcessedRequest
 from voucherify_sync.sandbox.limits import API_CALLS, BULK_API_CALLS, CallLimits, Headers
 from voucherify_sync.sandbox.options import SandboxOptions
-from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, StoredEvent, iso
+from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
 from voucherify_sync.sandbox.validation import (
     KNOWN_ERRORS,
     ApiRefusal,
@@ -139,7 +140,7 @@ class ApiEndpoints:
     def __init__(self, options: SandboxOptions, store: SandboxStore, now: float) -> None:
         self._options = options
         self._store = store
-        self._limits = CallLimits(options.limit, options.bulk_limit, options.cycle_limit, options.window)
+        self._limits = CallLimits(options)
         self._schemas = [_full_schema(schema, now) for schema in options.metadata_schemas]
         self._routes: dict[tuple[str, ...], dict[str, Endpoint]] = {
             ("v1", "customers"): {"GET": self._list_customers, "POST": self._save_customer},
@@ -157,10 +158,12 @@ class ApiEndpoints:
     def answer(self, request: HttpRequest) -> HttpAnswer:
         """Answer one request: credentials, limits, route, in this order."""
         headers: Headers = ()
+        app_id, token = request.headers.get("x-app-id"), request.headers.get("x-app-token")
+        is_known = self._options.app_id in (None, app_id) and self._options.token in (None, token)
         bucket = BULK_API_CALLS if request.path == "/v1/customers/bulk/async" else API_CALLS
         try:
             with self._store.step() as now:
-                if not self._is_authorized(request):
+                if not (app_id and token and is_known):
                     headers = self._limits.peek(bucket, now) if self._options.auth_error_rate_headers else ()
                     return HttpAnswer(401, _encode(KNOWN_ERRORS[401]), headers)
                 exceeded, headers = self._limits.take(bucket, now)
@@ -173,12 +176,6 @@ class ApiEndpoints:
             return HttpAnswer.refuse(refusal, headers)
         except RecursionError:
             return HttpAnswer.refuse(framework_error(500, "Nested too deeply to be answered"), headers)
-
-    def _is_authorized(self, request: HttpRequest) -> bool:
-        app_id, token = request.headers.get("x-app-id"), request.headers.get("x-app-token")
-        if not app_id or not token:
-            return False
-        return self._options.app_id in (None, app_id) and self._options.token in (None, token)
 
     def _find_endpoint(self, request: HttpRequest) -> Endpoint:
         """Return the endpoint of a request, and set the request's argument."""
@@ -225,15 +222,7 @@ class ApiEndpoints:
 
     def _record_event(self, request: HttpRequest, now: float) -> Json:
         body = check_event(request.json(), self._options.unknown_fields)
-        event, customer = self._store.record_event(body, request.body, now)
-        return {
-            "object": "event",
-            "type": event.name,
-            "customer": customer.brief(),
-            "referral": body.get("referral"),
-            "loyalty": body.get("loyalty"),
-            "metadata": body.get("metadata", {}),
-        }
+        return _event_object(body, self._store.record_event(body, request.body, now))
 
     def _submit_bulk(self, request: HttpRequest, now: float) -> Json:
         items = request.json()
@@ -282,12 +271,12 @@ class ApiEndpoints:
         if parameters.get("order", "-created_at").startswith("-"):
             events.reverse()
         if (after_id := parameters.get("starting_after_id")) is not None:
-            ids = [event.id for event in events]
+            ids = [event.event_id for event in events]
             events = events[ids.index(after_id) + 1 :] if after_id in ids else []
         rows = [_activity_row(event, customer, self._options) for event in events[:limit]]
         has_more = len(events) > limit
         listed = {"object": "list", "data_ref": "data", "data": rows, "has_more": has_more}
-        return {**listed, "more_starting_after": events[limit - 1].id} if has_more else listed
+        return {**listed, "more_starting_after": events[limit - 1].event_id} if has_more else listed
 
     def _list_schemas(self, _request: HttpRequest, _now: float) -> Json:
         listed = {"object": "list", "data_ref": "schemas", "schemas": self._schemas}
@@ -304,33 +293,37 @@ def _invalid_query(details: str) -> ApiRefusal:
     return invalid(details, "invalid_query_params", "Invalid query params")
 
 
-def _activity_row(event: StoredEvent, customer: StoredCustomer, options: SandboxOptions) -> Json:
-    body = event.body
-    metadata = event.metadata if options.activity_metadata != "none" else {}
-    if options.activity_metadata == "strings":
-        metadata = {
-            key: value if isinstance(value, str) else _encode(value).decode()
-            for key, value in metadata.items()
-        }
-    shared = {"referral": body.get("referral"), "loyalty": body.get("loyalty")}
-    shown = {
-        "id": event.id,
+def _event_object(body: Json, customer: StoredCustomer) -> Json:
+    return {
         "object": "event",
-        "type": event.name,
+        "type": body["event"],
         "customer": customer.brief(),
-        **shared,
-        "metadata": metadata,
-        "created_at": iso(event.at),
+        "referral": body.get("referral"),
+        "loyalty": body.get("loyalty"),
+        "metadata": body.get("metadata", {}),
     }
-    data = {"event": shown, "customer": customer.brief(), **shared}
+
+
+def _activity_row(event: ProcessedRequest, customer: StoredCustomer, options: SandboxOptions) -> Json:
+    shown = {"id": event.event_id, **_event_object(event.body, customer), "created_at": iso(event.at)}
+    if options.activity_metadata == "none":
+        shown["metadata"] = {}
+    elif options.activity_metadata == "strings":
+        shown["metadata"] = {key: as_text(value) for key, value in event.metadata.items()}
+    data = {"event": shown, **{name: shown[name] for name in ("customer", "referral", "loyalty")}}
     nested = {"data": data, "event_source": {"channel": "API"}}
     return {
-        "id": event.id,
+        "id": event.event_id,
         "type": _CUSTOM_EVENT,
         "created_at": iso(event.at),
-        "group_id": f"v-{event.id[-18:]}",
+        "group_id": f"v-{event.event_id[-18:]}",
         "data": nested if options.activity_shape == "nested" else data,
     }
+
+
+def as_text(value: Any) -> str:
+    """Return a metadata value as it is when it is text, else as JSON."""
+    return value if isinstance(value, str) else _encode(value).decode()
 
 
 def _full_schema(schema: Json, now: float) -> Json:

@@ -11,10 +11,9 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Iterable
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from http.client import responses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -41,63 +40,24 @@ _FOREVER_S = 7 * 86_400.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class FaultAction(StrEnum):
-    """What happens in place of a good answer."""
-
-    DROP = "drop"
-    """The connection is closed without an answer."""
-    RESET = "reset"
-    """The connection is reset without an answer."""
-    HANG = "hang"
-    """No answer comes."""
-    DELAY = "delay"
-    """The answer comes late; with ``before`` the processing, too."""
-    DRIP = "drip"
-    """The answer's headers or body come byte by byte."""
-    CUT_HEADER = "cut_header"
-    """The answer ends within its headers."""
-    CUT_BODY = "cut_body"
-    """The answer ends within its body."""
-    CLOSE = "close"
-    """A good answer that lets the client believe the connection lives, and a close right after it."""
-    HTML = "html"
-    """A web page, as a captive portal or a proxy sends it."""
-    EMPTY = "empty"
-    """A success with nothing in it."""
-    WRONG_SHAPE = "wrong_shape"
-    """A success with JSON that is not the object expected."""
-    HUGE = "huge"
-    """A success whose body does not end for many megabytes."""
-    STATUS = "status"
-    """A status of your choice."""
-    REDIRECT = "redirect"
-    """A redirect to another address."""
-    THROTTLE = "throttle"
-    """429, whatever the limits say."""
-    FAIL_ACTION = "fail_action"
-    """A good answer to a bulk request whose asynchronous action then fails."""
-
-
-_SILENT = frozenset({FaultAction.DROP, FaultAction.RESET, FaultAction.HANG})
-_ONLY_AFTER = frozenset(
-    {
-        FaultAction.DRIP,
-        FaultAction.CUT_HEADER,
-        FaultAction.CUT_BODY,
-        FaultAction.CLOSE,
-        FaultAction.WRONG_SHAPE,
-        FaultAction.HUGE,
-        FaultAction.FAIL_ACTION,
-    }
-)
-_USUAL_CODE = {FaultAction.STATUS: 500, FaultAction.REDIRECT: 302, FaultAction.THROTTLE: 429}
+Silence = Literal["drop", "reset", "hang"]
+"""No answer: the connection is closed, or reset, or nothing comes."""
+SpoiledAnswer = Literal["delay", "drip", "cut_header", "cut_body", "close", "fail_action"]
+"""The good answer, but late, byte by byte, cut within its headers or its body, followed by a close that it does not
+announce; or with an asynchronous action that fails later."""
+MadeUpAnswer = Literal["html", "empty", "wrong_shape", "huge", "status", "redirect", "throttle"]
+"""Another answer: a web page as a captive portal sends it, a success with nothing in it, with JSON of another object
+or with many megabytes; a status of your choice, a redirect, or 429 whatever the limits say."""
+_ACTIONS = (*get_args(Silence), *get_args(SpoiledAnswer), *get_args(MadeUpAnswer))
+_ONLY_AFTER = {"drip", "cut_header", "cut_body", "close", "wrong_shape", "huge", "fail_action"}
+_USUAL_CODE = {"status": 500, "redirect": 302, "throttle": 429}
 
 
 class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     """One rule of misbehaviour.
 
     Attributes:
-        action: what happens.
+        action: what happens in place of a good answer.
         method: ``*`` or an HTTP method.
         path: pattern for the path as it is requested, with ``*`` for any characters.
         when: the call is misanswered ``before`` it is processed, so never is, or ``after``. Default: what is
@@ -119,7 +79,7 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
         size: bytes of a huge body.
     """
 
-    action: FaultAction
+    action: Silence | SpoiledAnswer | MadeUpAnswer
     method: str = "*"
     path: str = "*"
     when: Literal["before", "after"] | None = None
@@ -145,12 +105,12 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def is_processed(self) -> bool:
         """Tell whether the call takes effect."""
-        return self.action in _ONLY_AFTER or self.action is FaultAction.DELAY or self.when == "after"
+        return self.action in _ONLY_AFTER or self.action == "delay" or self.when == "after"
 
     @property
     def delay_s(self) -> float:
         """Seconds to wait before the processing or after it."""
-        if self.action is not FaultAction.DELAY:
+        if self.action != "delay":
             return 0.0
         return 1.0 if self.seconds is None else self.seconds
 
@@ -170,18 +130,18 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             UsageProblem: it cannot be read; the message says where.
         """
-        actions = f"Actions: {', '.join(FaultAction)}."
+        actions = f"Actions: {', '.join(_ACTIONS)}."
         try:
             words = shlex.split(text)
         except ValueError as error:
             raise UsageProblem(f"not a fault: {text!r}: {error}", _REMEDY) from None
         fields: dict[str, Any] = {}
         for word in words:
-            read = _read_addition(word) if "action" in fields else _read_call_or_action(word)
-            if read is None and "action" in fields:
-                raise UsageProblem(f"not a fault: {text!r}: {word!r} says nothing here", _REMEDY)
-            if read is None:
-                raise UsageProblem(f"not a fault: {text!r}: no action {word!r}", actions)
+            has_action = "action" in fields
+            read = _read_addition(word) if has_action else _read_call_or_action(word)
+            if not read:
+                problem = f"{word!r} says nothing here" if has_action else f"no action {word!r}"
+                raise UsageProblem(f"not a fault: {text!r}: {problem}", _REMEDY if has_action else actions)
             fields |= read
         if "action" not in fields:
             raise UsageProblem(f"not a fault: {text!r}: no action in it", actions)
@@ -194,18 +154,17 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
 _NAMES = frozenset(Fault.__struct_fields__) - {"action", "method", "path", "when"}
 
 
-def _read_call_or_action(word: str) -> dict[str, Any] | None:
-    """Return the field that a word sets up to the action; None if it is none."""
-    name = word.replace("-", "_")
-    if name in FaultAction.__members__.values():
-        return {"action": name}
+def _read_call_or_action(word: str) -> dict[str, Any]:
+    """Return the field that a word sets up to the action; empty if it sets none."""
+    if word.replace("-", "_") in _ACTIONS:
+        return {"action": word.replace("-", "_")}
     if word.startswith("/"):
         return {"path": word}
-    return {"method": word} if _METHOD.fullmatch(word) else None
+    return {"method": word} if _METHOD.fullmatch(word) else {}
 
 
-def _read_addition(word: str) -> dict[str, Any] | None:
-    """Return the fields that a word after the action sets; None if it sets none."""
+def _read_addition(word: str) -> dict[str, Any]:
+    """Return the fields that a word after the action sets; empty if it sets none."""
     if word in ("before", "after"):
         return {"when": word}
     if match := _CHANCE.fullmatch(word):
@@ -217,7 +176,7 @@ def _read_addition(word: str) -> dict[str, Any] | None:
         return {"code": int(word)}
     name, equals, value = word.partition("=")
     name = name.replace("-", "_")
-    return {name: value} if equals and name in _NAMES else None
+    return {name: value} if equals and name in _NAMES else {}
 
 
 class FaultScript:
@@ -251,13 +210,14 @@ def spoil(fault: Fault, request: HttpRequest, answer: HttpAnswer | None, now: fl
         now: the server's clock.
     """
     action, status = fault.action, fault.code or _USUAL_CODE.get(fault.action, 200)
-    if action in _SILENT:
+    if action in get_args(Silence):
         return None
-    if action is FaultAction.HTML or (action is FaultAction.STATUS and fault.body == "html"):
+    if action == "html" or (action == "status" and fault.body == "html"):
         return HttpAnswer(status, _PAGE, content_type="text/html; charset=utf-8")
-    if action is FaultAction.STATUS:
-        return HttpAnswer(status, _error_body(fault, request, status))
-    if action is FaultAction.THROTTLE:
+    if action == "status":
+        body = _error_object(fault.body, request, status)
+        return HttpAnswer(status, b"" if fault.body == "empty" else msgspec.json.encode(body))
+    if action == "throttle":
         retry_at = None if fault.retry_in_s is None else str(round(now + fault.retry_in_s))
         headers = (
             ("X-Rate-Limit-Remaining", "0"),
@@ -268,33 +228,26 @@ def spoil(fault: Fault, request: HttpRequest, answer: HttpAnswer | None, now: fl
         given = tuple((name, value) for name, value in headers if value is not None)
         return HttpAnswer(429, msgspec.json.encode(KNOWN_ERRORS[429]), given)
     made_up = {
-        FaultAction.EMPTY: HttpAnswer(status, b"{}" if fault.body == "json" else b""),
-        FaultAction.WRONG_SHAPE: HttpAnswer(status, b'{"object":"list","status":"ok"}'),
-        FaultAction.REDIRECT: HttpAnswer(status, headers=(("Location", fault.location),)),
+        "empty": HttpAnswer(status, b"{}" if fault.body == "json" else b""),
+        "wrong_shape": HttpAnswer(status, b'{"object":"list","status":"ok"}'),
+        "redirect": HttpAnswer(status, headers=(("Location", fault.location),)),
     }
-    if action is FaultAction.HUGE:
+    if action == "huge":
         return HttpAnswer(200, _HUGE_START.ljust(fault.size)[: fault.size])
     return made_up.get(action, answer)
 
 
-def _error_body(fault: Fault, request: HttpRequest, status: int) -> bytes:
-    if fault.body == "empty":
-        return b""
-    body: Json
-    if fault.body == "echo":
+def _error_object(kind: str, request: HttpRequest, status: int) -> Json:
+    if kind == "echo":
         shown = f"{request.headers.get('x-app-token', '')} {request.body.decode('utf-8', 'replace')}"
-        body = {"details": shown, "code": status, "message": "Request refused"}
-    elif fault.body == "b":
+        return {"details": shown, "code": status, "message": "Request refused"}
+    if kind == "b":
         message = "An internal server error occurred" if status >= 500 else "Request refused"
-        body = framework_error(status, message).body
-    elif status == 404:
-        body = not_found("customer", "unknown").body
-    elif status in KNOWN_ERRORS:
-        body = KNOWN_ERRORS[status]
-    else:
-        phrase = responses.get(status, "Error")
-        body = {"code": status, "message": phrase, "request_id": make_request_id()}
-    return msgspec.json.encode(body)
+        return framework_error(status, message).body
+    if status == 404:
+        return not_found("customer", "unknown").body
+    message = responses.get(status, "Error")
+    return KNOWN_ERRORS.get(status) or {"code": status, "message": message, "request_id": make_request_id()}
 
 
 def perform(
@@ -310,23 +263,23 @@ def perform(
         stopping: set when the server stops; nothing waits any longer then.
     """
     action = fault.action
-    if action is FaultAction.HANG:
+    if action == "hang":
         # The server shuts the connection down when it stops, so this ends then, too.
         sock.settimeout(_FOREVER_S if fault.seconds is None else fault.seconds)
         with contextlib.suppress(TimeoutError):
             while sock.recv(65_536):
                 pass
-    elif action is FaultAction.RESET:
+    elif action == "reset":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         sock.close()
     if answer is None:
         return False
     head, body = answer.head(now), answer.body
-    if action is FaultAction.CUT_HEADER:
+    if action == "cut_header":
         sock.sendall(head[: len(head) // 2])
-    elif action is FaultAction.CUT_BODY:
+    elif action == "cut_body":
         sock.sendall(head + body[: len(body) // 2])
-    elif action is FaultAction.DRIP:
+    elif action == "drip":
         at_once, dripping, rest = (b"", head, body) if fault.part == "headers" else (head, body, b"")
         sock.sendall(at_once)
         for index in range(len(dripping)):
@@ -336,4 +289,4 @@ def perform(
         sock.sendall(rest)
     else:
         sock.sendall(head + body)
-    return action not in (FaultAction.CUT_HEADER, FaultAction.CUT_BODY, FaultAction.CLOSE)
+    return action not in ("cut_header", "cut_body", "close")

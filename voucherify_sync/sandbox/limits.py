@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import deque
 from math import ceil
-from typing import Literal, Self
+from typing import Self
 
 from voucherify_sync.errors import UsageProblem
+from voucherify_sync.sandbox.options import SandboxOptions
 
 CYCLE_S = 30 * 86400.0
 API_CALLS, BULK_API_CALLS, API_CALLS_CYCLE = "api_calls", "bulk_api_calls", "api_calls_cycle"
@@ -73,22 +74,16 @@ class CallWindow:
 
 
 class CallLimits:
-    """All limits of one project, each such as ``100/min``; `cycle_limit` is the calls of a billing cycle."""
+    """All limits of one project."""
 
-    def __init__(
-        self,
-        limit: str | None,
-        bulk_limit: str | None = None,
-        cycle_limit: int | None = None,
-        window: Literal["fixed", "sliding"] = "fixed",
-    ) -> None:
+    def __init__(self, options: SandboxOptions) -> None:
         self._windows = {
-            name: CallWindow.parse(text, is_sliding=window == "sliding")
-            for name, text in ((API_CALLS, limit), (BULK_API_CALLS, bulk_limit))
+            name: CallWindow.parse(text, is_sliding=options.window == "sliding")
+            for name, text in ((API_CALLS, options.limit), (BULK_API_CALLS, options.bulk_limit))
             if text is not None
         }
-        if cycle_limit is not None:
-            self._windows[API_CALLS_CYCLE] = CallWindow(cycle_limit, CYCLE_S)
+        if options.cycle_limit is not None:
+            self._windows[API_CALLS_CYCLE] = CallWindow(options.cycle_limit, CYCLE_S)
 
     def take(self, bucket: str, now: float) -> tuple[str | None, Headers]:
         """Count one call of a bucket, unless a limit forbids it. Bulk calls do not count in the cycle.

@@ -14,10 +14,10 @@ from string import Template
 import msgspec
 
 from voucherify_sync.events import Json
-from voucherify_sync.sandbox.call_log import CallLog
-from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest
+from voucherify_sync.sandbox.call_log import CallLog, ProcessedRequest
+from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest, as_text
 from voucherify_sync.sandbox.options import SandboxOptions
-from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, StoredEvent, iso
+from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
 from voucherify_sync.sandbox.validation import framework_error
 
 _MAX_ROWS = 30
@@ -39,8 +39,9 @@ def answer_page(
     # A web site whose own name points to this machine must not read what the sandbox holds (DNS rebinding).
     if options.host in _LOOPBACK and name.strip("[]") not in _LOOPBACK:
         return HttpAnswer.refuse(framework_error(403, "Not the address of this page"))
-    customers, events = store.newest(_MAX_ROWS)
-    customer_count, event_count = store.counts()
+    everyone = store.customers
+    customers, events = everyone[: -_MAX_ROWS - 1 : -1], store.events[: -_MAX_ROWS - 1 : -1]
+    customer_count, event_count = len(everyone), store.event_count
     statuses = call_log.statuses
     if request.path == "/state.json":
         data = {
@@ -87,9 +88,9 @@ def _template_and_policy() -> tuple[Template, str]:
     return Template(html), policy
 
 
-def _event_data(event: StoredEvent) -> Json:
+def _event_data(event: ProcessedRequest) -> Json:
     return {
-        "id": event.id,
+        "id": event.event_id,
         "event": event.name,
         "source_id": event.source_id,
         "metadata": event.metadata,
@@ -106,8 +107,8 @@ def _table(rows: Iterable[str]) -> str:
     return f'<div class="scroll"><table>{filled}</table></div>' if filled else ""
 
 
-def _event_row(event: StoredEvent) -> str:
-    return _row(event.name, event.source_id or event.customer_id, "", event.metadata, iso(event.at))
+def _event_row(event: ProcessedRequest) -> str:
+    return _row(event.name or "", event.source_id or event.customer_id, "", event.metadata, iso(event.at))
 
 
 def _customer_row(customer: StoredCustomer) -> str:
@@ -121,11 +122,8 @@ def _customer_row(customer: StoredCustomer) -> str:
 
 def _row(title: str, details: str, place: str, metadata: Json, stamp: str) -> str:
     """Make a row of a table; `place` is HTML, all else is text."""
-    texts = [
-        f"{key}: {value if isinstance(value, str) else msgspec.json.encode(value).decode()}"
-        for key, value in list(metadata.items())[:8]
-    ]
-    tags = [f'<code class="tag">{_escape(text)}</code>' for text in texts]
+    shown = list(metadata.items())[:8]
+    tags = [f'<code class="tag">{_escape(f"{key}: {as_text(value)}")}</code>' for key, value in shown]
     if more := len(metadata) - len(tags):
         tags.append(f"<small>and {more} more</small>")
     tag_list = f"<div>{''.join(tags)}</div>" if tags else ""

@@ -14,13 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from io import BufferedReader
-from types import TracebackType
 from typing import Self
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.sandbox.call_log import CallLog
+from voucherify_sync.sandbox.call_log import AnsweredCall, CallLog
 from voucherify_sync.sandbox.endpoints import ApiEndpoints, HttpAnswer, HttpRequest
-from voucherify_sync.sandbox.faults import Fault, FaultAction, FaultScript, perform, spoil
+from voucherify_sync.sandbox.faults import Fault, FaultScript, perform, spoil
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.page import answer_page
 from voucherify_sync.sandbox.store import SandboxStore
@@ -75,7 +74,7 @@ class Sandbox:
 
     def counts(self) -> tuple[int, int, int]:
         """Return the number of customers and events that it holds, and of API calls that it met."""
-        return (*self.store.counts(), self.call_log.calls)
+        return len(self.store.customers), self.store.event_count, self.call_log.calls
 
     def start(self) -> Self:
         """Listen, and answer from now on.
@@ -117,9 +116,7 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.stop()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -164,51 +161,41 @@ class Sandbox:
             return False
         if request is None:
             return False
-        if request.path.startswith("/v1/"):
-            fault = self._faults.choose(request.method, request.path)
-            if fault is not None:
-                return self._misanswer(sock, request, fault) and request.keep_alive
-            answer = self._process(request)
-            self._log(request, answer, is_processed=_took_effect(request, answer))
-        else:
+        if not request.path.startswith("/v1/"):
             answer = answer_page(request, self.options, self.store, self.call_log)
+        elif fault := self._faults.choose(request.method, request.path):
+            return self._misanswer(sock, request, fault) and request.keep_alive
+        else:
+            answer, is_processed = self._process(request)
+            self._log(request, answer.status, is_processed=is_processed)
         sock.sendall(answer.head(self._clock(), close=not request.keep_alive) + answer.body)
         return request.keep_alive
 
     def _misanswer(self, sock: socket.socket, request: HttpRequest, fault: Fault) -> bool:
+        """Answer an API call badly; tell whether the connection still lives."""
         if fault.when == "before" and self._stopping.wait(fault.delay_s):
             return False
-        request.action_fails = fault.action is FaultAction.FAIL_ACTION
-        good = self._process(request) if fault.is_processed else None
+        request.action_fails = fault.action == "fail_action"
+        good, is_processed = self._process(request) if fault.is_processed else (None, False)
         if fault.when != "before":
             self._stopping.wait(fault.delay_s)
         now = self._clock()
         answer = spoil(fault, request, good, now)
-        is_processed = good is not None and _took_effect(request, good)
-        self._log(request, answer, is_processed=is_processed, fault=fault.action)
+        self._log(request, answer.status if answer else None, is_processed=is_processed, fault=fault.action)
         return perform(fault, sock, answer, now, self._stopping)
 
-    def _process(self, request: HttpRequest) -> HttpAnswer:
+    def _process(self, request: HttpRequest) -> tuple[HttpAnswer, bool]:
+        """Return the good answer of an API call, and whether the call took effect."""
         answer = self._endpoints.answer(request)
         if self.options.latency_s:
             self._stopping.wait(self.options.latency_s)
-        return answer
+        return answer, request.method != "GET" and answer.status < 300
 
     def _log(
-        self, request: HttpRequest, answer: HttpAnswer | None, *, is_processed: bool, fault: str | None = None
+        self, request: HttpRequest, status: int | None, *, is_processed: bool, fault: str | None = None
     ) -> None:
-        self.call_log.add_answered(
-            request.method,
-            request.path,
-            None if answer is None else answer.status,
-            self._clock(),
-            fault=fault,
-            is_processed=is_processed,
-        )
-
-
-def _took_effect(request: HttpRequest, answer: HttpAnswer) -> bool:
-    return request.method != "GET" and answer.status < 300
+        call = AnsweredCall(request.method, request.path, status, fault, is_processed, self._clock())
+        self.call_log.add_answered(call)
 
 
 def _read_request(sock: socket.socket, reader: BufferedReader) -> HttpRequest | None:
@@ -253,12 +240,10 @@ def _parse_head(head: str) -> HttpRequest:
         raise framework_error(400, "Bad Request") from None
     if not version.startswith("HTTP/1."):
         raise framework_error(505, "HTTP Version Not Supported")
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise framework_error(400, "Bad Request")
-        headers[name.lower()] = value.strip()
+    fields = [line.partition(":") for line in lines]
+    if not all(colon for _, colon, _ in fields):
+        raise framework_error(400, "Bad Request")
+    headers = {name.lower(): value.strip() for name, _, value in fields}
     path, _, query = target.partition("?")
     wish = headers.get("connection", "").lower()
     keep_alive = wish != "close" if version == "HTTP/1.1" else wish == "keep-alive"

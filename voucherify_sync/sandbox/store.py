@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from voucherify_sync.events import Json, Kind
-from voucherify_sync.sandbox.call_log import CallLog
+from voucherify_sync.sandbox.call_log import CallLog, ProcessedRequest
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.validation import (
     ADDRESS_FIELDS,
@@ -76,33 +75,6 @@ class StoredCustomer(Struct, frozen=True, kw_only=True):
         shown: Json = {"id": self.id, "object": "customer", "metadata": self.metadata}
         known = {"name": self.name, "email": self.email, "source_id": self.source_id}
         return shown | {name: value for name, value in known.items() if value is not UNSET}
-
-
-class StoredEvent(Struct, frozen=True, gc=False):
-    """One custom event that was recorded.
-
-    Attributes:
-        at: epoch seconds of its receipt, on the sandbox's clock.
-        payload: the request body as it came.
-    """
-
-    id: str
-    at: float
-    name: str
-    customer_id: str
-    source_id: str | None
-    payload: bytes
-
-    @property
-    def body(self) -> Json:
-        """The request body, decoded."""
-        body: Json = msgspec.json.decode(self.payload)
-        return body
-
-    @property
-    def metadata(self) -> Json:
-        """What the request sent as the event's metadata."""
-        return self.body.get("metadata") or {}
 
 
 @dataclass(slots=True)
@@ -174,8 +146,7 @@ class SandboxStore:
         self._lock = threading.RLock()
         self._customers: dict[str, StoredCustomer] = {}
         self._id_of: dict[str, str] = {}
-        self._events: deque[StoredEvent] = deque()
-        self._events_of: dict[str, deque[StoredEvent]] = {}
+        self._events: deque[ProcessedRequest] = deque(maxlen=options.keep)
         self._queue: deque[BulkAction] = deque()
         schemas = {schema.get("related_object"): schema for schema in options.metadata_schemas}
         self._customer_schema = schemas.get("customer")
@@ -199,21 +170,10 @@ class SandboxStore:
             return list(self._customers.values())
 
     @property
-    def events(self) -> list[StoredEvent]:
+    def events(self) -> list[ProcessedRequest]:
         """The events that are kept, oldest first."""
         with self.step():
             return list(self._events)
-
-    def counts(self) -> tuple[int, int]:
-        """Return the number of customers and of events."""
-        with self.step():
-            return len(self._customers), self.event_count
-
-    def newest(self, limit: int) -> tuple[list[StoredCustomer], list[StoredEvent]]:
-        """Return the latest customers and events, newest first, whatever the read lag."""
-        with self.step():
-            customers = list(islice(reversed(self._customers.values()), limit))
-            return customers, list(islice(reversed(self._events), limit))
 
     def find_customer(self, reference: str) -> StoredCustomer:
         """Find a customer by id or source_id.
@@ -231,10 +191,11 @@ class SandboxStore:
         lag_s = self._options.read_lag_s
         return lag_s == 0 or datetime.fromisoformat(customer.created_at).timestamp() <= now - lag_s
 
-    def visible_events_of(self, customer: StoredCustomer, now: float) -> list[StoredEvent]:
+    def visible_events_of(self, customer: StoredCustomer, now: float) -> list[ProcessedRequest]:
         """Return a customer's events as reads see them, oldest first."""
         until = now - self._options.read_lag_s
-        return [event for event in self._events_of.get(customer.id, ()) if event.at <= until]
+        # All events are read: an activity is asked for only now and then, an index would be kept for each event.
+        return [event for event in self._events if event.customer_id == customer.id and event.at <= until]
 
     def save_customer(
         self, fields: Json, payload: bytes, now: float, *, is_bulk: bool = False
@@ -242,28 +203,23 @@ class SandboxStore:
         """Create or update a customer by its id or source_id."""
         customer = self._upsert(self._find_named(fields, 404), fields, now)
         source_id = customer.source_id or None
-        self._call_log.add_processed(Kind.CUSTOMER, source_id, None, payload, now, is_bulk=is_bulk)
+        request = ProcessedRequest(Kind.CUSTOMER, customer.id, source_id, payload, now, is_bulk=is_bulk)
+        self._call_log.add_processed(request)
         return customer
 
-    def record_event(self, body: Json, payload: bytes, now: float) -> tuple[StoredEvent, StoredCustomer]:
+    def record_event(self, body: Json, payload: bytes, now: float) -> StoredCustomer:
         """Record a custom event and create or update its customer."""
         name: str = body["event"]
         if self._options.undefined_events == "reject" and name not in self._options.defined_events:
             raise not_found("event schema", name)
         customer = self._upsert(self._find_named(body["customer"], 400), body["customer"], now)
         event_id = f"evcus_{random.getrandbits(72):018x}"
-        event = StoredEvent(event_id, now, name, customer.id, customer.source_id or None, payload)
+        source_id = customer.source_id or None
+        event = ProcessedRequest(Kind.EVENT, customer.id, source_id, payload, now, name, event_id)
         self._events.append(event)
-        self._events_of.setdefault(customer.id, deque()).append(event)
         self.event_count += 1
-        if self._options.keep is not None and len(self._events) > self._options.keep:
-            oldest = self._events.popleft()
-            of_customer = self._events_of[oldest.customer_id]
-            of_customer.popleft()
-            if not of_customer:
-                del self._events_of[oldest.customer_id]
-        self._call_log.add_processed(Kind.EVENT, event.source_id, name, payload, now, is_bulk=False)
-        return event, customer
+        self._call_log.add_processed(event)
+        return customer
 
     def submit_bulk(self, items: list[Json], now: float, *, will_fail: bool) -> BulkAction:
         """Enqueue a bulk request; it runs after those before it."""
@@ -300,17 +256,13 @@ class SandboxStore:
     def _upsert(self, known: StoredCustomer | None, fields: Json, now: float) -> StoredCustomer:
         """Store a customer as a request leaves it. What the request does not name stays, and so does the source_id."""
         check_metadata(self._customer_schema, fields.get("metadata"), creating=known is None)
+        stamp: Json = {"updated_at": iso(now)}
         if known is None:
-            base = StoredCustomer(
-                id=f"cust_{random.getrandbits(96):024x}",
-                source_id=fields.get("source_id") or UNSET,
-                created_at=iso(now),
-            )
-            if base.source_id:
-                self._id_of[base.source_id] = base.id
-            customer = replace(base, **self._changes(base, fields))
-        else:
-            customer = replace(known, updated_at=iso(now), **self._changes(known, fields))
+            customer_id, source_id = f"cust_{random.getrandbits(96):024x}", fields.get("source_id") or UNSET
+            known, stamp = StoredCustomer(id=customer_id, source_id=source_id, created_at=iso(now)), {}
+            if source_id:
+                self._id_of[source_id] = customer_id
+        customer = replace(known, **stamp, **self._changes(known, fields))
         self._customers[customer.id] = customer
         return customer
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from voucherify_sync.events import Json
 
 TEXT_FIELDS = ("source_id", "name", "description", "email", "phone", "birthday", "birthdate")
-ADDRESS_FIELDS = frozenset({"city", "state", "line_1", "line_2", "country", "postal_code"})
+ADDRESS_FIELDS = ("city", "state", "line_1", "line_2", "country", "postal_code")
 MAX_EVENT_NAME = 300
 
 KNOWN_ERRORS: dict[int, Json] = {
@@ -35,6 +35,23 @@ KNOWN_ERRORS: dict[int, Json] = {
 
 # Python names 413 otherwise from 3.13 on; the API keeps the old words.
 _PHRASES = {**responses, 413: "Request Entity Too Large"}
+_ADDRESS_TYPES: dict[str, type] = dict.fromkeys(ADDRESS_FIELDS, str)
+_CUSTOMER_TYPES: dict[str, type] = {
+    **dict.fromkeys(("id", *TEXT_FIELDS), str),
+    **dict.fromkeys(("address", "metadata", "system_metadata"), dict),
+}
+_METADATA_TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "image_url": str,
+    "geopoint": str,
+    "number": (int, float),
+    "boolean": bool,
+    "object": dict,
+}
+_METADATA_READERS: dict[str, Callable[[str], Any]] = {
+    "date": date.fromisoformat,
+    "datetime": datetime.fromisoformat,
+}
 _BIRTHDATE = re.compile(r"\d{4}-\d{2}-\d{2}(T.+)?", re.ASCII)
 
 UnknownFields = Literal["ignore", "reject"]
@@ -99,16 +116,7 @@ def check_customer(fields: object, at: str, unknown: UnknownFields) -> Json:
     """
     if not isinstance(fields, dict):
         raise invalid(f"Property {at} must be object" if at else "Payload must be object")
-    for name, value in fields.items():
-        place = f"{at}.{name}"
-        if name == "id" or name in TEXT_FIELDS:
-            _check_type(value, str, place)
-        elif name in ("address", "metadata", "system_metadata"):
-            _check_type(value, dict, place)
-            if name == "address":
-                _check_address(value or {}, place, unknown)
-        elif unknown == "reject":
-            raise invalid(f"Property {place} is not allowed")
+    _check_fields(fields, _CUSTOMER_TYPES, at, unknown)
     if fields.get("source_id") == "" or fields.get("id") == "":
         raise invalid(f"Property {at}.source_id should NOT be shorter than 1 characters")
     for name in ("birthday", "birthdate"):
@@ -164,17 +172,16 @@ def check_metadata(schema: Json | None, metadata: Json | None, *, creating: bool
         raise invalid("; ".join(problems), "metadata_validation_failed", "Metadata validation failed")
 
 
-def _check_type(value: object, kind: type, at: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise invalid(f"Property {at} should be {'string' if kind is str else 'object'},null")
-
-
-def _check_address(address: Json, at: str, unknown: UnknownFields) -> None:
-    for name, part in address.items():
-        if name in ADDRESS_FIELDS:
-            _check_type(part, str, f"{at}.{name}")
-        elif unknown == "reject":
-            raise invalid(f"Property {at}.{name} is not allowed")
+def _check_fields(fields: Json, types: dict[str, type], at: str, unknown: UnknownFields) -> None:
+    for name, value in fields.items():
+        if name not in types:
+            if unknown == "reject":
+                raise invalid(f"Property {at}.{name} is not allowed")
+        elif value is not None and not isinstance(value, types[name]):
+            demanded = "string" if types[name] is str else "object"
+            raise invalid(f"Property {at}.{name} should be {demanded},null")
+        elif name == "address" and value:
+            _check_fields(fields[name], _ADDRESS_TYPES, f"{at}.address", unknown)
 
 
 def _check_code(value: object, at: str) -> None:
@@ -193,40 +200,25 @@ def _find_breach(rule: Json, value: Any, creating: bool) -> str | None:
     if value is None:
         return "property is required" if creating and not rule.get("optional", True) else None
     kind = str(rule.get("type", "string"))
-    fits: Callable[[object], bool] = _TYPES.get(kind, lambda _value: True)
     demands = f"must be a {kind}"
     if rule.get("array"):
         demands = f"must be an array, and every element: {demands}"
-        is_right = isinstance(value, list) and all(map(fits, value))
+        is_right = isinstance(value, list) and all(_fits(kind, one) for one in value)
     else:
-        is_right = fits(value)
+        is_right = _fits(kind, value)
     if allowed := rule.get("eq"):
         demands += f", must be equal to one of {','.join(map(str, allowed))}"
         is_right = is_right and all(one in allowed for one in (value if isinstance(value, list) else [value]))
     return None if is_right else f"{demands} (actual value is '{value}')"
 
 
-def _has_format(parse: Callable[[str], Any]) -> Callable[[object], bool]:
-    """Return a check for a text that `parse` reads without a ValueError."""
-
-    def fits(value: object) -> bool:
+def _fits(kind: str, value: Any) -> bool:
+    """Tell whether a metadata value is of a type; a type that is not known takes anything."""
+    if kind in _METADATA_READERS:
         try:
-            parse(value if isinstance(value, str) else "")
-        except ValueError:
+            _METADATA_READERS[kind](value)
+        except (TypeError, ValueError):
             return False
-        return True
-
-    return fits
-
-
-_TYPES: dict[str, Callable[[object], bool]] = {
-    "string": lambda value: isinstance(value, str),
-    "image_url": lambda value: isinstance(value, str),
-    "geopoint": lambda value: isinstance(value, str),
     # In Python true is a number, in JSON it is not.
-    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "boolean": lambda value: isinstance(value, bool),
-    "date": _has_format(date.fromisoformat),
-    "datetime": _has_format(datetime.fromisoformat),
-    "object": lambda value: isinstance(value, dict),
-}
+    is_odd = kind == "number" and isinstance(value, bool)
+    return isinstance(value, _METADATA_TYPES.get(kind, object)) and not is_odd
