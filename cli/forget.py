@@ -13,7 +13,8 @@ from .options import FILE, LEDGER_FILE
 
 if TYPE_CHECKING:
     from voucherify_sync.outcomes import State
-    from voucherify_sync.state.ledger_reader import LedgerReader, LetterSelection
+    from voucherify_sync.state.dead_letters import LetterSelection
+    from voucherify_sync.state.ledger_reader import LedgerReader
 
 
 @click.command("forget")
@@ -77,8 +78,9 @@ def command(
       voucherify-sync forget --user u-1001
     """
     from voucherify_sync.errors import ExitCode, UsageProblem
+    from voucherify_sync.state.dead_letters import forget_in_files
+    from voucherify_sync.state.ledger import forget
     from voucherify_sync.state.ledger_location import check_free, read_ledger
-    from voucherify_sync.state.selected_letters import forget, letters_in_files
     from voucherify_sync.text import counted
 
     from .confirm import ask
@@ -96,7 +98,7 @@ def command(
     with read_ledger(place) as reader:
         selection = _selection(reader, failed=failed, invalid=invalid, users=user, before=before)
         counts = reader.count_letters(selection)
-    in_files = letters_in_files(selection, before) if user else 0
+    in_files = forget_in_files(selection, before, is_trial=True) if user else 0
     if not sum(counts.values()) and not in_files:
         click.echo("Nothing to forget.", err=True)
         return ExitCode.OK
@@ -110,7 +112,7 @@ def command(
         return ExitCode.INTERRUPTED
     forget(path, selection, is_whole=ledger_is_whole)
     if in_files:
-        letters_in_files(selection, before, removes=True)
+        forget_in_files(selection, before)
     click.echo("Forgotten: what was removed cannot be read from the ledger any more.", err=True)
     if user:
         click.echo(
@@ -125,7 +127,7 @@ def _selection(
 ) -> LetterSelection:
     from voucherify_sync.api import known_run
     from voucherify_sync.outcomes import State
-    from voucherify_sync.state.ledger_reader import LetterSelection
+    from voucherify_sync.state.dead_letters import LetterSelection
 
     run = None if before is None else known_run(reader, before)
     outcomes = {State.FAILED: failed, State.INVALID: invalid}

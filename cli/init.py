@@ -111,11 +111,11 @@ def _refuse(file: Path) -> None:
 
 def _write_new(file: Path, text: str) -> None:
     """Write the file for its owner only; a link that leads nowhere is refused, too."""
-    from voucherify_sync.state.private_files import trouble, write_new
+    from voucherify_sync.state.private_files import write_error, write_new
 
     try:
         write_new(file, text.encode())
     except FileExistsError:
         _refuse(file)
     except OSError as error:
-        raise trouble(file, error) from None
+        raise write_error(file, error) from None

@@ -13,7 +13,7 @@ import click
 from voucherify_sync.errors import ExitCode
 from voucherify_sync.preview.mapping_tests import Difference, Result, junit, text_of
 from voucherify_sync.preview.mapping_tests import update as updated
-from voucherify_sync.state.private_files import trouble, write_whole
+from voucherify_sync.state.private_files import write_error, write_whole
 from voucherify_sync.text import clean, counted
 
 _MAX_DIFFERENCES: Final = 20
@@ -90,4 +90,4 @@ def _write(file: Path, content: bytes) -> None:
     try:
         write_whole(file, content)
     except OSError as error:
-        raise trouble(file, error) from None
+        raise write_error(file, error) from None

@@ -24,7 +24,7 @@ from voucherify_sync.settings.environment import expanded
 from voucherify_sync.sources.discover import is_read
 from voucherify_sync.sources.reader import Source
 from voucherify_sync.state.ledger_file import ELSEWHERE, SUFFIXES
-from voucherify_sync.state.ledger_location import LedgerChoice, Place, named_ledger, place_of
+from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, named_ledger, place_of
 from voucherify_sync.state.private_files import try_to_append, try_to_write_whole
 
 from .options import Display
@@ -146,7 +146,7 @@ def ledger_files(ledger: Path) -> Iterator[FileRead]:
         yield FileRead(f"the ledger's {file}" if suffix else f"the ledger {file}", file)
 
 
-def existing_ledger(config: Path | None, ledger: str | None, **said: bool) -> tuple[Path, Place]:
+def existing_ledger(config: Path | None, ledger: str | None, **said: bool) -> tuple[Path, LedgerLocation]:
     """Return the path of the ledger, and what is to be said of it.
 
     Args:

@@ -14,7 +14,7 @@ import click
 
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.state.private_files import open_to_append, trouble, write_all
+from voucherify_sync.state.private_files import open_to_append, write_all, write_error
 from voucherify_sync.text import clean, counted
 
 from .options import Display
@@ -110,7 +110,7 @@ class LogFile:
         if self._trouble:
             self._trouble.append(f"That could not be written either: {error.strerror}.")
             return
-        self._trouble.append(f"{trouble(path, error).message}.")
+        self._trouble.append(f"{write_error(path, error).message}.")
         try:
             self._path = self._spare()
             self._trouble.append(f"The log goes on in {self._path}.")

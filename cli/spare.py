@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voucherify_sync.settings.environment import state_directory
-from voucherify_sync.state.private_files import make_private_directory, trouble
+from voucherify_sync.state.private_files import make_private_directory, write_error
 
 
 def spare_file(folder: str, name: str) -> Path:
@@ -18,5 +18,5 @@ def spare_file(folder: str, name: str) -> Path:
     try:
         make_private_directory(path.parent)
     except OSError as error:
-        raise trouble(path, error) from error
+        raise write_error(path, error) from error
     return path

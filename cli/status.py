@@ -16,7 +16,7 @@ from .options import FILE, LEDGER_FILE
 if TYPE_CHECKING:
     from voucherify_sync.events import Json
     from voucherify_sync.outcomes import State
-    from voucherify_sync.state.ledger_reader import LedgerReader, Run
+    from voucherify_sync.state.ledger_reader import EarlierRun, LedgerReader
 
 _RUNS = 10
 
@@ -77,7 +77,7 @@ def _open(config: Path | None, ledger: str | None) -> LedgerReader:
 
 
 def _print_letters(reader: LedgerReader, outcome: State) -> None:
-    from voucherify_sync.state.ledger_reader import LetterSelection
+    from voucherify_sync.state.dead_letters import LetterSelection
 
     selection = LetterSelection(outcomes=frozenset({outcome}))
     for letter in reader.dead_letters(selection):
@@ -136,7 +136,7 @@ def _next(failed: int, counts: Any, options: str) -> Iterator[dict[str, str]]:
             yield {"command": f"voucherify-sync retry{options}", "does": "look up whether they arrived"}
 
 
-def _run(run: Run) -> Json:
+def _run(run: EarlierRun) -> Json:
     return {
         "run_id": run.name,
         "command": run.command,

@@ -61,21 +61,21 @@ from voucherify_sync.sources.reader import (
     check_gzip,
     find_sources,
 )
+from voucherify_sync.state.dead_letters import LetterSelection
 from voucherify_sync.state.deduplication import NEVER, Rule
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_file import ProjectIdentity
 from voucherify_sync.state.ledger_location import (
     LedgerChoice,
-    Place,
+    LedgerLocation,
     check_free,
     named_ledger,
     place_of,
     read_ledger,
     write_ledger,
 )
-from voucherify_sync.state.ledger_reader import LedgerReader, LetterSelection
-from voucherify_sync.state.ledger_reader import Run as EarlierRun
-from voucherify_sync.state.selected_letters import (
+from voucherify_sync.state.ledger_reader import EarlierRun, LedgerReader
+from voucherify_sync.state.retry_input import (
     complete_letters,
     decode_letters,
     letters_of_file,
@@ -334,9 +334,9 @@ class PreparedReplay:
         found = _find(self.options)
         self.sources, self.notices = found.sources, found.notices
 
-    def _find_ledger(self) -> Place:
+    def _find_ledger(self) -> LedgerLocation:
         if self.options.mode is Mode.SANDBOX:
-            return Place()
+            return LedgerLocation()
         return place_of(self.settings, application_id(self.settings, os.environ), self._ledger_choice())
 
     def _ledger_choice(self) -> LedgerChoice:
@@ -678,7 +678,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
 
     settings: Settings
     file: Path | None
-    ledger: Place
+    ledger: LedgerLocation
     warnings: list[str]
     missing: list[str]
     tests: list[Result]
@@ -730,7 +730,7 @@ def ledger_choice(config: Path | None, named: Path | None) -> LedgerChoice:
     return LedgerChoice(named=named, earlier=None if earlier == named else earlier)
 
 
-def existing(place: Place) -> Path:
+def existing(place: LedgerLocation) -> Path:
     """Return the path of a ledger that is there.
 
     Raises:

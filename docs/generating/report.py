@@ -7,7 +7,7 @@ from typing import Final
 from generating.markdown import code, table
 from generating.markdown import page as page_of
 from voucherify_sync.report.run_report import CAP, EXAMPLES, OTHER
-from voucherify_sync.state.dead_letters import KEPT
+from voucherify_sync.state.dead_letters import DEAD_LETTER_STATES
 
 FIELDS: Final = {
     "version": "of voucherify-sync",
@@ -59,7 +59,7 @@ FIELDS: Final = {
 """Path of a field -> what it holds. `<…>` stands for any key, `[]` for the items of a list."""
 
 LETTER_FIELDS: Final = {
-    "outcome": "the state: " + ", ".join(f"`{state}`" for state in sorted(KEPT)),
+    "outcome": "the state: " + ", ".join(f"`{state}`" for state in sorted(DEAD_LETTER_STATES)),
     "reason": "as in the report",
     "source": "`file:line` where the event was read",
     "status": "HTTP status of the last answer, or null",

@@ -252,7 +252,7 @@ def damaged(project: Project) -> None:
     many = "".join(Record("identify", f"x-{n}", f"u-{n}").line for n in range(800))
     assert project.replay("-", stdin=many).code == 0
     connection = sqlite3.connect(project.ledger, isolation_level=None)
-    mark = json.dumps(asdict(OpenMark.of(project.ledger, "crashed", 0.0)))
+    mark = json.dumps(asdict(OpenMark("crashed", 0.0, project.ledger.stat().st_ino, 1, "here")))
     connection.execute("INSERT INTO header VALUES ('open', ?)", (mark,))
     (key,) = connection.execute("SELECT key FROM records ORDER BY key LIMIT 1").fetchone()
     connection.close()

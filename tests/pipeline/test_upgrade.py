@@ -15,7 +15,7 @@ import pytest
 from support.cli import Cli, Ended
 
 from voucherify_sync.sandbox import Sandbox
-from voucherify_sync.state.ledger_reader import Counts, LedgerReader
+from voucherify_sync.state.ledger_reader import LedgerCounts, LedgerReader
 
 DATA = Path(__file__).parents[1] / "data"
 REFUSED = ["version-1.ndjson:2", "version-1.ndjson:14"]
@@ -96,7 +96,7 @@ def test_failed_records_get_their_events_from_the_old_files(
     sent = [done.metadata["message_id"] for done in sandbox.call_log.processed]
     assert sent == ["i-6", "i-refused", "latin-1"]
     with LedgerReader.read(folder / "version-1.ledger") as ledger:
-        assert ledger.counts() == Counts(3, 17, in_doubt=1)
+        assert ledger.counts() == LedgerCounts(3, 17, in_doubt=1)
 
 
 def test_failed_records_get_their_events_when_they_are_read_again(

@@ -17,7 +17,6 @@ from typing import Any, Literal, NamedTuple
 import apsw
 
 from support.ledger_parts import IDENTITY
-from voucherify_sync.state import ledger as ledger_module
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_db import PRAGMAS, checkpoint, clear_mark, open_empty, upgrade
 from voucherify_sync.stop import Stop
@@ -148,6 +147,10 @@ class Connection:
         with _errors_of_sqlite3():
             return self._inner.execute(statement, values)
 
+    def create_function(self, name: str, arguments: int, function: Any) -> None:
+        """Let statements call a function."""
+        self._inner.create_scalar_function(name, function, arguments)
+
     def executemany(self, statement: str, values: Any) -> Any:
         """Run one statement for each of many values."""
         with _errors_of_sqlite3():
@@ -181,10 +184,9 @@ def open_on(disk: Disk, stop: Stop, *, synchronous: str = "FULL", checkpoint_pag
     connection.execute("INSERT INTO header VALUES ('open', ?)", (MARK,))
     assert checkpoint(connection)
     path, start = Path(NAME), RunStart("cut-off", "replay", "digest", IDENTITY)
-    run = ledger_module._begin_run(connection, path, start, 1_700_000_000.0, adds_identity=True, is_new=False)
     lock: Any = Unlocked()
     clock = lambda: 1_700_000_000.0  # noqa: E731
-    return TapedLedger(path, start, run, open_empty(), connection, lock, stop, clock, is_new=True)
+    return TapedLedger(path, start, open_empty(), connection, lock, stop, clock)
 
 
 class TapedLedger(Ledger):
@@ -193,7 +195,7 @@ class TapedLedger(Ledger):
     def close(self) -> None:
         """Close it with the statements of the real one."""
         self._writer.close()
-        if not self._writer.has_failed:
+        if self._writer.error is None:
             assert clear_mark(self._writing)
 
 

@@ -17,7 +17,7 @@ from support.ledger_parts import key_of, make_request, open_ledger, outcome
 from voucherify_sync.events import Kind, Position, Request, request_hash
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
 from voucherify_sync.state.ledger import LastUpdate, Ledger
-from voucherify_sync.state.ledger_reader import Counts, Known, LedgerReader
+from voucherify_sync.state.ledger_reader import Known, LedgerCounts, LedgerReader
 
 
 @pytest.fixture
@@ -56,7 +56,9 @@ def test_what_was_delivered_is_known_at_once_and_in_the_next_run(path: Path) -> 
         assert ledger.run == 2
         assert known(ledger, event) == Known(State.DELIVERED, request_hash(event.payload), 1)
         assert known(ledger, customer) == Known(State.DELIVERED, request_hash(customer.payload), 1)
-        assert ledger.counts() == Counts(delivered_customers=1, delivered_events=1, failed=0, in_doubt=0)
+        assert ledger.counts() == LedgerCounts(
+            delivered_customers=1, delivered_events=1, failed=0, in_doubt=0
+        )
 
 
 def test_an_intent_is_pending_until_it_is_withdrawn_or_settled(ledger: Ledger) -> None:
@@ -162,7 +164,7 @@ def test_failed_is_kept_with_its_reason_until_it_is_delivered(ledger: Ledger) ->
     ledger.record(outcome(make_request(0), State.DELIVERED))
     assert known(ledger, make_request(0)) == Known(State.DELIVERED, request_hash(make_request(0).payload), 1)
     assert ledger.reasons(State.FAILED) == {"not_found": 2, "gave_up": 1}
-    assert ledger.counts() == Counts(delivered_customers=0, delivered_events=1, failed=3, in_doubt=0)
+    assert ledger.counts() == LedgerCounts(delivered_customers=0, delivered_events=1, failed=3, in_doubt=0)
 
 
 @pytest.mark.parametrize("state", [State.SKIPPED, State.PLANNED, State.DUPLICATE, State.PENDING])
@@ -205,7 +207,7 @@ def test_workers_share_commits(ledger: Ledger) -> None:
     for worker in workers:
         worker.join()
     ledger.flush()
-    assert ledger.counts() == Counts(delivered_customers=0, delivered_events=800, failed=0, in_doubt=0)
+    assert ledger.counts() == LedgerCounts(delivered_customers=0, delivered_events=800, failed=0, in_doubt=0)
 
 
 def test_runs_are_kept_with_their_ends(path: Path) -> None:

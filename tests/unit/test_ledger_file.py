@@ -20,7 +20,7 @@ from voucherify_sync.state import ledger_db, ledger_file
 from voucherify_sync.state.dead_letters import compress
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_file import ProjectIdentity, origin_of
-from voucherify_sync.state.ledger_reader import Counts, LedgerReader
+from voucherify_sync.state.ledger_reader import LedgerCounts, LedgerReader
 from voucherify_sync.stop import Stop
 
 
@@ -92,7 +92,7 @@ def test_an_empty_file_is_no_ledger_until_one_is_asked_for(path: Path) -> None:
     path.parent.mkdir()
     path.touch()
     with LedgerReader.read(path) as reader:
-        assert reader.counts() == Counts()
+        assert reader.counts() == LedgerCounts()
     with pytest.raises(UsageProblem, match="does not exist"):
         open_ledger(path, is_new=False)
     assert path.stat().st_size == 0
@@ -201,7 +201,7 @@ def test_an_older_ledger_is_brought_to_this_version(path: Path, monkeypatch: pyt
         monkeypatch.setattr(module, "VERSION", ledger_db.VERSION + 1)
     for _ in range(2):
         with open_ledger(path) as ledger:
-            assert ledger.counts() == Counts(0, 1)
+            assert ledger.counts() == LedgerCounts(0, 1)
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (ledger_db.VERSION,)
     assert connection.execute("SELECT count(note) FROM runs").fetchone() == (0,)
@@ -269,10 +269,10 @@ def test_a_ledger_can_be_read_while_a_run_writes(path: Path) -> None:
             known and known.state for known in reader.look_up([key_of(make_request(n)) for n in (1, 2, 3)])
         ]
         assert states == [State.DELIVERED, State.IN_DOUBT, None]
-        assert reader.counts() == Counts(0, 1, in_doubt=1)
+        assert reader.counts() == LedgerCounts(0, 1, in_doubt=1)
         assert [letter.message_id for letter in reader.dead_letters()] == ["track-2"]
         assert list(ledger.dead_letters()) == []
-        assert ledger.counts() == Counts(0, 1)
+        assert ledger.counts() == LedgerCounts(0, 1)
 
 
 def test_reading_does_not_change_a_ledger(path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_ledger_is_read_where_nothing_can_be_written(path: Path, tmp_path: Pat
     os.seteuid(65534)
     try:
         with LedgerReader.read(path) as reader:
-            assert reader.counts() == Counts(0, 1)
+            assert reader.counts() == LedgerCounts(0, 1)
     finally:
         os.seteuid(0)
     assert sorted(file.name for file in path.parent.iterdir()) == ["x.ledger", "x.ledger.lock"]
@@ -309,7 +309,7 @@ def crash_and_spoil(path: Path) -> None:
         for number in range(1_000):
             ledger.record(outcome(make_request(number), State.DELIVERED))
     connection = sqlite3.connect(path, isolation_level=None)
-    mark = ledger_db.OpenMark.of(path, "crashed", 0.0)
+    mark = ledger_db.OpenMark("crashed", 0.0, path.stat().st_ino, 1, "here")
     connection.execute("INSERT INTO header VALUES ('open', ?)", (json.encode(mark).decode(),))
     connection.close()
     data = bytearray(path.read_bytes())
@@ -447,7 +447,7 @@ def test_a_ledger_that_loses_its_place_stops_the_run_and_is_saved(path: Path, wa
             path.rename(path.with_name("elsewhere"))
             if way == "replaced":
                 path.write_text("something else")
-        ledger._writer._look_at = 0.0
+        ledger._writer._next_check_at = 0.0
         with pytest.raises(UsageProblem, match="was removed or replaced"):
             ledger.intend(make_request(2))
         assert stop.error is not None
@@ -456,14 +456,14 @@ def test_a_ledger_that_loses_its_place_stops_the_run_and_is_saved(path: Path, wa
     assert ledger.saved_as == path.with_name("x.ledger.saved-r1")
     assert str(ledger.saved_as) in stop.error.remedy
     with open_ledger(ledger.saved_as, is_new=False) as saved:
-        assert saved.counts() == Counts(0, 1)
+        assert saved.counts() == LedgerCounts(0, 1)
 
 
 def test_a_lock_whose_file_is_removed_is_taken_again(path: Path) -> None:
     """Otherwise a second run would make another one and find nobody."""
     with open_ledger(path) as ledger:
         path.with_name("x.ledger.lock").unlink()
-        ledger._writer._look_at = 0.0
+        ledger._writer._next_check_at = 0.0
         ledger.intend(make_request(1))
         with pytest.raises(RunStopped, match="another run holds"):
             open_ledger(path)

@@ -12,7 +12,7 @@ from support.ledger_parts import make_request, open_ledger, outcome
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.outcomes import State
 from voucherify_sync.state.ledger_file import ProjectIdentity, origin_of
-from voucherify_sync.state.ledger_location import LedgerChoice, Place, find_place
+from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, locate
 
 URL = "https://api.voucherify.io"
 OWN = ProjectIdentity.of(URL, "own")
@@ -38,12 +38,12 @@ def ledger_of(identity: ProjectIdentity, path: Path, *, is_used: bool = True) ->
     return path
 
 
-def place(identity: ProjectIdentity | None = OWN, **choice: Any) -> Place:
+def place(identity: ProjectIdentity | None = OWN, **choice: Any) -> LedgerLocation:
     """Find the ledger of a command."""
-    return find_place(LedgerChoice(**choice), origin_of(URL), identity)
+    return locate(LedgerChoice(**choice), origin_of(URL), identity)
 
 
-def problem(found: Place) -> str:
+def problem(found: LedgerLocation) -> str:
     """Return what a run that sends must refuse, with the remedy."""
     assert found.problem is not None
     return " ".join(str(found.problem).split())
@@ -55,7 +55,7 @@ def test_the_ledger_of_a_project_is_found_by_what_it_says(state: Path) -> None:
     path = ledger_of(OWN, state / "renamed by hand.ledger")
     open_ledger(path, identity=ROTATED, same_project=True).close()
     for identity in (OWN, ROTATED):
-        assert place(identity) == Place(path=path)
+        assert place(identity) == LedgerLocation(path=path)
 
 
 def test_a_project_without_a_ledger_gets_a_new_one(state: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_ledger_that_may_be_that_of_the_project_is_named(state: Path, other: P
     assert f"--ledger {path} --same-project" in said
     assert "--new-ledger" in said
     assert place(is_new=True).problem is None
-    assert place(named=path, same_project=True) == Place(path=path, adds_identity=True)
+    assert place(named=path, same_project=True) == LedgerLocation(path=path, adds_identity=True)
 
 
 def test_a_ledger_by_which_nothing_was_sent_may_be_anybody_s(state: Path) -> None:
@@ -105,7 +105,7 @@ def test_of_two_ledgers_the_one_that_was_used_is_taken(state: Path) -> None:
     """The other one knows nothing."""
     ledger_of(OWN, state / "a.ledger", is_used=False)
     path = ledger_of(OWN, state / "b.ledger")
-    assert place() == Place(path=path)
+    assert place() == LedgerLocation(path=path)
 
 
 def test_a_damaged_ledger_of_the_project_is_not_passed_over(state: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_named_ledger_that_is_not_there_is_a_mistake(
     said = problem(place(named=path))
     assert f"{path} does not exist" in said
     assert "Only if nothing was ever sent to this project: --new-ledger" in said
-    assert place(named=path, is_new=True) == Place(path=path, is_new=True)
+    assert place(named=path, is_new=True) == LedgerLocation(path=path, is_new=True)
 
 
 def test_a_new_ledger_is_no_way_around_the_one_there_is(state: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_same_project_is_refused_where_it_says_nothing(state: Path, tmp_path: Pa
     assert "not needed" in problem(place_after_default(state))
 
 
-def place_after_default(state: Path) -> Place:
+def place_after_default(state: Path) -> LedgerLocation:
     """Say --same-project where the ledger of the project is found by itself."""
     ledger_of(OWN, state / "a.ledger")
     return place(same_project=True)
@@ -198,11 +198,11 @@ def test_a_ledger_where_earlier_versions_put_it_is_named(state: Path, tmp_path: 
 
 def test_without_a_key_the_only_ledger_of_the_address_is_found(state: Path, tmp_path: Path) -> None:
     """That is enough to look at it."""
-    assert place(None) == Place()
+    assert place(None) == LedgerLocation()
     path = ledger_of(OWN, state / "a.ledger")
     ledger_of(STRANGER, state / "b.ledger")
-    assert place(None) == Place(path=path)
+    assert place(None) == LedgerLocation(path=path)
     assert place(None, named=path).problem is None
     assert problem(place(None, named=state / "b.ledger"))
     ledger_of(ROTATED, state / "c.ledger")
-    assert place(None) == Place()
+    assert place(None) == LedgerLocation()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voucherify_sync.state.deduplication import KEY, Seen, seen_key
+from voucherify_sync.state.deduplication import SEEN_KEY_BYTES, Seen, seen_key
 
 
 def key_of(number: int) -> bytes:
@@ -19,7 +19,7 @@ def key_of(number: int) -> bytes:
 
 def meet(seen: Seen, key: bytes, digest: int) -> bool | None:
     """Meet one key."""
-    met = seen.meet_all([key], [digest])
+    met = seen.add_many([key], [digest])
     return None if met is None else met[0]
 
 
@@ -27,7 +27,7 @@ def test_a_key_stands_for_its_messageid_and_its_content() -> None:
     """The key of an identify ends with a digest of its content; another one in either makes another record."""
     keys = [b"a" * 16, b"a" * 16 + b"x" * 8, b"a" * 16 + b"y" * 8, b"b" * 16 + b"x" * 8]
     assert len({seen_key(key) for key in keys}) == 4
-    assert {len(seen_key(key)) for key in keys} == {KEY}
+    assert {len(seen_key(key)) for key in keys} == {SEEN_KEY_BYTES}
 
 
 @pytest.mark.parametrize("limit", [1, 3, 10, 1_000])
@@ -56,7 +56,7 @@ def test_keys_by_the_block_are_met_like_keys_one_by_one(
     for block in blocks:
         keys, digests = [key_of(number) for number, _ in block], [digest for _, digest in block]
         met = [meet(one_by_one, key, digest) for key, digest in zip(keys, digests, strict=True)]
-        assert (by_block.meet_all(keys, digests) or [None] * len(block)) == met
+        assert (by_block.add_many(keys, digests) or [None] * len(block)) == met
 
 
 def test_keys_stay_in_memory_where_the_disk_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from msgspec import Struct
 from voucherify_sync.events import Json
 from voucherify_sync.outcomes import State
 from voucherify_sync.report.run_report import ENDINGS, NONE, OTHER, STATES, headline
-from voucherify_sync.state.private_files import trouble, write_whole
+from voucherify_sync.state.private_files import write_error, write_whole
 from voucherify_sync.text import clean, counted, size, span
 
 HEIGHT = 180.0
@@ -528,7 +528,7 @@ def write_html_report(path: Path, report: Json) -> None:
     try:
         write_whole(path, render(report).encode())
     except OSError as error:
-        raise trouble(path, error) from error
+        raise write_error(path, error) from error
 
 
 def render(report: Json) -> str:

@@ -25,7 +25,7 @@ from msgspec import Struct
 from voucherify_sync.errors import ExitCode, VoucherifySyncError
 from voucherify_sync.events import Json, Kind
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
-from voucherify_sync.state.private_files import trouble, utf8, write_whole
+from voucherify_sync.state.private_files import utf8, write_error, write_whole
 from voucherify_sync.text import counted
 
 
@@ -356,7 +356,7 @@ def write_report(path: Path, report: Json) -> None:
     try:
         write_whole(path, encode_report(report))
     except OSError as error:
-        raise trouble(path, error) from error
+        raise write_error(path, error) from error
 
 
 def _within(known: set[str], name: str | None) -> str | None:

@@ -30,7 +30,7 @@ from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.settings import digest
 from voucherify_sync.sources.decode import MAX_BATCH, event_time
 from voucherify_sync.sources.reader import SourceFacts
-from voucherify_sync.state.dead_letters import KEPT, DeadLetterFile
+from voucherify_sync.state.dead_letters import DEAD_LETTER_STATES, DeadLetterFile
 from voucherify_sync.state.deduplication import History, Rule
 from voucherify_sync.state.ledger import LastUpdate, Ledger
 from voucherify_sync.state.ledger_reader import LedgerReader
@@ -134,7 +134,7 @@ class Books:
                     self._letters.add(outcome)
                 except VoucherifySyncError as error:
                     self._lose_letters(error)
-            if self.letters_error is not None and outcome.state in KEPT:
+            if self.letters_error is not None and outcome.state in DEAD_LETTER_STATES:
                 self.letters_missing += 1
 
     def _lose_letters(self, error: VoucherifySyncError) -> None:

@@ -1,9 +1,14 @@
-"""What ended invalid, failed or in doubt, with its event as it came: in the ledger, and as lines of JSON."""
+"""Keeps records that ended invalid, failed or in doubt, each with its event as it came.
+
+The ledger holds them as rows; files of dead letters, which `retry FILE` reads, hold one JSON object a line. Earlier
+versions kept them only in files, one a run.
+"""
 
 from __future__ import annotations
 
 import codecs
 import os
+import stat
 import zlib
 from base64 import b64decode, b64encode
 from collections import deque
@@ -21,22 +26,21 @@ from voucherify_sync.errors import SourceError, UsageProblem
 from voucherify_sync.events import KEY_BYTES, Event, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.settings.environment import state_directory
-from voucherify_sync.state.private_files import open_to_append, sync, trouble, utf8, write_all
+from voucherify_sync.state.private_files import open_to_append, utf8, write_all, write_error, write_whole
 
-KEPT: Final = frozenset({State.INVALID, State.FAILED, State.IN_DOUBT})
+DEAD_LETTER_STATES: Final = frozenset({State.INVALID, State.FAILED, State.IN_DOUBT})
 """The states whose records are kept."""
-ANSWER_BYTES: Final = 4_096
-"""Bytes that are kept of what Voucherify answered."""
 
-_LONGEST_TEXT: Final = 1_000
+_ANSWER_BYTES: Final = 4_096  # kept of what Voucherify answered
+_ANSWER_CHARACTERS: Final = 1_000  # shown of an answer that is no JSON
 _HEADROOM: Final = 100  # levels of nesting and of calls that reading may add to those of writing
 _ABSENT: Final = Raw(b"")
 _WHITE: Final = b" \t\r\n"
-_PIECE: Final = 1 << 16
+_CHUNK_BYTES: Final = 1 << 16
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """One record that did not arrive.
+    """One record that did not arrive. Its fields are the columns of the ledger's table of dead letters.
 
     Attributes:
         outcome: invalid, failed or in doubt.
@@ -46,7 +50,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
         key: by which the ledger knows the record, or, of what is invalid, the dead letter; None in old files.
         run: id of the run that left it.
         status: HTTP status of the last answer, if there was one.
-        answer: body of the last answer, without what it repeats of the request, at most ANSWER_BYTES.
+        answer: body of the last answer, without what it repeats of the request, at most 4 KiB.
         type, name, message_id: the event's own.
         source_id: whose request it was.
         sent_at: epoch seconds of this machine's clock just before the event was sent, where it is in doubt.
@@ -71,7 +75,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
         if user == self.source_id:
             return True
         try:
-            ids = msgspec.json.decode(self.event or b"{}", type=_Ids)
+            ids = msgspec.json.decode(self.event or b"{}", type=_EventIds)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return False
         return any(
@@ -86,29 +90,35 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
             "reason": self.reason,
             "source": utf8(self.source),
             "status": self.status,
-            "response": _response(self.answer),
+            "response": None,
             "key": self.key and self.key.hex(),
             "run": self.run,
         }
+        if self.answer is not None:
+            try:
+                letter["response"] = msgspec.json.decode(self.answer)
+            except (msgspec.DecodeError, RecursionError):
+                letter["response"] = self.answer.decode("utf-8", "replace")[:_ANSWER_CHARACTERS]
         if self.sent_at is not None:
             letter["sent_at"] = self.sent_at
         if self.event is None:
-            known = {"type": self.type, "name": self.name, "messageId": self.message_id}
-            return msgspec.json.encode(letter | known | {"event": None}) + b"\n"
-        return msgspec.json.encode(letter | _as_it_came(self.event)) + b"\n"
+            letter |= {"type": self.type, "name": self.name, "messageId": self.message_id, "event": None}
+        else:
+            letter |= _as_it_came(self.event)
+        return msgspec.json.encode(letter) + b"\n"
 
 
-class _Ids(Struct):
-    """The ids of an event."""
+class _EventIds(Struct):
+    """The ids of an event; the rest of it, which may be large or odd, is not decoded."""
 
     userId: Any = None  # noqa: N815 Segment's names
     anonymousId: Any = None  # noqa: N815
 
 
-class _Line(Struct, frozen=True):
+class _LetterLine(Struct, frozen=True):
     """A line of a file; of the three forms of the event one is set."""
 
-    outcome: State
+    outcome: State | None = None
     reason: str | None = None
     source: str = ""
     key: str | None = None
@@ -117,6 +127,40 @@ class _Line(Struct, frozen=True):
     event: Raw = _ABSENT
     raw: str | None = None
     raw_base64: str | None = None
+
+
+class LetterSelection(Struct, frozen=True):
+    """Which dead letters are selected; every attribute that is set narrows the selection.
+
+    Attributes:
+        outcomes: of these only; empty: of all three.
+        reasons: for one of these.
+        names: of events of one of these names.
+        users: of one of these customers, by the request's id or the event's own.
+        runs: left by one of these runs, by id.
+        before: left by a run before this one, by number.
+    """
+
+    outcomes: frozenset[State] = frozenset()
+    reasons: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    runs: frozenset[str] = frozenset()
+    before: int | None = None
+
+    def takes(self, letter: DeadLetter) -> bool:
+        """Tell whether a dead letter is selected, whichever run left it before which other."""
+        pairs = (
+            (self.outcomes, letter.outcome),
+            (self.reasons, letter.reason),
+            (self.names, letter.name),
+            (self.runs, letter.run),
+        )
+        return all(not chosen or value in chosen for chosen, value in pairs) and self.takes_user_of(letter)
+
+    def takes_user_of(self, letter: DeadLetter) -> bool:
+        """Tell whether it is that of a selected customer, which no query can find out."""
+        return not self.users or any(map(letter.concerns, self.users))
 
 
 def invalid_key(raw: bytes) -> bytes:
@@ -134,24 +178,27 @@ def decompress(data: bytes | None) -> bytes | None:
     return None if data is None else zlib.decompress(data)
 
 
-def letter_of(outcome: Outcome, run: str) -> DeadLetter:
-    """Return the dead letter of a record that ended in one of the KEPT states."""
+def letter_of(outcome: Outcome, run: str, sent_at: float | None = None) -> DeadLetter:
+    """Return the dead letter of a record that ended in one of the DEAD_LETTER_STATES."""
     record, request = outcome.record, outcome.request
+    if isinstance(record, Event) and outcome.state is not State.INVALID:
+        key = record_key(record)
+    else:
+        key = invalid_key(record.raw)
     return DeadLetter(
         outcome=outcome.state,
         reason=outcome.reason,
         source=str(record.position),
         event=record.raw,
-        key=record_key(record)
-        if isinstance(record, Event) and outcome.state is not State.INVALID
-        else invalid_key(record.raw),
+        key=key,
         run=run,
         status=outcome.status,
-        answer=outcome.response and outcome.response[:ANSWER_BYTES],
+        answer=outcome.response and outcome.response[:_ANSWER_BYTES],
         type=record.type,
         name=record.name,
         message_id=record.message_id,
         source_id=request.source_id if request else None,
+        sent_at=sent_at,
     )
 
 
@@ -171,18 +218,18 @@ class DeadLetterFile:
         self._descriptor: int | None = None
 
     def add(self, outcome: Outcome) -> None:
-        """Write the record if it ended in one of the KEPT states.
+        """Write the record if it ended in one of the DEAD_LETTER_STATES.
 
         Raises RunStopped when the disk is full, UsageProblem when the file cannot be written.
         """
-        if outcome.state not in KEPT:
+        if outcome.state not in DEAD_LETTER_STATES:
             return
         try:
             if self._descriptor is None:
                 self._descriptor = open_to_append(self.path)
             write_all(self._descriptor, letter_of(outcome, self._run).encode())
         except OSError as error:
-            raise trouble(self.path, error) from error
+            raise write_error(self.path, error) from error
         self.count += 1
 
     def close(self) -> None:
@@ -191,9 +238,10 @@ class DeadLetterFile:
         if descriptor is None:
             return
         try:
-            sync(descriptor)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fsync(descriptor)
         except OSError as error:
-            raise trouble(self.path, error) from error
+            raise write_error(self.path, error) from error
         finally:
             os.close(descriptor)
 
@@ -204,13 +252,6 @@ class DeadLetterFile:
         self.close()
 
 
-def files_of_earlier_versions() -> list[Path]:
-    """Return the files in which earlier versions kept the dead letters of each run, the oldest first."""
-    with suppress(UsageProblem):
-        return sorted((state_directory() / "dead-letters").glob("*.ndjson"))
-    return []
-
-
 def read_dead_letters(path: Path) -> Iterator[tuple[int, DeadLetter]]:
     """Yield what a file of dead letters holds with its line, in order, each event byte for byte as it was read once.
 
@@ -219,34 +260,70 @@ def read_dead_letters(path: Path) -> Iterator[tuple[int, DeadLetter]]:
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, _decode(path, number, line)
+                if not line.strip():
+                    continue
+                try:
+                    letter = _decode(line)
+                except (ValueError, RecursionError) as error:
+                    where = f"{utf8(str(path))}:{number}"
+                    remedy = "Name a file that a replay wrote."
+                    raise SourceError(f"{where}: not a dead letter ({error})", remedy) from error
+                yield number, letter
     except OSError as error:
         raise SourceError(
             f"{utf8(str(path))}: {error.strerror or error}", "Name a file of dead letters."
         ) from error
 
 
+def files_of_earlier_versions() -> list[Path]:
+    """Return the files in which earlier versions kept the dead letters of each run, the oldest first."""
+    with suppress(UsageProblem):
+        return sorted((state_directory() / "dead-letters").glob("*.ndjson"))
+    return []
+
+
+def forget_in_files(selection: LetterSelection, before: str | None, *, is_trial: bool = False) -> int:
+    """Remove dead letters from the files of earlier versions; return how many there were.
+
+    Args:
+        selection: of dead letters.
+        before: those only that runs before this one, by its id, left; ids of runs sort by time.
+        is_trial: count them only.
+
+    Raises:
+        UsageProblem: a file cannot be written.
+        RunStopped: the disk is full.
+    """
+    found = 0
+    for file in files_of_earlier_versions():
+        if before is not None and file.stem >= before:
+            continue
+        try:
+            letters = [letter for _, letter in read_dead_letters(file)]
+        except SourceError:
+            continue
+        kept = [letter for letter in letters if not selection.takes(letter)]
+        found += len(letters) - len(kept)
+        if len(kept) < len(letters) and not is_trial:
+            try:
+                write_whole(file, b"".join(letter.encode() for letter in kept))
+            except OSError as error:
+                raise write_error(file, error) from error
+    return found
+
+
 def _as_it_came(raw: bytes) -> dict[str, Any]:
     """Return the event under the name that tells its form: JSON, other text, or bytes that are no text."""
-    if not _is_utf8(raw):
+    chunks = (raw[at : at + _CHUNK_BYTES] for at in range(0, len(raw), _CHUNK_BYTES))
+    try:
+        deque(codecs.iterdecode(chunks, "utf-8"), maxlen=0)  # as a whole it may take four times its bytes
+    except UnicodeDecodeError:
         return {"raw_base64": b64encode(raw).decode("ascii")}
     value = raw.strip(b" \t\r")
-    if (
-        b"\n" in raw or value == b"null" or not _is_json(value)
-    ):  # a null stands for an event that is not known
+    # A null stands for an event that is not known.
+    if b"\n" in raw or value == b"null" or not _is_json(value):
         return {"raw": raw.decode("utf-8")}
     return {"event": Raw(value)}
-
-
-def _is_utf8(raw: bytes) -> bool:
-    """Tell whether bytes are UTF-8; decoded as a whole they may take four times as much memory."""
-    pieces = (raw[at : at + _PIECE] for at in range(0, len(raw), _PIECE))
-    try:
-        deque(codecs.iterdecode(pieces, "utf-8"), maxlen=0)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _is_json(text: bytes) -> bool:
@@ -262,41 +339,26 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _response(body: bytes | None) -> Any:
-    if body is None:
-        return None
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return body.decode("utf-8", "replace")[:_LONGEST_TEXT]
-
-
-def _decode(path: Path, number: int, line: bytes) -> DeadLetter:
-    where = f"{utf8(str(path))}:{number}"
-    try:
-        letter = msgspec.json.decode(line, type=_Line)
-        event = _event_of(letter)
-        key = bytes.fromhex(letter.key) if letter.key else None
-    except (ValueError, RecursionError) as error:
-        raise SourceError(
-            f"{where}: not a dead letter ({error})", "Name a file that a replay wrote."
-        ) from error
+def _decode(line: bytes) -> DeadLetter:
+    """Read a line of a file. Raises ValueError or RecursionError where it is no dead letter."""
+    letter = msgspec.json.decode(line, type=_LetterLine)
+    if letter.outcome is None:
+        raise ValueError("`outcome` is missing")
+    event: bytes | None = bytes(letter.event)
+    if letter.raw is not None:
+        event = letter.raw.encode()
+    elif letter.raw_base64 is not None:
+        event = b64decode(letter.raw_base64, validate=True)
+    elif not event:
+        raise ValueError("`event`, `raw` and `raw_base64` are missing")
+    elif event == b"null":
+        event = None
     return DeadLetter(
         outcome=letter.outcome,
         reason=letter.reason,
         source=letter.source,
         event=event,
-        key=key,
+        key=bytes.fromhex(letter.key) if letter.key else None,
         status=letter.status,
-        answer=bytes(letter.response)[:ANSWER_BYTES] or None,
+        answer=bytes(letter.response)[:_ANSWER_BYTES] or None,
     )
-
-
-def _event_of(letter: _Line) -> bytes | None:
-    if letter.raw is not None:
-        return letter.raw.encode()
-    if letter.raw_base64 is not None:
-        return b64decode(letter.raw_base64, validate=True)
-    if letter.event == _ABSENT:
-        raise ValueError("no event, raw or raw_base64")
-    return None if bytes(letter.event) == b"null" else bytes(letter.event)

@@ -1,4 +1,4 @@
-"""What a Voucherify project has been sent, as one run keeps it: durable intents, outcomes and dead letters.
+"""Keeps what one run sends to a Voucherify project: durable intents, outcomes and dead letters.
 
 It never sends, and never decides what is sent.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct, json
+from msgspec.structs import asdict, replace
 
 from voucherify_sync.errors import ExitCode, UsageProblem, VoucherifySyncError
 from voucherify_sync.events import (
@@ -28,25 +29,27 @@ from voucherify_sync.events import (
 )
 from voucherify_sync.outcomes import FAILED_BEFORE, NotProcessed, Outcome, State
 from voucherify_sync.settings.environment import state_directory
-from voucherify_sync.state.dead_letters import ANSWER_BYTES, compress, invalid_key, letter_of
+from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection, compress, invalid_key, letter_of
 from voucherify_sync.state.ledger_db import (
+    add_identity,
     close_writable,
-    explain,
-    identity_row,
+    doubt_interrupted,
+    explained,
     make,
     open_beside,
     open_writable,
     refuse_copy,
     save_copy,
+    transaction,
 )
 from voucherify_sync.state.ledger_file import LedgerLock, ProjectIdentity, bytes_in, make_directory, remove
 from voucherify_sync.state.ledger_reader import Known, LastUpdate, LedgerReader, customer_key
-from voucherify_sync.state.ledger_writer import Changes, Intent, LedgerWriter, LetterRow, Settled
+from voucherify_sync.state.ledger_writer import LedgerWriter, SqlRow
 from voucherify_sync.stop import Stop
 
-__all__ = ["LastUpdate", "Ledger", "RunStart"]
+__all__ = ["LastUpdate", "Ledger", "RunStart", "forget"]
 
-MOST_INVALID: Final = 10_000
+_MAX_INVALID: Final = 10_000
 """Invalid records that a run keeps as dead letters; the others are counted, and named in its log."""
 
 _CODES: Final = {
@@ -55,16 +58,23 @@ _CODES: Final = {
     (State.FAILED, Kind.EVENT): 2,
     (State.FAILED, Kind.CUSTOMER): 3,
     (State.IN_DOUBT, Kind.EVENT): 4,
+    (State.SKIPPED, Kind.EVENT): 5,
+    (State.SKIPPED, Kind.CUSTOMER): 6,
 }
-DISMISSED: Final = {Kind.EVENT: 5, Kind.CUSTOMER: 6}
-"""Codes of records that had failed and were given up: `forget`, and updates that a newer one has superseded."""
-_IN_DOUBT: Final = 4
+"""The column `state` of records. 5 and 6 are dismissed: failed and given up, by `forget` or for a newer update."""
 _NO_REQUEST: Final = bytes(HASH_BYTES)
 _UPDATED: Final = """INSERT INTO customers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
     SET updated_at = excluded.updated_at, hash = excluded.hash, run = excluded.run
     WHERE updated_at IS NULL OR excluded.updated_at >= updated_at"""
 _COMPLETE: Final = """UPDATE dead_letters SET event = ?, status = coalesce(status, ?), answer = coalesce(answer, ?),
     source = ?, type = ?, name = ?, message_id = ? WHERE key = ? AND event IS NULL"""
+_FORGET: Final = (
+    # Codes 2 and 3 have failed; 5 and 6 are the same kinds of record, dismissed.
+    "UPDATE records SET state = state + 3 WHERE state IN (2, 3) AND key IN (SELECT key FROM temp.chosen)",
+    """UPDATE dead_letters SET event = NULL, answer = NULL, message_id = NULL, source_id = NULL
+        WHERE outcome = 'in_doubt' AND key IN (SELECT key FROM temp.chosen)""",
+    "DELETE FROM dead_letters WHERE outcome <> 'in_doubt' AND key IN (SELECT key FROM temp.chosen)",
+)
 
 
 class RunStart(Struct, frozen=True):
@@ -96,36 +106,34 @@ class Ledger(LedgerReader):
         self,
         path: Path,
         start: RunStart,
-        run: int,
         reading: sqlite3.Connection,
         writing: sqlite3.Connection,
         lock: LedgerLock,
         stop: Stop,
         clock: Callable[[], float],
         *,
-        is_new: bool,
-        made: Sequence[Path] = (),
+        made: Sequence[Path] | None = None,
     ) -> None:
+        """Begin a run on an open ledger; `made`: the ledger is new, and so are these directories."""
         super().__init__(reading, path)
-        self._is_new = is_new
-        self._made = made
-        self.run = run
+        self.run = _begin_run(writing, path, start, clock(), is_new=made is not None)
         self.saved_as: Path | None = None
-        self._is_closed = False
+        self._made = made
         self._start = start
         self._stop = stop
         self._writing = writing
         self._lock = lock
-        self._writer = LedgerWriter(writing, path, stop, lock.problem)
         self._clock = clock
-        # Of each record the sends of this run that nothing has decided.
-        self._open: dict[bytes, list[Intent]] = {}
-        self._noted: set[str] = set()  # endpoints that accepted something in this run
+        self._is_closed = False
+        # Of each record the intents of the sends of this run that nothing has decided.
+        self._open: dict[bytes, list[SqlRow]] = {}
+        self._accepting: set[str] = set()  # endpoints that accepted something in this run
         self._invalid = {
             key for (key,) in self._ask("SELECT key FROM dead_letters WHERE outcome = 'invalid'")
         }
-        self._invalid_left = MOST_INVALID
+        self._invalid_left = _MAX_INVALID
         self._lacks_events = bool(self._ask("SELECT 1 FROM dead_letters WHERE event IS NULL LIMIT 1"))
+        self._writer = LedgerWriter(writing, path, stop, lock.problem)
 
     @classmethod
     def open(
@@ -144,7 +152,7 @@ class Ledger(LedgerReader):
         Args:
             path: of the ledger.
             start: the run.
-            stop: told when the ledger cannot be written any more.
+            stop: gets the error when the ledger cannot be written any more.
             is_new: make it; where a file is it must be empty, or a ledger by which nothing was ever sent.
             same_project: add the identity of the run to those of the ledger.
             is_whole: the user says that what looks like a copy of a ledger in use is whole.
@@ -155,11 +163,9 @@ class Ledger(LedgerReader):
                 or cannot be written.
             RunStopped: another run holds it, or the disk is full.
         """
-        made: list[Path] = []
-        if is_new:
-            made = make_directory(path)
-        elif not bytes_in(path):
+        if not is_new and not bytes_in(path):
             raise UsageProblem(f"the ledger {path} does not exist.", "Check the path and the mount.")
+        made = make_directory(path) if is_new else None
         with ExitStack() as resources:
             lock = LedgerLock(path)
             resources.callback(lock.release)
@@ -167,20 +173,18 @@ class Ledger(LedgerReader):
                 make(path, start.identity)
             if not is_whole:
                 refuse_copy(path)
+            # What was found before the lock was taken may have changed since.
             with LedgerReader.read(path) as reader:
                 if is_new and not reader.is_empty:
                     raise UsageProblem(f"the ledger {path} is in use.", "Leave --new-ledger out.")
-                if not (is_new or same_project or reader.belongs_to(start.identity)):
+                if not (is_new or same_project or start.identity.is_among(reader.identities)):
                     raise UsageProblem(
                         f"the ledger {path} is that of another project.", "Name another ledger."
                     )
             writing = open_writable(path, start.run_id)
             resources.callback(close_writable, writing, path, is_sound=False)
             lock.hold()
-            run = _begin_run(writing, path, start, clock(), adds_identity=same_project, is_new=is_new)
-            ledger = cls(
-                path, start, run, open_beside(path), writing, lock, stop, clock, is_new=is_new, made=made
-            )
+            ledger = cls(path, start, open_beside(path), writing, lock, stop, clock, made=made)
             resources.pop_all()
             return ledger
 
@@ -189,27 +193,26 @@ class Ledger(LedgerReader):
         self.flush()
         return super().look_up(keys)
 
+    def last_updates(self, source_ids: Sequence[str]) -> list[LastUpdate | None]:
+        """Return what customers were sent last, what this run sent included."""
+        self.flush()
+        return super().last_updates(source_ids)
+
     def intend(self, request: Request) -> None:
         """Return when it is on disk that a custom event may have been sent.
 
         Raises:
             VoucherifySyncError: it is not, so the event must not be sent.
         """
-        event = request.event
-        intent = Intent(
-            key=record_key(event),
-            hash=request_hash(request.payload),
-            run=self.run,
-            sent_at=self._clock(),
-            type=_text(event.type),
-            name=_optional(event.name),
-            message_id=_optional(event.message_id),
-            source=_text(str(event.position)),
-            source_id=_text(request.source_id),
-            event=compress(event.raw),
+        event, key = request.event, record_key(request.event)
+        texts = (event.type, event.name, event.message_id, str(event.position), request.source_id)
+        row = (
+            *(key, request_hash(request.payload), self.run, self._clock()),
+            *map(_storable, texts),
+            compress(event.raw),
         )
-        self._open.setdefault(intent.key, []).append(intent)
-        self._writer.now(lambda changes: changes.intend(intent))
+        self._open.setdefault(key, []).append(row)
+        self._writer.now(lambda changes: changes.intend(key, row))
 
     def withdraw(self, request: Request, proof: NotProcessed) -> None:
         """Take the last intent back, for a proof that this send was not processed.
@@ -223,97 +226,47 @@ class Ledger(LedgerReader):
             self._writer.later(lambda changes: changes.withdraw(key))
         else:
             self._open[key] = earlier
-            self._writer.later(lambda changes: changes.intend(earlier[-1]))
+            self._writer.later(lambda changes: changes.intend(key, earlier[-1]))
 
     def record(self, outcome: Outcome) -> None:
-        """Keep an outcome with its dead letter; it is on disk within 50 ms, or the stop is told why not.
+        """Keep an outcome with its dead letter; it is on disk within 50 ms, or the stop gets the error.
 
         Delivered, failed and invalid are kept, and in doubt where this run intended it: a doubt of an earlier run stays
         as it is. Pending leaves no trace, and takes no intent back: that needs a proof.
         """
-        match outcome.state:
-            case State.DELIVERED:
-                self._settle(outcome, None)
-            case State.FAILED if outcome.reason == FAILED_BEFORE:
-                if isinstance(outcome.record, Event):
-                    self.complete(outcome.record)
-            case State.FAILED:
-                self._settle(outcome, self._letter(outcome))
-            case State.IN_DOUBT:
-                self._doubt(outcome)
-            case State.INVALID:
-                self._keep_invalid(outcome)
-            case State.SKIPPED if outcome.reason == "superseded":
-                self._dismiss(outcome)
-            case State.DUPLICATE:
-                self._drop_invalid(outcome)
+        event, state = outcome.record, outcome.state
+        if state is State.INVALID:
+            self._keep_invalid(outcome)
+        elif not isinstance(event, Event):
+            return
+        elif state is State.DUPLICATE:
+            self._drop_invalid(event)
+        elif state is State.IN_DOUBT:
+            self._doubt(event, outcome)
+        elif state is State.FAILED and outcome.reason == FAILED_BEFORE:
+            self.complete(event)
+        elif state in {State.DELIVERED, State.FAILED} or (state, outcome.reason) == (
+            State.SKIPPED,
+            "superseded",
+        ):
+            self._settle(event, outcome)
 
     def accepted_at(self, endpoint: str) -> None:
         """Keep that Voucherify accepted a call of this run at an endpoint."""
-        if endpoint not in self._noted:
-            self._noted.add(endpoint)
+        if endpoint not in self._accepting:
+            self._accepting.add(endpoint)
             row = (endpoint, self._start.identity.key, self._start.settings_digest, self.run)
-            self._writer.later(
-                lambda changes: changes.execute("INSERT OR IGNORE INTO accepted VALUES (?, ?, ?, ?)", *row)
-            )
+            self._execute("INSERT OR IGNORE INTO accepted VALUES (?, ?, ?, ?)", *row)
 
     def complete(self, event: Event, status: int | None = None, answer: bytes | None = None) -> None:
         """Give the dead letter of an event, if it has none, its event."""
         if self._lacks_events:
-            texts = map(_optional, (str(event.position), event.type, event.name, event.message_id))
-            values = (compress(event.raw), status, answer, *texts, record_key(event))
-            self._writer.later(lambda changes: changes.execute(_COMPLETE, *values))
+            texts = map(_storable, (str(event.position), event.type, event.name, event.message_id))
+            self._execute(_COMPLETE, compress(event.raw), status, answer, *texts, record_key(event))
 
-    def has_taken_over(self) -> None:
-        """Note that the files of an earlier version were read."""
-        self._writer.later(
-            lambda changes: changes.execute("DELETE FROM header WHERE name = 'dead_letter_files'")
-        )
-
-    def flush(self) -> None:
-        """Return when all that was recorded is on disk.
-
-        Raises:
-            VoucherifySyncError: it is not.
-        """
-        self._writer.flush()
-
-    def end_run(self, exit_code: int, counts: Mapping[str, int]) -> None:
-        """Keep how the run ended."""
-        text = json.encode(dict(counts)).decode()
-        ended = "UPDATE runs SET ended_at = ?, exit_code = ?, counts = ? WHERE id = ?"
-        self._writer.later(
-            lambda changes: changes.execute(ended, self._clock(), int(exit_code), text, self.run)
-        )
-
-    def close(self) -> None:
-        """Commit what is left, make one file of the ledger, and let the next run in; may be called twice.
-
-        What fails is told to the stop. A ledger that this run made is removed where the run ends for a mistake of
-        the user (exit code 2) and nothing was sent.
-        """
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self._writer.close()
-        error = self._stop.error
-        is_useless = (
-            self._is_new and error is not None and error.exit_code is ExitCode.USAGE and self.is_empty
-        )
-        self._reading.close()  # it would hold up the checkpoint
-        assert self.path is not None  # noqa: S101  # it was opened by its path
-        try:
-            if self._lock.is_lost:
-                self._save()
-            else:
-                close_writable(self._writing, self.path, is_sound=not self._writer.has_failed)
-                if is_useless:
-                    remove(self.path, self._made)
-        except VoucherifySyncError as error:
-            self._stop.because(error)
-        finally:
-            self._writing.close()
-            self._lock.release()
+    def forget_old_files(self) -> None:
+        """Note that the dead letters in files of an earlier version were taken over."""
+        self._execute("DELETE FROM header WHERE name = 'dead_letter_files'")
 
     def remember_action(self, body_hash: bytes, action_id: str) -> None:
         """Return when it is on disk that a bulk request was accepted, and as which async action."""
@@ -325,187 +278,183 @@ class Ledger(LedgerReader):
         rows = self._ask("SELECT action FROM actions WHERE hash = ?", (body_hash,))
         return rows[0][0] if rows else None
 
+    def forget_actions(self) -> None:
+        """Forget which bulk requests were accepted, once their customers are remembered."""
+        self._execute("DELETE FROM actions")
+
     def remember_update(self, source_id: str, update: LastUpdate) -> None:
         """Keep what a customer was sent last; an update older than the one that is kept changes nothing.
 
-        A time later than now counts as now: the clock of whoever made the event was ahead.
+        A time later than now counts as now: the clock of the device that made the event was ahead.
         """
         at = min(update.updated_at.timestamp(), self._clock()) if update.updated_at else None
-        self._writer.later(
-            lambda changes: changes.execute(_UPDATED, customer_key(source_id), at, update.hash, self.run)
-        )
+        self._execute(_UPDATED, customer_key(source_id), at, update.hash, self.run)
 
-    def forget_actions(self) -> None:
-        """Forget which bulk requests were accepted, once their customers are remembered."""
-        self._writer.later(lambda changes: changes.execute("DELETE FROM actions"))
+    def flush(self) -> None:
+        """Return when all that was recorded is on disk.
 
-    def last_updates(self, source_ids: Sequence[str]) -> list[LastUpdate | None]:
-        """Return what customers were sent last, what this run sent included."""
-        self.flush()
-        return super().last_updates(source_ids)
+        Raises:
+            VoucherifySyncError: it is not.
+        """
+        self._writer.flush()
 
-    def _settle(self, outcome: Outcome, letter: LetterRow | None) -> None:
-        if not isinstance(outcome.record, Event):
+    def end_run(self, exit_code: int, counts: Mapping[str, int]) -> None:
+        """Keep how the run ended."""
+        ended = "UPDATE runs SET ended_at = ?, exit_code = ?, counts = ? WHERE id = ?"
+        self._execute(ended, self._clock(), int(exit_code), json.encode(dict(counts)).decode(), self.run)
+
+    def close(self) -> None:
+        """Commit what is left, make one file of the ledger, and let the next run in; may be called twice.
+
+        The stop gets the error of what fails. A ledger that this run made is removed where the run ends for a mistake
+        of the user (exit code 2) and nothing was sent.
+        """
+        if self._is_closed:
             return
-        key = record_key(outcome.record)
-        self._open.pop(key, None)
-        hash_ = request_hash(outcome.request.payload) if outcome.request else _NO_REQUEST
-        settled = Settled(key, hash_, self.run, _CODES[outcome.state, _kind(outcome)])
-        self._writer.later(lambda changes: changes.settle(settled, letter))
-        self._drop_invalid(outcome)
+        self._is_closed = True
+        self._writer.close()
+        error = self._stop.error
+        is_mistake = error is not None and error.exit_code is ExitCode.USAGE
+        is_useless = self._made is not None and is_mistake and self.is_empty
+        self._reading.close()  # it would hold up the checkpoint
+        assert self.path is not None  # noqa: S101  # it was opened by its path
+        try:
+            if self._lock.is_lost:
+                self._save(self.path)
+            else:
+                close_writable(self._writing, self.path, is_sound=self._writer.error is None)
+                if is_useless:
+                    remove(self.path, self._made or ())
+        except VoucherifySyncError as error:
+            self._stop.because(error)
+        finally:
+            self._writing.close()
+            self._lock.release()
 
-    def _doubt(self, outcome: Outcome) -> None:
-        """Keep a doubt that arose in this run; of an older one at most the event was missing."""
-        if not isinstance(outcome.record, Event):
-            return
-        intents = self._open.pop(record_key(outcome.record), None)
-        if intents is None:
-            self.complete(outcome.record)
-        else:
-            self._writer.later(
-                lambda changes: _leave_in_doubt(
-                    changes, intents[-1], outcome.reason, outcome.status, outcome.response
-                )
-            )
-            self._drop_invalid(outcome)
+    def _execute(self, statement: str, *values: Any) -> None:
+        self._writer.later(lambda changes: changes.execute(statement, *values))
 
-    def _dismiss(self, outcome: Outcome) -> None:
-        request = outcome.request
+    def _settle(self, event: Event, outcome: Outcome) -> None:
+        """Keep how a record ended for good."""
+        key, request, hash_ = record_key(event), outcome.request, _NO_REQUEST
         if request is not None:
-            key, hash_ = record_key(request.event), request_hash(request.payload)
-            settled = Settled(key, hash_, self.run, DISMISSED[request.kind])
-            self._writer.later(lambda changes: changes.settle(settled))
+            kind, hash_ = request.kind, request_hash(request.payload)
+        else:  # it rode in a bulk request
+            kind = Kind.EVENT if event.type == "track" else Kind.CUSTOMER
+        row = (key, hash_, self.run, _CODES[outcome.state, kind])
+        letter = self._row(letter_of(outcome, "")) if outcome.state is State.FAILED else None
+        self._open.pop(key, None)
+        self._writer.later(lambda changes: changes.settle(key, row, letter))
+        self._drop_invalid(event)
+
+    def _doubt(self, event: Event, outcome: Outcome) -> None:
+        """Keep a doubt that arose in this run; of an older one at most the event was missing."""
+        intents = self._open.pop(record_key(event), None)
+        if intents is None:
+            self.complete(event)
+            return
+        key, hash_, run, sent_at, *_, source_id, _ = intents[-1]
+        row = (key, hash_, run, _CODES[State.IN_DOUBT, Kind.EVENT])
+        letter = self._row(replace(letter_of(outcome, "", sent_at), source_id=source_id))
+        self._writer.later(lambda changes: changes.settle(key, row, letter))
+        self._drop_invalid(event)
 
     def _keep_invalid(self, outcome: Outcome) -> None:
         if self._invalid_left and outcome.record.raw:
-            letter = self._letter(outcome)
-            self._invalid_left -= letter.key not in self._invalid
-            self._invalid.add(letter.key)
-            self._writer.later(lambda changes: changes.keep(letter))
+            letter = letter_of(outcome, "")
+            key, row = letter.key or b"", self._row(letter)
+            self._invalid_left -= key not in self._invalid
+            self._invalid.add(key)
+            self._writer.later(lambda changes: changes.keep(key, row))
 
-    def _drop_invalid(self, outcome: Outcome) -> None:
+    def _drop_invalid(self, event: Event) -> None:
         """Remove the dead letter of a record that was invalid in an earlier run, or before it was edited."""
-        event = outcome.record
-        if not self._invalid or not isinstance(event, Event):
-            return
-        for key in {invalid_key(event.raw), event.letter} & self._invalid:
-            self._invalid.discard(key)
-            self._writer.later(partial(_delete_letter, key))
+        if self._invalid:
+            for key in {invalid_key(event.raw), event.letter} & self._invalid:
+                self._invalid.discard(key)
+                self._execute("DELETE FROM dead_letters WHERE key = ?", key)
 
-    def _letter(self, outcome: Outcome) -> LetterRow:
-        letter = letter_of(outcome, self._start.run_id)
-        assert letter.key is not None and letter.event is not None  # noqa: S101, PT018  # of an outcome
-        return LetterRow(
-            key=letter.key,
-            run=self.run,
-            outcome=letter.outcome,
-            reason=_optional(letter.reason),
-            status=letter.status,
-            answer=letter.answer,
-            source=_text(letter.source),
-            type=_optional(letter.type),
-            name=_optional(letter.name),
-            message_id=_optional(letter.message_id),
-            source_id=_optional(letter.source_id),
-            sent_at=None,
-            event=compress(letter.event),
-        )
+    def _row(self, letter: DeadLetter) -> SqlRow:
+        """Return a dead letter of this run as a row of the table."""
+        fields = asdict(letter) | {"run": self.run, "event": compress(letter.event or b"")}
+        return tuple(_storable(value) if isinstance(value, str) else value for value in fields.values())
 
-    def _save(self) -> None:
+    def _save(self, path: Path) -> None:
         """Save what is open where it can be found again, and say where."""
-        assert self.path is not None and self._writer.lost is not None  # noqa: S101, PT018  # it was opened by its path
-        name = f"{self.path.name}.saved-{self._start.run_id}"
-        for folder_of in (lambda path: path.parent, lambda _: state_directory()):
+        lost = self._writer.lost
+        assert lost is not None  # noqa: S101  # it says that the file was lost
+        folders: tuple[Callable[[], Path], ...] = (lambda: path.parent, state_directory)
+        for folder_of in folders:
             try:
-                place = folder_of(self.path) / name
-                save_copy(self._writing, place)
+                copy = folder_of() / f"{path.name}.saved-{self._start.run_id}"
+                save_copy(self._writing, copy)
             except VoucherifySyncError:
                 continue
-            self.saved_as = place
-            made = "" if self.path.parent.exists() else f"mkdir -p {quote(str(self.path.parent))} && "
-            back = f"{made}mv {quote(str(place))} {quote(str(self.path))}"
-            self._writer.lost.remedy = f"All that it knew is in {place}. Put it back, then go on: {back}"
+            self.saved_as = copy
+            made = "" if path.parent.exists() else f"mkdir -p {quote(str(path.parent))} && "
+            back = f"{made}mv {quote(str(copy))} {quote(str(path))}"
+            lost.remedy = f"All that it knew is in {copy}. Put it back, then go on: {back}"
             return
-        self._writer.lost.remedy = "It could not be saved either: what this run sent is in its report only."
+        lost.remedy = "It could not be saved either: what this run sent is in its report only."
 
 
 def _begin_run(
-    connection: sqlite3.Connection,
-    path: Path,
-    start: RunStart,
-    started_at: float,
-    *,
-    adds_identity: bool,
-    is_new: bool,
+    connection: sqlite3.Connection, path: Path, start: RunStart, started_at: float, *, is_new: bool
 ) -> int:
     """Write a new run, once all that earlier ones left open is in doubt; return the number of the run."""
-    try:
-        changes = intents_in_doubt(connection)
-        if is_new:
-            changes.execute("DELETE FROM identities")
-        if is_new or adds_identity:
-            changes.execute(*identity_row(start.identity))
+    with explained(path), transaction(connection):
+        doubt_interrupted(connection)
+        if is_new:  # a ledger by which nothing was sent may have been made for another project
+            connection.execute("DELETE FROM identities")
+        add_identity(connection, start.identity)
         (run,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM runs").fetchone()
-        changes.execute(
+        connection.execute(
             "INSERT INTO runs (id, name, started_at, settings, command, hash_version) VALUES (?, ?, ?, ?, ?, ?)",
-            *(run, start.run_id, started_at, start.settings_digest, start.command, HASH_VERSION),
+            (run, start.run_id, started_at, start.settings_digest, start.command, HASH_VERSION),
         )
-        changes.write(connection)
-    except sqlite3.Error as error:
-        raise explain(error, path) from error
     return int(run)
 
 
-def intents_in_doubt(connection: sqlite3.Connection) -> Changes:
-    """Return the changes that leave in doubt what a run that was killed had sent, or was about to send."""
-    changes = Changes()
-    columns = ", ".join(Intent._fields)
-    for row in connection.execute(f"SELECT {columns} FROM intents"):  # noqa: S608 our own names
-        _leave_in_doubt(changes, Intent(*row), "interrupted")
-    return changes
+def forget(path: Path, selection: LetterSelection, *, is_whole: bool = False) -> Mapping[State, int]:
+    """Remove dead letters from a ledger: what had failed is dismissed, what is in doubt stays so without its event.
+
+    What is removed cannot be read from the file any more.
+
+    Args:
+        path: of the ledger.
+        selection: of dead letters.
+        is_whole: the user says that what looks like a copy of a ledger in use is whole.
+
+    Returns:
+        How many dead letters of each outcome were removed, or lost their event.
+
+    Raises:
+        UsageProblem: the ledger cannot be used.
+        RunStopped: a run holds it, or the disk is full.
+    """
+    counts = Counter[State]()
+    is_sound = False
+    with ExitStack() as resources:
+        resources.callback(LedgerLock(path).release)
+        if not is_whole:
+            refuse_copy(path)
+        connection = open_writable(path, "forget")
+        resources.callback(lambda: close_writable(connection, path, is_sound=is_sound))
+        with explained(path):
+            with transaction(connection):
+                doubt_interrupted(connection)
+            connection.execute("CREATE TEMP TABLE chosen (key BLOB PRIMARY KEY) WITHOUT ROWID")
+            with LedgerReader.read(path) as reader:
+                for letter in reader.dead_letters(selection):
+                    counts[letter.outcome] += 1
+                    connection.execute("INSERT INTO temp.chosen VALUES (?)", (letter.key,))
+            with transaction(connection):
+                for statement in _FORGET:
+                    connection.execute(statement)
+        is_sound = True
+    return counts
 
 
-def _leave_in_doubt(
-    changes: Changes,
-    intent: Intent,
-    reason: str | None,
-    status: int | None = None,
-    answer: bytes | None = None,
-) -> None:
-    settled = Settled(intent.key, intent.hash, intent.run, _IN_DOUBT)
-    letter = LetterRow(
-        key=intent.key,
-        run=intent.run,
-        outcome=State.IN_DOUBT,
-        reason=_optional(reason),
-        status=status,
-        answer=answer and answer[:ANSWER_BYTES],
-        source=intent.source,
-        type=intent.type,
-        name=intent.name,
-        message_id=intent.message_id,
-        source_id=intent.source_id,
-        sent_at=intent.sent_at,
-        event=intent.event,
-    )
-    changes.settle(settled, letter)
-
-
-def _delete_letter(key: bytes | None, changes: Changes) -> None:
-    changes.execute("DELETE FROM dead_letters WHERE key = ?", key)
-
-
-def _kind(outcome: Outcome) -> Kind:
-    """Tell what a record became; one that rode in a bulk request has no request of its own, but a type."""
-    if outcome.request:
-        return outcome.request.kind
-    return Kind.EVENT if outcome.record.type == "track" else Kind.CUSTOMER
-
-
-def _text(text: str) -> str:
+def _storable(text: str | None) -> str | None:
     """Return a text that SQLite takes: what is no Unicode, such as in a file's name, becomes a question mark."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
-
-
-def _optional(text: str | None) -> str | None:
-    return None if text is None else _text(text)
+    return text if text is None or text.isascii() else text.encode(errors="replace").decode()

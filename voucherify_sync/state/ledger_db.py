@@ -1,8 +1,10 @@
-"""The tables of a ledger, and what leads from each version of them to the next.
-
-Opens the SQLite file of a ledger, for the one connection that writes or for those that only read.
+"""Opens the SQLite file of a ledger: its tables, the upgrade from earlier versions, and the mark of an open ledger.
 
 Nothing is written before the file is known to be a ledger, whole, and of a version that is known.
+
+While a run has a ledger open, its main file lacks what is in the -wal beside it, so a copy of the one file would have
+forgotten what was sent. The main file therefore says by a mark that it is open, and the end of the run, which brings
+all to the main file, removes the mark.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from msgspec import DecodeError, Struct, json
+from msgspec.structs import astuple
 
 from voucherify_sync.errors import RunStopped, UsageProblem, VoucherifySyncError
 from voucherify_sync.state.ledger_file import (
@@ -31,8 +34,7 @@ from voucherify_sync.state.ledger_file import (
 )
 from voucherify_sync.state.private_files import open_new, sync_directory
 
-APPLICATION_ID: Final = 0x56534C47
-"""Marks a SQLite file as a ledger ("VSLG")."""
+_APPLICATION_ID: Final = 0x56534C47  # "VSLG": marks a SQLite file as a ledger
 
 PRAGMAS: Final = (
     "trusted_schema = OFF",
@@ -75,6 +77,9 @@ _LETTERS: Final = """SELECT row_number() OVER (ORDER BY r.run, u.sent_at, u.sour
     FROM main.unresolved u JOIN main.records r ON r.key = u.key"""
 """Version 1 knows why a record failed or is in doubt, and not its event."""
 
+_IDENTITY_OF_VERSION_1: Final = """SELECT origin_of(u.value) AS origin, k.value AS key, 0 AS is_sandbox
+    FROM main.header u JOIN main.header k WHERE u.name = 'url' AND k.name = 'key'"""
+
 _VERSION_2: Final = (
     # Addresses and keys by which the project was used.
     """CREATE TABLE identities (origin TEXT NOT NULL, key TEXT NOT NULL, is_sandbox INTEGER NOT NULL,
@@ -114,7 +119,22 @@ _VERSION_2: Final = (
     """CREATE TABLE orders (key BLOB PRIMARY KEY, updated_at REAL, hash BLOB NOT NULL, run INTEGER NOT NULL,
         fold BLOB NOT NULL) WITHOUT ROWID""",
     "INSERT INTO header VALUES ('dead_letter_files', 'to be read')",
+    f"INSERT INTO identities {_IDENTITY_OF_VERSION_1}",
     "DELETE FROM header WHERE name IN ('url', 'key', 'clean')",
+)
+
+INTERRUPTED: Final = """(SELECT row_number() OVER (ORDER BY sent_at) AS id, key, hash, run, 'in_doubt' AS outcome,
+    'interrupted' AS reason, NULL AS status, NULL AS answer, source, type, name, message_id, source_id, sent_at, event
+    FROM intents)"""
+"""Dead letters of what is being sent just now, or was when its run was killed: the next run leaves it in doubt."""
+
+_DOUBT_INTERRUPTED: Final = (
+    f"CREATE TEMP TABLE interrupted AS SELECT * FROM {INTERRUPTED}",  # noqa: S608
+    "INSERT OR REPLACE INTO records SELECT key, hash, run, 4 FROM temp.interrupted",  # the trigger removes the intents
+    """INSERT OR REPLACE INTO dead_letters (key, run, outcome, reason, source, type, name, message_id, source_id,
+        sent_at, event) SELECT key, run, outcome, reason, source, type, name, message_id, source_id, sent_at, event
+        FROM temp.interrupted ORDER BY id""",
+    "DROP TABLE temp.interrupted",
 )
 
 MIGRATIONS: Final = (_VERSION_1, _VERSION_2)
@@ -128,57 +148,9 @@ _VIEWS_OF_VERSION_1: Final = (
     "CREATE TEMP VIEW customers AS SELECT *, 0 AS run FROM main.customers",
     """CREATE TEMP VIEW accepted AS SELECT '/v1/events' AS endpoint, '' AS key, '' AS settings, 0 AS run
         WHERE EXISTS (SELECT 1 FROM main.records WHERE state < 2)""",
+    f"CREATE TEMP VIEW identities AS {_IDENTITY_OF_VERSION_1}",
+    "CREATE TEMP VIEW header AS SELECT * FROM main.header UNION ALL SELECT 'dead_letter_files', 'to be read'",
 )
-
-
-def upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """Bring a ledger to this version, in one transaction."""
-    if version == VERSION:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    identities = _identities_of(connection, version)
-    for statements in MIGRATIONS[version:]:
-        for statement in statements:
-            connection.execute(statement)
-    if version == 0:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("DELETE FROM header WHERE name = 'dead_letter_files'")
-    for identity in identities:
-        add_identity(connection, identity)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
-
-
-def read_as_this_version(connection: sqlite3.Connection, version: int) -> None:
-    """Let a connection that may only read an older ledger find the tables of this version in it."""
-    if version != 1:
-        return
-    identities = _identities_of(connection, version)
-    for statement in _VIEWS_OF_VERSION_1:
-        connection.execute(statement)
-    connection.execute("CREATE TEMP TABLE identities (origin TEXT, key TEXT, is_sandbox INTEGER)")
-    for identity in identities:
-        add_identity(connection, identity)
-
-
-def add_identity(connection: sqlite3.Connection, identity: ProjectIdentity) -> None:
-    """Write an identity by which the project is used from now on."""
-    statement, *values = identity_row(identity)
-    connection.execute(statement, values)
-
-
-def identity_row(identity: ProjectIdentity) -> tuple[str, str, str, bool]:
-    """Return the statement that writes an identity, and its values."""
-    statement = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?)"
-    return statement, identity.origin, identity.key, identity.is_sandbox
-
-
-def _identities_of(connection: sqlite3.Connection, version: int) -> list[ProjectIdentity]:
-    """Return the identity in the header of version 1."""
-    if version != 1:
-        return []
-    header = dict(connection.execute("SELECT name, value FROM main.header WHERE name IN ('url', 'key')"))
-    return [ProjectIdentity(origin_of(header["url"]), header["key"])]
 
 
 _UPGRADE = "Upgrade: pip install --upgrade voucherify-sync."
@@ -195,7 +167,7 @@ class OpenMark(Struct, frozen=True):
     Attributes:
         run: id of the run.
         since: epoch seconds.
-        inode: of the file that the run opened.
+        inode: of the file that the run opened; a copy has another one.
         process: id of the run's process.
         host: where it runs.
     """
@@ -205,11 +177,6 @@ class OpenMark(Struct, frozen=True):
     inode: int
     process: int
     host: str
-
-    @classmethod
-    def of(cls, path: Path, run: str, now: float) -> OpenMark:
-        """Return the mark of a run of this process."""
-        return cls(run, now, path.stat().st_ino, os.getpid(), socket.gethostname())
 
 
 def make(path: Path, identity: ProjectIdentity) -> None:
@@ -226,12 +193,10 @@ def make(path: Path, identity: ProjectIdentity) -> None:
         with suppress(FileNotFoundError):
             draft.unlink()
         os.close(open_new(draft))  # SQLite gives its other files the mode of this one
-        connection = _connect(draft, "mode=rw")
-        with closed_on_error(connection, path):
+        with closing(_connect(draft, "mode=rw")) as connection, explained(path):
             connection.execute("PRAGMA synchronous = FULL")
             upgrade(connection, 0)
             add_identity(connection, identity)
-        connection.close()
         draft.replace(path)
         sync_directory(path.parent)
     except OSError as error:
@@ -241,14 +206,52 @@ def make(path: Path, identity: ProjectIdentity) -> None:
             draft.unlink()
 
 
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a ledger to this version, in one transaction."""
+    if version == VERSION:
+        return
+    connection.create_function("origin_of", 1, origin_of)
+    with transaction(connection):
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        if version == 0:
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute("DELETE FROM header WHERE name = 'dead_letter_files'")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def add_identity(connection: sqlite3.Connection, identity: ProjectIdentity) -> None:
+    """Write an address and key by which the project is used from now on, unless it is known."""
+    connection.execute("INSERT OR IGNORE INTO identities VALUES (?, ?, ?)", astuple(identity))
+
+
+def doubt_interrupted(connection: sqlite3.Connection) -> None:
+    """Leave in doubt what a run that was killed had sent, or was about to send; the caller has begun a transaction."""
+    for statement in _DOUBT_INTERRUPTED:
+        connection.execute(statement)
+
+
 def refuse_copy(path: Path) -> None:
-    """Raise UsageProblem where a ledger looks like the copy of one in use, which may lack what was sent."""
-    if what := why_not_whole(path):
-        raise UsageProblem(
-            f"the ledger {path} {what}.",
-            "Copy it again, both files, after that run has ended. If it is whole (a SQLite backup, a checkpoint by "
-            "another program): --ledger-is-whole; what was sent after the copy would be sent again.",
-        )
+    """Raise UsageProblem where a ledger looks like the copy of one in use, which may lack what was sent.
+
+    The caller has its lock, so nobody has it open.
+    """
+    mark = read_mark(path) if bytes_in(path) else None
+    if mark is None:
+        return
+    opened = f"{mark.run}, {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(mark.since))}"
+    if not wal_of(path).exists():
+        problem = f"lacks its second file, {wal_of(path).name}, and run {opened} did not close it"
+    elif path.stat().st_ino != mark.inode:
+        problem = f"is a copy of a ledger that run {opened} had open"
+    else:
+        return
+    raise UsageProblem(
+        f"the ledger {path} {problem}.",
+        "Copy it again, both files, after that run has ended. If it is whole (a SQLite backup, a checkpoint by "
+        "another program): --ledger-is-whole; what was sent after the copy would be sent again.",
+    )
 
 
 def open_writable(path: Path, run: str) -> sqlite3.Connection:
@@ -265,12 +268,17 @@ def open_writable(path: Path, run: str) -> sqlite3.Connection:
         RunStopped: the disk is full, or another program has it open.
     """
     refuse_network(path)
-    mark = read_mark(path)
+    is_unclean = read_mark(path) is not None
     connection = _connect(path, "mode=rw")
-    with closed_on_error(connection, path):
+    with explained(path, connection):
         version = _check_version(connection, path)
-        if mark is not None or _has_unclean_end(connection, version):
-            _check_damage(connection, path)
+        if version == 1:  # it said so where it was closed
+            clean = connection.execute("SELECT value FROM header WHERE name = 'clean'").fetchone()
+            is_unclean |= clean != ("1",)
+        if is_unclean:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise UsageProblem(f"the ledger {path} is damaged: {found}.", _DAMAGED)
         for pragma in PRAGMAS:
             answer = connection.execute(f"PRAGMA {pragma}").fetchone()
             if pragma.startswith("journal_mode") and answer != ("wal",):
@@ -280,16 +288,17 @@ def open_writable(path: Path, run: str) -> sqlite3.Connection:
                 )
         upgrade(connection, version)
     try:
-        connection.execute(_SET_MARK, (json.encode(OpenMark.of(path, run, time.time())).decode(),))
-        if checkpoint(connection):
-            return connection
-        problem: VoucherifySyncError = RunStopped(
-            f"another program has the ledger {path} open.", "Close it; then the same command goes on."
-        )
-    except sqlite3.Error as error:
-        problem = explain(error, path)
-    close_writable(connection, path)
-    raise problem
+        with explained(path):
+            mark = OpenMark(run, time.time(), path.stat().st_ino, os.getpid(), socket.gethostname())
+            connection.execute(_SET_MARK, (json.encode(mark).decode(),))
+            if not checkpoint(connection):
+                raise RunStopped(
+                    f"another program has the ledger {path} open.", "Close it; then the same command goes on."
+                )
+    except VoucherifySyncError:
+        close_writable(connection, path)
+        raise
+    return connection
 
 
 def close_writable(connection: sqlite3.Connection, path: Path, *, is_sound: bool = True) -> None:
@@ -308,7 +317,10 @@ def close_writable(connection: sqlite3.Connection, path: Path, *, is_sound: bool
 
 
 def clear_mark(connection: sqlite3.Connection) -> bool:
-    """Bring all to the main file, and then take the mark from it; tell whether one file is the whole ledger now."""
+    """Bring all to the main file, and then take the mark from it; tell whether one file is the whole ledger now.
+
+    Two checkpoints, so that a main file without a mark is complete at every moment.
+    """
     if not checkpoint(connection):
         return False
     connection.execute(_CLEAR_MARK)
@@ -332,11 +344,9 @@ def save_copy(connection: sqlite3.Connection, path: Path) -> None:
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
-        copy = _connect(path, "mode=rw")
-        with closed_on_error(copy, path):
+        with closing(_connect(path, "mode=rw")) as copy, explained(path):
             connection.backup(copy)
             copy.execute(_CLEAR_MARK)
-        copy.close()
     except VoucherifySyncError:
         path.unlink()  # a part of a ledger must not be taken for one
         raise
@@ -353,10 +363,13 @@ def open_readable(path: Path) -> sqlite3.Connection:
     """
     if not bytes_in(path):
         return open_empty()
-    is_alone = not _wal(path).exists() and read_mark(path) is not None
-    connection = _connect_unchanged(path) if is_alone else _connect_read_only(path)
-    with closed_on_error(connection, path):
-        read_as_this_version(connection, _check_version(connection, path))
+    has_lost_wal = not wal_of(path).exists() and read_mark(path) is not None
+    connection = _connect(path, "immutable=1") if has_lost_wal else _connect_read_only(path)
+    with explained(path, connection):
+        if _check_version(connection, path) == 1:
+            connection.create_function("origin_of", 1, origin_of)
+            for statement in _VIEWS_OF_VERSION_1:
+                connection.execute(statement)
     return connection
 
 
@@ -375,37 +388,57 @@ def open_empty() -> sqlite3.Connection:
 def read_mark(path: Path) -> OpenMark | None:
     """Return the mark of a ledger, None where no run has it open, or it is no ledger.
 
+    Without a -wal a ledger has no writer, and none must be made by reading: it would seem to belong to a ledger that
+    lost its own. With one its main file alone may be torn, for example by a power cut while it is written to.
+
     Raises:
         UsageProblem: it cannot be read as SQLite's.
     """
-    connection = _connect_unchanged(path)
-    with closed_on_error(connection, path):
+    connection = _connect_read_only(path) if wal_of(path).exists() else _connect(path, "immutable=1")
+    with closing(connection), explained(path):
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         query = "SELECT value FROM header WHERE name = 'open'"
-        mark = connection.execute(query).fetchone() if application == APPLICATION_ID else None
-    connection.close()
+        mark = connection.execute(query).fetchone() if application == _APPLICATION_ID else None
     try:
         return json.decode(mark[0], type=OpenMark) if mark else None
     except DecodeError as error:
         raise UsageProblem(f"the ledger {path} is damaged: {error}.", _DAMAGED) from error
 
 
-def why_not_whole(path: Path) -> str | None:
-    """Tell why a ledger that nobody writes to may lack what a run wrote to it, None if it does not."""
-    mark = read_mark(path) if bytes_in(path) else None
-    if mark is None:
-        return None
-    opened = f"{mark.run}, {time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(mark.since))}"
-    if not _wal(path).exists():
-        return f"lacks its second file, {_wal(path).name}, and run {opened} did not close it"
-    if path.stat().st_ino != mark.inode:
-        return f"is a copy of a ledger that run {opened} had open"
-    return None
+def wal_of(path: Path) -> Path:
+    """Return SQLite's write-ahead log of a ledger."""
+    return path.with_name(f"{path.name}-wal")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # it may have rolled back by itself, as where the disk is full
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def explained(path: Path, connection: sqlite3.Connection | None = None) -> Iterator[None]:
+    """Say what an error of SQLite means; a connection that is given is closed where anything goes wrong."""
+    try:
+        yield
+    except (sqlite3.Error, VoucherifySyncError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise explain(error, path) from error
+        raise
 
 
 def explain(error: sqlite3.Error, path: Path) -> VoucherifySyncError:
     """Return what an error of SQLite means to the person who runs the program."""
-    match _name(error):
+    match _code(error):
         case "FULL":
             return RunStopped(f"the disk is full: cannot write to the ledger {path}.", _MAKE_ROOM)
         case "IOERR":
@@ -423,24 +456,16 @@ def explain(error: sqlite3.Error, path: Path) -> VoucherifySyncError:
     return VoucherifySyncError(f"the ledger {path} failed: {error}.")
 
 
-@contextmanager
-def closed_on_error(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """Close a connection when something goes wrong with it, and say what that means."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        connection.close()
-        raise explain(error, path) from error
-    except VoucherifySyncError:
-        connection.close()
-        raise
+def _code(error: sqlite3.Error) -> str:
+    """Return the primary name of an error code, such as FULL or IOERR."""
+    return f"{getattr(error, 'sqlite_errorname', '')}__".split("_")[1]
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the version of a ledger."""
+    """Return the version of a ledger. Raises UsageProblem where it is no ledger, or of no version that is known."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID:
+    if application != _APPLICATION_ID:
         raise UsageProblem(f"{path} is no ledger, or not a whole one.", _NO_LEDGER)
     if version > VERSION:
         raise UsageProblem(f"the ledger {path} was written by a newer voucherify-sync.", _UPGRADE)
@@ -449,35 +474,12 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
-def _has_unclean_end(connection: sqlite3.Connection, version: int) -> bool:
-    """Tell whether a ledger of version 1 was not closed by its last run."""
-    return version == 1 and connection.execute(
-        "SELECT value FROM header WHERE name = 'clean'"
-    ).fetchone() != ("1",)
-
-
-def _check_damage(connection: sqlite3.Connection, path: Path) -> None:
-    """Read every page after a run that did not close the ledger."""
-    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise UsageProblem(f"the ledger {path} is damaged: {found}.", _DAMAGED)
-
-
-def _connect_unchanged(path: Path) -> sqlite3.Connection:
-    """Open a ledger without making a -wal where none is: it would seem to belong to a ledger that lost its own.
-
-    Without a -wal a ledger has no writer. With one its main file alone may be torn, as by a power cut while it is
-    written to.
-    """
-    return _connect_read_only(path) if _wal(path).exists() else _connect(path, "immutable=1")
-
-
 def _connect_read_only(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "mode=ro")
     try:
         connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
-        if _name(error) not in {"CANTOPEN", "READONLY"} or bytes_in(_wal(path)):
+        if _code(error) not in {"CANTOPEN", "READONLY"} or bytes_in(wal_of(path)):
             return connection  # the first question meets the error again
         # In a directory that we may not write to SQLite cannot make its -shm; no run of ours can write there either.
         connection.close()
@@ -487,16 +489,5 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"file:{quote(os.fsencode(path.absolute()))}?{mode}"
-    try:
+    with explained(path):
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise explain(error, path) from error
-
-
-def _wal(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
-
-
-def _name(error: sqlite3.Error) -> str:
-    """Return the primary name of an error code, such as FULL or IOERR."""
-    return f"{getattr(error, 'sqlite_errorname', '')}__".split("_")[1]

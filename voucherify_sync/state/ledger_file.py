@@ -1,17 +1,14 @@
-"""Which Voucherify project a ledger belongs to: the pairs of address and Application ID by which it was used.
+"""The file of a ledger, seen from outside: whose it is, where it is, whether it can be used, and who uses it.
 
-The file of a ledger, seen from outside: where it is, and whether it can be used. It never looks inside one.
+It never looks inside a ledger. While one is open, nothing here opens its file: closing another descriptor of it would
+drop SQLite's locks.
 
-While a ledger is open, nothing here opens its file: closing another descriptor of it would drop SQLite's locks.
-
-One run at a time on a ledger, and always on the file that it opened.
-
-The lock is the kernel's (flock), so it ends with its process, however that ends. The file of the lock stays.
+One run at a time uses a ledger. The lock is the kernel's (flock) on a file beside the ledger, so it ends with its
+process, however that ends. The file of the lock stays.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import pwd
@@ -31,14 +28,24 @@ from msgspec import Struct
 
 from voucherify_sync.errors import RunStopped, UsageProblem, VoucherifySyncError
 from voucherify_sync.settings.environment import state_directory
-from voucherify_sync.state.private_files import make_private_directory, trouble, write_all
+from voucherify_sync.state.private_files import make_private_directory, write_all, write_error
 
-SANDBOX_KEY: Final = "sandbox-"
-"""Application IDs that a sandbox made begin so: what it is sent says nothing about any project."""
+ELSEWHERE: Final = "Another ledger is no help: it would know nothing of what was sent."
+SUFFIXES: Final = ("", "-wal", "-shm", ".lock")
+"""What is added to the name of a ledger: of the ledger itself, of SQLite's two files, and of the lock."""
 
+_SANDBOX_KEY: Final = "sandbox-"
 _HASH_DIGITS: Final = 12
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _THIS_MACHINE: Final = {"localhost", "127.0.0.1", "::1"}
+_NETWORK: Final = re.compile(
+    r"nfs4?|cifs|smb[23]|smbfs|afs|ceph|glusterfs|lustre|gpfs|beegfs|9p|davfs|"
+    r"fuse\.(davfs2|sshfs|s3fs|gcsfuse|goofys|rclone|glusterfs|ceph|mount-s3|blobfuse2)"
+)
+"""File systems on which SQLite's write-ahead log does not work, or that several machines can mount."""
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_HOLDER_BYTES: Final = 300
+_LOCK_TIMEOUT_S: Final = 0.5
 
 
 class ProjectIdentity(Struct, frozen=True):
@@ -47,7 +54,7 @@ class ProjectIdentity(Struct, frozen=True):
     Attributes:
         origin: scheme, host and port of the API, as `origin_of` returns them.
         key: hexadecimal digits that stand for the Application ID and do not tell it.
-        is_sandbox: a sandbox made the Application ID.
+        is_sandbox: a sandbox made the Application ID: what it is sent says nothing about any project.
     """
 
     origin: str
@@ -58,7 +65,11 @@ class ProjectIdentity(Struct, frozen=True):
     def of(cls, url: str, app_id: str) -> Self:
         """Return the identity of an API URL and an Application ID."""
         key = blake2b(app_id.encode(), digest_size=_HASH_DIGITS // 2).hexdigest()
-        return cls(origin_of(url), key, app_id.startswith(SANDBOX_KEY))
+        return cls(origin_of(url), key, app_id.startswith(_SANDBOX_KEY))
+
+    def is_among(self, identities: Sequence[ProjectIdentity]) -> bool:
+        """Tell whether it is one of those by which a ledger was used."""
+        return any((self.origin, self.key) == (each.origin, each.key) for each in identities)
 
     def __str__(self) -> str:
         return f"{self.origin} with the key {self.key}"
@@ -77,33 +88,6 @@ def origin_of(url: str) -> str:
         host = f"[{host}]"
     port = "" if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
     return f"{parts.scheme}://{host}{port}"
-
-
-ELSEWHERE: Final = "Another ledger is no help: it would know nothing of what was sent."
-SUFFIXES: Final = ("", "-wal", "-shm", ".lock")
-"""What is added to the name of a ledger: of the ledger itself, of SQLite's two files, and of the lock."""
-
-_NETWORK: Final = {
-    *(
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "afs",
-        "ceph",
-        "glusterfs",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "9p",
-    ),
-    *("davfs", "fuse.davfs2", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.goofys", "fuse.rclone"),
-    *("fuse.glusterfs", "fuse.ceph", "fuse.mount-s3", "fuse.blobfuse2"),
-}
-"""File systems on which SQLite's write-ahead log does not work, or that several machines can mount."""
-_MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
 def default_path(identity: ProjectIdentity) -> Path:
@@ -144,27 +128,45 @@ def bytes_in(path: Path) -> int:
 
 def cannot_open(path: Path, reason: str) -> UsageProblem:
     """Say why a ledger that exists cannot be opened, as far as owner, mode and file system tell it."""
-    remedy = f"Make {path} and its directory readable and writable for this user. {ELSEWHERE}"
+    remedy = f"Make {path} and its directory readable and writable for this user."
     try:
         status = path.lstat()
     except OSError:
-        return UsageProblem(f"cannot open the ledger {path}: {reason}.", remedy)
+        return UsageProblem(f"cannot open the ledger {path}: {reason}.", f"{remedy} {ELSEWHERE}")
     if os.geteuid() not in (0, status.st_uid):
-        remedy = f"Run as {_user(status.st_uid)}, to whom it belongs, or change its owner. {ELSEWHERE}"
+        try:
+            owner = f"the user {pwd.getpwuid(status.st_uid).pw_name}"
+        except KeyError:
+            owner = f"the user {status.st_uid}"
+        remedy = f"Run as {owner}, to whom it belongs, or change its owner."
     elif not _may(path, os.R_OK | os.W_OK):
-        reason = "read-only file system" if _is_read_only(path) else reason
-        remedy = f"Its mode is {stat.S_IMODE(status.st_mode):04o}: `chmod 600 {path}`. {ELSEWHERE}"
-        if _is_read_only(path):
-            remedy = f"Mount the file system so that it can be written to. {ELSEWHERE}"
+        remedy = f"Its mode is {stat.S_IMODE(status.st_mode):04o}: `chmod 600 {path}`."
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            reason = "read-only file system"
+            remedy = "Mount the file system so that it can be written to."
     elif not _may(path.parent, os.W_OK):
-        remedy = f"SQLite writes beside it: make {path.parent} writable for this user. {ELSEWHERE}"
-    return UsageProblem(f"cannot open the ledger {path}: {reason}.", remedy)
+        remedy = f"SQLite writes beside it: make {path.parent} writable for this user."
+    return UsageProblem(f"cannot open the ledger {path}: {reason}.", f"{remedy} {ELSEWHERE}")
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def refuse_network(path: Path) -> None:
     """Raise UsageProblem where the ledger would be on a network file system, as far as Linux tells it."""
-    kind = _file_system(path)
-    if kind in _NETWORK:
+    try:
+        mounts = _MOUNTS.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return
+    real_path, best_point, kind = os.path.realpath(path), "", ""
+    for line in mounts:
+        left, _, right = line.partition(" - ")
+        point = left.split(" ")[4].encode().decode("unicode_escape")  # a space in it is \040
+        is_above = real_path == point or real_path.startswith(point.rstrip("/") + "/")
+        if is_above and len(point) >= len(best_point):  # the innermost mount counts, and the last one there
+            best_point, kind = point, right.split(" ")[0]
+    if _NETWORK.fullmatch(kind):
         raise UsageProblem(
             f"the ledger {path} is on a network file system ({kind}), where it could be damaged.",
             "Keep it on a local disk: move it there if it exists, and name it with --ledger or delivery.ledger.",
@@ -196,47 +198,12 @@ def remove(path: Path, made: Sequence[Path]) -> None:
 
 def cannot_write(path: Path, error: OSError) -> VoucherifySyncError:
     """Return what it means that a ledger or its lock cannot be made."""
-    problem = trouble(path, error)
-    if isinstance(problem, RunStopped):
-        return problem
-    return UsageProblem(
-        problem.message,
-        f"Make its directory writable for this user, or name another with --ledger. {ELSEWHERE}",
-    )
-
-
-def _may(path: Path, mode: int) -> bool:
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _user(uid: int) -> str:
-    try:
-        return f"the user {pwd.getpwuid(uid).pw_name}"
-    except KeyError:
-        return f"the user {uid}"
-
-
-def _is_read_only(path: Path) -> bool:
-    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-
-
-def _file_system(path: Path) -> str | None:
-    """Return the type of the file system that a path is on, None where the system does not tell it."""
-    try:
-        mounts = _MOUNTS.read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return None
-    place, found = os.path.realpath(path), ("", "")
-    for line in mounts:
-        left, _, right = line.partition(" - ")
-        point = left.split(" ")[4].encode().decode("unicode_escape")
-        if (place == point or place.startswith(point.rstrip("/") + "/")) and len(point) >= len(found[0]):
-            found = (point, right.split(" ")[0])
-    return found[1] or None
-
-
-_HOLDER_BYTES = 300
-_PATIENCE_S = 0.5
+    problem = write_error(path, error)
+    if isinstance(problem, UsageProblem):
+        problem.remedy = (
+            f"Make its directory writable for this user, or name another with --ledger. {ELSEWHERE}"
+        )
+    return problem
 
 
 class LedgerLock:
@@ -257,26 +224,25 @@ class LedgerLock:
         self._ledger = ledger
         self._file: tuple[int, int] | None = None
         self._descriptor = _lock(ledger)
-        self._write_holder()
 
     def hold(self) -> None:
         """Note which file the ledger is, now that it is open."""
-        self._file = _identity(self._ledger)
+        self._file = _device_and_inode(self._ledger)
 
     def problem(self) -> VoucherifySyncError | None:
-        """Tell what is wrong with the place of the ledger by now, None if nothing is.
+        """Tell what is wrong with the ledger's path by now, None if nothing is.
 
         The lock is taken again if its file was removed, since the next run would make another one.
         """
         try:
-            if _identity(self._ledger) != self._file:
+            if _device_and_inode(self._ledger) != self._file:
                 self.is_lost = True
             else:
                 bytes_in(self._ledger)  # it has not got a second name
-            if _identity(_path_for(self._ledger)) != _status(os.fstat(self._descriptor)):
+            status = os.fstat(self._descriptor)
+            if _device_and_inode(_lock_file(self._ledger)) != (status.st_dev, status.st_ino):
                 gone, self._descriptor = self._descriptor, _lock(self._ledger)
                 os.close(gone)
-                self._write_holder()
         except VoucherifySyncError as error:
             return error
         except OSError:  # it cannot be looked at just now, which says nothing
@@ -287,24 +253,15 @@ class LedgerLock:
 
     def release(self) -> None:
         """Let the next run in."""
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
-
-    def _write_holder(self) -> None:
-        since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        with contextlib.suppress(OSError):  # a help for people; the lock holds without it
-            os.fchmod(self._descriptor, 0o600)
-            os.ftruncate(self._descriptor, 0)
-            write_all(
-                self._descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode()
-            )
 
 
 def holder_of(ledger: Path) -> str | None:
     """Say who holds the lock of a ledger, None if nobody does."""
     try:
-        descriptor = os.open(_path_for(ledger), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(_lock_file(ledger), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
@@ -319,39 +276,38 @@ def holder_of(ledger: Path) -> str | None:
 
 
 def _lock(ledger: Path) -> int:
-    """Open the file of the lock and lock it; return its descriptor."""
-    path = _path_for(ledger)
+    """Open the file of the lock, lock it and write into it who holds it; return its descriptor."""
+    path = _lock_file(ledger)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise cannot_write(path, error) from error
-    last_try = time.monotonic() + _PATIENCE_S
+    last_try = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
         except OSError as error:
             if isinstance(error, BlockingIOError) and time.monotonic() < last_try:
                 time.sleep(0.02)
                 continue
             holder = _read_holder(descriptor)
             os.close(descriptor)
-            raise _refusal(ledger, holder, error) from error
-        return descriptor
+            if not isinstance(error, BlockingIOError):
+                raise cannot_write(ledger, error) from error
+            raise RunStopped(
+                f"another run holds the ledger {ledger}: {holder or 'it does not say which'}.",
+                "Wait until it has ended, or stop it; then the same command goes on.",
+            ) from error
+    since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    with suppress(OSError):  # a help for people; the lock holds without it
+        os.fchmod(descriptor, 0o600)
+        os.ftruncate(descriptor, 0)
+        write_all(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode())
+    return descriptor
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return by what a file is known whatever its name, None if there is none."""
-    try:
-        return _status(path.lstat())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _status(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
-def _path_for(ledger: Path) -> Path:
+def _lock_file(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}.lock")
 
 
@@ -360,10 +316,10 @@ def _read_holder(descriptor: int) -> str:
     return "".join(filter(str.isprintable, text))
 
 
-def _refusal(ledger: Path, holder: str, error: OSError) -> VoucherifySyncError:
-    if not isinstance(error, BlockingIOError):
-        return cannot_write(ledger, error)
-    return RunStopped(
-        f"another run holds the ledger {ledger}: {holder or 'it does not say which'}.",
-        "Wait until it has ended, or stop it; then the same command goes on.",
-    )
+def _device_and_inode(path: Path) -> tuple[int, int] | None:
+    """Return by what a file is known whatever its name, None if there is none."""
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino

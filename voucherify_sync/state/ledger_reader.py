@@ -1,4 +1,4 @@
-"""What a ledger knows: keys in, what became of their records out; and the sums that `status` shows.
+"""Reads a ledger: what became of records, by their keys, and the sums that `status` shows.
 
 It writes nothing and takes no lock, so it works while a run writes.
 """
@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from msgspec import Struct, json
 
 from voucherify_sync.events import HASH_VERSION, KEY_BYTES
 from voucherify_sync.outcomes import Accepted, Outcome, State
-from voucherify_sync.state.dead_letters import DeadLetter, decompress
-from voucherify_sync.state.ledger_db import explain, open_empty, open_readable
+from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection, decompress
+from voucherify_sync.state.ledger_db import INTERRUPTED, explained, open_empty, open_readable, wal_of
 from voucherify_sync.state.ledger_file import ProjectIdentity, bytes_in
 
 STATES = (
@@ -29,13 +29,12 @@ STATES = (
 )
 """What the column `state` says, by its value. Dismissed records are those that are met as duplicates."""
 
-_PORTION = 500
-_LETTER = """l.id, l.key, runs.name, l.outcome, l.reason, l.status, l.answer, l.source, l.type, l.name, l.message_id,
-    l.source_id, l.sent_at, l.event"""
-_INTERRUPTED = """(SELECT row_number() OVER (ORDER BY sent_at) AS id, key, run, 'in_doubt' AS outcome,
-    'interrupted' AS reason, NULL AS status, NULL AS answer, source, type, name, message_id, source_id, sent_at, event
-    FROM intents)"""
-"""What is being sent just now, or was when its run was killed: the next run leaves it in doubt."""
+_PORTION: Final = (
+    500  # keys or dead letters of a query: no read stays open that would hold up a run's checkpoints
+)
+_COLUMNS: Final = DeadLetter.__struct_fields__
+_ALL_LETTERS: Final = f"""(SELECT run, name, outcome, reason FROM dead_letters
+    UNION ALL SELECT run, name, outcome, reason FROM {INTERRUPTED})"""  # noqa: S608 our own names
 
 
 class Known(Struct, frozen=True):
@@ -67,52 +66,10 @@ class LastUpdate(Struct, frozen=True):
     hash: bytes | None
 
 
-class LetterSelection(Struct, frozen=True):
-    """Which dead letters are meant; every attribute that is set narrows the choice.
-
-    Attributes:
-        outcomes: of these only; empty: of all three.
-        reasons: for one of these.
-        names: of events of one of these names.
-        users: of one of these customers, by the request's id or the event's own.
-        runs: left by one of these runs, by id.
-        before: left by a run before this one, by number.
-    """
-
-    outcomes: frozenset[State] = frozenset()
-    reasons: frozenset[str] = frozenset()
-    names: frozenset[str] = frozenset()
-    users: frozenset[str] = frozenset()
-    runs: frozenset[str] = frozenset()
-    before: int | None = None
-
-    def takes(self, letter: DeadLetter) -> bool:
-        """Tell whether a dead letter is meant, whichever run left it."""
-        wanted = ((self.outcomes, letter.outcome), (self.reasons, letter.reason), (self.names, letter.name))
-        if not all(not chosen or value in chosen for chosen, value in (*wanted, (self.runs, letter.run))):
-            return False
-        return not self.users or any(map(letter.concerns, self.users))
-
-    def condition(self) -> tuple[str, list[Any]]:
-        """Return all but the users as a condition of SQL, with its values."""
-        lists = {
-            "l.outcome": self.outcomes,
-            "l.reason": self.reasons,
-            "l.name": self.names,
-            "runs.name": self.runs,
-        }
-        parts = [f"{column} IN ({','.join('?' * len(chosen))})" for column, chosen in lists.items() if chosen]
-        values: list[Any] = [str(value) for chosen in lists.values() for value in sorted(chosen)]
-        if self.before is not None:
-            parts.append("l.run < ?")
-            values.append(self.before)
-        return " AND ".join(parts) or "1", values
+_EVERY: Final = LetterSelection()
 
 
-_ALL = LetterSelection()
-
-
-class Counts(Struct, frozen=True):
+class LedgerCounts(Struct, frozen=True):
     """How many records a project has been sent, and how they ended.
 
     Attributes:
@@ -132,13 +89,13 @@ class Counts(Struct, frozen=True):
     dismissed: int = 0
 
 
-class Run(Struct, frozen=True):
+class EarlierRun(Struct, frozen=True):
     """One run that wrote to the ledger.
 
     Attributes:
         number: 1 for the first.
         name: its run id.
-        ended_at: None if it did not end in order, or has not ended yet.
+        ended_at: None if it was killed, or has not ended yet.
         settings_digest: what its settings came to, to be compared only.
         counts: records by state, as it left them at its end.
         command: what was run, None where an earlier version ran it.
@@ -197,19 +154,14 @@ class LedgerReader:
 
     def look_up(self, keys: Sequence[bytes]) -> list[Known | None]:
         """Return what is known of each key, in the order of the keys; None: nothing."""
-        known: dict[bytes, Known] = {}
         # Before the records: what moves from here to there in between is then seen twice, not missed.
         intents = self._ask("SELECT key, hash, run FROM intents")
-        for start in range(0, len(keys), _PORTION):
-            portion = keys[start : start + _PORTION]
-            marks = ",".join("?" * len(portion))
-            for key, hash_, run, state, reason in self._ask(
-                f"""SELECT key, hash, run, state, CASE WHEN state < 2 THEN NULL ELSE
-                    (SELECT reason FROM dead_letters l WHERE l.key = records.key) END
-                    FROM records WHERE key IN ({marks})""",  # noqa: S608 only marks
-                portion,
-            ):
-                known[key] = Known(STATES[state], hash_ if self._compares(run) else None, run, reason)
+        query = """SELECT key, hash, run, state, CASE WHEN state < 2 THEN NULL ELSE
+            (SELECT reason FROM dead_letters l WHERE l.key = records.key) END FROM records WHERE key IN"""
+        known = {
+            key: Known(STATES[state], hash_ if self._compares(run) else None, run, reason)
+            for key, hash_, run, state, reason in self._ask_of(keys, query)
+        }
         known.update((key, Known(self._intended, hash_, run)) for key, hash_, run in intents)
         return list(map(known.get, keys))
 
@@ -227,19 +179,14 @@ class LedgerReader:
 
     @property
     def has_old_files(self) -> bool:
-        """Whether the dead letters of an earlier version are still to be taken over from its files."""
-        of_version_1 = self._ask("PRAGMA user_version") == [(1,)]
-        return of_version_1 or bool(self._ask("SELECT 1 FROM header WHERE name = 'dead_letter_files'"))
+        """Whether the files of an earlier version hold dead letters that no run has taken over yet."""
+        return bool(self._ask("SELECT 1 FROM header WHERE name = 'dead_letter_files'"))
 
     @property
     def identities(self) -> list[ProjectIdentity]:
         """By which addresses and keys the project was used."""
         rows = self._ask("SELECT origin, key, is_sandbox FROM identities ORDER BY 1, 2")
         return [ProjectIdentity(origin, key, bool(is_sandbox)) for origin, key, is_sandbox in rows]
-
-    def belongs_to(self, identity: ProjectIdentity) -> bool:
-        """Tell whether the project was used by this address and key."""
-        return any((own.origin, own.key) == (identity.origin, identity.key) for own in self.identities)
 
     def accepted(self, identity: ProjectIdentity, settings_digest: str) -> Accepted:
         """Return what Voucherify accepted before, by this ledger."""
@@ -250,144 +197,139 @@ class LedgerReader:
             endpoints=frozenset(endpoint for endpoint, key, _ in rows if key == identity.key),
         )
 
-    def _compares(self, run: int) -> bool:
-        """Tell whether the hashes of a run were made by the rule of this version."""
-        if run not in self._hash_versions:
-            self._hash_versions = dict(self._ask("SELECT id, hash_version FROM runs"))
-        return self._hash_versions.get(run) == HASH_VERSION
-
     def last_updates(self, source_ids: Sequence[str]) -> list[LastUpdate | None]:
         """Return what customers were sent last, in the order of the ids; None: nothing."""
         keys = [customer_key(source_id) for source_id in source_ids]
-        known: dict[bytes, LastUpdate] = {}
-        for start in range(0, len(keys), _PORTION):
-            portion = keys[start : start + _PORTION]
-            marks = ",".join("?" * len(portion))
-            query = f"SELECT key, updated_at, hash, run FROM customers WHERE key IN ({marks})"  # noqa: S608 only marks
-            for key, at, hash_, run in self._ask(query, portion):
-                hash_ = hash_ if self._compares(run) else None  # noqa: PLW2901
-                known[key] = LastUpdate(None if at is None else _time(at), hash_)
+        query = "SELECT key, updated_at, hash, run FROM customers WHERE key IN"
+        known = {
+            key: LastUpdate(None if at is None else _time(at), hash_ if self._compares(run) else None)
+            for key, at, hash_, run in self._ask_of(keys, query)
+        }
         return list(map(known.get, keys))
 
     def last_update(self, source_id: str) -> LastUpdate | None:
         """Return what a customer was sent last."""
         return self.last_updates([source_id])[0]
 
-    def dead_letters(self, selection: LetterSelection = _ALL) -> Iterator[DeadLetter]:
+    def dead_letters(self, selection: LetterSelection = _EVERY) -> Iterator[DeadLetter]:
         """Yield dead letters, the oldest first; those that are written meanwhile do not come.
 
         Last comes what was being sent when its run was killed, or is being sent at the time of the call.
         """
         are_ours = self._intended is State.PENDING
-        interrupted = [] if are_ours else list(self._letters(_INTERRUPTED, selection))
+        interrupted = [] if are_ours else list(self._letters(INTERRUPTED, selection))
         yield from self._letters("dead_letters", selection)
         yield from interrupted
 
     def _letters(self, table: str, selection: LetterSelection) -> Iterator[DeadLetter]:
-        condition, values = selection.condition()
-        query = f"""SELECT {_LETTER} FROM {table} l JOIN runs ON runs.id = l.run
+        condition, values = _condition(selection)
+        columns = ", ".join("runs.name" if column == "run" else f"l.{column}" for column in _COLUMNS)
+        query = f"""SELECT l.id, {columns} FROM {table} l JOIN runs ON runs.id = l.run
             WHERE l.id > ? AND l.id <= ? AND {condition} ORDER BY l.id LIMIT {_PORTION}"""  # noqa: S608
         ((last,),) = self._ask(f"SELECT coalesce(max(id), 0) FROM {table}")  # noqa: S608
         after = 0
         while rows := self._ask(query, (after, last, *values)):
-            after = rows[-1][0]
-            for letter in map(_letter, rows):
-                if not selection.users or any(map(letter.concerns, selection.users)):
+            for after, *row in rows:  # noqa: B007
+                fields = dict(zip(_COLUMNS, row, strict=True))
+                fields |= {
+                    "outcome": State(fields["outcome"]),
+                    "source": fields["source"] or "",
+                    "event": decompress(fields["event"]),
+                }
+                letter = DeadLetter(**fields)
+                if selection.takes_user_of(letter):
                     yield letter
 
-    def count_letters(self, selection: LetterSelection = _ALL) -> dict[State, int]:
+    def count_letters(self, selection: LetterSelection = _EVERY) -> dict[State, int]:
         """Count dead letters by outcome, with what was being sent when its run was killed."""
         if selection.users:
             return Counter(letter.outcome for letter in self.dead_letters(selection))
-        condition, values = selection.condition()
-        counts = Counter[State]()
-        for table in ("dead_letters", _INTERRUPTED):
-            query = f"""SELECT l.outcome, count(*) FROM {table} l JOIN runs ON runs.id = l.run
-                WHERE {condition} GROUP BY 1"""  # noqa: S608
-            counts.update({State(outcome): count for outcome, count in self._ask(query, values)})
-        return counts
+        condition, values = _condition(selection)
+        query = f"""SELECT l.outcome, count(*) FROM {_ALL_LETTERS} l JOIN runs ON runs.id = l.run
+            WHERE {condition} GROUP BY 1"""  # noqa: S608
+        return {State(outcome): count for outcome, count in self._ask(query, values)}
+
+    def reasons(self, outcome: State) -> dict[str, int]:
+        """Count dead letters of an outcome by reason, the most frequent first."""
+        query = f"""SELECT coalesce(reason, 'unknown'), count(*) FROM {_ALL_LETTERS}
+            WHERE outcome = ? GROUP BY 1 ORDER BY 2 DESC, 1"""  # noqa: S608 our own names
+        return dict(self._ask(query, (str(outcome),)))
 
     def sent_at(self, key: bytes) -> float | None:
         """Return when a record that is in doubt was sent, in epoch seconds of this machine's clock."""
         rows = self._ask("SELECT sent_at FROM dead_letters WHERE key = ?", (key,))
         return rows[0][0] if rows else None
 
-    def counts(self) -> Counts:
+    def counts(self) -> LedgerCounts:
         """Count all records. It reads the whole ledger."""
         states = dict(
             self._ask(
                 "SELECT state, count(*) FROM records WHERE key NOT IN (SELECT key FROM intents) GROUP BY 1"
             )
         )
-        ((intents,),) = self._ask("SELECT count(*) FROM intents")
-        ((invalid,),) = self._ask("SELECT count(*) FROM dead_letters WHERE outcome = 'invalid'")
-        ((bare,),) = self._ask("SELECT count(*) FROM dead_letters WHERE event IS NULL AND outcome = 'failed'")
-        return Counts(
+        ((intents, invalid, without_event),) = self._ask(
+            """SELECT (SELECT count(*) FROM intents),
+                (SELECT count(*) FROM dead_letters WHERE outcome = 'invalid'),
+                (SELECT count(*) FROM dead_letters WHERE event IS NULL AND outcome = 'failed')"""
+        )
+        return LedgerCounts(
             delivered_customers=states.get(1, 0),
             delivered_events=states.get(0, 0),
             failed=states.get(2, 0) + states.get(3, 0),
-            failed_without_event=bare,
+            failed_without_event=without_event,
             in_doubt=states.get(4, 0) + (intents if self._intended is State.IN_DOUBT else 0),
             invalid=invalid,
             dismissed=states.get(5, 0) + states.get(6, 0),
         )
 
-    def reasons(self, outcome: State) -> dict[str, int]:
-        """Count dead letters of an outcome by reason, the most frequent first."""
-        return dict(
-            self._ask(
-                f"""SELECT coalesce(reason, 'unknown'), count(*) FROM
-                (SELECT reason, outcome FROM dead_letters UNION ALL SELECT reason, outcome FROM {_INTERRUPTED})
-                WHERE outcome = ? GROUP BY 1 ORDER BY 2 DESC, 1""",  # noqa: S608 our own names
-                (str(outcome),),
-            )
-        )
-
-    def last_run(self) -> Run | None:
+    def last_run(self) -> EarlierRun | None:
         """Return the latest run, other than the one that is writing."""
         return next(iter(self.runs(1)), None)
 
-    def runs(self, count: int) -> list[Run]:
+    def runs(self, count: int) -> list[EarlierRun]:
         """Return the latest runs, other than the one that is writing, the latest first."""
-        return self._find_runs("id != ?", self.run, count)
+        return self._find_runs("id != ? ORDER BY id DESC LIMIT ?", self.run, count)
 
-    def run_named(self, run_id: str) -> Run | None:
+    def run_named(self, run_id: str) -> EarlierRun | None:
         """Return the run of an id."""
-        return next(iter(self._find_runs("name = ?", run_id, 1)), None)
+        return next(iter(self._find_runs("name = ? ORDER BY id DESC LIMIT 1", run_id)), None)
 
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        if self.path is None:
-            return 0
-        return bytes_in(self.path) + bytes_in(self.path.with_name(f"{self.path.name}-wal"))
+        return 0 if self.path is None else bytes_in(self.path) + bytes_in(wal_of(self.path))
 
-    def _find_runs(self, condition: str, value: int | str, count: int) -> list[Run]:
-        rows = self._ask(
-            f"""SELECT id, name, started_at, ended_at, exit_code, settings, counts, command FROM runs
-                WHERE {condition} ORDER BY id DESC LIMIT ?""",  # noqa: S608 our own conditions
-            (value, count),
-        )
+    def _find_runs(self, condition: str, *values: int | str) -> list[EarlierRun]:
+        columns = "id, name, started_at, ended_at, exit_code, settings, counts, command"
         return [
-            Run(
-                number=number,
-                name=name,
-                started_at=_time(started),
-                ended_at=None if ended is None else _time(ended),
-                exit_code=exit_code,
-                settings_digest=digest,
-                counts=json.decode(counts or "{}", type=dict[str, int]),
-                command=command,
+            EarlierRun(
+                *(number, name, _time(started), None if ended is None else _time(ended), exit_code, digest),
+                *(json.decode(counts or "{}", type=dict[str, int]), command),
             )
-            for number, name, started, ended, exit_code, digest, counts, command in rows
+            for number, name, started, ended, exit_code, digest, counts, command in self._ask(
+                f"SELECT {columns} FROM runs WHERE {condition}",  # noqa: S608 our own conditions
+                values,
+            )
         ]
 
+    def _compares(self, run: int) -> bool:
+        """Tell whether the hashes of a run were made by the rule of this version."""
+        if run not in self._hash_versions:
+            self._hash_versions = dict(self._ask("SELECT id, hash_version FROM runs"))
+        return self._hash_versions.get(run) == HASH_VERSION
+
+    def _ask_of(self, keys: Sequence[bytes], query: str) -> Iterator[Any]:
+        """Yield the rows of keys; the query ends with ``IN``."""
+        for start in range(0, len(keys), _PORTION):
+            portion = keys[start : start + _PORTION]
+            yield from self._ask(f"{query} ({','.join('?' * len(portion))})", portion)
+
     def _ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        try:
-            with closing(self._reading.execute(query, values)) as cursor:
-                return cursor.fetchall()
-        except sqlite3.Error as error:
-            raise explain(error, self.path or Path(":memory:")) from error
+        with (
+            explained(self.path or Path(":memory:")),
+            closing(self._reading.execute(query, values)) as cursor,
+        ):
+            return cursor.fetchall()
 
 
 def customer_key(source_id: str) -> bytes:
@@ -395,38 +337,20 @@ def customer_key(source_id: str) -> bytes:
     return blake2b(source_id.encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest()
 
 
-def _letter(row: tuple[Any, ...]) -> DeadLetter:
-    (
-        _,
-        key,
-        run,
-        outcome,
-        reason,
-        status,
-        answer,
-        source,
-        type_,
-        name,
-        message_id,
-        source_id,
-        sent_at,
-        event,
-    ) = row
-    return DeadLetter(
-        outcome=State(outcome),
-        reason=reason,
-        source=source or "",
-        event=decompress(event),
-        key=key,
-        run=run,
-        status=status,
-        answer=answer,
-        type=type_,
-        name=name,
-        message_id=message_id,
-        source_id=source_id,
-        sent_at=sent_at,
-    )
+def _condition(selection: LetterSelection) -> tuple[str, list[Any]]:
+    """Return a selection, all but the users, as a condition of SQL, with its values."""
+    lists = {
+        "l.outcome": selection.outcomes,
+        "l.reason": selection.reasons,
+        "l.name": selection.names,
+        "runs.name": selection.runs,
+    }
+    parts = [f"{column} IN ({','.join('?' * len(chosen))})" for column, chosen in lists.items() if chosen]
+    values: list[Any] = [str(value) for chosen in lists.values() for value in sorted(chosen)]
+    if selection.before is not None:
+        parts.append("l.run < ?")
+        values.append(selection.before)
+    return " AND ".join(parts) or "1", values
 
 
 def _time(seconds: float) -> datetime:

@@ -1,6 +1,7 @@
-"""Files that only their owner reads: made 0600, in directories made 0700, whatever the umask.
+"""Makes and writes files that only their owner may read: 0600, in directories of 0700, whatever the umask.
 
-Comes in: a path. Goes out: an open descriptor or a finished file, or an error that says what to do about it.
+Everything that this program writes can hold names and addresses of customers. A file of the user's that exists keeps
+its owner and mode.
 """
 
 from __future__ import annotations
@@ -15,21 +16,16 @@ from pathlib import Path
 from voucherify_sync.errors import RunStopped, UsageProblem, VoucherifySyncError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DRAFT = ".voucherify-sync-"  # not the target's name, to which nothing could be added where it is as long as can be
 
 
 def utf8(text: str) -> str:
     """Return a text that can be encoded: the bytes of a file name that are no UTF-8 become U+FFFD."""
-    return (
-        text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _has_surrogates(text) else text
-    )
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _has_surrogates(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def trouble(path: Path, error: OSError) -> VoucherifySyncError:
-    """Return what a failed write means: a full disk stops the run in order, all else the user can mend."""
+def write_error(path: Path, error: OSError) -> VoucherifySyncError:
+    """Return what a failed write means: a full disk stops the run cleanly, all else the user can correct."""
     message = f"cannot write {utf8(str(path))}: {error.strerror or error}"
     if error.errno in _FULL:
         return RunStopped(message, "Make room, then run the same command again.")
@@ -110,18 +106,26 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     before = _status(path)
     if before is not None and not _is_replaceable(path, before):
-        _write_in_place(path, data)
+        descriptor = _open_existing(path)
+        try:
+            write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
         return
     target = Path(os.path.realpath(path))  # a rename would replace a link, not what it points to
-    descriptor, name = _temporary(target.parent)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=_DRAFT)
+    draft = Path(name)
     try:
-        _like(before, descriptor)
+        if before is not None:
+            with contextlib.suppress(PermissionError):
+                os.fchown(descriptor, before.st_uid, before.st_gid)
+        os.fchmod(descriptor, 0o600 if before is None else stat.S_IMODE(before.st_mode))
         write_all(descriptor, data)
         os.fsync(descriptor)
-        name.replace(target)
+        draft.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
-            name.unlink()
+            draft.unlink()
         raise
     finally:
         os.close(descriptor)
@@ -140,8 +144,7 @@ def try_to_append(path: Path) -> int | None:
         os.close(open_new(target))
         target.unlink()
         return None
-    is_device = stat.S_ISCHR(before.st_mode) or stat.S_ISBLK(before.st_mode)
-    if is_device:  # opening one can have an effect, as with a tape
+    if stat.S_ISCHR(before.st_mode) or stat.S_ISBLK(before.st_mode):  # opening one can have an effect: a tape
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return None
@@ -156,9 +159,8 @@ def try_to_write_whole(path: Path) -> int | None:
     """Check that `write_whole` would succeed, and change nothing; it raises and returns as `try_to_append` does."""
     before = _status(path)
     if before is not None and _is_replaceable(path, before):
-        descriptor, name = _temporary(Path(os.path.realpath(path)).parent)
-        os.close(descriptor)
-        name.unlink()
+        folder = Path(os.path.realpath(path)).parent
+        tempfile.NamedTemporaryFile(dir=folder, prefix=_DRAFT).close()
     return try_to_append(path)
 
 
@@ -175,39 +177,9 @@ def _is_replaceable(path: Path, status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) and target is not None and os.path.samestat(status, target)
 
 
-def _temporary(folder: Path) -> tuple[int, Path]:
-    """Make an empty file in the folder; its name is short, whatever the length of the one that it will get."""
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=".voucherify-sync-")
-    return descriptor, Path(name)
-
-
-def _like(before: os.stat_result | None, descriptor: int) -> None:
-    """Give a new file the mode, and if permitted the owner, of the file that it replaces, if there is one."""
-    if before is None:
-        os.fchmod(descriptor, 0o600)
-        return
-    with contextlib.suppress(PermissionError):
-        os.fchown(descriptor, before.st_uid, before.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
-
-
 def _open_existing(path: Path) -> int:
     """Open a file that exists for writing at its end. A named pipe without a reader raises ENXIO."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags)
     os.set_blocking(descriptor, True)
     return descriptor
-
-
-def _write_in_place(path: Path, data: bytes) -> None:
-    descriptor = _open_existing(path)
-    try:
-        write_all(descriptor, data)
-    finally:
-        os.close(descriptor)
-
-
-def sync(descriptor: int) -> None:
-    """Make what was written survive a power cut, where the descriptor is a file."""
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.fsync(descriptor)
