@@ -69,8 +69,8 @@ def agreed(prepared: PreparedReplay, progress_kind: str) -> bool:
     from voucherify_sync.settings import credentials
     from voucherify_sync.state.ledger_location import read_ledger
 
-    from .notices import notices_of
     from .progress import progress
+    from .summary import notices_of
 
     place, stop = prepared.place, prepared.stop
     with read_ledger(place) as ledger:

@@ -87,13 +87,13 @@ def _show(report: Json, settings: Settings, *, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        from .json_text import write_harmless
+        from .render import write_harmless
 
         write_harmless(sys.stdout.buffer, msgspec.json.encode(report))
         return
     from voucherify_sync.preview.coverage import proposed_yaml
 
-    from .coverage_view import show
+    from .coverage_view import show_coverage
 
     rows = {kind: report[kind]["proposed_rows"] for kind in ("identify", "track")}
-    show(report, proposed_yaml(rows, settings))
+    show_coverage(report, proposed_yaml(rows, settings))

@@ -1,116 +1,166 @@
-"""Counts of a coverage go in; tables for people come out, on stdout: drawn on a terminal, aligned elsewhere.
-
-A terminal that is not wide enough gets fewer columns, a narrow one lines for each path.
-"""
+"""Shows what a coverage has counted, and the rows that it proposes, on stdout. Data is cleaned here."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from voucherify_sync.events import Json
-from voucherify_sync.text import clean
+from voucherify_sync.outcomes import WHY_LOST
+from voucherify_sync.text import clean, counted
 
-from .coverage_page import DIM, Block, Page, Row
+from .render import Table, TableRow, TextLines, harmless, sentences, show
 from .streams import arrow
-from .styled import Line, Segment, plain, text_of, wrapped
 
-_MOST_ROWS: Final = 40
-_EXAMPLE: Final = 16
-_HEAD: Final = "bold"
-_COLUMNS: Final = ((0, 1, 2, 3, 4), (0, 1, 2, 3), (0, 1, 3))
-"""Which columns are shown, from the widest table to the narrowest."""
+_MAX_ROWS: Final = 40
+_MAX_EXAMPLE: Final = 16
+_RENAMING_ROW: Final = "properties.name: customer.name"
+_TYPES: Final = ("identify", "track")
 
 
-def show(result: Json, yaml: str) -> None:
-    """Print what was counted, and the rows that are proposed."""
+def show_coverage(result: Json, yaml: str) -> None:
+    """Print what was counted, and the rows that are proposed.
+
+    Args:
+        result: as `preview.coverage.to_dict` gives it.
+        yaml: settings with the proposed rows, or nothing.
+    """
     stream = sys.stdout
-    page = Page(arrow(stream))
-    blocks = list(page.blocks(result, yaml))
+    blocks = [*_blocks(result, arrow(stream))]
     if stream.isatty():
-        _draw(stream, blocks)
+        blocks = [short for block in blocks for short in _shortened(block)]
+    if yaml:
+        title = "# Rows that would map what is missing most often, to be pasted into the settings:"
+        lines = [(title, "bold"), *((line, "") for line in yaml.rstrip("\n").split("\n"))]
+        blocks.append(TextLines([[line] for line in lines], is_pasted=True))
+    show(stream, blocks)
+
+
+def _shortened(block: Table | TextLines) -> Iterator[Table | TextLines]:
+    """Yield the first rows of a table, with short examples."""
+    if isinstance(block, TextLines):
+        yield block
         return
-    for number, (title, content) in enumerate(blocks):
-        lines = [
-            *([title] if title else []),
-            *(_aligned(content) if _is_table(content) else map(plain, content)),
-        ]
-        stream.write("\n" * (number > 0) + "\n".join(lines) + "\n")
-    stream.flush()
+    rows = []
+    for row in block.rows[:_MAX_ROWS]:
+        *notes, example = row.notes
+        cut = example if len(example) <= _MAX_EXAMPLE else example[: _MAX_EXAMPLE - 1] + "…"
+        rows.append(TableRow(row.label, row.numbers, (*notes, cut), row.style))
+    yield Table(rows, block.title, optional=block.optional)
+    if len(block.rows) > _MAX_ROWS:
+        yield sentences(f"  and {len(block.rows) - _MAX_ROWS:,} more, which --json lists", style="dim")
 
 
-def _is_table(content: list[Any]) -> bool:
-    return bool(content) and isinstance(content[0], Row)
+def _blocks(result: Json, sign: str) -> Iterator[Table | TextLines]:
+    """Yield what was counted; `sign` is an arrow that the output can show."""
+    events, values = result["events"], result["values"]
+    if not events["read"]:
+        yield sentences("No events were read.", style="bold")
+        return
+    share = f"{_percent(values['share'])} of {counted(values['seen'], 'value')} mapped"
+    head = [[(share, "bold"), (f", in {counted(events['counted'], 'event')} that would be sent", "")]]
+    for state in ("skipped", "invalid"):
+        if events[state]:
+            reasons = ", ".join(f"{times:,} {clean(reason, 40)}" for reason, times in events[state].items())
+            head.append([(f"not counted: {state}: {reasons}", "dim")])
+    yield TextLines(head)
+    types = [type_ for type_ in _TYPES if result[type_]["events"]]
+    for type_ in types:
+        yield from _paths(type_, result[type_], sign)
+    for type_ in types:
+        section = result[type_]
+        yield Table([_destination(each) for each in section["destinations"]], f"What {type_} requests hold")
+        if section["more_destinations"]:
+            yield sentences(f"and {_at_least(section['more_destinations'])} more destinations")
+    yield from _hints(result)
 
 
-def _aligned(rows: list[Row]) -> Iterator[str]:
-    cells = [(f"  {row.name}", row.share, row.types, row.to, row.example) for row in rows]
-    widths = [min(max(len(line[column]) for line in cells), 60) for column in range(4)]
-    for name, share, types, to, example in cells:
-        line = (
-            f"{name:<{widths[0]}}  {share:>{widths[1]}}  {types:<{widths[2]}}  {to:<{widths[3]}}  {example}"
-        )
-        yield line.rstrip()
+def _hints(result: Json) -> Iterator[TextLines]:
+    """Yield the rows of the mapping to look at: those that match nothing, and the one that renames customers."""
+    idle = [[("Rows that matched nothing", "bold")]]
+    for row in (each for type_ in _TYPES for each in result[type_]["idle_rows"]):
+        suggestions = " or ".join(clean(each, 100) for each in row["did_you_mean"])
+        hint = f"  did you mean {suggestions}?" if suggestions else ""
+        idle.append([(f"  {clean(row['row'], 200)}", "yellow"), (hint, "")])
+    if len(idle) > 1:
+        yield TextLines(idle)
+    for row in result["track"]["rows"]:
+        if row["default"] and row["fired"] and row["row"] == _RENAMING_ROW:
+            warning = (
+                f"  matched in {counted(row['fired'], 'event')}; in a shop that is a product's name, and customers are "
+                "renamed to it: give track.mapping rows of your own without it"
+            )
+            yield TextLines(
+                [[("Look at this row", "bold")], [(f"  {_RENAMING_ROW}", "yellow"), (warning, "")]]
+            )
 
 
-def _draw(stream: Any, blocks: list[Block]) -> None:
-    from .console import console
-
-    out = console(stream)
-    for number, (title, content) in enumerate(blocks):
-        if number:
-            out.print()
-        is_yaml = title.startswith("#")  # which cannot be pasted once it is wrapped
-        if title:
-            out.print(text_of([[(title, _HEAD)]]), soft_wrap=is_yaml)
-        if not _is_table(content):
-            out.print(text_of(content) if is_yaml else wrapped(content, out, out.width), soft_wrap=is_yaml)
-            continue
-        rows = content[:_MOST_ROWS]
-        table = _table(rows, out.width)
-        out.print(wrapped(_stacked(rows, out.width), out, out.width) if table is None else table)
-        if len(content) > len(rows):
-            out.print(text_of([[(f"  and {len(content) - len(rows):,} more, which --json lists", DIM)]]))
-
-
-def _table(rows: list[Row], width: int) -> Any:
-    """Return as many columns as fit, each row on one line; None if not even paths and destinations do."""
-    from rich.cells import cell_len
-    from rich.table import Table
-
-    cells = [_cells(row) for row in rows]
-    lengths = [max(cell_len(line[column][0]) + 2 for line in cells) for column in range(5)]
-    lengths[4] = min(lengths[4], _EXAMPLE)
-    for columns in _COLUMNS:
-        if sum(lengths[column] for column in columns) <= width:
-            break
+def _paths(type_: str, section: Json, sign: str) -> Iterator[Table | TextLines]:
+    """Yield the values of the events of a type by path: how often each was given, and where it goes."""
+    values = section["values"]
+    title = (
+        f"{type_}: {counted(section['events'], 'event')}, "
+        f"{_percent(values['share'])} of {counted(values['seen'], 'value')} mapped"
+    )
+    rows = []
+    for path in section["paths"]:
+        destination, style = _destination_of(path, sign)
+        types = ", ".join(path["types"])
+        example = "" if types == "null" else harmless(path["example"] or "")
+        notes = (destination, types, example)
+        rows.append(TableRow(clean(path["path"], 200), (_percent(path["share"]),), notes, style))
+    if rows:
+        yield Table(rows, title, optional=2)
     else:
-        return None
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(justify="right" if column == 1 else "left", no_wrap=True, overflow="ellipsis")
-    for line in cells:
-        table.add_row(*(text_of([[line[column]]]) for column in columns))
-    return table
+        yield TextLines([[(title, "bold")], [("no traits or properties", "dim")]])
+    if section["more_paths"]:
+        yield sentences(
+            f"and {_at_least(section['more_paths'])} more paths, which are counted in the share only"
+        )
 
 
-def _cells(row: Row) -> list[Segment]:
-    return [
-        (f"  {row.name}", row.style),
-        (row.share, ""),
-        (row.types, DIM),
-        (row.to, row.style),
-        (row.example, DIM),
-    ]
+def _destination_of(path: Json, sign: str) -> tuple[str, str]:
+    """Return where the values of a path go, or why they do not, and the style of that."""
+    missing = {reason: times for reason, times in path["lost"].items() if reason != "null"}
+    reasons = _counted_reasons(missing)
+    if path["mapped"]:
+        places = ", ".join(clean(place, 200) for place in path["destinations"])
+        return f"{sign} {places}" + (
+            f"; not mapped: {reasons}" if missing else ""
+        ), "yellow" if missing else "green"
+    if not missing:
+        return "null only", "dim"
+    if len(missing) == 1:
+        (reason,) = missing
+        reasons = "" if reason == "no_row" else WHY_LOST.get(reason, "")
+    return f"not mapped: {reasons}".removesuffix(": "), "yellow"
 
 
-def _stacked(rows: list[Row], width: int) -> Iterator[Line]:
-    """Yield the rows on lines of their own, for a terminal that has no room for columns."""
-    for row in rows:
-        name = clean(row.name, max(width - 10, 10))
-        yield [(f"{name:<{max(width - 10, 10)}}", row.style), (f" {row.share:>7}", "")]
-        if row.to:
-            yield [(f"  {row.to}", row.style)]
-        if row.types:
-            yield [(f"  {row.types}  {row.example}".rstrip(), DIM)]
+def _counted_reasons(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{WHY_LOST.get(reason, reason)} ({times:,})" for reason, times in reasons.items())
+
+
+def _destination(place: Json) -> TableRow:
+    """Return the row of a destination, with what is odd about its values."""
+    notes = []
+    if place["type_conflict"] and len(place["types"]) > 1:
+        notes.append(
+            "types differ: " + ", ".join(f"{name} {times:,}" for name, times in place["types"].items())
+        )
+    if place["refused"]:
+        notes.append(f"dropped: {_counted_reasons(place['refused'])}")
+    style = "yellow" if notes else ""
+    types = ", ".join(place["types"])
+    return TableRow(clean(place["path"], 200), (_percent(place["share"]),), (types, "; ".join(notes)), style)
+
+
+def _percent(share: float) -> str:
+    """Return a share as `62.5 %`; what exists at all is never shown as nothing."""
+    if share in (0, 1):
+        return f"{share:.0%}".replace("%", " %")
+    return f"{100 * share:.1f} %" if share >= 0.001 else "<0.1 %"
+
+
+def _at_least(count: int) -> str:
+    return f"{'more than ' if count >= 100_000 else ''}{count:,}"

@@ -109,8 +109,8 @@ def _show(settings: Settings, *, as_json: bool, as_curl: bool) -> Callable[[Expl
     from voucherify_sync.preview.explain import to_json
     from voucherify_sync.voucherify.answers import PATHS
 
-    from .curl import curl
-    from .json_text import write_harmless
+    from .explanation_view import curl, explanation_viewer
+    from .render import write_harmless
 
     def path(explanation: Explanation) -> str | None:
         return PATHS[explanation.request.kind] if explanation.request is not None else None
@@ -126,6 +126,4 @@ def _show(settings: Settings, *, as_json: bool, as_curl: bool) -> Callable[[Expl
         return show_json
     if as_curl:
         return show_curl
-    from .explanation_view import Viewer
-
-    return Viewer().show
+    return explanation_viewer()

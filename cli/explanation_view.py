@@ -1,132 +1,82 @@
-"""An explanation goes in; what a person sees of it comes out, on stdout: side by side where there is room."""
+"""Shows explanations of events: for people, side by side where there is room, or as curl commands."""
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from voucherify_sync.events import Event
-from voucherify_sync.mapping.trace import AppliedRow, Trace, TracedValue
+from voucherify_sync.mapping.trace import AppliedRow, Fallback, TracedValue
 from voucherify_sync.outcomes import WHY_LOST
 from voucherify_sync.paths import Keys
 from voucherify_sync.preview.explain import Explanation, path_text
+from voucherify_sync.settings import Api, Secret
+from voucherify_sync.settings.load import masked
 from voucherify_sync.text import clean
 from voucherify_sync.voucherify.answers import PATHS
 
-from .json_text import compact, json_lines
+from .render import Line, TextLines, compact, harmless, json_lines, show
 from .streams import arrow
-from .styled import Line, beside, plain, wrapped
 
-_WIDE: Final = 120
-_MOST_LINES: Final = 200
-_MOST_ENTRIES: Final = 60
+_MAX_LINES: Final = 200
+_MAX_ENTRIES: Final = 60
 _VALUE: Final = 60
 _Entry = TypeVar("_Entry")
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-.*)?\}")
+_MAPPED, _UNMAPPED, _DIM, _HEAD = "green", "yellow", "dim", "bold"
 
-_TAKEN, _LOST, _DIM, _HEAD = "green", "yellow", "dim", "bold"
 
+def explanation_viewer() -> Callable[[Explanation], None]:
+    """Return what shows explanations on stdout, one after the other."""
+    stream, is_first = sys.stdout, True
+    sign = arrow(stream)
 
-class Viewer:
-    """Shows explanations, one after the other."""
-
-    def __init__(self) -> None:
-        self._stream = sys.stdout
-        self._arrow = arrow(self._stream)
-        self._shown = 0
-
-    def show(self, explanation: Explanation) -> None:
-        """Show one."""
-        head = self._head(explanation)
+    def show_explanation(explanation: Explanation) -> None:
+        nonlocal is_first
+        if not is_first:
+            stream.write("-" * 40 + "\n" if stream.isatty() else "\n")
+        is_first = False
         event = [[("Event", _HEAD)], *_event(explanation)]
-        told = list(self._told(explanation))
-        if self._stream.isatty():
-            self._draw(head, event, told)
-        else:
-            lines = [*([[]] if self._shown else []), *head, [], *event, *([[], *told] if told else [])]
-            self._stream.write("\n".join(map(plain, lines)) + "\n")
-            self._stream.flush()
-        self._shown += 1
+        show(stream, [TextLines(_head(explanation, sign)), TextLines(event, list(_told(explanation, sign)))])
 
-    def _draw(self, head: list[Line], event: list[Line], told: list[Line]) -> None:
-        from .console import console
-
-        out = console(self._stream)
-        if self._shown:
-            out.rule(style=_DIM, characters="-" if self._arrow == "->" else "─")
-        out.print(wrapped(head, out, out.width))
-        out.print()
-        if out.width >= _WIDE and told:
-            out.print(beside(event, told, out))
-        else:
-            out.print(wrapped([*event, *([[], *told] if told else [])], out, out.width))
-
-    def _head(self, explanation: Explanation) -> list[Line]:
-        record, request = explanation.record, explanation.request
-        what = clean(record.type or "no event", 40)
-        if record.name is not None and record.type == "track":
-            what += f" {compact(record.name, _VALUE)}"
-        line: Line = [(what, _HEAD), (f" {self._arrow} ", "")]
-        where: Line = [(clean(str(record.position), 4_096), _DIM)]
-        if request is not None:
-            return [[*line, (f"POST {PATHS[request.kind]}", f"{_HEAD} {_TAKEN}")], where]
-        ended = f"{explanation.outcome.state}: {clean(explanation.outcome.reason or '', 60)}"
-        why = f" ({clean(explanation.why, 200)})" if explanation.why else ""
-        return [[*line, (ended, f"{_HEAD} {_LOST}"), (why, "")], where]
-
-    def _told(self, explanation: Explanation) -> Iterator[Line]:
-        trace, request = explanation.trace, explanation.request
-        if trace is None or request is None:
-            return
-        if trace.rows:
-            yield from _section(_title(trace), trace.rows, self._applied)
-        else:
-            yield from _section(_title(trace), ["none found a value"], lambda text: [(text, _DIM)])
-        yield from _section("Filled by rule", list(self._fallbacks(trace)), lambda line: line)
-        yield from _section("Kept in metadata without a row", trace.carried, self._carried)
-        yield from _section("Lost", [each for each in trace.values if each.reason is not None], _lost)
-        yield [("Request as it would be sent", _HEAD)]
-        yield [(f"POST {PATHS[request.kind]}", "")]
-        yield from json_lines(request.body, lambda _: "", _MOST_LINES)
-
-    def _applied(self, applied: AppliedRow) -> Line:
-        style = _LOST if applied.result else _TAKEN
-        line: Line = [
-            (f"{clean(path_text(applied.source), 200)} = {compact(applied.value, _VALUE)}", ""),
-            (f" {self._arrow} ", _DIM),
-            (clean(applied.row.destination.text, 200), style),
-        ]
-        if applied.result:
-            line.append((f"  not sent: {WHY_LOST.get(applied.result, applied.result)}", _LOST))
-        return line
-
-    def _fallbacks(self, trace: Trace) -> Iterator[Line]:
-        for fallback in trace.fallbacks:
-            sources = " + ".join(path_text(keys) for keys in fallback.sources)
-            yield self._filled(clean(sources, 200), fallback.place, fallback.value)
-        for constant in trace.constants:
-            yield self._filled("constant", constant.place, constant.value)
-
-    def _filled(self, source: str, place: Keys, value: Any) -> Line:
-        return [
-            (source, ""),
-            (f" {self._arrow} ", _DIM),
-            (clean(path_text(place), 200), _TAKEN),
-            (f" = {compact(value, _VALUE)}", ""),
-        ]
-
-    def _carried(self, carried: tuple[Keys, Keys]) -> Line:
-        keys, place = carried
-        return [
-            (clean(path_text(keys), 200), ""),
-            (f" {self._arrow} ", _DIM),
-            (clean(path_text(place), 200), _TAKEN),
-        ]
+    return show_explanation
 
 
-def _title(trace: Trace) -> str:
+def _head(explanation: Explanation, sign: str) -> list[Line]:
+    record, request, outcome = explanation.record, explanation.request, explanation.outcome
+    what = clean(record.type or "no event", 40)
+    if record.name is not None and record.type == "track":
+        what += f" {compact(record.name, _VALUE)}"
+    line: Line = [(what, _HEAD), (f" {sign} ", "")]
+    if request is not None:
+        line.append((f"POST {PATHS[request.kind]}", f"{_HEAD} {_MAPPED}"))
+    else:
+        line.append((f"{outcome.state}: {clean(outcome.reason or '', 60)}", f"{_HEAD} {_UNMAPPED}"))
+        line.append((f" ({clean(explanation.why, 200)})" if explanation.why else "", ""))
+    return [line, [(clean(str(record.position), 4_096), _DIM)]]
+
+
+def _told(explanation: Explanation, sign: str) -> Iterator[Line]:
+    """Yield where the values of the event went, and the request."""
+    trace, request = explanation.trace, explanation.request
+    if trace is None or request is None:
+        return
     is_default = bool(trace.rows) and all(applied.row.is_default for applied in trace.rows)
-    return "Rows that fired (of the default table)" if is_default else "Rows that fired"
+    title = "Mapping rows that matched" + (" (of the default table)" if is_default else "")
+    yield from _section(title, trace.rows, lambda applied: _applied(applied, sign))
+    if not trace.rows:
+        yield from ([(title, _HEAD)], [("  none", _DIM)], [])
+    yield from _section(
+        "Filled by rule", [*trace.fallbacks, *trace.constants], lambda each: _filled(each, sign)
+    )
+    yield from _section("Kept in metadata without a row", trace.carried, lambda paths: _carried(*paths, sign))
+    yield from _section("Not mapped", [each for each in trace.values if each.reason is not None], _unmapped)
+    yield [("Request as it would be sent", _HEAD)]
+    yield [(f"POST {PATHS[request.kind]}", "")]
+    yield from json_lines(request.body, lambda _: "", _MAX_LINES)
 
 
 def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], Line]) -> Iterator[Line]:
@@ -134,22 +84,51 @@ def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], 
     if not entries:
         return
     yield [(title, _HEAD)]
-    yield from ([("  ", ""), *line_of(entry)] for entry in entries[:_MOST_ENTRIES])
-    if len(entries) > _MOST_ENTRIES:
-        yield [(f"  and {len(entries) - _MOST_ENTRIES:,} more", _DIM)]
+    yield from ([("  ", ""), *line_of(entry)] for entry in entries[:_MAX_ENTRIES])
+    if len(entries) > _MAX_ENTRIES:
+        yield [(f"  and {len(entries) - _MAX_ENTRIES:,} more", _DIM)]
     yield []
 
 
-def _lost(traced: TracedValue) -> Line:
+def _applied(applied: AppliedRow, sign: str) -> Line:
+    line: Line = [
+        (f"{clean(path_text(applied.source), 200)} = {compact(applied.value, _VALUE)}", ""),
+        (f" {sign} ", _DIM),
+        (clean(applied.row.destination.text, 200), _UNMAPPED if applied.result else _MAPPED),
+    ]
+    if applied.result:
+        line.append((f"  not sent: {WHY_LOST.get(applied.result, applied.result)}", _UNMAPPED))
+    return line
+
+
+def _filled(fallback: Fallback, sign: str) -> Line:
+    sources = " + ".join(path_text(keys) for keys in fallback.sources) or "constant"
+    return [
+        (clean(sources, 200), ""),
+        (f" {sign} ", _DIM),
+        (clean(path_text(fallback.place), 200), _MAPPED),
+        (f" = {compact(fallback.value, _VALUE)}", ""),
+    ]
+
+
+def _carried(keys: Keys, place: Keys, sign: str) -> Line:
+    return [
+        (clean(path_text(keys), 200), ""),
+        (f" {sign} ", _DIM),
+        (clean(path_text(place), 200), _MAPPED),
+    ]
+
+
+def _unmapped(traced: TracedValue) -> Line:
     reason = traced.reason or ""
     return [
-        (f"{clean(path_text(traced.keys), 200)} = {compact(traced.value, _VALUE)}", _LOST),
+        (f"{clean(path_text(traced.keys), 200)} = {compact(traced.value, _VALUE)}", _UNMAPPED),
         (f"  {WHY_LOST.get(reason, reason)}", ""),
     ]
 
 
 def _event(explanation: Explanation) -> list[Line]:
-    """Return the event as it came: what is sent of it in one colour, what is lost in another."""
+    """Return the event as it came: what is sent of it in one colour, what is not mapped in another."""
     record = explanation.record
     if not isinstance(record, Event):
         return [[(clean(record.raw[:4_000].decode("utf-8", "replace"), 1_000), "")]]
@@ -157,13 +136,45 @@ def _event(explanation: Explanation) -> list[Line]:
     if explanation.trace is not None:
         for traced in explanation.trace.values:
             if traced.value is not None:
-                styles[_texts(traced.keys)] = _LOST if traced.reason else _TAKEN
+                styles[_texts(traced.keys)] = _UNMAPPED if traced.reason else _MAPPED
         for applied in explanation.trace.rows:
-            styles.setdefault(_texts(applied.source), _LOST if applied.result else _TAKEN)
+            styles.setdefault(_texts(applied.source), _UNMAPPED if applied.result else _MAPPED)
         for fallback in explanation.trace.fallbacks:
-            styles.update((_texts(keys), _TAKEN) for keys in fallback.sources)
-    return json_lines(record.fields, lambda keys: styles.get(keys, ""), _MOST_LINES)
+            styles.update((_texts(keys), _MAPPED) for keys in fallback.sources)
+    return json_lines(record.fields, lambda keys: styles.get(keys, ""), _MAX_LINES)
 
 
 def _texts(keys: Keys) -> tuple[str, ...]:
     return tuple(map(str, keys))
+
+
+def curl(explanation: Explanation, path: str | None, api: Api) -> str:
+    """Return the curl command that makes a request, or a comment that says why there is none.
+
+    Keys are named as variables, and no shell can misread the data.
+
+    Args:
+        explanation: of one event.
+        path: of the call.
+        api: where it would go; its secrets are never shown.
+    """
+    where = clean(str(explanation.record.position), 4_096)
+    if explanation.request is None or path is None:
+        return f"# {where}: {explanation.outcome.state}, {clean(explanation.outcome.reason or '')}\n"
+    version = [] if api.version == "latest" else [f"X-Voucherify-API-Version: {api.version}"]
+    body = harmless(explanation.request.payload.decode())
+    words = [
+        f"curl --request POST {shlex.quote(api.url + path)}",
+        f'--header "X-App-Id: ${_variable(api.key, "VOUCHERIFY_API_KEY")}"',
+        f'--header "X-App-Token: ${_variable(api.token, "VOUCHERIFY_API_TOKEN")}"',
+        *(f"--header {shlex.quote(header)}" for header in version),
+        "--header 'Content-Type: application/json'",
+        f"--data-raw {shlex.quote(body)}",
+    ]
+    return f"# {where}\n" + " \\\n  ".join(words) + "\n"
+
+
+def _variable(secret: Secret, default: str) -> str:
+    """Return the variable that the settings take a secret from, else the usual one."""
+    named = _VARIABLE.fullmatch(masked(secret))
+    return named[1] if named else default

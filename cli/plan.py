@@ -56,11 +56,11 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
     from voucherify_sync.preview.plan import to_dict
     from voucherify_sync.text import clean_lines
 
-    from .notices import notices_of
     from .outputs import try_outputs_of_run
     from .progress import progress
     from .replay import tell_problem_of_ledger
     from .signals import stopping_cleanly
+    from .summary import notices_of
 
     display = Display.take(values)
     prepared = PreparedReplay(ReplayOptions(mode=Mode.DRY_RUN, **values), plans_first=True)
@@ -82,7 +82,7 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
             facts = to_dict(plan, allowances, settings.delivery.reserve, settings.delivery.rate)
             notices = list(notices_of(run))
             if as_json:
-                from .json_text import write_harmless
+                from .render import write_harmless
 
                 write_harmless(sys.stdout.buffer, msgspec.json.encode(facts | {"notices": notices}))
             else:

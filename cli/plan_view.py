@@ -1,140 +1,195 @@
-"""A plan goes in; what one would forward to a colleague comes out.
-
-Columns on a terminal, notes below their rows on a narrow one, the same numbers as aligned lines elsewhere.
-"""
+"""Shows a plan: what would be sent, what it costs, whether it fits, and what to know before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from voucherify_sync.events import Json
-from voucherify_sync.report.run_report import headline
-from voucherify_sync.text import clean, clean_lines
+from voucherify_sync.outcomes import State
+from voucherify_sync.report.run_report import OTHER, RunReport, headline, label_of
+from voucherify_sync.text import clean, clean_lines, counted, size, span
 
-from .plan_text import Row, Section, sections, verdict, warnings
+from .render import Table, TableRow, TextLines, sentences, show, warnings_of
+from .summary import reason_rows, unmapped_table
 
-_NARROW: Final = 72
-_LABEL: Final = 46
+_TOP: Final = 10
+_FEW: Final = 3
+_WAYS: Final = {"each": "--each", "bulk": "--bulk"}
+_PERIODS: Final = {1: "a second", 60: "a minute", 3_600: "an hour"}
+_BAD: Final = {"invalid", "failed"}
 
 
-def show_plan(stream: TextIO, plan: Json, report: Json, notices: list[str]) -> None:
-    """Print a plan.
+def show_plan(stream: TextIO, plan: Json, report: RunReport, notices: list[str]) -> None:
+    """Show a plan.
 
     Args:
         stream: stdout.
-        plan: as `planning.to_dict` gives it.
+        plan: as `preview.plan.to_dict` gives it.
         report: of the dry run.
         notices: more sentences that the user should see.
     """
-    head = [headline({**report, "mode": "plan"}), *verdict(plan)]
-    warned = [clean_lines(warning) for warning in warnings(plan, notices)]
+    head = [[(headline(report, "Read {}"), "bold")]]
+    head += [[(line, "bold red" if "WILL NOT FIT" in line else "")] for line in _verdict(plan)]
+    warned = [clean_lines(warning) for warning in (*_warnings(plan, report), *notices)]
     ledger = plan["ledger"]
-    known = f"Ledger: {clean(ledger, 4_096)}" if ledger else "No ledger was read: the project is not known."
-    draw = _draw if stream.isatty() else _write
-    draw(stream, head, list(sections(plan)), warned, known)
-    stream.flush()
-
-
-def _write(stream: TextIO, head: list[str], tables: list[Section], warned: list[str], known: str) -> None:
-    lines = list(head)
-    for table in tables:
-        lines += ["", *_aligned(table)]
-    lines += ["", *(f"Warning: {warning}" for warning in warned)] if warned else []
-    stream.write("\n".join([*lines, "", known]) + "\n")
-
-
-def _widths(table: Section) -> list[int]:
-    """Return how wide the columns of numbers are."""
-    columns = max(len(row.numbers) for row in table.rows)
-    shown = [*(row.numbers for row in table.rows), table.heads]
-    return [max(len(cells[n]) for cells in shown if n < len(cells)) for n in range(columns)]
-
-
-def _numbers(cells: tuple[str, ...], widths: list[int]) -> str:
-    padded = [*cells, *[""] * (len(widths) - len(cells))]
-    return "  ".join(f"{cell:>{width}}" for cell, width in zip(padded, widths, strict=True))
-
-
-def _aligned(table: Section) -> Iterator[str]:
-    widths = _widths(table)
-    width = max(len(row.shown_label) for row in table.rows)
-    yield table.title
-    if table.heads:
-        yield f"{'':<{width}}  {_numbers(table.heads, widths)}"
-    for row in table.rows:
-        yield f"{row.shown_label:<{width}}  {_numbers(row.numbers, widths)}  {row.note}".rstrip()
-
-
-def _draw(stream: TextIO, head: list[str], tables: list[Section], warned: list[str], known: str) -> None:
-    from rich.text import Text
-
-    from .console import console
-
-    out = console(stream)
-    for number, sentence in enumerate(head):
-        bad = sentence.startswith("WILL NOT FIT")
-        out.print(Text(sentence, style="bold red" if bad else "bold" if number == 0 else ""))
-    for table in tables:
-        out.print()
-        out.print(Text(table.title, style="bold"))
-        out.print(_stack(table, out.width) if out.width < _NARROW else _grid(table))
-    for number, warning in enumerate(warned):
-        out.print(Text("\n" if number == 0 else "").append("Warning: ", style="bold yellow").append(warning))
-    out.print()
-    out.print(
-        Text(known, style="dim"), soft_wrap=known.startswith("Ledger: ")
-    )  # a path that is broken cannot be pasted
-
-
-def _grid(table: Section) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    widths = _widths(table)
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(max_width=_LABEL, overflow="fold")
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    if table.heads:
-        grid.add_row("", Text(_numbers(table.heads, widths), style="dim"), "")
-    for row in table.rows:
-        note_style = row.style if "red" in row.style else "dim"
-        grid.add_row(
-            Text(row.shown_label, style=row.style),
-            Text(_numbers(row.numbers, widths), style=row.style),
-            Text(row.note, style=note_style),
+    known = (
+        f"Ledger: {clean(ledger, 4_096)}"
+        if ledger
+        else "No API key set: assuming that nothing has been sent yet."
+    )
+    blocks: list[Table | TextLines] = [
+        TextLines(head),
+        Table(list(_events(plan["events"])), "Events", ("", "read", "to send")),
+        Table(list(_not_sent(report)), "Not sent"),
+    ]
+    if plan["costs"]["each"]["calls"]:
+        ways = tuple(_WAYS.values())
+        blocks.append(
+            Table(list(_costs(plan)), f"Calls (your setting: {_WAYS[plan['customers']]})", ("", *ways))
         )
-    return grid
+        blocks.append(Table(list(_limits(plan)), _limits_title(plan), ("", "calls", "time", "share")))
+    blocks += [
+        unmapped_table(report, _TOP, 60),
+        warnings_of(warned),
+        TextLines(sentences(known, style="dim").lines, is_pasted=bool(ledger)),
+    ]
+    show(stream, blocks)
 
 
-def _stack(table: Section, width: int) -> Any:
-    """Return the rows with what finds no room beside it below, for a narrow terminal."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text
+def _events(events: Json) -> Iterator[TableRow]:
+    """Yield records by type, and track events by name."""
 
-    widths = _widths(table)
-    room = max(width - len(_numbers((), widths)) - 2, 10)
-    label_width = min(max(len(row.shown_label) for row in table.rows if row.numbers), room)
-    parts: list[Any] = []
-    if table.heads:
-        parts.append(Text(f"{'':<{label_width}}  {_numbers(table.heads, widths)}", style="dim"))
-    for row in table.rows:
-        parts.append(_line(row, label_width, widths))
-        if row.note:
-            parts.append(
-                Padding(
-                    Text(row.note, style=row.style or "dim", overflow="fold"), (0, 0, 0, 4 + 2 * row.depth)
+    def row(label: str, counts: list[Json], depth: int) -> TableRow:
+        read, sent = (sum(each[key] for each in counts) for key in ("read", "would_be_sent"))
+        return TableRow(label, (f"{read:,}", f"{sent:,}"), style="" if sent else "dim", depth=depth)
+
+    types = list(events["by_type"].items())
+    for type_, counts in types[:_TOP]:
+        yield row(clean(type_, 40), [counts], 0)
+        if type_ == "track":
+            names = sorted(events["by_name"].items(), key=lambda item: -item[1]["would_be_sent"])
+            yield from (row(clean(name, 60), [each], 1) for name, each in names[:_TOP])
+            if len(names) > _TOP:
+                rest = [each for _, each in names[_TOP:]]
+                yield row(counted(len(rest), "more name"), rest, 1)
+    if len(types) > _TOP:
+        rest = [each for _, each in types[_TOP:]]
+        yield row(counted(len(rest), "more type"), rest, 0)
+
+
+def _not_sent(report: RunReport) -> Iterator[TableRow]:
+    for state, count in report.outcomes.items():
+        if count and state not in ("planned", "delivered"):
+            yield TableRow(label_of(state), (f"{count:,}",), style="red" if state in _BAD else "")
+            yield from reason_rows(report.reasons.get(state, {}), _TOP, with_notes=state in _BAD)
+
+
+def _costs(plan: Json) -> Iterator[TableRow]:
+    """Yield the calls of both ways to send customers."""
+    bulk = plan["bulk"]
+    notes = []
+    if bulk["delivered"]:
+        requests = counted(bulk["requests"], "bulk request")
+        notes.append(f"{counted(bulk['delivered'], 'customer')} in {requests} of {size(bulk['bytes'])}")
+    if bulk["unchanged"]:
+        notes.append(f"{bulk['unchanged']:,} unchanged since they were last sent")
+    if bulk["failed"]:
+        notes.append(f"{bulk['failed']:,} too large for a bulk request")
+    kinds = {
+        "customers": ("customer updates", ", ".join(notes)),
+        "polls": ("polls", "estimated"),
+        "events": ("custom events", ""),
+        "calls": ("all", ""),
+    }
+    for kind, (label, note) in kinds.items():
+        numbers = tuple(f"{plan['costs'][way][kind]:,}" for way in _WAYS)
+        if kind != "polls" or bulk["requests"]:
+            yield TableRow(label, numbers, (note,), "bold" if kind == "calls" else "")
+
+
+def _limits_title(plan: Json) -> str:
+    knows_limit = any(each["limit"] is not None for each in plan["plans"])
+    used = f", using {1 - plan['reserve']:.0%} of each limit" if plan["reserve"] and knows_limit else ""
+    paced = f", at {plan['rate']} at most" if plan["rate"] else ""
+    return f"Duration and share of the billing cycle{used}{paced}".replace("%", " %")
+
+
+def _limits(plan: Json) -> Iterator[TableRow]:
+    """Yield how the calls of both ways fit under each plan of Voucherify."""
+    for each in plan["plans"]:
+        limits = [] if each["limit"] is None else [f"{each['limit']:,} calls {_PERIODS[each['period_s']]}"]
+        limits += [] if each["cycle"] is None else [f"{each['cycle']:,} a cycle"]
+        yield TableRow(each["name"], notes=(", ".join(limits),))
+        for way in _WAYS:
+            fit = each[way]
+            seconds, share = fit["duration_s"], fit["share_of_cycle"]
+            duration = "not known" if seconds is None else "at once" if seconds < 1 else span(seconds)
+            numbers = (f"{fit['calls']:,}", duration, "" if share is None else _percent(share))
+            note, style = "", ""
+            if not fit["fits"]:
+                note = (
+                    f"WILL NOT FIT: {counted(fit['calls_over'], 'call')} too many; {fit['cycles']:,} cycles"
                 )
-            )
-    return Group(*parts)
+                style = "bold red"
+            yield TableRow(way, numbers, (note,), style, 1)
 
 
-def _line(row: Row, label_width: int, widths: list[int]) -> Any:
-    from rich.text import Text
+def _percent(share: float) -> str:
+    percent = 100 * share
+    if percent and percent < 0.1:
+        return "<0.1%"
+    return f"{percent:,.1f}%" if percent < 100 else f"{percent:,.0f}%"
 
-    if not row.numbers:
-        return Text(row.shown_label, style=row.style, overflow="fold")
-    label = clean(row.shown_label, label_width)
-    return Text(f"{label:<{label_width}}  {_numbers(row.numbers, widths)}", style=row.style)
+
+def _verdict(plan: Json) -> Iterator[str]:
+    """Yield the sentences that matter most: how many calls, and whether they fit."""
+    each, bulk = (plan["costs"][way]["calls"] for way in _WAYS)
+    if not each:
+        yield "There is nothing to send."
+        return
+    if plan["customers"] == "bulk":
+        yield f"That is {counted(bulk, 'call')} with customers in bulk; one by one (--each) it would be {each:,}."
+    elif bulk < each:
+        yield f"That is {counted(each, 'call')}, or {bulk:,} with customers in bulk (--bulk)."
+    else:
+        yield f"That is {counted(each, 'call')}; --bulk would not save any."
+    too_small = [allowance for allowance in plan["plans"] if not allowance[plan["customers"]]["fits"]]
+    if not too_small:
+        return
+    for allowance in too_small:
+        yield (
+            f"WILL NOT FIT: {clean(allowance['name'])} allows {allowance['cycle']:,} calls a billing cycle, "
+            f"and these are {allowance[plan['customers']]['calls_over']:,} more."
+        )
+    fits_in_bulk = [allowance["name"] for allowance in too_small if allowance["bulk"]["fits"]]
+    remedies = ["leave out events that you do not need (track.events_filter)"]
+    if fits_in_bulk:
+        remedies.insert(0, f"give --bulk, with which it fits {' and '.join(fits_in_bulk)}")
+    elif plan["customers"] == "each" and bulk < each:
+        remedies.insert(0, f"give --bulk, which saves {each - bulk:,} calls")
+    least = min(allowance["cycle"] for allowance in too_small)
+    remedies.append(
+        f"spread it over several cycles (--max-calls {least} stops cleanly, and the same command continues)"
+    )
+    yield f"What helps: {'; '.join(remedies)}."
+
+
+def _warnings(plan: Json, report: RunReport) -> Iterator[str]:
+    """Yield what is to be known before anything is sent."""
+    events = plan["custom_events"]
+    if events:
+        named = [(name, count) for name, count in events.items() if name != OTHER]
+        most = ", ".join(f"{clean(name, 60)} ({count:,})" for name, count in named[:_FEW])
+        others = len(events) - min(len(named), _FEW)
+        more = f" and {counted(others, 'other name')}" if others else ""
+        yield (
+            f"{counted(sum(events.values()), 'custom event')} would fire rewards and messages now, whatever their "
+            f"date, and cannot be undone: {most}{more}."
+        )
+    delivered = report.reason_count(State.DUPLICATE, "delivered")
+    if delivered:
+        yield f"{counted(delivered, 'record')} left out because they were delivered before; --again plans them, too."
+    for source in report.input.sources:
+        if source.damaged:
+            yield f"{clean(source.name, 4_096)} is damaged: {clean(source.damaged)}"

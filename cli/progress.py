@@ -8,136 +8,109 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, Protocol, Self, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, Self, TextIO
 
 import msgspec
 
-from voucherify_sync.outcomes import Snapshot, State, Waiting
+from voucherify_sync.outcomes import Snapshot
+from voucherify_sync.report.run_report import ended
 from voucherify_sync.text import clean, counted, size, span
 
 KINDS = ("auto", "bar", "plain", "json", "none")
 
 _LEAVE_WITHIN_S = 2.0
-_WIDEST_BAR = 60
-_STATES = {State.PLANNED: "would be sent", State.IN_DOUBT: "in doubt"}
+_MAX_BAR_WIDTH = 60
+_OUTAGE = "an answer ("
+"""How the circuit breaker's reason begins; what follows says how the last call failed."""
+_WAITS = {
+    "quota": "limit reached, next window",
+    "throttled": "rate limited (HTTP 429)",
+    "rate": "delivery.rate",
+    "answer": "the first answer tells the limit",
+}
+"""Reason to wait -> words for it."""
 
 
-class View(Protocol):
-    """One way of showing snapshots.
-
-    Attributes:
-        shows_end: the last snapshot, when the run is over, is shown, too.
-    """
-
-    shows_end: bool
-
-    def show(self, snapshot: Snapshot, elapsed_s: float) -> None:
-        """Show where the run stands."""
-
-    def close(self) -> None:
-        """Put the terminal in order."""
+Show = Callable[[Snapshot, float], None]
+"""Shows where the run stands after so many seconds."""
 
 
-class PlainLines:
-    """A line now and then, for log files; the end is told by the summary."""
+@contextmanager
+def plain_lines(stream: TextIO) -> Iterator[Show]:
+    """Show a line now and then, for log files."""
 
-    shows_end = False
+    def show(snapshot: Snapshot, elapsed_s: float) -> None:
+        stream.write(f"{span(elapsed_s)}: {'; '.join([_read(snapshot), *_details(snapshot)])}\n")
+        stream.flush()
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def show(self, snapshot: Snapshot, elapsed_s: float) -> None:
-        """Write one line."""
-        self._stream.write(f"{span(elapsed_s)}: {'; '.join([_read(snapshot), *_details(snapshot)])}\n")
-        self._stream.flush()
-
-    def close(self) -> None:
-        """Nothing is left open."""
+    yield show
 
 
-class JsonLines:
-    """One JSON object a line, for programs; the last one is the end."""
+@contextmanager
+def json_objects(stream: TextIO) -> Iterator[Show]:
+    """Show one JSON object a line, for programs."""
 
-    shows_end = True
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def show(self, snapshot: Snapshot, elapsed_s: float) -> None:
-        """Write one object."""
+    def show(snapshot: Snapshot, elapsed_s: float) -> None:
         fields: dict[str, Any] = {"elapsed_s": round(elapsed_s, 1), **msgspec.to_builtins(snapshot)}
-        self._stream.write(msgspec.json.encode(fields).decode() + "\n")
-        self._stream.flush()
+        stream.write(msgspec.json.encode(fields).decode() + "\n")
+        stream.flush()
 
-    def close(self) -> None:
-        """Nothing is left open."""
-
-
-class Bar:
-    """A bar and a few lines that are drawn again in place, on a terminal; gone when the summary comes."""
-
-    shows_end = False
-
-    def __init__(self, stream: TextIO) -> None:
-        from rich.live import Live
-
-        from .console import console
-
-        self._console = console(stream)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
-        self._live.start()
-        self._console.show_cursor(True)  # a kill -9 would leave a hidden one hidden
-
-    def show(self, snapshot: Snapshot, elapsed_s: float) -> None:
-        """Draw it again."""
-        self._live.update(self._drawing(snapshot, elapsed_s), refresh=True)
-
-    def close(self) -> None:
-        """Take it away."""
-        self._live.stop()
-
-    def _drawing(self, snapshot: Snapshot, elapsed_s: float) -> Any:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        share = _share(snapshot)
-        width = min(self._console.width, _WIDEST_BAR)
-        drawing = Table.grid()
-        if share is None:
-            drawing.add_row(ProgressBar(total=None, pulse=True, animation_time=elapsed_s, width=width))
-        else:
-            drawing.add_row(ProgressBar(total=1.0, completed=share, width=width))
-        for line in (_read(snapshot), *_details(snapshot), f"{span(elapsed_s)} so far"):
-            drawing.add_row(Text(line, overflow="ellipsis", no_wrap=True))
-        return drawing
+    yield show
 
 
-class Progress:
-    """A display that runs beside the run, as a context manager."""
+@contextmanager
+def bar(stream: TextIO) -> Iterator[Show]:
+    """Show a bar and a few lines, drawn again in place, on a terminal; they are gone when the summary comes."""
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    from .render import console
+
+    out = console(stream)
+    with Live(console=out, auto_refresh=False, transient=True, redirect_stdout=False) as live:
+        out.show_cursor(True)  # a kill -9 would leave a hidden one hidden
+
+        def show(snapshot: Snapshot, elapsed_s: float) -> None:
+            share, width = _share(snapshot), min(out.width, _MAX_BAR_WIDTH)
+            drawing = Grid.grid()
+            if share is None:
+                drawing.add_row(ProgressBar(total=None, pulse=True, animation_time=elapsed_s, width=width))
+            else:
+                drawing.add_row(ProgressBar(total=1.0, completed=share, width=width))
+            for line in (_read(snapshot), *_details(snapshot), f"{span(elapsed_s)} so far"):
+                drawing.add_row(Text(line, overflow="ellipsis", no_wrap=True))
+            live.update(drawing, refresh=True)
+
+        yield show
+
+
+class ProgressThread:
+    """Shows snapshots from a thread of its own while the run goes on, as a context manager."""
 
     def __init__(
         self,
-        make_view: Callable[[], View],
+        display: Callable[[], AbstractContextManager[Show]],
         take: Callable[[], Snapshot],
         *,
         interval_s: float,
-        clock: Callable[[], float] = time.monotonic,
+        shows_end: bool = False,
     ) -> None:
         """Prepare.
 
         Args:
-            make_view: makes the view, in the thread that will use it.
-            take: gives where the run stands; it is called from another thread than the run's.
+            display: one of the displays above; opened in the thread that uses it.
+            take: returns where the run stands; called from another thread than the run's.
             interval_s: seconds between two snapshots.
-            clock: monotonic seconds.
+            shows_end: the last snapshot, when the run is over, is shown, too; else the summary tells it.
         """
-        self._make_view = make_view
+        self._display = display
         self._take = take
         self._interval_s = interval_s
-        self._clock = clock
+        self._shows_end = shows_end
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -151,15 +124,12 @@ class Progress:
 
     def _run(self) -> None:
         with suppress(Exception):  # a closed stderr, a strange terminal: the run goes on unseen
-            started = self._clock()
-            view = self._make_view()
-            try:
+            started = time.monotonic()
+            with self._display() as show:
                 while not self._over.wait(self._interval_s):
-                    view.show(self._take(), self._clock() - started)
-                if view.shows_end:
-                    view.show(self._take(), self._clock() - started)
-            finally:
-                view.close()
+                    show(self._take(), time.monotonic() - started)
+                if self._shows_end:
+                    show(self._take(), time.monotonic() - started)
 
 
 def progress(
@@ -176,8 +146,8 @@ def progress(
     kind = chosen(kind, stream, data_on_terminal=data_on_terminal)
     if kind == "none":
         return nullcontext()
-    view, interval_s = _VIEWS[kind]
-    return Progress(lambda: view(stream), take, interval_s=interval_s)
+    display, interval_s = _DISPLAYS[kind]
+    return ProgressThread(lambda: display(stream), take, interval_s=interval_s, shows_end=kind == "json")
 
 
 def chosen(kind: str, stream: TextIO, *, data_on_terminal: bool) -> str:
@@ -187,26 +157,23 @@ def chosen(kind: str, stream: TextIO, *, data_on_terminal: bool) -> str:
     """
     if kind != "auto":
         return kind
-    if not _is_terminal(stream):
+    try:
+        is_terminal = stream.isatty()
+    except ValueError:  # it is closed
+        is_terminal = False
+    if not is_terminal:
         return "plain"
     if data_on_terminal:
         return "none"
     return "plain" if os.environ.get("TERM") in ("dumb", "unknown") else "bar"
 
 
-def _is_terminal(stream: TextIO) -> bool:
-    try:
-        return stream.isatty()
-    except ValueError:  # it is closed
-        return False
-
-
-_VIEWS: dict[str, tuple[Callable[[TextIO], View], float]] = {
-    "bar": (Bar, 0.2),
-    "plain": (PlainLines, 10.0),
-    "json": (JsonLines, 1.0),
+_DISPLAYS: dict[str, tuple[Callable[[TextIO], AbstractContextManager[Show]], float]] = {
+    "bar": (bar, 0.2),
+    "plain": (plain_lines, 10.0),
+    "json": (json_objects, 1.0),
 }
-"""How each kind is shown, and the seconds between two looks."""
+"""How each kind is shown, and the seconds between two snapshots."""
 
 
 def _share(snapshot: Snapshot) -> float | None:
@@ -224,18 +191,27 @@ def _read(snapshot: Snapshot) -> str:
 
 def _details(snapshot: Snapshot) -> list[str]:
     """Return what is worth saying beside it: outcomes, calls, what it waits for, how long to go."""
-    outcomes = [f"{count:,} {_STATES.get(state, state)}" for state, count in snapshot.counts.items() if count]
-    details = [", ".join(outcomes)]
+    details = [", ".join(ended(state, count) for state, count in snapshot.counts.items() if count)]
     if snapshot.calls:
         rate = "" if snapshot.calls_per_min is None else f", {snapshot.calls_per_min:,.0f} a minute"
         details.append(f"{counted(snapshot.calls, 'call')}{rate}, {snapshot.in_flight} in flight")
     if snapshot.waiting is not None:
-        details.append(_wait(snapshot.waiting))
+        details.append(_wait(snapshot.waiting.reason, snapshot.waiting.seconds_left))
     if snapshot.eta_s is not None:
         details.append(f"about {span(snapshot.eta_s)} to go")
     return [detail for detail in details if detail]
 
 
-def _wait(waiting: Waiting) -> str:
-    left = "" if waiting.seconds_left is None else f": {span(waiting.seconds_left)}"
-    return f"waits for {clean(waiting.reason, 60)}{left}"
+def _wait(reason: str, seconds_left: float | None) -> str:
+    """Return what the run waits for, as a sentence."""
+    left = None if seconds_left is None else span(seconds_left)
+    if reason in _WAITS:
+        return f"waiting{f' {left}' if left else ''}: {_WAITS[reason]}"
+    next_try = f", next try in {left}" if left else ""
+    if reason == "bulk":
+        next_poll = f", next poll in {left}" if left else ""
+        return f"waiting for Voucherify to finish the bulk request{next_poll}"
+    if reason.startswith(_OUTAGE):
+        trouble = reason.removeprefix(_OUTAGE).removesuffix(")")
+        return f"no reliable answer from Voucherify ({clean(trouble, 60)}){next_try}"
+    return f"waiting for {clean(reason, 60)}{next_try}"

@@ -46,11 +46,11 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     from voucherify_sync.text import clean_lines
 
     from .confirm import agreed, require_yes_where_nobody_can_be_asked
-    from .ending import finish
     from .outputs import try_outputs_of_run
     from .progress import progress
-    from .record_log import records_shown
     from .signals import stopping_cleanly
+    from .summary import finish
+    from .written_files import records_shown
 
     mode, stop = prepared.options.mode, prepared.stop
     try_outputs_of_run(prepared, display)

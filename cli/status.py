@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from voucherify_sync.outcomes import State
     from voucherify_sync.state.ledger_reader import EarlierRun, LedgerReader
 
+    from .render import Table, TableRow, TextLines
+
 _RUNS = 10
 
 
@@ -59,12 +61,12 @@ def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool
             if as_json:
                 sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
             else:
-                click.echo("\n".join(_lines(status)))
+                _show(status)
     return ExitCode.OK
 
 
 def _open(config: Path | None, ledger: str | None) -> LedgerReader:
-    """Open the ledger that is meant; what a run that sends would refuse is a notice."""
+    """Open the ledger of the project; what a run that sends would refuse is a notice."""
     from voucherify_sync.state.ledger_location import read_ledger
     from voucherify_sync.text import clean_lines
 
@@ -151,75 +153,83 @@ def _moment(moment: datetime | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
-def _lines(status: Json) -> Iterator[str]:
+def _show(status: Json) -> None:
+    """Print what a ledger holds, for people."""
     from voucherify_sync.text import clean, counted, size
+
+    from .render import Table, TextLines, sentences, show
 
     ledger, failed = status["ledger"], status["failed"]
     known = ", ".join(
         clean(f"{own['origin']} with the key {own['key']}", 4_096) for own in ledger["identities"]
     )
-    yield f"Ledger: {clean(ledger['path'], 4_096)}, {size(ledger['bytes'])}, of {known or 'no project yet'}"
+    head = [
+        f"Ledger: {clean(ledger['path'], 4_096)}, {size(ledger['bytes'])}, of {known or 'no project yet'}"
+    ]
     if status["running"]:
-        yield f"A run is using it: {clean(status['running'], 300)}"
-    yield ""
-    rows = list(_rows(status))
-    width = max(len(label) for label, _, _ in rows)
-    for label, count, note in rows:
-        yield f"{label:<{width}}  {count:>12,}  {note}".rstrip()
-    if failed["without_event"]:
-        yield ""
-        records = counted(failed["without_event"], "record")
-        yield f"{records} failed before this version: read the archive again, then retry."
-    yield ""
-    yield from _history(status)
-    if status["next"]:
-        yield ""
-        yield "Next:"
-        width = max(len(each["command"]) for each in status["next"])
-        yield from (f"  {clean(each['command'], 4_096):<{width}}  {each['does']}" for each in status["next"])
+        head.append(f"A run is using it: {clean(status['running'], 300)}")
+    without_event = counted(failed["without_event"], "record")
+    commands = [f"  {clean(each['command'], 4_096)}" for each in status["next"]]
+    width = max(map(len, commands), default=0)
+    next_lines = [
+        f"{line:<{width}}  {each['does']}" for line, each in zip(commands, status["next"], strict=True)
+    ]
+    show(
+        sys.stdout,
+        [
+            TextLines([[(line, "")] for line in head], is_pasted=True),
+            Table(list(_rows(status))),
+            sentences(f"{without_event} failed before this version: read the archive again, then retry.")
+            if failed["without_event"]
+            else sentences(),
+            _history(status),
+            TextLines([[(line, "")] for line in ["Next:", *next_lines] if next_lines], is_pasted=True),
+        ],
+    )
 
 
-def _rows(status: Json) -> Iterator[tuple[str, int, str]]:
+def _rows(status: Json) -> Iterator[TableRow]:
     from voucherify_sync.outcomes import State, words
     from voucherify_sync.text import clean
 
-    yield "customer updates delivered", status["delivered"]["customers"], ""
-    yield "custom events delivered", status["delivered"]["events"], ""
-    yield "failed", status["failed"]["total"], ""
-    for reason, count in status["failed"]["reasons"].items():
-        yield f"  {clean(reason, 40)}", count, words(State.FAILED, reason)
-    yield "in doubt", status["in_doubt"], ""
-    for reason, count in status["in_doubt_reasons"].items():
-        yield f"  {clean(reason, 40)}", count, words(State.IN_DOUBT, reason)
+    from .render import TableRow
+
+    def row(label: str, count: int, note: str = "", depth: int = 0) -> TableRow:
+        return TableRow(label, (f"{count:,}",), (note,), depth=depth)
+
+    yield row("customer updates delivered", status["delivered"]["customers"])
+    yield row("custom events delivered", status["delivered"]["events"])
+    for state, label, total, reasons in (
+        (State.FAILED, "failed", status["failed"]["total"], status["failed"]["reasons"]),
+        (State.IN_DOUBT, "in doubt", status["in_doubt"], status["in_doubt_reasons"]),
+    ):
+        yield row(label, total)
+        for reason, count in reasons.items():
+            yield row(clean(reason, 40), count, words(state, reason), 1)
     if status["invalid"]:
-        yield "invalid", status["invalid"], "kept as dead letters"
+        yield row("invalid", status["invalid"], "kept as dead letters")
     if status["dismissed"]:
-        yield "dismissed", status["dismissed"], "failed and given up"
+        yield row("dismissed", status["dismissed"], "failed and given up")
 
 
-def _history(status: Json) -> Iterator[str]:
+def _history(status: Json) -> Table | TextLines:
     from voucherify_sync.text import clean
 
+    from .render import Table, TableRow, sentences
+
     if not status["runs"]:
-        yield "No run has sent anything yet."
-        return
-    head = ("started (UTC)", "command", "ended", "delivered", "failed", "left", "run")
-    rows = [head]
+        return sentences("No run has sent anything yet.")
+    rows = []
     for run in status["runs"]:
         counts = run["outcomes"]
         ended = "running" if status["running"] and run is status["runs"][0] else "did not end"
         if run["finished_at"]:
             ended = f"exit code {run['exit_code']}"
-        numbers = (
-            f"{counts.get(state, 0):,}" if counts else "" for state in ("delivered", "failed", "pending")
-        )
+        states = ("delivered", "failed", "pending")
+        numbers = tuple(f"{counts.get(state, 0):,}" if counts else "" for state in states)
         started = run["started_at"][:16].replace("T", " ")
-        rows.append((started, clean(run["command"] or "", 40), ended, *numbers, clean(run["run_id"])))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    yield "Last runs:"
-    for row in rows:
-        cells = [
-            f"{cell:>{width}}" if 3 <= column <= 5 else f"{cell:<{width}}"
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield f"  {'  '.join(cells)}".rstrip()
+        rows.append(
+            TableRow(started, numbers, (ended, clean(run["run_id"]), clean(run["command"] or "", 40)))
+        )
+    heads = ("started (UTC)", "delivered", "failed", "pending", "ended", "run", "command")
+    return Table(rows, "Last runs:", heads)

@@ -1,242 +1,244 @@
-"""The report of a run goes in; what a person wants to know of it comes out, on stderr.
-
-A table on a terminal, stacked lines on a narrow one, plain lines elsewhere. Data is shown cleaned only.
-"""
+"""Says how a run ended: the summary on stderr, what stopped it, what to do next; then writes reports and log."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from msgspec import Struct
+import click
 
-from voucherify_sync.events import Json
-from voucherify_sync.report.run_report import headline
+from voucherify_sync.errors import ExitCode
+from voucherify_sync.outcomes import State
+from voucherify_sync.report.run_report import ReasonCount, RunReport, headline, label_of
+from voucherify_sync.run.options import Mode, RunOptions
+from voucherify_sync.run.run import Run
+from voucherify_sync.settings import digest
 from voucherify_sync.text import clean, clean_lines, counted, size, span
 
-from .lost_fields import lost_fields
+from .render import Table, TableRow, TextLines, sentences, show, warnings_of
+
+if TYPE_CHECKING:
+    from voucherify_sync.api import PreparedReplay
+
+    from .options import Display
+    from .written_files import RecordLog
+
+GOES_ON = {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HANGUP}
+"""How runs end that the same command goes on with."""
 
 _TOP = 5
-_NARROW = 72
-_TABLE_LABEL = 44
-_LABELS = {
-    "planned": "would be sent",
-    "duplicate": "duplicates",
-    "in_doubt": "in doubt",
-    "pending": "still to do",
-}
 _STYLES = {"delivered": "green", "planned": "green", "invalid": "red", "failed": "red", "in_doubt": "yellow"}
-_ENDPOINTS = {
-    "POST /v1/customers": ("customer", "customers"),
-    "POST /v1/events": ("custom event", "custom events"),
-}
+_REQUESTS = {"POST /v1/customers": "customer update", "POST /v1/events": "custom event"}
+_REQUESTED = ("planned", "delivered", "failed", "in_doubt")
 
 
-class Row(Struct, frozen=True):
-    """One line of the table.
+def finish(prepared: PreparedReplay, display: Display, report: RunReport, log: RecordLog | None) -> None:
+    """Sum up, say what stopped the run, if it was stopped, and write the reports and the end of the log."""
+    from .written_files import write_reports
 
-    Attributes:
-        label: what is counted, clean.
-        count: how often.
-        note: an example or a word of explanation, clean.
-        style: a colour, for terminals.
-        depth: 1 for a part of the row above.
-    """
-
-    label: str
-    count: int
-    note: str = ""
-    style: str = ""
-    depth: int = 0
-
-    @property
-    def shown_label(self) -> str:
-        """The label with its indentation."""
-        return "  " * (self.depth + 1) + self.label
-
-    @property
-    def shown_count(self) -> str:
-        """The count, grouped by thousands."""
-        return f"{self.count:,}"
+    run, stop = prepared.run, prepared.stop
+    assert run is not None  # noqa: S101  # it is over
+    goes_on = run.exit_code in GOES_ON
+    if not display.quiet:
+        print_summary(
+            sys.stderr,
+            report,
+            next_command=next_command(prepared.run_options) if goes_on else None,
+            remaining=_remaining(run) if goes_on and prepared.options.mode is not Mode.DRY_RUN else None,
+            notices=[*notices_of(run), *_of_earlier_runs(prepared, report)],
+        )
+        for sentence in _of_kept(prepared, report):
+            click.echo(sentence, err=True)
+    said, trouble = f"Stopped: {stop.error}" if stop.error else "", prepared.last_failure
+    if said:
+        click.echo(clean_lines(said), err=True)
+    if stop.requested and trouble is not None and trouble not in said:  # it may be the reason of a signal
+        click.echo(clean_lines(f"The last call failed: {trouble}."), err=True)
+    write_reports(display.report, report, quiet=display.quiet)
+    log_trouble = None if log is None else log.finish()
+    if log_trouble is not None:
+        click.echo(clean_lines(f"Warning: {log_trouble}"), err=True)
 
 
 def print_summary(
     stream: TextIO,
-    report: Json,
+    report: RunReport,
     *,
-    dead_letters: str | None = None,
     next_command: str | None = None,
     notices: Sequence[str] = (),
-    left: str | None = None,
+    remaining: str | None = None,
 ) -> None:
     """Print the summary.
 
     Args:
         stream: stderr.
-        report: as Report.to_dict gives it.
-        dead_letters: where they are, if there are any.
+        report: of the run.
         next_command: the command that goes on from here, ready to be pasted.
         notices: more sentences that the user should see.
-        left: what is still to be done, if the run stopped early.
+        remaining: what is left to do, if the run stopped early.
     """
-    tables = [
-        ("", [*_outcomes(report), *_in_bulk(report), *_calls(report)]),
-        ("Left out of the requests", list(_lost(report))),
-    ]
-    warnings = [*_damage(report["input"]["sources"]), *map(clean_lines, notices)]
-    places = [] if dead_letters is None else [f"Dead letters: {clean(dead_letters, 4_096)}"]
-    if left is not None:
-        places.append(left)
-    command = None if next_command is None else clean(next_command, 100_000)
-    draw = _draw_on_terminal if stream.isatty() else _write_plainly
-    draw(stream, headline(report), [table for table in tables if table[1]], warnings, places, command)
-
-
-def _outcomes(report: Json) -> Iterator[Row]:
-    facts = report["input"]
-    files = counted(len(facts["sources"]), "source")
-    yield Row(
-        "read", report["events"]["read"], f"{files}, {size(facts['bytes'])}, {span(report['duration_s'])}"
-    )
-    for state, count in report["outcomes"].items():
-        if count:
-            yield Row(_LABELS.get(state, state), count, _requests(report, state), _STYLES.get(state, ""))
-            yield from _reasons(report["reasons"].get(state, {}))
-
-
-def _requests(report: Json, state: str) -> str:
-    """Return what the accepted or planned records became."""
-    if state not in ("delivered", "planned"):
-        return ""
-    by_endpoint = report["api"]["by_endpoint"]
-    made = {names: by_endpoint.get(endpoint, {}).get(state, 0) for endpoint, names in _ENDPOINTS.items()}
-    return ", ".join(counted(count, *names) for names, count in made.items() if count)
-
-
-def _reasons(reasons: Json) -> Iterator[Row]:
-    for reason, facts in list(reasons.items())[:_TOP]:
-        parts = [clean(facts["examples"][0], 4_096)] if facts["examples"] else []
-        if facts["detail"]:
-            parts.append(clean(facts["detail"]))
-        yield Row(clean(reason, 40), facts["count"], ": ".join(parts), depth=1)
-    if len(reasons) > _TOP:
-        rest = sum(facts["count"] for facts in list(reasons.values())[_TOP:])
-        yield Row(counted(len(reasons) - _TOP, "more reason"), rest, depth=1)
-
-
-def _in_bulk(report: Json) -> Iterator[Row]:
-    """Return what the bulk requests carried, if there were any."""
-    bulk = report.get("bulk")
-    if bulk and bulk["requests"]:
-        requests = counted(bulk["requests"], "request")
-        note = f"of {counted(bulk['updates'], 'update')}, in {requests} of {size(bulk['bytes'])}"
-        yield Row(
-            "customers", bulk["delivered"] + bulk["failed"], f"{note}, {counted(bulk['polls'], 'poll')}"
-        )
-
-
-def _calls(report: Json) -> Iterator[Row]:
-    api = report["api"]
-    if api["calls"]:
-        yield Row(
-            "calls",
-            api["calls"],
-            f"{counted(api['retries'], 'retry', 'retries')}, {api['throttled']:,} throttled",
-        )
-
-
-def _lost(report: Json) -> Iterator[Row]:
-    for path, count, why in lost_fields(report, _TOP, 40):
-        yield Row(path, count, why)
-
-
-def _damage(sources: list[Json]) -> Iterator[str]:
-    damaged = [source for source in sources if source["damaged"]]
-    for source in damaged[:_TOP]:
-        yield f"{clean(source['name'], 4_096)} is damaged: {clean(source['damaged'])}"
+    damaged = [source for source in report.input.sources if source.damaged]
+    warnings = [f"{clean(s.name, 4_096)} is damaged: {clean(s.damaged or '')}" for s in damaged[:_TOP]]
     if len(damaged) > _TOP:
-        yield f"{counted(len(damaged) - _TOP, 'more source is', 'more sources are')} damaged"
+        warnings.append(f"{counted(len(damaged) - _TOP, 'more source is', 'more sources are')} damaged")
+    places = [f"Dead letters: {clean(report.dead_letters, 4_096)}"] if report.dead_letters else []
+    next_lines = ["Next:", f"  {clean(next_command, 100_000)}"] if next_command else []
+    show(
+        stream,
+        [
+            sentences(headline(report), style="bold"),
+            Table(list(_rows(report))),
+            unmapped_table(report, _TOP, 40),
+            warnings_of([*warnings, *map(clean_lines, notices)]),
+            TextLines(
+                [[(line, "")] for line in [*places, *([remaining] if remaining else [])]], is_pasted=True
+            ),
+            TextLines([[(line, "")] for line in next_lines], is_pasted=True),
+        ],
+    )
 
 
-_Tables = list[tuple[str, list[Row]]]
+def _rows(report: RunReport) -> Iterator[TableRow]:
+    """Yield what was read, how it ended and why, and what it took."""
+    sources = counted(len(report.input.sources), "source")
+    note = f"{sources}, {size(report.input.bytes)}, {span(report.duration_s)}"
+    yield TableRow("read", (f"{report.events.read:,}",), (note,))
+    for state, count in report.outcomes.items():
+        if not count:
+            continue
+        made = {
+            noun: report.api.by_endpoint.get(endpoint, {}).get(state, 0)
+            for endpoint, noun in _REQUESTS.items()
+            if state in ("delivered", "planned")
+        }
+        requests = ", ".join(counted(number, noun) for noun, number in made.items() if number)
+        yield TableRow(label_of(state), (f"{count:,}",), (requests,), _STYLES.get(state, ""))
+        yield from reason_rows(report.reasons.get(state, {}), _TOP, with_notes=True)
+    if report.bulk and report.bulk.requests:
+        bulk = report.bulk
+        requests = f"{counted(bulk.requests, 'request')} of {size(bulk.bytes)}"
+        note = f"of {counted(bulk.updates, 'update')}, in {requests}, {counted(bulk.polls, 'poll')}"
+        yield TableRow("customers", (f"{bulk.delivered + bulk.failed:,}",), (note,))
+    api = report.api
+    if api.calls:
+        note = f"{counted(api.retries, 'retry', 'retries')}, {api.throttled:,} throttled"
+        yield TableRow("calls", (f"{api.calls:,}",), (note,))
 
 
-def _write_plainly(
-    stream: TextIO, head: str, tables: _Tables, warnings: list[str], places: list[str], command: str | None
-) -> None:
-    """Write lines of any length: who reads a log can scroll."""
-    lines = [head]
-    for title, rows in tables:
-        lines += ["", *([title] if title else []), *_aligned(rows)]
-    lines += ["", *(f"Warning: {warning}" for warning in warnings)] if warnings else []
-    lines += ["", *places] if places else []
-    lines += ["", "Go on with:", f"  {command}"] if command else []
-    stream.write("\n".join(lines) + "\n")
-    stream.flush()
+def reason_rows(reasons: dict[str, ReasonCount], most: int, *, with_notes: bool) -> Iterator[TableRow]:
+    """Yield a row for each of the first reasons, with an example and a sentence, and one for all others."""
+    for reason, found in list(reasons.items())[:most]:
+        parts = [clean(example, 4_096) for example in found.examples[:1]]
+        parts += [clean(found.detail)] if found.detail else []
+        notes = (": ".join(parts),) if with_notes else ()
+        yield TableRow(clean(reason, 40), (f"{found.count:,}",), notes, "dim", 1)
+    if len(reasons) > most:
+        rest = sum(found.count for found in list(reasons.values())[most:])
+        yield TableRow(counted(len(reasons) - most, "more reason"), (f"{rest:,}",), style="dim", depth=1)
 
 
-def _aligned(rows: list[Row]) -> Iterator[str]:
-    label_width = max(len(row.shown_label) for row in rows)
-    count_width = max(len(row.shown_count) for row in rows)
-    for row in rows:
-        yield f"{row.shown_label:<{label_width}}  {row.shown_count:>{count_width}}  {row.note}".rstrip()
+def unmapped_table(report: RunReport, most: int, width: int) -> Table:
+    """Return the fields that most often did not reach a request: not mapped, or dropped for their type.
+
+    Where no request was made, as when all was delivered before, nothing is missing in one.
+    """
+    if not any(report.outcomes[state] for state in _REQUESTED):
+        return Table([])
+    found: list[tuple[str, int, str]] = []
+    for part in report.mapping.values():
+        found += [(path, count, "") for path, count in part.unmapped.items()]
+        for path, reasons in part.dropped.items():
+            found += [(path, count, f"dropped: {reason}") for reason, count in reasons.items()]
+    found.sort(key=lambda field: (-field[1], field[0]))
+    rows = [TableRow(clean(path, width), (f"{count:,}",), (why,)) for path, count, why in found[:most]]
+    if len(found) > most:
+        rest = sum(count for _, count, _ in found[most:])
+        rows.append(TableRow(counted(len(found) - most, "more field"), (f"{rest:,}",)))
+    return Table(rows, "Not mapped")
 
 
-def _draw_on_terminal(
-    stream: TextIO, head: str, tables: _Tables, warnings: list[str], places: list[str], command: str | None
-) -> None:
-    from rich.text import Text
-
-    from .console import console
-
-    out = console(stream)
-    out.print(Text(head, style="bold"))
-    for title, rows in tables:
-        out.print()
-        if title:
-            out.print(Text(title, style="bold"))
-        out.print(_stack(rows, out.width) if out.width < _NARROW else _table(rows))
-    for number, warning in enumerate(warnings):
-        out.print(Text("\n" if number == 0 else "").append("Warning: ", style="bold yellow").append(warning))
-    if places:
-        out.print()
-    for place in places:
-        out.print(Text(place), soft_wrap=True)  # a path that is broken into lines cannot be pasted
-    if command:
-        out.print(Text("\nGo on with:", style="bold"))
-        out.print(Text(f"  {command}"), soft_wrap=True)
-
-
-def _table(rows: list[Row]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(max_width=_TABLE_LABEL, overflow="fold")
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold")
-    for row in rows:
-        style = row.style or ("dim" if row.depth else "")
-        table.add_row(
-            Text(row.shown_label, style=style),
-            Text(row.shown_count, style=style),
-            Text(row.note, style="dim"),
+def notices_of(run: Run) -> Iterator[str]:
+    """Yield what a person should know before sending, or after: customers renamed, filters that met nothing."""
+    stats, older, books = run.pipeline.mapper.stats, run.books.older, run.books
+    if stats.renamed_count:
+        examples = ", ".join(
+            f'"{clean(name, 40)}" ({clean(where, 200)})' for where, name in stats.renamed_examples
         )
-    return table
+        yield (
+            f"{counted(stats.renamed_count, 'track event')} would set customer.name from properties.name: {examples}. "
+            "If those are products, give track.mapping rows of your own without properties.name."
+        )
+    if older.count:
+        at_least = "at least " if older.capped else ""
+        yield (
+            f"{at_least}{counted(older.count, 'customer update is', 'customer updates are')} older than one "
+            "read before for the same customer: sent one by one, the older values win. "
+            "With --bulk each customer gets the newest value of every field."
+        )
+    if books.letters_error is not None:
+        missing = counted(books.letters_missing, "dead letter is", "dead letters are")
+        yield (
+            f"{books.letters_error.message}: {missing} not in it. "
+            "The ledger knows the records: voucherify-sync retry"
+        )
+    for miss in run.near_misses():
+        suggestions = " or ".join(f'"{clean(name, 60)}"' for name in miss.suggestions)
+        hint = f"; did you mean {suggestions}?" if suggestions else ""
+        yield f'no event is named "{clean(miss.expected, 60)}"{hint}'
 
 
-def _stack(rows: list[Row], width: int) -> Any:
-    """Return the rows with each note below its row, for a terminal that has no room beside it."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text
+def _of_earlier_runs(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
+    delivered = report.reason_count(State.DUPLICATE, "delivered")
+    if delivered and prepared.options.mode is Mode.DRY_RUN:
+        yield f"{counted(delivered, 'record')} left out because they were delivered before; --again shows them."
+    last = prepared.earlier_run
+    if last is not None and last.settings_digest != digest(prepared.settings):
+        yield f"the mapping differs from that of run {last.name}; what was delivered stays as it was delivered."
 
-    count_width = max(len(row.shown_count) for row in rows)
-    label_width = max(min(max(len(row.shown_label) for row in rows), width - count_width - 2), 10)
-    parts: list[Any] = []
-    for row in rows:
-        line = f"{clean(row.shown_label, label_width):<{label_width}}  {row.shown_count:>{count_width}}"
-        parts.append(Text(line, style=row.style))
-        if row.note:
-            parts.append(Padding(Text(row.note, style="dim", overflow="fold"), (0, 0, 0, 2 * row.depth + 4)))
-    return Group(*parts)
+
+def _of_kept(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
+    """Say what the sandbox held; or how to see and send again what was not delivered, or may not have been."""
+    options = prepared.options
+    if prepared.sandbox_counts is not None:
+        customers, events = prepared.sandbox_counts
+        yield f"The sandbox held {counted(customers, 'customer')} and {counted(events, 'custom event')}."
+    if options.mode is not Mode.LIVE:
+        return
+    failed, in_doubt = report.outcomes["failed"], report.outcomes["in_doubt"]
+    words = [] if options.config is None else ["-c", str(options.config)]
+    words += [] if options.ledger is None else ["--ledger", str(options.ledger)]
+    status, again = (shlex.join(["voucherify-sync", command, *words]) for command in ("status", "retry"))
+    if failed:
+        yield clean_lines(
+            f"The ledger keeps {counted(failed, 'failed record')}: "
+            f"`{status} --failed` prints them, `{again}` sends them again."
+        )
+    if in_doubt:
+        yield clean_lines(
+            f"The ledger keeps {counted(in_doubt, 'event')} in doubt: "
+            f"`{status} --doubt` prints them, `{again} --on-doubt verify` looks them up."
+        )
+
+
+def _remaining(run: Run) -> str | None:
+    """Say how many requests a run did not get to, and how long they will take."""
+    left = run.left()
+    if left is None or round(left.requests) < 1:
+        return None
+    requests = round(left.requests)
+    sentence = f"About {counted(requests, 'request')} remaining"
+    if not left.calls_per_min:
+        return f"{sentence}."
+    rate = f"{left.calls_per_min:,.0f} calls a minute"
+    if left.calls_per_min < 10:
+        rate = f"{left.calls_per_min * 60:,.0f} calls an hour"
+    return f"{sentence}; at {rate} that is {span(60 * requests / left.calls_per_min)}."
+
+
+def next_command(request: RunOptions) -> str:
+    """Return the command that goes on: the same one, but nothing is sent a third time, and the ledger exists now."""
+    replaced = {"--again": ["--again-since", request.run_id], "--new-ledger": [], "--same-project": []}
+    words = [part for word in sys.argv[1:] for part in replaced.get(word, [word])]
+    return shlex.join(["voucherify-sync", *words])

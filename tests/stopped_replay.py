@@ -22,7 +22,7 @@ from support.cli_modules import cli_module
 from voucherify_sync.delivery import live
 from voucherify_sync.delivery.sender import Attempts
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
-from voucherify_sync.report.run_report import Report
+from voucherify_sync.report.run_report import RecordCounts
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.voucherify.retry_policy import Growing, Pauses
 
@@ -73,15 +73,15 @@ class WatchedLink(live.Link):
 
 def fail_after(outcomes: int) -> None:
     """Let the program have a bug that shows after so many outcomes."""
-    add, numbers = Report.add, iter(range(outcomes))
+    add, numbers = RecordCounts.add, iter(range(outcomes))
 
-    def broken(self: Report, outcomes: Iterable[Outcome]) -> None:
+    def broken(self: RecordCounts, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
             if next(numbers, None) is None:
                 raise RuntimeError("a bug")
             add(self, (outcome,))
 
-    Report.add = broken  # type: ignore[method-assign]
+    RecordCounts.add = broken  # type: ignore[method-assign]
 
 
 def forget_what_was_sent() -> None:

@@ -33,6 +33,7 @@ from voucherify_sync.preview.coverage import Coverage, to_dict
 from voucherify_sync.preview.explain import EventSearch, Explanation, Wanted
 from voucherify_sync.preview.mapping_tests import Result, run_tests
 from voucherify_sync.preview.plan import Plan, Planner
+from voucherify_sync.report.run_report import RunReport
 from voucherify_sync.run.options import ErrorLimit, Input, Mode, RunOptions, is_worth_processes, new_run_id
 from voucherify_sync.run.run import Run
 from voucherify_sync.sandbox import Sandbox
@@ -304,7 +305,7 @@ class PreparedReplay:
             self.run = planner.run  # a plan whose customers are refused needs a second one
         return plan
 
-    def execute(self, *, output: BinaryIO | None = None, watch: Watch | None = None) -> Json:
+    def execute(self, *, output: BinaryIO | None = None, watch: Watch | None = None) -> RunReport:
         """Read, send, and return the report. The report also says what stopped the run.
 
         Args:
@@ -323,7 +324,7 @@ class PreparedReplay:
             self.run = run = Run(self.run_options, self.stop, link, ledger, rule, output=output, watch=watch)
             run.execute()
             self.last_failure = link.trouble()
-            return run.to_dict()
+            return run.report()
 
     def snapshot(self) -> Snapshot:
         """Tell how the run stands; any thread may ask at any time."""
@@ -508,7 +509,7 @@ def replay(
     progress: Progress | None = None,
     output: BinaryIO | None = None,
     watch: Watch | None = None,
-) -> Json:
+) -> RunReport:
     """Send the events of the sources to Voucherify, and return the report of the run.
 
     A live run sends without asking: look at `plan` before. The first one to a project needs ``new_ledger=True``.
@@ -534,7 +535,7 @@ def retry(
     progress: Progress | None = None,
     output: BinaryIO | None = None,
     watch: Watch | None = None,
-) -> Json:
+) -> RunReport:
     """Send dead letters again, and return the report of the run; arguments and errors are those of `replay`."""
     with PreparedRetry(options, stop) as prepared:
         return _executed(prepared, progress, output, watch)
@@ -553,7 +554,7 @@ def plan(options: ReplayOptions, *, stop: Stop | None = None, progress: Progress
 
 def _executed(
     prepared: PreparedReplay, progress: Progress | None, output: BinaryIO | None, watch: Watch | None
-) -> Json:
+) -> RunReport:
     prepared.check_may_send()
     with _telling(progress, prepared.snapshot):
         return prepared.execute(output=output, watch=watch)

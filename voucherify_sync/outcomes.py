@@ -337,7 +337,7 @@ REASONS: Final = (
 """Every code of ours, in the order in which a record can meet them."""
 
 WHY_LOST: Final = {
-    "no_row": "not mapped",
+    "no_row": "no row for it",
     "null": "null counts as absent",
     "no_field": "Voucherify has no such field",
     "not_text": "the field holds text only",

@@ -1,61 +1,64 @@
-"""The fields of the JSON report and of the dead letters. A test compares them with what runs write."""
+"""The fields of the JSON report, from its types, and of the dead letters. A test compares them with what runs write."""
 
 from __future__ import annotations
 
-from typing import Final
+import inspect
+import re
+from collections.abc import Iterator
+from types import NoneType
+from typing import Final, get_args, get_origin, get_type_hints
+
+from msgspec import Struct, UnsetType
 
 from generating.markdown import code, table
 from generating.markdown import page as page_of
-from voucherify_sync.report.run_report import CAP, EXAMPLES, OTHER
+from voucherify_sync.report.run_report import MAX_NAMES, OTHER, RunReport
 from voucherify_sync.state.dead_letters import DEAD_LETTER_STATES
 
-FIELDS: Final = {
-    "version": "of voucherify-sync",
-    "run_id": "id of the run, as in the ledger, `--again-since` and the dead letters",
-    "mode": "`live`, `dry_run` or `sandbox`",
-    "status": "how the run ended, in a word: see [exit codes](exit-codes.md)",
-    "exit_code": "exit code of the command",
-    "started_at": "UTC",
-    "finished_at": "UTC",
-    "duration_s": "seconds",
-    "input.sources[].name": "the source as it was named or found; `-` is stdin",
-    "input.sources[].lines": "lines read",
-    "input.sources[].bytes": "bytes read (compressed size)",
-    "input.sources[].damaged": "what is wrong with the source, or null",
-    "input.lines": "lines read from all sources",
-    "input.bytes": "bytes read from all sources (compressed size)",
-    "events.read": "records read",
-    "events.by_type.<type>": "records read, by the type of the event; `(none)` without a type",
-    "outcomes.<state>": "records by state; they add up to `events.read`",
-    "reasons.<state>.<reason>.count": "records: see [reasons](reasons.md)",
-    "reasons.<state>.<reason>.examples[]": f"the first {EXAMPLES} of them, as `file:line`",
-    "reasons.<state>.<reason>.detail": "a sentence about the first of them, or null",
-    "api.calls": "calls made, including retries and polls",
-    "api.retries": "calls that repeated an earlier one",
-    "api.throttled": "calls answered with 429",
-    "api.limit": "calls that the API allows in a period, or null if it reported no limit",
-    "api.period_s": "that period in seconds, or null",
-    "api.by_endpoint.<endpoint>.<state>": "records by endpoint and state",
-    "mapping.<type>.rows.<row>": "how often the row matched",
-    "mapping.<type>.unmapped.<path>": "how often a value was not mapped because no row reads it",
-    "mapping.<type>.dropped.<path>.<reason>": "how often a row found a value that its field cannot hold",
-    "timeline.bucket_s": "width of a bucket in seconds; in a dry run `timeline` is null",
-    "timeline.delivered[]": "records delivered, by bucket",
-    "timeline.failed[]": "records failed, by bucket",
-    "timeline.in_doubt[]": "records in doubt, by bucket",
-    "settings.digest": "hash: equal if the settings make equal requests from equal events",
-    "stopped_by": "what ended the run early and what to do, or null",
-    "dead_letters": "the file of dead letters, or null",
-    "older_updates.count": "customer updates older than one sent before them",
-    "older_updates.capped": "true if there were too many customers to count all",
-    "bulk.updates": "records with customer fields; `bulk` exists only with `--bulk`",
-    "bulk.delivered": "customers sent",
-    "bulk.failed": "customers refused or given up",
-    "bulk.unchanged": "customers not sent, because nothing about them is new",
-    "bulk.requests": "bulk requests",
-    "bulk.polls": "calls that asked about a bulk request",
-    "bulk.bytes": "size of all bulk requests",
+_NAMES: Final = {
+    "by_type": ("type",),
+    "outcomes": ("state",),
+    "reasons": ("state", "reason"),
+    "by_endpoint": ("endpoint", "state"),
+    "mapping": ("type",),
+    "rows": ("row",),
+    "unmapped": ("path",),
+    "dropped": ("path", "reason"),
 }
+"""Field that holds a map -> what its keys are, from the outermost map to the innermost."""
+
+
+def _fields_of(struct: type, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each field of a struct by its path, with its meaning from the struct's docstring."""
+    meanings = _attributes(struct)
+    for name, type_ in get_type_hints(struct).items():
+        yield from _fields_within(type_, f"{path}{name}", meanings[name], _NAMES.get(name, ()))
+
+
+def _fields_within(
+    type_: object, path: str, meaning: str, names: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    inside = [each for each in get_args(type_) if each is not NoneType and each is not UnsetType]
+    if isinstance(type_, type) and issubclass(type_, Struct):
+        yield from _fields_of(type_, f"{path}.")
+    elif get_origin(type_) is dict:
+        yield from _fields_within(inside[1], f"{path}.<{names[0]}>", meaning, names[1:])
+    elif get_origin(type_) is list:
+        yield from _fields_within(inside[0], f"{path}[]", meaning, names)
+    elif inside:  # a union with null, or with nothing
+        yield from _fields_within(inside[0], path, meaning, names)
+    else:
+        yield path, meaning
+
+
+def _attributes(struct: type) -> dict[str, str]:
+    """Return what the docstring of a struct says of its fields."""
+    text = inspect.getdoc(struct) or ""
+    found = re.findall(r"^    (\w+): (.+(?:\n        .+)*)", text.partition("Attributes:\n")[2], re.MULTILINE)
+    return {name: " ".join(meaning.split()).removesuffix(".") for name, meaning in found}
+
+
+FIELDS: Final = dict(_fields_of(RunReport))
 """Path of a field -> what it holds. `<…>` stands for any key, `[]` for the items of a list."""
 
 LETTER_FIELDS: Final = {
@@ -78,7 +81,7 @@ same as a page for people. If a report cannot be written at the end, it goes to 
 (`~/.local/state/voucherify-sync/reports/RUN.json` or `.html`), and a warning says where. Later versions add fields,
 but never rename them.
 
-A map or list holds at most {CAP:,} keys. What comes later is added up under `{OTHER}`. Reasons are codes of this
+A map or list holds at most {MAX_NAMES:,} keys. What comes later is added up under `{OTHER}`. Reasons are codes of this
 program and error keys of Voucherify, never its free text."""
 
 _LETTERS: Final = """\
@@ -98,7 +101,7 @@ def page() -> str:
     """Return the page."""
     return page_of(
         "Report and dead letters",
-        "docs/generating/report.py, which a test compares with real runs,",
+        "the types of voucherify_sync/report/run_report.py",
         _INTRODUCTION,
         _fields(FIELDS),
         f"## Dead letters\n\n{_LETTERS}",

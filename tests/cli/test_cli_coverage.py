@@ -44,7 +44,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: dict[str, Any]
     coverage.add(map(event_of, events))
     result = to_dict(coverage)
     rows = {kind: result[kind]["proposed_rows"] for kind in ("identify", "track")}
-    view.show(result, proposed_yaml(rows, Settings()))
+    view.show_coverage(result, proposed_yaml(rows, Settings()))
     return stream.getvalue()
 
 
@@ -72,16 +72,18 @@ def test_paths_destinations_and_rows_are_shown(run_cli: Cli, samples: Path) -> N
     """All on stdout, aligned where it is no terminal."""
     ended = run_cli("coverage", samples)
     assert (ended.code, ended.err) == (0, "")
-    assert re.search(r"^ +traits\.email +69\.6 % +string +→ customer\.email +\"mia", ended.out, re.MULTILINE)
-    assert re.search(r"^ +traits\.loyalty_tier +30\.4 % +string +lost +\"bean\"", ended.out, re.MULTILINE)
+    assert re.search(r"^ +traits\.email +69\.6 % +→ customer\.email +string +\"mia", ended.out, re.MULTILINE)
+    assert re.search(
+        r"^ +traits\.loyalty_tier +30\.4 % +not mapped +string +\"bean\"", ended.out, re.MULTILINE
+    )
     assert re.search(r"^ +customer\.source_id +100 % +string$", ended.out, re.MULTILINE)
-    assert "properties.name: customer.name  fired in 2 events" in ended.out
+    assert "properties.name: customer.name  matched in 2 events" in ended.out
 
 
 def test_the_rows_shown_can_be_pasted(run_cli: Cli, samples: Path) -> None:
     """From the comment on, the output is a settings file, with which more is mapped."""
     before = run_cli("coverage", "--json", samples).lines[0]["values"]["share"]
-    yaml = run_cli("coverage", samples).out.partition("# Rows that would keep")[2].partition("\n")[2]
+    yaml = run_cli("coverage", samples).out.partition("# Rows that would map")[2].partition("\n")[2]
     (run_cli.folder / "voucherify-sync.yaml").write_text(yaml)
     assert run_cli("check").code == 0
     assert run_cli("coverage", "--json", samples).lines[0]["values"]["share"] > before + 0.3
@@ -200,7 +202,7 @@ def test_a_terminal_shows_the_most_frequent_paths(monkeypatch: pytest.MonkeyPatc
 def test_a_table_is_drawn_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A path on one line."""
     text = colourless(drawn(monkeypatch, 100, IDENTIFY))
-    assert re.search(r"^ +traits\.email +100 % +string +→ customer\.email +\"a@b\.c\"", text, re.MULTILINE)
+    assert re.search(r"^ +traits\.email +100 % +→ customer\.email +string +\"a@b\.c\"", text, re.MULTILINE)
 
 
 def test_a_narrow_terminal_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +213,7 @@ def test_a_narrow_terminal_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mapped is green and lost is yellow, unless nobody wants colours."""
+    """What is mapped is green and what is not is yellow, unless nobody wants colours."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     text = drawn(monkeypatch, 100, IDENTIFY)
     assert "\x1b[32m" in text

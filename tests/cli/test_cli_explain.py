@@ -22,9 +22,9 @@ from support.segment_events import identify, track
 from voucherify_sync.preview.explain import Explainer
 from voucherify_sync.settings import Api, Secret, Settings
 
-Viewer = cli_module("explanation_view").Viewer
-curl = cli_module("curl").curl
-harmless = cli_module("json_text").harmless
+explanation_viewer = cli_module("explanation_view").explanation_viewer
+curl = cli_module("explanation_view").curl
+harmless = cli_module("render").harmless
 
 HOSTILE = "'\"`$(id)${HOME} !x \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
 
@@ -45,9 +45,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: Any, colours: 
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys, "stdout", stream := Terminal())
-    viewer, explainer = Viewer(), Explainer(Settings())
+    show, explainer = explanation_viewer(), Explainer(Settings())
     for event in events:
-        viewer.show(explainer.explain(event))
+        show(explainer.explain(event))
     text = stream.getvalue()
     return text if colours else re.sub(r"\x1b\[[0-9;]*m", "", text)
 
@@ -76,12 +76,12 @@ ORDER = {
 
 
 def test_the_first_three_events_are_explained(run_cli: Cli, samples: Path) -> None:
-    """Each with the event, the rows, what is lost and the request."""
+    """Each with the event, the rows, what is not mapped and the request."""
     ended = run_cli("explain", samples)
     assert ended.code == 0
     assert ended.out.count("Request as it would be sent") == 3
     assert 'traits.email = "mia.hoffmann@example.com" → customer.email' in ended.out
-    assert 'traits.loyalty_tier = "bean"  not mapped' in ended.out
+    assert 'traits.loyalty_tier = "bean"  no row for it' in ended.out
     assert "userId → customer.source_id" in ended.out
     assert "traits.firstName + traits.lastName → customer.name" in ended.out
 
@@ -154,7 +154,7 @@ def test_no_events_are_no_error(run_cli: Cli) -> None:
 def test_a_wide_terminal_shows_event_and_request_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """From 120 columns on."""
     wide = drawn(monkeypatch, 120, identify({"email": "a@b.c"}))
-    assert re.search(r"^Event +Rows that fired", wide, re.MULTILINE)
+    assert re.search(r"^Event +Mapping rows that matched", wide, re.MULTILINE)
     assert max(map(len, wide.splitlines())) <= 120
     assert re.search(r"^Event$", drawn(monkeypatch, 119, identify({"email": "a@b.c"})), re.MULTILINE)
 
@@ -166,13 +166,13 @@ def test_a_narrow_terminal_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "x" * 60 in re.sub(r"\s", "", text)
 
 
-def test_colours_tell_what_is_sent_and_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colours_tell_what_is_mapped_and_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """And none is used where NO_COLOR asks for none."""
     assert "\x1b[32m" in drawn(monkeypatch, 80, identify({"email": "a@b.c"}), colours=True)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys, "stdout", stream := Terminal())
-    Viewer().show(Explainer(Settings()).explain(identify({"email": "a@b.c"})))
+    explanation_viewer()(Explainer(Settings()).explain(identify({"email": "a@b.c"})))
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", stream.getvalue())
 
 

@@ -197,9 +197,9 @@ def test_a_log_that_fills_up_loses_no_line(tmp_path: Path, monkeypatch: pytest.M
         return written
 
     monkeypatch.setattr(os, "write", limited)
-    log = cli_module("record_log").LogFile(tmp_path / "log", lambda: tmp_path / "spare")
+    log = cli_module("written_files").RecordLog(None, tmp_path / "log", lambda: tmp_path / "spare")
     for number in range(1, 5):
-        log.add(f"line number {number}")
+        log.add_line(f"line number {number}")
     said = log.finish()
     assert (tmp_path / "log").read_text() == "line number 1\nline n"
     assert (tmp_path / "spare").read_text() == "line number 2\nline number 3\nline number 4\n"
@@ -215,9 +215,9 @@ def test_a_log_without_a_place_counts_its_lines(tmp_path: Path) -> None:
     def nowhere() -> Path:
         raise UsageProblem("there is no state directory.", "Name one.")
 
-    log = cli_module("record_log").LogFile(tmp_path / "missing" / "log", nowhere)
-    log.add("one")
-    log.add("two")
+    log = cli_module("written_files").RecordLog(None, tmp_path / "missing" / "log", nowhere)
+    log.add_line("one")
+    log.add_line("two")
     said = log.finish()
     assert said.endswith(
         "It could not go on elsewhere: there is no state directory. 2 lines of the log could not be kept."
@@ -226,9 +226,9 @@ def test_a_log_without_a_place_counts_its_lines(tmp_path: Path) -> None:
 
 def test_a_log_whose_spare_file_is_full_counts_its_lines() -> None:
     """As without a place."""
-    log = cli_module("record_log").LogFile(Path(FULL), lambda: Path(FULL))
-    log.add("one")
-    log.add("two")
+    log = cli_module("written_files").RecordLog(None, Path(FULL), lambda: Path(FULL))
+    log.add_line("one")
+    log.add_line("two")
     assert log.finish() == (
         "cannot write /dev/full: No space left on device. The log goes on in /dev/full. "
         "That could not be written either: No space left on device. 2 lines of the log could not be kept."

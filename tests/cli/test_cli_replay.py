@@ -204,7 +204,7 @@ def test_a_signal_ends_the_run_in_order(run_cli: Cli, number: signal.Signals, co
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
     assert process.returncode == code
-    assert b"Go on with" in err
+    assert b"Next:" in err
     report = report_of(run_cli)
     assert_lawful(report)
     assert report["outcomes"]["pending"] > 0

@@ -18,8 +18,8 @@ from support.cli_modules import cli_module
 from voucherify_sync.outcomes import Snapshot, State, Waiting
 
 module = cli_module("progress")
-Bar, JsonLines, PlainLines = module.Bar, module.JsonLines, module.PlainLines
-Progress, chosen, progress = module.Progress, module.chosen, module.progress
+bar, json_objects, plain_lines = module.bar, module.json_objects, module.plain_lines
+ProgressThread, chosen, progress = module.ProgressThread, module.chosen, module.progress
 
 HALF = Snapshot(
     events=1_500,
@@ -29,7 +29,7 @@ HALF = Snapshot(
     calls=1_402,
     calls_per_min=95.2,
     in_flight=16,
-    waiting=Waiting("quota\x1b[2J", 41.0),
+    waiting=Waiting("quota", 41.0),
     eta_s=7_800.0,
 )
 START = Snapshot(events=0, bytes=0, bytes_total=None, counts={})
@@ -80,7 +80,7 @@ def visible(text: str) -> str:
 
 def shown(view: Callable[[Any], Any], stream: io.StringIO, snapshot: Snapshot = HALF) -> str:
     """Return what one view makes of one snapshot."""
-    with Progress(lambda: view(stream), lambda: snapshot, interval_s=0.01):
+    with ProgressThread(lambda: view(stream), lambda: snapshot, interval_s=0.01):
         until(lambda: "read" in visible(stream.getvalue()) or "events" in stream.getvalue())
     return stream.getvalue()
 
@@ -88,17 +88,45 @@ def shown(view: Callable[[Any], Any], stream: io.StringIO, snapshot: Snapshot = 
 def test_a_plain_line_says_all_that_is_known() -> None:
     """One line for log files; data in it is clean."""
     stream = io.StringIO()
-    PlainLines(stream).show(HALF, 10.0)
+    with plain_lines(stream) as show:
+        show(HALF, 10.0)
     assert stream.getvalue() == (
         "10 s: 1,500 events read, 50% of 3.1 MB; 1,400 delivered, 99 skipped, 1 in doubt; "
-        "1,402 calls, 95 a minute, 16 in flight; waits for quota\\x1b[2J: 41 s; about 2 h 10 min to go\n"
+        "1,402 calls, 95 a minute, 16 in flight; waiting 41 s: limit reached, next window; about 2 h 10 min to go\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("waiting", "sentence"),
+    [
+        pytest.param(Waiting("throttled", 40.0), "waiting 40 s: rate limited (HTTP 429)", id="throttled"),
+        pytest.param(Waiting("rate", None), "waiting: delivery.rate", id="rate"),
+        pytest.param(
+            Waiting("bulk", 1.9),
+            "waiting for Voucherify to finish the bulk request, next poll in 1.9 s",
+            id="bulk",
+        ),
+        pytest.param(
+            Waiting("an answer (HTTP 503)", 7.0),
+            "no reliable answer from Voucherify (HTTP 503), next try in 7.0 s",
+            id="outage",
+        ),
+        pytest.param(Waiting("customer u\x1b[2J", None), "waiting for customer u\\x1b[2J", id="customer"),
+    ],
+)
+def test_what_it_waits_for_is_a_sentence(waiting: Waiting, sentence: str) -> None:
+    """Data in it is clean."""
+    stream = io.StringIO()
+    with plain_lines(stream) as show:
+        show(Snapshot(events=0, bytes=0, bytes_total=None, counts={}, waiting=waiting), 10.0)
+    assert stream.getvalue() == f"10 s: 0 events read, 0 bytes; {sentence}\n"
 
 
 def test_what_is_not_known_is_not_said() -> None:
     """No total for stdin, no rate before there is one."""
     stream = io.StringIO()
-    PlainLines(stream).show(START, 10.0)
+    with plain_lines(stream) as show:
+        show(START, 10.0)
     assert stream.getvalue() == "10 s: 0 events read, 0 bytes\n"
 
 
@@ -110,7 +138,7 @@ def test_json_lines_are_objects_and_the_last_one_is_the_end() -> None:
     def take() -> Snapshot:
         return Snapshot(events=next(taken), bytes=0, bytes_total=None, counts={State.PLANNED: 1})
 
-    with Progress(lambda: JsonLines(stream), take, interval_s=0.01):
+    with ProgressThread(lambda: json_objects(stream), take, interval_s=0.01, shows_end=True):
         until(lambda: stream.getvalue().count("\n") > 1)
         before = stream.getvalue().count("\n")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -130,12 +158,12 @@ def test_plain_lines_come_after_the_first_interval_only() -> None:
 
 def test_the_bar_shows_the_same_and_goes_away() -> None:
     """It is drawn in place; at the end the terminal is as before, with its cursor."""
-    text = shown(Bar, Terminal())
+    text = shown(bar, Terminal())
     for line in (
         "1,500 events read, 50% of 3.1 MB",
         "1,400 delivered, 99 skipped, 1 in doubt",
         "1,402 calls, 95 a minute, 16 in flight",
-        "waits for quota\\x1b[2J: 41 s",
+        "waiting 41 s: limit reached, next window",
         "about 2 h 10 min to go",
     ):
         assert line in visible(text)
@@ -146,7 +174,7 @@ def test_the_bar_shows_the_same_and_goes_away() -> None:
 def test_the_cursor_is_never_left_hidden_while_the_bar_runs() -> None:
     """A kill -9 must leave a terminal that one can type on."""
     stream = Terminal()
-    with Progress(lambda: Bar(stream), lambda: HALF, interval_s=0.01):
+    with ProgressThread(lambda: bar(stream), lambda: HALF, interval_s=0.01):
         until(lambda: "events read" in visible(stream.getvalue()))
         text = stream.getvalue()
     assert text.index("\x1b[?25l") < text.index("\x1b[?25h") < text.index("events read")
@@ -154,14 +182,14 @@ def test_the_cursor_is_never_left_hidden_while_the_bar_runs() -> None:
 
 def test_a_bar_without_a_total_still_moves() -> None:
     """From stdin nobody knows how much is to come."""
-    assert "0 events read, 0 bytes" in visible(shown(Bar, Terminal(), START))
+    assert "0 events read, 0 bytes" in visible(shown(bar, Terminal(), START))
 
 
 @pytest.mark.parametrize("columns", [20, 40])
 def test_a_bar_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     """A line that wraps could not be drawn again in place."""
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = visible(shown(Bar, Terminal())).replace("\r", "\n").splitlines()
+    lines = visible(shown(bar, Terminal())).replace("\r", "\n").splitlines()
     assert max(map(len, lines)) <= columns
 
 
@@ -169,7 +197,7 @@ def test_stderr_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the bar runs, what others write on stderr appears above it."""
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
-    with Progress(lambda: Bar(stream), lambda: HALF, interval_s=0.01):
+    with ProgressThread(lambda: bar(stream), lambda: HALF, interval_s=0.01):
         until(lambda: "events read" in visible(stream.getvalue()))
         assert sys.stderr is not stream
         print("a warning [b]", file=sys.stderr)
@@ -177,7 +205,7 @@ def test_stderr_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "a warning [b]" in visible(stream.getvalue())
 
 
-@pytest.mark.parametrize("view", [Bar, PlainLines, JsonLines])
+@pytest.mark.parametrize("view", [bar, plain_lines, json_objects])
 @pytest.mark.parametrize(
     "error",
     [BrokenPipeError(32, "Broken pipe"), OSError(5, "Input/output error"), ValueError("closed")],
@@ -192,7 +220,7 @@ def test_a_stream_that_fails_does_not_disturb_the_run(
     """The run goes on unseen: no exception, no trace, stdout and stderr as they were."""
     stream = Broken(error)
     monkeypatch.setattr(sys, "stderr", stream)
-    with Progress(lambda: view(stream), lambda: HALF, interval_s=0.01):
+    with ProgressThread(lambda: view(stream), lambda: HALF, interval_s=0.01):
         until(lambda: stream.tries > 0)
         time.sleep(0.03)
     assert sys.stderr is stream
@@ -207,7 +235,7 @@ def test_a_snapshot_that_fails_ends_the_display_only() -> None:
     def take() -> Snapshot:
         raise RuntimeError("a bug")
 
-    display = Progress(lambda: Bar(stream), take, interval_s=0.01)
+    display = ProgressThread(lambda: bar(stream), take, interval_s=0.01)
     with display:
         until(lambda: not display._thread.is_alive())
     assert stream.getvalue().rfind("\x1b[?25h") > stream.getvalue().rfind("\x1b[?25l")
@@ -223,7 +251,7 @@ def test_a_terminal_that_takes_nothing_does_not_hold_the_run(monkeypatch: pytest
             release.wait(10)
             return 0
 
-    display = Progress(lambda: PlainLines(Stuck()), lambda: HALF, interval_s=0.01)
+    display = ProgressThread(lambda: plain_lines(Stuck()), lambda: HALF, interval_s=0.01)
     started = time.monotonic()
     with display:
         time.sleep(0.03)

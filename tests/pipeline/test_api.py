@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from voucherify_sync.api import (
@@ -88,10 +89,10 @@ def settings_for(folder: Path, sandbox: Sandbox) -> Path:
 def test_a_replay_sends_and_reports(archive: Path, config: Path, sandbox: Sandbox) -> None:
     """The first run makes the ledger, and the second sends nothing again."""
     first = replay(ReplayOptions(source=archive, config=config, new_ledger=True))
-    assert (first["exit_code"], first["outcomes"]["delivered"]) == (0, 2)
+    assert (first.exit_code, first.outcomes["delivered"]) == (0, 2)
     assert sandbox.counts()[:2] == (1, 1)
     again = replay(ReplayOptions(source=[archive], config=config))
-    assert again["outcomes"]["duplicate"] == 2
+    assert again.outcomes["duplicate"] == 2
     assert sandbox.counts()[:2] == (1, 1)
 
 
@@ -113,18 +114,17 @@ def test_a_dry_run_writes_its_requests(archive: Path) -> None:
         "/v1/customers",
         "/v1/events",
     ]
-    assert report == {**replay(ReplayOptions(source=archive, mode=Mode.DRY_RUN)), **ends_of(report)}
-
-
-def ends_of(report: dict[str, Any]) -> dict[str, Any]:
-    """Return what two runs of the same input differ in."""
-    return {name: report[name] for name in ("run_id", "started_at", "finished_at", "duration_s")}
+    silent = replay(ReplayOptions(source=archive, mode=Mode.DRY_RUN))
+    differing = {
+        name: getattr(report, name) for name in ("run_id", "started_at", "finished_at", "duration_s")
+    }
+    assert report == msgspec.structs.replace(silent, **differing)
 
 
 def test_the_sandbox_needs_no_account(archive: Path) -> None:
     """It is started for the run, and gone after it."""
     report = replay(ReplayOptions(source=archive, mode=Mode.SANDBOX, customers="bulk"))
-    assert report["outcomes"]["delivered"] == 2
+    assert report.outcomes["delivered"] == 2
 
 
 def test_outcomes_and_progress_are_told(archive: Path) -> None:
@@ -149,7 +149,7 @@ def test_an_error_of_the_progress_callback_does_not_end_the_run(
         raise ValueError("a mistake of the caller")
 
     report = replay(ReplayOptions(source=archive, mode=Mode.DRY_RUN), progress=fail)
-    assert report["outcomes"]["planned"] == 2
+    assert report.outcomes["planned"] == 2
     assert "a mistake of the caller" in caplog.text
 
 
@@ -159,10 +159,10 @@ def test_a_stop_ends_the_run_and_the_next_one_goes_on(archive: Path, config: Pat
     stop.request("the maintenance window ends")
     options = ReplayOptions(source=archive, config=config, new_ledger=True)
     report = replay(options, stop=stop)
-    assert report["exit_code"] == ExitCode.STOPPED
-    assert "the maintenance window ends" in report["stopped_by"]
+    assert report.exit_code == ExitCode.STOPPED
+    assert "the maintenance window ends" in report.stopped_by
     assert sandbox.counts()[:2] == (0, 0)
-    assert replay(ReplayOptions(source=archive, config=config))["outcomes"]["delivered"] == 2
+    assert replay(ReplayOptions(source=archive, config=config)).outcomes["delivered"] == 2
 
 
 def test_what_failed_is_retried(archive: Path, tmp_path: Path) -> None:
@@ -171,9 +171,9 @@ def test_what_failed_is_retried(archive: Path, tmp_path: Path) -> None:
     with Sandbox(SandboxOptions(keep=None), faults) as server:
         config = settings_for(tmp_path, server)
         first = replay(ReplayOptions(source=archive, config=config, new_ledger=True))
-        assert (first["exit_code"], first["outcomes"]["failed"]) == (ExitCode.INCOMPLETE, 1)
+        assert (first.exit_code, first.outcomes["failed"]) == (ExitCode.INCOMPLETE, 1)
         again = retry(RetryOptions(config=config))
-        assert (again["exit_code"], again["outcomes"]["delivered"]) == (0, 1)
+        assert (again.exit_code, again.outcomes["delivered"]) == (0, 1)
 
 
 def test_a_ledger_that_is_held_is_an_error(archive: Path, config: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_ledger_that_is_held_is_an_error(archive: Path, config: Path) -> None:
 
     report = replay(ReplayOptions(source=archive, config=config, new_ledger=True), watch=begin_another)
     assert held
-    assert report["outcomes"]["delivered"] == 2
+    assert report.outcomes["delivered"] == 2
 
 
 def test_a_plan_counts_calls_and_sends_nothing(archive: Path, config: Path, sandbox: Sandbox) -> None:

@@ -13,7 +13,7 @@ from support.cli_modules import cli_module
 
 from voucherify_sync.text import clean, clean_lines
 
-console = cli_module("console").console
+console = cli_module("render").console
 
 
 def harmless(text: str) -> bool:

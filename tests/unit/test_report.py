@@ -6,31 +6,30 @@ import errno
 import json
 import os
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.reports import run_report
 
 from voucherify_sync.errors import AccessRefused, ExitCode, RunStopped, UsageProblem, VoucherifySyncError
 from voucherify_sync.events import BadRecord, Event, Kind, Position, Request
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.report import run_report as module
 from voucherify_sync.report.run_report import (
-    CAP,
+    MAX_NAMES,
     NONE,
     OTHER,
-    ApiFacts,
-    Report,
-    RunFacts,
+    InputReport,
+    RecordCounts,
+    encode_report,
     exit_code,
+    status_of,
     write_report,
 )
-
-NOON = datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC)
+from voucherify_sync.sources.reader import SourceFacts
 
 
 def event(line: int = 1, type_: str = "track", source: str = "a.ndjson") -> Event:
@@ -49,40 +48,34 @@ def sent(state: State, kind: Kind) -> Outcome:
     return Outcome(request.event, state, request=request)
 
 
-def facts(code: ExitCode = ExitCode.OK) -> RunFacts:
-    """Describe a run of a quarter of a minute."""
-    return RunFacts("0.1.0", "20250301-120000-ab12", "live", code, NOON, NOON, 15.25)
-
-
-def source(name: str, lines: int = 10, size: int = 100, damaged: str | None = None) -> Any:
+def source(name: str, damaged: str | None = None) -> SourceFacts:
     """Tell what a reader knows of one source."""
-    return SimpleNamespace(name=name, lines=lines, bytes=size, damaged=damaged)
+    return SourceFacts(name, 10, 100, damaged)
 
 
-def booked(*outcomes: Outcome, read: int | None = None) -> Report:
-    """Make a report of these outcomes."""
-    report = Report()
+def counted(*outcomes: Outcome, read: int | None = None) -> RecordCounts:
+    """Count these outcomes."""
+    records = RecordCounts()
     for one in outcomes:
-        report.add([one])
-    report.read = len(outcomes) if read is None else read
-    return report
+        records.add([one])
+    records.read = len(outcomes) if read is None else read
+    return records
 
 
-def as_dict(report: Report, sources: Any = (), code: ExitCode = ExitCode.OK) -> dict[str, Any]:
-    """Return the report as JSON values."""
-    return report.to_dict(facts(code), sources, ApiFacts(3, 1, 0), {"identify": {}, "track": {}})
+def as_dict(records: RecordCounts) -> Any:
+    """Return what was counted as JSON values."""
+    return msgspec.to_builtins(run_report(records=records))
 
 
 def test_the_report_has_the_published_fields() -> None:
     """Additive only: a field once published stays."""
-    report = as_dict(booked(sent(State.DELIVERED, Kind.EVENT)), [source("a.gz")])
+    report = as_dict(counted(sent(State.DELIVERED, Kind.EVENT)))
     assert list(report) == [
         *("version", "run_id", "mode", "status", "exit_code", "started_at", "finished_at", "duration_s"),
         *("input", "events", "outcomes", "reasons", "api", "mapping"),
-        *("timeline", "settings", "stopped_by", "dead_letters"),
+        *("timeline", "settings", "stopped_by", "dead_letters", "older_updates"),
     ]
-    assert report["started_at"] == "2025-03-01T12:00:00.000Z"
-    assert report["input"] == {
+    assert msgspec.to_builtins(InputReport.of([source("a.gz")])) == {
         "sources": [{"name": "a.gz", "lines": 10, "bytes": 100, "damaged": None}],
         "lines": 10,
         "bytes": 100,
@@ -94,9 +87,9 @@ def test_the_report_has_the_published_fields() -> None:
 @given(st.lists(st.tuples(st.sampled_from(State), st.sampled_from([None, "a", "b"]))))
 def test_every_outcome_is_counted_once_in_every_view(ends: list[tuple[State, str | None]]) -> None:
     """States, types and reasons are views of the same outcomes."""
-    report = booked(*(outcome(state, reason) for state, reason in ends))
-    result = as_dict(report)
-    assert report.lawful
+    records = counted(*(outcome(state, reason) for state, reason in ends))
+    result = as_dict(records)
+    assert records.lawful
     assert sum(result["outcomes"].values()) == sum(result["events"]["by_type"].values()) == len(ends)
     delivered = sum(state is State.DELIVERED and reason is not None for state, reason in ends)
     assert sum(entry["count"] for entry in result["reasons"].pop("delivered").values()) == delivered
@@ -104,22 +97,22 @@ def test_every_outcome_is_counted_once_in_every_view(ends: list[tuple[State, str
         assert sum(entry["count"] for entry in reasons.values()) == result["outcomes"][state]
 
 
-def test_a_record_that_was_read_and_not_booked_breaks_the_law() -> None:
+def test_a_record_that_was_read_and_not_counted_breaks_the_law() -> None:
     """The law: read = delivered + planned + skipped + duplicate + invalid + failed + in_doubt + pending."""
-    report = booked(outcome(State.DELIVERED), read=2)
-    assert not report.lawful
-    with pytest.raises(VoucherifySyncError, match="2 records were read and 1 were booked"):
-        report.check_law()
-    report.add([outcome(State.PENDING)])
-    report.check_law()
+    records = counted(outcome(State.DELIVERED), read=2)
+    assert not records.lawful
+    with pytest.raises(VoucherifySyncError, match="2 records were read and 1 were counted"):
+        records.check_law()
+    records.add([outcome(State.PENDING)])
+    records.check_law()
 
 
 def test_a_reason_has_a_count_three_examples_and_a_detail() -> None:
     """A person finds the first lines that a reason concerns."""
-    report = booked(
+    records = counted(
         *(outcome(State.FAILED, "invalid_email", line, detail=f"no. {line}") for line in range(1, 6))
     )
-    assert as_dict(report)["reasons"]["failed"] == {
+    assert as_dict(records)["reasons"]["failed"] == {
         "invalid_email": {
             "count": 5,
             "examples": ["a.ndjson:1", "a.ndjson:2", "a.ndjson:3"],
@@ -131,73 +124,67 @@ def test_a_reason_has_a_count_three_examples_and_a_detail() -> None:
 def test_reasons_of_several_types_are_added_up_the_largest_first() -> None:
     """Reasons are those of a state, whatever the type of the event."""
     page, screen = (Outcome(event(type_=name), State.SKIPPED, "type") for name in ("page", "screen"))
-    reasons = as_dict(booked(outcome(State.SKIPPED, "filtered"), page, screen))["reasons"]["skipped"]
+    reasons = as_dict(counted(outcome(State.SKIPPED, "filtered"), page, screen))["reasons"]["skipped"]
     assert [(name, entry["count"]) for name, entry in reasons.items()] == [("type", 2), ("filtered", 1)]
 
 
 def test_requests_are_counted_by_endpoint_and_state() -> None:
     """A custom event and a customer go to endpoints of their own."""
-    report = booked(
+    records = counted(
         sent(State.DELIVERED, Kind.EVENT),
         sent(State.FAILED, Kind.EVENT),
         sent(State.DELIVERED, Kind.CUSTOMER),
     )
-    assert as_dict(report)["api"] == {
-        "calls": 3,
-        "retries": 1,
-        "throttled": 0,
-        "limit": None,
-        "period_s": None,
-        "by_endpoint": {
-            "POST /v1/events": {"delivered": 1, "failed": 1},
-            "POST /v1/customers": {"delivered": 1},
-        },
+    assert as_dict(records)["api"]["by_endpoint"] == {
+        "POST /v1/events": {"delivered": 1, "failed": 1},
+        "POST /v1/customers": {"delivered": 1},
     }
 
 
 def test_what_has_no_type_or_no_reason_is_counted_as_such() -> None:
     """A broken line has no type; nothing is left uncounted for that."""
-    report = booked(Outcome(BadRecord(Position("-", 1), b"x"), State.INVALID))
-    result = as_dict(report)
+    records = counted(Outcome(BadRecord(Position("-", 1), b"x"), State.INVALID))
+    result = as_dict(records)
     assert result["events"]["by_type"] == {NONE: 1}
     assert result["reasons"]["invalid"][NONE]["count"] == 1
 
 
 def test_names_beyond_the_cap_are_added_up() -> None:
     """Types and reasons come from the input: their number must not grow the report for ever."""
-    report = Report()
-    for number in range(CAP + 50):
+    records = RecordCounts()
+    for number in range(MAX_NAMES + 50):
         record = event(type_=f"type {number}")
-        report.add([Outcome(record, State.SKIPPED, f"reason {number}")])
-    report.read = CAP + 50
-    result = as_dict(report)
+        records.add([Outcome(record, State.SKIPPED, f"reason {number}")])
+    records.read = MAX_NAMES + 50
+    result = as_dict(records)
     by_type, reasons = result["events"]["by_type"], result["reasons"]["skipped"]
-    assert len(by_type) == len(reasons) == CAP + 1
+    assert len(by_type) == len(reasons) == MAX_NAMES + 1
     assert by_type[OTHER] == reasons[OTHER]["count"] == 50
-    assert report.lawful
+    assert records.lawful
 
 
 def test_a_long_name_is_cut() -> None:
     """An event's type may be a megabyte."""
-    result = as_dict(booked(Outcome(event(type_="t" * 1_000_000), State.SKIPPED, "type")))
+    result = as_dict(counted(Outcome(event(type_="t" * 1_000_000), State.SKIPPED, "type")))
     assert [len(name) for name in result["events"]["by_type"]] == [200]
 
 
 def test_sources_beyond_the_cap_are_added_up_and_damage_stays_named() -> None:
     """The totals hold for all sources, and no damage is hidden by the cap."""
-    sources = [source(f"{number}.gz") for number in range(CAP + 5)]
+    sources = [source(f"{number}.gz") for number in range(MAX_NAMES + 5)]
     sources[-1] = source("last.gz", damaged="cut short")
-    facts_of_input = as_dict(Report(), sources)["input"]
-    assert facts_of_input["lines"] == (CAP + 5) * 10
-    assert sum(entry["lines"] for entry in facts_of_input["sources"]) == facts_of_input["lines"]
-    assert [entry["name"] for entry in facts_of_input["sources"][-2:]] == ["last.gz", OTHER]
+    found = InputReport.of(sources)
+    assert found.lines == (MAX_NAMES + 5) * 10
+    assert sum(each.lines for each in found.sources) == found.lines
+    assert [each.name for each in found.sources[-2:]] == ["last.gz", OTHER]
 
 
 def test_a_file_name_that_is_no_utf8_can_be_reported() -> None:
     """File names are bytes; what is no UTF-8 shows as U+FFFD."""
     name = os.fsdecode(b"caf\xe9.gz")
-    report = booked(Outcome(event(source=name), State.SKIPPED, "type"))
-    encoded = module.encode_report(as_dict(report, [source(name)])).decode("utf-8")
+    records = counted(Outcome(event(source=name), State.SKIPPED, "type"))
+    full = run_report(records=records, input=InputReport.of([source(name)]))
+    encoded = encode_report(full).decode("utf-8")
     assert json.loads(encoded)["input"]["sources"][0]["name"] == "caf\ufffd.gz"
     assert "caf\ufffd.gz:1" in encoded
 
@@ -247,13 +234,13 @@ def test_the_exit_code_follows_the_precedence(
     expected: ExitCode,
 ) -> None:
     """1, 2, 5, a signal, 4, 3, 0: the first that applies."""
-    assert exit_code(booked(*outcomes), error=error, signal=signal, damaged=damaged) is expected
+    assert exit_code(counted(*outcomes), error=error, signal=signal, damaged=damaged) is expected
 
 
 def test_a_broken_law_is_a_bug_whatever_else_happened() -> None:
     """A run that lost count must not look like one that went well."""
-    report = booked(DONE, read=5)
-    found = exit_code(report, error=AccessRefused("keys"), signal=ExitCode.INTERRUPTED, damaged=True)
+    records = counted(DONE, read=5)
+    found = exit_code(records, error=AccessRefused("keys"), signal=ExitCode.INTERRUPTED, damaged=True)
     assert found is ExitCode.BUG
 
 
@@ -263,9 +250,8 @@ def test_a_broken_law_is_a_bug_whatever_else_happened() -> None:
     ids=str,
 )
 def test_the_status_says_the_exit_code_in_a_word(code: ExitCode, status: str) -> None:
-    """Two names of one fact cannot contradict each other."""
-    result = as_dict(Report(), code=code)
-    assert (result["status"], result["exit_code"]) == (status, int(code))
+    """A signal of any kind is an interruption."""
+    assert status_of(code) == status
 
 
 @pytest.fixture
@@ -279,8 +265,8 @@ def no_umask() -> Any:
 def test_a_report_is_for_its_owner_only(tmp_path: Path, no_umask: None) -> None:
     """0600, and the older one that is replaced was so, too."""
     path = tmp_path / "run.json"
-    write_report(path, {})
-    write_report(path, as_dict(booked(DONE)))
+    write_report(path, run_report())
+    write_report(path, run_report(records=counted(DONE)))
     assert json.loads(path.read_text())["outcomes"]["delivered"] == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
@@ -290,9 +276,9 @@ def test_a_link_to_a_report_stays_a_link(tmp_path: Path) -> None:
     """What the user arranged is written through, not replaced."""
     (tmp_path / "real.json").touch()
     (tmp_path / "latest.json").symlink_to("real.json")
-    write_report(tmp_path / "latest.json", {"version": "0"})
+    write_report(tmp_path / "latest.json", run_report())
     assert (tmp_path / "latest.json").is_symlink()
-    assert json.loads((tmp_path / "real.json").read_text()) == {"version": "0"}
+    assert json.loads((tmp_path / "real.json").read_text())["version"] == "0.1.0"
 
 
 def test_a_full_disk_is_a_stop_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +291,7 @@ def test_a_full_disk_is_a_stop_with_a_remedy(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(RunStopped, match="No space left") as caught:
-        write_report(path, {})
+        write_report(path, run_report())
     assert caught.value.remedy
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
@@ -314,11 +300,11 @@ def test_a_full_disk_is_a_stop_with_a_remedy(tmp_path: Path, monkeypatch: pytest
 def test_a_full_device_is_written_in_place_and_complained_of() -> None:
     """A rename onto /dev/full would replace the device."""
     with pytest.raises(RunStopped, match="/dev/full"):
-        write_report(Path("/dev/full"), {})
+        write_report(Path("/dev/full"), run_report())
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
 def test_a_missing_directory_is_named_with_a_remedy(tmp_path: Path) -> None:
-    """The user's own path is the user's to mend."""
+    """The user's own path is the user's to fix."""
     with pytest.raises(UsageProblem, match=r"nowhere/run\.json"):
-        write_report(tmp_path / "nowhere" / "run.json", {})
+        write_report(tmp_path / "nowhere" / "run.json", run_report())

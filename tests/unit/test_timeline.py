@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from voucherify_sync.events import BadRecord, Position
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.report.run_report import FIRST_WIDTH_S, MAX_BUCKETS, Timeline
+from voucherify_sync.report.run_report import Timeline
 
+FIRST_WIDTH_S, MAX_BUCKETS = Timeline.FIRST_WIDTH_S, Timeline.MAX_BUCKETS
 FULL_S = FIRST_WIDTH_S * MAX_BUCKETS
 RECORD = BadRecord(Position("a.ndjson", 1), b"")
 
@@ -32,7 +34,8 @@ def timeline_of(*moments: tuple[float, State]) -> dict[str, object]:
     for at_s, state in moments:
         clock.now = 1_000.0 + at_s
         timeline.add([Outcome(RECORD, state)])
-    return timeline.to_dict()
+    found: dict[str, object] = msgspec.to_builtins(timeline.report())
+    return found
 
 
 def test_a_run_without_requests_has_an_empty_timeline() -> None:

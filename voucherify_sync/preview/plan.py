@@ -20,7 +20,8 @@ from voucherify_sync.events import Json, Kind, Request
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.stats import NameCounts
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, Snapshot, State
-from voucherify_sync.run.bulk_run import BulkCustomers, Tally
+from voucherify_sync.report.run_report import BulkReport, RunReport
+from voucherify_sync.run.bulk_run import BulkCustomers
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import Rate
@@ -209,9 +210,9 @@ class Plan(Struct, frozen=True):
     """
 
     customers: str
-    report: Json
+    report: RunReport
     walked: Walked
-    folded: Tally
+    folded: BulkReport
     ledger: str | None = None
 
     @property
@@ -283,7 +284,7 @@ class Planner:
             self._walked.keep_unchanged(bulk.unchanged_updates)
         path = self._ledger.path
         customers = self._options.settings.delivery.customers
-        return Plan(customers, self.run.to_dict(), self._walked, folded, None if path is None else str(path))
+        return Plan(customers, self.run.report(), self._walked, folded, None if path is None else str(path))
 
     def snapshot(self) -> Snapshot:
         """Tell how the walk stands."""
@@ -310,7 +311,7 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, pace: Rate 
       `plans[{name, limit, period_s, cycle, each{calls, duration_s, share_of_cycle, fits, calls_over, cycles},
       bulk{...}}]`, null being what is not known.
     """
-    report, walked = plan.report, plan.walked
+    report, walked = msgspec.to_builtins(plan.report), plan.walked
     sent = walked.names_sent.to_dict()
     return {
         "version": report["version"],

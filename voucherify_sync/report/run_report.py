@@ -1,14 +1,7 @@
-"""What a report tells of a run besides its outcomes. Plain values, taken from those who know them.
+"""What happened in a run: counts its records, and reports them as one typed value.
 
-Outcomes come in as they are booked; how many arrived and how many did not, by time of the run, goes out.
-
-Memory stays flat however long a run takes: when the buckets are used up, each two become one of twice the width.
-
-Outcomes come in, one a record; counts, reasons and the JSON report of the run go out.
-
-What other wings know (sources, calls, coverage) is taken as plain values. It never keeps an event.
-
-The report of a run goes in; the whole run in one sentence comes out. Every report for people starts with it.
+`RunReport` is that value. The JSON report is its encoding, and docs/reference/report.md lists its fields from the
+docstrings below. The summary and the HTML page render the same value.
 """
 
 from __future__ import annotations
@@ -17,152 +10,40 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from voucherify_sync.errors import ExitCode, VoucherifySyncError
-from voucherify_sync.events import Json, Kind
+from voucherify_sync.events import Kind
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
+from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.private_files import utf8, write_error, write_whole
 from voucherify_sync.text import counted
 
-
-class RunFacts(Struct, frozen=True):
-    """What a run was.
-
-    Attributes:
-        version: of this program.
-        run_id: as in the ledger and the name of the dead letters.
-        mode: ``live``, ``dry_run`` or ``sandbox``.
-        exit_code: what the process ends with.
-        started_at: aware.
-        finished_at: aware.
-        duration_s: by a clock that nobody sets.
-        settings_digest: equal for settings that make equal requests; None where nobody asked.
-        stopped_by: what ended the run early, for people, with what to do about it.
-        dead_letters: the file that keeps what did not arrive, if there is one.
-    """
-
-    version: str
-    run_id: str
-    mode: str
-    exit_code: ExitCode
-    started_at: datetime
-    finished_at: datetime
-    duration_s: float
-    settings_digest: str | None = None
-    stopped_by: str | None = None
-    dead_letters: str | None = None
-
-
-class SourceFacts(Protocol):
-    """What was read of one source: lines, bytes on disk, and what is wrong with it if it is damaged."""
-
-    @property
-    def name(self) -> str:
-        """As the user named it, or as it was found."""
-
-    @property
-    def lines(self) -> int:
-        """Lines read."""
-
-    @property
-    def bytes(self) -> int:
-        """Bytes read, as they lie on disk."""
-
-    @property
-    def damaged(self) -> str | None:
-        """What is wrong with it, or None."""
-
-
-class ApiFacts(Struct, frozen=True):
-    """What the calls of a run came to.
-
-    Attributes:
-        calls: that went out.
-        retries: those among them that repeated an earlier one.
-        throttled: those that were answered by 429.
-        limit: calls that the API allows a period, None where it did not say.
-        period_s: that period, None until it is learnt.
-    """
-
-    calls: int = 0
-    retries: int = 0
-    throttled: int = 0
-    limit: int | None = None
-    period_s: float | None = None
-
-
-MAX_BUCKETS = 120
-FIRST_WIDTH_S = 0.25
-STATES = (State.DELIVERED, State.FAILED, State.IN_DOUBT)
-"""What is counted: how requests ended. What no request was made for says nothing about time."""
-
-
-class Timeline:
-    """Counts by wall time of the run, from the moment that it is made.
-
-    Args:
-        clock: monotonic seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._started = clock()
-        self._width_s = FIRST_WIDTH_S
-        self._counts: dict[State, list[int]] = {state: [0] * MAX_BUCKETS for state in STATES}
-        self._used = 0
-
-    def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Count records, now."""
-        counted = [outcome.state for outcome in outcomes if outcome.state in self._counts]
-        if not counted:
-            return
-        elapsed_s = self._clock() - self._started
-        while elapsed_s >= self._width_s * MAX_BUCKETS:
-            self._double()
-        bucket = int(elapsed_s / self._width_s)
-        for state in counted:
-            self._counts[state][bucket] += 1
-        self._used = max(self._used, bucket + 1)
-
-    def to_dict(self) -> Json:
-        """Return the report's ``timeline``: counts by state for consecutive buckets of ``bucket_s`` seconds."""
-        counts = {str(state): self._counts[state][: self._used] for state in STATES}
-        return {"bucket_s": self._width_s, **counts}
-
-    def _double(self) -> None:
-        for counts in self._counts.values():
-            pairs = [counts[at] + counts[at + 1] for at in range(0, MAX_BUCKETS, 2)]
-            counts[:] = pairs + [0] * (MAX_BUCKETS - len(pairs))
-        self._used = (self._used + 1) // 2
-        self._width_s *= 2
-
-
-__all__ = [
-    "PRECEDENCE",
-    "ApiFacts",
-    "Report",
-    "RunFacts",
-    "SourceFacts",
-    "encode_report",
-    "exit_code",
-    "status_of",
-    "write_report",
-]
-
-CAP = 1_000
-"""Most names that a map or list of the report holds; what comes later is added up under OTHER."""
+MAX_NAMES = 1_000
+"""Names that a map or list of the report holds at most; later ones are added up under OTHER."""
 OTHER = "(other)"
 NONE = "(none)"
-EXAMPLES = 3
+MAX_EXAMPLES = 3
 
-_LONGEST_NAME = 200
-_LONGEST_DETAIL = 500
+_MAX_NAME = 200
+_MAX_DETAIL = 500
 _WITH_REASONS = (State.DELIVERED, State.SKIPPED, State.DUPLICATE, State.INVALID, State.FAILED, State.IN_DOUBT)
 _ENDPOINTS = {Kind.CUSTOMER: "POST /v1/customers", Kind.EVENT: "POST /v1/events"}
+TIMED_STATES = (State.DELIVERED, State.FAILED, State.IN_DOUBT)
+"""States that the timeline counts: how requests ended. A record without a request says nothing about time."""
+
+_LABELS = {"planned": "would be sent", "duplicate": "duplicates", "in_doubt": "in doubt"}
+_MODES = {"live": "Replayed {}", "sandbox": "Replayed {} into the sandbox", "dry_run": "Dry run of {}"}
+_STATUS = {
+    ExitCode.OK: "complete",
+    ExitCode.INCOMPLETE: "incomplete",
+    ExitCode.STOPPED: "stopped",
+    ExitCode.REFUSED: "refused",
+    ExitCode.USAGE: "unusable",
+    ExitCode.BUG: "broken",
+}
 PRECEDENCE = (
     ExitCode.BUG,
     ExitCode.USAGE,
@@ -175,52 +56,251 @@ PRECEDENCE = (
     ExitCode.OK,
 )
 """Where several exit codes apply, the first of these wins."""
-_STATUS = {
-    ExitCode.OK: "complete",
-    ExitCode.INCOMPLETE: "incomplete",
-    ExitCode.STOPPED: "stopped",
-    ExitCode.REFUSED: "refused",
-    ExitCode.USAGE: "unusable",
-    ExitCode.BUG: "broken",
-}
-_Key = tuple[State, str | None, str | None, Kind | None]
 
 
-class _Tally(Struct):
-    """How many records ended alike, with the first few of them."""
+class SourceReport(Struct, frozen=True):
+    """What was read of one source.
+
+    Attributes:
+        name: the source as it was named or found; `-` is stdin.
+        lines: lines read.
+        bytes: bytes read (compressed size).
+        damaged: what is wrong with the source, or null.
+    """
+
+    name: str
+    lines: int
+    bytes: int
+    damaged: str | None
+
+
+class InputReport(Struct, frozen=True):
+    """What was read.
+
+    Attributes:
+        sources: each with its own numbers.
+        lines: lines read from all sources.
+        bytes: bytes read from all sources (compressed size).
+    """
+
+    sources: list[SourceReport]
+    lines: int
+    bytes: int
+
+    @staticmethod
+    def of(facts: Sequence[SourceFacts]) -> InputReport:
+        """List at most MAX_NAMES sources in their order; a damaged one is the last to be left out."""
+        lines, size = sum(each.lines for each in facts), sum(each.bytes for each in facts)
+        by_damage = sorted(range(len(facts)), key=lambda number: facts[number].damaged is None)
+        shown = [facts[number] for number in sorted(by_damage[:MAX_NAMES])]
+        listed = [SourceReport(utf8(each.name), each.lines, each.bytes, each.damaged) for each in shown]
+        if len(shown) < len(facts):
+            rest = lines - sum(each.lines for each in shown), size - sum(each.bytes for each in shown)
+            listed.append(SourceReport(OTHER, *rest, damaged=None))
+        return InputReport(listed, lines, size)
+
+
+class EventCounts(Struct, frozen=True):
+    """Records by type.
+
+    Attributes:
+        read: records read.
+        by_type: records read, by the type of the event; `(none)` without a type.
+    """
+
+    read: int
+    by_type: dict[str, int]
+
+
+class ReasonCount(Struct):
+    """Records that ended in one state for one reason.
+
+    Attributes:
+        count: records: see [reasons](reasons.md).
+        examples: the first 3 of them, as `file:line`.
+        detail: a sentence about the first of them, or null.
+    """
 
     count: int = 0
     examples: list[str] = msgspec.field(default_factory=list)
     detail: str | None = None
 
-    def note(self, outcome: Outcome) -> None:
-        self.examples.append(utf8(str(outcome.record.position)))
-        if self.detail is None and outcome.detail:
-            self.detail = utf8(outcome.detail[:_LONGEST_DETAIL])
-
-    def take(self, other: _Tally) -> None:
+    def merge(self, other: ReasonCount) -> None:
+        """Add the records of another type or endpoint."""
         self.count += other.count
-        self.examples = (self.examples + other.examples)[:EXAMPLES]
+        self.examples = (self.examples + other.examples)[:MAX_EXAMPLES]
         self.detail = self.detail or other.detail
 
 
-class Report:
-    """Folds the outcomes of a run.
+class ApiReport(Struct, frozen=True):
+    """Calls, and the limit that they were held against.
 
     Attributes:
-        read: records that came out of the sources, counted by whoever reads them and not by their outcomes:
-            the law compares two counts made in two places.
+        calls: calls made, including retries and polls.
+        retries: calls that repeated an earlier one.
+        throttled: calls answered with 429.
+        limit: calls that the API allows in a period, or null if it reported no limit.
+        period_s: that period in seconds, or null.
+        by_endpoint: records by endpoint and state.
+    """
+
+    calls: int = 0
+    retries: int = 0
+    throttled: int = 0
+    limit: int | None = None
+    period_s: float | None = None
+    by_endpoint: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+
+
+class MappingReport(Struct, frozen=True):
+    """What the mapping did with the events of one type.
+
+    Attributes:
+        rows: how often the row matched.
+        unmapped: how often a value was not mapped because no row reads it.
+        dropped: how often a row found a value that its field cannot hold.
+    """
+
+    rows: dict[str, int] = msgspec.field(default_factory=dict)
+    unmapped: dict[str, int] = msgspec.field(default_factory=dict)
+    dropped: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+
+
+class TimelineReport(Struct, frozen=True):
+    """Counts by wall time, for consecutive buckets.
+
+    Attributes:
+        bucket_s: width of a bucket in seconds; in a dry run `timeline` is null.
+        delivered: records delivered, by bucket.
+        failed: records failed, by bucket.
+        in_doubt: records in doubt, by bucket.
+    """
+
+    bucket_s: float
+    delivered: list[int]
+    failed: list[int]
+    in_doubt: list[int]
+
+
+class SettingsReport(Struct, frozen=True):
+    """Which settings the run had.
+
+    Attributes:
+        digest: hash: equal if the settings make equal requests from equal events.
+    """
+
+    digest: str
+
+
+class OlderUpdatesReport(Struct, frozen=True):
+    """Customer updates out of order.
+
+    Attributes:
+        count: customer updates older than one sent before them.
+        capped: true if there were too many customers to count all.
+    """
+
+    count: int
+    capped: bool
+
+
+class BulkReport(Struct):
+    """What became of the customers of a run in bulk. In a dry run `delivered` and `requests` are those it would send.
+
+    Attributes:
+        updates: records with customer fields; `bulk` exists only with `--bulk`.
+        delivered: customers sent.
+        failed: customers refused or given up.
+        unchanged: customers not sent, because nothing about them is new.
+        requests: bulk requests.
+        polls: calls that asked about a bulk request.
+        bytes: size of all bulk requests.
+    """
+
+    updates: int = 0
+    delivered: int = 0
+    failed: int = 0
+    unchanged: int = 0
+    requests: int = 0
+    polls: int = 0
+    bytes: int = 0
+
+
+class RunReport(Struct, frozen=True, kw_only=True):
+    """The report of one run.
+
+    Reasons are codes of our own and Voucherify's error keys, never its free text. Fields are only ever added.
+
+    Attributes:
+        version: of voucherify-sync.
+        run_id: id of the run, as in the ledger, `--again-since` and the dead letters.
+        mode: `live`, `dry_run` or `sandbox`.
+        status: how the run ended, in a word: see [exit codes](exit-codes.md).
+        exit_code: exit code of the command.
+        started_at: UTC.
+        finished_at: UTC.
+        duration_s: seconds.
+        input: what was read.
+        events: records by type.
+        outcomes: records by state; they add up to `events.read`.
+        reasons: why they ended so.
+        api: calls and endpoints.
+        mapping: by type of event.
+        timeline: when requests ended.
+        settings: which settings it had.
+        stopped_by: what ended the run early and what to do, or null.
+        dead_letters: the file of dead letters, or null.
+        older_updates: customer updates out of order.
+        bulk: what became of the customers of a run in bulk.
+    """
+
+    version: str
+    run_id: str
+    mode: str
+    status: str
+    exit_code: int
+    started_at: str
+    finished_at: str
+    duration_s: float
+    input: InputReport
+    events: EventCounts
+    outcomes: dict[str, int]
+    reasons: dict[str, dict[str, ReasonCount]]
+    api: ApiReport
+    mapping: dict[str, MappingReport]
+    timeline: TimelineReport | None
+    settings: SettingsReport
+    stopped_by: str | None
+    dead_letters: str | None
+    older_updates: OlderUpdatesReport
+    bulk: BulkReport | UnsetType = UNSET
+
+    def reason_count(self, state: State, reason: str) -> int:
+        """Return how many records ended in a state for a reason."""
+        found = self.reasons[state].get(reason)
+        return found.count if found else 0
+
+
+_Key = tuple[State, str | None, str | None, Kind | None]
+
+
+class RecordCounts:
+    """Counts the outcomes of a run; keeps no event.
+
+    Attributes:
+        read: records that came out of the sources, counted by their reader and not by their outcomes: the invariant
+            compares two counts made in two places.
     """
 
     def __init__(self) -> None:
         self.read = 0
-        self._tallies: dict[_Key, _Tally] = {}
+        self._counts: dict[_Key, ReasonCount] = {}
         self._types: set[str] = set()
         self._reasons: set[str] = set()
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Count records that are decided."""
-        known = self._tallies.get
+        known = self._counts.get
         for outcome in outcomes:
             request = outcome.request
             key = (
@@ -229,28 +309,30 @@ class Report:
                 outcome.reason,
                 request.kind if request is not None else None,
             )
-            tally = known(key)
-            if tally is None:
-                tally = self._tally_of(key)
-            tally.count += 1
-            if tally.count <= EXAMPLES:
-                tally.note(outcome)
+            found = known(key)
+            if found is None:
+                found = self._count_of(key)
+            found.count += 1
+            if found.count <= MAX_EXAMPLES:
+                found.examples.append(utf8(str(outcome.record.position)))
+                if found.detail is None and outcome.detail:
+                    found.detail = utf8(outcome.detail[:_MAX_DETAIL])
 
     def move(self, type_: str, kind: Kind, state: State, reason: str, count: int) -> None:
         """Count planned records of a type as ended otherwise, once that is known of their customer."""
-        self._tally_of((State.PLANNED, type_, None, kind)).count -= count
-        self._tally_of((state, type_, reason, kind)).count += count
+        self._count_of((State.PLANNED, type_, None, kind)).count -= count
+        self._count_of((state, type_, reason, kind)).count += count
 
-    def _tally_of(self, key: _Key) -> _Tally:
+    def _count_of(self, key: _Key) -> ReasonCount:
         state, type_, reason, kind = key
         bounded = (state, _within(self._types, type_), _within(self._reasons, reason), kind)
-        return self._tallies.setdefault(bounded, _Tally())
+        return self._counts.setdefault(bounded, ReasonCount())
 
     def counts(self) -> dict[State, int]:
         """Return how many records ended in each state so far; a display may ask from another thread."""
         counts = dict.fromkeys(State, 0)
-        for (state, *_), tally in list(self._tallies.items()):
-            counts[state] += tally.count
+        for (state, *_), found in list(self._counts.items()):
+            counts[state] += found.count
         return counts
 
     @property
@@ -262,68 +344,96 @@ class Report:
         """Raise VoucherifySyncError, a bug, unless every record read has ended in exactly one state."""
         if not self.lawful:
             raise VoucherifySyncError(
-                f"{self.read:,} records were read and {sum(self.counts().values()):,} were booked",
+                f"{self.read:,} records were read and {sum(self.counts().values()):,} were counted",
                 "This is a bug: please report it. The ledger and the dead letters are intact.",
             )
 
-    def to_dict(
-        self,
-        run: RunFacts,
-        sources: Sequence[SourceFacts],
-        api: ApiFacts,
-        mapping: Json,
-        timeline: Json | None = None,
-    ) -> Json:
-        """Return the report as JSON values; reasons are our own codes and the API's keys, never its text."""
-        return {
-            "version": run.version,
-            "run_id": run.run_id,
-            "mode": run.mode,
-            "status": status_of(run.exit_code),
-            "exit_code": int(run.exit_code),
-            "started_at": _utc(run.started_at),
-            "finished_at": _utc(run.finished_at),
-            "duration_s": round(run.duration_s, 3),
-            "input": _input(sources),
-            "events": {"read": self.read, "by_type": self._by_type()},
-            "outcomes": {str(state): count for state, count in self.counts().items()},
-            "reasons": {str(state): self._reasons_of(state) for state in _WITH_REASONS},
-            "api": {**msgspec.to_builtins(api), "by_endpoint": self._by_endpoint()},
-            "mapping": mapping,
-            "timeline": timeline,
-            "settings": {"digest": run.settings_digest},
-            "stopped_by": _text(run.stopped_by),
-            "dead_letters": _text(run.dead_letters),
-        }
-
-    def _by_type(self) -> dict[str, int]:
+    def by_type(self) -> dict[str, int]:
+        """Return records by the type of their event, the most frequent first."""
         counts: dict[str, int] = {}
-        for (_, type_, _, _), tally in self._tallies.items():
-            counts[type_ or NONE] = counts.get(type_ or NONE, 0) + tally.count
-        return dict(_largest_first(counts.items(), lambda count: count))
+        for (_, type_, _, _), found in self._counts.items():
+            counts[type_ or NONE] = counts.get(type_ or NONE, 0) + found.count
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
-    def _by_endpoint(self) -> dict[str, dict[str, int]]:
+    def by_endpoint(self) -> dict[str, dict[str, int]]:
+        """Return records with a request, by endpoint and state."""
         endpoints: dict[str, dict[str, int]] = {}
-        for (state, _, _, kind), tally in self._tallies.items():
+        for (state, _, _, kind), found in self._counts.items():
             if kind is not None:
                 states = endpoints.setdefault(_ENDPOINTS[kind], {})
-                states[str(state)] = states.get(str(state), 0) + tally.count
+                states[str(state)] = states.get(str(state), 0) + found.count
         return endpoints
 
-    def _reasons_of(self, wanted: State) -> dict[str, Json]:
-        found: dict[str, _Tally] = {}
-        for (state, _, reason, _), tally in self._tallies.items():
-            if state is wanted and (reason is not None or state is not State.DELIVERED):
-                found.setdefault(reason or NONE, _Tally()).take(tally)
-        ordered = _largest_first(found.items(), lambda tally: tally.count)
-        return {reason: msgspec.to_builtins(tally) for reason, tally in ordered}
+    def reasons(self) -> dict[str, dict[str, ReasonCount]]:
+        """Return records by state and reason, the most frequent first; most delivered records need no reason."""
+        reasons: dict[str, dict[str, ReasonCount]] = {str(state): {} for state in _WITH_REASONS}
+        for (state, _, reason, _), found in self._counts.items():
+            if state in _WITH_REASONS and (reason is not None or state is not State.DELIVERED):
+                reasons[state].setdefault(reason or NONE, ReasonCount()).merge(found)
+        return {
+            state: dict(sorted(named.items(), key=lambda item: (-item[1].count, item[0])))
+            for state, named in reasons.items()
+        }
+
+
+def _within(known: set[str], name: str | None) -> str | None:
+    """Return the name if it is among the first MAX_NAMES, else OTHER: names come from the input."""
+    if name is None:
+        return None
+    name = name[:_MAX_NAME]
+    if name not in known:
+        if len(known) >= MAX_NAMES:
+            return OTHER
+        known.add(name)
+    return name
+
+
+class Timeline:
+    """Counts records by wall time of the run, from the moment that it is made.
+
+    Memory stays flat however long a run takes: when the buckets are used up, each two become one of twice the width.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    MAX_BUCKETS = 120
+    FIRST_WIDTH_S = 0.25
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._width_s = self.FIRST_WIDTH_S
+        self._counts: dict[State, list[int]] = {state: [0] * self.MAX_BUCKETS for state in TIMED_STATES}
+        self._used = 0
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Count records, now."""
+        states = [outcome.state for outcome in outcomes if outcome.state in self._counts]
+        if not states:
+            return
+        elapsed_s = self._clock() - self._started
+        while elapsed_s >= self._width_s * self.MAX_BUCKETS:
+            for counts in self._counts.values():
+                pairs = [counts[at] + counts[at + 1] for at in range(0, self.MAX_BUCKETS, 2)]
+                counts[:] = pairs + [0] * len(pairs)
+            self._used = (self._used + 1) // 2
+            self._width_s *= 2
+        bucket = int(elapsed_s / self._width_s)
+        for state in states:
+            self._counts[state][bucket] += 1
+        self._used = max(self._used, bucket + 1)
+
+    def report(self) -> TimelineReport:
+        """Return the counts so far."""
+        return TimelineReport(self._width_s, *(self._counts[state][: self._used] for state in TIMED_STATES))
 
 
 def exit_code(
-    report: Report, *, error: VoucherifySyncError | None, signal: ExitCode | None, damaged: bool
+    records: RecordCounts, *, error: VoucherifySyncError | None, signal: ExitCode | None, damaged: bool
 ) -> ExitCode:
     """Return how the run ends. Where several codes apply: 1, 2, 5, a signal, 4, 3, 0, in this order."""
-    counts = report.counts()
+    counts = records.counts()
     found = {ExitCode.OK}
     if damaged or counts[State.INVALID] or counts[State.FAILED] or counts[State.IN_DOUBT]:
         found.add(ExitCode.INCOMPLETE)
@@ -333,7 +443,7 @@ def exit_code(
         found.add(signal)
     if error is not None:
         found.add(error.exit_code)
-    if not report.lawful:
+    if not records.lawful:
         found.add(ExitCode.BUG)
     return min(found, key=PRECEDENCE.index)
 
@@ -343,99 +453,63 @@ def status_of(code: ExitCode) -> str:
     return _STATUS.get(code, "interrupted")
 
 
-def encode_report(report: Json) -> bytes:
+def utc_text(moment: datetime) -> str:
+    """Return an aware time as the report has it: `2025-03-01T12:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode_report(report: RunReport) -> bytes:
     """Return the report as indented JSON that ends in a line feed."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
-def write_report(path: Path, report: Json) -> None:
-    """Write the JSON report, whole or not at all, readable by its owner only.
+def is_page(path: Path) -> bool:
+    """Tell whether a report of this name is an HTML page."""
+    return path.name.endswith((".html", ".htm"))
+
+
+def write_report(path: Path, report: RunReport) -> None:
+    """Write the report as JSON or as an HTML page, by its name; whole or not at all, readable by its owner only.
 
     Raises RunStopped when the disk is full, UsageProblem when the path cannot be written.
     """
+    if is_page(path):
+        from voucherify_sync.report.html import render  # jinja2 only where it is needed
+
+        content = render(report).encode()
+    else:
+        content = encode_report(report)
     try:
-        write_whole(path, encode_report(report))
+        write_whole(path, content)
     except OSError as error:
         raise write_error(path, error) from error
 
 
-def _within(known: set[str], name: str | None) -> str | None:
-    """Return the name if it is among the first CAP different ones, else OTHER: names come from the input."""
-    if name is None:
-        return None
-    name = name[:_LONGEST_NAME]
-    if name not in known:
-        if len(known) >= CAP:
-            return OTHER
-        known.add(name)
-    return name
+def label_of(state: str) -> str:
+    """Return the label of a state in tables: `delivered`, `duplicates`, `in doubt`."""
+    return _LABELS.get(state, state)
 
 
-def _input(sources: Sequence[SourceFacts]) -> Json:
-    lines, size = sum(s.lines for s in sources), sum(s.bytes for s in sources)
-    shown = _shown(sources)
-    listed = [_source(utf8(s.name), s.lines, s.bytes, s.damaged) for s in shown]
-    if len(shown) < len(sources):
-        rest = lines - sum(s.lines for s in shown), size - sum(s.bytes for s in shown)
-        listed.append(_source(OTHER, *rest, damaged=None))
-    return {"sources": listed, "lines": lines, "bytes": size}
+def ended(state: str, count: int) -> str:
+    """Return how many records ended in a state: `1 duplicate`, `12 in doubt`."""
+    return counted(count, "duplicate") if state == "duplicate" else f"{count:,} {label_of(state)}"
 
 
-def _source(name: str, lines: int, size: int, damaged: str | None) -> Json:
-    return {"name": name, "lines": lines, "bytes": size, "damaged": damaged}
+def headline(report: RunReport, begun: str | None = None) -> str:
+    """Return the whole run in one sentence.
 
-
-def _shown(sources: Sequence[SourceFacts]) -> list[SourceFacts]:
-    """Return at most CAP sources in their order; a damaged one is the last to be left out."""
-    if len(sources) <= CAP:
-        return list(sources)
-    chosen = sorted(range(len(sources)), key=lambda number: sources[number].damaged is None)[:CAP]
-    return [sources[number] for number in sorted(chosen)]
-
-
-def _largest_first(items: Iterable[tuple[str, Any]], size: Any) -> list[tuple[str, Any]]:
-    return sorted(items, key=lambda item: (-size(item[1]), item[0]))
-
-
-def _text(text: str | None) -> str | None:
-    return None if text is None else utf8(text)
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-ENDINGS = {
-    "delivered": "{} delivered",
-    "planned": "{} would be sent",
-    "skipped": "{} skipped by a rule",
-    "duplicate": "{} not sent again",
-    "invalid": "{} invalid",
-    "failed": "{} failed",
-    "in_doubt": "{} in doubt",
-    "pending": "{} still to do",
-}
-"""State -> how so many records ended."""
-
-_VERBS = {
-    "live": "Replayed {}",
-    "sandbox": "Replayed {} into the sandbox",
-    "dry_run": "Dry run of {}",
-}
-
-
-def headline(report: Json) -> str:
-    """Return the whole run in one sentence."""
-    read = report["events"]["read"]
+    Args:
+        report: of the run.
+        begun: how the sentence begins, with `{}` for the records read; by default, from mode and status.
+    """
+    read = report.events.read
     if not read:
         return "No events were read."
-    begun = _VERBS.get(report["mode"], "Read {}").format(counted(read, "event"))
-    if report["status"] not in ("complete", "incomplete"):
-        begun = f"Stopped after {counted(read, 'event')}"
-    before = report["reasons"]["failed"].get(FAILED_BEFORE, {}).get("count", 0)
-    counts = report["outcomes"] | {"failed": report["outcomes"]["failed"] - before}
-    ended = [ENDINGS[state].format(f"{count:,}") for state, count in counts.items() if count]
-    if not before:
-        return f"{begun}: {', '.join(ended)}."
-    ended.append(f"{before:,} failed earlier and were not tried again")
-    return f"{begun}: {', '.join(ended)}: voucherify-sync retry"
+    if report.status not in ("complete", "incomplete"):
+        begun = "Stopped after {}"
+    before = report.reason_count(State.FAILED, FAILED_BEFORE)
+    counts = report.outcomes | {"failed": report.outcomes["failed"] - before}
+    parts = [ended(state, count) for state, count in counts.items() if count]
+    parts += [f"{before:,} failed earlier and were not tried again"] if before else []
+    sentence = f"{(begun or _MODES[report.mode]).format(counted(read, 'event'))}: {', '.join(parts)}"
+    return f"{sentence}: voucherify-sync retry" if before else f"{sentence}."

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.events import BadRecord, Batch, Event, Kind, Position, Request, request_hash
 from voucherify_sync.mapping.fold import Fold, FoldedCustomer, News, microseconds
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, State
+from voucherify_sync.report.run_report import BulkReport
 from voucherify_sync.sources.decode import event_time
 from voucherify_sync.state.deduplication import NEVER, REPEATED, History, Rule
 from voucherify_sync.state.ledger import Ledger
@@ -70,28 +69,6 @@ _PORTION = 500
 """Customers that the ledger is asked for at once."""
 
 
-class Tally(Struct):
-    """What came of the customers.
-
-    Attributes:
-        updates: records that were folded.
-        delivered: customers; in a dry run those that would be sent.
-        failed: customers that were refused, or given up.
-        unchanged: customers that were not sent, as nothing about them is new.
-        requests: bulk requests made; in a dry run those that would be.
-        polls: calls that asked how a request went.
-        bytes: of all bodies.
-    """
-
-    updates: int = 0
-    delivered: int = 0
-    failed: int = 0
-    unchanged: int = 0
-    requests: int = 0
-    polls: int = 0
-    bytes: int = 0
-
-
 class BulkCustomers:
     """Folds the customer updates of the whole input, delivers them, and knows how each customer ended.
 
@@ -108,7 +85,7 @@ class BulkCustomers:
     """
 
     def __init__(self, ledger: LedgerReader, rule: Rule, link: Link | DryRun, stop: Stop) -> None:
-        self.tally = Tally()
+        self.tally = BulkReport()
         self.read = 0
         self.unchanged_updates = 0
         self._types: Counter[str | None] = Counter()

@@ -82,10 +82,6 @@ class OlderUpdates:
             else:
                 self.count += 1
 
-    def to_dict(self) -> Json:
-        """Return the part of a report."""
-        return {"count": self.count, "capped": self.capped}
-
 
 def _moment(event: Json) -> str | None:
     """Return an event's time as text that compares as the times do: in UTC, to the millisecond as Segment's own."""

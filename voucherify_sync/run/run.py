@@ -15,15 +15,28 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from msgspec import Struct, to_builtins
+from msgspec import UNSET, Struct, convert
 
 from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import ExitCode, SourceError, VoucherifySyncError
-from voucherify_sync.events import Batch, Json, Kind, Request, request_hash
+from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.mapping.filters import NearMiss
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Snapshot, State
-from voucherify_sync.report.run_report import ApiFacts, Report, RunFacts, Timeline, exit_code
+from voucherify_sync.report.run_report import (
+    ApiReport,
+    EventCounts,
+    InputReport,
+    MappingReport,
+    OlderUpdatesReport,
+    RecordCounts,
+    RunReport,
+    SettingsReport,
+    Timeline,
+    exit_code,
+    status_of,
+    utc_text,
+)
 from voucherify_sync.run.bulk_run import BulkCustomers, EventsAfter, fold_updates, no_more_than
 from voucherify_sync.run.options import ErrorWatch, Mode, RunOptions, is_worth_processes, time_limit
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
@@ -34,6 +47,7 @@ from voucherify_sync.state.dead_letters import DEAD_LETTER_STATES, DeadLetterFil
 from voucherify_sync.state.deduplication import History, Rule
 from voucherify_sync.state.ledger import LastUpdate, Ledger
 from voucherify_sync.state.ledger_reader import LedgerReader
+from voucherify_sync.state.private_files import utf8
 from voucherify_sync.stop import Stop
 
 if TYPE_CHECKING:
@@ -96,7 +110,7 @@ class Books:
     def __init__(
         self, options: RunOptions, ledger: LedgerReader, stop: Stop, *, in_bulk: bool, watch: Book | None
     ) -> None:
-        self.report = Report()
+        self.report = RecordCounts()
         self.older = OlderUpdates()
         self.timeline = None if options.mode is Mode.DRY_RUN else Timeline()
         self._letters = DeadLetterFile(options.dead_letters, options.run_id) if options.dead_letters else None
@@ -392,25 +406,36 @@ class Run:
             self.books.report, error=self._stop.error, signal=self._stop.signal_exit, damaged=damaged
         )
 
-    def to_dict(self) -> Json:
-        """Return the report of the run as JSON values, once it is over."""
-        facts = RunFacts(
+    def report(self) -> RunReport:
+        """Return the report of the run, once it is over."""
+        code, link, records = self.exit_code, self._link, self.books.report
+        limit = link.limit
+        return RunReport(
             version=version("voucherify-sync"),
             run_id=self._options.run_id,
             mode=str(self._options.mode),
-            exit_code=self.exit_code,
-            started_at=self._started_at,
-            finished_at=datetime.now(UTC),
-            duration_s=time.monotonic() - self._clock_at_start,
-            settings_digest=digest(self._options.settings),
-            stopped_by=str(self._stop.error) if self._stop.error else None,
-            dead_letters=self.books.dead_letters,
+            status=status_of(code),
+            exit_code=int(code),
+            started_at=utc_text(self._started_at),
+            finished_at=utc_text(datetime.now(UTC)),
+            duration_s=round(time.monotonic() - self._clock_at_start, 3),
+            input=InputReport.of(self._input.facts),
+            events=EventCounts(records.read, records.by_type()),
+            outcomes={str(state): count for state, count in records.counts().items()},
+            reasons=records.reasons(),
+            api=ApiReport(
+                link.calls,
+                link.retries,
+                link.throttled,
+                limit.limit if limit else None,
+                limit.period_s if limit else None,
+                records.by_endpoint(),
+            ),
+            mapping=convert(self.pipeline.mapper.stats.to_dict(), dict[str, MappingReport]),
+            timeline=self.books.timeline.report() if self.books.timeline else None,
+            settings=SettingsReport(digest(self._options.settings)),
+            stopped_by=utf8(str(self._stop.error)) if self._stop.error else None,
+            dead_letters=utf8(self.books.dead_letters) if self.books.dead_letters else None,
+            older_updates=OlderUpdatesReport(self.books.older.count, self.books.older.capped),
+            bulk=self._first.tally if self._first else UNSET,
         )
-        link = self._link
-        limit, period_s = (link.limit.limit, link.limit.period_s) if link.limit else (None, None)
-        api = ApiFacts(link.calls, link.retries, link.throttled, limit, period_s)
-        timeline = self.books.timeline.to_dict() if self.books.timeline else None
-        mapping = self.pipeline.mapper.stats.to_dict()
-        report = self.books.report.to_dict(facts, self._input.facts, api, mapping, timeline)
-        report["older_updates"] = self.books.older.to_dict()
-        return report | {"bulk": to_builtins(self._first.tally)} if self._first else report
