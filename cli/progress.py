@@ -34,7 +34,7 @@ _WAITS = {
 
 
 Show = Callable[[Snapshot, float], None]
-"""Shows where the run stands after so many seconds."""
+"""Shows where the run stands; takes a snapshot and the seconds since it began."""
 
 
 @contextmanager
