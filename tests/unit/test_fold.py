@@ -219,7 +219,7 @@ def _apply(stored: dict[str, Any], fields: dict[str, Any]) -> None:
 
 def test_the_same_customers_come_again_and_again() -> None:
     """They are read more than once, and the requests made of them must be the same."""
-    with Fold(memory=2_000) as folding:
+    with Fold(memory_bytes=2_000) as folding:
         for number in range(500):
             add(folding, Update({"source_id": f"u{number % 50}", "name": str(number)}, at(number)))
         first = list(folding.customers())
@@ -231,7 +231,7 @@ def test_the_same_customers_come_again_and_again() -> None:
 def test_what_goes_to_disk_has_no_name(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """So nobody else can open it, and nothing is left behind even after a kill."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with Fold(memory=1) as folding:
+    with Fold(memory_bytes=1) as folding:
         add(folding, Update({"source_id": "a"}, None))
         assert folding._layers
         assert list(tmp_path.iterdir()) == []
@@ -243,7 +243,7 @@ def test_a_full_disk_stops_the_run_in_order(monkeypatch: pytest.MonkeyPatch) -> 
     def full(*_: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    with Fold(memory=1) as folding:
+    with Fold(memory_bytes=1) as folding:
         monkeypatch.setattr("voucherify_sync.mapping.fold.os.write", full)
         with pytest.raises(RunStopped, match="No space left on device") as stopped:
             add(folding, Update({"source_id": "a"}, None))

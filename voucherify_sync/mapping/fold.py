@@ -1,11 +1,7 @@
-"""One customer out of many updates: parts of updates in, in any order, and the update that they amount to out.
+"""Fold many updates of each customer into one: each field is the latest word on it, whatever the order of reading.
 
-Each field is the latest word on it. What was said when is kept a field, so that no order of reading matters.
-
-Folds many updates of one customer into one: updates in, in whatever order, and each customer once out.
-
-What does not fit into memory lies in a temporary file without a name, which is gone however the process ends.
-Then one of PARTITIONS groups of customers is looked at in memory at a time.
+What does not fit into memory lies in a temporary file without a name, which is gone however the process ends. Then
+one of PARTITIONS groups of customers is in memory at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +10,7 @@ import os
 import tempfile
 from array import array
 from binascii import crc32
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from types import TracebackType
@@ -27,17 +23,23 @@ from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Json
 from voucherify_sync.paths import FIELDS_OF
 
-Stamp = tuple[int, str, int]
+Version = tuple[int, str, int]
 """When an update was made: microseconds since 1970, messageId, place in the input. The later one wins."""
 
 UNTIMED: Final = -(1 << 62)
 """Microseconds of an update that tells no time: it comes before all that do."""
 
+PARTITIONS: Final = 256
+"""Groups of customers: as long as all updates lie in memory, they are looked at together."""
+
+MEMORY_BYTES: Final = 8 << 20
+"""Updates that are kept in memory."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ADDRESS: Final = tuple(FIELDS_OF["customer", "address"])
 _FIELDS: Final = tuple(name for name in FIELDS_OF["customer",] if name != "source_id")
-_encode = msgspec.json.Encoder().encode
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 class FoldedCustomer(Struct, frozen=True, gc=False):
@@ -67,11 +69,11 @@ class News(IntEnum):
     """The update, and the record that ends with it."""
 
 
-class Part(Struct, frozen=True, array_like=True, gc=False):
+class CustomerUpdate(Struct, frozen=True, array_like=True, gc=False):
     """What one event says of a customer.
 
     Attributes:
-        time, message_id, place: the stamp.
+        time, message_id, place: the version.
         news: what of it has not been sent before.
         customer: its fields, ``source_id`` among them.
     """
@@ -84,108 +86,82 @@ class Part(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Profile:
-    """A customer in the making.
+    """What the updates of one customer amount to so far.
 
     Attributes:
-        has_news: one of its parts has not been sent before.
+        has_news: one of the updates has not been sent before.
     """
 
-    __slots__ = ("_address", "_fields", "_metadata", "_time", "_updates", "has_news")
+    __slots__ = ("_fields", "_objects", "_time", "_updates", "has_news")
 
     def __init__(self) -> None:
         self.has_news = False
         self._updates = 0
         self._time = UNTIMED
-        self._fields: dict[str, tuple[Stamp, Any]] = {}
-        self._address: dict[str, tuple[Stamp, Any]] = {}
-        self._metadata: dict[str, tuple[Stamp, Any]] = {}
+        self._fields: dict[str, tuple[Version, Any]] = {}
+        self._objects: dict[str, dict[str, tuple[Version, Any]]] = {"address": {}, "metadata": {}}
 
-    def add(self, part: Part) -> None:
-        """Lay one update over or under what is known, field by field; address and metadata by key."""
-        stamp = (part.time, part.message_id, part.place)
-        self.has_news = self.has_news or part.news > News.NONE
-        self._updates += part.news == News.UPDATE
-        self._time = max(self._time, part.time)
-        for name, value in part.customer.items():
-            if value is not None and name == "metadata":
-                _lay(self._metadata, value, stamp)
-            elif value is not None and name == "address":
-                _lay(self._address, value, stamp)
-            else:
-                known = self._fields.get(name)
-                if known is None or known[0] < stamp:
-                    self._fields[name] = (stamp, value)
+    def merge(self, update: CustomerUpdate) -> None:
+        """Merge one update by its version, field by field; address and metadata by key."""
+        version = (update.time, update.message_id, update.place)
+        self.has_news = self.has_news or update.news > News.NONE
+        self._updates += update.news == News.UPDATE
+        self._time = max(self._time, update.time)
+        customer = update.customer
+        for name, known in self._objects.items():
+            if customer.get(name) is not None:
+                _merge(known, customer.pop(name), version)
+        _merge(self._fields, customer, version)
 
     def folded(self, source_id: str) -> FoldedCustomer:
-        """Return what the updates amount to; the same for any order in which they were added."""
+        """Return what the updates amount to; the same for any order in which they were merged."""
         body: Json = {"source_id": source_id}
         for name in _FIELDS:
-            if name == "address":
-                self._put(body, name, self._address, _ADDRESS)
-            elif name == "metadata":
-                self._put(body, name, self._metadata, ())
-            elif name in self._fields:
-                body[name] = self._fields[name][1]
+            whole = self._fields.get(name)  # of an object: the null that erased it
+            if name not in self._objects:
+                if whole is not None:
+                    body[name] = whole[1]
+                continue
+            keys = sorted(self._objects[name].items())
+            values = {key: value for key, (version, value) in keys if whole is None or version > whole[0]}
+            if values and whole is not None and name == "address":
+                values = {**dict.fromkeys(_ADDRESS), **values}  # the erased fields are sent as nulls
+            if values or whole is not None:
+                body[name] = values or None
         updated_at = None if self._time == UNTIMED else _EPOCH + self._time * _MICROSECOND
-        return FoldedCustomer(source_id, _encode(body), updated_at, self._updates)
+        return FoldedCustomer(source_id, _ENCODER.encode(body), updated_at, self._updates)
 
-    def _put(
-        self, body: Json, name: str, keys: dict[str, tuple[Stamp, Any]], all_keys: tuple[str, ...]
-    ) -> None:
-        """Put an object's keys; if the whole of it was erased in between, only those that came later."""
-        erased = self._fields.get(name)
-        if erased is None:
-            values = {key: keys[key][1] for key in sorted(keys)}
-        else:
-            values = {key: keys[key][1] for key in sorted(keys) if keys[key][0] > erased[0]}
-            if not values:
-                body[name] = None
-                return
-            values = {**dict.fromkeys(all_keys), **values}
-        if values:
-            body[name] = values
+
+def _merge(known: dict[str, tuple[Version, Any]], values: Json, version: Version) -> None:
+    for key, value in values.items():
+        before = known.get(key)
+        if before is None or before[0] < version:
+            known[key] = (version, value)
 
 
 def microseconds(time: datetime | None) -> int:
-    """Return the time of a stamp; exact."""
+    """Return the time of a version; exact."""
     return UNTIMED if time is None else (time - _EPOCH) // _MICROSECOND
-
-
-def _lay(known: dict[str, tuple[Stamp, Any]], given: Json, stamp: Stamp) -> None:
-    for key, value in given.items():
-        before = known.get(key)
-        if before is None or before[0] < stamp:
-            known[key] = (stamp, value)
-
-
-__all__ = ["Fold", "FoldedCustomer", "News"]
-
-PARTITIONS: Final = 256
-"""Groups of customers: as long as all updates lie in memory, they are looked at together."""
-MEMORY: Final = 8 << 20
-"""Bytes of updates that are kept in memory."""
-
-_ENCODER: Final = msgspec.json.Encoder()
 
 
 class Fold:
     """All updates of a run.
 
     Args:
-        memory: bytes of updates that are kept in memory before they go to disk.
+        memory_bytes: updates that are kept in memory before they go to disk.
 
     Attributes:
         updates: taken so far.
     """
 
-    def __init__(self, memory: int = MEMORY) -> None:
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self.updates = 0
-        self._memory = memory
-        self._shelves = [bytearray() for _ in range(PARTITIONS)]
+        self._memory_bytes = memory_bytes
+        self._partitions = [bytearray() for _ in range(PARTITIONS)]
         self._bytes = 0
         self._file: BinaryIO | None = None
         self._layers: list[array[int]] = []
-        self._decode_lines = msgspec.json.Decoder(Part).decode_lines
+        self._decode_lines = msgspec.json.Decoder(CustomerUpdate).decode_lines
 
     def __enter__(self) -> Self:
         return self
@@ -210,14 +186,14 @@ class Fold:
         Raises:
             RunStopped: there is no room on disk.
         """
-        shelf = self._shelves[crc32(source_id.encode()) % PARTITIONS]
-        before = len(shelf)
-        _ENCODER.encode_into((time, message_id, self.updates, news, Raw(payload)), shelf, before)
-        shelf += b"\n"
+        partition = self._partitions[crc32(source_id.encode()) % PARTITIONS]
+        before = len(partition)
+        _ENCODER.encode_into((time, message_id, self.updates, news, Raw(payload)), partition, before)
+        partition += b"\n"
         self.updates += 1
-        self._bytes += len(shelf) - before
-        if self._bytes > self._memory:
-            self._put_away()
+        self._bytes += len(partition) - before
+        if self._bytes > self._memory_bytes:
+            self._spill()
 
     def customers(self) -> Iterator[FoldedCustomer]:
         """Yield each customer with a new update once; the same ones in the same order each time.
@@ -228,46 +204,43 @@ class Fold:
         for group in [[number] for number in numbers] if self._layers else [numbers]:
             profiles: dict[str, Profile] = {}
             for number in group:
-                for part in self._parts(number):
-                    source_id = part.customer.pop("source_id")
+                for update in self._updates_of(number):
+                    source_id = update.customer.pop("source_id")
                     profile = profiles.get(source_id)
                     if profile is None:
                         profile = profiles[source_id] = Profile()
-                    profile.add(part)
+                    profile.merge(update)
             for source_id in sorted(profiles):
                 if profiles[source_id].has_news:
                     yield profiles[source_id].folded(source_id)
 
     def close(self) -> None:
         """Give memory and disk back."""
-        self._shelves = []
+        self._partitions = []
         if self._file is not None:
             self._file.close()
 
-    def _parts(self, number: int) -> Iterator[Part]:
-        for lines in self._texts(number):
-            yield from self._decode_lines(lines)
-
-    def _texts(self, number: int) -> Iterable[bytes | bytearray]:
-        """Yield what lies on one shelf, first what was put away first."""
+    def _updates_of(self, number: int) -> Iterator[CustomerUpdate]:
+        """Yield the updates of one partition, those on disk first."""
         for offsets in self._layers:
             begin, end = offsets[number], offsets[number + 1]
             if begin < end and self._file is not None:
-                yield os.pread(self._file.fileno(), end - begin, begin)
-        yield self._shelves[number]
+                yield from self._decode_lines(os.pread(self._file.fileno(), end - begin, begin))
+        yield from self._decode_lines(self._partitions[number])
 
-    def _put_away(self) -> None:
-        """Write what is in memory to the end of the file, shelf by shelf."""
+    def _spill(self) -> None:
+        """Write what is in memory to the end of the file, partition by partition."""
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="voucherify-sync-", buffering=0)  # noqa: SIM115
-            offset = os.lseek(self._file.fileno(), 0, os.SEEK_END)
-            offsets = array("Q", [offset])
-            for shelf in self._shelves:
-                _write_all(self._file.fileno(), shelf)
-                offset += len(shelf)
-                offsets.append(offset)
-                shelf.clear()
+            offsets = array("Q", [os.lseek(self._file.fileno(), 0, os.SEEK_END)])
+            for partition in self._partitions:
+                with memoryview(partition) as rest:
+                    written = 0
+                    while written < len(rest):
+                        written += os.write(self._file.fileno(), rest[written:])
+                offsets.append(offsets[-1] + len(partition))
+                partition.clear()
         except OSError as error:
             raise RunStopped(
                 f"cannot write a temporary file in {tempfile.gettempdir()}: {error.strerror or error}",
@@ -275,10 +248,3 @@ class Fold:
             ) from error
         self._layers.append(offsets)
         self._bytes = 0
-
-
-def _write_all(descriptor: int, data: bytearray) -> None:
-    with memoryview(data) as view:
-        written = 0
-        while written < len(view):
-            written += os.write(descriptor, view[written:])
