@@ -58,7 +58,6 @@ from voucherify_sync.sources.reader import (
     Source,
     SourceFacts,
     Spool,
-    SpooledReader,
     check_gzip,
     find_sources,
 )
@@ -790,7 +789,7 @@ def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Calla
         if checked is None:
             checked = check_gzip(sources, stop)
         distrusted = [facts for facts in checked if facts.corrupt]
-        return Reader(sources, stop, distrusted) if spool is None else SpooledReader(spool, stop, distrusted)
+        return Reader(sources, stop, distrusted, spool=spool)
 
     return open_input
 

@@ -10,7 +10,7 @@ import pytest
 
 from voucherify_sync.errors import RunStopped, SourceError
 from voucherify_sync.sources.discover import STDIN, Source
-from voucherify_sync.sources.reader import Spool, SpooledReader
+from voucherify_sync.sources.reader import Reader, Spool
 from voucherify_sync.stop import Stop
 
 
@@ -33,7 +33,9 @@ def piped(data: bytes) -> int:
 
 def read(spool: Spool, stop: Stop | None = None) -> list[tuple[str, int, list[bytes]]]:
     """Read all sources once."""
-    return [(block.source, block.first_line, block.lines) for block in SpooledReader(spool, stop or Stop())]
+    return [
+        (block.source, block.first_line, block.lines) for block in Reader([], stop or Stop(), spool=spool)
+    ]
 
 
 def test_a_pipe_gives_the_same_lines_each_time(folder: Path) -> None:

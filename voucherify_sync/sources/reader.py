@@ -1,12 +1,8 @@
-"""Cut text into whole lines: pieces in, Blocks out. Numbers are exact; what is too long is never buffered.
+"""Read the sources of events, one after the other, as batches of whole lines.
 
-Read the sources of events, one after the other: files, gzip or not, and stdin in, Blocks of lines out.
-
-The only opener of event files. What is wrong with one source is a fact about it, and the next one goes on.
-
-Makes sources readable more than once: pipes come in, private temporary files with the same lines go out.
-
-Files stay where they are. The copies are removed at the end.
+This is the only opener of event files. Line numbers are exact, and a line that is too long is never buffered. What is
+wrong with one source is a fact about it, and the next one goes on. Pipes that are read twice are copied to private
+temporary files.
 """
 
 from __future__ import annotations
@@ -18,6 +14,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -69,20 +66,18 @@ class Lines:
             first = piece.index(b"\n")
             if self._length + first > self._max_line:
                 self._keep(piece[:first])
-                yield self._truncated()
+                yield self._batch(b"\n", truncated=True)
                 begin = first + 1
         if begin < end:
             self._open.append(memoryview(piece)[begin:end])  # it is copied only once
-            yield self._block(self._joined())
+            yield self._batch()
         if end < len(piece):
             self._keep(piece[end:])
 
     def finish(self) -> Iterator[Batch]:
         """Yield the last line, if the source did not end with a line end."""
-        if self._length > self._max_line:
-            yield self._truncated()
-        elif self._length:
-            yield self._block(self._joined() + b"\n")
+        if self._length:
+            yield self._batch(b"\n", truncated=self._length > self._max_line)
 
     @property
     def unfinished(self) -> int:
@@ -107,19 +102,13 @@ class Lines:
         elif was_short:
             self._open = [b"".join([*self._open, piece])[: self._kept_of_long]]
 
-    def _joined(self) -> bytes:
-        line = b"".join(self._open)
+    def _batch(self, end: bytes = b"", *, truncated: bool = False) -> Batch:
+        """Return the open line or lines with a last line end."""
+        text = b"".join([*self._open, end])
         self._open, self._length = [], 0
-        return line
-
-    def _truncated(self) -> Batch:
-        self.count += 1
-        return Batch(self._source, self.count, self._joined() + b"\n", truncated=True)
-
-    def _block(self, text: bytes) -> Batch:
         first_line = self.count + 1
         self.count += _line_feeds(text)
-        return Batch(self._source, first_line, text)
+        return Batch(self._source, first_line, text, truncated)
 
 
 def _line_feeds(text: bytes) -> int:
@@ -157,13 +146,14 @@ class SourceFacts(Struct):
 
 
 class Reader:
-    """The lines of all sources, in order, as Blocks.
+    """The lines of all sources, in order, as batches.
 
     Args:
         sources: as `find_sources` found them.
         stop: looked at between pieces of at most PIECE bytes, and ten times a second while a pipe is silent.
         distrusted: sources that `check_gzip` found corrupt: they are named as damaged, and nothing of them is read.
         stdin: descriptor of standard input.
+        spool: is filled before the first line, and its copies are read in place of the pipes.
 
     Attributes:
         facts: one entry for each source begun, in order.
@@ -175,15 +165,17 @@ class Reader:
         stop: Stop,
         distrusted: Sequence[SourceFacts] = (),
         stdin: int = 0,
+        spool: Spool | None = None,
     ) -> None:
         self._distrusted = {facts.name: facts for facts in distrusted}
         self.facts: list[SourceFacts] = []
-        self._sources = sources
+        self._sources = sources if spool is None else spool.sources
+        self._spool = spool
         self._stop = stop
         self._stdin = stdin
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the blocks of every source.
+        """Yield the batches of every source.
 
         Raises:
             SourceError: a pipe turns out to hold a wrong format.
@@ -193,11 +185,14 @@ class Reader:
                 yield part
 
     def parts(self, max_file_bytes: int = -1) -> Iterator[Batch | Source]:
-        """Yield the blocks of every source, but a file of so many bytes at most as it is; its facts are left open.
+        """Yield the batches of every source, but a file of at most `max_file_bytes` as it is, with its facts left open.
 
         Raises:
             SourceError: a pipe turns out to hold a wrong format.
+            RunStopped: a pipe is spooled, and there is no room on disk.
         """
+        if self._spool is not None:
+            self._spool.fill(self._stop)
         for source in self._sources:
             if self._stop.requested:
                 return
@@ -248,23 +243,19 @@ def check_gzip(sources: Sequence[Source], stop: Stop) -> list[SourceFacts]:
     for source in sources:
         if source.gzipped and not stop.requested:
             checked.append(facts := SourceFacts(source.name))
-            _read_through(source, facts, stop)
+            last = b"\n"
+            try:
+                with opened(source, -1, stop) as descriptor:
+                    for last in Gunzip(read_pieces(descriptor, facts, stop)):
+                        facts.lines += last.count(b"\n")
+                        if stop.requested:  # a piece may hold a thousand times as much text
+                            break
+            except (DamageError, OSError) as error:
+                if not stop.requested:
+                    facts.damaged = _damage(error, facts)
+                    facts.corrupt = isinstance(error, CorruptError)
+            facts.lines += not last.endswith(b"\n")
     return checked
-
-
-def _read_through(source: Source, facts: SourceFacts, stop: Stop) -> None:
-    last = b"\n"
-    try:
-        with opened(source, -1, stop) as descriptor:
-            for last in Gunzip(read_pieces(descriptor, facts, stop)):
-                facts.lines += last.count(b"\n")
-                if stop.requested:  # a piece may hold a thousand times as much text
-                    return
-    except (DamageError, OSError) as error:
-        if not stop.requested:
-            facts.damaged = _damage(error, facts)
-            facts.corrupt = isinstance(error, CorruptError)
-    facts.lines += not last.endswith(b"\n")
 
 
 def _damage(error: DamageError | OSError, facts: SourceFacts, lines: Lines | None = None) -> str:
@@ -288,55 +279,44 @@ def opened(source: Source, stdin: int, stop: Stop) -> Iterator[int]:
         yield stdin
         return
     is_pipe = stat.S_ISFIFO(os.stat(source.path).st_mode)
-    descriptor = _Opening(source.path).descriptor(stop) if is_pipe else os.open(source.path, os.O_RDONLY)
+    descriptor = _open_pipe(source.path, stop) if is_pipe else os.open(source.path, os.O_RDONLY)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-class _Opening(Thread):
-    """The opening of a named pipe: it waits for a writer, and does not end for a signal, hence the thread."""
+def _open_pipe(path: Path, stop: Stop) -> int:
+    """Open a named pipe: that waits for a writer, and does not end for a signal, hence the thread.
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(name="open a pipe", daemon=True)
-        self._path = path
-        self._descriptor: int | None = None
-        self._error: OSError | None = None
+    Raises:
+        InterruptedError: the run stopped before there was a writer.
+    """
+    opening: Future[int] = Future()
 
-    def run(self) -> None:
+    def wait_for_a_writer() -> None:
         try:
-            self._descriptor = os.open(self._path, os.O_RDONLY)
+            opening.set_result(os.open(path, os.O_RDONLY))
         except OSError as error:
-            self._error = error
+            opening.set_exception(error)
 
-    def descriptor(self, stop: Stop) -> int:
-        """Open the pipe.
-
-        Raises:
-            InterruptedError: the run stopped before there was a writer.
-        """
-        self.start()
-        try:
-            while self.is_alive() and not stop.requested:
-                self.join(_LOOK_UP_S)
-        finally:
-            if self.is_alive():
-                self._give_up()
-        if self._error is not None:
-            raise self._error
-        if self._descriptor is None:
-            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
-        return self._descriptor
-
-    def _give_up(self) -> None:
-        """Be the writer that is waited for, so that no thread is left; if that fails, it ends with the process."""
-        with suppress(OSError):
-            os.close(os.open(self._path, os.O_WRONLY | os.O_NONBLOCK))
-        self.join(_LOOK_UP_S)
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+    thread = Thread(target=wait_for_a_writer, name="open a pipe", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive() and not stop.requested:
+            thread.join(_LOOK_UP_S)
+    finally:
+        if thread.is_alive():
+            # Be the writer, so that no thread is left; if that fails, it ends with the process.
+            with suppress(OSError):
+                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+            thread.join(_LOOK_UP_S)
+            if opening.done() and opening.exception() is None:
+                os.close(opening.result())
+            opening = Future()
+    if not opening.done():
+        raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+    return opening.result()
 
 
 def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:
@@ -345,7 +325,10 @@ def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> I
     base = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
 
     def reread(offset: int) -> Iterator[bytes]:
-        return _pieces_from(descriptor, base + offset, stop)
+        """Yield the bytes of a file from an offset on, and leave its position where it is."""
+        while not stop.requested and (piece := os.pread(descriptor, PIECE, base + offset)):
+            offset += len(piece)
+            yield piece
 
     pieces = read_pieces(descriptor, facts, stop)
     head = b""
@@ -382,13 +365,6 @@ def read_pieces(descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[byt
         if not piece:
             return
         facts.bytes += len(piece)
-        yield piece
-
-
-def _pieces_from(descriptor: int, offset: int, stop: Stop) -> Iterator[bytes]:
-    """Yield the bytes of a file from an offset on, and leave its position where it is."""
-    while not stop.requested and (piece := os.pread(descriptor, PIECE, offset)):
-        offset += len(piece)
         yield piece
 
 
@@ -430,38 +406,17 @@ class Spool:
         while self._pipes and not stop.requested:
             number = min(self._pipes)
             source = self._pipes.pop(number)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             with suppress(InterruptedError), opened(source, self._stdin, stop) as descriptor:
-                self._write(number, read_pieces(descriptor, SourceFacts(source.name), stop))
-
-    def _write(self, number: int, texts: Iterator[bytes]) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(self._copy(number), flags, 0o600), "wb") as copy:
-                copy.writelines(texts)
-        except OSError as error:
-            raise RunStopped(
-                f"cannot copy a pipe to {self._folder}: {error.strerror or error}",
-                "Make room there, or name another directory in TMPDIR, then run the same command again.",
-            ) from error
+                try:
+                    with os.fdopen(os.open(self._copy(number), flags, 0o600), "wb") as copy:
+                        copy.writelines(read_pieces(descriptor, SourceFacts(source.name), stop))
+                except OSError as error:
+                    raise RunStopped(
+                        f"cannot copy a pipe to {self._folder}: {error.strerror or error}",
+                        "Make room there, or name another directory in TMPDIR, then run the same command again.",
+                    ) from error
 
     def _copy(self, number: int) -> Path:
         assert self._folder is not None  # noqa: S101  # there is a pipe
         return self._folder / str(number)
-
-
-class SpooledReader(Reader):
-    """A Reader of sources that may be read again: it waits for the pipes to end before its first line."""
-
-    def __init__(self, spool: Spool, stop: Stop, distrusted: Sequence[SourceFacts] = ()) -> None:
-        super().__init__(spool.sources, stop, distrusted)
-        self._spool = spool
-
-    def parts(self, max_file_bytes: int = -1) -> Iterator[Batch | Source]:
-        """Yield the blocks of every source, and small files as they are.
-
-        Raises:
-            SourceError: a pipe turns out to hold a wrong format.
-            RunStopped: there is no room on disk.
-        """
-        self._spool.fill(self._stop)
-        yield from super().parts(max_file_bytes)
