@@ -24,7 +24,8 @@ from voucherify_sync.mapping.fold import Fold, News
 from voucherify_sync.run.bulk_run import fold_updates
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
-from voucherify_sync.sources.reader import Reader, find_sources
+from voucherify_sync.sources.discover import find_sources
+from voucherify_sync.sources.reader import Reader
 from voucherify_sync.state.deduplication import History, Rule
 from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop

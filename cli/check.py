@@ -15,7 +15,7 @@ from .options import FILE
 if TYPE_CHECKING:
     from voucherify_sync.api import CheckReport
     from voucherify_sync.settings import MappingTest, Settings
-    from voucherify_sync.sources.discover import Found
+    from voucherify_sync.sources.discover import FoundSources
 
 
 @click.command("check")
@@ -60,7 +60,7 @@ def command(
     from voucherify_sync import settings as library
     from voucherify_sync.api import checked
     from voucherify_sync.errors import ExitCode, UsageProblem
-    from voucherify_sync.sources.reader import find_sources
+    from voucherify_sync.sources.discover import find_sources
 
     if source and not online:
         raise UsageProblem("SOURCE is looked at with --online only", "Add --online, or leave SOURCE out.")
@@ -85,7 +85,7 @@ def _try_outputs(
     config: Path | None,
     effective: Settings,
     tests: Sequence[MappingTest],
-    found: Found | None,
+    found: FoundSources | None,
     junit_file: Path | None,
 ) -> None:
     from voucherify_sync.settings import EventAt

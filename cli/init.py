@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from voucherify_sync.sources.reader import Found
+    from voucherify_sync.sources.discover import FoundSources
 
 _NEXT = """\
 Wrote {file}. Next:
@@ -64,7 +64,7 @@ def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
 def _write(path: str, sources: Sequence[str]) -> None:
     """Write the settings file and say what comes next; `-` is standard output."""
     from voucherify_sync import settings
-    from voucherify_sync.sources.reader import find_sources
+    from voucherify_sync.sources.discover import find_sources
     from voucherify_sync.state.private_files import try_to_append
 
     from .outputs import FileWritten, source_files, try_outputs
@@ -92,7 +92,7 @@ def _schema() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False)
 
 
-def _suggested(found: Found, named: str) -> str:
+def _suggested(found: FoundSources, named: str) -> str:
     """Return settings with what the beginning of the sources holds."""
     from voucherify_sync.preview.suggestions import suggested_settings
     from voucherify_sync.stop import Stop

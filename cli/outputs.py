@@ -21,8 +21,7 @@ from voucherify_sync.errors import UsageProblem
 from voucherify_sync.run.options import Mode
 from voucherify_sync.settings import Settings, application_id, load, settings_file, token_file
 from voucherify_sync.settings.environment import expanded
-from voucherify_sync.sources.discover import is_read
-from voucherify_sync.sources.reader import Source
+from voucherify_sync.sources.discover import Source, is_read
 from voucherify_sync.state.ledger_file import ELSEWHERE, SUFFIXES
 from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, named_ledger, place_of
 from voucherify_sync.state.private_files import try_to_append, try_to_write_whole

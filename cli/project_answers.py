@@ -20,7 +20,7 @@ from voucherify_sync.preview.project_check import (
 )
 from voucherify_sync.preview.suggestions import SampleCounts, sample
 from voucherify_sync.settings import Settings, credentials, path_of
-from voucherify_sync.sources.reader import Found
+from voucherify_sync.sources.discover import FoundSources
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import clean, clean_lines, counted
 from voucherify_sync.voucherify.client import Client
@@ -31,7 +31,7 @@ _NO_SCHEMA = "The metadata schemas cannot be read with these keys, so the mappin
 _NAME_SOURCES = "Name sources to have their values looked at: voucherify-sync check --online SOURCE"
 
 
-def ask_project(effective: Settings, found: Found | None) -> ExitCode:
+def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
     """Ask, then look at the sources if there are any.
 
     Raises:

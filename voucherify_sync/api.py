@@ -52,15 +52,8 @@ from voucherify_sync.settings import (
     settings_file,
     warnings,
 )
-from voucherify_sync.sources.discover import Found
-from voucherify_sync.sources.reader import (
-    Reader,
-    Source,
-    SourceFacts,
-    Spool,
-    check_gzip,
-    find_sources,
-)
+from voucherify_sync.sources.discover import FoundSources, Source, find_sources
+from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
 from voucherify_sync.state.deduplication import NEVER, Rule
 from voucherify_sync.state.ledger import Ledger, RunStart
@@ -772,7 +765,7 @@ def _settings_of(options: InputOptions) -> Settings:
     return options.settings or load(options.config, environment=os.environ)
 
 
-def _find(options: InputOptions) -> Found:
+def _find(options: InputOptions) -> FoundSources:
     try:
         is_terminal = sys.stdin is not None and sys.stdin.isatty()
     except ValueError:  # it is closed

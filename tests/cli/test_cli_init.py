@@ -16,7 +16,7 @@ from support.cli import Cli
 from voucherify_sync.paths import parse_source, read
 from voucherify_sync.preview.suggestions import MAX_LINES, SAMPLE, SampleCounts, sample, settings_of
 from voucherify_sync.settings import Settings, json_schema, load, path_of, template
-from voucherify_sync.sources.reader import find_sources
+from voucherify_sync.sources.discover import find_sources
 from voucherify_sync.stop import Stop
 
 HOSTILE = [

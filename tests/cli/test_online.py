@@ -35,7 +35,7 @@ from voucherify_sync.preview.project_check import (
 from voucherify_sync.preview.suggestions import SampleCounts, sample
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.settings import Credentials, Identify, Secret, Settings, Track
-from voucherify_sync.sources.reader import Source
+from voucherify_sync.sources.discover import Source
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.client import Client
 

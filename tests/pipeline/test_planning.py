@@ -15,7 +15,8 @@ from voucherify_sync.preview.plan import PUBLIC_PLANS, Allowance, Cost, Plan, Pl
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.settings import Rate, Settings
 from voucherify_sync.settings.types import Delivery
-from voucherify_sync.sources.reader import Reader, Source
+from voucherify_sync.sources.discover import Source
+from voucherify_sync.sources.reader import Reader
 from voucherify_sync.state.deduplication import Rule
 from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop

@@ -29,7 +29,8 @@ from voucherify_sync.run import options, workers
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.run.workers import Work
 from voucherify_sync.settings.types import Settings, Track
-from voucherify_sync.sources.reader import Reader, Source, SourceFacts, find_sources
+from voucherify_sync.sources.discover import Source, find_sources
+from voucherify_sync.sources.reader import Reader, SourceFacts
 from voucherify_sync.stop import Stop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))

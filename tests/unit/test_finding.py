@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from voucherify_sync.errors import ExitCode, SourceError
-from voucherify_sync.sources.discover import Found, Source, find_sources
+from voucherify_sync.sources.discover import FoundSources, Source, find_sources
 
 LINE = b'{"type":"track"}\n'
 
@@ -30,7 +30,7 @@ def put(name: str, data: bytes = LINE) -> str:
     return name
 
 
-def find(*arguments: str) -> Found:
+def find(*arguments: str) -> FoundSources:
     """Find sources, as a user at a terminal."""
     return find_sources(arguments, stdin_is_terminal=True)
 
@@ -158,7 +158,7 @@ def test_an_empty_file_is_a_source_with_a_notice() -> None:
 @pytest.mark.parametrize("arguments", [[], ["-"]])
 def test_stdin_is_read_when_asked_for_or_when_nothing_is_named(arguments: Sequence[str]) -> None:
     """Without a source and without a terminal standard input is meant."""
-    assert find_sources(arguments, stdin_is_terminal=False) == Found([Source("-", None, None)], [])
+    assert find_sources(arguments, stdin_is_terminal=False) == FoundSources([Source("-", None, None)], [])
 
 
 def test_a_terminal_is_not_read_unasked() -> None:

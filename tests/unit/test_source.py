@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from voucherify_sync.errors import ExitCode, SourceError
 from voucherify_sync.events import Batch
 from voucherify_sync.sources.decode import decode
-from voucherify_sync.sources.reader import Reader, Source, SourceFacts, check_gzip, find_sources
+from voucherify_sync.sources.discover import Source, find_sources
+from voucherify_sync.sources.reader import Reader, SourceFacts, check_gzip
 from voucherify_sync.stop import Stop
 
 STDIN = Source("-", None, None)

@@ -33,7 +33,8 @@ from voucherify_sync.settings import EventAt, Expected, MappingTest, Settings
 from voucherify_sync.settings.rewriting import rewrite
 from voucherify_sync.settings.yaml_nodes import Mistake, Problems, raise_all
 from voucherify_sync.sources.decode import Record, decode
-from voucherify_sync.sources.reader import Reader, find_sources
+from voucherify_sync.sources.discover import find_sources
+from voucherify_sync.sources.reader import Reader
 from voucherify_sync.state.private_files import write_whole
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import PATHS

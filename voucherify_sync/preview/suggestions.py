@@ -16,7 +16,8 @@ from voucherify_sync.paths import CUSTOMER_TEXTS, Keys, PathError, check_row, pa
 from voucherify_sync.settings import DEFAULT_ROWS, Settings, path_of, template
 from voucherify_sync.settings.template import escaped, to_yaml
 from voucherify_sync.sources.decode import decode
-from voucherify_sync.sources.reader import Reader, Source
+from voucherify_sync.sources.discover import Source
+from voucherify_sync.sources.reader import Reader
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted, similar
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # help shows these options, and must not wait for the YAML of
     from voucherify_sync.mapping.filters import Selection
     from voucherify_sync.settings import Settings
     from voucherify_sync.sources.decode import Decode
-    from voucherify_sync.sources.reader import Source, SourceFacts
+    from voucherify_sync.sources.discover import Source
+    from voucherify_sync.sources.reader import SourceFacts
 
 SHARE_COUNTS_AFTER = 100
 """Records before a limit given as a share is looked at: one bad record of the first two is not half an archive."""

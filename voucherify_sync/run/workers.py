@@ -22,7 +22,8 @@ from msgspec import Struct
 
 from voucherify_sync.events import Batch
 from voucherify_sync.run.options import Input
-from voucherify_sync.sources.reader import Reader, Source, SourceFacts
+from voucherify_sync.sources.discover import Source
+from voucherify_sync.sources.reader import Reader, SourceFacts
 from voucherify_sync.stop import Stop
 
 Work = Callable[[Iterable[Batch]], Iterator[bytes]]

@@ -26,8 +26,6 @@ from voucherify_sync.events import BadRecord, Batch, Event, Json, Position
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.reader import MAX_LINE
 
-__all__ = ["MAX_BATCH", "MAX_VALUES", "Decode", "Record", "decode", "decoder", "portions"]
-
 Record = Event | Outcome
 
 Decode = Callable[[Batch], Iterator[Record]]

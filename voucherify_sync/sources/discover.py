@@ -1,6 +1,6 @@
-"""Find the sources of events: what the command line names in, Sources in reading order out.
+"""Find the sources of events that the command line names, in reading order.
 
-It opens files only to see whether that can be done and what they begin with; all problems are told at once.
+Opens files only to see whether that can be done and what they begin with; all problems are reported at once.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Source(Struct, frozen=True):
     gzipped: bool = False
 
 
-class Found(Struct, frozen=True):
+class FoundSources(Struct, frozen=True):
     """What is to be read, in order, and what people should know about it."""
 
     sources: list[Source]
     notices: list[str]
 
 
-def find_sources(arguments: Sequence[str], *, stdin_is_terminal: bool) -> Found:
+def find_sources(arguments: Sequence[str], *, stdin_is_terminal: bool) -> FoundSources:
     """Find the sources that the arguments name, in their order; inside of folders and globs in natural order.
 
     Raises:
@@ -62,44 +62,34 @@ def find_sources(arguments: Sequence[str], *, stdin_is_terminal: bool) -> Found:
     """
     if not arguments and stdin_is_terminal:
         raise SourceError("No source of events is given, and standard input is a terminal.", _NO_SOURCE)
-    search = _Search()
+    search = _SourceSearch()
     for argument in arguments or [STDIN]:
         search.add(argument)
-    return search.found()
+    if search.problems:
+        sentences, remedies = zip(*search.problems, strict=True)
+        raise SourceError("\n".join(sentences), "\n".join(dict.fromkeys(remedies)))
+    if search.repeated:
+        search.notices.append(f"Files named more than once are read once ({search.repeated} repeated).")
+    return FoundSources(search.sources, search.notices)
 
 
-class _Wrong(Struct, frozen=True):
-    """A file that cannot be read: its format, and what to do about it."""
-
-    format: str
-    remedy: str
-
-
-class _Search:
+class _SourceSearch:
     """Collects sources, notices and problems over all arguments."""
 
     def __init__(self) -> None:
-        self._sources: list[Source] = []
-        self._notices: list[str] = []
-        self._problems: list[tuple[str, str]] = []
+        self.sources: list[Source] = []
+        self.notices: list[str] = []
+        self.problems: list[tuple[str, str]] = []
+        self.repeated = 0
         self._seen: set[str] = set()
-        self._repeated = 0
-
-    def found(self) -> Found:
-        if self._problems:
-            sentences, remedies = zip(*self._problems, strict=True)
-            raise SourceError("\n".join(sentences), "\n".join(dict.fromkeys(remedies)))
-        if self._repeated:
-            self._notices.append(f"Files named more than once are read once ({self._repeated} repeated).")
-        return Found(self._sources, self._notices)
 
     def add(self, argument: str) -> None:
         path = Path(argument)
         if argument == STDIN:
             if self._is_new(STDIN):
-                self._sources.append(Source(STDIN, None, None))
+                self.sources.append(Source(STDIN, None, None))
         elif not argument:
-            self._problems.append(("The name of a source is empty.", _EMPTY_NAME))
+            self.problems.append(("The name of a source is empty.", _EMPTY_NAME))
         elif path.is_dir():
             self._add_found(self._files(argument), f"{argument}: no event files in this folder.")
         elif path.exists():
@@ -107,35 +97,31 @@ class _Search:
         elif glob.has_magic(argument):
             self._add_found(self._matches(argument), f"{argument}: no event files match this.")
         else:
-            self._problems.append((f"{argument}: no such file or folder.", _MISSING))
+            self.problems.append((f"{argument}: no such file or folder.", _MISSING))
 
     def _add_named(self, name: str) -> None:
         """Add a file that the user named: a wrong format is an error."""
-        if not self._is_new(os.path.realpath(name)):
-            return
-        source = self._look(name)
-        if isinstance(source, _Wrong):
-            self._problems.append(
-                (f"{name}: this is {source.format}, not newline-delimited events.", source.remedy)
-            )
-        elif source:
-            self._sources.append(source)
+        source = self._look(name) if self._is_new(os.path.realpath(name)) else None
+        if isinstance(source, Source):
+            self.sources.append(source)
+        elif source is not None:
+            self.problems.append((f"{name}: this is {source[0]}, not newline-delimited events.", source[1]))
 
     def _add_found(self, names: list[str], if_none: str) -> None:
         """Add what a folder or a glob holds: a wrong format is skipped with a notice."""
-        problems_before, usable = len(self._problems), False
+        problems_before, usable = len(self.problems), False
         for name in names:
             if not self._is_new(os.path.realpath(name)):
                 usable = True
                 continue
             source = self._look(name)
-            if isinstance(source, _Wrong):
-                self._notices.append(f"{name}: skipped, this is {source.format}. {source.remedy}")
+            if isinstance(source, tuple):
+                self.notices.append(f"{name}: skipped, this is {source[0]}. {source[1]}")
             elif source and source.size is not None:
-                self._sources.append(source)
+                self.sources.append(source)
                 usable = True
-        if not usable and len(self._problems) == problems_before:
-            self._problems.append((if_none, _no_events_remedy(self._notices)))
+        if not usable and len(self.problems) == problems_before:
+            self.problems.append((if_none, "\n".join([*self.notices, _MISSING])))
 
     def _matches(self, pattern: str) -> list[str]:
         """Return the files that a glob matches, and those under the folders that it matches."""
@@ -153,36 +139,41 @@ class _Search:
         return sorted(files, key=_natural)
 
     def _unreadable(self, error: OSError) -> None:
-        self._problems.append((f"{error.filename}: {error.strerror}.", _UNREADABLE))
+        self.problems.append((f"{error.filename}: {error.strerror}.", _UNREADABLE))
 
     def _is_new(self, identity: str) -> bool:
         if identity in self._seen:
-            self._repeated += 1
+            self.repeated += 1
             return False
         self._seen.add(identity)
         return True
 
-    def _look(self, name: str) -> Source | _Wrong | None:
-        """Look at the first bytes of a file; None, with a notice or a problem, if that is not possible."""
+    def _look(self, name: str) -> Source | tuple[str, str] | None:
+        """Look at the first bytes of a file.
+
+        Returns:
+            The source, or the wrong format and its remedy; None, with a notice or a problem, if it is unreadable.
+        """
+        text = os.fsencode(name).decode("utf-8", "replace")  # the file system's name may be no UTF-8
         try:
             status = os.stat(name)
             if not stat.S_ISREG(status.st_mode):
-                return Source(_as_text(name), Path(name), None)
+                return Source(text, Path(name), None)
             with open(name, "rb", buffering=0) as file:
                 head = file.read(HEAD)
         except FileNotFoundError:
-            self._notices.append(f"{name}: skipped, this link leads nowhere.")
+            self.notices.append(f"{name}: skipped, this link leads nowhere.")
             return None
         except OSError as error:
             self._unreadable(error)
             return None
         if not head:
-            self._notices.append(f"{name}: this file is empty.")
+            self.notices.append(f"{name}: this file is empty.")
         gzipped = head.startswith(MAGIC)
         wrong = recognise(first_bytes(head, HEAD) if gzipped else head)
         if wrong:
-            return _Wrong(wrong.name, wrong.remedy_for(name, gzipped=gzipped))
-        return Source(_as_text(name), Path(name), status.st_size, gzipped)
+            return (wrong.name, wrong.remedy_for(name, gzipped=gzipped))
+        return Source(text, Path(name), status.st_size, gzipped)
 
 
 def is_read(path: str) -> bool:
@@ -190,26 +181,11 @@ def is_read(path: str) -> bool:
     return not any(part.startswith((".", "_")) for part in Path(path).parts)
 
 
-def _as_text(name: str) -> str:
-    """Return a name that can be encoded, also if the file system's was not UTF-8."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def _no_events_remedy(notices: list[str]) -> str:
-    return "\n".join([*notices, _MISSING])
-
-
-_Key = tuple[list[list[str | int]], str]
-
-
-def _natural(path: str) -> _Key:
+def _natural(path: str) -> tuple[list[list[str | int]], str]:
     """Return a sort key: digits count as numbers, MM-DD-YYYY folders (of older RudderStack) as dates."""
-    return [_natural_part(part) for part in Path(path).parts], path
-
-
-def _natural_part(part: str) -> list[str | int]:
-    date = _MONTH_FIRST.fullmatch(part)
-    if date:
-        part = f"{date['year']}-{date['month']}-{date['day']}"
-    pieces = _DIGITS.split(part)
-    return [int(piece) if at % 2 else piece for at, piece in enumerate(pieces)]
+    parts: list[list[str | int]] = []
+    for part in Path(path).parts:
+        date = _MONTH_FIRST.fullmatch(part)
+        text = f"{date['year']}-{date['month']}-{date['day']}" if date else part
+        parts.append([int(piece) if at % 2 else piece for at, piece in enumerate(_DIGITS.split(text))])
+    return parts, path

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from voucherify_sync.errors import RunStopped, SourceError
 from voucherify_sync.events import Batch
-from voucherify_sync.sources.discover import STDIN, Found, Source, find_sources
+from voucherify_sync.sources.discover import STDIN, Source
 from voucherify_sync.sources.formats import HEAD, recognise
 from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip
 from voucherify_sync.stop import Stop
@@ -118,8 +118,6 @@ def _line_feeds(text: bytes) -> int:
         count += 1
     return count
 
-
-__all__ = ["STDIN", "Found", "Reader", "Source", "SourceFacts", "check_gzip", "find_sources"]
 
 PIECE = 128 * 1024
 """Bytes read at once; what is made of more would not stay in the caches of a processor until it is needed."""
