@@ -1,10 +1,7 @@
-"""The values that flow from a line of an archive to a booked outcome. Data only, no logic.
+"""Define the values that the stages pass on: a Batch of lines becomes Events, and an Event becomes a Request.
 
-An event walks as Batch -> Event -> Request -> Outcome; what leaves that walk early is an Outcome, too.
-
-What tells records and requests apart: events in, short hashes out; nothing of an event can be read from one.
-
-The first 16 bytes of a key never change from one version to the next: ledgers are full of them.
+Also compute the hashes by which records and requests are recognised. Nothing of an event can be read from a hash. The
+first 16 bytes of a key never change from one version to the next, because ledgers are full of them.
 """
 
 from __future__ import annotations
@@ -68,14 +65,14 @@ class Batch(Struct, frozen=True):
 
     @property
     def lines(self) -> list[bytes]:
-        """The lines without line feeds and without one trailing CR each; they are cut anew each time."""
+        """The lines without line feeds and without one trailing CR each; every access cuts them again."""
         lines = [line[:-1] for line in BytesIO(self.text)]  # twice as fast as split
         if b"\r" in self.text:
             lines = [line.removesuffix(b"\r") for line in lines]
         return lines
 
     def parted(self, count: int) -> tuple[Batch, Batch]:
-        """Return a block of the first lines, so many at most, and one of the others; both may have none."""
+        """Return a batch of the first `count` lines and a batch of the others; both may be empty."""
         first = list(islice(BytesIO(self.text), max(0, count)))
         head = b"".join(first)
         return (

@@ -193,7 +193,7 @@ class Mapper:
             _carry_personas(event, draft, given)
 
     def _count(self, rules: Rules, event: Event, draft: Draft, given: Json) -> None:
-        """Count what the walk of one event did; most of it is told by its routes, which count themselves."""
+        """Count what the mapping did with one event. Its routes count most of it themselves."""
         section = self._stats.sections[event.type]
         are_remembered = True
         for route in draft.routes:

@@ -97,7 +97,7 @@ class BulkCustomers:
         self._fates: dict[str, Fate] = {}
 
     def run(self, batches: Iterable[Sequence[Decision]]) -> None:
-        """Walk the records as the pipeline decided them; what prevents the second walk is told to the stop."""
+        """Fold and deliver the customers; a failure that prevents the second reading stops the run."""
         with Fold() as fold:
             try:
                 for mapped in batches:
@@ -253,7 +253,7 @@ def no_more_than(lines: Mapping[str, int], batches: Iterable[Batch]) -> Iterator
     """Yield blocks without the lines that were added to a source since it was read first.
 
     Args:
-        lines: by the name of the source, so many it had then.
+        lines: number of lines that each source had then, by its name.
         batches: as they are read now.
     """
     for batch in batches:

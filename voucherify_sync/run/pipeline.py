@@ -1,11 +1,10 @@
-"""Counts the customer updates that are older than one before them: outcomes come in, in the order of each customer.
+"""Decode, filter and map records, each one by itself, and count customer updates that are out of order.
 
-Sent one by one such an update puts old values over newer ones. Memory is bounded: it looks at so many customers.
+The pipeline knows no record but the one it maps, so any process may run it. De-duplication and delivery come after it,
+in input order.
 
-The pipeline: lines are decoded, filtered and mapped, each record by itself.
-
-It knows no record but the one it looks at, so any process may run it. De-duplication, and what becomes of the requests,
-come after it, in the order of the input.
+Sent one by one, a customer update that is older than one before it puts old values over newer ones. Memory is bounded:
+only the first MAX_CUSTOMERS customers are looked at.
 """
 
 from __future__ import annotations
@@ -159,7 +158,7 @@ class Pipeline:
     def batches(
         self, batch: Batch, limit: int | None = None, size: int = MAX_BATCH
     ) -> Iterator[list[Decision]]:
-        """Yield what becomes of the records of a block, or of its first `limit`, so many of them at a time at most."""
+        """Yield the decisions on the records of a batch, or on its first `limit`, at most `size` at a time."""
         for records in portions(islice(self.decode(batch), limit), size):
             yield list(map(self.decide, records))
 

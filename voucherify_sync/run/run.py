@@ -1,10 +1,7 @@
-"""How much of a run is still to be done: how far it got in its input comes in, an estimate of requests goes out.
+"""Execute one run: read, map, de-duplicate and deliver, pass every outcome on, and report the run.
 
-Who takes note of outcomes in a run: report, timeline, dead letters, ledger, and the limit on errors.
-
-Outcomes come in, one after the other; a book that cannot be kept stops the run, since a record would be lost.
-
-One run: reads, maps, de-duplicates, delivers and books what was asked, and tells all that can be said of it.
+Outcomes go to the report, the timeline, the dead letters, the ledger and the limit on errors. If one of them cannot
+be written, the run stops, because a record would be lost. At the end the remaining requests are estimated.
 """
 
 from __future__ import annotations
@@ -304,7 +301,7 @@ class Run:
         return True
 
     def _replay(self) -> None:
-        """Walk the input, and book each of its records; a ledger that fails is told to the stop."""
+        """Read the input and record the outcome of each record; a ledger that fails stops the run."""
         try:
             for mapped in self._batches(self.pipeline):
                 self._read += len(mapped)
