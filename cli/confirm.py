@@ -81,7 +81,7 @@ def agreed(prepared: PreparedReplay, progress_kind: str) -> bool:
         plan = prepared.plan()
     if stop.requested:
         return False
-    if not plan.walked.tracked:
+    if not plan.tracked:
         return True
     click.echo(_question(plan, credentials(prepared.settings, os.environ)), err=True)
     path = clean(str(place.path), 4_096)
@@ -110,17 +110,16 @@ def _agreed_to_identity(ledger: LedgerReader) -> bool:
 
 
 def _question(plan: Plan, keys: Credentials) -> str:
-    walked = plan.walked
-    by_name = walked.events.by_name
+    by_name = plan.event_names.by_name
     most = nlargest(_NAMES_SHOWN, by_name.items(), key=lambda item: item[1])
     names = ", ".join(f"{clean(name, 60)} ({count:,})" for name, count in most)
     others = len(by_name) - len(most)
-    at_least = "at least " if walked.events.other else ""
+    at_least = "at least " if plan.event_names.other else ""
     more = f" and {at_least}{counted(others, 'other name')}" if others else ""
-    customers = counted(walked.updates_sent, "customer update")
-    events = counted(walked.tracked, "custom event")
-    look_ups = counted(walked.look_ups, "event in doubt is", "events in doubt are")
-    doubts = f"\n{look_ups} looked up and not sent." if walked.look_ups else ""
+    customers = counted(plan.updates_sent, "customer update")
+    events = counted(plan.tracked, "custom event")
+    look_ups = counted(plan.look_ups, "event in doubt is", "events in doubt are")
+    doubts = f"\n{look_ups} looked up and not sent." if plan.look_ups else ""
     return (
         f"{customers} and {events} would go to {clean(keys.url)} "
         f"(Application ID {clean(keys.app_id[:_KEY_SHOWN])}…):\n  {names}{more}.\n"

@@ -11,7 +11,7 @@ from support.segment_events import event_of, request_of
 
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
-from voucherify_sync.preview.plan import PUBLIC_PLANS, Allowance, Cost, Plan, Planner, Walked, fit, to_dict
+from voucherify_sync.preview.plan import PUBLIC_PLANS, Allowance, Cost, Plan, Planner, fit, to_dict
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.settings import Rate, Settings
 from voucherify_sync.settings.types import Delivery
@@ -41,7 +41,7 @@ def test_calls_go_out_window_by_window(
     calls: int, allowance: Allowance, reserve: float, expected_s: float
 ) -> None:
     """The limiter bursts within a window, less the reserve, and waits for the next."""
-    assert fit(calls, allowance, reserve).duration_s == expected_s
+    assert fit(calls, allowance, reserve)["duration_s"] == expected_s
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_calls_go_out_window_by_window(
 )
 def test_the_slower_of_pace_and_plan_counts(allowance: Allowance, expected_s: float) -> None:
     """A rate of one's own is kept evenly, beside the limit of the plan."""
-    assert fit(2_000, allowance, 0.1, Rate(20, 60)).duration_s == expected_s
+    assert fit(2_000, allowance, 0.1, Rate(20, 60))["duration_s"] == expected_s
 
 
 def test_without_any_limit_no_time_is_told() -> None:
     """Nothing is guessed."""
-    assert fit(10, Allowance("unknown"), 0.1).duration_s is None
+    assert fit(10, Allowance("unknown"), 0.1)["duration_s"] is None
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_without_any_limit_no_time_is_told() -> None:
 def test_a_cycle_has_room_or_not(calls: int, share: float, over: int, cycles: int) -> None:
     """What does not fit is told with by how much, and how many cycles it takes."""
     told = fit(calls, BUSINESS)
-    assert (told.share, told.over, told.cycles) == (share, over, cycles)
+    assert (told["share_of_cycle"], told["calls_over"], told["cycles"]) == (share, over, cycles)
 
 
 def test_a_plan_without_a_cycle_has_no_share() -> None:
     """A sandbox project's cycle is not published."""
     told = fit(10**9, SANDBOX)
-    assert (told.share, told.over, told.cycles) == (None, 0, 1)
+    assert (told["share_of_cycle"], told["calls_over"], told["cycles"]) == (None, 0, 1)
 
 
 def identify(user: str, day: int = 1, **traits: Any) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def test_both_ways_of_sending_customers_are_counted_whichever_is_set(tmp_path: P
     plan = planned(tmp_path, *MANY, settings=settings)
     assert plan.each == Cost(customers=3, polls=0, events=3)
     assert plan.bulk == Cost(customers=1, polls=4, events=3)
-    assert plan.folded.delivered == 3
+    assert plan.bulk_counts.delivered == 3
     assert plan.chosen.calls == (6 if way == "each" else 8)
 
 
@@ -173,7 +173,7 @@ def test_names_are_capped(tmp_path: Path) -> None:
 def test_a_limit_holds_for_both_walks(tmp_path: Path) -> None:
     """The first two records are one customer."""
     plan = planned(tmp_path, *MANY, limit=2)
-    assert (plan.each.customers, plan.folded.updates, plan.folded.delivered) == (2, 2, 1)
+    assert (plan.each.customers, plan.bulk_counts.updates, plan.bulk_counts.delivered) == (2, 2, 1)
 
 
 def test_nothing_costs_nothing(tmp_path: Path) -> None:
@@ -183,13 +183,13 @@ def test_nothing_costs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fields", [identify("u", email="e"), track("u")], ids=["update", "event"])
-def test_what_failed_before_costs_nothing(fields: dict[str, Any]) -> None:
+def test_what_failed_before_costs_nothing(tmp_path: Path, fields: dict[str, Any]) -> None:
     """No run sends it, whichever way customers go; what a bulk request cannot carry would cost a call of its own."""
     event = event_of(fields)
     request = request_of(event)
-    before = Walked()
+    before = planned(tmp_path)
     before.add([Outcome(event, State.FAILED, FAILED_BEFORE, request=request)])
     assert (before.updates, before.refused) == (0, 0)
-    now = Walked()
+    now = planned(tmp_path)
     now.add([Outcome(event, State.FAILED, "too_large", request=request)])
     assert now.updates + now.refused == 1
