@@ -12,8 +12,8 @@ from voucherify_sync.events import Event
 from voucherify_sync.mapping.trace import AppliedRow, Fallback, TracedValue
 from voucherify_sync.outcomes import WHY_LOST
 from voucherify_sync.paths import Keys
-from voucherify_sync.preview.explain import Explanation, path_text
-from voucherify_sync.settings import Api, Secret
+from voucherify_sync.preview.explain import Explanation
+from voucherify_sync.settings import Api, Secret, path_of
 from voucherify_sync.settings.load import masked
 from voucherify_sync.text import clean
 from voucherify_sync.voucherify.answers import PATHS
@@ -92,7 +92,7 @@ def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], 
 
 def _applied(applied: AppliedRow, sign: str) -> Line:
     line: Line = [
-        (f"{clean(path_text(applied.source), 200)} = {compact(applied.value, _VALUE)}", ""),
+        (f"{clean(path_of(*applied.source), 200)} = {compact(applied.value, _VALUE)}", ""),
         (f" {sign} ", _DIM),
         (clean(applied.row.destination.text, 200), _UNMAPPED if applied.result else _MAPPED),
     ]
@@ -102,27 +102,27 @@ def _applied(applied: AppliedRow, sign: str) -> Line:
 
 
 def _filled(fallback: Fallback, sign: str) -> Line:
-    sources = " + ".join(path_text(keys) for keys in fallback.sources) or "constant"
+    sources = " + ".join(path_of(*keys) for keys in fallback.sources) or "constant"
     return [
         (clean(sources, 200), ""),
         (f" {sign} ", _DIM),
-        (clean(path_text(fallback.place), 200), _MAPPED),
+        (clean(path_of(*fallback.place), 200), _MAPPED),
         (f" = {compact(fallback.value, _VALUE)}", ""),
     ]
 
 
 def _carried(keys: Keys, place: Keys, sign: str) -> Line:
     return [
-        (clean(path_text(keys), 200), ""),
+        (clean(path_of(*keys), 200), ""),
         (f" {sign} ", _DIM),
-        (clean(path_text(place), 200), _MAPPED),
+        (clean(path_of(*place), 200), _MAPPED),
     ]
 
 
 def _unmapped(traced: TracedValue) -> Line:
     reason = traced.reason or ""
     return [
-        (f"{clean(path_text(traced.keys), 200)} = {compact(traced.value, _VALUE)}", _UNMAPPED),
+        (f"{clean(path_of(*traced.keys), 200)} = {compact(traced.value, _VALUE)}", _UNMAPPED),
         (f"  {WHY_LOST.get(reason, reason)}", ""),
     ]
 

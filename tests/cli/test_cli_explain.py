@@ -19,7 +19,9 @@ from support.cli import Cli
 from support.cli_modules import cli_module
 from support.segment_events import identify, track
 
-from voucherify_sync.preview.explain import Explainer
+from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.preview.explain import explained
+from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Api, Secret, Settings
 
 explanation_viewer = cli_module("explanation_view").explanation_viewer
@@ -45,9 +47,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: Any, colours: 
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys, "stdout", stream := Terminal())
-    show, explainer = explanation_viewer(), Explainer(Settings())
+    show, pipeline = explanation_viewer(), Pipeline(Settings(), Selection())
     for event in events:
-        show(explainer.explain(event))
+        show(explained(pipeline, event))
     text = stream.getvalue()
     return text if colours else re.sub(r"\x1b\[[0-9;]*m", "", text)
 
@@ -172,7 +174,7 @@ def test_colours_tell_what_is_mapped_and_what_is_not(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys, "stdout", stream := Terminal())
-    explanation_viewer()(Explainer(Settings()).explain(identify({"email": "a@b.c"})))
+    explanation_viewer()(explained(Pipeline(Settings(), Selection()), identify({"email": "a@b.c"})))
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", stream.getvalue())
 
 
@@ -207,7 +209,9 @@ def test_hostile_data_does_nothing_in_a_pipe(run_cli: Cli, options: list[str]) -
 @given(value=st.one_of(st.just(HOSTILE), st.text(st.characters(codec="utf-8"), max_size=30)))
 def test_a_shell_reads_the_curl_command_as_it_is_meant(value: str) -> None:
     """The words of the command, given to a real shell, hold the request and nothing is run or expanded."""
-    explanation = Explainer(Settings()).explain(track({"email": value, "x": 1}, event=f"E{value}"))
+    explanation = explained(
+        Pipeline(Settings(), Selection()), track({"email": value, "x": 1}, event=f"E{value}")
+    )
     text = curl(explanation, "/v1/events", Settings().api)
     printer = 'curl() { printf "%s\\0" "$@"; }\n'
     done = subprocess.run(
@@ -235,7 +239,7 @@ def test_a_shell_reads_the_curl_command_as_it_is_meant(value: str) -> None:
 
 def test_a_curl_command_never_holds_a_secret() -> None:
     """Variables of the settings are named; what stands in the file itself is not shown."""
-    explanation = Explainer(Settings()).explain(identify({}))
+    explanation = explained(Pipeline(Settings(), Selection()), identify({}))
     named = curl(
         explanation, "/v1/customers", Api(key=Secret("${SHOP_KEY}"), token=Secret("s3cr3t"), version="v2018")
     )

@@ -12,10 +12,13 @@ from support.segment_events import event_of, identify, track
 
 from voucherify_sync.events import Batch, Event, Request
 from voucherify_sync.mapping import trace
+from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import WHY_LOST, Outcome, State
-from voucherify_sync.preview.explain import Explainer, Explanation, Picker, Wanted, path_text, to_dict
-from voucherify_sync.settings import Identify, Settings, Track
+from voucherify_sync.preview.explain import EventSearch, Explanation, Wanted, to_dict
+from voucherify_sync.preview.explain import explained as explained_by
+from voucherify_sync.run.pipeline import Pipeline
+from voucherify_sync.settings import Identify, Settings, Track, path_of
 from voucherify_sync.sources.decode import decode
 
 HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x00\x9b2J\\"
@@ -23,7 +26,7 @@ HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x00\x9b2J\\"
 
 def explained(event: Event | Outcome, rules: Settings | None = None) -> Explanation:
     """Return the explanation of one record."""
-    return Explainer(rules or Settings()).explain(event)
+    return explained_by(Pipeline(rules or Settings(), Selection()), event)
 
 
 def as_json(event: Event | Outcome, rules: Settings | None = None) -> dict[str, Any]:
@@ -44,11 +47,11 @@ def test_the_request_is_the_one_that_a_replay_sends() -> None:
 
 def test_every_event_of_the_corpora_gets_the_request_of_a_replay(corpora: Path) -> None:
     """Whatever an event holds, it is explained, and it keeps its request."""
-    mapping, explainer = Mapper(Settings()), Explainer(Settings())
+    mapping, pipeline = Mapper(Settings()), Pipeline(Settings(), Selection())
     count = 0
     for file in sorted(corpora.glob("*.ndjson")):
         for record in decode(Batch.of(file.name, 1, file.read_bytes().split(b"\n"))):
-            explanation = explainer.explain(record)
+            explanation = explained_by(pipeline, record)
             msgspec.json.encode(to_dict(explanation, None))
             if isinstance(record, Event) and explanation.request is not None:
                 made = mapping.request(record)
@@ -182,14 +185,13 @@ def test_every_reason_of_a_trace_has_words() -> None:
 )
 def test_events_are_picked_by_what_they_say(wanted: Wanted, picked: list[str]) -> None:
     """By name, customer, messageId or line; also those that would be skipped."""
-    events = [
-        event_of({"type": "identify", "userId": "u1", "messageId": "i"}, line=1),
-        event_of({"type": "track", "event": "Order Completed", "userId": "u1", "messageId": "t"}, line=2),
-        event_of({"type": "page", "anonymousId": "a1", "messageId": "p"}, line=3),
+    lines = [
+        b'{"type": "identify", "userId": "u1", "messageId": "i"}',
+        b'{"type": "track", "event": "Order Completed", "userId": "u1", "messageId": "t"}',
+        b'{"type": "page", "anonymousId": "a1", "messageId": "p"}',
     ]
-    picker, explainer = Picker(wanted), Explainer(Settings())
-    found = [event for event in events if picker.may_want(event) and picker.wants(explainer.explain(event))]
-    assert [event.message_id for event in found] == picked
+    search = EventSearch(Settings(), [Batch.of("e", 1, lines)], wanted)
+    assert [found.record.message_id for found in search] == picked
 
 
 @pytest.mark.parametrize(
@@ -202,4 +204,4 @@ def test_events_are_picked_by_what_they_say(wanted: Wanted, picked: list[str]) -
 )
 def test_keys_are_written_as_settings_write_them(keys: tuple[str | int, ...], text: str) -> None:
     """They can be pasted."""
-    assert path_text(keys) == text
+    assert path_of(*keys) == text

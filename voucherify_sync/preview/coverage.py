@@ -26,10 +26,10 @@ from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.paths import Keys
-from voucherify_sync.preview.suggestions import by_count, proposed_rows, proposed_yaml, similar_paths, text_of
+from voucherify_sync.preview.suggestions import by_count, proposed_rows, proposed_yaml, similar_paths
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.settings import Settings
+from voucherify_sync.settings import Settings, path_of
 from voucherify_sync.sources.decode import Record, portions
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import clean
@@ -178,13 +178,13 @@ class SectionCoverage:
             "values": _values_of([self]),
             "paths": [
                 {
-                    "path": text_of(keys),
+                    "path": path_of(*keys),
                     "events": counts.count,
                     "share": share(counts.count, self.events),
                     "types": by_count(counts.types),
                     "mapped": counts.mapped,
                     "destinations": {
-                        text_of(to): times for to, times in by_count(counts.destinations).items()
+                        path_of(*to): times for to, times in by_count(counts.destinations).items()
                     },
                     "lost": by_count(counts.reasons),
                     "example": counts.example[1],
@@ -194,7 +194,7 @@ class SectionCoverage:
             "more_paths": len(self.more_paths),
             "destinations": [
                 {
-                    "path": text_of(keys),
+                    "path": path_of(*keys),
                     "filled": counts.count,
                     "share": share(counts.count, self.events),
                     "types": by_count(counts.types),
@@ -210,13 +210,13 @@ class SectionCoverage:
                 for (text, is_default), times in zip(self.rows, self.matched_counts, strict=True)
             ],
             "idle_rows": list(self._idle_rows(stop)),
-            "proposed_rows": proposed_rows(unmapped, set(map(text_of, self.destinations))),
+            "proposed_rows": proposed_rows(unmapped, {path_of(*keys) for keys in self.destinations}),
         }
 
     def _idle_rows(self, stop: Stop | None) -> Iterator[Json]:
         """Yield the rows of the settings that found no value, each with paths that may be meant by its source."""
         seen = {
-            text_of(keys): keys for keys, _ in sorted(self.paths.items(), key=lambda item: -item[1].count)
+            path_of(*keys): keys for keys, _ in sorted(self.paths.items(), key=lambda item: -item[1].count)
         }
         for (text, is_default), times in zip(self.rows, self.matched_counts, strict=True):
             if not is_default and not times:

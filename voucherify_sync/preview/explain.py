@@ -1,26 +1,24 @@
-"""What happens to one event, as values: a record and the settings in, an Explanation out. Nothing is sent.
+"""Explains events: what a replay would do with each, and where its values go. Nothing is sent.
 
 The decisions are those of a replay: the same filters, the same mapping, and the very bytes that would be sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
-from voucherify_sync.events import BadRecord, Event, Json, Request
+from voucherify_sync.events import BadRecord, Batch, Event, Json, Request
 from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.filters import NameMatches, NearMiss, Selection, name_matcher, name_of
 from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.outcomes import Outcome, State, words
-from voucherify_sync.paths import Keys
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings, path_of
 from voucherify_sync.sources.decode import decode
-from voucherify_sync.sources.reader import Reader
 
 _NO_TRACE: Final = Trace([], [], [], [])
 
@@ -64,45 +62,66 @@ class Explanation(Struct, frozen=True):
         return self.outcome.detail or words(self.outcome.state, self.outcome.reason)
 
 
-class Explainer:
-    """Explains records one by one.
+def explained(pipeline: Pipeline, record: Event | Outcome) -> Explanation:
+    """Return what happens to a record, as ``decode`` yields it.
+
+    Args:
+        pipeline: with the mapping and the filters that decide.
+        record: which one.
+    """
+    event = pipeline.admitted(record)
+    if isinstance(event, Outcome):
+        return Explanation(event.record, event)
+    made = traced(pipeline.mapper, event)
+    if isinstance(made, Outcome):
+        return Explanation(event, made)
+    mapped, trace = made
+    request = pipeline.mapper.encoded(event, mapped)
+    if isinstance(request, Outcome):
+        return Explanation(event, request)
+    return Explanation(event, Outcome(event, State.PLANNED, request=request), request, trace)
+
+
+class EventSearch:
+    """Yields the explanations of the wanted events, as they are found.
 
     Args:
         settings: whose mapping and filters decide.
+        batches: of the lines to look through.
+        wanted: which events.
+
+    Attributes:
+        read: records looked at.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, batches: Iterable[Batch], wanted: Wanted) -> None:
+        self.read = 0
         self._pipeline = Pipeline(settings, Selection())
-
-    def explain(self, record: Event | Outcome) -> Explanation:
-        """Return what happens to a record, as ``decode`` yields it."""
-        event = self._pipeline.admitted(record)
-        if isinstance(event, Outcome):
-            return Explanation(event.record, event)
-        made = traced(self._pipeline.mapper, event)
-        if isinstance(made, Outcome):
-            return Explanation(event, made)
-        mapped, trace = made
-        request = self._pipeline.mapper.encoded(event, mapped)
-        if isinstance(request, Outcome):
-            return Explanation(event, request)
-        outcome = Outcome(event, State.PLANNED, request=request)
-        return Explanation(event, outcome, request, trace)
-
-
-class Picker:
-    """Picks the records that are wanted.
-
-    Args:
-        wanted: which.
-    """
-
-    def __init__(self, wanted: Wanted) -> None:
+        self._batches = batches
         self._wanted = wanted
         self._matches = name_matcher(wanted.names)
+        self._names = NameMatches(tuple(wanted.names))
 
-    def may_want(self, record: Event | Outcome) -> bool:
-        """Tell by what the record says itself whether it is to be explained; whose it is, is not looked at."""
+    def __iter__(self) -> Iterator[Explanation]:
+        last_line, users = self._wanted.line, self._wanted.users
+        for batch in self._batches:
+            if last_line is not None and batch.first_line > last_line:
+                return
+            for record in decode(batch):
+                self.read += 1
+                if self._is_picked(record):
+                    explanation = explained(self._pipeline, record)
+                    if not users or not users.isdisjoint(_ids(explanation)):
+                        yield explanation
+                elif self._wanted.names and isinstance(record, Event) and record.name:
+                    self._names.rejected.add(record.name)
+
+    def near_misses(self) -> list[NearMiss]:
+        """Return the wanted names that no event had, and what may be meant instead."""
+        return self._names.near_misses()
+
+    def _is_picked(self, record: Event | Outcome) -> bool:
+        """Tell by what the record says itself whether it is wanted; whose it is, only the mapping tells."""
         wanted = self._wanted
         own = record.record if isinstance(record, Outcome) else record
         if wanted.line is not None and own.position.line != wanted.line:
@@ -112,49 +131,6 @@ class Picker:
         if not wanted.names:
             return True
         return isinstance(own, Event) and own.type == "track" and self._matches(name_of(own))
-
-    def wants(self, explanation: Explanation) -> bool:
-        """Tell whether it is about one of the wanted customers."""
-        users = self._wanted.users
-        return not users or not users.isdisjoint(_ids(explanation))
-
-
-class EventSearch:
-    """Yields the explanations of the wanted events, as they are found.
-
-    Args:
-        settings: whose mapping and filters decide.
-        reader: of the events.
-        wanted: which events.
-
-    Attributes:
-        read: records looked at.
-    """
-
-    def __init__(self, settings: Settings, reader: Reader, wanted: Wanted) -> None:
-        self.read = 0
-        self._explainer = Explainer(settings)
-        self._reader = reader
-        self._wanted = wanted
-        self._names = NameMatches(tuple(wanted.names))
-
-    def __iter__(self) -> Iterator[Explanation]:
-        picker, last_line = Picker(self._wanted), self._wanted.line
-        for batch in self._reader:
-            if last_line is not None and batch.first_line > last_line:
-                return
-            for record in decode(batch):
-                self.read += 1
-                if picker.may_want(record):
-                    explanation = self._explainer.explain(record)
-                    if picker.wants(explanation):
-                        yield explanation
-                elif self._wanted.names and isinstance(record, Event) and record.name:
-                    self._names.rejected.add(record.name)
-
-    def near_misses(self) -> list[NearMiss]:
-        """Return the wanted names that no event had, and what may be meant instead."""
-        return self._names.near_misses()
 
 
 def _ids(explanation: Explanation) -> Iterator[str]:
@@ -184,9 +160,6 @@ def to_dict(explanation: Explanation, path: str | None) -> Json:
         path: of the call that would be made, if there is one.
     """
     record, outcome, request = explanation.record, explanation.outcome, explanation.request
-    mapped = None
-    if request is not None:
-        mapped = {"method": "POST", "path": path, "body": Raw(request.payload)}
     return {
         "source": str(record.position),
         "type": record.type,
@@ -197,7 +170,7 @@ def to_dict(explanation: Explanation, path: str | None) -> Json:
         "why": explanation.why or None,
         "event": record.fields if isinstance(record, Event) else None,
         **_trace_to_dict(explanation.trace or _NO_TRACE),
-        "request": mapped,
+        "request": request and {"method": "POST", "path": path, "body": Raw(request.payload)},
     }
 
 
@@ -222,7 +195,7 @@ def _trace_to_dict(trace: Trace) -> Json:
             {
                 "row": applied.row.text,
                 "default": applied.row.is_default,
-                "source": path_text(applied.source),
+                "source": path_of(*applied.source),
                 "value": applied.value,
                 "destination": applied.row.destination.text,
                 "not_sent": applied.result,
@@ -231,29 +204,19 @@ def _trace_to_dict(trace: Trace) -> Json:
         ],
         "fallbacks": [
             {
-                "destination": path_text(fallback.place),
+                "destination": path_of(*fallback.place),
                 "value": fallback.value,
-                "from": list(map(path_text, fallback.sources)),
+                "from": [path_of(*keys) for keys in fallback.sources],
             }
             for fallback in trace.fallbacks
         ],
         "constants": [
-            {"destination": path_text(constant.place), "value": constant.value}
-            for constant in trace.constants
+            {"destination": path_of(*constant.place), "value": constant.value} for constant in trace.constants
         ],
-        "carried": [_CarriedValue(path_text(keys), path_text(place)) for keys, place in trace.carried],
+        "carried": [_CarriedValue(path_of(*keys), path_of(*place)) for keys, place in trace.carried],
         "lost": [
-            _UnmappedValue(path_text(value.keys), value.value, value.reason)
+            _UnmappedValue(path_of(*value.keys), value.value, value.reason)
             for value in trace.values
             if value.reason is not None
         ],
     }
-
-
-def path_text(keys: Keys) -> str:
-    """Return keys as a path of the settings; an index into a list stands in brackets."""
-    text = ""
-    for key in keys:
-        part = f"[{key}]" if isinstance(key, int) else path_of(key)
-        text += part if not text or part.startswith("[") else f".{part}"
-    return text

@@ -190,7 +190,7 @@ def _scalar(text: str) -> str:
 
 def _rows(keys: Keys) -> Iterator[tuple[str, str]]:
     """Yield rows, source and destination, that would map the value at some keys of an event, the best first."""
-    source = text_of(keys)
+    source = path_of(*keys)
     names = list(map(str, keys[2 if keys[0] == "context" else 1 :] or keys[-1:]))
     places = [] if keys[0] == "properties" else ["customer"]
     destinations = [path_of(*places, "metadata", "_".join(names)), path_of(*places, "metadata", *names)]
@@ -252,11 +252,6 @@ def similar_paths(source: str, seen: dict[str, Keys]) -> list[str]:
     near = similar(source, seen, fold=folded, most=2, cutoff=_CLOSE)
     last_key = folded(source.rpartition(".")[2])  # the same key may lie elsewhere, such as in the context
     return near or [text for text, keys in seen.items() if folded(str(keys[-1])) == last_key][:2]
-
-
-def text_of(keys: Keys) -> str:
-    """Return a path as it is written in settings."""
-    return path_of(*map(str, keys))
 
 
 def by_count(counts: Mapping[_Name, int]) -> dict[_Name, int]:

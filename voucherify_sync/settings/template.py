@@ -30,11 +30,13 @@ from voucherify_sync.settings.types import (
 _PLAIN_KEY: Final = re.compile(r"[^.\[\]\"'\\*\s]+")
 
 
-def path_of(*keys: str) -> str:
-    """Return the path of keys, those in brackets and quotes that are no plain names."""
+def path_of(*keys: str | int) -> str:
+    """Return the path of keys; indexes stand in brackets, and odd names in brackets and quotes."""
     path = ""
     for key in keys:
-        if _PLAIN_KEY.fullmatch(key):
+        if isinstance(key, int):
+            path += f"[{key}]"
+        elif _PLAIN_KEY.fullmatch(key):
             path += f".{key}" if path else key
         else:
             quoted = key.replace("\\", "\\\\").replace('"', '\\"')
