@@ -54,9 +54,9 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
     for notice in found.notices:
         click.echo(clean_lines(notice), err=True)
     counts = SampleCounts()
-    fit = sampled_findings(effective, project.schema, sample(found.sources, Stop(), counts))
-    looked_at = f"{counted(fit.requests, 'request')} of {counted(counts.records, 'record')}"
-    return _tell(fit.findings, f"Customer metadata in {looked_at}")
+    requests, findings = sampled_findings(effective, project.schema, sample(found.sources, Stop(), counts))
+    looked_at = f"{counted(requests, 'request')} of {counted(counts.records, 'record')}"
+    return _tell(findings, f"Customer metadata in {looked_at}")
 
 
 def _tell_plan(effective: Settings, schema: CustomerSchema) -> ExitCode:

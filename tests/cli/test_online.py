@@ -191,9 +191,9 @@ def test_a_sample_tells_how_often_the_schema_is_not_met(tmp_path: Path, defined_
     schema = read_schema({"schemas": [SCHEMA | {"allow_defined_only": defined_only}]})
     assert schema is not None
     traits = [{"points": 1, "plan": "a"}, {"points": "2"}, {"points": "3", "tier": "wood"}, {"plan": "b"}]
-    fit = sampled_findings(SETTINGS, schema, events(tmp_path, *traits))
-    assert fit.requests == 4
-    found = {(each.key, each.sort): (each.count, each.where[-1], each.value) for each in fit.findings}
+    requests, findings = sampled_findings(SETTINGS, schema, events(tmp_path, *traits))
+    assert requests == 4
+    found = {(each.key, each.sort): (each.count, each.where[-1], each.value) for each in findings}
     assert found == {
         ("plan", Sort.NOT_ALLOWED if defined_only else Sort.UNDEFINED): (2, "1", "a"),
         ("points", Sort.MISFIT): (2, "2", "2"),

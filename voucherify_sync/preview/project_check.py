@@ -1,10 +1,7 @@
-"""What only the Voucherify project itself can tell before a run: whether the keys work, and its metadata schema.
+"""Asks a Voucherify project what only it can tell before a run: whether the keys work, its limit, its metadata schema.
 
-The metadata schema of customers, out of the API's answer. What it says in a way not known forbids nothing.
-
-The customer mapping held against the project's metadata schema: what will be refused, and what stored as text.
-
-One question to a Voucherify project: do the keys work, what are limit and schema? It changes nothing there.
+The customer mapping is held against the schema: what would be refused, and what stored as text. What the schema says in
+an unknown way forbids nothing. Nothing changes at the project.
 """
 
 from __future__ import annotations
@@ -28,21 +25,43 @@ from voucherify_sync.voucherify.client import Client, NoAnswer, NotSent, Reply
 from voucherify_sync.voucherify.rate_limit import RateHeaders, read_rate_headers
 from voucherify_sync.voucherify.retry_policy import halting, json_object
 
-__all__ = [
-    "CustomerSchema",
-    "Definition",
-    "Finding",
-    "Fit",
-    "Project",
-    "Sort",
-    "ask",
-    "planned_findings",
-    "sampled_findings",
-]
+MAX_FINDINGS: Final = 1_000
+"""Keys that are told of, at most."""
 
-
-_SHOWN: Final = 5
+_MAX_SHOWN: Final = 5
 """Allowed values that are named."""
+
+_METADATA: Final = ("customer", "metadata")
+_AGAIN: Final = "Nothing is known of the keys; run the same command again later."
+
+
+def _is_read_by(parse: Callable[[str], Any]) -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        try:
+            parse(value if isinstance(value, str) else "")
+        except ValueError:
+            return False
+        return True
+
+    return fits
+
+
+def _is_of(*types: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) in types
+
+
+_TYPES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "string": ("a text", _is_of(str)),
+    "image_url": ("a text, the URL of an image", _is_of(str)),
+    "geopoint": ("a text such as 52.5, 13.4", _is_of(str)),
+    "number": ("a number", _is_of(int, float)),
+    "boolean": ("true or false", _is_of(bool)),
+    "date": ("a date, YYYY-MM-DD", _is_read_by(date.fromisoformat)),
+    "datetime": ("a date and time, ISO 8601", _is_read_by(datetime.fromisoformat)),
+    "object": ("an object", _is_of(dict)),
+    "any": ("of any type", lambda _: True),
+}
+"""Type of a metadata key -> its name in a sentence, and what tells whether a value has it."""
 
 
 class Definition(Struct, frozen=True):
@@ -62,23 +81,25 @@ class Definition(Struct, frozen=True):
 
     @property
     def demand(self) -> str:
-        """What a value must be, such as ``a list of numbers``."""
-        kind = _NAMES.get(self.type, f"of type {self.type}")
+        """What a value must be, such as ``a list, each a number``."""
+        kind, _ = _TYPES.get(self.type, (f"of type {self.type}", None))
         demand = f"a list, each {kind}" if self.array else kind
         if self.allowed:
-            demand += f", one of {', '.join(map(str, self.allowed[:_SHOWN]))}"
-            demand += ", …" if len(self.allowed) > _SHOWN else ""
+            demand += f", one of {', '.join(map(str, self.allowed[:_MAX_SHOWN]))}"
+            demand += ", …" if len(self.allowed) > _MAX_SHOWN else ""
         return demand
 
     def takes(self, value: Any) -> bool:
         """Tell whether a value passes; a null always does, it erases the key."""
         if value is None:
             return True
-        values = value if self.array and isinstance(value, list) else [value]
         if self.array and not isinstance(value, list):
             return False
-        fits = _FITS.get(self.type, _is_anything)
-        return all(fits(one) and (not self.allowed or one in self.allowed) for one in values)
+        _, fits = _TYPES.get(self.type, _TYPES["any"])
+        return all(
+            fits(one) and (not self.allowed or one in self.allowed)
+            for one in (value if self.array else [value])
+        )
 
 
 class CustomerSchema(Struct, frozen=True):
@@ -102,80 +123,20 @@ def read_schema(answer: Json) -> CustomerSchema | None:
     listed = next((answer[key] for key in ("schemas", "data") if isinstance(answer.get(key), list)), None)
     if listed is None:
         return None
-    schema: Json = next(filter(_is_of_customers, listed), {})
+    schemas = (each for each in listed if isinstance(each, dict) and each.get("related_object") == "customer")
+    schema: Json = next(schemas, {})
     properties = schema.get("properties")
-    definitions = {
-        key: _definition(each)
-        for key, each in (properties.items() if isinstance(properties, dict) else ())
-        if isinstance(each, dict) and each.get("deleted") is not True
-    }
+    definitions: dict[str, Definition] = {}
+    for key, each in properties.items() if isinstance(properties, dict) else ():
+        if isinstance(each, dict) and each.get("deleted") is not True:
+            kind, allowed = each.get("type"), each.get("eq")
+            definitions[key] = Definition(
+                type=kind if isinstance(kind, str) else "any",
+                array=each.get("array") is True,
+                optional=each.get("optional") is not False,
+                allowed=tuple(allowed) if isinstance(allowed, list) else (),
+            )
     return CustomerSchema(definitions, schema.get("allow_defined_only") is True)
-
-
-def _is_of_customers(schema: Any) -> bool:
-    return isinstance(schema, dict) and schema.get("related_object") == "customer"
-
-
-def _definition(given: Json) -> Definition:
-    kind, allowed = given.get("type"), given.get("eq")
-    return Definition(
-        type=kind if isinstance(kind, str) else "any",
-        array=given.get("array") is True,
-        optional=given.get("optional") is not False,
-        allowed=tuple(allowed) if isinstance(allowed, list) else (),
-    )
-
-
-def _is_anything(_value: Any) -> bool:
-    return True
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _reads_as(parse: Callable[[str], Any]) -> Callable[[Any], bool]:
-    def fits(value: Any) -> bool:
-        try:
-            parse(value if isinstance(value, str) else "")
-        except ValueError:
-            return False
-        return True
-
-    return fits
-
-
-_FITS: Final[dict[str, Callable[[Any], bool]]] = {
-    "string": _is_text,
-    "image_url": _is_text,
-    "geopoint": _is_text,
-    "number": _is_number,
-    "boolean": lambda value: isinstance(value, bool),
-    "date": _reads_as(date.fromisoformat),
-    "datetime": _reads_as(datetime.fromisoformat),
-    "object": lambda value: isinstance(value, dict),
-}
-_NAMES: Final = {
-    "string": "a text",
-    "image_url": "a text, the URL of an image",
-    "geopoint": "a text such as 52.5, 13.4",
-    "number": "a number",
-    "boolean": "true or false",
-    "date": "a date, YYYY-MM-DD",
-    "datetime": "a date and time, ISO 8601",
-    "object": "an object",
-    "any": "of any type",
-}
-
-
-MAX_FINDINGS: Final = 1_000
-"""Keys that are told of, at most."""
-
-_METADATA: Final = ("customer", "metadata")
 
 
 class Sort(StrEnum):
@@ -192,7 +153,7 @@ class Sort(StrEnum):
 
     @property
     def refused(self) -> bool:
-        """Whether Voucherify refuses the request, whoever the customer is."""
+        """Whether Voucherify refuses the request of any customer."""
         return self in (Sort.NOT_ALLOWED, Sort.MISFIT)
 
 
@@ -216,59 +177,59 @@ class Finding(Struct):
     value: Any = None
 
 
-class Fit(Struct):
-    """How requests fit.
-
-    Attributes:
-        requests: with the customers that were looked at.
-        findings: what does not fit, in the order in which it was met.
-    """
-
-    requests: int
-    findings: list[Finding]
-
-
 def planned_findings(settings: Settings, schema: CustomerSchema) -> list[Finding]:
     """Return what the rows and constants of the settings alone tell; values of events are not known to them."""
     found: dict[tuple[str, Sort], Finding] = {}
-    for key, where in _mapped_keys(settings):
-        sort = _sort_of_key(schema, key)
-        if sort is not None:
-            found.setdefault((key, sort), Finding(key, sort, where=where))
-    for key, where, value in _constants(settings):
-        for finding in _judged(schema, {key: value}):
-            finding.where = where
-            found.setdefault((key, finding.sort), finding)
+    for name, root in (("identify", "traits"), ("track", "properties")):
+        section = getattr(settings, name)
+        if section.disabled:
+            continue
+        for row in effective_rows(root, section.mapping, extend_default=section.extend_default):
+            keys = row.destination.keys
+            if keys[:2] == _METADATA and len(keys) > 2:
+                sort = _sort_of_key(schema, str(keys[2]))
+                if sort is not None:
+                    finding = Finding(str(keys[2]), sort, where=f"{name}.mapping: {row.text}")
+                    found.setdefault((finding.key, sort), finding)
+        for text, value in section.add.items():
+            keys = parse_destination(text).keys
+            if keys[:2] == _METADATA and len(keys) == 3:
+                for finding in _misfits(schema, {str(keys[2]): value}):
+                    finding.where = f"{name}.add: {text}"
+                    found.setdefault((finding.key, finding.sort), finding)
     return list(found.values())
 
 
-def sampled_findings(settings: Settings, schema: CustomerSchema, events: Iterable[Event]) -> Fit:
-    """Return what the requests made of events tell."""
+def sampled_findings(
+    settings: Settings, schema: CustomerSchema, events: Iterable[Event]
+) -> tuple[int, list[Finding]]:
+    """Return the number of requests that are made of events, and what does not fit, in the order of the events."""
+    pipeline = Pipeline(settings, Selection())
     found: dict[tuple[str, Sort], Finding] = {}
-    fit = Fit(0, [])
-    for request in _requests(settings, events):
-        body = request.body
-        customer = body if request.kind is Kind.CUSTOMER else body["customer"]
-        fit.requests += 1
+    count = 0
+    for request in map(pipeline.decide, events):
+        if not isinstance(request, Request):
+            continue
+        count += 1
+        customer = request.body if request.kind is Kind.CUSTOMER else request.body["customer"]
         metadata = customer.get("metadata") or {}
-        for finding in (*_judged(schema, metadata), *_missing(schema, metadata)):
+        missing = (
+            Finding(key, Sort.MISSING, definition.demand)
+            for key, definition in schema.definitions.items()
+            if not definition.optional and metadata.get(key) is None
+        )
+        for finding in (*_misfits(schema, metadata), *missing):
             place = (finding.key, finding.sort)
             if place not in found and len(found) < MAX_FINDINGS:
                 finding.where = str(request.event.position)
                 found[place] = finding
             if place in found:
                 found[place].count += 1
-    fit.findings = list(found.values())
-    return fit
+    return count, list(found.values())
 
 
-def _requests(settings: Settings, events: Iterable[Event]) -> Iterator[Request]:
-    for decision in map(Pipeline(settings, Selection()).decide, events):
-        if isinstance(decision, Request):
-            yield decision
-
-
-def _judged(schema: CustomerSchema, metadata: Json) -> Iterator[Finding]:
+def _misfits(schema: CustomerSchema, metadata: Json) -> Iterator[Finding]:
+    """Yield the keys and values that the schema does not define or take."""
     for key, value in metadata.items():
         sort = _sort_of_key(schema, key)
         if sort is not None:
@@ -277,44 +238,14 @@ def _judged(schema: CustomerSchema, metadata: Json) -> Iterator[Finding]:
             yield Finding(key, Sort.MISFIT, definition.demand, value=value)
 
 
-def _missing(schema: CustomerSchema, metadata: Json) -> Iterator[Finding]:
-    for key, definition in schema.definitions.items():
-        if not definition.optional and metadata.get(key) is None:
-            yield Finding(key, Sort.MISSING, definition.demand)
-
-
 def _sort_of_key(schema: CustomerSchema, key: str) -> Sort | None:
     if key in schema.definitions:
         return None
     return Sort.NOT_ALLOWED if schema.defined_only else Sort.UNDEFINED
 
 
-def _mapped_keys(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield each metadata key of customers that a row names, and the row."""
-    for name, root in (("identify", "traits"), ("track", "properties")):
-        section = getattr(settings, name)
-        rows = effective_rows(root, section.mapping, extend_default=section.extend_default)
-        for row in [] if section.disabled else rows:
-            keys = row.destination.keys
-            if keys[:2] == _METADATA and len(keys) > 2:
-                yield str(keys[2]), f"{name}.mapping: {row.text}"
-
-
-def _constants(settings: Settings) -> Iterator[tuple[str, str, Any]]:
-    """Yield each metadata key of customers that gets a constant, where that stands, and the value."""
-    for name in ("identify", "track"):
-        section = getattr(settings, name)
-        for text, value in () if section.disabled else section.add.items():
-            keys = parse_destination(text).keys
-            if keys[:2] == _METADATA and len(keys) == 3:
-                yield str(keys[2]), f"{name}.add: {text}", value
-
-
-_AGAIN = "Nothing is known of the keys; run the same command again later."
-
-
 class Project(Struct, frozen=True):
-    """What a project told.
+    """What a project answered.
 
     Attributes:
         rate: the API's limit as its headers have it.
