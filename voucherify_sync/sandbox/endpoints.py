@@ -8,6 +8,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http.client import responses
 from itertools import islice
+from math import inf
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -72,7 +73,7 @@ class HttpRequest(Struct):
             raise _invalid_query(f"Parameter {name} should be a number from 1 to {maximum}")
         return int(text)
 
-    def time(self, name: str) -> float | None:
+    def time(self, name: str, default: float) -> float:
         """Read a parameter that is an ISO 8601 date or time as epoch seconds; without a zone it is UTC.
 
         Raises:
@@ -80,7 +81,7 @@ class HttpRequest(Struct):
         """
         text = self.parameters.get(name)
         if not text:
-            return None
+            return default
         try:
             at = datetime.fromisoformat(text)
         except ValueError:
@@ -141,18 +142,18 @@ class ApiEndpoints:
         self._options = options
         self._store = store
         self._limits = CallLimits(options)
-        self._schemas = [_full_schema(schema, now) for schema in options.metadata_schemas]
+        self._schemas = [_complete_schema(schema, now) for schema in options.metadata_schemas]
         self._routes: dict[tuple[str, ...], dict[str, Endpoint]] = {
-            ("v1", "customers"): {"GET": self._list_customers, "POST": self._save_customer},
-            ("v1", "customers", "*"): {"GET": self._get_customer, "PUT": self._update_customer},
-            ("v1", "customers", "*", "activity"): {"GET": self._list_activity},
-            ("v1", "customers", "*", "activities"): {"GET": self._list_activity},
-            ("v1", "customers", "bulk", "async"): {"POST": self._submit_bulk},
-            ("v1", "events"): {"POST": self._record_event},
-            ("v1", "async-actions"): {"GET": self._list_actions},
-            ("v1", "async-actions", "*"): {"GET": self._get_action},
-            ("v1", "metadata-schemas"): {"GET": self._list_schemas},
-            ("v1", "metadata-schemas", "*"): {"GET": self._get_schema},
+            ("v1", "customers"): {"GET": self.list_customers, "POST": self.save_customer},
+            ("v1", "customers", "*"): {"GET": self.get_customer, "PUT": self.update_customer},
+            ("v1", "customers", "*", "activity"): {"GET": self.list_activity},
+            ("v1", "customers", "*", "activities"): {"GET": self.list_activity},
+            ("v1", "customers", "bulk", "async"): {"POST": self.submit_bulk},
+            ("v1", "events"): {"POST": self.record_event},
+            ("v1", "async-actions"): {"GET": self.list_actions},
+            ("v1", "async-actions", "*"): {"GET": self.get_action},
+            ("v1", "metadata-schemas"): {"GET": self.list_schemas},
+            ("v1", "metadata-schemas", "*"): {"GET": self.get_schema},
         }
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
@@ -171,7 +172,7 @@ class ApiEndpoints:
                     return HttpAnswer(429, _encode(KNOWN_ERRORS[429]), headers)
                 endpoint = self._find_endpoint(request)
                 shown = endpoint(request, now)
-                return HttpAnswer(202 if endpoint == self._submit_bulk else 200, _encode(shown), headers)
+                return HttpAnswer(202 if endpoint == self.submit_bulk else 200, _encode(shown), headers)
         except ApiRefusal as refusal:
             return HttpAnswer.refuse(refusal, headers)
         except RecursionError:
@@ -194,7 +195,8 @@ class ApiEndpoints:
             raise ApiRefusal(405, {"code": 405, "message": "HTTP Method Not Allowed", "details": details})
         return endpoint
 
-    def _list_customers(self, request: HttpRequest, now: float) -> Json:
+    def list_customers(self, request: HttpRequest, now: float) -> Json:
+        """Answer ``GET /v1/customers``."""
         limit, page = request.number("limit", 10, 100), request.number("page", 1, 99)
         everyone = self._store.customers
         if request.parameters.get("order", "-created_at").startswith("-"):
@@ -204,27 +206,31 @@ class ApiEndpoints:
         listed = {"object": "list", "data_ref": "customers", "customers": found, "total": len(everyone)}
         return {**listed, "has_more": page * limit < len(everyone)}
 
-    def _save_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
+    def save_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
+        """Answer ``POST /v1/customers``."""
         fields = check_customer(request.json(), "", self._options.unknown_fields)
         return self._store.save_customer(fields, request.body, now)
 
-    def _get_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
+    def get_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
+        """Answer ``GET /v1/customers/ID``."""
         customer = self._store.find_customer(request.argument)
         if not self._store.is_visible(customer, now):
             raise not_found("customer", request.argument)
         return customer
 
-    def _update_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
+    def update_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
+        """Answer ``PUT /v1/customers/ID``: the path names the customer, whatever id the body has."""
         fields = check_customer(request.json(), "", self._options.unknown_fields)
-        # The path names the customer, whatever id the body has; an unknown one is never created.
         named = {**fields, "id": self._store.find_customer(request.argument).id}
         return self._store.save_customer(named, request.body, now)
 
-    def _record_event(self, request: HttpRequest, now: float) -> Json:
+    def record_event(self, request: HttpRequest, now: float) -> Json:
+        """Answer ``POST /v1/events``."""
         body = check_event(request.json(), self._options.unknown_fields)
         return _event_object(body, self._store.record_event(body, request.body, now))
 
-    def _submit_bulk(self, request: HttpRequest, now: float) -> Json:
+    def submit_bulk(self, request: HttpRequest, now: float) -> Json:
+        """Answer ``POST /v1/customers/bulk/async``."""
         items = request.json()
         if not isinstance(items, list):
             raise invalid("Payload must be array")
@@ -239,26 +245,25 @@ class ApiEndpoints:
                 raise invalid(f"Property [{number}] should have required property 'source_id'")
         return {"async_action_id": self._store.submit_bulk(items, now, will_fail=request.action_fails).id}
 
-    def _get_action(self, request: HttpRequest, now: float) -> Json:
+    def get_action(self, request: HttpRequest, now: float) -> Json:
+        """Answer ``GET /v1/async-actions/ID``."""
         action = self._store.actions.get(request.argument)
         if action is None:
             raise not_found("async_action", request.argument)
         return action.view(now)
 
-    def _list_actions(self, request: HttpRequest, now: float) -> Json:
+    def list_actions(self, request: HttpRequest, now: float) -> Json:
+        """Answer ``GET /v1/async-actions``, newest first."""
         limit = request.number("limit", 100, 100)
         newest = islice(reversed(self._store.actions.values()), limit)
         found = [action.view(now, has_result=False) for action in newest]
         listed = {"object": "list", "data_ref": "async_actions", "async_actions": found}
         return {**listed, "has_more": len(self._store.actions) > limit}
 
-    def _list_activity(self, request: HttpRequest, now: float) -> Json:
-        parameters = request.parameters
-        limit, start, end = (
-            request.number("limit", 10, 100),
-            request.time("start_date"),
-            request.time("end_date"),
-        )
+    def list_activity(self, request: HttpRequest, now: float) -> Json:
+        """Answer ``GET /v1/customers/ID/activity``, and the same by the name ``activities``."""
+        parameters, limit = request.parameters, request.number("limit", 10, 100)
+        start, end = request.time("start_date", -inf), request.time("end_date", inf)
         customer = self._store.find_customer(request.argument)
         is_empty = (
             parameters.get("type", _CUSTOM_EVENT) != _CUSTOM_EVENT or parameters.get("category") == "EFFECT"
@@ -266,7 +271,7 @@ class ApiEndpoints:
         events = [
             event
             for event in ([] if is_empty else self._store.visible_events_of(customer, now))
-            if (start is None or start <= event.at) and (end is None or event.at <= end)
+            if start <= event.at <= end
         ]
         if parameters.get("order", "-created_at").startswith("-"):
             events.reverse()
@@ -278,11 +283,13 @@ class ApiEndpoints:
         listed = {"object": "list", "data_ref": "data", "data": rows, "has_more": has_more}
         return {**listed, "more_starting_after": events[limit - 1].event_id} if has_more else listed
 
-    def _list_schemas(self, _request: HttpRequest, _now: float) -> Json:
+    def list_schemas(self, _request: HttpRequest, _now: float) -> Json:
+        """Answer ``GET /v1/metadata-schemas``."""
         listed = {"object": "list", "data_ref": "schemas", "schemas": self._schemas}
         return {**listed, "total": len(self._schemas)}
 
-    def _get_schema(self, request: HttpRequest, _now: float) -> Json:
+    def get_schema(self, request: HttpRequest, _now: float) -> Json:
+        """Answer ``GET /v1/metadata-schemas/RESOURCE``, by the name of the resource or by id."""
         for schema in self._schemas:
             if request.argument in (schema["related_object"], schema["id"]):
                 return schema
@@ -326,7 +333,7 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else _encode(value).decode()
 
 
-def _full_schema(schema: Json, now: float) -> Json:
+def _complete_schema(schema: Json, now: float) -> Json:
     """Fill in what the API shows of a metadata schema beside what the options say."""
     related = str(schema.get("related_object"))
     filled = {"id": f"ms_{related.encode().hex():0<24.24}", "properties": {}, "allow_defined_only": False}

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from http.client import responses
+from math import inf
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -114,12 +115,6 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
             return 0.0
         return 1.0 if self.seconds is None else self.seconds
 
-    def applies(self, number: int, draw: float) -> bool:
-        """Tell whether it applies to its n-th matching call, given a random number below 1."""
-        if number < self.first or (self.last is not None and number > self.last):
-            return False
-        return (number - self.first + 1) % self.every == 0 and draw < self.chance
-
     @classmethod
     def parse(cls, text: str) -> Fault:
         """Read the short form of the command line, such as ``POST /v1/events drop after 10%``.
@@ -193,10 +188,14 @@ class FaultScript:
         chosen = None
         with self._lock:
             for index, fault in enumerate(self._faults):
-                if fault.method in ("*", method) and fnmatchcase(path, fault.path):
-                    self._matched[index] += 1
-                    applies = fault.applies(self._matched[index], self._random.random())
-                    chosen = fault if applies and chosen is None else chosen
+                if fault.method not in ("*", method) or not fnmatchcase(path, fault.path):
+                    continue
+                self._matched[index] += 1
+                number, draw = self._matched[index], self._random.random()
+                is_within = fault.first <= number <= (inf if fault.last is None else fault.last)
+                is_turn = (number - fault.first + 1) % fault.every == 0
+                if is_within and is_turn and draw < fault.chance and chosen is None:
+                    chosen = fault
         return chosen
 
 

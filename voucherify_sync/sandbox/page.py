@@ -14,7 +14,7 @@ from string import Template
 import msgspec
 
 from voucherify_sync.events import Json
-from voucherify_sync.sandbox.call_log import CallLog, ProcessedRequest
+from voucherify_sync.sandbox.call_log import CallLog
 from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest, as_text
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
@@ -44,9 +44,19 @@ def answer_page(
     customer_count, event_count = len(everyone), store.event_count
     statuses = call_log.statuses
     if request.path == "/state.json":
+        newest = [
+            {
+                "id": event.event_id,
+                "event": event.name,
+                "source_id": event.source_id,
+                "metadata": event.metadata,
+                "created_at": iso(event.at),
+            }
+            for event in events
+        ]
         data = {
             "customers": {"count": customer_count, "newest": customers},
-            "events": {"count": event_count, "newest": [_event_data(event) for event in events]},
+            "events": {"count": event_count, "newest": newest},
             "calls": {"count": call_log.calls, "by_status": statuses},
         }
         return HttpAnswer(200, msgspec.json.encode(data), _NEVER_STORED)
@@ -58,6 +68,14 @@ def answer_page(
         "throttled": statuses.get("429", 0),
         "refused": refused,
     }
+    invitation = (
+        '<p class="empty">Nothing has arrived yet. Point the settings here and replay:'
+        f"<code>api:\n  key: {escape(store.app_id)}\n  token: any\n  url: {escape(f'http://{host}')}</code></p>"
+    )
+    event_rows = [
+        _row(event.name or "", event.source_id or event.customer_id, "", event.metadata, iso(event.at))
+        for event in events
+    ]
     template, policy = _template_and_policy()
     page = template.substitute(
         url=escape(f"http://{host}"),
@@ -65,7 +83,7 @@ def answer_page(
             f'<div class="tile"><b>{number:,}</b><span>{label}</span></div>'
             for label, number in tiles.items()
         ),
-        events=_table(map(_event_row, events)) or _invitation(host, store.app_id),
+        events=_table(event_rows) or invitation,
         events_note=_note(len(events), event_count),
         customers=_table(map(_customer_row, customers)) or '<p class="empty">No customers yet.</p>',
         customers_note=_note(len(customers), customer_count),
@@ -88,16 +106,6 @@ def _template_and_policy() -> tuple[Template, str]:
     return Template(html), policy
 
 
-def _event_data(event: ProcessedRequest) -> Json:
-    return {
-        "id": event.event_id,
-        "event": event.name,
-        "source_id": event.source_id,
-        "metadata": event.metadata,
-        "created_at": iso(event.at),
-    }
-
-
 def _note(shown: int, count: int) -> str:
     return f"the latest {shown} of {count:,}" if shown < count else ""
 
@@ -105,10 +113,6 @@ def _note(shown: int, count: int) -> str:
 def _table(rows: Iterable[str]) -> str:
     filled = "".join(rows)
     return f'<div class="scroll"><table>{filled}</table></div>' if filled else ""
-
-
-def _event_row(event: ProcessedRequest) -> str:
-    return _row(event.name or "", event.source_id or event.customer_id, "", event.metadata, iso(event.at))
 
 
 def _customer_row(customer: StoredCustomer) -> str:
@@ -136,13 +140,6 @@ def _row(title: str, details: str, place: str, metadata: Json, stamp: str) -> st
 def _escape(text: str) -> str:
     """Escape what a client sent, and cut it to what a row can hold."""
     return escape(text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…")
-
-
-def _invitation(host: str, app_id: str) -> str:
-    return (
-        '<p class="empty">Nothing has arrived yet. Point the settings here and replay:'
-        f"<code>api:\n  key: {escape(app_id)}\n  token: any\n  url: {escape(f'http://{host}')}</code></p>"
-    )
 
 
 def _footer(options: SandboxOptions) -> str:

@@ -146,7 +146,7 @@ class Sandbox:
         finally:
             with self._lock:
                 del self._threads[sock]
-            # After this, what was sent still arrives; a close alone would reset a connection with unread bytes.
+            # The client is to see the end before the reset that a close with unread bytes causes.
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_WR)
             sock.close()

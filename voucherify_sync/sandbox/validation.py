@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
 from datetime import date, datetime
 from http.client import responses
 from typing import Any, Literal
@@ -41,17 +40,12 @@ _CUSTOMER_TYPES: dict[str, type] = {
     **dict.fromkeys(("address", "metadata", "system_metadata"), dict),
 }
 _METADATA_TYPES: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "image_url": str,
-    "geopoint": str,
+    **dict.fromkeys(("string", "image_url", "geopoint"), str),
     "number": (int, float),
     "boolean": bool,
     "object": dict,
 }
-_METADATA_READERS: dict[str, Callable[[str], Any]] = {
-    "date": date.fromisoformat,
-    "datetime": datetime.fromisoformat,
-}
+_METADATA_READERS = {"date": date.fromisoformat, "datetime": datetime.fromisoformat}
 _BIRTHDATE = re.compile(r"\d{4}-\d{2}-\d{2}(T.+)?", re.ASCII)
 
 UnknownFields = Literal["ignore", "reject"]
@@ -78,9 +72,8 @@ def make_request_id() -> str:
 
 def framework_error(status: int, message: str) -> ApiRefusal:
     """Refuse as the framework in front of the API does: in another shape than the API's own."""
-    return ApiRefusal(
-        status, {"statusCode": status, "error": _PHRASES.get(status, "Error"), "message": message}
-    )
+    phrase = _PHRASES.get(status, "Error")
+    return ApiRefusal(status, {"statusCode": status, "error": phrase, "message": message})
 
 
 def invalid(details: str, key: str = "invalid_payload", message: str = "Invalid payload") -> ApiRefusal:
