@@ -29,7 +29,7 @@ from voucherify_sync.sources.reader import Reader
 from voucherify_sync.state.deduplication import History, Rule
 from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.bulk import MAX_BYTES, Limits, pack
+from voucherify_sync.voucherify.bulk import MAX_BYTES, BulkLimits, pack
 
 CUSTOMERS = 67_567 / 1_000_000
 """Customers an event, as in the archive that was measured for the design."""
@@ -54,7 +54,7 @@ def walk(archive: Path, *, folds: bool) -> dict[str, float]:
         for block in reader:
             for mapped in pipeline.batches(block):
                 fold_updates(fold, mapped, history.decide(mapped))
-        chunks = [(chunk.size, len(chunk.items)) for chunk in pack(fold.customers(), Limits())]
+        chunks = [(chunk.size_bytes, len(chunk.items)) for chunk in pack(fold.customers(), BulkLimits())]
         return {
             "cpu_s": time.process_time() - begun,
             "updates": fold.updates,

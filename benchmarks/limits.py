@@ -30,9 +30,9 @@ def credentials(sandbox: Sandbox) -> Credentials:
 
 def work(client: Client, limiter: Limiter, statuses: list[int]) -> None:
     """Make calls as fast as the limiter allows."""
-    while limiter.acquire():
+    while permit := limiter.acquire():
         reply = client.call("GET", "/v1/customers", params={"limit": "1"})
-        limiter.answered(reply.status, reply.headers)
+        limiter.answered(permit, reply.status, reply.headers)
         statuses.append(reply.status)
 
 
@@ -51,7 +51,7 @@ def measure(limit: int, period_s: float, window: str, *, shared: bool, seconds: 
     others: list[int] = []
     with Sandbox(options) as sandbox:
         client = Client(credentials(sandbox), workers=WORKERS)
-        limiter = Limiter(stop=stop, reserve=RESERVE)
+        limiter = Limiter(stop=stop, reserve=RESERVE, minute_s=period_s, hour_s=60 * period_s)
         threads = [threading.Thread(target=work, args=(client, limiter, ours)) for _ in range(WORKERS)]
         if shared:
             others_rate = limit / period_s / 3

@@ -19,25 +19,25 @@ from typing import Any
 
 from support.cli_modules import cli_module
 
-from voucherify_sync.delivery import live
-from voucherify_sync.delivery.sender import Attempts
+from voucherify_sync.delivery import sender
+from voucherify_sync.delivery.lanes import PendingRequest
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
 from voucherify_sync.report.run_report import RecordCounts
 from voucherify_sync.state.ledger import Ledger
-from voucherify_sync.voucherify.retry_policy import Growing, Pauses
+from voucherify_sync.voucherify.retry_policy import GrowingPause, Pauses
 
 SHORT = Pauses(
     settle_s=(0.3, 0.6),
-    probe=Growing(0.2, 1.0, 2.0),
-    customer_trial=Growing(0.1, 0.5, 2.0),
-    event_trial=Growing(0.4, 1.0, 2.0),
+    probe=GrowingPause(0.2, 1.0, 2.0),
+    customer_trial=GrowingPause(0.1, 0.5, 2.0),
+    event_trial=GrowingPause(0.4, 1.0, 2.0),
     spent_s=0.5,
 )
 _LOOK_S = 0.0005
 
 
-class WatchedLink(live.Link):
-    """A link with short pauses that watches for the stop.
+class WatchedDelivery(sender.LiveDelivery):
+    """A delivery with short pauses that watches for the stop.
 
     Attributes:
         notes: where the notes are written to.
@@ -55,20 +55,20 @@ class WatchedLink(live.Link):
         lanes = self._lanes
         with lanes._news:
             found = [
-                (job.request.event.message_id, self._pause_of(job, is_running=lane.running))
+                (pending.request.event.message_id, self._pause(is_running=lane.is_running))
                 for lane in lanes._lanes.values()
-                for job in list(lane.jobs)[:1]
-                if job.doubt is not None
+                for pending in list(lane.requests)[:1]
+                if pending.doubt is not None
             ]
         self.notes.write_text(json.dumps(found))
 
-    def _pause_of(self, job: Attempts, *, is_running: bool) -> str:
+    def _pause(self, *, is_running: bool) -> str:
         """Say what a custom event waits for whose answer was lost."""
         if is_running:
-            if self._circuit.is_open:
+            if self._breaker.is_open:
                 return "probe"
             return "call" if self._limiter.waiting() is None else "limiter"
-        return "look-up" if self._lanes._destination._doubts.on_doubt == "verify" else "backoff"
+        return "look-up" if self._sender.doubts.on_doubt == "verify" else "backoff"
 
 
 def fail_after(outcomes: int) -> None:
@@ -87,7 +87,7 @@ def fail_after(outcomes: int) -> None:
 def forget_what_was_sent() -> None:
     """Let every record without an outcome be pending at a stop, and take its intent back, whatever was sent of it."""
 
-    def pending(self: Attempts, *, is_under_way: bool = False) -> Outcome:
+    def pending(self: PendingRequest, *, is_under_way: bool = False) -> Outcome:
         return Outcome(self.request.event, State.PENDING, request=self.request)
 
     record = Ledger.record
@@ -97,14 +97,14 @@ def forget_what_was_sent() -> None:
             self.withdraw(outcome.request, NotProcessed.NOT_SENT)
         record(self, outcome)
 
-    Attempts.undecided = pending  # type: ignore[method-assign]
+    PendingRequest.undecided = pending  # type: ignore[method-assign]
     Ledger.record = record_or_forget  # type: ignore[method-assign]
 
 
 def main(notes: str, outcomes: str, *words: str) -> None:
     """Run the command line."""
-    WatchedLink.notes = Path(notes)
-    live.Link = WatchedLink  # type: ignore[misc]
+    WatchedDelivery.notes = Path(notes)
+    sender.LiveDelivery = WatchedDelivery  # type: ignore[misc]
     if int(outcomes):
         fail_after(int(outcomes))
     if "FORGETS_WHAT_IT_SENT" in os.environ:

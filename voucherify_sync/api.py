@@ -24,7 +24,6 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
-from voucherify_sync.delivery.sender import Journal, NoJournal
 from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
 from voucherify_sync.events import Json
 from voucherify_sync.mapping.filters import Selection
@@ -77,7 +76,7 @@ from voucherify_sync.state.retry_input import (
 from voucherify_sync.stop import Stop
 
 if TYPE_CHECKING:
-    from voucherify_sync.delivery.live import Link
+    from voucherify_sync.delivery.sender import Journal, LiveDelivery
     from voucherify_sync.voucherify.activity import OnDoubt
 
 __all__ = [
@@ -388,7 +387,9 @@ class PreparedReplay:
             on_doubt = "hold"
         return Rule(again_before=again_before, failed=self.sends_again, on_doubt=on_doubt)
 
-    def _open(self, output: BinaryIO | None, resources: ExitStack) -> tuple[Link | DryRun, LedgerReader]:
+    def _open(
+        self, output: BinaryIO | None, resources: ExitStack
+    ) -> tuple[LiveDelivery | DryRun, LedgerReader]:
         """Open what the run sends to, and what it knows of earlier ones; both are closed with the resources."""
         match self.options.mode:
             case Mode.DRY_RUN:
@@ -398,7 +399,7 @@ class PreparedReplay:
                 sandbox = resources.enter_context(Sandbox())
                 resources.callback(self._count, sandbox)
                 keys = Credentials(app_id="sandbox", token=Secret("sandbox"), url=sandbox.url, version=None)
-                link = self._link(keys, "hold", NoJournal(), NOTHING_ACCEPTED, resources)
+                link = self._link(keys, "hold", None, NOTHING_ACCEPTED, resources)
                 return link, resources.enter_context(LedgerReader.empty())
             case Mode.LIVE:
                 keys = credentials(self.settings, os.environ)
@@ -425,14 +426,15 @@ class PreparedReplay:
         self,
         keys: Credentials,
         on_doubt: OnDoubt,
-        journal: Journal,
+        journal: Journal | None,
         accepted: Accepted,
         resources: ExitStack,
-    ) -> Link:
-        from voucherify_sync.delivery.live import Link  # it needs requests, which a dry run does not
+    ) -> LiveDelivery:
+        # It needs requests, which a dry run does not.
+        from voucherify_sync.delivery.sender import LiveDelivery
 
         delivery = self.settings.delivery
-        link = Link(keys, delivery, on_doubt, journal, self.stop, accepted, retries=self.sends_again)
+        link = LiveDelivery(keys, delivery, on_doubt, journal, self.stop, accepted, retries=self.sends_again)
         return resources.enter_context(closing(link))
 
     def _count(self, sandbox: Sandbox) -> None:

@@ -49,7 +49,7 @@ class Bench:
         self.cli = cli
         self.sandbox = sandbox
         self.settings = cli.folder / "settings.yaml"
-        cli.constants["voucherify_sync.voucherify.bulk._PAUSE_S"] = (0.02, 120.0)
+        cli.constants["voucherify_sync.voucherify.bulk._FIRST_PAUSE_S"] = 0.02
         self.write_settings()
 
     def write_settings(self, more: str = "") -> None:

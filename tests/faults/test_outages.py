@@ -12,14 +12,16 @@ from support.cli import Cli
 from support.evidence import CANARY, EMAIL, Record, Verdict, judge, write_archive, write_settings
 from support.ledger_parts import make_ledger, open_ledger
 
+from voucherify_sync.delivery.circuit_breaker import CircuitBreaker
 from voucherify_sync.delivery.lanes import Lanes
-from voucherify_sync.delivery.sender import ApiDestination
+from voucherify_sync.delivery.sender import Sender
 from voucherify_sync.events import Event, Json, Kind, Position, Request
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.settings.types import Credentials, Secret
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.client import Client
+from voucherify_sync.voucherify.limited_client import LimitedClient
 from voucherify_sync.voucherify.rate_limit import Limiter
 from voucherify_sync.voucherify.retry_policy import Pauses
 
@@ -48,16 +50,16 @@ def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:
     stop = Stop()
     client = Client(Credentials("app", Secret(CANARY), sandbox.url, None), deadline_s=DEADLINE_S)
     with open_ledger(path, stop=stop) as ledger:
-        destination = ApiDestination(
-            client,
-            Limiter(stop=stop),
+        limited = LimitedClient(client, Limiter(stop=stop), CircuitBreaker(stop), stop, jitter=lambda: 0.0)
+        sender = Sender(
+            limited,
             stop,
-            journal=ledger,
-            on_doubt=on_doubt,  # type: ignore[arg-type]
+            ledger,
+            on_doubt,  # type: ignore[arg-type]
             pauses=Pauses(settle_s=(0.0, 0.1)),
             jitter=lambda: 0.0,
         )
-        lanes = Lanes(destination, 3, stop)
+        lanes = Lanes(sender.attempt, 3, stop)
         for line, record in enumerate(RECORDS, start=1):
             lanes.submit(request_of(record, line))
         outcomes = list(lanes.drain())

@@ -93,15 +93,14 @@ def test_a_run_that_stops_in_trouble_says_so(runs: dict[Row, Future[Ended]], row
 
 def test_the_limiter_knows_how_long_the_oldest_call_has_had_no_answer() -> None:
     """Over both limits and all threads."""
-    now, who = [100.0], ["a"]
-    limiter = Limiter(stop=Stop(), clock=lambda: now[0], caller=lambda: who[0])
+    now = [100.0]
+    limiter = Limiter(stop=Stop(), clock=lambda: now[0])
     assert limiter.unanswered_s() is None
-    limiter.acquire()
+    first = limiter.acquire()
     now[0] += 3
-    who[0] = "b"
-    limiter.acquire(Bucket.BULK)
+    assert limiter.acquire(Bucket.BULK)
     now[0] += 1
     assert limiter.unanswered_s() == 4
-    who[0] = "a"
-    limiter.unanswered()
+    assert first
+    limiter.unanswered(first)
     assert limiter.unanswered_s() == 1

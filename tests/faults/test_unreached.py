@@ -18,17 +18,16 @@ from test_bulk import Log, people
 from test_client import raw_server, unused_port
 from test_outages import request_of
 
-from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, UNREACHED_S, Circuit
+from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, UNREACHED_S, CircuitBreaker
 from voucherify_sync.delivery.lanes import Lanes
-from voucherify_sync.delivery.live import Link
-from voucherify_sync.delivery.sender import ApiDestination, NoJournal
+from voucherify_sync.delivery.sender import LiveDelivery, Sender
 from voucherify_sync.errors import ExitCode, Unreachable
 from voucherify_sync.outcomes import Accepted, State
 from voucherify_sync.settings.types import Credentials, Delivery, Secret
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.bulk import Actions, Bulk
+from voucherify_sync.voucherify.bulk import BulkDelivery
 from voucherify_sync.voucherify.client import Client, NotSent
-from voucherify_sync.voucherify.limited_client import Caller, harmless_call
+from voucherify_sync.voucherify.limited_client import LimitedClient
 from voucherify_sync.voucherify.rate_limit import Limiter
 
 RECORDS = [Record(type_, f"{type_}-{n}", f"u-{n}") for type_ in ("identify", "track") for n in range(4)]
@@ -171,9 +170,8 @@ def test_a_run_that_reaches_nothing_stops_as_a_mistake(
     """Exit 2 after some tries; nothing failed, nothing is in doubt, and no password shows."""
     with way(monkeypatch, tmp_path) as url:
         stop, client = Stop(), client_to(url, way)
-        limiter = Limiter(stop=stop)
-        circuit = Circuit(harmless_call(client, limiter), stop, unreached_s=0.7)
-        lanes = Lanes(ApiDestination(client, limiter, stop, circuit=circuit), 3, stop)
+        limited = LimitedClient(client, Limiter(stop=stop), CircuitBreaker(stop, unreached_s=0.7), stop)
+        lanes = Lanes(Sender(limited, stop).attempt, 3, stop)
         for line, record in enumerate(RECORDS, start=1):
             lanes.submit(request_of(record, line))
         outcomes = list(lanes.drain())
@@ -194,10 +192,9 @@ def test_a_bulk_run_that_reaches_nothing_stops_likewise(
     """Its calls go one after the other."""
     with way(monkeypatch, tmp_path) as url:
         stop, client = Stop(), client_to(url, way)
-        limiter = Limiter(stop=stop)
-        circuit = Circuit(harmless_call(client, limiter), stop, unreached_s=0.7)
-        actions = Actions(Caller(client, limiter, circuit, stop), Log(), stop)
-        assert list(Bulk(actions, Secret(CANARY), stop).deliver(people(2))) == []
+        breaker = CircuitBreaker(stop, unreached_s=0.7)
+        limited = LimitedClient(client, Limiter(stop=stop), breaker, stop, leaves_calls=True)
+        assert list(BulkDelivery(limited, Log(), Secret(CANARY), stop).deliver(people(2))) == []
         client.close()
     assert isinstance(stop.error, Unreachable)
     assert said in stop.error.message
@@ -219,13 +216,15 @@ def test_each_way_of_not_getting_there_has_its_reason(
 
 
 @pytest.mark.parametrize(("ever_succeeded", "patience_s"), [(False, UNREACHED_S), (True, OUTAGE_S)])
-def test_what_the_ledger_knows_decides_how_long_a_link_waits(ever_succeeded: bool, patience_s: float) -> None:
+def test_what_the_ledger_knows_decides_how_long_a_delivery_waits(
+    ever_succeeded: bool, patience_s: float
+) -> None:
     """A call that succeeded with this ledger before proves the address."""
     keys = Credentials("app", Secret(CANARY), "https://api.example.test", None)
     stop = Stop()
-    link = Link(keys, Delivery(), "hold", NoJournal(), stop, Accepted(anything=ever_succeeded))
-    assert link._circuit._patience_s == patience_s
-    list(link._lanes.drain(0))
+    delivery = LiveDelivery(keys, Delivery(), "hold", None, stop, Accepted(anything=ever_succeeded))
+    assert delivery._breaker._patience_s == patience_s
+    list(delivery._lanes.drain(0))
 
 
 def test_the_command_stops_with_exit_2_after_ten_seconds(run_cli: Cli) -> None:

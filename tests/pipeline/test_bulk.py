@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from voucherify_sync.delivery.circuit_breaker import Circuit
+from voucherify_sync.delivery.circuit_breaker import CircuitBreaker
 from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, WrongAddress
 from voucherify_sync.events import body_hash
 from voucherify_sync.sandbox.faults import Fault
@@ -19,10 +19,11 @@ from voucherify_sync.sandbox.server import Sandbox
 from voucherify_sync.settings.types import Credentials, Secret
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
-from voucherify_sync.voucherify.bulk import BULK_PATH, MAX_BYTES, Actions, Bulk, Fate
+from voucherify_sync.voucherify.bulk import BULK_PATH, MAX_BYTES, BulkDelivery, CustomerResult
 from voucherify_sync.voucherify.client import Client
-from voucherify_sync.voucherify.limited_client import Caller
+from voucherify_sync.voucherify.limited_client import LimitedClient
 from voucherify_sync.voucherify.rate_limit import Limiter
+from voucherify_sync.voucherify.retry_policy import Delivered
 
 ANYTHING = "/v1/*"
 POLLS = "/v1/async-actions/*"
@@ -61,26 +62,26 @@ class Log(dict[bytes, str]):
 class World:
     """A sandbox and what sends customers to it."""
 
-    def __init__(self, sandbox: Sandbox, client: Client, stop: Hasty, log: Log, patience_s: float) -> None:
+    def __init__(
+        self, sandbox: Sandbox, client: Client, stop: Hasty, log: Log, poll_timeout_s: float
+    ) -> None:
         self.sandbox = sandbox
         self.log = log
         self.stop = stop
         self.limiter = Limiter(stop=stop, clock=lambda: stop.waited_s)
-        circuit = Circuit(
-            lambda: Reply(200, {}, b"{}"),
-            stop,
-            clock=lambda: stop.waited_s,
-            wait=lambda _, timeout_s: stop.wait(timeout_s),
+        breaker = CircuitBreaker(
+            stop, clock=lambda: stop.waited_s, wait=lambda _, timeout_s: stop.wait(timeout_s)
         )
-        self.caller = Caller(client, self.limiter, circuit, stop, clock=lambda: stop.waited_s)
-        self.actions = Actions(self.caller, log, self.stop, patience_s=patience_s)
-        self.bulk = Bulk(self.actions, Secret("token-77aa"), self.stop)
+        self.client = LimitedClient(
+            client, self.limiter, breaker, stop, leaves_calls=True, clock=lambda: stop.waited_s
+        )
+        self.bulk = BulkDelivery(self.client, log, Secret("token-77aa"), stop, poll_timeout_s=poll_timeout_s)
 
     def deliver(self, *customers: Customer) -> dict[str, str | None]:
         """Deliver, and return by source_id the reason why it failed, None where it did not."""
-        fates = list(self.bulk.deliver(customers))
-        assert len({fate.source_id for fate in fates}) == len(fates)
-        return {fate.source_id: fate.refusal and fate.refusal.reason for fate in fates}
+        results = list(self.bulk.deliver(customers))
+        assert len({result.source_id for result in results}) == len(results)
+        return {result.source_id: result.refusal and result.refusal.reason for result in results}
 
     @property
     def posts(self) -> int:
@@ -95,7 +96,7 @@ class World:
 
 @contextmanager
 def world(
-    *faults: str | Fault, log: Log | None = None, patience_s: float = 7200, **options: Any
+    *faults: str | Fault, log: Log | None = None, poll_timeout_s: float = 7200, **options: Any
 ) -> Iterator[World]:
     """Run a sandbox with these faults and options."""
     parsed = [Fault.parse(fault) if isinstance(fault, str) else fault for fault in faults]
@@ -104,7 +105,7 @@ def world(
     with Sandbox(SandboxOptions(keep=None, **options), parsed, clock) as sandbox:
         client = Client(Credentials("app", Secret("token"), sandbox.url, None), deadline_s=5)
         try:
-            yield World(sandbox, client, stop, Log() if log is None else log, patience_s)
+            yield World(sandbox, client, stop, Log() if log is None else log, poll_timeout_s)
         finally:
             client.close()
 
@@ -127,7 +128,7 @@ def test_customers_are_sent_in_one_request_and_its_action_is_polled_to_its_end()
     with world(async_delay_s=20) as here:
         assert here.deliver(*people(300)) == {f"u{n}": None for n in range(300)}
         assert (here.posts, len(here.stored)) == (1, 300)
-        assert here.actions.polls == here.limiter.calls - 1 > 1
+        assert here.bulk.polls == here.limiter.calls - 1 > 1
 
 
 def test_a_request_is_filled_to_the_limit_and_not_beyond() -> None:
@@ -143,10 +144,10 @@ def test_a_customer_whom_no_request_can_hold_fails_alone_and_unsent() -> None:
     """10,485,760 bytes with the brackets; the others go on."""
     huge = Customer("huge", json.dumps({"source_id": "huge", "description": "x" * MAX_BYTES}).encode())
     with world() as here:
-        fates = {fate.source_id: fate for fate in here.bulk.deliver([huge, *people(2)])}
-        assert fates["huge"].refusal is not None
-        assert fates["huge"].refusal.reason == "too_large"
-        assert "10,485,760" in fates["huge"].refusal.detail
+        results = {result.source_id: result for result in here.bulk.deliver([huge, *people(2)])}
+        assert results["huge"].refusal is not None
+        assert results["huge"].refusal.reason == "too_large"
+        assert "10,485,760" in results["huge"].refusal.detail
         assert here.stored == ["u0", "u1"]
 
 
@@ -156,16 +157,16 @@ def test_customers_that_the_report_names_fail_and_the_others_do_not() -> None:
     bad = Customer("bad", b'{"source_id":"bad","metadata":{"age":"old"}}')
     wrong = Customer("wrong", b'{"source_id":"wrong","email":1}')
     with world(metadata_schemas=(schema,)) as here:
-        fates = {fate.source_id: fate.refusal for fate in here.bulk.deliver([bad, *people(2), wrong])}
-        reasons = {name: refusal and refusal.reason for name, refusal in fates.items()}
+        results = {result.source_id: result.refusal for result in here.bulk.deliver([bad, *people(2), wrong])}
+        reasons = {name: refusal and refusal.reason for name, refusal in results.items()}
         assert reasons == {
             "bad": "metadata_validation_failed",
             "u0": None,
             "u1": None,
             "wrong": "invalid_payload",
         }
-        assert fates["bad"] is not None
-        assert json.loads(fates["bad"].response or b"")["source_id"] == "bad"
+        assert results["bad"] is not None
+        assert json.loads(results["bad"].response or b"")["source_id"] == "bad"
 
 
 def test_every_customer_may_be_refused() -> None:
@@ -225,7 +226,7 @@ def test_customers_of_an_action_that_fails_twice_have_failed() -> None:
 
 def test_an_action_that_never_ends_is_sent_once_more_then_given_up() -> None:
     """After a long time; nobody knows what becomes of it, and a later run may send it again."""
-    with world(async_delay_s=1e9, patience_s=60) as here:
+    with world(async_delay_s=1e9, poll_timeout_s=60) as here:
         assert set(here.deliver(*people(3)).values()) == {"gave_up"}
         assert here.posts == 2
         assert here.stop.waited_s >= 2 * 60
@@ -233,9 +234,9 @@ def test_an_action_that_never_ends_is_sent_once_more_then_given_up() -> None:
 
 def test_polls_grow_rare() -> None:
     """Each is a call: two hours of waiting cost fewer than a hundred."""
-    with world(async_delay_s=1e9, patience_s=7200) as here:
+    with world(async_delay_s=1e9, poll_timeout_s=7200) as here:
         here.deliver(*people(1))
-        assert here.actions.polls < 2 * 100
+        assert here.bulk.polls < 2 * 100
 
 
 def test_a_body_that_was_accepted_is_asked_after_and_not_sent_again() -> None:
@@ -296,29 +297,28 @@ def test_a_new_action_may_be_unknown_at_first() -> None:
 def test_trouble_is_tried_again(path: str, rules: dict[str, Any]) -> None:
     """The rules are those for customers, as a bulk request may be repeated."""
     with world(fault(path=path, last=2, **rules)) as here:
-        here.limiter._windows.clear()
         here.limiter = Limiter(stop=here.stop, clock=lambda: here.stop.waited_s)
-        here.caller._limiter = here.limiter
+        here.client._limiter = here.limiter
         assert set(here.deliver(*people(3)).values()) == {None}
-        assert here.caller.retries == 2
+        assert here.client.retries == 2
         assert here.stored == ["u0", "u1", "u2"]
 
 
 def test_trouble_without_end_is_given_up() -> None:
     """Ten attempts, then all customers of the request fail."""
     with world(fault("status", code=500)) as here:
-        fates = list(here.bulk.deliver(people(2)))
-        assert [fate.refusal and fate.refusal.reason for fate in fates] == ["gave_up", "gave_up"]
-        assert fates[0].refusal is not None
-        assert fates[0].refusal.status == 500
+        results = list(here.bulk.deliver(people(2)))
+        assert [result.refusal and result.refusal.reason for result in results] == ["gave_up", "gave_up"]
+        assert results[0].refusal is not None
+        assert results[0].refusal.status == 500
 
 
 def test_a_refused_request_fails_its_customers_and_the_next_one_goes_on() -> None:
     """With the API's key as reason."""
     with world(fault("status", code=422, last=1)) as here:
-        fates = here.deliver(*people(3, 4 << 20))
-        assert sorted(fates.values(), key=str) == [None, *[fates["u0"]] * 2]
-        assert fates["u0"]
+        results = here.deliver(*people(3, 4 << 20))
+        assert sorted(results.values(), key=str) == [None, *[results["u0"]] * 2]
+        assert results["u0"]
 
 
 def test_nothing_that_was_sent_is_repeated_in_what_is_shown() -> None:
@@ -335,11 +335,11 @@ def test_nothing_that_was_sent_is_repeated_in_what_is_shown() -> None:
         return Reply(400, {}, json.dumps(said).encode())
 
     with world() as here:
-        here.caller._client.call = refuse  # type: ignore[method-assign]
-        (fate,) = here.bulk.deliver([customer])
-        assert fate.refusal is not None
-        shown = f"{fate.refusal.detail} {fate.refusal.response!r}"
-        assert fate.refusal.reason == "invalid_payload"
+        here.client._client.call = refuse  # type: ignore[method-assign]
+        (result,) = here.bulk.deliver([customer])
+        assert result.refusal is not None
+        shown = f"{result.refusal.detail} {result.refusal.response!r}"
+        assert result.refusal.reason == "invalid_payload"
         assert not [text for text in ("ann@", "u-secret", "token-77aa") if text in shown]
 
 
@@ -377,27 +377,29 @@ def test_a_log_that_cannot_be_written_stops_the_run() -> None:
 
 
 class Scripted:
-    """A caller whose answers are given; bulk requests are always accepted."""
+    """A client whose answers are given; bulk requests are always accepted."""
 
     def __init__(self, result: Callable[[list[str]], dict[str, Any]]) -> None:
         self._result = result
         self.bodies: list[list[str]] = []
 
-    def call(self, request: Any) -> Reply:
+    def complete(self, request: Any) -> Delivered:
         """Accept a request, or tell how the last one went."""
         if request.method == "POST":
             self.bodies.append([item["source_id"] for item in json.loads(request.payload)])
             reply: dict[str, Any] = {"async_action_id": f"aa_{len(self.bodies)}"}
         else:
             reply = {"object": "async_action", "id": "aa_1", **self._result(self.bodies[-1])}
-        return Reply(200, {}, json.dumps(reply).encode())
+        return Delivered(Reply(200, {}, json.dumps(reply).encode()))
 
 
-def scripted(result: Callable[[list[str]], dict[str, Any]], count: int = 64) -> tuple[list[Fate], Scripted]:
-    """Deliver customers to a script; return their fates."""
-    caller: Any = Scripted(result)
-    stop = Hasty()
-    return list(Bulk(Actions(caller, Log(), stop), Secret("token-77aa"), stop).deliver(people(count))), caller
+def scripted(
+    result: Callable[[list[str]], dict[str, Any]], count: int = 64
+) -> tuple[list[CustomerResult], Scripted]:
+    """Deliver customers to a script; return their results."""
+    client: Any = Scripted(result)
+    delivery = BulkDelivery(client, Log(), Secret("token-77aa"), Hasty())
+    return list(delivery.deliver(people(count))), client
 
 
 def failing(*names: str, named: int) -> Callable[[list[str]], dict[str, Any]]:
@@ -413,21 +415,23 @@ def failing(*names: str, named: int) -> Callable[[list[str]], dict[str, Any]]:
 
 def test_refused_customers_whom_the_report_does_not_name_are_found() -> None:
     """The request is split until each is named; nobody is taken for delivered who may have been refused."""
-    fates, caller = scripted(failing("u3", "u40", "u41", named=1))
-    assert {fate.source_id for fate in fates if fate.refusal} == {"u3", "u40", "u41"}
-    assert len(fates) == 64
-    assert len(caller.bodies) < 10
+    results, client = scripted(failing("u3", "u40", "u41", named=1))
+    assert {result.source_id for result in results if result.refusal} == {"u3", "u40", "u41"}
+    assert len(results) == 64
+    assert len(client.bodies) < 10
 
 
 def test_whoever_may_be_among_the_refused_at_the_end_has_failed() -> None:
     """A report without any names narrows it down to single customers; the search is bounded."""
-    fates, caller = scripted(failing("u3", named=0))
-    assert {fate.source_id: fate.refusal.reason for fate in fates if fate.refusal} == {"u3": "not_named"}
+    results, client = scripted(failing("u3", named=0))
+    assert {result.source_id: result.refusal.reason for result in results if result.refusal} == {
+        "u3": "not_named"
+    }
     every = [f"u{n}" for n in range(0, 2000, 2)]
-    fates, caller = scripted(failing(*every, named=0), 2000)
-    assert set(every) <= {fate.source_id for fate in fates if fate.refusal}
-    assert len(fates) == 2000
-    assert len(caller.bodies) < 100
+    results, client = scripted(failing(*every, named=0), 2000)
+    assert set(every) <= {result.source_id for result in results if result.refusal}
+    assert len(results) == 2000
+    assert len(client.bodies) < 100
 
 
 @pytest.mark.parametrize(
@@ -448,8 +452,8 @@ def test_whoever_may_be_among_the_refused_at_the_end_has_failed() -> None:
 )
 def test_the_end_of_an_action_is_read_with_care(action: dict[str, Any], reason: str | None) -> None:
     """What says of nobody that it failed is a success only where it says so."""
-    ((fate,), _) = scripted(lambda _: action, 1)
-    assert (fate.refusal and fate.refusal.reason) == reason
+    ((result,), _) = scripted(lambda _: action, 1)
+    assert (result.refusal and result.refusal.reason) == reason
 
 
 @pytest.mark.parametrize(
@@ -466,8 +470,7 @@ def test_a_voucherify_that_never_answers_stops_the_run_and_fails_nobody(
         raise bad
 
     with world() as here:
-        here.caller._client.call = lost  # type: ignore[method-assign]
-        here.caller._circuit._probe = lambda: bad
+        here.client._client.call = lost  # type: ignore[method-assign]
         assert here.deliver(*people(1)) == {}
         assert isinstance(here.stop.error, error)
         assert here.stop.waited_s < (130 if error is RunStopped else 12)

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voucherify_sync.delivery.circuit_breaker import Circuit
+from voucherify_sync.delivery.circuit_breaker import CircuitBreaker
 from voucherify_sync.delivery.dry_run import DryRun
-from voucherify_sync.delivery.sender import Again, ApiDestination, Attempts
+from voucherify_sync.delivery.lanes import PendingRequest
+from voucherify_sync.delivery.sender import Sender
 from voucherify_sync.errors import AccessRefused, RunStopped, WrongAddress
 from voucherify_sync.events import Event, Json, Kind, Position, Request
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
@@ -24,8 +25,9 @@ from voucherify_sync.sandbox.server import Sandbox
 from voucherify_sync.settings.types import Credentials, Secret
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.client import Client, NoAnswer, NotSent, Reply
-from voucherify_sync.voucherify.rate_limit import Limiter
-from voucherify_sync.voucherify.retry_policy import Pauses
+from voucherify_sync.voucherify.limited_client import LimitedClient
+from voucherify_sync.voucherify.rate_limit import Bucket, Limiter, Permit
+from voucherify_sync.voucherify.retry_policy import Pauses, RetryLater
 
 CUSTOMER, EVENT = Kind.CUSTOMER, Kind.EVENT
 CANARY = "canary-token-77aa"
@@ -46,7 +48,7 @@ def make_request(kind: Kind = EVENT, source_id: str = "u1", metadata: Any = None
 
 
 class World:
-    """A destination, the answers that it gets, and the order of what it does. Time passes while something waits."""
+    """A sender, the answers that it gets, and the order of what it does. Time passes while something waits."""
 
     deadline_s = 60.0
     token = Secret(CANARY)
@@ -59,21 +61,17 @@ class World:
         self.answer: Callable[[str, str], Any] = lambda method, path: self.answers.pop(0)
         self.permits = True
         self.stop = Stop()
-        self.circuit = Circuit(self._probe, self.stop, clock=lambda: self.now, wait=self._wait)
-        self.circuit.ever_answered = True
+        self.breaker = CircuitBreaker(self.stop, clock=lambda: self.now, wait=self._wait)
+        self.breaker.ever_answered = True
         fakes: Any = self
-        self.destination = ApiDestination(
-            fakes,
-            fakes,
-            self.stop,
-            journal=self,
-            circuit=self.circuit,
-            clock=lambda: self.now,
-            jitter=lambda: 0.5,
-            **options,
-        )
+        chances: Any = {"clock": lambda: self.now, "jitter": lambda: 0.5}
+        client = LimitedClient(fakes, fakes, self.breaker, self.stop, **chances)
+        self._harmless_call = client.probe
+        self.probe_answer: Callable[[], Any] = lambda: ALIVE
+        client.probe = self._probe  # type: ignore[method-assign]
+        self.sender = Sender(client, self.stop, self, **chances, **options)
 
-    def call(self, method: str, path: str, payload: bytes | None = None, **query: Any) -> Reply:
+    def call(self, method: str, path: str, payload: bytes | None = None, *query: Any) -> Reply:
         """Answer a call."""
         self.log.append(f"{method} {path}")
         answer = self.answer(method, path)
@@ -85,20 +83,20 @@ class World:
         """Return the server's time."""
         return self.now + 1e9
 
-    def acquire(self) -> bool:
+    def acquire(self, bucket: Bucket = Bucket.API) -> Permit | None:
         """Give a permit."""
         self.log.append("permit")
-        return self.permits
+        return Permit(bucket, self.now) if self.permits else None
 
-    def answered(self, status: int, headers: object) -> None:
+    def answered(self, permit: Permit, status: int, headers: object) -> None:
         """Hear of an answer."""
         self.log.append(f"answered {status}")
 
-    def unanswered(self) -> None:
+    def unanswered(self, permit: Permit) -> None:
         """Hear of a call without an answer."""
         self.log.append("unanswered")
 
-    def unused(self) -> None:
+    def unused(self, permit: Permit) -> None:
         """Take back a permit without a call."""
         self.log.append("unused")
 
@@ -117,9 +115,9 @@ class World:
         """Keep how it ended."""
         self.recorded.append(outcome)
 
-    def run(self, what: Request | Attempts) -> Outcome:
+    def run(self, what: Request | PendingRequest) -> Outcome:
         """Make attempts until the record is decided."""
-        attempts = what if isinstance(what, Attempts) else Attempts(what)
+        attempts = what if isinstance(what, PendingRequest) else PendingRequest(what)
         while True:
             result = self.once(attempts)
             if isinstance(result, Outcome):
@@ -127,15 +125,17 @@ class World:
             self.log.append(f"again {result.reason}")
             self.now += result.after_s
 
-    def once(self, what: Request | Attempts) -> Outcome | Again:
+    def once(self, what: Request | PendingRequest) -> Outcome | RetryLater:
         """Make the next attempt."""
-        attempts = what if isinstance(what, Attempts) else Attempts(what)
-        attempts.begin()
-        return self.destination.attempt(attempts)
+        attempts = what if isinstance(what, PendingRequest) else PendingRequest(what)
+        attempts.number += 1
+        return self.sender.attempt(attempts)
 
-    def _probe(self) -> Reply:
+    def _probe(self) -> Any:
+        if not self.breaker.is_open:
+            return self._harmless_call()
         self.log.append("probe")
-        return ALIVE
+        return self.probe_answer()
 
     def _wait(self, condition: threading.Condition, seconds: float) -> None:
         self.now += seconds
@@ -226,7 +226,6 @@ def test_a_journal_that_fails_stops_the_run_before_anything_is_sent() -> None:
         raise RunStopped("the disk is full")
 
     world.intend = full  # type: ignore[method-assign]
-    world.destination = ApiDestination(world, world, world.stop, journal=world, circuit=world.circuit)  # type: ignore[arg-type]
     result = world.once(make_request())
     assert isinstance(result, Outcome)
     assert result.state is State.PENDING
@@ -275,7 +274,7 @@ def test_the_wait_for_a_permit_is_no_trouble_of_the_record() -> None:
     world = World(Reply(502, {}, b""), GOOD[CUSTOMER])
     acquire = world.acquire
 
-    def slow() -> bool:
+    def slow(*_: Any) -> Permit | None:
         world.now += 3600
         return acquire()
 
@@ -290,22 +289,22 @@ def test_an_empty_retry_budget_slows_retries_down() -> None:
     pauses = []
     for _ in range(101):
         result = world.once(make_request(CUSTOMER))
-        assert isinstance(result, Again)
+        assert isinstance(result, RetryLater)
         pauses.append(result.after_s)
-        world.circuit.enter(CUSTOMER)
-        world.circuit.leave(CUSTOMER, True)
+        world.breaker.enter(CUSTOMER, world._probe)
+        world.breaker.leave(CUSTOMER, True)
     assert (pauses[0], pauses[99], pauses[100]) == (0.75, 0.75, 45.0)
 
 
-def test_a_permit_is_given_back_when_the_circuit_opened_meanwhile() -> None:
+def test_a_permit_is_given_back_when_the_breaker_opened_meanwhile() -> None:
     """No event goes into an outage that began while it waited for quota."""
     world = World(GOOD[EVENT])
     acquire = world.acquire
 
-    def late() -> bool:
+    def late(*_: Any) -> Permit | None:
         for _ in range(3):
-            world.circuit.enter(CUSTOMER)
-            world.circuit.leave(CUSTOMER, False)
+            world.breaker.enter(CUSTOMER, world._probe)
+            world.breaker.leave(CUSTOMER, False)
         world.acquire = acquire  # type: ignore[method-assign]
         return acquire()
 
@@ -358,8 +357,8 @@ def test_resend_that_gives_up_leaves_it_in_doubt(last: Any) -> None:
 def test_resend_that_is_stopped_leaves_it_in_doubt() -> None:
     """A record that may have arrived is never called pending."""
     world = World(LOST, on_doubt="resend")
-    what = Attempts(make_request())
-    assert isinstance(world.once(what), Again)
+    what = PendingRequest(make_request())
+    assert isinstance(world.once(what), RetryLater)
     world.stop.because(RunStopped("enough"))
     assert world.run(what).state is State.IN_DOUBT
 
@@ -418,9 +417,9 @@ def test_verify_needs_a_match_for_each_equal_send() -> None:
 def test_a_look_up_that_is_pending_tells_that_the_event_was_sent() -> None:
     """Who stops the run meanwhile knows that the record is in doubt, and not pending."""
     world = World(LOST)
-    what = Attempts(make_request())
-    assert world.once(what) == Again(5.0, "verifying")
-    assert what.may_be_processed
+    what = PendingRequest(make_request())
+    assert world.once(what) == RetryLater(5.0, "verifying")
+    assert what.undecided().state is State.IN_DOUBT
     assert what.undecided().state is State.IN_DOUBT
     world.stop.because(RunStopped("enough"))
     assert world.run(what).state is State.IN_DOUBT
@@ -457,7 +456,7 @@ def test_a_network_that_is_down_fails_no_record() -> None:
         return GOOD[EVENT] if world.now > up_at else NotSent("dns")
 
     world.answer = answer
-    world.circuit._probe = lambda: ALIVE if world.now > up_at else NotSent("dns")
+    world.probe_answer = lambda: ALIVE if world.now > up_at else NotSent("dns")
     assert {world.run(make_request()).state for _ in range(50)} == {State.DELIVERED}
     assert not world.stop.requested
 
@@ -497,30 +496,29 @@ def test_an_event_is_never_sent_again_after_an_answer_that_proves_nothing(
 
 
 @pytest.fixture
-def real() -> Iterator[Callable[..., tuple[Sandbox, ApiDestination]]]:
-    """Yield a maker of a sandbox with faults, and a destination that sends to it."""
+def real() -> Iterator[Callable[..., tuple[Sandbox, Sender]]]:
+    """Yield a maker of a sandbox with faults, and a sender that sends to it."""
     opened: list[Any] = []
 
-    def make(*faults: Fault, **options: Any) -> tuple[Sandbox, ApiDestination]:
+    def make(*faults: Fault, **options: Any) -> tuple[Sandbox, Sender]:
         sandbox = Sandbox(SandboxOptions(app_id="key", token=options.pop("token", CANARY)), faults).start()
         client = Client(Credentials("key", Secret(CANARY), sandbox.url, None), deadline_s=0.5)
         opened.extend([client.close, sandbox.stop])
         stop = Stop()
-        return sandbox, ApiDestination(
-            client, Limiter(stop=stop), stop, pauses=Pauses(settle_s=(0.0, 0.0)), **options
-        )
+        limited = LimitedClient(client, Limiter(stop=stop), CircuitBreaker(stop), stop)
+        return sandbox, Sender(limited, stop, pauses=Pauses(settle_s=(0.0, 0.0)), **options)
 
     yield make
     for close in opened:
         close()
 
 
-def finish(destination: ApiDestination, what: Request) -> Outcome:
+def finish(sender: Sender, what: Request) -> Outcome:
     """Make attempts, without their pauses, until the record is decided."""
-    attempts = Attempts(what)
+    attempts = PendingRequest(what)
     while True:
-        attempts.begin()
-        result = destination.attempt(attempts)
+        attempts.number += 1
+        result = sender.attempt(attempts)
         if isinstance(result, Outcome):
             return result
 
@@ -541,8 +539,8 @@ def test_against_a_server_that_loses_answers_the_outcome_is_what_was_processed(
     real: Any, action: str, when: Any, state: State
 ) -> None:
     """Processed: found and delivered. Not processed: in doubt, as absence proves nothing. Never sent twice."""
-    sandbox, destination = real(Fault(action, path="/v1/events", when=when))
-    outcome = finish(destination, make_request())
+    sandbox, sender = real(Fault(action, path="/v1/events", when=when))
+    outcome = finish(sender, make_request())
     assert outcome.state is state
     assert len(sandbox.call_log.processed) == (when == "after")
     assert sum(call.path == "/v1/events" for call in sandbox.call_log.answered) == 1
@@ -552,9 +550,9 @@ def test_against_a_server_that_loses_answers_the_outcome_is_what_was_processed(
 def test_a_cycle_that_is_used_up_shows_at_a_look_up_too(real: Any) -> None:
     """The event is in doubt, and the run stops: to wait for the next cycle would take weeks."""
     lost = Fault("drop", path="/v1/events", when="after")
-    sandbox, destination = real(lost, Fault("throttle", method="GET", type="api_calls_cycle"))
-    assert finish(destination, make_request()).state is State.IN_DOUBT
-    assert "billing cycle" in str(destination._stop.error)
+    sandbox, sender = real(lost, Fault("throttle", method="GET", type="api_calls_cycle"))
+    assert finish(sender, make_request()).state is State.IN_DOUBT
+    assert "billing cycle" in str(sender._stop.error)
     assert [call.method for call in sandbox.call_log.answered] == ["POST", "GET"]
 
 
@@ -564,18 +562,18 @@ def test_a_cycle_that_is_used_up_shows_at_a_look_up_too(real: Any) -> None:
 )
 def test_a_customer_arrives_whatever_happens_to_the_first_answer(real: Any, action: str) -> None:
     """Customers are sent again."""
-    sandbox, destination = real(Fault(action, path="/v1/customers", last=1, retry_after="1"))
-    assert finish(destination, make_request(CUSTOMER)).state is State.DELIVERED
+    sandbox, sender = real(Fault(action, path="/v1/customers", last=1, retry_after="1"))
+    assert finish(sender, make_request(CUSTOMER)).state is State.DELIVERED
     assert sandbox.counts()[0] == 1
 
 
 def test_a_wrong_key_shows_nowhere(real: Any) -> None:
     """Not in the outcome, and not in the error that stops the run."""
-    _, destination = real(token="another")
-    outcome = finish(destination, make_request())
+    _, sender = real(token="another")
+    outcome = finish(sender, make_request())
     assert outcome.state is State.PENDING
-    assert isinstance(destination._stop.error, AccessRefused)
-    assert CANARY not in repr(outcome) + str(destination._stop.error)
+    assert isinstance(sender._stop.error, AccessRefused)
+    assert CANARY not in repr(outcome) + str(sender._stop.error)
 
 
 def test_a_dry_run_writes_the_very_request_and_sends_nothing() -> None:

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from voucherify_sync.delivery.lanes import Lanes
-from voucherify_sync.delivery.sender import Again, Attempts
+from voucherify_sync.delivery.lanes import Lanes, PendingRequest
 from voucherify_sync.errors import ExitCode, RunStopped
 from voucherify_sync.events import Event, Kind, Position, Request
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
 from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.retry_policy import RetryLater
 
-Answer = Callable[[Request, Attempts], "Outcome | Again"]
+Answer = Callable[[Request, PendingRequest], "Outcome | RetryLater"]
 
 
 def make_request(number: int, customer: str, kind: Kind = Kind.EVENT, size: int = 2) -> Request:
@@ -30,7 +30,7 @@ def make_request(number: int, customer: str, kind: Kind = Kind.EVENT, size: int 
     return Request(event, kind, customer, b"x" * size)
 
 
-def delivered(request: Request, _: Attempts | None = None) -> Outcome:
+def delivered(request: Request, _: PendingRequest | None = None) -> Outcome:
     """Answer as Voucherify mostly does."""
     return Outcome(request.event, State.DELIVERED, request=request)
 
@@ -50,7 +50,7 @@ class Scripted:
         self.overlaps = 0
         self._lock = threading.Lock()
 
-    def attempt(self, attempts: Attempts) -> Outcome | Again:
+    def attempt(self, attempts: PendingRequest) -> Outcome | RetryLater:
         request = attempts.request
         customer = request.source_id
         with self._lock:
@@ -84,7 +84,7 @@ def gate() -> Iterator[threading.Event]:
 
 def test_every_operation_gets_its_outcome() -> None:
     """None is lost, none comes twice."""
-    lanes = Lanes(Scripted(), 8, Stop())
+    lanes = Lanes(Scripted().attempt, 8, Stop())
     for number in range(1000):
         lanes.submit(make_request(number, f"u{number % 50}"))
     outcomes = lanes.finished() + list(lanes.drain())
@@ -96,12 +96,12 @@ def test_every_operation_gets_its_outcome() -> None:
 def test_one_customer_is_served_in_input_order_and_never_twice_at_once() -> None:
     """At most one request in flight per customer."""
 
-    def slow(request: Request, _: Attempts) -> Outcome:
+    def slow(request: Request, _: PendingRequest) -> Outcome:
         time.sleep(random.random() / 1000)
         return delivered(request)
 
     destination = Scripted(slow)
-    lanes = Lanes(destination, 8, Stop())
+    lanes = Lanes(destination.attempt, 8, Stop())
     for number in range(300):
         lanes.submit(make_request(number, f"u{number % 3}"))
     list(lanes.drain())
@@ -115,13 +115,13 @@ def test_one_customer_is_served_in_input_order_and_never_twice_at_once() -> None
 def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
     """Not even with a single worker."""
 
-    def answer(request: Request, attempt: Attempts) -> Outcome | Again:
+    def answer(request: Request, attempt: PendingRequest) -> Outcome | RetryLater:
         if request.source_id == "slow" and attempt.number < 3:
-            return Again(0.05, "throttled")
+            return RetryLater(0.05, "throttled")
         return delivered(request)
 
     destination = Scripted(answer)
-    lanes = Lanes(destination, 1, Stop())
+    lanes = Lanes(destination.attempt, 1, Stop())
     for number in range(4):
         lanes.submit(make_request(number, "slow" if number < 2 else f"u{number}"))
     outcomes = list(lanes.drain())
@@ -134,13 +134,13 @@ def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
 def test_an_earlier_retry_is_not_held_up_by_a_later_one() -> None:
     """What is due first goes first."""
 
-    def answer(request: Request, attempt: Attempts) -> Outcome | Again:
+    def answer(request: Request, attempt: PendingRequest) -> Outcome | RetryLater:
         if attempt.number > 1:
             return delivered(request)
-        return Again(60 if request.source_id == "later" else 0.02, "throttled")
+        return RetryLater(60 if request.source_id == "later" else 0.02, "throttled")
 
     stop = Stop()
-    lanes = Lanes(Scripted(answer), 2, stop)
+    lanes = Lanes(Scripted(answer).attempt, 2, stop)
     lanes.submit(make_request(0, "later"))
     wait_until(lambda: lanes.waiting == 1)
     lanes.submit(make_request(1, "sooner"))
@@ -160,11 +160,11 @@ def test_customers_are_served_in_parallel_on_all_workers() -> None:
     """As many calls are in flight as there are workers."""
     barrier = threading.Barrier(6)
 
-    def meet(request: Request, _: Attempts) -> Outcome:
+    def meet(request: Request, _: PendingRequest) -> Outcome:
         barrier.wait(5)
         return delivered(request)
 
-    lanes = Lanes(Scripted(meet), 6, Stop())
+    lanes = Lanes(Scripted(meet).attempt, 6, Stop())
     for number in range(6):
         lanes.submit(make_request(number, f"u{number}"))
     assert len(list(lanes.drain())) == 6
@@ -177,11 +177,11 @@ def test_a_full_look_ahead_makes_the_submitter_wait_and_says_for_whom(
     """Memory stays bounded when one customer holds up the rest."""
     with gate() as go:
 
-        def answer(request: Request, _: Attempts) -> Outcome:
+        def answer(request: Request, _: PendingRequest) -> Outcome:
             go.wait(5)
             return delivered(request)
 
-        lanes = Lanes(Scripted(answer), 2, Stop(), max_records=records, max_bytes=size)
+        lanes = Lanes(Scripted(answer).attempt, 2, Stop(), max_records=records, max_bytes=size)
         for number in range(fits):
             lanes.submit(make_request(number, "held", size=100))
         assert lanes.blocked_on() is None
@@ -197,7 +197,7 @@ def test_a_full_look_ahead_makes_the_submitter_wait_and_says_for_whom(
 
 def test_an_operation_larger_than_the_look_ahead_goes_alone() -> None:
     """It is not waited for room that cannot come."""
-    lanes = Lanes(Scripted(), 2, Stop(), max_bytes=10)
+    lanes = Lanes(Scripted().attempt, 2, Stop(), max_bytes=10)
     for number in range(3):
         lanes.submit(make_request(number, "u", size=100))
     assert len(list(lanes.drain())) == 3
@@ -208,11 +208,11 @@ def test_a_stop_frees_a_submitter_that_waits_for_room() -> None:
     stop = Stop()
     with gate() as go:
 
-        def answer(request: Request, _: Attempts) -> Outcome:
+        def answer(request: Request, _: PendingRequest) -> Outcome:
             go.wait(5)
             return delivered(request)
 
-        lanes = Lanes(Scripted(answer), 1, stop, max_records=1)
+        lanes = Lanes(Scripted(answer).attempt, 1, stop, max_records=1)
         lanes.submit(make_request(0, "u"))
         timer = threading.Timer(0.05, stop.by_signal, [ExitCode.INTERRUPTED])
         timer.start()
@@ -227,12 +227,12 @@ def test_a_stop_lets_what_is_in_flight_finish_and_starts_nothing_new() -> None:
     stop = Stop()
     with gate() as go:
 
-        def answer(request: Request, _: Attempts) -> Outcome:
+        def answer(request: Request, _: PendingRequest) -> Outcome:
             go.wait(5)
             return delivered(request)
 
         destination = Scripted(answer)
-        lanes = Lanes(destination, 2, stop)
+        lanes = Lanes(destination.attempt, 2, stop)
         for number in range(6):
             lanes.submit(make_request(number, f"u{number % 3}"))
         wait_until(lambda: lanes.in_flight == 2)
@@ -248,12 +248,12 @@ def test_what_is_still_in_flight_after_the_drain_is_in_doubt_if_it_is_an_event()
     stop = Stop()
     with gate() as go:
 
-        def answer(request: Request, _: Attempts) -> Outcome:
+        def answer(request: Request, _: PendingRequest) -> Outcome:
             go.wait(5)
             return delivered(request)
 
         destination = Scripted(answer)
-        lanes = Lanes(destination, 2, stop)
+        lanes = Lanes(destination.attempt, 2, stop)
         lanes.submit(make_request(0, "u", Kind.EVENT))
         lanes.submit(make_request(1, "v", Kind.CUSTOMER))
         lanes.submit(make_request(2, "u", Kind.EVENT))
@@ -290,15 +290,15 @@ def test_what_waits_at_a_stop_ends_by_what_was_sent(
 ) -> None:
     """The lane knows of each request whether it may be processed, from before its first byte to its outcome."""
 
-    def answer(_: Request, attempts: Attempts) -> Again:
+    def answer(_: Request, attempts: PendingRequest) -> RetryLater:
         if left:
-            attempts.send(0.0)
+            attempts.may_have_left = attempts.request.kind is Kind.EVENT
         if proof is not None:
-            attempts.rule_out_last()
-        return Again(60, "waiting", proof)
+            attempts.may_have_left = False
+        return RetryLater(60, "waiting", proof)
 
     stop = Stop()
-    lanes = Lanes(Scripted(answer), 2, stop)
+    lanes = Lanes(Scripted(answer).attempt, 2, stop)
     lanes.submit(make_request(0, "u", kind))
     lanes.submit(make_request(1, "u", kind))
     wait_until(lambda: lanes.waiting == 1)
@@ -312,7 +312,7 @@ def test_what_waits_at_a_stop_ends_by_what_was_sent(
 def test_what_an_earlier_run_left_in_doubt_stays_so_at_a_stop() -> None:
     """Whether it was looked at in this run, waits for it, or was not yet begun."""
     stop = Stop()
-    lanes = Lanes(Scripted(lambda *_: Again(60, "verifying")), 1, stop)
+    lanes = Lanes(Scripted(lambda *_: RetryLater(60, "verifying")).attempt, 1, stop)
     for number, customer in enumerate(["u", "u", "v"]):
         lanes.submit(replace(make_request(number, customer), doubtful_since=1.0))
     wait_until(lambda: lanes.waiting >= 1)
@@ -323,7 +323,7 @@ def test_what_an_earlier_run_left_in_doubt_stays_so_at_a_stop() -> None:
 def test_a_retry_that_waits_when_the_run_stops_is_pending() -> None:
     """Again means that nothing was decided, so nothing is in doubt; and the drain does not wait for it."""
     stop = Stop()
-    lanes = Lanes(Scripted(lambda *_: Again(60, "throttled")), 2, stop)
+    lanes = Lanes(Scripted(lambda *_: RetryLater(60, "throttled")).attempt, 2, stop)
     lanes.submit(make_request(0, "u"))
     wait_until(lambda: lanes.waiting == 1)
     stop.by_signal(ExitCode.INTERRUPTED)
@@ -336,10 +336,10 @@ def test_a_retry_that_waits_when_the_run_stops_is_pending() -> None:
 def test_a_bug_in_a_worker_surfaces_in_the_main_thread(where: str) -> None:
     """An exception that a destination lets out is a bug, and never a silent loss."""
 
-    def answer(request: Request, _: Attempts) -> Outcome:
+    def answer(request: Request, _: PendingRequest) -> Outcome:
         raise ZeroDivisionError(request.source_id)
 
-    lanes = Lanes(Scripted(answer), 2, Stop(), max_records=1)
+    lanes = Lanes(Scripted(answer).attempt, 2, Stop(), max_records=1)
     lanes.submit(make_request(0, "u"))
     calls: dict[str, Callable[[], object]] = {
         "submit": lambda: lanes.submit(make_request(1, "v")),
@@ -353,7 +353,7 @@ def test_a_bug_in_a_worker_surfaces_in_the_main_thread(where: str) -> None:
 def test_threads_end_after_the_drain() -> None:
     """Nothing is left running."""
     before = set(threading.enumerate())
-    lanes = Lanes(Scripted(), 16, Stop())
+    lanes = Lanes(Scripted().attempt, 16, Stop())
     lanes.submit(make_request(0, "u"))
     list(lanes.drain())
     wait_until(lambda: before.issuperset(threading.enumerate()))
@@ -361,7 +361,7 @@ def test_threads_end_after_the_drain() -> None:
 
 def test_finished_never_waits_and_returns_each_outcome_once() -> None:
     """The main thread books as it goes."""
-    lanes = Lanes(Scripted(), 2, Stop())
+    lanes = Lanes(Scripted().attempt, 2, Stop())
     assert lanes.finished() == []
     lanes.submit(make_request(0, "u"))
     found: list[Outcome] = []
@@ -390,15 +390,15 @@ def test_exactly_one_outcome_in_order_whatever_happens(
     dice = random.Random(seed)
     total = 80
 
-    def answer(request: Request, attempt: Attempts) -> Outcome | Again:
+    def answer(request: Request, attempt: PendingRequest) -> Outcome | RetryLater:
         time.sleep(dice.choice([0, 0, 0, 0.0005, 0.003]))
         if dice.random() < 0.2 and attempt.number < 5:
-            return Again(dice.choice([0, 0.001, 0.004]), "throttled")
+            return RetryLater(dice.choice([0, 0.001, 0.004]), "throttled")
         state = State.FAILED if dice.random() < 0.2 else State.DELIVERED
         return Outcome(request.event, state, request=request)
 
     stop, destination = Stop(), Scripted(answer)
-    lanes = Lanes(destination, workers, stop, max_records=look_ahead)
+    lanes = Lanes(destination.attempt, workers, stop, max_records=look_ahead)
     if stop_after_s is not None:
         threading.Timer(stop_after_s, stop.by_signal, [ExitCode.TERMINATED]).start()
     outcomes: list[Outcome] = []

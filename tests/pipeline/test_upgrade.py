@@ -117,7 +117,7 @@ def test_failed_records_get_their_events_when_they_are_read_again(
 
 def test_an_action_that_was_under_way_is_polled(run_cli: Cli, folder: Path, sandbox: Sandbox) -> None:
     """The request is not posted again before it is known how the action went."""
-    run_cli.constants["voucherify_sync.voucherify.bulk._PAUSE_S"] = (0.02, 120.0)
+    run_cli.constants["voucherify_sync.voucherify.bulk._FIRST_PAUSE_S"] = 0.02
     assert replay(run_cli, "--same-project", "--bulk", "-", stdin=BULK).code == 0
     assert sandbox.call_log.answered[0].path == "/v1/async-actions/aa_779c1ef24d37e77a7d"
 

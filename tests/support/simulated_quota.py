@@ -12,15 +12,15 @@ from itertools import count
 from typing import Any
 
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.rate_limit import Bucket, Limiter, Waiting
+from voucherify_sync.voucherify.rate_limit import Blocked, Bucket, Limiter, Permit
 
 EPOCH = 1_700_000_000.37
 
 
-def try_acquire(limiter: Limiter, bucket: Bucket = Bucket.API) -> Waiting | None:
-    """Take a permit if there is one now, and return None; else tell what a call waits for."""
+def try_acquire(limiter: Limiter, bucket: Bucket = Bucket.API) -> Permit | Blocked:
+    """Take a permit if there is one now; else tell what a call waits for."""
     with limiter._changed:
-        return limiter._permit(bucket)
+        return limiter._try_acquire(bucket)
 
 
 class Api:
@@ -136,13 +136,10 @@ class World:
         self.random = random.Random(seed)
         self.latency_s = latency_s
         self.lost, self.bare = lost, bare
-        self.worker: object = None
-        self.limiter = Limiter(
-            stop=Stop(), clock=lambda: self.now, wall=lambda: 86_400.0, caller=lambda: self.worker, **limiter
-        )
+        self.limiter = Limiter(stop=Stop(), clock=lambda: self.now, wall=lambda: 86_400.0, **limiter)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._number = count()
-        self._idle: deque[object] = deque(range(workers))
+        self._idle_workers = workers
         self._wake_at = math.inf
 
     def at(self, when: float, what: Callable[[], None]) -> None:
@@ -162,13 +159,13 @@ class World:
             what()
 
     def _start_calls(self) -> None:
-        while self._idle:
-            self.worker = self._idle[0]
-            waiting = try_acquire(self.limiter)
-            if waiting is not None:
-                self._wake(waiting.until)
+        while self._idle_workers:
+            permit = try_acquire(self.limiter)
+            if isinstance(permit, Blocked):
+                self._wake(permit.until)
                 return
-            self._send(self._idle.popleft())
+            self._idle_workers -= 1
+            self._send(permit)
 
     def _wake(self, until: float) -> None:
         def wake() -> None:
@@ -179,7 +176,7 @@ class World:
             self._wake_at = until
             self.at(until, wake)
 
-    def _send(self, worker: object) -> None:
+    def _send(self, permit: Permit) -> None:
         def arrive() -> None:
             chance = self.random.random() if self.lost or self.bare else 1.0
             said = (429, {}) if chance < self.bare else self.api.call("we", self.now)
@@ -187,12 +184,11 @@ class World:
             self.at(self.now + self._way(), lambda: end(None if is_lost else said))
 
         def end(said: tuple[int, dict[str, str]] | None) -> None:
-            self.worker = worker
             if said is None:
-                self.limiter.unanswered()
+                self.limiter.unanswered(permit)
             else:
-                self.limiter.answered(*said)
-            self._idle.append(worker)
+                self.limiter.answered(permit, *said)
+            self._idle_workers += 1
             self._start_calls()
 
         self.at(self.now + self._way(), arrive)

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "sources": DATA,
     "mapping": DATA,
     "state": DATA | {"sources"},
-    "voucherify": DATA | {"delivery"},
+    "voucherify": DATA,
     "report": DATA | {"sources", "state"},
     "delivery": MIDDLE,
     "run": MIDDLE | {"delivery", "report"},

@@ -1,4 +1,4 @@
-"""The circuit, on a clock that runs only while somebody waits."""
+"""The circuit breaker, on a clock that runs only while a call waits."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable
 import pytest
 import requests_mock
 
-from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, SILENCE_S, UNREACHED_S, Circuit
+from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, SILENCE_S, UNREACHED_S, CircuitBreaker
 from voucherify_sync.errors import ExitCode, RunStopped, Unreachable
 from voucherify_sync.events import Kind
 from voucherify_sync.settings.types import Credentials, Secret
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.voucherify.client import Client
-from voucherify_sync.voucherify.limited_client import harmless_call
+from voucherify_sync.voucherify.limited_client import LimitedClient
 from voucherify_sync.voucherify.rate_limit import Limiter
 
 CUSTOMER, EVENT = Kind.CUSTOMER, Kind.EVENT
@@ -27,7 +27,7 @@ RESET = NoAnswer("reset", "the connection to api.example.test ended before an an
 
 
 class World:
-    """A circuit, its clock, and the server that it probes.
+    """A circuit breaker, its clock, and the server that it probes.
 
     Args:
         probes_well: whether a probe is answered well.
@@ -52,10 +52,10 @@ class World:
         self.call_s = call_s
         self.probed: list[float] = []
         self.stop = Stop()
-        self.circuit = Circuit(
-            self.probe, self.stop, ever_succeeded=ever_succeeded, clock=lambda: self.now, wait=self.wait
+        self.breaker = CircuitBreaker(
+            self.stop, ever_succeeded=ever_succeeded, clock=lambda: self.now, wait=self.wait
         )
-        self.circuit.ever_answered = ever_answered
+        self.breaker.ever_answered = ever_answered
 
     def probe(self) -> Answer:
         """Answer a probe."""
@@ -71,10 +71,13 @@ class World:
 
     def call(self, kind: Kind, well: bool | None) -> None:
         """Make a call that ends so."""
-        assert self.circuit.enter(kind)
+        assert self.enter(kind)
         self.now += self.call_s if well is False else 0.0
-        self.circuit.heard(self.bad if well is False else ALIVE, well)
-        self.circuit.leave(kind, well)
+        self.breaker.leave(kind, well, self.bad if well is False else ALIVE)
+
+    def enter(self, kind: Kind | None) -> bool:
+        """Wait until a call may go."""
+        return self.breaker.enter(kind, self.probe)
 
     def calls(self, kind: Kind, wells: Iterable[bool | None]) -> None:
         """Make calls, one after the other."""
@@ -87,9 +90,9 @@ def test_three_bad_ends_in_a_row_open_it(kind: Kind) -> None:
     """Two do not, and a good one in between begins the count again."""
     world = World()
     world.calls(kind, [False, False, True, False, None, False])
-    assert not world.circuit.is_open
+    assert not world.breaker.is_open
     world.call(kind, False)
-    assert world.circuit.is_open
+    assert world.breaker.is_open
 
 
 def test_customers_that_go_well_do_not_hide_that_events_fail() -> None:
@@ -98,7 +101,7 @@ def test_customers_that_go_well_do_not_hide_that_events_fail() -> None:
     for _ in range(3):
         world.call(CUSTOMER, True)
         world.call(EVENT, False)
-    assert world.circuit.is_open
+    assert world.breaker.is_open
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -112,8 +115,8 @@ def test_while_it_is_open_nothing_goes_until_a_probe_is_good(kind: Kind) -> None
         world.now += seconds
         world.probes_well = world.now >= opened + 300
 
-    world.circuit._wait = recover
-    assert world.circuit.enter(kind)
+    world.breaker._wait = recover
+    assert world.enter(kind)
     assert world.now >= opened + 300
     pauses = [later - sooner for sooner, later in zip(world.probed, world.probed[1:], strict=False)]
     assert pauses == sorted(pauses)
@@ -126,11 +129,11 @@ def test_after_a_good_probe_one_success_closes_it() -> None:
     world = World()
     world.call(EVENT, True)
     world.calls(EVENT, [False] * 3)
-    assert world.circuit.enter(EVENT)
-    assert not world.circuit._health[EVENT].free
-    world.circuit.leave(EVENT, True)
-    assert world.circuit._health[EVENT].free
-    assert world.circuit._outage_since is None
+    assert world.enter(EVENT)
+    assert not world.breaker._health[EVENT].is_free
+    world.breaker.leave(EVENT, True)
+    assert world.breaker._health[EVENT].is_free
+    assert world.breaker._outage_since is None
 
 
 def test_trials_that_fail_grow_rare_fast() -> None:
@@ -146,23 +149,23 @@ def test_trials_that_fail_grow_rare_fast() -> None:
 def test_calls_go_one_at_a_time_before_the_first_success_and_after_a_bad_end() -> None:
     """However many workers there are, a server that fails from the start meets three calls, not one a worker."""
     world = World()
-    circuit = world.circuit
-    assert circuit.enter(EVENT)
-    assert not circuit._health[EVENT].free
-    assert circuit._health[CUSTOMER].free
-    circuit.leave(EVENT, True)
-    assert all(circuit.enter(EVENT) for _ in range(16))
-    circuit.leave(EVENT, False)
-    assert not circuit._health[EVENT].free
+    breaker = world.breaker
+    assert world.enter(EVENT)
+    assert not breaker._health[EVENT].is_free
+    assert breaker._health[CUSTOMER].is_free
+    breaker.leave(EVENT, True)
+    assert all(world.enter(EVENT) for _ in range(16))
+    breaker.leave(EVENT, False)
+    assert not breaker._health[EVENT].is_free
 
 
 def test_what_was_in_flight_when_it_opened_does_not_count_twice() -> None:
     """Sixteen calls that fail together are one piece of news."""
     world = World()
     world.call(EVENT, True)
-    assert all(world.circuit.enter(EVENT) for _ in range(16))
+    assert all(world.enter(EVENT) for _ in range(16))
     for _ in range(16):
-        world.circuit.leave(EVENT, False)
+        world.breaker.leave(EVENT, False)
     opened, trials = world.now, 0
     while world.now < opened + 3600:
         world.call(EVENT, False)
@@ -175,7 +178,7 @@ def test_an_outage_of_four_hours_stops_the_run() -> None:
     world = World(probes_well=False)
     world.calls(EVENT, [False] * 3)
     opened = world.now
-    assert not world.circuit.enter(CUSTOMER)
+    assert not world.enter(CUSTOMER)
     assert isinstance(world.stop.error, RunStopped)
     assert world.now - opened == pytest.approx(OUTAGE_S, abs=120)
 
@@ -185,7 +188,7 @@ def test_what_takes_connections_and_never_answers_is_not_waited_for_that_long() 
     world = World(probes_well=False, bad=RESET, ever_answered=False)
     world.calls(EVENT, [False] * 3)
     opened = world.now
-    assert not world.circuit.enter(EVENT)
+    assert not world.enter(EVENT)
     assert world.now - opened == pytest.approx(SILENCE_S, abs=61)
     assert isinstance(world.stop.error, RunStopped)
     assert RESET.detail in str(world.stop.error)
@@ -207,7 +210,7 @@ def test_what_was_never_reached_stops_the_run_after_ten_seconds_of_tries(kind: K
     world = World(probes_well=False, bad=bad, ever_answered=False, call_s=0.05)
     began = world.now
     world.call(kind, False)
-    assert not world.circuit.enter(kind)
+    assert not world.enter(kind)
     assert world.now - began == pytest.approx(UNREACHED_S, abs=1)
     assert len(world.probed) > 10
     error = world.stop.error
@@ -222,7 +225,7 @@ def test_connections_that_time_out_are_tried_more_than_once() -> None:
     world = World(probes_well=False, bad=NOT_SENT[2], ever_answered=False, call_s=5.0)
     began = world.now
     world.call(EVENT, False)
-    assert not world.circuit.enter(EVENT)
+    assert not world.enter(EVENT)
     assert len(world.probed) == 1
     assert world.now - began < UNREACHED_S + 6
 
@@ -237,12 +240,13 @@ def test_what_was_reached_once_is_in_an_outage_when_it_is_not_any_more(shown_by:
         ever_succeeded=shown_by == "an earlier run",
     )
     if shown_by != "an earlier run":
-        world.circuit.heard(BUSY if shown_by == "an answer" else RESET, well=False)
+        assert world.enter(CUSTOMER)
+        world.breaker.leave(CUSTOMER, False, BUSY if shown_by == "an answer" else RESET)
     world.calls(EVENT, [False, False])
-    assert not world.circuit.is_open
+    assert not world.breaker.is_open
     world.call(EVENT, False)
     opened = world.now
-    assert not world.circuit.enter(EVENT)
+    assert not world.enter(EVENT)
     patience_s = SILENCE_S if shown_by == "a request that was sent" else OUTAGE_S
     assert world.now - opened == pytest.approx(patience_s, abs=120)
     assert isinstance(world.stop.error, RunStopped)
@@ -252,17 +256,17 @@ def test_a_network_that_comes_up_within_the_ten_seconds_is_no_mistake() -> None:
     """The first good probe lets the calls go."""
     world = World(probes_well=False, bad=REFUSED, ever_answered=False)
     world.call(EVENT, False)
-    assert world.circuit.is_open
+    assert world.breaker.is_open
     began = world.now
 
     def recover(condition: threading.Condition, seconds: float) -> None:
         world.now += seconds
         world.probes_well = world.now >= began + 7
 
-    world.circuit._wait = recover
+    world.breaker._wait = recover
     world.call(EVENT, True)
     assert not world.stop.requested
-    assert world.circuit.trouble is None
+    assert world.breaker.trouble is None
 
 
 def test_a_probe_that_is_answered_badly_shows_that_something_answers() -> None:
@@ -271,7 +275,7 @@ def test_a_probe_that_is_answered_badly_shows_that_something_answers() -> None:
     world.call(EVENT, False)
     world.bad = BUSY
     began = world.now
-    assert not world.circuit.enter(EVENT)
+    assert not world.enter(EVENT)
     assert world.now - began == pytest.approx(OUTAGE_S, abs=120)
     assert "HTTP 503" in str(world.stop.error)
 
@@ -292,10 +296,11 @@ def test_the_trouble_is_that_of_the_last_call(
     ends: list[tuple[Answer, bool | None]], trouble: str | None
 ) -> None:
     """It is gone with the next answer that shows no trouble."""
-    circuit = World().circuit
+    world = World()
     for answer, well in ends:
-        circuit.heard(answer, well)
-    assert circuit.trouble == trouble
+        assert world.enter(EVENT)
+        world.breaker.leave(EVENT, well, answer)
+    assert world.breaker.trouble == trouble
 
 
 def test_trials_that_fail_are_one_outage() -> None:
@@ -303,8 +308,8 @@ def test_trials_that_fail_are_one_outage() -> None:
     world = World()
     world.calls(EVENT, [False] * 3)
     opened = world.now
-    while world.circuit.enter(EVENT):
-        world.circuit.leave(EVENT, False)
+    while world.enter(EVENT):
+        world.breaker.leave(EVENT, False)
     assert isinstance(world.stop.error, RunStopped)
     assert world.now - opened < OUTAGE_S + 1900
 
@@ -314,17 +319,18 @@ def test_a_stop_ends_the_wait() -> None:
     world = World(probes_well=False)
     world.calls(EVENT, [False] * 3)
     world.stop.because(RunStopped("enough"))
-    assert not world.circuit.enter(EVENT)
-    assert not world.circuit.await_closed()
+    assert not world.enter(EVENT)
+    assert not world.enter(None)
 
 
 def test_it_says_until_when_everything_waits() -> None:
     """For the display."""
     world = World()
-    assert world.circuit.waiting() is None
+    assert world.breaker.waiting() is None
+    assert world.enter(CUSTOMER)
     world.calls(EVENT, [False] * 3)
-    world.circuit.heard(ALIVE, well=True)  # of a call of the other kind that was under way
-    waiting = world.circuit.waiting()
+    world.breaker.leave(CUSTOMER, True, ALIVE)
+    waiting = world.breaker.waiting()
     assert waiting is not None
     assert waiting.reason == "an answer (HTTP 503)"
     assert waiting.until > world.now
@@ -342,15 +348,14 @@ def test_one_worker_probes_while_the_others_wait() -> None:
         probing[0] -= 1
         return ALIVE if healthy.is_set() else BUSY
 
-    circuit = Circuit(probe, stop, clock=lambda: time.monotonic() * 50)
+    breaker = CircuitBreaker(stop, clock=lambda: time.monotonic() * 50)
     for _ in range(3):
-        circuit.enter(EVENT)
-        circuit.heard(BUSY, well=False)
-        circuit.leave(EVENT, False)
+        breaker.enter(EVENT, probe)
+        breaker.leave(EVENT, False, BUSY)
 
     def work() -> None:
-        if circuit.enter(EVENT):
-            circuit.leave(EVENT, True)
+        if breaker.enter(EVENT, probe):
+            breaker.leave(EVENT, True)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -392,13 +397,13 @@ def test_the_probe_is_a_harmless_call_through_the_limiter(status: int, body: str
         if limiter.calls:
             stop.because(RunStopped("enough"))
 
-    circuit = Circuit(harmless_call(client, limiter), stop, clock=lambda: now[0], wait=wait)
-    circuit.ever_answered = True
+    breaker = CircuitBreaker(stop, clock=lambda: now[0], wait=wait)
+    limited = LimitedClient(client, limiter, breaker, stop)
+    breaker.ever_answered = True
     for _ in range(3):
-        circuit.enter(EVENT)
-        circuit.heard(BUSY, well=False)
-        circuit.leave(EVENT, False)
-    assert circuit.await_closed() is well
+        breaker.enter(EVENT, limited.probe)
+        breaker.leave(EVENT, False, BUSY)
+    assert breaker.enter(None, limited.probe) is well
     assert limiter.calls == 1
     client.close()
 
@@ -410,6 +415,6 @@ def test_no_probe_is_made_without_a_permit() -> None:
     client = Client(
         Credentials("key", Secret("token"), "https://api.example.test", None), adapter=requests_mock.Adapter()
     )
-    assert harmless_call(client, Limiter(stop=stop))() is None
+    assert LimitedClient(client, Limiter(stop=stop), CircuitBreaker(stop), stop).probe() is None
     assert not client.calls
     client.close()

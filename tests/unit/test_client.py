@@ -425,22 +425,6 @@ def test_gzip_that_nobody_asked_for_is_decoded_within_the_cap() -> None:
         assert client.call("GET", "/v1/customers").body == b'{"object":"event"}'
 
 
-@pytest.mark.parametrize(
-    ("date", "is_servers"),
-    [("Tue, 06 Jan 2026 10:00:00 GMT", True), ("soon", False), ("", False)],
-    ids=["a date", "nonsense", "none"],
-)
-def test_the_servers_time_comes_from_its_date_header(
-    api: requests_mock.Adapter, date: str, is_servers: bool
-) -> None:
-    """The local clock may be wrong by days."""
-    with client_for(adapter=api) as client:
-        api.register_uri("GET", requests_mock.ANY, json={}, headers={"Date": date})
-        client.call("GET", "/v1/customers")
-        expected = 1767693600.0 if is_servers else time.time()
-        assert abs(client.server_now() - expected) < 5
-
-
 @pytest.mark.parametrize("proxy", ["socks5://me:hidden@127.0.0.1:1080", "http://:8080", "ftp://127.0.0.1"])
 def test_a_proxy_that_cannot_be_used_is_refused_before_any_call(
     proxy: str, monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,6 @@ from math import inf
 from typing import Any
 
 import pytest
-from support.simulated_quota import try_acquire
 from test_quota import Hand
 
 from voucherify_sync.voucherify.rate_limit import Bucket
@@ -22,13 +21,12 @@ class Caller(Hand):
 
     def call(self, status: int = 200, bucket: Bucket = Bucket.API, **headers: object) -> float:
         """Wait until a call may go out, make it, and return when it went out."""
-        self.who = "a"
-        while (waiting := try_acquire(self.limiter, bucket)) is not None:
+        while (waiting := self.wait(bucket)) is not None:
             assert waiting.until < inf
             self.now = max(waiting.until, self.now + 1e-6)
         sent_at = self.now
         self.now += 0.01
-        self.answer("a", status, bucket, **(headers if status == 429 else self.headers))
+        self.answer("asks", status, **(headers if status == 429 else self.headers))
         return sent_at
 
     def calls_every(self, interval_s: float, count: int) -> None:
@@ -119,7 +117,7 @@ def test_the_window_is_that_of_the_api_where_it_is_learnt() -> None:
     window = caller.limiter._windows[Bucket.API]
     caller.headers = {"X-Rate-Limit-Limit": 1000, "X-Rate-Limit-Remaining": 900}
     caller.calls_every(0.1, 50)
-    window.period.seconds = 60.0
+    window.period_s = 60.0
     caller.call(429, Retry_After=2)
     assert window.remaining == 900
     caller.call()

@@ -12,8 +12,8 @@ from requests.structures import CaseInsensitiveDict
 from voucherify_sync.events import Kind
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import Reply
-from voucherify_sync.voucherify.rate_limit import Limiter, ServerClock, http_date, read_rate_headers
-from voucherify_sync.voucherify.retry_policy import Again, judge
+from voucherify_sync.voucherify.rate_limit import Bucket, Limiter, ServerClock, http_date, read_rate_headers
+from voucherify_sync.voucherify.retry_policy import Attempts, RetryLater, judge
 
 DATE = "Tue, 06 Jan 2026 10:00:00 GMT"
 RETRY_AFTER = [
@@ -52,13 +52,14 @@ def test_retry_after_is_read_leniently(text: str, expected: float | None) -> Non
 def test_limiter_and_retry_policy_read_the_same_wait(text: str, expected: float | None) -> None:
     """Where Retry-After says nothing, each has a pause of its own."""
     headers = CaseInsensitiveDict({"Retry-After": text, "Date": DATE})
-    verdict = judge(Kind.EVENT, Reply(429, headers, b""), 1, 0.0, lambda: 1.0)
+    verdict = judge(Kind.EVENT, Reply(429, headers, b""), Attempts(), lambda: 1.0)
     limiter = Limiter(stop=Stop(), clock=lambda: 0.0)
-    limiter.acquire()
-    limiter.answered(429, headers)
-    assert isinstance(verdict, Again)
+    permit = limiter.acquire()
+    assert permit
+    limiter.answered(permit, 429, headers)
+    assert isinstance(verdict, RetryLater)
     assert verdict.after_s == (expected or 1.0)
-    assert limiter._blocked(bucket=next(iter(limiter._windows)), now=0.0).until == (expected or 1.0)  # type: ignore[union-attr]
+    assert limiter._windows[Bucket.API].blocked(0.0).until == (expected or 1.0)  # type: ignore[union-attr]
 
 
 def test_a_date_in_retry_after_means_nothing_without_a_date_to_hold_it_against() -> None:
@@ -106,3 +107,17 @@ def test_the_servers_clock_follows_its_dates(dates: list[int], wait_s: float) ->
     for date in dates:
         clock.saw(http_date(formatdate(date, usegmt=True)), now=50.0)
     assert clock.monotonic(1060, now=50.0) - 50.0 == wait_s
+
+
+@pytest.mark.parametrize(
+    ("date", "is_servers"),
+    [(DATE, True), ("soon", False), ("", False)],
+    ids=["a date", "nonsense", "none"],
+)
+def test_the_servers_time_comes_from_its_date_header(date: str, is_servers: bool) -> None:
+    """The local clock may be wrong by days."""
+    limiter = Limiter(stop=Stop(), wall=lambda: 5.0)
+    permit = limiter.acquire()
+    assert permit
+    limiter.answered(permit, 200, {"Date": date})
+    assert abs(limiter.server_now() - (1767693600.0 if is_servers else 5.0)) < 5

@@ -9,61 +9,77 @@ from test_bulk import Customer, world
 from test_destination import EVENT, GOOD, World, make_request
 
 from voucherify_sync.errors import AccessRefused, WrongAddress
-from voucherify_sync.outcomes import Accepted, State
+from voucherify_sync.outcomes import Accepted, NotProcessed, State
 from voucherify_sync.voucherify.answers import Reply
-from voucherify_sync.voucherify.limited_client import RefusalPolicy, Ruling
+from voucherify_sync.voucherify.limited_client import RefusalPolicy
+from voucherify_sync.voucherify.retry_policy import Failed, Halt
 
 LIST = Reply(200, {}, b'{"object":"list","customers":[]}')
 FORBIDDEN = Reply(403, {}, b'{"key":"blocked_by_rule"}')
 PATH = "/v1/events"
+REFUSED = Failed("invalid_payload", "HTTP 400: no", 400)
 
 
-def policy(*answers: Reply | None, **accepted: Any) -> RefusalPolicy:
-    """Make a policy whose probe is answered so."""
-    given = list(answers)
-    return RefusalPolicy(lambda: given.pop(0), Accepted(**accepted))
+STOP, BLOCKED, UNCLEAR = "stops the run", "fails the record", "is not known"
+
+
+class Policy(RefusalPolicy):
+    """A policy whose probe is answered by a list."""
+
+    def __init__(self, *answers: Reply | None, **accepted: Any) -> None:
+        super().__init__(Accepted(**accepted))
+        self._answers = list(answers)
+
+    def ruling(self, path: str = PATH, **options: Any) -> str:
+        """Say what follows from a refusal."""
+        refusal = Halt(AccessRefused("Voucherify forbids it"), NotProcessed.REFUSED)
+        ruling = self.rule(path, refusal, lambda: self._answers.pop(0), **options)
+        if isinstance(ruling, str):
+            assert ruling.startswith("Voucherify forbids it, and the next call was accepted")
+            return BLOCKED
+        return UNCLEAR if ruling is None else STOP
 
 
 @pytest.mark.parametrize(
     ("probe", "ruling"),
     [
-        pytest.param(LIST, Ruling.BLOCKED, id="the project is well"),
-        pytest.param(Reply(401, {}, b"{}"), Ruling.STOP, id="the keys are refused"),
-        pytest.param(Reply(403, {}, b"{}"), Ruling.STOP, id="the permission is refused"),
-        pytest.param(Reply(301, {}, b""), Ruling.STOP, id="the address has moved"),
-        pytest.param(Reply(200, {}, b"<html>"), Ruling.UNCLEAR, id="a login page"),
-        pytest.param(Reply(503, {}, b""), Ruling.UNCLEAR, id="an outage"),
-        pytest.param(Reply(429, {}, b""), Ruling.UNCLEAR, id="throttled"),
-        pytest.param(None, Ruling.UNCLEAR, id="no answer"),
+        pytest.param(LIST, BLOCKED, id="the project is well"),
+        pytest.param(Reply(401, {}, b"{}"), STOP, id="the keys are refused"),
+        pytest.param(Reply(403, {}, b"{}"), STOP, id="the permission is refused"),
+        pytest.param(Reply(301, {}, b""), STOP, id="the address has moved"),
+        pytest.param(Reply(200, {}, b"<html>"), UNCLEAR, id="a login page"),
+        pytest.param(Reply(503, {}, b""), UNCLEAR, id="an outage"),
+        pytest.param(Reply(429, {}, b""), UNCLEAR, id="throttled"),
+        pytest.param(None, UNCLEAR, id="no answer"),
     ],
 )
-def test_the_probe_tells_what_is_refused(probe: Reply | None, ruling: Ruling) -> None:
+def test_the_probe_tells_what_is_refused(probe: Reply | None, ruling: str) -> None:
     """Where the endpoint has accepted something before, be it in an earlier run."""
-    assert policy(probe, endpoints=frozenset([PATH])).rule(PATH) is ruling
+    assert Policy(probe, endpoints=frozenset([PATH])).ruling() == ruling
 
 
 def test_an_endpoint_that_never_accepted_anything_is_not_probed() -> None:
     """Another endpoint may have: a key can lack the permission for events alone."""
-    assert policy(endpoints=frozenset(["/v1/customers"])).rule(PATH) is Ruling.STOP
+    assert Policy(endpoints=frozenset(["/v1/customers"])).ruling() == STOP
 
 
 def test_five_blocked_records_in_a_row_stop_the_run() -> None:
     """One that is accepted or refused for itself between them begins the count again; so do not other endpoints."""
-    refusals = policy(*[LIST] * 99, endpoints=frozenset([PATH, "/v1/customers"]))
+    refusals = Policy(*[LIST] * 99, endpoints=frozenset([PATH, "/v1/customers"]))
     for _ in range(3):
-        assert [refusals.rule(PATH) for _ in range(4)] == [Ruling.BLOCKED] * 4
+        assert [refusals.ruling() for _ in range(4)] == [BLOCKED] * 4
         refusals.succeeded(PATH)
-    assert [refusals.rule(PATH) for _ in range(4)] == [Ruling.BLOCKED] * 4
-    refusals.all_refused(PATH)
-    assert [refusals.rule(PATH) for _ in range(4)] == [Ruling.BLOCKED] * 4
+    assert [refusals.ruling() for _ in range(4)] == [BLOCKED] * 4
+    refusals.refused(PATH, REFUSED)
+    assert [refusals.ruling() for _ in range(4)] == [BLOCKED] * 4
     refusals.succeeded("/v1/customers")
-    assert refusals.rule(PATH) is Ruling.STOP
+    assert refusals.ruling() == STOP
 
 
 def test_requests_of_several_records_do_not_count_as_records() -> None:
     """They are split until one record is left."""
-    refusals = policy(*[LIST] * 99, endpoints=frozenset([PATH]))
-    assert {refusals.rule(PATH, is_one_record=False) for _ in range(9)} == {Ruling.BLOCKED}
+    refusals = Policy(*[LIST] * 99, endpoints=frozenset([PATH]))
+    assert {refusals.ruling(is_one_record=False) for _ in range(9)} == {BLOCKED}
 
 
 @pytest.mark.parametrize("status", [301, 401, 402, 403, 405, 406, 415])
@@ -110,32 +126,33 @@ def test_twenty_refusals_stop_a_run_by_which_nothing_was_ever_delivered(
     accepted: Accepted, stops: bool
 ) -> None:
     """The address or the mapping is wrong; once something was delivered, twenty bad records are twenty bad records."""
-    refusals = RefusalPolicy(lambda: None, accepted)
-    assert [refusals.all_refused(PATH) for _ in range(25)] == [False] * 19 + [stops] * 6
+    refusals = RefusalPolicy(accepted)
+    halts = [isinstance(refusals.refused(PATH, REFUSED), Halt) for _ in range(25)]
+    assert halts == [False] * 19 + [stops] * 6
 
 
 def test_retry_is_not_stopped_by_refusals() -> None:
     """That what failed is refused again says nothing about the rest."""
-    refusals = RefusalPolicy(lambda: None, Accepted(), expects_refusals=True)
-    assert not any(refusals.all_refused(PATH) for _ in range(99))
+    refusals = RefusalPolicy(Accepted(), expects_refusals=True)
+    assert {refusals.refused(PATH, REFUSED) for _ in range(99)} == {REFUSED}
 
 
 def test_a_customer_who_is_blocked_is_found_in_a_bulk_request() -> None:
     """By halves; the others arrive."""
     people = [Customer(f"u{n}", b'{"source_id":"u%d"}' % n) for n in range(100)]
     with world() as here:
-        call = here.caller._client.call
+        call = here.client._client.call
 
-        def guarded(method: str, path: str, payload: bytes | None = None, **more: Any) -> Reply:
+        def guarded(method: str, path: str, payload: bytes | None = None, *more: Any) -> Reply:
             if payload is not None and b'"u77"' in payload:
                 return FORBIDDEN
-            return call(method, path, payload, **more)
+            return call(method, path, payload, *more)
 
-        here.caller._client.call = guarded  # type: ignore[method-assign]
+        here.client._client.call = guarded  # type: ignore[method-assign]
         assert set(here.deliver(Customer("first", b'{"source_id":"first"}')).values()) == {None}
-        fates = here.deliver(*people)
-        assert fates.pop("u77") == "blocked"
-        assert set(fates.values()) == {None}
+        results = here.deliver(*people)
+        assert results.pop("u77") == "blocked"
+        assert set(results.values()) == {None}
         assert here.stop.error is None
 
 
@@ -144,13 +161,13 @@ def test_bulk_requests_that_are_all_blocked_stop_the_run() -> None:
     people = [Customer(f"u{n}", b'{"source_id":"u%d"}' % n) for n in range(100)]
     with world() as here:
         assert set(here.deliver(Customer("first", b'{"source_id":"first"}')).values()) == {None}
-        call = here.caller._client.call
+        call = here.client._client.call
 
-        def guarded(method: str, path: str, payload: bytes | None = None, **more: Any) -> Reply:
-            return call(method, path, payload, **more) if payload is None else FORBIDDEN
+        def guarded(method: str, path: str, payload: bytes | None = None, *more: Any) -> Reply:
+            return call(method, path, payload, *more) if payload is None else FORBIDDEN
 
-        here.caller._client.call = guarded  # type: ignore[method-assign]
-        fates = here.deliver(*people)
-        assert set(fates.values()) == {"blocked"}
-        assert len(fates) == 4
+        here.client._client.call = guarded  # type: ignore[method-assign]
+        results = here.deliver(*people)
+        assert set(results.values()) == {"blocked"}
+        assert len(results) == 4
         assert isinstance(here.stop.error, AccessRefused)

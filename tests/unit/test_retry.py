@@ -14,14 +14,14 @@ from voucherify_sync.voucherify.answers import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.voucherify.retry_policy import (
     MAX_ATTEMPTS,
     MAX_TROUBLE_S,
-    Again,
+    Attempts,
     Delivered,
     Failed,
     Halt,
     InDoubt,
     RetryBudget,
+    RetryLater,
     Verdict,
-    backoff_s,
     judge,
 )
 
@@ -40,7 +40,7 @@ def reply(status: int, body: bytes = b"", **headers: str) -> Reply:
 
 def verdict(kind: Kind, answer: Answer, attempt: int = 1, elapsed_s: float = 0.0) -> Verdict:
     """Judge with the middle of the jitter."""
-    return judge(kind, answer, attempt, elapsed_s, lambda: 0.5)
+    return judge(kind, answer, Attempts(attempt - 1, elapsed_s), lambda: 0.5)
 
 
 NOT_SENT = [
@@ -74,19 +74,21 @@ AMBIGUOUS = [
 @pytest.mark.parametrize("kind", list(Kind))
 def test_2xx_with_the_expected_object_is_delivered(kind: Kind, status: int) -> None:
     """The status and the object together prove it."""
-    assert verdict(kind, reply(status, GOOD[kind])) == Delivered(status)
+    answer = reply(status, GOOD[kind])
+    assert verdict(kind, answer) == Delivered(answer)
 
 
 def test_a_customer_of_the_old_api_is_delivered_too() -> None:
     """Old versions of the API answer with an unconfirmed_customer."""
-    assert verdict(CUSTOMER, reply(200, b'{"object":"unconfirmed_customer"}')) == Delivered(200)
+    answer = reply(200, b'{"object":"unconfirmed_customer"}')
+    assert verdict(CUSTOMER, answer) == Delivered(answer)
 
 
 @pytest.mark.parametrize("answer", NOT_SENT)
 @pytest.mark.parametrize("kind", list(Kind))
 def test_what_was_never_sent_is_sent_again(kind: Kind, answer: NotSent) -> None:
     """It is proved that nothing left: even an event may go again."""
-    assert verdict(kind, answer) == Again(0.75, answer.reason, NotProcessed.NOT_CONNECTED)
+    assert verdict(kind, answer) == RetryLater(0.75, answer.reason, NotProcessed.NOT_CONNECTED)
 
 
 @pytest.mark.parametrize(("answer", "reason"), AMBIGUOUS)
@@ -101,23 +103,23 @@ def test_an_ambiguous_answer_leaves_an_event_in_doubt(answer: Answer, reason: st
 def test_an_ambiguous_answer_sends_a_customer_again(answer: Answer, reason: str) -> None:
     """An upsert may be repeated."""
     result = verdict(CUSTOMER, answer)
-    assert isinstance(result, Again)
+    assert isinstance(result, RetryLater)
     assert result.reason == reason
     assert result.proof is None
 
 
 def test_a_customer_waits_as_long_as_a_503_asks() -> None:
     """Retry-After counts where it is longer than the backoff."""
-    assert verdict(CUSTOMER, reply(503, Retry_After="7")) == Again(7.0, "http_503")
+    assert verdict(CUSTOMER, reply(503, Retry_After="7")) == RetryLater(7.0, "http_503")
 
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_429_waits_however_often_it_came(kind: Kind) -> None:
     """Nothing is wrong with the record: waiting for quota is no failure."""
-    assert verdict(kind, reply(429, Retry_After="12"), 999, 1e6) == Again(
+    assert verdict(kind, reply(429, Retry_After="12"), 999, 1e6) == RetryLater(
         12.0, "throttled", NotProcessed.THROTTLED
     )
-    assert verdict(kind, reply(429, X_Rate_Limit_Type="api_calls")) == Again(
+    assert verdict(kind, reply(429, X_Rate_Limit_Type="api_calls")) == RetryLater(
         0.75, "throttled", NotProcessed.THROTTLED
     )
 
@@ -235,12 +237,12 @@ def test_after_ten_attempts_or_fifteen_minutes_it_is_given_up(
     result = verdict(CUSTOMER, answer, attempt, elapsed_s)
     assert isinstance(result, Failed)
     assert result.reason == "gave_up"
-    assert isinstance(verdict(CUSTOMER, answer, MAX_ATTEMPTS - 1, MAX_TROUBLE_S - 1), Again)
+    assert isinstance(verdict(CUSTOMER, answer, MAX_ATTEMPTS - 1, MAX_TROUBLE_S - 1), RetryLater)
 
 
 def test_the_pause_grows_with_full_jitter_up_to_a_minute() -> None:
     """0.5 s to 60 s."""
-    assert [backoff_s(attempt, lambda: 1.0) for attempt in (1, 2, 3, 7, 8, 500)] == [
+    assert [Attempts(failures).backoff_s(lambda: 1.0) for failures in (0, 1, 2, 6, 7, 499)] == [
         1.0,
         2.0,
         4.0,
@@ -248,7 +250,7 @@ def test_the_pause_grows_with_full_jitter_up_to_a_minute() -> None:
         60.0,
         60.0,
     ]
-    assert {backoff_s(attempt, lambda: 0.0) for attempt in range(1, 20)} == {0.5}
+    assert {Attempts(failures).backoff_s(lambda: 0.0) for failures in range(20)} == {0.5}
 
 
 def test_the_retry_budget_empties_and_fills_again() -> None:
@@ -284,17 +286,17 @@ def test_every_answer_whatever_has_a_verdict_and_pauses_are_bounded(
     kind: Kind, answer: Answer, attempt: int, elapsed_s: float, chance: float
 ) -> None:
     """Judging never raises."""
-    result = judge(kind, answer, attempt, elapsed_s, lambda: chance)
-    if isinstance(result, Again):
+    result = judge(kind, answer, Attempts(attempt - 1, elapsed_s), lambda: chance)
+    if isinstance(result, RetryLater):
         assert 0.5 <= result.after_s <= 3600
 
 
 @given(ANSWERS, st.integers(1, 20))
 def test_an_event_goes_again_only_after_proof_that_it_was_not_processed(answer: Answer, attempt: int) -> None:
     """Proof is a request that never left, or 429."""
-    result = judge(EVENT, answer, attempt, 0.0, lambda: 0.5)
+    result = judge(EVENT, answer, Attempts(attempt - 1), lambda: 0.5)
     proved = isinstance(answer, NotSent) or (isinstance(answer, Reply) and answer.status == 429)
-    if isinstance(result, Again):
+    if isinstance(result, RetryLater):
         assert proved
         assert result.proof is not None
     elif proved:

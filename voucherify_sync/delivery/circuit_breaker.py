@@ -1,11 +1,11 @@
 """Keeps requests back while Voucherify is in trouble: asked before a call, told after it how it went.
 
-Three bad ends in a row of one kind of request open the circuit: nothing is sent, and one worker probes with a harmless
+Three bad ends in a row of one kind of request open the breaker: nothing is sent, and one worker probes with a harmless
 call. After a good probe the kind that had failed goes one at a time until one of it succeeds. An event sent into
 trouble ends in doubt, so trials grow rare fast.
 
 An outage is waited out for hours. A Voucherify that was never reached is no outage but a mistake in the settings or on
-this machine: then the first end without a connection opens the circuit, and a few seconds of tries stop the run.
+this machine: then the first end without a connection opens the breaker, and a few seconds of tries stop the run.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from enum import Enum, auto
 
-from voucherify_sync.errors import RunStopped, VoucherifySyncError
+from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Kind
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import Answer, NotSent, Reply, trouble_of, unreachable
-from voucherify_sync.voucherify.rate_limit import Waiting
+from voucherify_sync.voucherify.limited_client import Probe
+from voucherify_sync.voucherify.rate_limit import Blocked
 from voucherify_sync.voucherify.retry_policy import PAUSES, Pauses, json_object
 
 OUTAGE_S = 4 * 3600.0
@@ -33,31 +33,24 @@ _BAD_IN_A_ROW = 3
 _SLICE_S = 0.25
 
 
-class _Step(Enum):
-    GO = auto()
-    PROBE = auto()
-    ASK_AGAIN = auto()
-
-
 class _Health:
     """How one kind of request has been doing."""
 
     def __init__(self) -> None:
-        self.proven = False
-        self.bad = 0
+        self.has_succeeded = False
+        self.bad_in_a_row = 0
         self.in_flight = 0
 
     @property
-    def free(self) -> bool:
+    def is_free(self) -> bool:
         """Whether one more may go: one at a time until the first success, and again from the first bad end on."""
-        return self.in_flight == 0 or (self.proven and self.bad == 0)
+        return self.in_flight == 0 or (self.has_succeeded and self.bad_in_a_row == 0)
 
 
-class Circuit:
-    """One circuit for all lanes.
+class CircuitBreaker:
+    """One circuit breaker for all lanes and for bulk requests.
 
     Args:
-        probe: makes a harmless call and returns how it ended; None if the run is stopping. May block for quota.
         stop: told when an outage lasts 4 hours, and earlier where nothing has ever answered.
         ever_succeeded: a call has succeeded with this ledger before, so that the address is right, and what does not
             answer now is in an outage.
@@ -67,12 +60,12 @@ class Circuit:
         wait: waits on a condition for a number of seconds at most.
 
     Attributes:
+        is_open: everything waits.
         ever_answered: something has answered at least once in this run, whatever it said.
     """
 
     def __init__(
         self,
-        probe: Callable[[], Answer | None],
         stop: Stop,
         *,
         ever_succeeded: bool = False,
@@ -81,32 +74,25 @@ class Circuit:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
-        self._probe = probe
+        self.is_open = False
+        self.ever_answered = False
         self._stop = stop
+        self._ever_succeeded = ever_succeeded
+        self._unreached_s = unreached_s
+        self._pauses = pauses
         self._clock = clock
         self._wait = wait
         self._changed = threading.Condition()
         self._health = {kind: _Health() for kind in Kind}
         self._suspect = Kind.EVENT
-        self._open = False
-        self._probing = False
+        self._is_probing = False
         self._due = 0.0
-        self._outage_since: float | None = None
-        self._bad_probes = 0
-        self._bad_trials = 0
-        self._ever_succeeded = ever_succeeded
-        self._unreached_s = unreached_s
-        self._pauses = pauses
         self._first_at: float | None = None
+        self._outage_since: float | None = None
+        self._bad_probes = self._bad_trials = 0
         self._ever_connected = False
         self._bad_end: Answer | None = None
         self._ended_badly = False
-        self.ever_answered = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether everything waits."""
-        return self._open
 
     @property
     def trouble(self) -> str | None:
@@ -117,73 +103,84 @@ class Circuit:
     def _last_trouble(self) -> str:
         return "" if self._bad_end is None else trouble_of(self._bad_end)
 
-    def waiting(self) -> Waiting | None:
+    def waiting(self) -> Blocked | None:
         """Say until when everything waits, for the display."""
-        return Waiting(f"an answer ({self._last_trouble})", self._due) if self._open else None
+        return Blocked(f"an answer ({self._last_trouble})", self._due) if self.is_open else None
 
-    def enter(self, kind: Kind) -> bool:
-        """Wait until a request of this kind may go; `leave` must follow. False: not entered, the run is stopping."""
-        return self._pass(kind)
+    def enter(self, kind: Kind | None, probe: Probe) -> bool:
+        """Wait until a request may go; `leave` must follow. False: not entered, the run is stopping.
 
-    def await_closed(self) -> bool:
-        """Wait until the circuit is not open, for calls that are harmless. False: the run is stopping."""
-        return self._pass(None)
-
-    def heard(self, answer: Answer, well: bool | None) -> None:
-        """Take in how any call ended, and whether that was well; before `leave`, which may open the circuit for it."""
-        self._note(answer, well)
-        self._ended_badly = well is False
-
-    def _note(self, answer: Answer, well: bool | None) -> None:
-        self.ever_answered = self.ever_answered or _status(answer) is not None
-        self._ever_connected = self._ever_connected or not isinstance(answer, NotSent)
-        if well is False:
-            self._bad_end = answer
-
-    def leave(self, kind: Kind, well: bool | None) -> None:
-        """Tell how a request ended: well, badly, or (None) in a way that says nothing about Voucherify's health."""
-        with self._changed:
-            self._health[kind].in_flight -= 1
-            if well:
-                self._succeeded(kind)
-            elif well is False:
-                self._failed(kind)
-            self._changed.notify_all()
-
-    def _pass(self, kind: Kind | None) -> bool:
+        Args:
+            kind: of the request. None: a call that creates nothing; it only waits for the breaker to close, and
+                `leave` does not follow.
+            probe: makes a harmless call, if it is this thread's turn. May block for a permit.
+        """
         while not self._stop.requested:
             with self._changed:
-                step = self._step(kind)
-            if step is _Step.GO:
-                return True
-            if step is _Step.PROBE:
-                self._probe_once()
+                now = self._clock()
+                if not self.is_open:
+                    if kind is None:
+                        return True
+                    health = self._health[kind]
+                    if health.is_free:
+                        health.in_flight += 1
+                        self._first_at = now if self._first_at is None else self._first_at
+                        return True
+                    self._wait(self._changed, _SLICE_S)
+                    continue
+                if self._has_lasted_too_long(now):
+                    continue
+                if self._is_probing or now < self._due:
+                    self._wait(self._changed, min(max(self._due - now, 0.01), _SLICE_S))
+                    continue
+                self._is_probing = True
+            self._probe_once(probe)
         return False
 
-    def _step(self, kind: Kind | None) -> _Step:
-        now = self._clock()
-        if self._open:
-            return self._step_while_open(now)
-        if kind is None:
-            return _Step.GO
-        health = self._health[kind]
-        if health.free:
-            health.in_flight += 1
-            if self._first_at is None:
-                self._first_at = now
-            return _Step.GO
-        self._wait(self._changed, _SLICE_S)
-        return _Step.ASK_AGAIN
+    def leave(self, kind: Kind, is_well: bool | None, answer: Answer | None = None) -> None:
+        """Tell how a request ended.
 
-    def _step_while_open(self, now: float) -> _Step:
-        if self._outage_since is not None and now - self._outage_since >= self._patience_s:
-            self._stop.because(self._error())
-        elif not self._probing and now >= self._due:
-            self._probing = True
-            return _Step.PROBE
-        else:
-            self._wait(self._changed, min(max(self._due - now, 0.01), _SLICE_S))
-        return _Step.ASK_AGAIN
+        Args:
+            kind: of the request.
+            is_well: None: in a way that says nothing about Voucherify's health.
+            answer: None: no call was made.
+        """
+        with self._changed:
+            health = self._health[kind]
+            health.in_flight -= 1
+            if answer is not None:
+                self._note(answer, is_well)
+                self._ended_badly = is_well is False
+            if is_well:
+                health.has_succeeded, health.bad_in_a_row = True, 0
+                if kind is self._suspect:
+                    self.is_open = False
+                    self._outage_since = None
+                    self._bad_trials = 0
+            elif is_well is False:
+                health.bad_in_a_row += 1
+                if not self.is_open and (health.bad_in_a_row >= _BAD_IN_A_ROW or self._is_unreached):
+                    self._open(kind)
+            self._changed.notify_all()
+
+    def _open(self, kind: Kind) -> None:
+        now = self._clock()
+        if self._outage_since is None:
+            self._outage_since = self._first_at if self._is_unreached else now
+            self._due = now + self._probe_pause_s()
+        else:  # the breaker was closed for a trial
+            self._due = now + self._pauses.trial(kind).at(self._bad_trials)
+            self._bad_trials += 1
+        self._suspect = kind
+        self.is_open = True
+
+    def _note(self, answer: Answer, is_well: bool | None) -> None:
+        if not isinstance(answer, NotSent):
+            self._ever_connected = True
+            if answer.status is not None:  # an answer that was cut off behind its status is one, too
+                self.ever_answered = True
+        if is_well is False:
+            self._bad_end = answer
 
     @property
     def _is_unreached(self) -> bool:
@@ -196,31 +193,33 @@ class Circuit:
             return self._unreached_s
         return OUTAGE_S if self._ever_succeeded or self.ever_answered else SILENCE_S
 
-    def _error(self) -> VoucherifySyncError:
+    def _has_lasted_too_long(self, now: float) -> bool:
+        if self._outage_since is None or now - self._outage_since < self._patience_s:
+            return False
         if self._is_unreached and isinstance(self._bad_end, NotSent):
-            return unreachable(self._bad_end)
-        if not (self._ever_succeeded or self.ever_answered):
-            return RunStopped(
-                f"Voucherify has not answered once in 2 minutes: {self._last_trouble}",
-                "Check api.url, the network and the proxy.",
-            )
-        return RunStopped(
-            f"Voucherify has been out of order for 4 hours: {self._last_trouble}",
-            "Go on when it answers.",
-        )
+            self._stop.because(unreachable(self._bad_end))
+        elif self._ever_succeeded or self.ever_answered:
+            message = f"Voucherify has been out of order for 4 hours: {self._last_trouble}"
+            self._stop.because(RunStopped(message, "Go on when it answers."))
+        else:
+            message = f"Voucherify has not answered once in 2 minutes: {self._last_trouble}"
+            self._stop.because(RunStopped(message, "Check api.url, the network and the proxy."))
+        return True
 
-    def _probe_once(self) -> None:
-        well = False
+    def _probe_once(self, probe: Probe) -> None:
+        is_alive = False
         try:
-            answer = self._probe()
+            answer = probe()
+            if isinstance(answer, Reply):  # any answer will do that only a working API gives
+                is_success = 200 <= answer.status < 300 and json_object(answer.body) is not None
+                is_alive = is_success or (400 <= answer.status < 500 and answer.status != 408)
             if answer is not None:
-                well = _is_alive(answer)
-                self._note(answer, well)
+                self._note(answer, is_alive)
         finally:
             with self._changed:
-                self._probing = False
-                if well:
-                    self._open = False
+                self._is_probing = False
+                if is_alive:
+                    self.is_open = False
                     self._bad_probes = 0
                 else:
                     self._due = self._clock() + self._probe_pause_s()
@@ -229,40 +228,3 @@ class Circuit:
 
     def _probe_pause_s(self) -> float:
         return _UNREACHED_PAUSE_S if self._is_unreached else self._pauses.probe.at(self._bad_probes)
-
-    def _succeeded(self, kind: Kind) -> None:
-        health = self._health[kind]
-        health.proven, health.bad = True, 0
-        if kind is self._suspect:
-            self._open = False
-            self._outage_since = None
-            self._bad_trials = 0
-
-    def _failed(self, kind: Kind) -> None:
-        health = self._health[kind]
-        health.bad += 1
-        if self._open or (health.bad < _BAD_IN_A_ROW and not self._is_unreached):
-            return
-        now = self._clock()
-        if self._outage_since is None:
-            self._outage_since = self._first_at if self._is_unreached else now
-            self._due = now + self._probe_pause_s()
-        else:
-            self._due = now + self._pauses.trial(kind).at(self._bad_trials)
-            self._bad_trials += 1
-        self._suspect = kind
-        self._open = True
-
-
-def _status(answer: Answer) -> int | None:
-    """Return the HTTP status of an answer, were it cut off behind it; None where there was none."""
-    return None if isinstance(answer, NotSent) else answer.status
-
-
-def _is_alive(answer: Answer) -> bool:
-    """Tell whether a probe was good: any answer is that only a working API gives."""
-    if not isinstance(answer, Reply):
-        return False
-    if 200 <= answer.status < 300:
-        return json_object(answer.body) is not None
-    return 400 <= answer.status < 500 and answer.status != 408

@@ -1,6 +1,6 @@
-"""The delivery of a dry run: requests come in, one JSON line for each goes out, and no call is made.
+"""Delivers a dry run: prints requests instead of sending them, one JSON line each.
 
-It needs nothing of what makes calls.
+It needs nothing of what makes calls, so that it starts without loading an HTTP client.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from voucherify_sync.events import Request
 from voucherify_sync.outcomes import Decision, Outcome, State, Waiting
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import PATHS
-from voucherify_sync.voucherify.bulk import ActionLog, Deliverer, DryBulk
+from voucherify_sync.voucherify.bulk import ActionLog, DryBulkDelivery
 
 _HEADS: Final = {
     kind: b'{"method":"POST","path":"%b","body":' % path.encode() for kind, path in PATHS.items()
@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def discard(_line: bytes) -> None:
-    """Take a line that nobody wants to see."""
+    """Take a line, and show it nowhere."""
 
 
 class DryRun:
@@ -32,7 +32,7 @@ class DryRun:
 
     Args:
         write: takes lines, with their line ends.
-        stop: looked at before every batch.
+        stop: asked before every customer of a bulk run.
     """
 
     calls = retries = throttled = in_flight = open = 0
@@ -73,9 +73,9 @@ class DryRun:
         """Yield nothing: all is decided at once."""
         yield from ()
 
-    def bulk(self, _log: ActionLog) -> Deliverer:
+    def bulk(self, _log: ActionLog) -> DryBulkDelivery:
         """Return what plans customers in bulk."""
-        return DryBulk(self._write, self._stop)
+        return DryBulkDelivery(self._write, self._stop)
 
     def trouble(self) -> str | None:
         """Say that there is none."""

@@ -1,46 +1,90 @@
-"""Operations of one customer one after the other in input order, those of different customers at the same time.
+"""Requests of one customer one after the other in input order, those of different customers at the same time.
 
-Comes in: requests. Goes out: exactly one outcome for each. It never looks at what a request holds, and a customer
-that waits for another attempt holds up nobody else within the look-ahead.
+Requests go in, and exactly one outcome for each comes out. Nothing here looks at what a request holds, and a customer
+that waits for another attempt holds up no other within the look-ahead.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from voucherify_sync.delivery.sender import Again, Attempts, Destination
-from voucherify_sync.events import Request
-from voucherify_sync.outcomes import Outcome
+from voucherify_sync.events import Kind, Request
+from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.retry_policy import DRAIN_S
+from voucherify_sync.voucherify.activity import Doubt
+from voucherify_sync.voucherify.retry_policy import DRAIN_S, Attempts, RetryLater
 
 _SLICE_S = 0.1
 """The main thread sleeps no longer, so that signals and a stop are noticed."""
 _JOIN_S = 1.0
-_ROOM = 64
-"""So many places are made before the main thread is woken to fill them: waking it for each one would cost more."""
+_FREED_PLACES = 64
+"""Places made before the main thread is woken to fill them: waking it for each one would cost more."""
+
+
+class PendingRequest(Attempts):
+    """A request without an outcome. The lane of its customer holds it from `submit` to the outcome.
+
+    One thread makes an attempt at a time. Another may call `undecided` when the run ends.
+
+    Attributes:
+        request: the request.
+        number: of the attempt that is being made, 1 for the first; 0 before it.
+        doubt: a send, of this run or of an earlier one, whose answer was lost.
+        may_have_left: a custom event was sent, or is about to be, and no answer has told what became of it. Set before
+            the first byte.
+    """
+
+    __slots__ = ("doubt", "may_have_left", "number", "request")
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self.request = request
+        self.number = 0
+        self.doubt: Doubt | None = None
+        self.may_have_left = request.doubtful_since is not None
+
+    def undecided(self, *, is_under_way: bool = False) -> Outcome:
+        """Return the outcome where the run ends before an answer has decided it.
+
+        Args:
+            is_under_way: a worker is busy with an attempt and is not waited for any longer: it may send at any moment.
+        """
+        request = self.request
+        if self.doubt is not None:
+            return self.doubt.outcome(request)
+        if self.may_have_left or (is_under_way and request.kind is Kind.EVENT):
+            return Outcome(request.event, State.IN_DOUBT, "interrupted", request=request)
+        return Outcome(request.event, State.PENDING, request=request)
 
 
 class _Lane:
-    """The undecided requests of one customer; the first one is under way when `running`."""
+    """The undecided requests of one customer; the first one is under way when `is_running`."""
 
-    __slots__ = ("jobs", "running", "source_id")
+    __slots__ = ("is_running", "requests", "source_id")
 
     def __init__(self, source_id: str) -> None:
         self.source_id = source_id
-        self.jobs: deque[Attempts] = deque()
-        self.running = False
+        self.requests: deque[PendingRequest] = deque()
+        self.is_running = False
 
 
 class Lanes:
     """Worker threads behind a look-ahead. One thread submits and collects; any thread may ask for the counts.
 
     A lane is at one place at a time: ready, with a worker, or waiting for its next attempt.
+
+    Args:
+        attempt: makes one attempt at a request, from many threads at once; never raises for what concerns one record.
+        workers: threads that make attempts.
+        stop: ends the run.
+        max_records, max_bytes: of requests without an outcome.
+        clock: monotonic seconds.
 
     Attributes:
         in_flight: requests that workers are busy with.
@@ -49,7 +93,7 @@ class Lanes:
 
     def __init__(
         self,
-        destination: Destination,
+        attempt: Callable[[PendingRequest], Outcome | RetryLater],
         workers: int,
         stop: Stop,
         *,
@@ -59,7 +103,7 @@ class Lanes:
     ) -> None:
         self.in_flight = 0
         self.retries = 0
-        self._destination = destination
+        self._attempt = attempt
         self._stop = stop
         self._max_records = max_records
         self._max_bytes = max_bytes
@@ -90,7 +134,7 @@ class Lanes:
 
     @property
     def open(self) -> int:
-        """Operations that are not decided yet."""
+        """Requests that are not decided yet."""
         return self._records
 
     def submit(self, request: Request) -> None:
@@ -100,41 +144,35 @@ class Lanes:
         """
         size = len(request.payload)
         with self._news:
-            self._await_room(size)
+            self._blocked = True
+            try:
+                while not (self._stop.requested or self._closed or self._bug) and (
+                    self._records >= self._max_records
+                    or (self._records and self._bytes + size > self._max_bytes)
+                ):
+                    self._news.wait(_SLICE_S)
+            finally:
+                self._blocked = False
+            self._raise_bug()
+            pending = PendingRequest(request)
             if self._stop.requested or self._closed:
-                self._decided.append(Attempts(request).undecided())
+                self._decided.append(pending.undecided())
                 return
             self._records += 1
             self._bytes += size
             lane = self._lanes.get(request.source_id)
-            if lane is not None:
-                lane.jobs.append(Attempts(request))
-                return
-            lane = self._lanes[request.source_id] = _Lane(request.source_id)
-            lane.jobs.append(Attempts(request))
-            self._make_ready(lane)
-
-    def _await_room(self, size: int) -> None:
-        self._blocked = True
-        try:
-            while not self._stop.requested and not self._closed and self._bug is None and self._is_full(size):
-                self._news.wait(_SLICE_S)
-        finally:
-            self._blocked = False
-        self._raise_bug()
-
-    def _is_full(self, size: int) -> bool:
-        return self._records >= self._max_records or (
-            self._records > 0 and self._bytes + size > self._max_bytes
-        )
+            if lane is None:
+                lane = self._lanes[request.source_id] = _Lane(request.source_id)
+                self._make_ready(lane)
+            lane.requests.append(pending)
 
     def blocked_on(self) -> str | None:
         """Tell which customer holds more than half of a look-ahead that is full, None while there is room."""
         with self._news:
             if not self._blocked or not self._lanes:
                 return None
-            lane = max(self._lanes.values(), key=lambda lane: len(lane.jobs))
-            return lane.source_id if 2 * len(lane.jobs) > self._records else None
+            lane = max(self._lanes.values(), key=lambda lane: len(lane.requests))
+            return lane.source_id if 2 * len(lane.requests) > self._records else None
 
     def finished(self) -> list[Outcome]:
         """Return what was decided since it was last asked, without waiting; raise what a worker could not handle."""
@@ -151,14 +189,22 @@ class Lanes:
         count no more here.
         """
         limit_s = DRAIN_S if timeout_s is None else timeout_s
-        deadline: float | None = None
+        deadline = math.inf
         try:
             while True:
-                if deadline is None and self._stop.requested:
+                if deadline == math.inf and self._stop.requested:
                     deadline = self._clock() + limit_s
-                over = self._await_end(deadline)
+                is_stopping = deadline < math.inf
+                with self._news:
+                    wait_s = min(_SLICE_S, deadline - self._clock())
+                    if (self.in_flight if is_stopping else self._records) and not self._bug and wait_s > 0:
+                        self._news.wait(wait_s)
+                    if is_stopping:
+                        is_over = not self.in_flight or self._clock() >= deadline
+                    else:
+                        is_over = not self._records and not self._stop.requested
                 yield from self.finished()
-                if over:
+                if is_over:
                     break
             self._close()
             yield from self.finished()
@@ -172,25 +218,14 @@ class Lanes:
         for thread in self._threads:
             thread.join(max(0.0, last_moment - time.monotonic()))
 
-    def _await_end(self, deadline: float | None) -> bool:
-        """Wait a little; tell whether there is nothing more to wait for."""
-        with self._news:
-            wait_s = _SLICE_S if deadline is None else min(_SLICE_S, deadline - self._clock())
-            open_ = self._records if deadline is None else self.in_flight
-            if open_ and not self._bug and wait_s > 0:
-                self._news.wait(wait_s)
-            if deadline is None:
-                return not self._records and not self._stop.requested
-            return not self.in_flight or self._clock() >= deadline
-
     def _close(self) -> None:
         """End all threads as soon as they can, and give every open request its outcome."""
         with self._news:
             self._closed = True
             for lane in self._lanes.values():
-                for job in lane.jobs:
-                    is_under_way = lane.running and job is lane.jobs[0]
-                    self._decided.append(job.undecided(is_under_way=is_under_way))
+                for pending in lane.requests:
+                    is_under_way = lane.is_running and pending is lane.requests[0]
+                    self._decided.append(pending.undecided(is_under_way=is_under_way))
             self._lanes.clear()
             self._ready.clear()
             self._due.clear()
@@ -209,7 +244,7 @@ class Lanes:
 
     def _worker(self) -> None:
         lane: _Lane | None = None
-        result: Outcome | Again | None = None
+        result: Outcome | RetryLater | None = None
         while True:
             with self._work:
                 if lane is not None and result is not None:
@@ -217,11 +252,17 @@ class Lanes:
                 lane = self._next_lane()
                 if lane is None:
                     return
-                job = self._start(lane)
+                pending = lane.requests[0]
+                pending.number += 1
+                lane.is_running = True
+                self.in_flight += 1
             try:
-                result = self._destination.attempt(job)
+                result = self._attempt(pending)
             except BaseException as error:  # noqa: BLE001 - the main thread raises it
-                self._report(error)
+                with self._news:
+                    self._bug = self._bug or error
+                    for waiters in (self._news, self._work, self._alarm):
+                        waiters.notify_all()
                 return
 
     def _next_lane(self) -> _Lane | None:
@@ -235,48 +276,35 @@ class Lanes:
                 self._idle -= 1
         return None
 
-    def _start(self, lane: _Lane) -> Attempts:
-        job = lane.jobs[0]
-        job.begin()
-        lane.running = True
-        self.in_flight += 1
-        return job
-
-    def _settle(self, lane: _Lane, result: Outcome | Again) -> None:
+    def _settle(self, lane: _Lane, result: Outcome | RetryLater) -> None:
         if self._closed:
             return
-        lane.running = False
+        lane.is_running = False
         self.in_flight -= 1
-        if isinstance(result, Again):
-            self._wait_for_again(lane, result)
+        if isinstance(result, RetryLater):
+            self.retries += 1
+            due = (self._clock() + max(result.after_s, 0.0), next(self._ticket), lane)
+            heapq.heappush(self._due, due)
+            if self._due[0] is due:
+                self._alarm.notify()
+            if self._stop.requested and not self.in_flight:
+                self._news.notify()
             return
-        job = lane.jobs.popleft()
+        pending = lane.requests.popleft()
         self._decided.append(result)
         self._records -= 1
-        self._bytes -= len(job.request.payload)
-        if lane.jobs:
+        self._bytes -= len(pending.request.payload)
+        if lane.requests:
             self._make_ready(lane)
         else:
             del self._lanes[lane.source_id]
-        self._tell_main()
-
-    def _wait_for_again(self, lane: _Lane, again: Again) -> None:
-        self.retries += 1
-        due = (self._clock() + max(again.after_s, 0.0), next(self._ticket), lane)
-        heapq.heappush(self._due, due)
-        if self._due[0] is due:
-            self._alarm.notify()
-        if self._stop.requested and not self.in_flight:
-            self._news.notify()
-
-    def _tell_main(self) -> None:
         if self._stop.requested:
-            wake = not self.in_flight
+            is_news = not self.in_flight
         elif self._blocked:
-            wake = not self._ready or self._records <= self._max_records - _ROOM
+            is_news = not self._ready or self._records <= self._max_records - _FREED_PLACES
         else:
-            wake = not self._records
-        if wake:
+            is_news = not self._records
+        if is_news:
             self._news.notify()
 
     def _timer(self) -> None:
@@ -287,10 +315,3 @@ class Lanes:
                 while self._due and self._due[0][0] <= now:
                     self._make_ready(heapq.heappop(self._due)[2])
                 self._alarm.wait(self._due[0][0] - now if self._due else None)
-
-    def _report(self, error: BaseException) -> None:
-        with self._news:
-            if self._bug is None:
-                self._bug = error
-            for waiters in (self._news, self._work, self._alarm):
-                waiters.notify_all()

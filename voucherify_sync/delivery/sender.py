@@ -1,191 +1,89 @@
-"""One request between `submit` and its outcome, and the only place that decides whether a stop leaves it in doubt.
+"""Sends requests to Voucherify: one attempt at a request, and the delivery that makes them in lanes.
 
-What delivery asks of whoever remembers what it is about to send, and how that ended.
-
-Where requests go: one attempt in, an Outcome or Again out. Voucherify's API, or the lines of a dry run.
-
+An event is sent at most once: the intent to send it is durable between the permit and its first byte, it is taken back
+only for a proof that it was not processed, and a send in doubt is never repeated unless the user chose `resend`.
 Nothing that concerns one record is raised; what stops the run is told to `stop`, and the record stays undecided.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Protocol
 
 import msgspec
 
-from voucherify_sync.delivery.circuit_breaker import Circuit
-from voucherify_sync.errors import VoucherifySyncError, WrongAddress
+from voucherify_sync.delivery.circuit_breaker import CircuitBreaker
+from voucherify_sync.delivery.lanes import Lanes, PendingRequest
+from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.events import Kind, Request
-from voucherify_sync.outcomes import NotProcessed, Outcome, State
-from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.activity import Doubt, Doubts, OnDoubt, Verifier, in_doubt
-from voucherify_sync.voucherify.answers import (
-    PATHS,
-    Answer,
-    NoAnswer,
-    NotSent,
-    Reply,
-    presentable,
-    sent_of_customer,
+from voucherify_sync.outcomes import (
+    NOTHING_ACCEPTED,
+    Accepted,
+    Decision,
+    NotProcessed,
+    Outcome,
+    State,
+    Waiting,
 )
-from voucherify_sync.voucherify.limited_client import RefusalPolicy, Ruling, harmless_call
-from voucherify_sync.voucherify.rate_limit import Limiter
+from voucherify_sync.settings.types import Credentials, Delivery
+from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.activity import Doubt, Doubts, OnDoubt
+from voucherify_sync.voucherify.answers import PATHS, sent_of_customer
+from voucherify_sync.voucherify.bulk import ActionLog, BulkDelivery
+from voucherify_sync.voucherify.client import Client
+from voucherify_sync.voucherify.limited_client import ApiCall, LimitedClient, RefusalPolicy
+from voucherify_sync.voucherify.rate_limit import LearntLimit, Limiter
 from voucherify_sync.voucherify.retry_policy import (
-    BLOCKED,
-    GAVE_UP,
     PAUSES,
     THROTTLED,
-    Again,
     Delivered,
     Failed,
     Halt,
     InDoubt,
     Pauses,
     RetryBudget,
-    Verdict,
-    backoff_s,
-    blocked,
-    has_tries_left,
-    judge,
-    shows_health,
-    unclear,
+    RetryLater,
 )
 
-if TYPE_CHECKING:
-    from voucherify_sync.voucherify.client import Client
-
-
-class Attempts:
-    """The attempts to send one request. The lane of its customer holds it from `submit` to the outcome.
-
-    One thread makes an attempt at a time. Another may call `undecided` when the run ends.
-
-    Attributes:
-        request: the request.
-        number: of the attempt that is being made, 1 for the first; 0 before it.
-        failures: attempts that ended badly; those answered with 429 do not count.
-        trouble_s: seconds that those took, pauses included.
-        sent_at: monotonic seconds of the last send.
-        doubt: a send, of this run or of an earlier one, whose answer was lost.
-    """
-
-    __slots__ = (
-        "_may_have_left",
-        "doubt",
-        "failures",
-        "number",
-        "request",
-        "sent_at",
-        "trouble_s",
-    )
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.number = 0
-        self.failures = 0
-        self.trouble_s = 0.0
-        self.sent_at = 0.0
-        self.doubt: Doubt | None = None
-        self._may_have_left = request.doubtful_since is not None
-
-    @property
-    def may_be_processed(self) -> bool:
-        """Whether a custom event was sent, and no answer has told what became of it."""
-        return self._may_have_left or self.doubt is not None
-
-    def begin(self) -> None:
-        """Count an attempt that begins."""
-        self.number += 1
-
-    def send(self, now: float) -> None:
-        """Note, before its first byte, that the request leaves now."""
-        self.sent_at = now
-        self._may_have_left = self.request.kind is Kind.EVENT
-
-    def rule_out_last(self) -> None:
-        """Take a proof that the last send was not processed; an earlier one, which is in doubt, still may be."""
-        self._may_have_left = False
-
-    def undecided(self, *, is_under_way: bool = False) -> Outcome:
-        """Return the outcome where the run ends before an answer has decided it.
-
-        Args:
-            is_under_way: a worker is busy with an attempt and is not waited for any longer: it may send at any moment.
-        """
-        request = self.request
-        if self.doubt is not None:
-            return in_doubt(request, self.doubt)
-        if self._may_have_left or (is_under_way and request.kind is Kind.EVENT):
-            return Outcome(request.event, State.IN_DOUBT, "interrupted", request=request)
-        return Outcome(request.event, State.PENDING, request=request)
+_BULK_DEADLINE_S = 180.0
+"""For 10 MiB over a slow line; Voucherify's balancer cuts what takes longer."""
+_MAX_BULK_RESPONSE_BYTES = 64 << 20
+"""A report names every refused customer."""
+_SILENT_S = 2.0
+"""From then on a call without an answer is trouble."""
 
 
 class Journal(Protocol):
-    """Keeps, durably, which events are about to be sent, and how every request ended."""
+    """Keeps, durably, which events are about to be sent, and how every request ended. The ledger is one."""
 
     def intend(self, request: Request) -> None:
         """Return when the intent to send this event is durable."""
-        ...
 
     def withdraw(self, request: Request, proof: NotProcessed) -> None:
         """Take the last intent back, for a proof that this send was not processed. Earlier sends stay noted."""
-        ...
 
     def record(self, outcome: Outcome) -> None:
         """Keep how a request ended, not later than the next intent.
 
-        The worker that knows it tells it before it takes up anything else, so that a run that is killed leaves as many
-        events in doubt as it has workers, and not all those that nobody has asked for yet.
+        The worker that knows it calls this before it takes up anything else, so that a run that is killed leaves as
+        many events in doubt as it has workers, and not all those whose outcome was not collected yet.
         """
-        ...
 
     def accepted_at(self, endpoint: str) -> None:
-        """Keep that Voucherify accepted a call at an endpoint; may be told again and again."""
-        ...
+        """Keep that Voucherify accepted a call at an endpoint; may be called again and again."""
 
 
-class NoJournal:
-    """Keeps nothing."""
-
-    def intend(self, request: Request) -> None:
-        """Do nothing."""
-
-    def withdraw(self, request: Request, proof: NotProcessed) -> None:
-        """Do nothing."""
-
-    def record(self, outcome: Outcome) -> None:
-        """Do nothing."""
-
-    def accepted_at(self, endpoint: str) -> None:
-        """Do nothing."""
-
-
-__all__ = ["Again", "ApiDestination", "Attempts", "Destination", "Journal", "NoJournal"]
-
-_RESPONSE_BYTES = 4096
-
-
-class Destination(Protocol):
-    """Takes requests, from many threads at once."""
-
-    def attempt(self, attempts: Attempts) -> Outcome | Again:
-        """Make the next attempt. Never raises for what concerns one record."""
-        ...
-
-
-class ApiDestination:
-    """Sends requests to Voucherify: circuit, permit, intent, call, judgement, in this order.
+class Sender:
+    """Makes attempts, from many threads at once.
 
     Args:
         client: makes the calls.
-        limiter: gives the permits and hears of every answer.
         stop: told of what stops the run.
-        journal: where the intent to send an event is kept, and how each request ended.
-        circuit: default: one that probes through client and limiter.
-        refusals: default: one that probes through client and limiter, of a project that has accepted nothing yet.
+        journal: where the intent to send an event is kept, and how each request ended; None keeps nothing.
         on_doubt: what becomes of an event whose answer was lost.
         pauses: before looks at the activity log and retries.
         clock: monotonic seconds.
@@ -194,202 +92,247 @@ class ApiDestination:
 
     def __init__(
         self,
-        client: Client,
-        limiter: Limiter,
+        client: LimitedClient,
         stop: Stop,
-        *,
         journal: Journal | None = None,
-        circuit: Circuit | None = None,
-        refusals: RefusalPolicy | None = None,
         on_doubt: OnDoubt = "verify",
+        *,
         pauses: Pauses = PAUSES,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        probe = harmless_call(client, limiter)
-        self.circuit = circuit or Circuit(probe, stop)
-        self._journal = journal or NoJournal()
-        self._refusals = refusals or RefusalPolicy(probe, accepted_at=self._journal.accepted_at)
+        self.doubts = Doubts(client, on_doubt, settle_s=pauses.settle_s, clock=clock)
         self._client = client
-        self._limiter = limiter
         self._stop = stop
+        self._journal = journal
+        self._pauses = pauses
         self._clock = clock
         self._jitter = jitter
-        self._pauses = pauses
-        self._doubts = Doubts(
-            Verifier(client, limiter),
-            self.circuit,
-            on_doubt,
-            settle_s=pauses.settle_s,
-            clock=clock,
-        )
         self._budget = RetryBudget()
 
-    def attempt(self, attempts: Attempts) -> Outcome | Again:
+    def attempt(self, pending: PendingRequest) -> Outcome | RetryLater:
         """Send once, or look once for what was sent before."""
         try:
-            self._recall_doubt(attempts)
-            if attempts.doubt is not None and self._doubts.on_doubt == "verify":
-                result = self._doubts.look(attempts.request, attempts.doubt)
+            if pending.number == 1:
+                pending.doubt = self.doubts.of_earlier_run(pending.request)
+            if pending.doubt is not None and self.doubts.on_doubt == "verify":
+                result = self.doubts.look(pending.request, pending.doubt)
             else:
-                result = self._send(attempts)
+                result = self._send(pending)
         except VoucherifySyncError as error:
             self._stop.because(error)
-            result = attempts.undecided()
-        if isinstance(result, Outcome):
+            result = pending.undecided()
+        if isinstance(result, Outcome) and self._journal is not None:
             self._journal.record(result)
         return result
 
-    def _recall_doubt(self, attempts: Attempts) -> None:
-        """Take up the doubt that an earlier run left."""
-        since = attempts.request.doubtful_since
-        if since is not None and attempts.number == 1:
-            ahead_s = self._client.server_now() - time.time()
-            attempts.doubt = self._doubts.of_earlier_run(since + ahead_s)
-
-    def _send(self, attempts: Attempts) -> Outcome | Again:
-        request, kind = attempts.request, attempts.request.kind
-        if not self._permitted(kind):
-            return attempts.undecided()
-        well: bool | None = None
-        try:
-            if kind is Kind.EVENT:
-                self._intend(request)
-            attempts.send(self._clock())
-            answer = self._call(request)
-            attempts.trouble_s += self._clock() - attempts.sent_at
-            tries = (attempts.failures + 1, attempts.trouble_s, self._jitter)
-            verdict = judge(kind, answer, *tries)
-            if not isinstance(verdict, Delivered):  # then what it says is shown
-                answer = presentable(answer, sent_of_customer(request), self._client.token)
-                verdict = judge(kind, answer, *tries)
-            well = shows_health(verdict)
-            self.circuit.heard(answer, well)
-        finally:
-            self.circuit.leave(kind, well)
-        return self._conclude(attempts, answer, verdict)
-
-    def _intend(self, request: Request) -> None:
-        try:
-            self._journal.intend(request)
-        except VoucherifySyncError:
-            self._journal.withdraw(request, NotProcessed.NOT_SENT)
-            raise
-
-    def _permitted(self, kind: Kind) -> bool:
-        """Wait for circuit and limiter. False: the run is stopping."""
-        while self.circuit.enter(kind):
-            permitted = self._limiter.acquire()
-            if permitted and not self.circuit.is_open:
-                return True
-            self.circuit.leave(kind, None)
-            if not permitted:
-                return False
-            self._limiter.unused()  # the circuit opened while we waited for the permit
-        return False
-
-    def _call(self, request: Request) -> Answer:
-        try:
-            reply = self._client.call("POST", PATHS[request.kind], request.payload)
-        except (NotSent, NoAnswer) as error:
-            self._limiter.unanswered()
-            return error
-        self._limiter.answered(reply.status, reply.headers)
-        return reply
-
-    def _conclude(self, attempts: Attempts, answer: Answer, verdict: Verdict) -> Outcome | Again:
-        request = attempts.request
+    def _send(self, pending: PendingRequest) -> Outcome | RetryLater:
+        request, kind = pending.request, pending.request.kind
+        call = ApiCall(
+            "POST", PATHS[kind], request.payload, kind, records=1, sent=partial(sent_of_customer, request)
+        )
+        verdict = self._client.attempt(call, pending, partial(self._prepare, pending))
         match verdict:
-            case Delivered(status):
-                self._refusals.succeeded(PATHS[request.kind])
+            case Delivered(reply):
                 self._budget.earn()
-                self._doubts.count_send(request)
-                return Outcome(request.event, State.DELIVERED, request=request, status=status)
-            case Again():
+                self.doubts.count_send(request)
+                return Outcome(request.event, State.DELIVERED, request=request, status=reply.status)
+            case RetryLater():
                 if verdict.proof is not None:
-                    self._rule_out(attempts, verdict.proof)
-                return self._again(attempts, verdict)
+                    self._rule_out(pending, verdict.proof)
+                return self._slowed(verdict)
             case InDoubt():
-                return self._doubtful(attempts, answer, verdict)
-            case Failed():
-                return self._failed(attempts, answer, verdict)
+                sent_at = self._client.server_now() - (self._clock() - pending.sent_at)
+                pending.doubt = Doubt(verdict, sent_at, self.doubts.count_send(request))
+                if self.doubts.on_doubt == "resend" and pending.may_go_on:
+                    retry = RetryLater(pending.backoff_s(self._jitter), verdict.reason)
+                    pending.count(retry)
+                    return self._slowed(retry)
+                return self.doubts.decide(request, pending.doubt)
+            case Failed(reason, detail, status, response):
+                if pending.doubt is None:
+                    return Outcome(request.event, State.FAILED, reason, detail, request, status, response)
+                # That this send was not processed says nothing of the one before.
+                self._rule_out(pending, NotProcessed.REFUSED)
             case Halt():
-                return self._refused(attempts, answer, verdict)
+                self._rule_out(pending, verdict.proof)
+        return pending.undecided()
 
-    def _again(self, attempts: Attempts, verdict: Again) -> Again:
-        pause_s = verdict.after_s
-        if verdict.reason != THROTTLED:
-            attempts.failures += 1
-            attempts.trouble_s += verdict.trouble_s
-            if not self._budget.spend(verdict.reason):
-                pause_s = max(pause_s, self._pauses.spent_s * (0.5 + self._jitter() / 2))
-        return msgspec.structs.replace(verdict, after_s=pause_s)
+    def _prepare(self, pending: PendingRequest) -> None:
+        """Make the intent durable, before the first byte of an event leaves."""
+        request = pending.request
+        if request.kind is not Kind.EVENT:
+            return
+        if self._journal is not None:
+            try:
+                self._journal.intend(request)
+            except VoucherifySyncError:
+                self._journal.withdraw(request, NotProcessed.NOT_SENT)
+                raise
+        pending.may_have_left = True
 
-    def _doubtful(self, attempts: Attempts, answer: Answer, verdict: InDoubt) -> Outcome | Again:
-        request = attempts.request
-        sent_at = self._client.server_now() - (self._clock() - attempts.sent_at)
-        doubt = Doubt(verdict, _response(answer), sent_at, self._doubts.count_send(request))
-        attempts.doubt = doubt
-        number = attempts.failures + 1
-        if self._doubts.on_doubt == "resend" and has_tries_left(number, attempts.trouble_s):
-            return self._again(attempts, Again(backoff_s(number, self._jitter), verdict.reason))
-        return self._doubts.decide(request, doubt)
+    def _rule_out(self, pending: PendingRequest, proof: NotProcessed) -> None:
+        """Take the intent of the last send back; an earlier send, which is in doubt, may still be processed."""
+        pending.may_have_left = False
+        if pending.request.kind is Kind.EVENT and self._journal is not None:
+            self._journal.withdraw(pending.request, proof)
 
-    def _failed(self, attempts: Attempts, answer: Answer, verdict: Failed) -> Outcome:
-        request = attempts.request
-        if attempts.doubt is not None:  # that this send was not processed says nothing of the one before
-            self._rule_out(attempts, NotProcessed.REFUSED)
-            return in_doubt(request, attempts.doubt)
-        is_refusal = verdict.reason not in (GAVE_UP, BLOCKED)
-        if is_refusal and self._refusals.all_refused(PATHS[request.kind]):
-            return self._halted(attempts, _all_refused(verdict), NotProcessed.REFUSED)
-        return _failure(request, answer, verdict)
-
-    def _refused(self, attempts: Attempts, answer: Answer, verdict: Halt) -> Outcome | Again:
-        """Take in a refusal that usually concerns the project, and sometimes one record."""
-        request = attempts.request
-        ruling = Ruling.STOP
-        if verdict.proof is NotProcessed.REFUSED:
-            ruling = self._refusals.rule(PATHS[request.kind])
-        match ruling:
-            case Ruling.STOP:
-                return self._halted(attempts, verdict.error, verdict.proof)
-            case Ruling.BLOCKED:
-                return self._failed(attempts, answer, blocked(verdict.error, answer))
-            case Ruling.UNCLEAR:
-                tries = attempts.failures + 1, attempts.trouble_s, self._jitter
-                return self._conclude(attempts, answer, unclear(verdict.error, *tries))
-
-    def _halted(self, attempts: Attempts, error: VoucherifySyncError, proof: NotProcessed) -> Outcome:
-        self._stop.because(error)
-        self._rule_out(attempts, proof)
-        return attempts.undecided()
-
-    def _rule_out(self, attempts: Attempts, proof: NotProcessed) -> None:
-        """Take the intent of the last send back."""
-        attempts.rule_out_last()
-        if attempts.request.kind is Kind.EVENT:
-            self._journal.withdraw(attempts.request, proof)
+    def _slowed(self, retry: RetryLater) -> RetryLater:
+        """Return a retry with a longer pause, once all records together have used the budget of retries up."""
+        if retry.reason == THROTTLED or self._budget.spend(retry.reason):
+            return retry
+        pause_s = max(retry.after_s, self._pauses.spent_s * (0.5 + self._jitter() / 2))
+        return msgspec.structs.replace(retry, after_s=pause_s)
 
 
-def _failure(request: Request, answer: Answer, verdict: Failed) -> Outcome:
-    return Outcome(
-        request.event,
-        State.FAILED,
-        reason=verdict.reason,
-        detail=verdict.detail,
-        request=request,
-        status=verdict.status,
-        response=_response(answer),
-    )
+class LiveDelivery:
+    """Delivers to an API: client, limiter, circuit breaker and lanes, put together.
 
+    Requests go in; outcomes, and what a display and a report want to know of the calls, come out.
 
-def _all_refused(verdict: Failed) -> WrongAddress:
-    return WrongAddress(
-        f"The first requests were all refused, the last one as {verdict.reason} (HTTP {verdict.status})",
-        "Check api.url and the mapping: `voucherify-sync explain` shows what is sent, the dead letters what came back.",
-    )
+    Args:
+        credentials: where the API is, and who we are there.
+        settings: workers, rate, reserve, calls at most.
+        on_doubt: what becomes of events whose answer is lost.
+        journal: where intents and outcomes are kept; None for the sandbox, which needs none.
+        stop: told of what stops the run.
+        accepted: what Voucherify accepted before this run: then the address is right, and no answer is an outage.
+        retries: dead letters are sent, of which many may be refused once more.
+        pauses: how long it waits where nobody asks it to.
+    """
 
+    def __init__(
+        self,
+        credentials: Credentials,
+        settings: Delivery,
+        on_doubt: OnDoubt,
+        journal: Journal | None,
+        stop: Stop,
+        accepted: Accepted = NOTHING_ACCEPTED,
+        *,
+        retries: bool = False,
+        pauses: Pauses = PAUSES,
+    ) -> None:
+        client = Client(credentials, workers=settings.workers, stop=stop)
+        self._clients = [client]
+        self._credentials = credentials
+        self._stop = stop
+        self._limiter = Limiter(
+            stop=stop, rate=settings.rate, reserve=settings.reserve, max_calls=settings.max_calls
+        )
+        self._refusals = RefusalPolicy(
+            accepted, accepted_at=journal.accepted_at if journal else None, expects_refusals=retries
+        )
+        self._breaker = CircuitBreaker(stop, ever_succeeded=accepted.anything, pauses=pauses)
+        limited = LimitedClient(client, self._limiter, self._breaker, stop, self._refusals)
+        self._sender = Sender(limited, stop, journal, on_doubt, pauses=pauses)
+        self._lanes = Lanes(self._sender.attempt, settings.workers, stop)
+        self._bulk: BulkDelivery | None = None
+        self._bulk_client: LimitedClient | None = None
 
-def _response(answer: Answer) -> bytes | None:
-    return answer.body[:_RESPONSE_BYTES] if isinstance(answer, Reply) else None
+    def bulk(self, log: ActionLog) -> BulkDelivery:
+        """Return what delivers customers in bulk; its requests are larger, and so are the answers.
+
+        Args:
+            log: keeps what was accepted.
+        """
+        client = Client(
+            self._credentials,
+            workers=1,
+            deadline_s=_BULK_DEADLINE_S,
+            max_response=_MAX_BULK_RESPONSE_BYTES,
+            stop=self._stop,
+        )
+        self._clients.append(client)
+        self._bulk_client = LimitedClient(
+            client, self._limiter, self._breaker, self._stop, self._refusals, leaves_calls=True
+        )
+        self._bulk = BulkDelivery(self._bulk_client, log, self._credentials.token, self._stop)
+        return self._bulk
+
+    def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
+        """Send the requests among the decisions; yield outcomes as they come, those that are decided among them.
+
+        It waits while the look-ahead is full. When the run stops, what was not sent is pending.
+        """
+        decided: list[Outcome] = []
+        for decision in decisions:
+            if type(decision) is Request:
+                self._lanes.submit(decision)
+                decided += self._lanes.finished()
+                if decided:
+                    yield decided
+                    decided = []
+            elif type(decision) is Outcome:
+                decided.append(decision)
+        if decided:
+            yield decided
+
+    def drain(self) -> Iterator[Outcome]:
+        """Yield the outcomes of all that is still under way; after a stop it waits a few seconds for answers."""
+        return self._lanes.drain()
+
+    def close(self) -> None:
+        """Close all connections and end all threads."""
+        self._lanes.close()
+        for client in self._clients:
+            client.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._lanes.in_flight
+
+    @property
+    def open(self) -> int:
+        """Requests that are not decided yet."""
+        return self._lanes.open
+
+    @property
+    def calls(self) -> int:
+        """Calls made so far."""
+        return self._limiter.calls
+
+    @property
+    def limit(self) -> LearntLimit | None:
+        """What has been learnt of the limit of ordinary calls."""
+        return self._limiter.limit
+
+    @property
+    def retries(self) -> int:
+        """Calls that repeated an earlier one."""
+        return self._lanes.retries + (self._bulk_client.retries if self._bulk_client else 0)
+
+    @property
+    def throttled(self) -> int:
+        """Calls answered by 429."""
+        return self._limiter.throttled
+
+    @property
+    def calls_per_min(self) -> float | None:
+        """What the limits sustain, None before it is known."""
+        per_s = self._limiter.calls_per_s()
+        return None if per_s is None else per_s * 60
+
+    def trouble(self) -> str | None:
+        """Say how the last calls failed, in a few words; None where they were answered without trouble."""
+        if trouble := self._breaker.trouble:
+            return trouble
+        silent_s = self._limiter.unanswered_s()
+        return None if silent_s is None or silent_s < _SILENT_S else f"no answer for {silent_s:.0f} s"
+
+    def waiting(self) -> Waiting | None:
+        """Say what the next call waits for, if it is known until when."""
+        blocked = self._breaker.waiting() or self._limiter.waiting()
+        reason, until = (blocked.reason, blocked.until) if blocked else ("", math.inf)
+        if until == math.inf and self._bulk is not None and self._bulk.polls_at is not None:
+            reason, until = "bulk", self._bulk.polls_at
+        if until < math.inf:
+            return Waiting(reason, max(0.0, until - time.monotonic()))
+        customer = self._lanes.blocked_on()
+        return None if customer is None else Waiting(f"customer {customer}", None)
+
+    def eta_s(self, requests: float | None) -> float | None:
+        """Estimate the seconds that a number of requests takes, by the limits and not by the recent speed."""
+        per_s = self._limiter.calls_per_s()
+        return requests / per_s if requests is not None and per_s else None

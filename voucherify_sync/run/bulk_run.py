@@ -23,10 +23,10 @@ from voucherify_sync.state.deduplication import NEVER, REPEATED, History, Rule
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.bulk import ActionLog, Deliverer, Fate
+from voucherify_sync.voucherify.bulk import ActionLog, CustomerDelivery, CustomerResult
 
 if TYPE_CHECKING:
-    from voucherify_sync.delivery.live import Link
+    from voucherify_sync.delivery.sender import LiveDelivery
 
 _GIVEN_UP = frozenset({FAILED_BEFORE, "dismissed"})
 """An update that is not tried again must not come with a later one of its customer."""
@@ -62,8 +62,8 @@ def fold_updates(fold: Fold, mapped: Iterable[Decision], decided: Iterable[Decis
 CUSTOMER_REFUSED = "customer_refused"
 _TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
 
-UNCHANGED = Fate("")
-"""The fate of all customers who are not sent, because the last thing that they were sent is the same."""
+UNCHANGED = CustomerResult("")
+"""The result of all customers who are not sent, because the last thing that they were sent is the same."""
 
 _PORTION = 500
 """Customers that the ledger is asked for at once."""
@@ -84,7 +84,7 @@ class BulkCustomers:
         unchanged_updates: identifies of the customers that are not sent, as nothing about them is new.
     """
 
-    def __init__(self, ledger: LedgerReader, rule: Rule, link: Link | DryRun, stop: Stop) -> None:
+    def __init__(self, ledger: LedgerReader, rule: Rule, link: LiveDelivery | DryRun, stop: Stop) -> None:
         self.tally = BulkReport()
         self.read = 0
         self.unchanged_updates = 0
@@ -92,9 +92,9 @@ class BulkCustomers:
         self._history = History(ledger, rule)
         self._ledger = ledger
         self._again = rule.again_before > NEVER
-        self._deliverer: Deliverer = link.bulk(_action_log(ledger, again=self._again))
+        self._deliverer: CustomerDelivery = link.bulk(_action_log(ledger, again=self._again))
         self._stop = stop
-        self._fates: dict[str, Fate] = {}
+        self._results: dict[str, CustomerResult] = {}
 
     def run(self, batches: Iterable[Sequence[Decision]]) -> None:
         """Fold and deliver the customers; a failure that prevents the second reading stops the run."""
@@ -114,29 +114,29 @@ class BulkCustomers:
     def deliver(self, fold: Fold) -> None:
         """Deliver the folded customers."""
         self.tally.updates = fold.updates
-        for fate in self._deliverer.deliver(self._changed(fold)):
-            if fate.refusal is None:
+        for result in self._deliverer.deliver(self._changed(fold)):
+            if result.refusal is None:
                 self.tally.delivered += 1
             else:
                 self.tally.failed += 1
-                self._fates[fate.source_id] = fate
+                self._results[result.source_id] = result
             self.tally.requests, self.tally.polls = self._deliverer.requests, self._deliverer.polls
             self.tally.bytes = self._deliverer.bytes
 
     def outcome(self, request: Request) -> Outcome:
         """Tell how the record of a customer update ended."""
-        event, fate = request.event, self._fates.get(request.source_id)
-        if fate is None:
+        event, result = request.event, self._results.get(request.source_id)
+        if result is None:
             return Outcome(event, self._deliverer.state, request=request)
-        if fate.refusal is None:
+        if result.refusal is None:
             return Outcome(event, State.DUPLICATE, "unchanged", request=request)
-        why = fate.refusal
+        why = result.refusal
         return Outcome(event, State.FAILED, why.reason, why.detail, request, why.status, why.response)
 
     def refusal(self, source_id: str) -> str | None:
         """Return why a customer failed, None if that is not so."""
-        fate = self._fates.get(source_id)
-        return fate.refusal.reason if fate is not None and fate.refusal is not None else None
+        result = self._results.get(source_id)
+        return result.refusal.reason if result is not None and result.refusal is not None else None
 
     def pending(self) -> Iterator[Outcome]:
         """Yield an outcome for each record read, where the run stopped before the second walk."""
@@ -163,7 +163,7 @@ class BulkCustomers:
                 if last is not None and last.hash == request_hash(customer.payload):
                     self.tally.unchanged += 1
                     self.unchanged_updates += customer.updates
-                    self._fates[customer.source_id] = UNCHANGED
+                    self._results[customer.source_id] = UNCHANGED
                 else:
                     yield customer
 
@@ -179,14 +179,14 @@ class BulkCustomers:
         for customer in fold.customers():
             if self._stop.requested:
                 return
-            if customer.source_id not in self._fates:
+            if customer.source_id not in self._results:
                 update = LastUpdate(customer.updated_at, request_hash(customer.payload))
                 self._ledger.remember_update(customer.source_id, update)
         self._ledger.forget_actions()
         self._ledger.flush()
 
 
-class _NoActionLog:
+class NoActionLog:
     """Remembers actions and reports every action as unknown."""
 
     def __init__(self, ledger: LedgerReader) -> None:
@@ -204,7 +204,7 @@ class _NoActionLog:
 
 def _action_log(ledger: LedgerReader, *, again: bool) -> ActionLog:
     """Return what knows which requests were accepted: nothing without a ledger, or if all is to be sent again."""
-    return ledger if isinstance(ledger, Ledger) and not again else _NoActionLog(ledger)
+    return ledger if isinstance(ledger, Ledger) and not again else NoActionLog(ledger)
 
 
 class EventsAfter:
@@ -219,7 +219,7 @@ class EventsAfter:
     """
 
     def __init__(
-        self, customers: BulkCustomers, link: Link | DryRun, record: Callable[[Outcome], object]
+        self, customers: BulkCustomers, link: LiveDelivery | DryRun, record: Callable[[Outcome], object]
     ) -> None:
         self._customers = customers
         self._link = link

@@ -48,7 +48,7 @@ from voucherify_sync.state.private_files import utf8
 from voucherify_sync.stop import Stop
 
 if TYPE_CHECKING:
-    from voucherify_sync.delivery.live import Link
+    from voucherify_sync.delivery.sender import LiveDelivery
 
 
 class Left(Struct, frozen=True):
@@ -236,7 +236,7 @@ class Run:
         self,
         options: RunOptions,
         stop: Stop,
-        link: Link | DryRun,
+        link: LiveDelivery | DryRun,
         ledger: LedgerReader,
         rule: Rule,
         *,

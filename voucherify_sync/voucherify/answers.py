@@ -1,12 +1,7 @@
-"""How one call can end: a Reply, NotSent or NoAnswer. No text in them ever holds a key, a header or a password.
+"""How a call ended: Reply, NotSent or NoAnswer, and what may be shown of it.
 
-What an answer repeats of its request is hidden: an answer comes in, and goes out fit to be shown and logged.
-
-Errors of the API, and the pages of proxies, like to quote what they are about: values of the customer, even the token.
-
-The paths of the API at which requests end, known without anything that makes calls.
-
-The error of a run that never reached Voucherify: what was tried, and what to check.
+No text in them ever holds a key, a header or a password. What an answer repeats of its request is hidden before it is
+shown, logged or kept.
 """
 
 from __future__ import annotations
@@ -30,13 +25,11 @@ class Reply(Struct, frozen=True):
         status: HTTP status.
         headers: case-insensitive.
         body: decoded if it came compressed; at most 1 MiB.
-        ended: monotonic seconds at which its last byte was read.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    ended: float = 0.0
 
 
 class NotSent(Exception):
@@ -85,17 +78,16 @@ _SHORTEST = 4
 """Shorter texts, such as a country code, say little and are part of ordinary words."""
 
 
-def presentable(answer: Answer, sent: Iterable[Any], token: Secret) -> Answer:
-    """Return an answer without the token and without the texts in JSON values that were sent.
+def presentable(reply: Reply, sent: Iterable[Any], token: Secret) -> Reply:
+    """Return a reply without the token and without the texts in JSON values that were sent.
 
-    It stays the JSON that it was. It is to be cut afterwards: a text that is cut in two is not found.
+    Errors of the API, and the pages of proxies, like to quote what they are about: values of the customer, even the
+    token. The body stays the JSON that it was. It is to be cut afterwards: a text that is cut in two is not found.
     """
-    if not isinstance(answer, Reply):
-        return answer
-    body = hide(answer.body[:_MOST], (), token)
+    body = hide(reply.body[:_MOST], (), token)
     for value in sent if body else ():
         body = hide(body, value, token)
-    return msgspec.structs.replace(answer, body=body)
+    return msgspec.structs.replace(reply, body=body)
 
 
 def sent_of_customer(request: Request) -> list[Any]:

@@ -54,7 +54,6 @@ from voucherify_sync.errors import UsageProblem
 from voucherify_sync.settings.types import Credentials
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
-from voucherify_sync.voucherify.rate_limit import http_date
 from voucherify_sync.voucherify.retry_policy import DRAIN_S
 
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
@@ -495,7 +494,6 @@ class Client:
         self._max_response = max_response
         self._deadlines = Deadlines(deadline_s, stop)
         self._counting = threading.Lock()
-        self._server_date: tuple[str | None, float] = (None, 0.0)
         self._adapter = adapter or _Adapter(pool_connections=1, pool_maxsize=workers + 2, max_retries=0)
         self._headers = _headers(credentials)
         found = requests.Session().merge_environment_settings(credentials.url, {}, True, None, None)
@@ -542,12 +540,6 @@ class Client:
             raise self._no_answer("timeout", reply.status)
         return reply
 
-    def server_now(self) -> float:
-        """Return Voucherify's time in epoch seconds: from the last Date header, without one from the local clock."""
-        text, heard = self._server_date
-        date = http_date(text)
-        return time.time() if date is None else date + time.monotonic() - heard
-
     def close(self) -> None:
         """Close the connections."""
         self._adapter.close()
@@ -577,10 +569,7 @@ class Client:
             raise self._no_answer("cut", response.status_code) from None
         finally:
             response.close()  # a connection whose answer was read to its end is back in the pool by now
-        ended = time.monotonic()
-        if date := response.headers.get("Date"):
-            self._server_date = (date, ended)
-        return Reply(response.status_code, response.headers, body, ended)
+        return Reply(response.status_code, response.headers, body)
 
     def _body(self, response: requests.Response) -> bytes:
         chunks: list[bytes] = []

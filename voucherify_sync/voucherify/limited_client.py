@@ -1,8 +1,7 @@
-"""Tells a refusal that concerns one record from one that concerns the whole project, and so ends the run.
+"""Makes every call to Voucherify: circuit breaker, permit, call, and what follows from the answer, in this order.
 
-One call that is safe to repeat, repeated until it is decided: a good reply, a refusal, or the end of the run.
-
-The rules are those for customers. It never makes a call that must not be made twice.
+Customers, events, bulk requests, polls, look-ups and probes all go this way, so one place tells limiter and breaker of
+each answer, and one place judges it.
 """
 
 from __future__ import annotations
@@ -11,73 +10,114 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
-from voucherify_sync.delivery.circuit_breaker import Circuit
+from voucherify_sync.errors import VoucherifySyncError, WrongAddress
 from voucherify_sync.events import Json, Kind
 from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, NotProcessed
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import Answer, NoAnswer, NotSent, Reply, presentable
-from voucherify_sync.voucherify.rate_limit import Bucket, Limiter
+from voucherify_sync.voucherify.rate_limit import Bucket, Limiter, Permit
 from voucherify_sync.voucherify.retry_policy import (
+    BLOCKED,
     DRAIN_S,
-    THROTTLED,
-    Again,
+    GAVE_UP,
+    Attempts,
     Delivered,
     Failed,
     Halt,
-    blocked,
+    RetryLater,
+    Verdict,
     halting,
     json_object,
     judge,
     shows_health,
-    unclear,
 )
 
 if TYPE_CHECKING:
     from voucherify_sync.voucherify.client import Client
 
-_FIRST: Final = 20
-"""So many refusals, and nothing else, mean that the address or the mapping is wrong."""
+_REFUSED_AT_FIRST: Final = 20
+"""Refusals that, with nothing accepted, mean that the address or the mapping is wrong."""
 _BLOCKED_IN_A_ROW: Final = 5
+_SLICE_S = 0.1
+"""The longest wait for an answer without asking whether the run stops."""
+
+Probe = Callable[[], Answer | None]
+"""Makes the cheapest call that creates nothing, and returns how it ended; None if the run is stopping."""
 
 
-class Ruling(Enum):
-    """What follows from a 401, 402, 403, 405, 406, 415 or 3xx."""
+class HealthGate(Protocol):
+    """Keeps calls back while Voucherify is in trouble: the circuit breaker."""
 
-    STOP = auto()
-    """It concerns the project: the run ends, and the record is not decided."""
-    BLOCKED = auto()
-    """It concerns the record, which failed."""
-    UNCLEAR = auto()
-    """The probe was not answered: try again later."""
+    @property
+    def is_open(self) -> bool:
+        """Whether everything waits."""
+        ...
+
+    def enter(self, kind: Kind | None, probe: Probe) -> bool:
+        """Wait until a call may go, None: a harmless one. False: the run is stopping."""
+        ...
+
+    def leave(self, kind: Kind, is_well: bool | None, answer: Answer | None = None) -> None:
+        """Tell how a call ended that was let in for a kind; None: in a way that says nothing of Voucherify."""
+        ...
+
+
+class ApiCall(Struct, frozen=True):
+    """What is called.
+
+    Attributes:
+        method, path, payload, params: as the client takes them.
+        kind: a custom event is never sent again unless it is proved that it was not processed.
+        is_good: tells whether a reply is the success that is expected; default: by the kind.
+        bucket: the limit that it counts against.
+        template: of the path, where it holds an id.
+        records: how many customers or events it carries; None for a call that carries none.
+        sent: what must not show again in what is told of a refusal; asked for only then.
+    """
+
+    method: str
+    path: str
+    payload: bytes | None = None
+    kind: Kind = Kind.CUSTOMER
+    is_good: Callable[[Reply], bool] | None = None
+    bucket: Bucket = Bucket.API
+    template: str | None = None
+    params: Mapping[str, str] | None = None
+    records: int | None = None
+    sent: Callable[[], Iterable[Json]] = tuple
+
+    @property
+    def endpoint(self) -> str:
+        """The path without ids."""
+        return self.template or self.path
+
+
+_HARMLESS: Final = ApiCall("GET", "/v1/customers", params={"limit": "1"})
 
 
 class RefusalPolicy:
-    """Decides about refusals, for all workers.
+    """Tells a refusal that concerns one record from one that concerns the whole project, for all threads.
 
     Args:
-        probe: makes a harmless call and returns how it ended; None if the run is stopping.
         accepted: what Voucherify accepted before this run.
-        accepted_at: told of each endpoint that accepts a call.
+        accepted_at: called with each endpoint that accepts a call.
         expects_refusals: dead letters are sent: that the first of them are refused again says nothing.
     """
 
     def __init__(
         self,
-        probe: Callable[[], Answer | None],
         accepted: Accepted = NOTHING_ACCEPTED,
         *,
-        accepted_at: Callable[[str], object] = lambda _: None,
+        accepted_at: Callable[[str], object] | None = None,
         expects_refusals: bool = False,
     ) -> None:
-        self._probe = probe
         self._endpoints = set(accepted.endpoints)
         self._has_accepted = accepted.by_settings or expects_refusals
         self._accepted_at = accepted_at
@@ -90,211 +130,208 @@ class RefusalPolicy:
         self._has_accepted = True
         self._endpoints.add(endpoint)
         self._blocked.pop(endpoint, None)
-        self._accepted_at(endpoint)
+        if self._accepted_at is not None:
+            self._accepted_at(endpoint)
 
-    def all_refused(self, endpoint: str) -> bool:
-        """Count a record that was refused for itself; True after 20 of them, if nothing was ever accepted."""
+    def refused(self, endpoint: str, verdict: Failed) -> Failed | Halt:
+        """Count a record that was refused for itself; after 20 of them, if nothing was ever accepted, the run stops."""
         with self._lock:
             self._refused += 1
             self._blocked.pop(endpoint, None)
-            return not self._has_accepted and self._refused >= _FIRST
+            if self._has_accepted or self._refused < _REFUSED_AT_FIRST:
+                return verdict
+        error = WrongAddress(
+            f"The first requests were all refused, the last one as {verdict.reason} (HTTP {verdict.status})",
+            "Check api.url and the mapping: `voucherify-sync explain` shows what is sent, the dead letters what came "
+            "back.",
+        )
+        return Halt(error, NotProcessed.REFUSED)
 
-    def rule(self, endpoint: str, *, is_one_record: bool = True) -> Ruling:
+    def rule(
+        self, endpoint: str, refusal: Halt, probe: Probe, *, is_one_record: bool = True
+    ) -> Halt | str | None:
         """Decide about a refusal that is usual for a whole project; makes a harmless call where it may not be.
 
         Args:
             endpoint: where it was met.
+            refusal: what it would be for the project.
+            probe: makes the harmless call.
             is_one_record: the call carried one record, so that five in a row are enough.
+
+        Returns:
+            The refusal: it concerns the project. A sentence: it concerns the record, which failed. None: the probe was
+            not answered, so it is not known.
         """
         with self._lock:
-            if endpoint not in self._endpoints:
-                return Ruling.STOP
-            if self._blocked[endpoint] + is_one_record >= _BLOCKED_IN_A_ROW:
-                return Ruling.STOP
-            answer = self._probe()
-            if not isinstance(answer, Reply) or (halting(answer) is None and not _is_good(answer)):
-                return Ruling.UNCLEAR
-            if not _is_good(answer):
-                return Ruling.STOP
-            self._blocked[endpoint] += is_one_record
-            return Ruling.BLOCKED
+            if (
+                endpoint not in self._endpoints
+                or self._blocked[endpoint] + is_one_record >= _BLOCKED_IN_A_ROW
+            ):
+                return refusal
+            answer = probe()
+            if not isinstance(answer, Reply):
+                return None
+            if 200 <= answer.status < 300 and json_object(answer.body) is not None:
+                self._blocked[endpoint] += is_one_record
+                said = "and the next call was accepted: something on the way blocks this record"
+                return f"{refusal.error.message}, {said}"
+            return refusal if halting(answer) else None
 
 
-def harmless_call(client: Client, limiter: Limiter) -> Callable[[], Answer | None]:
-    """Return the probe of policy and circuit: the cheapest call that creates nothing."""
-
-    def call() -> Answer | None:
-        if not limiter.acquire():
-            return None
-        try:
-            reply = client.call("GET", "/v1/customers", params={"limit": "1"})
-        except (NotSent, NoAnswer) as error:
-            limiter.unanswered()
-            return error
-        limiter.answered(reply.status, reply.headers)
-        return reply
-
-    return call
-
-
-def _is_good(reply: Reply) -> bool:
-    return 200 <= reply.status < 300 and json_object(reply.body) is not None
-
-
-_RESPONSE_BYTES = 4096
-_SLICE_S = 0.1
-"""The longest wait for an answer without asking whether the run stops."""
-
-
-class ApiCall(Struct, frozen=True):
-    """What is called.
-
-    Attributes:
-        method, path, payload: as the client takes them.
-        is_good: tells whether a reply is the success that was hoped for.
-        bucket: the limit that it counts against.
-        template: of the path, where it holds an id.
-        records: so many customers it carries; None for a call that carries none.
-        sent: what must not show again in what is told of a refusal; asked for only then.
-    """
-
-    method: str
-    path: str
-    is_good: Callable[[Reply], bool]
-    payload: bytes | None = None
-    bucket: Bucket = Bucket.API
-    template: str | None = None
-    records: int | None = None
-    sent: Callable[[], Iterable[Json]] = tuple
-
-    @property
-    def endpoint(self) -> str:
-        """The path without ids."""
-        return self.template or self.path
-
-
-class Refusal(Struct, frozen=True):
-    """Voucherify refused a call, or we gave up.
-
-    Attributes:
-        reason: our own code, or the ``key`` of the API's error.
-        detail: a sentence for people; like the response it may repeat what was sent.
-        status: HTTP status of the last answer, if there was one.
-        response: its body, at most 4 KiB.
-    """
-
-    reason: str
-    detail: str
-    status: int | None = None
-    response: bytes | None = None
-
-
-class Caller:
-    """Makes calls, one after the other.
+class LimitedClient:
+    """Makes calls, from many threads at once.
 
     Args:
-        client: makes them.
-        limiter: gives a permit for each.
-        circuit: keeps them back while Voucherify is in trouble.
-        stop: ends the waits; told of what stops the run.
-        refusals: tells what concerns the records of a call from what concerns the project.
+        client: the HTTP client.
+        limiter: gives a permit for each call.
+        gate: keeps calls back while Voucherify is in trouble.
+        stop: ends the waits; what stops the run is reported to it.
+        refusals: default: those of a project that has accepted nothing yet.
+        leaves_calls: a call that cannot be cut, such as a slow look-up of a name, is left behind when the run stops.
+            The threads of the lanes are left behind themselves.
         clock: monotonic seconds.
         jitter: returns a number in 0..1.
 
     Attributes:
-        retries: calls that repeated an earlier one.
+        retries: calls of `complete` that repeated an earlier one.
+        deadline_s: total time of a call.
     """
 
     def __init__(
         self,
         client: Client,
         limiter: Limiter,
-        circuit: Circuit,
+        gate: HealthGate,
         stop: Stop,
         refusals: RefusalPolicy | None = None,
         *,
+        leaves_calls: bool = False,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.retries = 0
+        self.deadline_s = client.deadline_s
         self._client = client
         self._limiter = limiter
-        self._circuit = circuit
+        self._gate = gate
         self._stop = stop
-        self._refusals = refusals or RefusalPolicy(harmless_call(client, limiter))
+        self._refusals = refusals or RefusalPolicy()
+        self._leaves_calls = leaves_calls
         self._clock = clock
         self._jitter = jitter
 
-    def call(self, request: ApiCall) -> Reply | Refusal | None:
+    def server_now(self) -> float:
+        """Return Voucherify's time in epoch seconds."""
+        return self._limiter.server_now()
+
+    def probe(self) -> Answer | None:
+        """Make the cheapest call that creates nothing. None: the run is stopping."""
+        permit = self._limiter.acquire()
+        return None if permit is None else self._send(_HARMLESS, permit)
+
+    def read(self, call: ApiCall) -> Answer | None:
+        """Make a call that creates nothing, whose failure shows nothing of Voucherify. None: the run is stopping."""
+        permit = self._limiter.acquire(call.bucket) if self._gate.enter(None, self.probe) else None
+        return None if permit is None else self._send(call, permit)
+
+    def attempt(
+        self, call: ApiCall, attempts: Attempts, before_send: Callable[[], None] | None = None
+    ) -> Verdict | None:
+        """Make one attempt at a call. None: the run is stopping, and nothing was sent.
+
+        Args:
+            call: what is called.
+            attempts: those before; this one is added.
+            before_send: called between the permit and the first byte.
+
+        Raises:
+            VoucherifySyncError: of `before_send`; nothing was sent.
+        """
+        permit = self._permit(call)
+        if permit is None:
+            return None
+        is_well, answer = None, None
+        try:
+            if before_send is not None:
+                try:
+                    before_send()
+                except VoucherifySyncError:
+                    self._limiter.unused(permit)
+                    raise
+            attempts.sent_at = self._clock()
+            answer = self._send(call, permit)
+            attempts.trouble_s += self._clock() - attempts.sent_at
+
+            def hide(reply: Reply) -> Reply:
+                return presentable(reply, call.sent(), self._client.token)
+
+            verdict = judge(call.kind, answer, attempts, self._jitter, call.is_good, hide)
+            is_well = shows_health(verdict)
+        finally:
+            self._gate.leave(call.kind, is_well, answer)
+        verdict = self._consider(call, verdict, attempts)
+        if isinstance(verdict, Halt):
+            self._stop.because(verdict.error)
+        elif isinstance(verdict, RetryLater):
+            attempts.count(verdict)
+        return verdict
+
+    def complete(self, call: ApiCall) -> Delivered | Failed | None:
         """Call until it is decided. None: the run is stopping, and nobody knows whether it was processed."""
-        failures, trouble_s = 0, 0.0
-        while self._permitted(request.bucket):
-            began = self._clock()
-            answer = self._call_once(request)
-            trouble_s += self._clock() - began
-            tries = failures + 1, trouble_s, self._jitter
-            verdict = judge(Kind.CUSTOMER, answer, *tries, is_good=request.is_good)
-            if not isinstance(verdict, Delivered):  # then what it says is shown
-                answer = presentable(answer, request.sent(), self._client.token)
-                verdict = judge(Kind.CUSTOMER, answer, *tries, is_good=request.is_good)
-            well = shows_health(verdict)
-            self._circuit.heard(answer, well)
-            self._circuit.leave(Kind.CUSTOMER, well)
-            match verdict:
-                case Delivered() if isinstance(answer, Reply):
-                    self._refusals.succeeded(request.endpoint)
-                    return answer
-                case Halt(error) if (ruling := self._ruling(request, verdict)) is Ruling.STOP:
-                    self._stop.because(error)
-                    return None
-                case Halt(error) if ruling is Ruling.BLOCKED:
-                    return _refusal(answer, blocked(error, answer))
-                case Halt(error):
-                    verdict = unclear(error, *tries)
-            if isinstance(verdict, Failed):
-                return _refusal(answer, verdict)
-            if isinstance(verdict, Again):
-                self.retries += 1
-                failures += verdict.reason != THROTTLED
-                trouble_s += verdict.trouble_s
-                self._stop.wait(verdict.after_s)
+        attempts = Attempts()
+        while isinstance(verdict := self.attempt(call, attempts), RetryLater):
+            self.retries += 1
+            self._stop.wait(verdict.after_s)
+        return verdict if isinstance(verdict, Delivered | Failed) else None
+
+    def _permit(self, call: ApiCall) -> Permit | None:
+        while self._gate.enter(call.kind, self.probe):
+            permit = self._limiter.acquire(call.bucket)
+            if permit is not None and not self._gate.is_open:
+                return permit
+            self._gate.leave(call.kind, None)
+            if permit is None:
+                return None
+            self._limiter.unused(permit)  # the breaker opened while we waited for the permit
         return None
 
-    def _ruling(self, request: ApiCall, verdict: Halt) -> Ruling:
-        if request.records is None or verdict.proof is not NotProcessed.REFUSED:
-            return Ruling.STOP
-        return self._refusals.rule(request.endpoint, is_one_record=request.records == 1)
+    def _consider(self, call: ApiCall, verdict: Verdict, attempts: Attempts) -> Verdict:
+        """Take into account how other calls ended."""
+        match verdict:
+            case Delivered():
+                self._refusals.succeeded(call.endpoint)
+            case Halt(error, NotProcessed.REFUSED) if call.records is not None:
+                is_one_record = call.records == 1
+                ruling = self._refusals.rule(call.endpoint, verdict, self.probe, is_one_record=is_one_record)
+                if isinstance(ruling, Halt):
+                    return ruling
+                blocked = Failed(BLOCKED, ruling or error.message, verdict.status, verdict.response)
+                if ruling is not None:
+                    return blocked
+                return attempts.retry(blocked, attempts.backoff_s(self._jitter), NotProcessed.REFUSED)
+            # A bulk request of one customer is no record in this sense: it is looked at after it was split.
+            case Failed(reason) if reason != GAVE_UP and call.records == 1 and call.bucket is Bucket.API:
+                return self._refusals.refused(call.endpoint, verdict)
+        return verdict
 
-    def _permitted(self, bucket: Bucket) -> bool:
-        """Wait for circuit and limiter. False: the run is stopping."""
-        while self._circuit.enter(Kind.CUSTOMER):
-            permitted = self._limiter.acquire(bucket)
-            if permitted and not self._circuit.is_open:
-                return True
-            self._circuit.leave(Kind.CUSTOMER, None)
-            if not permitted:
-                return False
-            self._limiter.unused(bucket)  # the circuit opened while we waited for the permit
-        return False
+    def _send(self, call: ApiCall, permit: Permit) -> Answer:
+        """Make the call, and tell the limiter how it ended."""
+        arguments = (call.method, call.path, call.payload, call.params, call.endpoint)
+        try:
+            reply = self._wait_for(arguments) if self._leaves_calls else self._client.call(*arguments)
+        except (NotSent, NoAnswer) as error:
+            self._limiter.unanswered(permit)
+            return error
+        self._limiter.answered(permit, reply.status, reply.headers)
+        return reply
 
-    def _call_once(self, request: ApiCall) -> Answer:
-        answer = self._answer(request)
-        if isinstance(answer, Reply):
-            self._limiter.answered(answer.status, answer.headers, request.bucket)
-        else:
-            self._limiter.unanswered(request.bucket)
-        return answer
-
-    def _answer(self, request: ApiCall) -> Answer:
+    def _wait_for(self, arguments: tuple[object, ...]) -> Reply:
         """Make the call on a thread of its own, so that a stop waits neither for a name server nor for a slow line."""
         reply: Future[Reply] = Future()
 
         def call() -> None:
             try:
-                endpoint = request.endpoint
-                reply.set_result(
-                    self._client.call(request.method, request.path, request.payload, endpoint=endpoint)
-                )
+                reply.set_result(self._client.call(*arguments))  # type: ignore[arg-type]
             except BaseException as error:  # noqa: BLE001 - it is raised where the reply is waited for
                 reply.set_exception(error)
 
@@ -303,16 +340,9 @@ class Caller:
         while True:
             try:
                 return reply.result(_SLICE_S)
-            except (NotSent, NoAnswer) as error:
-                return error
             except TimeoutError:
                 now = self._clock()
                 if self._stop.requested:  # the call's own deadline comes first, where it can cut anything
                     last_moment = min(last_moment, now + DRAIN_S + _SLICE_S)
                 if now >= last_moment:
-                    return NoAnswer("timeout", "the run ended before the answer came")
-
-
-def _refusal(answer: Answer, verdict: Failed) -> Refusal:
-    response = answer.body[:_RESPONSE_BYTES] if isinstance(answer, Reply) else None
-    return Refusal(verdict.reason, verdict.detail, verdict.status, response)
+                    raise NoAnswer("timeout", "the run ended before the answer came") from None

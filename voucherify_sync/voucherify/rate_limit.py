@@ -1,23 +1,7 @@
-"""Reads what the headers of an answer say about limits and waits, and keeps the server's clock.
+"""Gives permits for calls within the limits of the API and of the user, and learns from every answer.
 
 The one place that reads Retry-After, the X-Rate-Limit headers and Date. What is missing or makes no sense is None;
-nothing is raised.
-
-Spaces calls evenly: at the rate that the user set, or at half the pace after a 429 that tells no limit.
-
-Learns how long the API counts a call: the period of its limit, which it never sends.
-
-A period is guessed, and a guess is put to the test by a call that goes out when it should find room again. The same
-reasoning holds for windows that turn all at once and for windows that slide. Times are seconds on the monotonic clock.
-
-Tells whether one more call may go out under one limit of the API, by what its answers said.
-
-It never counts on more than the server granted: an answer that is out of order, or says nothing, can lower the budget
-and not raise it. Times are seconds on the monotonic clock.
-
-Gives permits for calls, within the API's limits and the user's, and learns from every answer.
-
-It never sends anything, and the local wall clock decides nothing as long as answers carry a Date.
+nothing is raised. Times are seconds on the monotonic clock, unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -25,9 +9,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -144,10 +127,13 @@ class ServerClock:
         if self._ahead_s is None or not self._ahead_s - _SLOWEST_ANSWER_S <= ahead_s <= self._ahead_s:
             self._ahead_s = ahead_s
 
+    def epoch(self, now: float) -> float:
+        """Return the server's time in epoch seconds; without any Date, the local clock must do."""
+        return self._wall() if self._ahead_s is None else now + self._ahead_s
+
     def monotonic(self, epoch_s: float, now: float) -> float:
-        """Tell when that server time is on the monotonic clock; without any Date, the local clock must do."""
-        ahead_s = self._wall() - now if self._ahead_s is None else self._ahead_s
-        return epoch_s - ahead_s
+        """Return when that server time is on the monotonic clock."""
+        return now + epoch_s - self.epoch(now)
 
 
 _BURST_S = 0.05
@@ -181,20 +167,14 @@ class Pace:
 class SlowDown:
     """Half the pace after a 429 without rate headers, doubled again with each window that passes without one.
 
-    Such a 429 comes from a proxy, or from a limit that the API does not tell. How many calls it allows in which time is
-    not known, and neither is guessed; what is known is how fast calls went and how long the server kept them out.
+    Such a 429 comes from a proxy, or from a limit that the API does not tell. Which one is not guessed; what is known
+    is how fast calls went before it (those of the last minute, bursts included) and how long the server kept them out.
+    Without an earlier call there is no pace to halve.
 
-    **Pace** is calls per second as they went out before the 429: those of the last minute, 256 at most, up to the
-    moment at which the 429 came. That is the pace that was too fast, bursts included. Where no call preceded the
-    refused one there is no pace to halve: the call after the pause goes alone, and the next 429 measures.
-
-    **Window** is the API's own, once its length is learnt. Where no limit was ever told, it is the wait that came with
-    the 429, by Retry-After or by the backoff that grows while calls are refused: it is the server's only word on how
-    long it takes until it accepts calls again. So the pace adapts to short and long windows alike. A window in which no
-    call is due proves nothing, so it lasts for one call at least.
-
-    All 429s to calls that went out before the pause are one piece of news, and so are those to the single calls that
-    try again after it: the pace is halved once, until a call was accepted.
+    The window is the API's own, once its length is known, else the wait that came with the 429: it is the server's
+    only word on how long it takes until it accepts calls again. A window in which no call is due proves nothing, so it
+    lasts for one call at least. All 429s to calls that went out before the pause count once, and so do those to the
+    single calls that try again after it.
     """
 
     def __init__(self) -> None:
@@ -229,270 +209,41 @@ class SlowDown:
         Args:
             now: when it came.
             resume_at: when the next call may go out.
-            period_s: length of the API's window, if it is learnt.
+            period_s: length of the API's window, if it is known.
             is_first: a call was accepted since the last 429, so this one is about the present pace.
         """
         if is_first:
-            interval_s = 2 * max(self._measured_s(now), self.interval_s or 0.0)
+            recent = [sent_at for sent_at in self._sent if sent_at >= now - _MEASURED_S]
+            measured_s = (now - recent[0]) / (len(recent) - 1) if len(recent) > 1 else 0.0
+            interval_s = 2 * max(measured_s, self.interval_s or 0.0)
             self._pace = Pace(min(interval_s, LONGEST_WAIT_S)) if interval_s else None
             self._sent.clear()
         self._window_s = max(period_s or resume_at - now, self.interval_s or 0.0)
         self._doubles_at = resume_at + self._window_s
 
-    def _measured_s(self, now: float) -> float:
-        """Return the mean seconds from one call to the next before the refused one; 0 if there was none."""
-        recent = [sent_at for sent_at in self._sent if sent_at >= now - _MEASURED_S]
-        return (now - recent[0]) / (len(recent) - 1) if len(recent) > 1 else 0.0
 
-
-PERIODS_S = (0.25, 0.5, 1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
-"""What a period may be. A period between two is taken as the longer."""
-_LAST = len(PERIODS_S) - 1
-_DOCUMENTED = (PERIODS_S.index(60), _LAST)
-"""Places of the periods that Voucherify documents, a minute and an hour: where one of them fits, it is taken."""
-_COARSE = tuple(PERIODS_S.index(period_s) for period_s in (0.5, 2, 10, 30, 60, 120, 600, 3600))
-"""Places of the guesses that are tried first: each test costs a call. Those between two follow where one fits."""
-
+MINUTE_S, HOUR_S = 60.0, 3600.0
+"""The windows that Voucherify documents."""
 _LATE = 1.001
 """Clocks differ: a call just after the turn opens the window, one just before it is wasted or refused."""
-_FULL_TEST = 3
-_MISSES_OF_A_KNOWN_PERIOD = 3
-_MISSES_WHILE_SLIDING = 12
-"""Under a sliding window, what other clients take can hide what came back; so more misses are no refutation."""
-_FORGIVEN_BY_A_HIT = 0.25
-"""A window that turns as a whole refutes a guess by each miss, even if a late start lets the next call hit."""
-_HITS_TO_TELL = 2
-_HITS_TO_KNOW = 3
-"""Two hits in a row can be luck: a window twice as long can turn just before the one test and just before the next."""
-_HITS_BEFORE_A_TRIAL = 100
+_HEADER_ROUNDING_S = 2.0
+"""X-Rate-Limit-Retry and Date are whole seconds: a moment computed from both may be this much too late."""
+_LONGEST_BACKOFF_S = 60.0
+_CALLS_HELD_BACK = 3
+_TESTS = 2
+_HITS_THAT_PROVE = 2
 _CALLS_KEPT = 100_000
 
 
-class PeriodTest(Struct, frozen=True):
-    """What a call that goes out on a guess can prove.
+class Bucket(StrEnum):
+    """Which of the API's limits a call counts against; the values are those of X-Rate-Limit-Type."""
 
-    Attributes:
-        guess: place of the longest period whose time has come; a miss refutes it, and all shorter ones.
-        confirms: a hit confirms it. A call that went out later than planned proves too little for that.
-        past: calls that are older than the planned guess, so that room for as many should have come back.
-    """
-
-    guess: int
-    confirms: bool
-    past: int
+    API = "api_calls"
+    BULK = "bulk_api_calls"
 
 
-class Period:
-    """A guess that is raised by each miss, confirmed by a hit, and now and then tried one step shorter.
-
-    Attributes:
-        seconds: the period, once it proved right twice in a row; else None.
-        known: the present guess proved right three times in a row.
-    """
-
-    def __init__(self) -> None:
-        self.seconds: float | None = None
-        self.known = False
-        self._guess = _COARSE[0]
-        self._refuted = -1  # place of the longest period that a test has refuted
-        self._fitted: int | None = None  # place of the shortest period that a test has fitted since
-        self._hits = 0
-        self._trial_after = _HITS_BEFORE_A_TRIAL
-        self._proved: int | None = None  # the guess to return to when a trial of a shorter one fails
-        self._misses = 0.0
-        self._misses_allowed = _MISSES_OF_A_KNOWN_PERIOD
-        self._missed_at = -inf
-        self._ends: deque[float] = deque(maxlen=_CALLS_KEPT)
-
-    @property
-    def tests_ahead(self) -> int:
-        """Tests that may miss before a period is proved; the longest needs none, as no limit exceeds it."""
-        if self.known:
-            return 0
-        if self._proved is not None:
-            return 1
-        fine = 0 if self._fitted is None else self._fitted - self._refuted
-        above = self._refuted if self._fitted is None else self._fitted
-        return fine + sum(above < guess < _LAST for guess in _COARSE)
-
-    def ended(self, now: float) -> None:
-        """Note that a call ended. The API counted it by now, and counts it for a period from then on at most."""
-        self._ends.append(now)
-        if self.known:
-            self._forget_until(now - 2 * PERIODS_S[self._guess])
-
-    def counted(self, now: float) -> int:
-        """Return how many of the calls that ended the API may still count, as far as is certain.
-
-        Calls that the server's answers have shown to be forgotten are not among them, nor those that are older than
-        a period that was proved.
-        """
-        return len(self._ends) - self._expired(now)
-
-    def due(self, now: float, tests_left: float) -> float:
-        """Return when a single call is worth sending.
-
-        With a known period that is when the oldest call is past it. A guess is put to the test when a quarter of the
-        calls are, so that what other clients do meanwhile cannot look like a refutation. Where no test is left, calls
-        have to be past the proved period, or else past the longest, until our share has room for one.
-
-        Args:
-            now: the present.
-            tests_left: calls of our share that may still be spent; below 0 where more were made than that.
-        """
-        if not self._ends:
-            return -inf
-        planned = self._planned(tests_left)
-        due = -inf if planned is None else self._due(planned)
-        if tests_left < 1:
-            index = min(self._expired(now) + int(-tests_left), len(self._ends) - 1)
-            due = max(due, self._ends[index] + PERIODS_S[self._certain] * _LATE)
-        return due
-
-    def test(self, now: float, tests_left: float) -> PeriodTest:
-        """Return what a call that goes out now, at or after `due`, puts to the test."""
-        planned = self._planned(tests_left)
-        guess = self._guess if planned is None else planned
-        if not self.known:
-            while guess < _LAST and self._due(guess + 1) <= now:
-                guess += 1
-        return PeriodTest(guess, confirms=guess == planned, past=self._tested_index)
-
-    def missed(self, test: PeriodTest, now: float) -> None:
-        """Learn that a test found no room: the period is longer than the guess."""
-        self._missed_at = now
-        if self._proved is not None:
-            self._return_to_proved()
-        elif self.known and self._misses < self._misses_allowed:
-            self._misses += 1
-        else:
-            self._refute(test.guess)
-
-    def hit(self, test: PeriodTest, *, slides: bool) -> None:
-        """Learn that a test found room: little of it, if the window slides."""
-        if not test.confirms:
-            return
-        if test.guess == self._proved:
-            self._return_to_proved()
-        elif test.guess != self._guess:
-            self._take(test.guess)
-        if slides:
-            self._misses_allowed = _MISSES_WHILE_SLIDING
-        forgiven = self._misses if slides else _FORGIVEN_BY_A_HIT
-        self._misses = max(0.0, self._misses - forgiven)
-        self._hits += 1
-        if slides or self._hits >= _HITS_TO_TELL:
-            self.seconds = PERIODS_S[self._guess]
-        if slides or self._hits >= _HITS_TO_KNOW:
-            self.known, self._proved = True, None
-        elif self._proved is None:
-            self._fit(test.guess)
-        if self._hits >= self._trial_after and self._guess:
-            self._trial_after *= 2
-            proved = self._guess
-            self._take(proved - 1)
-            self._proved = proved
-
-    def untested(self, now: float) -> None:
-        """Learn that a test brought no word of what remains; the next one comes a little later."""
-        self._missed_at = now
-
-    def is_at_least(self, end: float) -> None:
-        """Learn that some call of ours still counts just before `end`."""
-        shorter = self._guess - 1
-        while self._ends and shorter < _LAST - 1 and self._ends[0] + PERIODS_S[shorter + 1] < end:
-            shorter += 1
-        if shorter >= self._guess:
-            self._proved = None
-            self._refute(shorter)
-
-    def turned(self, since: float) -> None:
-        """Learn that no call that ended before `since` counts any more."""
-        while self._ends and self._ends[0] < since:
-            self._ends.popleft()
-
-    def at_most(self, used: int) -> None:
-        """Learn that `used` calls of ours at most still count."""
-        while len(self._ends) > used:
-            self._ends.popleft()
-
-    def slid(self, now: float) -> None:
-        """Learn that room came back, without a turn of the whole window."""
-        if self.known:
-            self._forget_until(now - PERIODS_S[self._guess])
-
-    def _planned(self, tests_left: float) -> int | None:
-        """Return which guess the next test is about; None where no test is left.
-
-        The last test is kept for a documented period: so a minute is found out, however few tests there are.
-        """
-        if self.known or tests_left > 1 or self._guess == _LAST:
-            return self._guess
-        if self._proved is not None:
-            return self._guess if tests_left == 1 else self._proved
-        if tests_left == 1:
-            return next(guess for guess in _DOCUMENTED if guess >= self._guess)
-        return None
-
-    @property
-    def _tested_index(self) -> int:
-        tested = min(int(self._misses), _FULL_TEST) if self.known else _FULL_TEST
-        return len(self._ends) >> (5 - tested) if tested else 0
-
-    def _due(self, guess: int) -> float:
-        period_s = PERIODS_S[guess]
-        return max(self._ends[self._tested_index] + period_s * _LATE, self._missed_at + period_s / 16)
-
-    @property
-    def _certain(self) -> int:
-        """Place of the shortest period that is certain not to be exceeded: the proved one, else the longest."""
-        if self.known:
-            return self._guess
-        return _LAST if self._proved is None else self._proved
-
-    def _expired(self, now: float) -> int:
-        """Return how many calls the API certainly counts no more. Without a proof, its answers alone tell."""
-        if not self.known and self._proved is None:
-            return 0
-        return bisect_right(self._ends, now - PERIODS_S[self._certain] * _LATE)
-
-    def _refute(self, guess: int) -> None:
-        """Go on with the next guess: through all that are left below one that fitted, else in coarse steps."""
-        self._refuted = guess
-        if self._fitted is not None and guess < self._fitted:
-            self._take(guess + 1)
-            return
-        self._fitted = None
-        self._take(next((coarse for coarse in _COARSE if coarse > guess), _LAST))
-
-    def _fit(self, guess: int) -> None:
-        """Note a guess that fitted; the shorter ones that were left out are tried next, unless it is documented."""
-        self._fitted = guess
-        if guess not in _DOCUMENTED and guess > self._refuted + 1:
-            self._take(self._refuted + 1)
-
-    def _return_to_proved(self) -> None:
-        if self._proved is not None:
-            self._take(self._proved)
-            self.known, self._proved = True, None
-
-    def _take(self, guess: int) -> None:
-        self._guess = guess
-        self.known = False
-        self._hits, self._misses = 0, 0.0
-
-    def _forget_until(self, moment: float) -> None:
-        while len(self._ends) > 1 and self._ends[0] < moment:
-            self._ends.popleft()
-
-
-_COARSE_S = 2.0
-"""X-Rate-Limit-Retry and Date are whole seconds: a moment computed from both may be this much too late."""
-_LONGEST_BACKOFF_S = 60.0
-
-
-class Waiting(Struct, frozen=True):
-    """What a call waits for.
+class Blocked(Struct, frozen=True):
+    """Why a call has to wait.
 
     Attributes:
         reason: ``answer`` (to a call that must go alone), ``quota``, ``rate``, ``throttled``, or who asked to wait.
@@ -503,55 +254,68 @@ class Waiting(Struct, frozen=True):
     until: float
 
 
-class Call(Struct, frozen=True, eq=False):
-    """A call that has gone out.
+_FOR_AN_ANSWER = Blocked("answer", inf)
+
+
+class Permit(Struct, frozen=True, eq=False):
+    """Allows one call; given back when the call has ended.
 
     Attributes:
-        sent_at: when.
-        test: what its answer proves about the period, if it went out on a guess that the window has turned.
-        is_due: the window must have turned when it went out: the server named the time, or no period is longer.
+        bucket: what it counts against.
+        sent_at: when the call goes out, as far as the limiter knows.
+        is_due: nothing was left, and the window must have turned by now.
+        tests: how many of our calls were older than a minute when this one went out to find out whether that brings
+            room back; None for any other call.
     """
 
+    bucket: Bucket
     sent_at: float
-    test: PeriodTest | None = None
     is_due: bool = False
+    tests: int | None = None
 
 
-class Window:
-    """The budget under one limit of the API, as far as it is known.
+class RateWindow:
+    """What one limit of the API leaves, as far as its answers tell.
 
-    The first call goes alone, so that its answer teaches the limit; so does the first call after a pause that the
-    server asked for. In between, calls go out while what remains, less what is under way, is more than the reserve.
-    Then a single call goes out whenever the window should have turned.
+    The first call goes alone, so that its answer tells the limit; so does the first call after a pause that the server
+    asked for. Then calls go out while what remains, less what is under way, is more than the reserve. When that is
+    spent, a single call goes out as soon as the window must have turned: at the time that the server named, or when
+    the oldest of our calls is older than the window is long. By then a window that turns as a whole has turned, and
+    one that slides has given at least that call back.
 
-    **The reserve.** Such a call finds nothing but the reserve if the window has not turned. So while the period is
-    being learnt, calls of our own share are held back for these tests, and when they are spent the next call waits
-    until the server's own word, or the longest period, says that the window has turned. What was used of the first
-    window before this run counts as ours here: an earlier run may have used it. Without a reserve nothing is held back:
-    when nothing remains the server says until when, and a call that comes too early is refused and takes nothing.
+    **Minute or hour.** The API tells the limit and what remains, never the length. So it is taken for an hour until a
+    call that goes out when a quarter of ours are older than a minute finds that room has come back. Two such calls in
+    a row prove the minute: an hour cannot turn twice in a few minutes. A few calls of our own share are held back for
+    these tests, so that the reserve stays free in either case. They are ordinary calls, so nothing is lost by them.
+
+    It never counts on more than the server granted: an answer that is out of order, or says nothing, can lower the
+    budget and not raise it.
+
+    Args:
+        reserve: share of the limit that is left to others.
+        minute_s, hour_s: the two windows.
     """
 
-    def __init__(self, reserve: float) -> None:
-        self.in_flight = 0
+    def __init__(self, reserve: float, minute_s: float = MINUTE_S, hour_s: float = HOUR_S) -> None:
         self.limit: int | None = None
         self.remaining: int | None = None
-        self.period = Period()
+        self.period_s: float | None = None
         self.slow_down = SlowDown()
         self._reserve = reserve
+        self._minute_s, self._hour_s = minute_s, hour_s
+        self._in_flight = 0
         self._alone = True
-        self._testing: Call | None = None
-        self._told_at = -inf
-        self._opened_at = -inf
-        self._ends_at: float | None = None
+        self._told_at = self._opened_at = self._missed_at = self._tested_at = -inf
+        self._ends_at: float | None = None  # by the server's word
         self._paused_until = -inf
         self._paused_for = ""
-        self._refusals = 0
-        self._used_before = 0
+        self._refusals = self._hits = self._tests_made = 0
         self._untold: deque[float] = deque()  # ends of calls that no word of what remains accounts for
+        self._ends: deque[float] = deque(maxlen=_CALLS_KEPT)  # ends of our calls that the API may still count
 
     @property
     def usable(self) -> int | None:
-        """Calls a period that the reserve leaves to us, at least one; None without a limit."""
+        """Calls a window that the reserve leaves to us, at least one; None without a limit."""
         return None if self.limit is None else self.limit - self._kept
 
     @property
@@ -560,157 +324,168 @@ class Window:
         return min(int(limit * self._reserve), limit - 1)
 
     @property
-    def _held_back(self) -> int:
-        """Calls of our share that are kept for tests of the period; at most half of it, where the limit is small."""
-        return min(self.period.tests_ahead, (self.usable or 0) // 2) if self._kept else 0
+    def _is_minute_proved(self) -> bool:
+        return self._hits >= _HITS_THAT_PROVE
+
+    @property
+    def _left(self) -> float:
+        """Calls that remain above the reserve."""
+        if self.remaining is None:
+            return inf
+        return self.remaining - self._in_flight - len(self._untold) - self._kept
 
     @property
     def _is_spent(self) -> bool:
-        if self.remaining is None:
-            return False
-        return self.remaining - self.in_flight - len(self._untold) <= self._kept + self._held_back
+        # Without a reserve a call that comes too early is refused and takes nothing, so nothing is held back for it.
+        has_tests = self._kept and not self._is_minute_proved
+        return self._left <= (min(_CALLS_HELD_BACK, (self.usable or 0) // 2) if has_tests else 0)
 
-    def blocked(self, now: float) -> Waiting | None:
+    def blocked(self, now: float) -> Blocked | None:
         """Tell what a call has to wait for; None when it may go out now."""
         if now < self._paused_until:
-            return Waiting(self._paused_for, self._paused_until)
-        if self._alone and self.in_flight:
-            return Waiting("answer", inf)
+            return Blocked(self._paused_for, self._paused_until)
+        if self._alone and self._in_flight:
+            return _FOR_AN_ANSWER
         next_at = self.slow_down.next_at(now)
         if now < next_at:
-            return Waiting("throttled", next_at)
+            return Blocked("throttled", next_at)
         if not self._is_spent:
             return None
-        if self._testing is not None or self.in_flight >= (self.remaining or inf):
-            return Waiting("answer", inf)
-        chance = self._next_chance(now)
-        return Waiting("quota", chance) if now < chance else None
+        if self._in_flight:  # its answer brings a newer word
+            return _FOR_AN_ANSWER
+        chance_at, _ = self._next_chance(now)
+        return Blocked("quota", chance_at) if now < chance_at else None
 
-    def _tests_left(self, now: float) -> float:
-        """Return how many calls may be spent on tests: at most as many as our share has left in this window.
+    def _next_chance(self, now: float) -> tuple[float, bool]:
+        """Return when a single call is worth sending although nothing is left, and whether it tests the minute."""
+        # Where others took what came back, the next try is a little later.
+        missed_at = self._missed_at if self._ends else self._told_at
+        due, is_test = missed_at + self._minute_s / 16, False
+        if self._ends and self._is_minute_proved:
+            due = max(due, self._ends[0] + self._minute_s * _LATE)
+        elif self._ends:
+            # Calls that are as old as this may be given back by an hour that slides; then they prove no minute.
+            is_young = now < self._ends[0] + self._hour_s / 2
+            has_own = not self._kept or len(self._ends) + self._in_flight < (self.usable or 0)
+            if is_young and has_own and (self._left > 0 or self._tests_made < _TESTS):
+                is_test = True
+                due = max(
+                    due, max(self._ends[len(self._ends) // 4], self._tested_at) + self._minute_s * _LATE
+                )
+            else:
+                due = max(due, self._ends[0] + self._hour_s * _LATE)
+        if self._ends_at is not None and not self._ends_at - _HEADER_ROUNDING_S <= due <= self._ends_at:
+            return self._ends_at, False
+        return due, is_test
 
-        Where only what was used before this run stands against it, one is left: others may have used that.
-        """
-        if not self._kept or self.usable is None:
-            return inf
-        own = self.period.counted(now) + self.in_flight
-        if own >= self.usable:
-            return self.usable - own
-        return max(1, self.usable - own - self._used_before)
-
-    def _next_chance(self, now: float) -> float:
-        due = self.period.due(now, self._tests_left(now))
-        if self._ends_at is None:
-            return due
-        earliest = self._ends_at - _COARSE_S
-        return due if earliest <= due <= self._ends_at else self._ends_at
-
-    def send(self, now: float) -> Call:
+    def send(self, bucket: Bucket, now: float) -> Permit:
         """Count a call that goes out now."""
-        call = Call(now)
+        permit = Permit(bucket, now)
         if self._is_spent:
-            tests_left = self._tests_left(now)
-            by_guess = self._next_chance(now) == self.period.due(now, tests_left)
-            test = self.period.test(now, tests_left) if by_guess else None
-            call = Call(now, test, is_due=test is None or tests_left < 1)
-            self._testing = call
-        self.in_flight += 1
+            _, is_test = self._next_chance(now)
+            permit = Permit(bucket, now, not is_test, len(self._ends) // 4 if is_test else None)
+            if is_test:
+                self._tests_made, self._tested_at = self._tests_made + 1, now
+            elif self._ends:
+                self._ends.popleft()  # it has paid for this call
+        self._in_flight += 1
         self.slow_down.sent(now)
-        return call
+        return permit
 
-    def ended(self, call: Call, now: float) -> None:
+    def ended(self, now: float) -> None:
         """Count a call that is over, with an answer or without; `told`, `untold` or `refused` must follow."""
-        self.in_flight -= 1
-        self.period.ended(now)
-        if call is self._testing:
-            self._testing = None
+        self._in_flight -= 1
+        # The API counted it by now, and counts it for a window from now on at most.
+        self._ends.append(now)
 
-    def untold(self, call: Call, now: float) -> None:
+    def untold(self, permit: Permit, now: float) -> None:
         """Learn that a call brought no word of what remains: it counts as used until a later one brings word."""
         if self.remaining is None:
             return
         self._untold.append(now)
-        if call.test is not None:
-            self.period.untested(now)
+        if permit.is_due or permit.tests is not None:
+            self._missed_at = now
 
     def told(
-        self, call: Call, now: float, limit: int | None, remaining: int | None, ends_at: float | None
+        self, permit: Permit, now: float, limit: int | None, remaining: int | None, ends_at: float | None
     ) -> None:
         """Learn from an answer that is no 429.
 
         Args:
-            call: that was answered.
+            permit: of the call that was answered.
             now: when.
-            limit: calls in a period, if it says so.
+            limit: calls in a window, if it says so.
             remaining: calls left, if it says so.
             ends_at: when the server allows the next call; it counts only where nothing remains.
         """
-        if call.sent_at >= self._paused_until:
+        if permit.sent_at >= self._paused_until:
             self._alone, self._refusals = False, 0
         self.limit = limit or self.limit
-        if remaining is None and call.is_due:
-            self._forget()
+        if remaining is None and permit.is_due:
+            # The window has turned, and the answer does not tell what remains: know as little as at the start.
+            self._alone = True
+            self.remaining = self._ends_at = None
+            self._untold.clear()
         # An answer to a call that is older than the one that opened this window may speak of the last window.
-        if remaining is None or call.sent_at < self._opened_at:
-            self.untold(call, now)
+        if remaining is None or permit.sent_at < self._opened_at:
+            self.untold(permit, now)
             return
         self.limit = max(self.limit or 1, remaining) if limit is None else limit
         remaining = min(remaining, self.limit)
         before = self.remaining
-        if before is None or (remaining >= before and call.sent_at >= self._told_at):
-            self._rose(call, now, remaining, before)
+        if before is None or (remaining >= before and permit.sent_at >= self._told_at):
+            self._rose(permit, now, remaining)
         elif remaining < before:
-            self._fell(call, now, remaining)
+            self._heard(permit, now, remaining)
+            self._missed(permit, now)
         if remaining == 0 and ends_at is not None and ends_at > now:
             self._ends_at = ends_at
             self._learn_from(ends_at, now)
 
-    def _rose(self, call: Call, now: float, remaining: int, before: int | None) -> None:
-        limit = self.limit or 1
-        turned = before is None or remaining - before > limit // 4 or remaining + self.in_flight >= limit - 1
-        if call.test is not None:
-            # Under a sliding window some room comes back at any time; a guess fits if the calls past it are gone.
-            came_back = remaining + 1 - (before or 0)
-            if turned or self.period.known or came_back >= max(2, call.test.past // 2):
-                self.period.hit(call.test, slides=not turned)
-            else:
-                self.period.untested(now)
-        if turned:
-            self._opened_at = call.sent_at
-            self.period.turned(call.sent_at)
-        else:
-            self.period.slid(now)
-        self._heard(call, now, remaining)
-        others = max(0, limit - remaining - self.period.counted(now))
-        self._used_before = others if before is None else 0 if turned else min(self._used_before, others)
+    def _rose(self, permit: Permit, now: float, remaining: int) -> None:
+        before, limit = self.remaining, self.limit or 1
+        has_turned = (
+            before is None or remaining - before > limit // 4 or remaining + self._in_flight >= limit - 1
+        )
+        # Under a sliding window others take some of what comes back, so half of what is expected is enough.
+        if permit.tests is not None and (
+            has_turned or remaining + 1 - (before or 0) >= max(2, permit.tests // 2)
+        ):
+            self._hits += 1
+            self.period_s = self._minute_s
+            self._tests_made, self._tested_at = 0, -inf
+        if has_turned:
+            self._opened_at = permit.sent_at
+            self._tests_made, self._tested_at = 0, -inf
+        self._heard(permit, now, remaining)
         self._ends_at = None
 
-    def _fell(self, call: Call, now: float, remaining: int) -> None:
-        self._heard(call, now, remaining)
-        if call.test is not None:
-            self.period.missed(call.test, now)
+    def _missed(self, permit: Permit, now: float) -> None:
+        """Learn that a call that should have found room found none."""
+        if permit.is_due:
+            self._missed_at = now
+        elif permit.tests is not None:
+            self._hits, self.period_s = 0, self._hour_s
 
-    def _heard(self, call: Call, now: float, remaining: int) -> None:
+    def _heard(self, permit: Permit, now: float, remaining: int) -> None:
         """Take a word of what remains.
 
         It accounts for all calls that ended before its call went out. Of those under way meanwhile it accounts for each
         that has brought a word of its own: a lower one would have been taken in its place.
         """
         self.remaining, self._told_at = remaining, now
-        while self._untold and self._untold[0] <= call.sent_at:
+        while self._untold and self._untold[0] <= permit.sent_at:
             self._untold.popleft()
-        self.period.at_most((self.limit or 1) - remaining + len(self._untold))
-
-    def _forget(self) -> None:
-        """Know as little as at the start: the window has turned, and the answer did not tell what remains."""
-        self._alone = True
-        self.remaining = self._ends_at = None
-        self._untold.clear()
+        # How long answers take makes it uncertain which calls of a window ago the server still counted.
+        since = max(self._opened_at, 2 * now - permit.sent_at - (self.period_s or inf))
+        used = (self.limit or 1) - remaining + len(self._untold)
+        while self._ends and (self._ends[0] < since or len(self._ends) > used):
+            self._ends.popleft()
 
     def _learn_from(self, end: float, now: float) -> None:
-        """Learn from a moment that the server named as the end of its window, unless it was clamped."""
-        if end < now + LONGEST_WAIT_S:
-            self.period.is_at_least(end - _COARSE_S)
+        """Learn from a moment that the server named as the end of its window, unless it was cut to an hour."""
+        if now + self._minute_s + _HEADER_ROUNDING_S < end < now + LONGEST_WAIT_S:
+            self._hits, self.period_s = 0, self._hour_s
 
     def pause(self, until: float, reason: str) -> None:
         """Let nothing go out before `until`, and then one call alone."""
@@ -718,55 +493,46 @@ class Window:
             self._paused_until, self._paused_for = until, reason
         self._alone = True
 
-    def refused(self, call: Call | None, now: float, until: float | None, *, tells_limit: bool) -> None:
+    def refused(self, permit: Permit | None, now: float, until: float | None, *, tells_limit: bool) -> None:
         """Learn of a 429: nothing goes out before `until`, or a growing while where the server names no time.
 
         Args:
-            call: that was refused; None if it counts under another limit, and this one is hit as well.
+            permit: of the call that was refused; None if it counts under another limit, and this one is hit as well.
             now: when.
             until: when the server allows the next call, if it says so.
             tells_limit: the answer has rate headers, so it speaks of this window. Without them it may be about another
                 limit: what remains stays as it was, and calls go on at half their pace.
         """
-        is_first = not self._refusals and (call is None or call.sent_at >= self._paused_until)
+        is_first = not self._refusals and (permit is None or permit.sent_at >= self._paused_until)
         if now >= self._paused_until:
             self._refusals += 1
         resume_at = until
         if resume_at is None:
             resume_at = now + min(2.0 ** min(self._refusals - 1, 6), _LONGEST_BACKOFF_S)
         if tells_limit:
-            if call is not None and call.test is not None:
-                self.period.missed(call.test, now)
+            if permit is not None:
+                self._missed(permit, now)
             if until is not None:
                 self._learn_from(until, now)
             self.remaining, self._told_at, self._ends_at = 0, now, resume_at
             self._untold.clear()
         else:
-            if call is not None:
-                self.untold(call, now)
-            self.slow_down.refused(now, resume_at, self.period.seconds, is_first=is_first)
+            if permit is not None:
+                self.untold(permit, now)
+            self.slow_down.refused(now, resume_at, self.period_s, is_first=is_first)
         self.pause(resume_at, "throttled")
 
-
-__all__ = ["Bucket", "Limit", "Limiter", "Waiting"]
 
 _SLICE_S = 0.1
 """The longest sleep without asking whether the run stops."""
 
 
-class Bucket(StrEnum):
-    """Which of the API's limits a call counts against; the values are those of X-Rate-Limit-Type."""
-
-    API = "api_calls"
-    BULK = "bulk_api_calls"
-
-
-class Limit(Struct, frozen=True):
+class LearntLimit(Struct, frozen=True):
     """What has been learnt about a limit of the API.
 
     Attributes:
-        limit: calls a period.
-        period_s: the period, None until it is learnt.
+        limit: calls a window.
+        period_s: length of the window, a minute or an hour; None until it is known.
         remaining: calls left in the present window by the last word of the server; ours in flight may be among them.
     """
 
@@ -776,9 +542,9 @@ class Limit(Struct, frozen=True):
 
 
 class Limiter:
-    """Permits for calls, shared by all threads.
+    """Permits for calls, within the API's limits and the user's, shared by all threads.
 
-    An answer belongs to the call for which the same thread got its permit: that tells answers that are out of order.
+    It sends nothing, and the local wall clock decides nothing as long as answers carry a Date.
 
     Attributes:
         calls: made, or about to be.
@@ -792,9 +558,10 @@ class Limiter:
         rate: Rate | None = None,
         reserve: float = 0.1,
         max_calls: int | None = None,
+        minute_s: float = MINUTE_S,
+        hour_s: float = HOUR_S,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-        caller: Callable[[], Hashable] = threading.get_ident,
     ) -> None:
         self.calls = 0
         self.throttled = 0
@@ -802,29 +569,33 @@ class Limiter:
         self._rate = Pace(rate.period_s / rate.calls) if rate else None
         self._max_calls = max_calls
         self._clock = clock
-        self._caller = caller
         self._server = ServerClock(wall)
-        self._windows = {bucket: Window(reserve) for bucket in Bucket}
-        self._out: dict[tuple[Hashable, Bucket], deque[Call]] = {}
+        self._windows = {bucket: RateWindow(reserve, minute_s, hour_s) for bucket in Bucket}
+        self._out: dict[Permit, None] = {}  # of the calls under way, the oldest first
         self._changed = threading.Condition(threading.Lock())
         self._sleepers = 0
-        self._waiting: Waiting | None = None
+        self._waiting: Blocked | None = None
 
-    def acquire(self, bucket: Bucket = Bucket.API) -> bool:
-        """Block until one call may go out; False when the run is stopping.
+    def acquire(self, bucket: Bucket = Bucket.API) -> Permit | None:
+        """Block until one call may go out; None when the run is stopping.
 
-        A permit must be given back by `answered`, `unanswered` or `unused`, on the same thread.
+        The permit must be given back to `answered`, `unanswered` or `unused`.
         """
         with self._changed:
             while not self._stop.requested:
-                waiting = self._permit(bucket)
-                if waiting is None:
-                    return True
+                permit = self._try_acquire(bucket)
+                if isinstance(permit, Permit):
+                    return permit
                 if not self._stop.requested:
-                    self._sleep(waiting)
-        return False
+                    self._waiting = permit
+                    self._sleepers += 1
+                    try:
+                        self._changed.wait(min(max(permit.until - self._clock(), 0.0), _SLICE_S))
+                    finally:
+                        self._sleepers -= 1
+        return None
 
-    def answered(self, status: int, headers: Mapping[str, str], bucket: Bucket = Bucket.API) -> None:
+    def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
         """Take in an answer of whatever status. A missing header says nothing; it is never taken for 0.
 
         Where the server asks for a wait, by a 429 or with a failure of its own (5xx), no call goes out until it is
@@ -834,33 +605,37 @@ class Limiter:
         with self._changed:
             now = self._clock()
             self._server.saw(said.date, now)
-            call = self._end(bucket, now)
+            self._end(permit, now)
+            next_at = self._allowed_at(said, now)
             if status == 429:
-                self._throttle(call, now, said, bucket)
-            elif call is not None:
-                ends_at = self._allowed_at(said, now)
-                self._windows[bucket].told(call, now, said.limit, said.remaining, ends_at)
+                self.throttled += 1
+                until = None if next_at is None else max(next_at, now + SHORTEST_WAIT_S)
+                # The bulk limit says nothing about ordinary calls; any other limit holds for both.
+                for bucket in {Bucket.BULK} if said.type == Bucket.BULK else {Bucket.API, permit.bucket}:
+                    refused = permit if bucket == permit.bucket else None
+                    self._windows[bucket].refused(refused, now, until, tells_limit=said.tells_limit)
+            else:
+                self._windows[permit.bucket].told(permit, now, said.limit, said.remaining, next_at)
             if status >= 500 and said.retry_after_s is not None:
                 for window in self._windows.values():  # it speaks of the server, not of a limit
                     window.pause(now + said.retry_after_s, f"Voucherify (HTTP {status})")
             self._changed.notify()
 
-    def unanswered(self, bucket: Bucket = Bucket.API) -> None:
+    def unanswered(self, permit: Permit) -> None:
         """Take in that a call ended without an answer: it counts as made until the next answer tells."""
         with self._changed:
             now = self._clock()
-            call = self._end(bucket, now)
-            if call is not None:
-                self._windows[bucket].untold(call, now)
+            self._end(permit, now)
+            self._windows[permit.bucket].untold(permit, now)
             self._changed.notify()
 
-    def unused(self, bucket: Bucket = Bucket.API) -> None:
+    def unused(self, permit: Permit) -> None:
         """Take a permit back for which no call was made; the window counts it until the next answer tells."""
-        self.unanswered(bucket)
+        self.unanswered(permit)
         with self._changed:
             self.calls -= 1
 
-    def waiting(self) -> Waiting | None:
+    def waiting(self) -> Blocked | None:
         """Tell what all calls are waiting for at present, None while they flow."""
         with self._changed:
             waiting = self._waiting if self._sleepers else None
@@ -869,17 +644,22 @@ class Limiter:
     def unanswered_s(self) -> float | None:
         """Tell for how many seconds the oldest call under way has had no answer; None where none is under way."""
         with self._changed:
-            sent = [call.sent_at for calls in self._out.values() for call in calls]
-            return self._clock() - min(sent) if sent else None
+            oldest = next(iter(self._out), None)
+            return None if oldest is None else self._clock() - oldest.sent_at
+
+    def server_now(self) -> float:
+        """Return Voucherify's time in epoch seconds, by the Date of its answers."""
+        with self._changed:
+            return self._server.epoch(self._clock())
 
     @property
-    def limit(self) -> Limit | None:
+    def limit(self) -> LearntLimit | None:
         """What has been learnt about the limit of ordinary calls."""
         with self._changed:
             window = self._windows[Bucket.API]
             if window.limit is None or window.remaining is None:
                 return None
-            return Limit(window.limit, window.period.seconds, window.remaining)
+            return LearntLimit(window.limit, window.period_s, window.remaining)
 
     def calls_per_s(self) -> float | None:
         """Tell how many calls a second are allowed in the long run, None while neither rate nor limit is known."""
@@ -887,49 +667,34 @@ class Limiter:
             window = self._windows[Bucket.API]
             intervals_s = (self._rate.interval_s if self._rate else None, window.slow_down.interval_s)
             speeds = [1 / interval_s for interval_s in intervals_s if interval_s]
-            if window.usable is not None and window.period.seconds:
-                speeds.append(window.usable / window.period.seconds)
+            if window.usable is not None and window.period_s:
+                speeds.append(window.usable / window.period_s)
             return min(speeds, default=None)
 
-    def _permit(self, bucket: Bucket) -> Waiting | None:
-        """Give a permit and return None, or say what it waits for. Once all calls are made the run stops instead."""
+    def _try_acquire(self, bucket: Bucket) -> Permit | Blocked:
+        """Give a permit, or say what it waits for. Once all calls are made the run stops instead."""
         if self._max_calls is not None and self.calls >= self._max_calls:
             calls = f"{self.calls:,} call" if self.calls == 1 else f"{self.calls:,} calls"
             self._stop.because(RunStopped(f"{calls} made, as --max-calls asks."))
-            return Waiting("stop", inf)
+            return Blocked("stop", inf)
         now = self._clock()
-        waiting = self._blocked(bucket, now)
-        if waiting is None:
-            self.calls += 1
-            call = self._windows[bucket].send(now)
-            self._out.setdefault((self._caller(), bucket), deque()).append(call)
-            if self._rate:
-                self._rate.sent(now)
-            self._waiting = None
-            self._changed.notify()
-        return waiting
+        window = self._windows[bucket]
+        if blocked := window.blocked(now):
+            return blocked
+        if self._rate and now < self._rate.next_at():
+            return Blocked("rate", self._rate.next_at())
+        self.calls += 1
+        permit = window.send(bucket, now)
+        self._out[permit] = None
+        if self._rate:
+            self._rate.sent(now)
+        self._waiting = None
+        self._changed.notify()
+        return permit
 
-    def _blocked(self, bucket: Bucket, now: float) -> Waiting | None:
-        waiting = self._windows[bucket].blocked(now)
-        if waiting is None and self._rate and now < self._rate.next_at():
-            return Waiting("rate", self._rate.next_at())
-        return waiting
-
-    def _sleep(self, waiting: Waiting) -> None:
-        self._waiting = waiting
-        self._sleepers += 1
-        try:
-            self._changed.wait(min(max(waiting.until - self._clock(), 0.0), _SLICE_S))
-        finally:
-            self._sleepers -= 1
-
-    def _end(self, bucket: Bucket, now: float) -> Call | None:
-        calls = self._out.get((self._caller(), bucket))
-        if not calls:
-            return None
-        call = calls.popleft()
-        self._windows[bucket].ended(call, now)
-        return call
+    def _end(self, permit: Permit, now: float) -> None:
+        del self._out[permit]
+        self._windows[permit.bucket].ended(now)
 
     def _allowed_at(self, said: RateHeaders, now: float) -> float | None:
         """Return when the server allows the next call, by whichever header; never more than an hour ahead."""
@@ -938,14 +703,3 @@ class Limiter:
         if said.next_at is None:
             return None
         return min(self._server.monotonic(said.next_at, now), now + LONGEST_WAIT_S)
-
-    def _throttle(self, call: Call | None, now: float, said: RateHeaders, bucket: Bucket) -> None:
-        self.throttled += 1
-        until = self._allowed_at(said, now)
-        if until is not None:
-            until = max(until, now + SHORTEST_WAIT_S)
-        # The bulk limit says nothing about ordinary calls; any other limit holds for both.
-        hit = {Bucket.BULK} if said.type == Bucket.BULK else {Bucket.API, bucket}
-        for each in hit:
-            refused = call if each == bucket else None
-            self._windows[each].refused(refused, now, until, tells_limit=said.tells_limit)

@@ -1,8 +1,7 @@
-"""The one retry policy: how a call ended and how often it was tried in, what follows out. No clock, no wait, no call.
+"""Decides what follows from how a call ended and how often it was tried: the one retry policy.
 
-The HTTP status decides, never the `code` in a body.
-
-The pauses of the delivery that are a matter of policy: tests shorten them.
+No clock, no wait, no call. The HTTP status decides, never the `code` in a body. The pauses of the delivery that are a
+matter of policy stand here, too.
 """
 
 from __future__ import annotations
@@ -10,40 +9,39 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
 from voucherify_sync.errors import AccessRefused, RunStopped, VoucherifySyncError, WrongAddress
-from voucherify_sync.events import Kind
+from voucherify_sync.events import Json, Kind
 from voucherify_sync.outcomes import NotProcessed
 from voucherify_sync.voucherify.answers import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.voucherify.rate_limit import read_rate_headers
 
 DRAIN_S = 6.0
-"""So long a stop waits for the calls in flight: with what follows, a run ends within 8 s of the first signal."""
-
+"""How long a stop waits for the calls in flight: with what follows, a run ends within 8 s of the first signal."""
 
 MAX_ATTEMPTS = 10
 MAX_TROUBLE_S = 15 * 60.0
 THROTTLED = "throttled"
-"""Reason of an Again after 429: nothing is wrong with the record, so it never counts as a failed attempt."""
+"""Reason of a RetryLater after 429: nothing is wrong with the record, so it never counts as a failed attempt."""
 GAVE_UP = "gave_up"
 BLOCKED = "blocked"
 """Reason of a record whose call is refused like that of a stranger, while the project accepts others."""
-
 ANSWER_TOO_LARGE = "answer_too_large"
 """Reason of a customer whose update was answered, again and again, with a success too long to be read."""
+
 _LARGE_ANSWERS = 3
-_TOO_LARGE = "too_large"
-_BACKOFF_S = (0.5, 60.0)
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 60.0
+MAX_RESPONSE_BYTES = 4096
 _PLAIN_CODE = re.compile(r"[a-z0-9_]{1,64}")
 _EXPECTED = {Kind.CUSTOMER: ("customer", "unconfirmed_customer"), Kind.EVENT: ("event",)}
 
 
-class Again(Struct, frozen=True):
+class RetryLater(Struct, frozen=True):
     """The attempt decided nothing.
 
     Attributes:
@@ -56,32 +54,36 @@ class Again(Struct, frozen=True):
     reason: str
     proof: NotProcessed | None = None
 
-    @property
-    def trouble_s(self) -> float:
-        """Seconds of the pause that count against the record: not what the server asks for beyond our own pauses."""
-        return 0.0 if self.reason == THROTTLED else min(self.after_s, _BACKOFF_S[1])
-
 
 class Delivered(Struct, frozen=True):
     """Voucherify processed it."""
 
-    status: int
+    reply: Reply
 
 
 class Failed(Struct, frozen=True):
-    """Voucherify refused it, or we gave up."""
+    """Voucherify refused it, or we gave up.
+
+    Attributes:
+        reason: our own code, or the ``key`` of the API's error.
+        detail: a sentence for people; like the response it may repeat what was sent.
+        status: HTTP status of the last answer, if there was one.
+        response: its body, at most 4 KiB.
+    """
 
     reason: str
     detail: str
     status: int | None = None
+    response: bytes | None = None
 
 
 class InDoubt(Struct, frozen=True):
-    """It was sent, it must not be sent again, and nothing tells whether it was processed."""
+    """It was sent, it must not be sent again, and nothing tells whether it was processed. Attributes: as in Failed."""
 
     reason: str
     detail: str
     status: int | None = None
+    response: bytes | None = None
 
 
 class Halt(Struct, frozen=True):
@@ -89,56 +91,104 @@ class Halt(Struct, frozen=True):
 
     error: VoucherifySyncError
     proof: NotProcessed
+    status: int | None = None
+    response: bytes | None = None
 
 
-Verdict = Delivered | Again | Failed | InDoubt | Halt
+Verdict = Delivered | RetryLater | Failed | InDoubt | Halt
+
+
+class Attempts:
+    """How often and for how long one request has been tried.
+
+    Attributes:
+        failures: attempts that ended badly; those answered with 429 do not count.
+        trouble_s: seconds that those took, pauses included; neither waits for a permit nor what the server asks for.
+        sent_at: monotonic seconds of the last send.
+    """
+
+    __slots__ = ("failures", "sent_at", "trouble_s")
+
+    def __init__(self, failures: int = 0, trouble_s: float = 0.0) -> None:
+        self.failures = failures
+        self.trouble_s = trouble_s
+        self.sent_at = 0.0
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether one more attempt follows the present one, should it end badly."""
+        return self.failures + 1 < MAX_ATTEMPTS and self.trouble_s < MAX_TROUBLE_S
+
+    def backoff_s(self, jitter: Callable[[], float]) -> float:
+        """Return a pause with full jitter: 0.5 s up to twice as much an attempt, 60 s at most."""
+        longest_s = min(_MAX_BACKOFF_S, _MIN_BACKOFF_S * 2.0 ** min(self.failures + 1, 16))
+        return _MIN_BACKOFF_S + jitter() * (longest_s - _MIN_BACKOFF_S)
+
+    def retry(self, failed: Failed, pause_s: float, proof: NotProcessed | None = None) -> RetryLater | Failed:
+        """Return that it is tried again, or that it was given up after too many attempts or too much time."""
+        if self.may_go_on:
+            return RetryLater(pause_s, failed.reason, proof)
+        detail = f"given up after {self.failures + 1} attempts; the last: {failed.detail}"
+        return Failed(GAVE_UP, detail, failed.status, failed.response)
+
+    def count(self, retry: RetryLater) -> None:
+        """Count an attempt that is followed by another."""
+        if retry.reason != THROTTLED:
+            self.failures += 1
+            self.trouble_s += min(retry.after_s, _MAX_BACKOFF_S)
 
 
 def judge(
     kind: Kind,
     answer: Answer,
-    attempt: int,
-    elapsed_s: float,
-    random: Callable[[], float],
-    *,
+    attempts: Attempts,
+    jitter: Callable[[], float],
     is_good: Callable[[Reply], bool] | None = None,
+    hide: Callable[[Reply], Reply] = lambda reply: reply,
 ) -> Verdict:
     """Say what follows from how a call ended.
 
     Args:
         kind: events are never sent again unless the answer proves that they were not processed.
         answer: how the call ended.
-        attempt: 1-based; calls answered with 429 are not counted.
-        elapsed_s: time spent on this record's calls and pauses, without waits for quota or for the end of an outage.
-        random: returns a number in 0..1.
+        attempts: those before this one; their time includes that of this one.
+        jitter: returns a number in 0..1.
         is_good: tells the success that is expected; default: the object that a request of this kind is answered with.
+        hide: returns a reply without what must not be shown; called for all but a success.
     """
     if isinstance(answer, NotSent):
-        pause_s = backoff_s(attempt, random)
-        return _retry(
-            answer.reason, answer.detail, None, attempt, elapsed_s, pause_s, NotProcessed.NOT_CONNECTED
-        )
+        failed = Failed(answer.reason, answer.detail)
+        return attempts.retry(failed, attempts.backoff_s(jitter), NotProcessed.NOT_CONNECTED)
     if isinstance(answer, NoAnswer):
-        is_success_too_large = answer.reason == _TOO_LARGE and 200 <= (answer.status or 0) < 300
-        if is_success_too_large and kind is Kind.CUSTOMER and attempt >= _LARGE_ANSWERS:
-            return Failed(
-                ANSWER_TOO_LARGE, f"{answer.detail}; so were those of the calls before", answer.status
-            )
-        return _ambiguous(
-            kind, answer.reason, answer.detail, answer.status, attempt, elapsed_s, backoff_s(attempt, random)
-        )
-    status = answer.status
-    if is_good(answer) if is_good else is_success(answer, _EXPECTED[kind]):
-        return Delivered(status)
-    if error := halting(answer):
-        return Halt(error, NotProcessed.THROTTLED if status == 429 else NotProcessed.REFUSED)
-    asked_s = read_rate_headers(answer.headers).retry_after_s
-    if status == 429:
-        return Again(asked_s or backoff_s(attempt, random), THROTTLED, NotProcessed.THROTTLED)
-    if 400 <= status < 500 and status != 408:
-        return Failed(*_refusal(answer), status)
-    pause_s = max(backoff_s(attempt, random), asked_s or 0.0)
-    return _ambiguous(kind, *_oddity(answer), status, attempt, elapsed_s, pause_s)
+        status, asked_s = answer.status, None
+        failed = Failed(answer.reason, answer.detail, status)
+        is_success_too_large = answer.reason == "too_large" and 200 <= (status or 0) < 300
+        if is_success_too_large and kind is Kind.CUSTOMER and attempts.failures + 1 >= _LARGE_ANSWERS:
+            return Failed(ANSWER_TOO_LARGE, f"{answer.detail}; so were those of the calls before", status)
+    else:
+        status = answer.status
+        if is_good(answer) if is_good else is_success(answer, _EXPECTED[kind]):
+            return Delivered(answer)
+        answer = hide(answer)
+        response = answer.body[:MAX_RESPONSE_BYTES]
+        if error := halting(answer):
+            proof = NotProcessed.THROTTLED if status == 429 else NotProcessed.REFUSED
+            return Halt(error, proof, status, response)
+        asked_s = read_rate_headers(answer.headers).retry_after_s
+        if status == 429:
+            return RetryLater(asked_s or attempts.backoff_s(jitter), THROTTLED, NotProcessed.THROTTLED)
+        is_refusal = 400 <= status < 500 and status != 408
+        if is_refusal:
+            reason, said = read_error(json_object(answer.body) or {}, f"http_{status}")
+            detail = f"HTTP {status}: {said}"
+        else:
+            reason, detail = _oddity(answer)
+        failed = Failed(reason, detail, status, response)
+        if is_refusal:
+            return failed
+    if kind is Kind.EVENT:
+        return InDoubt(failed.reason, failed.detail, failed.status, failed.response)
+    return attempts.retry(failed, max(attempts.backoff_s(jitter), asked_s or 0.0))
 
 
 def shows_health(verdict: Verdict) -> bool | None:
@@ -146,26 +196,14 @@ def shows_health(verdict: Verdict) -> bool | None:
     match verdict:
         case Delivered():
             return True
+        case RetryLater(reason=reason) if reason == THROTTLED:
+            return None
+        case Halt() | InDoubt(reason="too_large") | RetryLater(reason="too_large"):
+            return None
+        case InDoubt() | RetryLater():
+            return False
         case Failed(reason):
             return reason != GAVE_UP
-        case Again(reason=reason) if reason == THROTTLED:
-            return None
-        case Halt() | InDoubt(reason="too_large") | Again(reason="too_large"):
-            return None
-        case _:
-            return False
-
-
-def has_tries_left(attempt: int, elapsed_s: float) -> bool:
-    """Tell whether a record may be tried again after so many attempts and so much time."""
-    return attempt < MAX_ATTEMPTS and elapsed_s < MAX_TROUBLE_S
-
-
-def backoff_s(attempt: int, random: Callable[[], float]) -> float:
-    """Return a pause with full jitter: 0.5 s up to twice as much an attempt, 60 s at most."""
-    low, high = _BACKOFF_S
-    ceiling = min(high, low * 2.0 ** min(attempt, 16))
-    return low + random() * (ceiling - low)
 
 
 def is_success(reply: Reply, objects: tuple[str, ...]) -> bool:
@@ -179,7 +217,7 @@ def is_success(reply: Reply, objects: tuple[str, ...]) -> bool:
     return body is not None and body.get("object") in objects
 
 
-def json_object(body: bytes) -> dict[str, Any] | None:
+def json_object(body: bytes) -> Json | None:
     """Return a body as a JSON object, or None if it is none."""
     try:
         value = msgspec.json.decode(body)
@@ -192,13 +230,18 @@ def halting(reply: Reply) -> VoucherifySyncError | None:
     """Return what stops the run, if the answer is of that sort."""
     status = reply.status
     if 300 <= status < 400:
+        try:  # the rest of the URL may hold anything
+            host = urlsplit(reply.headers.get("Location", "")).hostname
+        except ValueError:
+            host = None
         return WrongAddress(
-            f"Voucherify's address redirects to {_redirect_host(reply)} (HTTP {status}); redirects are never followed",
+            f"Voucherify's address redirects to {host or 'another path'} (HTTP {status}); redirects are never followed",
             "Set api.url to the API's own address, such as https://api.voucherify.io or https://us1.api.voucherify.io.",
         )
     if status in _REFUSALS:
         message, remedy = _REFUSALS[status]
-        return AccessRefused(f"{message} (HTTP {status}, {_refusal(reply)[0]})", remedy)
+        reason, _ = read_error(json_object(reply.body) or {}, f"http_{status}")
+        return AccessRefused(f"{message} (HTTP {status}, {reason})", remedy)
     if status in (405, 406, 415):
         return WrongAddress(
             f"What answers does not take our requests (HTTP {status}), so it is not the Voucherify API",
@@ -210,23 +253,6 @@ def halting(reply: Reply) -> VoucherifySyncError | None:
             "Go on in the next cycle, or when the plan was raised.",
         )
     return None
-
-
-def unclear(
-    error: VoucherifySyncError, attempt: int, elapsed_s: float, random: Callable[[], float]
-) -> Again | Failed:
-    """Decide about a record that was refused like a stranger's, where nobody could find out whether all are.
-
-    The arguments are those of `judge`.
-    """
-    pause_s = backoff_s(attempt, random)
-    return _retry(BLOCKED, error.message, None, attempt, elapsed_s, pause_s, NotProcessed.REFUSED)
-
-
-def blocked(error: VoucherifySyncError, answer: Answer) -> Failed:
-    """Return how a record ended whose call was refused like that of a stranger, while the project accepts others."""
-    detail = f"{error.message}, and the next call was accepted: something on the way blocks this record"
-    return Failed(BLOCKED, detail, answer.status if isinstance(answer, Reply) else None)
 
 
 _REFUSALS = {
@@ -267,35 +293,17 @@ class RetryBudget:
         return allowed
 
 
-def _retry(
-    reason: str,
-    detail: str,
-    status: int | None,
-    attempt: int,
-    elapsed_s: float,
-    pause_s: float,
-    proof: NotProcessed | None = None,
-) -> Again | Failed:
-    if not has_tries_left(attempt, elapsed_s):
-        return Failed(GAVE_UP, f"given up after {attempt} attempts; the last: {detail}", status)
-    return Again(pause_s, reason, proof)
+def read_error(error: Json, otherwise: str) -> tuple[str, str]:
+    """Return (reason, what it says for people) of an error of the API: its ``key`` if that is a plain code.
 
-
-def _ambiguous(
-    kind: Kind, reason: str, detail: str, status: int | None, attempt: int, elapsed_s: float, pause_s: float
-) -> Again | Failed | InDoubt:
-    if kind is Kind.EVENT:
-        return InDoubt(reason, detail, status)
-    return _retry(reason, detail, status, attempt, elapsed_s, pause_s)
-
-
-def _refusal(reply: Reply) -> tuple[str, str]:
-    """Return (reason, detail) of a 4xx: the API's ``key`` if it is a plain code, and what it says for people."""
-    body = json_object(reply.body) or {}
-    key = body.get("key")
-    reason = key if isinstance(key, str) and _PLAIN_CODE.fullmatch(key) else f"http_{reply.status}"
-    said = [text for text in (body.get("message"), body.get("details")) if isinstance(text, str) and text]
-    return reason, f"HTTP {reply.status}: {' - '.join(said)[:500] or 'no message'}"
+    Args:
+        error: the body of an answer, or what a report says of one customer.
+        otherwise: the reason where there is no such key.
+    """
+    key = error.get("key")
+    reason = key if isinstance(key, str) and _PLAIN_CODE.fullmatch(key) else otherwise
+    said = [text for text in (error.get("message"), error.get("details")) if isinstance(text, str) and text]
+    return reason, " - ".join(said)[:500] or "no message"
 
 
 def _oddity(reply: Reply) -> tuple[str, str]:
@@ -307,17 +315,8 @@ def _oddity(reply: Reply) -> tuple[str, str]:
     return f"http_{reply.status}", detail
 
 
-def _redirect_host(reply: Reply) -> str:
-    """Return the host of Location only: the rest of the URL may hold anything."""
-    try:
-        host = urlsplit(reply.headers.get("Location", "")).hostname
-    except ValueError:
-        host = None
-    return host or "another path"
-
-
-class Growing(Struct, frozen=True):
-    """A pause that grows each time.
+class GrowingPause(Struct, frozen=True):
+    """A pause that grows each time, up to a limit.
 
     Attributes:
         first_s: seconds, the first time.
@@ -330,7 +329,7 @@ class Growing(Struct, frozen=True):
     factor: float
 
     def at(self, times: int) -> float:
-        """Return the seconds of the pause after so many before it."""
+        """Return the seconds of the pause that follows this many others."""
         return min(self.longest_s, self.first_s * self.factor ** min(times, 16))
 
 
@@ -346,12 +345,12 @@ class Pauses(Struct, frozen=True, kw_only=True):
     """
 
     settle_s: tuple[float, ...] = (5.0, 60.0)
-    probe: Growing = Growing(1.0, 60.0, 2.0)
-    customer_trial: Growing = Growing(1.0, 300.0, 2.0)
-    event_trial: Growing = Growing(15.0, 900.0, 4.0)
+    probe: GrowingPause = GrowingPause(1.0, 60.0, 2.0)
+    customer_trial: GrowingPause = GrowingPause(1.0, 300.0, 2.0)
+    event_trial: GrowingPause = GrowingPause(15.0, 900.0, 4.0)
     spent_s: float = 60.0
 
-    def trial(self, kind: Kind) -> Growing:
+    def trial(self, kind: Kind) -> GrowingPause:
         """Return the pause after a trial that failed."""
         return self.customer_trial if kind is Kind.CUSTOMER else self.event_trial
 
