@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.preview.mapping_tests import Difference, Result, junit, text_of
+from voucherify_sync.preview.mapping_tests import Difference, MappingResult, junit, text_of
 from voucherify_sync.preview.mapping_tests import update as updated
 from voucherify_sync.state.private_files import write_error, write_whole
 from voucherify_sync.text import clean, counted
@@ -21,7 +21,7 @@ _WIDTH: Final = 160
 _LEAD: Final = 20  # characters that are shown before the first one that differs
 
 
-def tell_results(results: Sequence[Result], *, update: bool, junit_file: Path | None) -> ExitCode:
+def tell_results(results: Sequence[MappingResult], *, update: bool, junit_file: Path | None) -> ExitCode:
     """Say on stderr how the tests went, then write what is asked for; return the exit code."""
     code = _tell(results, update=update)
     if junit_file is not None:
@@ -29,7 +29,7 @@ def tell_results(results: Sequence[Result], *, update: bool, junit_file: Path | 
     return code
 
 
-def _tell(results: Sequence[Result], *, update: bool) -> ExitCode:
+def _tell(results: Sequence[MappingResult], *, update: bool) -> ExitCode:
     failed = [result for result in results if not result.passed]
     for result in failed:
         click.echo("\n".join(_lines(result)), err=True)
@@ -46,19 +46,21 @@ def _tell(results: Sequence[Result], *, update: bool) -> ExitCode:
     return ExitCode.INCOMPLETE
 
 
-def _update(failed: Sequence[Result]) -> ExitCode:
+def _update(failed: Sequence[MappingResult]) -> ExitCode:
     code = ExitCode.OK
-    for each in updated(failed, os.environ):
-        name = clean(str(each.file))
-        if each.count:
-            click.echo(f"{name}: {counted(each.count, 'expectation')} written anew", err=True)
-        for result, sentence in each.refused:
+    for file, updates in updated(failed, os.environ).items():
+        count = sum(not refused for _, refused in updates)
+        if count:
+            click.echo(f"{clean(str(file))}: {counted(count, 'expectation')} updated", err=True)
+        for result, sentence in updates:
+            if not sentence:
+                continue
             code = ExitCode.INCOMPLETE
             click.echo(f"{_place(result)}: {sentence}", err=True)
     return code
 
 
-def _lines(result: Result) -> Iterator[str]:
+def _lines(result: MappingResult) -> Iterator[str]:
     yield f"{_place(result)}: failed: {clean(result.test.name)}"
     for difference in result.differences[:_MAX_DIFFERENCES]:
         expected, got = _pair(difference)
@@ -70,7 +72,7 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"  and {counted(more, 'difference')} more"
 
 
-def _place(result: Result) -> str:
+def _place(result: MappingResult) -> str:
     place = result.test.place
     return f"{clean(str(result.test.file))}:{place.line}:{place.column}"
 

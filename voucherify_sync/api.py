@@ -30,7 +30,7 @@ from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State
 from voucherify_sync.preview.coverage import Coverage, to_dict
 from voucherify_sync.preview.explain import EventSearch, Explanation, Wanted
-from voucherify_sync.preview.mapping_tests import Result, run_tests
+from voucherify_sync.preview.mapping_tests import MappingResult, run_tests
 from voucherify_sync.preview.plan import Plan, Planner
 from voucherify_sync.report.run_report import RunReport
 from voucherify_sync.run.options import ErrorLimit, Input, Mode, RunOptions, is_worth_processes, new_run_id
@@ -676,7 +676,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     ledger: LedgerLocation
     warnings: list[str]
     missing: list[str]
-    tests: list[Result]
+    tests: list[MappingResult]
 
     @property
     def is_passed(self) -> bool:
