@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def dead(raw: bytes = b'{"type":"track"}', state: State = State.FAILED, **more: 
 
 def written(path: Path, *outcomes: Outcome) -> list[dict[str, Any]]:
     """Add outcomes to a file and return its lines."""
-    with DeadLetterFile(path, "run") as letters:
+    with closing(DeadLetterFile(path, "run")) as letters:
         for outcome in outcomes:
             letters.add(outcome)
     return [json.loads(line) for line in path.read_bytes().splitlines()]
@@ -66,7 +67,7 @@ def test_a_letter_says_what_happened_and_holds_the_event(tmp_path: Path) -> None
 )
 def test_what_arrived_or_was_left_out_makes_no_letter_and_no_file(tmp_path: Path, state: State) -> None:
     """The file appears with the first letter."""
-    with DeadLetterFile(tmp_path / "dead.ndjson", "run") as letters:
+    with closing(DeadLetterFile(tmp_path / "dead.ndjson", "run")) as letters:
         letters.add(dead(state=state))
     assert letters.count == 0
     assert not list(tmp_path.iterdir())
@@ -100,7 +101,7 @@ def test_a_number_of_any_size_is_kept_as_it_came(tmp_path: Path) -> None:
     """Numbers are copied, not computed."""
     raw = b'{"a":1e999,"b":' + b"9" * 5_000 + b"}"
     path = tmp_path / "dead.ndjson"
-    with DeadLetterFile(path, "run") as letters:
+    with closing(DeadLetterFile(path, "run")) as letters:
         letters.add(dead(raw))
     assert path.read_bytes().endswith(b'"event":' + raw + b"}\n")
 
@@ -121,7 +122,7 @@ def test_events_are_read_back_byte_for_byte(
 ) -> None:
     """A letter can be sent again; only white space around a JSON value may be gone."""
     path = tmp_path_factory.mktemp("dead") / "dead.ndjson"
-    with DeadLetterFile(path, "run") as letters:
+    with closing(DeadLetterFile(path, "run")) as letters:
         for raw in raws:
             letters.add(dead(raw))
     found = [letter.event for _, letter in read_dead_letters(path)] if raws else []
@@ -157,7 +158,7 @@ def test_an_answer_is_kept_as_json_or_as_text(tmp_path: Path, body: bytes | None
 def test_a_file_is_private_under_any_umask(tmp_path: Path, umask: int) -> None:
     """0600: letters hold what customers are called and where they live."""
     path = tmp_path / "dead.ndjson"
-    with DeadLetterFile(path, "run") as letters:
+    with closing(DeadLetterFile(path, "run")) as letters:
         letters.add(dead())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -177,7 +178,7 @@ def test_a_file_is_private_under_any_umask(tmp_path: Path, umask: int) -> None:
 )
 def test_whose_a_letter_is(letter: dict[str, Any], user: str, is_theirs: bool) -> None:
     """By each of the three ids that name a customer."""
-    assert DeadLetter(outcome=State.FAILED, **letter).concerns(user) is is_theirs
+    assert DeadLetter(outcome=State.FAILED, **letter).is_of(frozenset({user})) is is_theirs
 
 
 def test_a_letter_without_its_event_can_be_read_back() -> None:

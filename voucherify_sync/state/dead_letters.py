@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 from isal import isal_zlib
@@ -70,16 +70,16 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     source_id: str | None = None
     sent_at: float | None = None
 
-    def concerns(self, user: str) -> bool:
-        """Tell whether a customer's id is that of the request, or one of the event's own two ids."""
-        if user == self.source_id:
+    def is_of(self, users: frozenset[str]) -> bool:
+        """Tell whether one of the customers' ids is that of the request, or one of the event's own two ids."""
+        if self.source_id in users:
             return True
         try:
             ids = msgspec.json.decode(self.event or b"{}", type=_EventIds)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return False
         return any(
-            value is not None and not isinstance(value, bool) and str(value) == user
+            value is not None and not isinstance(value, bool) and str(value) in users
             for value in (ids.userId, ids.anonymousId)
         )
 
@@ -147,20 +147,6 @@ class LetterSelection(Struct, frozen=True):
     users: frozenset[str] = frozenset()
     runs: frozenset[str] = frozenset()
     before: int | None = None
-
-    def takes(self, letter: DeadLetter) -> bool:
-        """Tell whether a dead letter is selected, whichever run left it before which other."""
-        pairs = (
-            (self.outcomes, letter.outcome),
-            (self.reasons, letter.reason),
-            (self.names, letter.name),
-            (self.runs, letter.run),
-        )
-        return all(not chosen or value in chosen for chosen, value in pairs) and self.takes_user_of(letter)
-
-    def takes_user_of(self, letter: DeadLetter) -> bool:
-        """Tell whether it is that of a selected customer, which no query can find out."""
-        return not self.users or any(map(letter.concerns, self.users))
 
 
 def invalid_key(raw: bytes) -> bytes:
@@ -245,12 +231,6 @@ class DeadLetterFile:
         finally:
             os.close(descriptor)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 def read_dead_letters(path: Path) -> Iterator[tuple[int, DeadLetter]]:
     """Yield what a file of dead letters holds with its line, in order, each event byte for byte as it was read once.
@@ -286,7 +266,7 @@ def forget_in_files(selection: LetterSelection, before: str | None, *, is_trial:
     """Remove dead letters from the files of earlier versions; return how many there were.
 
     Args:
-        selection: of dead letters.
+        selection: of dead letters, by outcomes and users.
         before: those only that runs before this one, by its id, left; ids of runs sort by time.
         is_trial: count them only.
 
@@ -302,7 +282,12 @@ def forget_in_files(selection: LetterSelection, before: str | None, *, is_trial:
             letters = [letter for _, letter in read_dead_letters(file)]
         except SourceError:
             continue
-        kept = [letter for letter in letters if not selection.takes(letter)]
+        kept = [
+            letter
+            for letter in letters
+            if letter.outcome not in (selection.outcomes or DEAD_LETTER_STATES)
+            or not letter.is_of(selection.users)
+        ]
         found += len(letters) - len(kept)
         if len(kept) < len(letters) and not is_trial:
             try:

@@ -12,8 +12,8 @@ import weakref
 from array import array
 from binascii import crc32
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice, repeat
 from tempfile import TemporaryFile
 from typing import Final, Literal
 
@@ -85,65 +85,63 @@ class History:
         self._seen = Seen()
 
     def decide(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
-        """Return the decisions, one for one, after the rule has been applied."""
-        if self._ledger is None and self._is_superseded is None:
-            return self._decide_unknown(decisions)
-        return list(self._decide_each(decisions))
+        """Return the decisions, one for one, after the rule has been applied.
 
-    def _decide_unknown(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
-        """Decide what nothing is known of but this run."""
-        requests = [decision for decision in decisions if type(decision) is Request]
-        seen = self._seen.add_many(
-            [seen_key(record_key(request.event)) for request in requests],
-            [digest_of(request.payload) for request in requests],
+        What an earlier run decided is looked at first. It is the same for all records of one key, so that none of them
+        is accepted, or the first one is, and the others are repeated.
+        """
+        keys = list(map(_key_of, decisions))
+        known_of = self._lookup(decisions, keys)
+        if known_of:
+            decisions = [
+                self._decide_known(decision, known_of[key]) if key in known_of else decision
+                for decision, key in zip(decisions, keys, strict=True)
+            ]
+        pairs = zip(decisions, keys, strict=True)
+        requests = [(decision, key) for decision, key in pairs if isinstance(decision, Request) and key]
+        repeated = self._seen.add_many(
+            [seen_key(key) for _, key in requests], [digest_of(request.payload) for request, _ in requests]
         )
-        if seen is None:
+        if repeated is None and not known_of and self._is_superseded is None:
             return decisions
-        is_equal = iter(seen)
-        return [
-            _repeated(decision, is_equal=equal)
-            if isinstance(decision, Request) and (equal := next(is_equal)) is not None
-            else decision
-            for decision in decisions
-        ]
+        accepted = iter(
+            [
+                self._accept(request, known_of.get(key), is_equal)
+                for (request, key), is_equal in zip(requests, repeated or repeat(None), strict=False)
+            ]
+        )
+        return [next(accepted) if isinstance(decision, Request) else decision for decision in decisions]
 
-    def _decide_each(self, decisions: Sequence[Decision]) -> Iterator[Decision]:
-        """Decide with what earlier runs left of each record; one look-up for all of them."""
-        keyed = [_event_and_key(decision) for decision in decisions]
-        known_of = self._lookup([key for _, key in keyed if key is not None])
-        for decision, (event, key) in zip(decisions, keyed, strict=True):
-            if event is None or key is None:
-                yield decision
-                continue
-            own_key, known = seen_key(key), known_of.get(key)
-            if known is None and (known := known_of.get(earlier_key(key))) is not None:
-                event.key = earlier_key(key)  # what an earlier version kept counts for every content
-            ended = None
-            if known is not None and own_key not in self._seen:
-                ended = self._decide_known(event, known)
-            if ended is not None:
-                yield ended
-            elif isinstance(decision, Request):
-                yield self._accept(decision, own_key, known)
-            else:
-                yield decision
+    def _lookup(
+        self, decisions: Sequence[Decision], keys: Sequence[bytes | None]
+    ) -> dict[bytes | None, Known]:
+        """Return what earlier runs left of records, by their keys.
 
-    def _lookup(self, keys: list[bytes]) -> dict[bytes, Known]:
-        """Return what earlier runs left of records."""
+        What an earlier version kept of an identify counts for every content.
+        """
         if self._ledger is None:
             return {}
+        asked = [key for key in keys if key is not None]
         if self._has_earlier_keys:
-            keys = [*keys, *(earlier_key(key) for key in keys if key != earlier_key(key))]
+            asked += [earlier_key(key) for key in asked if key != earlier_key(key)]
         this_run = self._ledger.run
-        found = zip(keys, self._ledger.look_up(keys), strict=True)
-        return {
+        found = {
             key: known
-            for key, known in found
+            for key, known in zip(asked, self._ledger.look_up(asked), strict=True)
             if known is not None and not (this_run and known.run == this_run)
         }
+        known_of: dict[bytes | None, Known] = {}
+        for decision, key in zip(decisions, keys, strict=True):
+            if key in found:
+                known_of[key] = found[key]
+            elif key is not None and earlier_key(key) in found:
+                _event_of(decision).key = earlier_key(key)
+                known_of[key] = found[earlier_key(key)]
+        return known_of
 
-    def _decide_known(self, event: Event, known: Known) -> Outcome | None:
-        """Return how a record ends that an earlier run decided; None: its request says."""
+    def _decide_known(self, decision: Decision, known: Known) -> Decision:
+        """Return how a record ends that an earlier run decided, or the decision if that does not say it."""
+        event = _event_of(decision)
         if known.run >= self._rule.again_before:
             if known.state is State.DELIVERED:
                 return Outcome(event, State.DUPLICATE, "delivered")
@@ -154,14 +152,20 @@ class History:
                 return Outcome(event, State.IN_DOUBT, known.reason)
             if self._rule.on_doubt == "accept":
                 return Outcome(event, State.DELIVERED, "accepted")
-        return None
+        return decision
 
-    def _accept(self, request: Request, own_key: bytes, known: Known | None) -> Decision:
-        """Return the request that is to be sent, remembering it, or why it is not."""
+    def _accept(self, request: Request, known: Known | None, is_equal: bool | None) -> Decision:
+        """Return the request that is to be sent, or why it is not.
+
+        Args:
+            request: of a record that no earlier run decided for good.
+            known: what an earlier run left of it.
+            is_equal: whether the input held the same request under this key before; None: no request of it.
+        """
         event = request.event
-        seen = self._seen.add_many([own_key], [digest_of(request.payload)])
-        if seen is not None and seen[0] is not None:
-            return _repeated(request, is_equal=seen[0])
+        if is_equal is not None:  # the first one wins
+            reason = "repeated" if is_equal else "repeated_differs"
+            return Outcome(event, State.DUPLICATE, "equal_event" if event.message_id is None else reason)
         if known is not None and known.state is State.FAILED:
             is_tried_again = self._rule.failed or self._rule.again_before > known.run
             if not is_tried_again and known.hash in (None, request_hash(request.payload)):
@@ -185,9 +189,6 @@ class Seen:
         self._recent: dict[bytes, int] = {}
         self._spilled: list[_SpilledKeys] = []
         self._bits = bytearray()
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._recent or bool(self._lookup([key]))
 
     def add_many(self, keys: Sequence[bytes], digests: Sequence[int]) -> list[bool | None] | None:
         """Add keys of SEEN_KEY_BYTES one after the other.
@@ -298,17 +299,14 @@ def seen_key(key: bytes) -> bytes:
     return (both.to_bytes(HASH_BYTES) + content)[:SEEN_KEY_BYTES]
 
 
-def _event_and_key(decision: Decision) -> tuple[Event | None, bytes | None]:
-    """Return a record that came as far as the mapping, and its key; None for what was left out before."""
+def _key_of(decision: Decision) -> bytes | None:
+    """Return the key of a record that came as far as the mapping; None for what was left out before."""
     if isinstance(decision, Request):
-        return decision.event, record_key(decision.event)
-    record = decision.record
-    return (record, record.key) if isinstance(record, Event) else (None, None)
+        return record_key(decision.event)
+    return decision.record.key if isinstance(decision.record, Event) else None
 
 
-def _repeated(request: Request, *, is_equal: bool) -> Outcome:
-    """Return the outcome of a record whose key stands in the input before; the first one wins."""
-    reason = "repeated" if is_equal else "repeated_differs"
-    if request.event.message_id is None:
-        reason = "equal_event"
-    return Outcome(request.event, State.DUPLICATE, reason)
+def _event_of(decision: Decision) -> Event:
+    event = decision.event if isinstance(decision, Request) else decision.record
+    assert isinstance(event, Event)  # noqa: S101  # only events have keys
+    return event

@@ -43,7 +43,7 @@ from voucherify_sync.state.ledger_db import (
     transaction,
 )
 from voucherify_sync.state.ledger_file import LedgerLock, ProjectIdentity, bytes_in, make_directory, remove
-from voucherify_sync.state.ledger_reader import Known, LastUpdate, LedgerReader, customer_key
+from voucherify_sync.state.ledger_reader import CODES, Known, LastUpdate, LedgerReader, customer_key
 from voucherify_sync.state.ledger_writer import LedgerWriter, SqlRow
 from voucherify_sync.stop import Stop
 
@@ -52,16 +52,6 @@ __all__ = ["LastUpdate", "Ledger", "RunStart", "forget"]
 _MAX_INVALID: Final = 10_000
 """Invalid records that a run keeps as dead letters; the others are counted, and named in its log."""
 
-_CODES: Final = {
-    (State.DELIVERED, Kind.EVENT): 0,
-    (State.DELIVERED, Kind.CUSTOMER): 1,
-    (State.FAILED, Kind.EVENT): 2,
-    (State.FAILED, Kind.CUSTOMER): 3,
-    (State.IN_DOUBT, Kind.EVENT): 4,
-    (State.SKIPPED, Kind.EVENT): 5,
-    (State.SKIPPED, Kind.CUSTOMER): 6,
-}
-"""The column `state` of records. 5 and 6 are dismissed: failed and given up, by `forget` or for a newer update."""
 _NO_REQUEST: Final = bytes(HASH_BYTES)
 _UPDATED: Final = """INSERT INTO customers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
     SET updated_at = excluded.updated_at, hash = excluded.hash, run = excluded.run
@@ -341,7 +331,10 @@ class Ledger(LedgerReader):
             kind, hash_ = request.kind, request_hash(request.payload)
         else:  # it rode in a bulk request
             kind = Kind.EVENT if event.type == "track" else Kind.CUSTOMER
-        row = (key, hash_, self.run, _CODES[outcome.state, kind])
+        state = (
+            State.DUPLICATE if outcome.state is State.SKIPPED else outcome.state
+        )  # dismissed for a newer update
+        row = (key, hash_, self.run, CODES[state, kind])
         letter = self._row(letter_of(outcome, "")) if outcome.state is State.FAILED else None
         self._open.pop(key, None)
         self._writer.later(lambda changes: changes.settle(key, row, letter))
@@ -354,7 +347,7 @@ class Ledger(LedgerReader):
             self.complete(event)
             return
         key, hash_, run, sent_at, *_, source_id, _ = intents[-1]
-        row = (key, hash_, run, _CODES[State.IN_DOUBT, Kind.EVENT])
+        row = (key, hash_, run, CODES[State.IN_DOUBT, Kind.EVENT])
         letter = self._row(replace(letter_of(outcome, "", sent_at), source_id=source_id))
         self._writer.later(lambda changes: changes.settle(key, row, letter))
         self._drop_invalid(event)

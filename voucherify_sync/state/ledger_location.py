@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -62,10 +62,8 @@ class LedgerLocation(Struct, frozen=True, kw_only=True):
     problem: UsageProblem | None = None
 
 
-class _FoundLedger(NamedTuple):
-    path: Path
-    identities: list[ProjectIdentity]
-    is_used: bool
+_Found = tuple[Path, list[ProjectIdentity], bool]
+"""A ledger, by which identities its project was used, and whether something was sent."""
 
 
 def named_ledger(settings: Settings) -> Path | None:
@@ -98,14 +96,11 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
         if bytes_in(choice.named):
             return _named(choice.named, choice, origin, identity)
         return _missing(choice.named, choice, identity)
-    if identity is None:
-        alike = [
-            each for each in _in_state_directory() if any(own.origin == origin for own in each.identities)
-        ]
-        return LedgerLocation(path=alike[0].path) if len(alike) == 1 else LedgerLocation()
     found = _in_state_directory()
-    own = [each for each in found if identity.is_among(each.identities)]
-    if own:
+    if identity is None:
+        paths = [path for path, known, _ in found if any(own.origin == origin for own in known)]
+        return LedgerLocation(path=paths[0] if len(paths) == 1 else None)
+    if own := [(path, is_used) for path, known, is_used in found if identity.is_among(known)]:
         return _own(choice, identity, own)
     try:
         path = default_path(identity)
@@ -114,16 +109,24 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
     if choice.same_project:
         problem = UsageProblem("--same-project says of no ledger what it means.", "Name it: --ledger FILE")
         return LedgerLocation(path=path, problem=problem)
-    alike = [each for each in found if each.is_used and _may_be_one(identity, each.identities)]
-    if alike and not (identity.is_sandbox or choice.is_new):
-        others = "; ".join(f"{each.path} of {' and '.join(map(str, each.identities))}" for each in alike)
-        problem = UsageProblem(
-            f"there is no ledger of {identity}, but of the same address or key there is {others}.",
-            f"If that is the same project, its keys or host changed: --ledger {alike[0].path} --same-project. "
-            "For another project: --new-ledger",
+    # Keys are rotated, hosts are renamed: a ledger of the same address or the same key may be the project's.
+    alike = {
+        path: " and ".join(map(str, known))
+        for path, known, is_used in found
+        if is_used
+        and any(
+            not own.is_sandbox and (own.origin == identity.origin or own.key == identity.key) for own in known
         )
-        return LedgerLocation(path=path, is_new=True, problem=problem)
-    return LedgerLocation(path=path, is_new=True, is_first=True)
+    }
+    if not alike or identity.is_sandbox or choice.is_new:
+        return LedgerLocation(path=path, is_new=True, is_first=True)
+    others = "; ".join(f"{other} of {names}" for other, names in alike.items())
+    problem = UsageProblem(
+        f"there is no ledger of {identity}, but of the same address or key there is {others}.",
+        f"If that is the same project, its keys or host changed: --ledger {next(iter(alike))} --same-project. "
+        "For another project: --new-ledger",
+    )
+    return LedgerLocation(path=path, is_new=True, problem=problem)
 
 
 def _named(path: Path, choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) -> LedgerLocation:
@@ -166,20 +169,20 @@ def _missing(path: Path, choice: LedgerChoice, identity: ProjectIdentity | None)
     used: list[Path] = []
     if identity is not None:
         found = _in_state_directory()
-        used = [each.path for each in found if each.is_used and identity.is_among(each.identities)]
+        used = [path for path, known, is_used in found if is_used and identity.is_among(known)]
     return _new(path, in_use=used[0] if used else None)
 
 
-def _own(choice: LedgerChoice, identity: ProjectIdentity, own: Sequence[_FoundLedger]) -> LedgerLocation:
+def _own(choice: LedgerChoice, identity: ProjectIdentity, own: Sequence[tuple[Path, bool]]) -> LedgerLocation:
     """Judge the ledgers in the state directory that say that they are the project's."""
-    used = [each.path for each in own if each.is_used]
+    used = [path for path, is_used in own if is_used]
     if len(used) > 1:
         problem = UsageProblem(
             f"{len(used)} ledgers say that they are those of {identity}: {', '.join(map(str, used))}",
             "Name the right one with --ledger FILE, or move the others away.",
         )
         return LedgerLocation(path=used[0], problem=problem)
-    path = used[0] if used else own[0].path
+    path = used[0] if used else own[0][0]
     if choice.is_new:
         return _new(path, in_use=path if used else None)
     return LedgerLocation(
@@ -212,15 +215,7 @@ def _copy_problem(path: Path, choice: LedgerChoice) -> UsageProblem | None:
     return None
 
 
-def _may_be_one(identity: ProjectIdentity, identities: Sequence[ProjectIdentity]) -> bool:
-    """Tell whether a ledger has the same address or the same key: keys are rotated, hosts are renamed."""
-    return any(
-        not own.is_sandbox and (own.origin == identity.origin or own.key == identity.key)
-        for own in identities
-    )
-
-
-def _in_state_directory() -> list[_FoundLedger]:
+def _in_state_directory() -> list[_Found]:
     """Read what the ledgers in the state directory say of themselves.
 
     Raises:
@@ -239,9 +234,9 @@ def _in_state_directory() -> list[_FoundLedger]:
         ) from problem
 
 
-def _look_into(path: Path) -> _FoundLedger:
+def _look_into(path: Path) -> _Found:
     with LedgerReader.read(path) as reader:
-        return _FoundLedger(path, reader.identities, not reader.is_empty)
+        return path, reader.identities, not reader.is_empty
 
 
 def read_ledger(place: LedgerLocation) -> LedgerReader:

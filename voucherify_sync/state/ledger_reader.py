@@ -12,22 +12,27 @@ from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 from msgspec import Struct, json
 
-from voucherify_sync.events import HASH_VERSION, KEY_BYTES
+from voucherify_sync.events import HASH_VERSION, KEY_BYTES, Kind
 from voucherify_sync.outcomes import Accepted, Outcome, State
 from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection, decompress
 from voucherify_sync.state.ledger_db import INTERRUPTED, explained, open_empty, open_readable, wal_of
 from voucherify_sync.state.ledger_file import ProjectIdentity, bytes_in
 
-STATES = (
-    *(State.DELIVERED, State.DELIVERED, State.FAILED, State.FAILED, State.IN_DOUBT),
-    *(State.DUPLICATE, State.DUPLICATE),
-)
-"""What the column `state` says, by its value. Dismissed records are those that are met as duplicates."""
+CODES: Final = {
+    (State.DELIVERED, Kind.EVENT): 0,
+    (State.DELIVERED, Kind.CUSTOMER): 1,
+    (State.FAILED, Kind.EVENT): 2,
+    (State.FAILED, Kind.CUSTOMER): 3,
+    (State.IN_DOUBT, Kind.EVENT): 4,
+    (State.DUPLICATE, Kind.EVENT): 5,
+    (State.DUPLICATE, Kind.CUSTOMER): 6,
+}
+"""What the column `state` of records says. 5 and 6 had failed and were dismissed, and are met as duplicates."""
+_STATES: Final = [state for state, _ in CODES]
 
 _PORTION: Final = (
     500  # keys or dead letters of a query: no read stays open that would hold up a run's checkpoints
@@ -144,9 +149,7 @@ class LedgerReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def record(self, outcome: Outcome) -> None:
@@ -159,7 +162,7 @@ class LedgerReader:
         query = """SELECT key, hash, run, state, CASE WHEN state < 2 THEN NULL ELSE
             (SELECT reason FROM dead_letters l WHERE l.key = records.key) END FROM records WHERE key IN"""
         known = {
-            key: Known(STATES[state], hash_ if self._compares(run) else None, run, reason)
+            key: Known(_STATES[state], hash_ if self._compares(run) else None, run, reason)
             for key, hash_, run, state, reason in self._ask_of(keys, query)
         }
         known.update((key, Known(self._intended, hash_, run)) for key, hash_, run in intents)
@@ -237,7 +240,7 @@ class LedgerReader:
                     "event": decompress(fields["event"]),
                 }
                 letter = DeadLetter(**fields)
-                if selection.takes_user_of(letter):
+                if not selection.users or letter.is_of(selection.users):
                     yield letter
 
     def count_letters(self, selection: LetterSelection = _EVERY) -> dict[State, int]:

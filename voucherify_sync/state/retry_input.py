@@ -103,12 +103,12 @@ def complete_letters(ledger: LedgerReader, selection: LetterSelection) -> Iterat
         yield from ledger.dead_letters(selection)
         return
     events = {record_key(record): (record, letter) for record, letter in letters_of_earlier_files()}
-    for letter in ledger.dead_letters():
+    for letter in ledger.dead_letters(replace(selection, users=frozenset())):  # the event says whose it is
         if letter.event is None and letter.key in events:
             record, old = events[letter.key]
             own = {"name": record.name, "type": record.type, "message_id": record.message_id}
             letter = replace(letter, event=record.raw, source=old.source, **own)  # noqa: PLW2901
-        if selection.takes(letter):
+        if not selection.users or letter.is_of(selection.users):
             yield letter
 
 
