@@ -47,7 +47,7 @@ class Nowhere(Fold):
 def walk(archive: Path, *, folds: bool) -> dict[str, float]:
     """Read and map an archive; fold its customers and make up their requests, if that is wanted."""
     begun = time.process_time()
-    stop, history = Stop(), History(LedgerReader.empty(), Rule())
+    stop, history = Stop(), History(LedgerReader(), Rule())
     pipeline = Pipeline(Settings(), Selection(), folds=True, refers=True)
     reader = Reader(find_sources([str(archive)], stdin_is_terminal=True).sources, stop)
     with Fold() if folds else Nowhere() as fold:

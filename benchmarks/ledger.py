@@ -102,7 +102,7 @@ def measure_delivered(folder: Path, rows: int) -> None:
     fill(folder / "x.ledger", State.DELIVERED, requests(rows, with_event=False))
     print(f"{rows:,} delivered records: {(folder / 'x.ledger').stat().st_size / 1e6:.1f} MB")
     keys = [record_key(each.event) for each in requests(min(rows, 200_000), with_event=False)]
-    with LedgerReader.read(folder / "x.ledger") as reader:
+    with LedgerReader(folder / "x.ledger") as reader:
         begin = time.process_time()
         for start in range(0, len(keys), 200):
             assert None not in reader.look_up(keys[start : start + 200])

@@ -67,13 +67,13 @@ def require_yes_where_nobody_can_be_asked() -> None:
 def agreed(prepared: PreparedReplay, progress_kind: str) -> bool:
     """Plan the run and ask whether to send; True at once when no custom event would be sent."""
     from voucherify_sync.settings import credentials
-    from voucherify_sync.state.ledger_location import read_ledger
+    from voucherify_sync.state.ledger_reader import LedgerReader
 
     from .progress import progress
     from .summary import notices_of
 
     place, stop = prepared.place, prepared.stop
-    with read_ledger(place) as ledger:
+    with LedgerReader(place.path) as ledger:
         if place.adds_identity and not _agreed_to_identity(ledger):
             return False
         bytes_of_ledger = ledger.size

@@ -80,7 +80,8 @@ def command(
     from voucherify_sync.errors import ExitCode, UsageProblem
     from voucherify_sync.state.dead_letters import forget_in_files
     from voucherify_sync.state.ledger import forget
-    from voucherify_sync.state.ledger_location import check_free, read_ledger
+    from voucherify_sync.state.ledger_location import check_free
+    from voucherify_sync.state.ledger_reader import LedgerReader
     from voucherify_sync.text import counted
 
     from .confirm import ask
@@ -95,7 +96,7 @@ def command(
     if place.problem is not None:
         raise place.problem
     check_free(place)
-    with read_ledger(place) as reader:
+    with LedgerReader(place.path) as reader:
         selection = _selection(reader, failed=failed, invalid=invalid, users=user, before=before)
         counts = reader.count_letters(selection)
     in_files = forget_in_files(selection, before, is_trial=True) if user else 0

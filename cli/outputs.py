@@ -23,7 +23,7 @@ from voucherify_sync.settings import Settings, application_id, load, settings_fi
 from voucherify_sync.settings.environment import expanded
 from voucherify_sync.sources.discover import Source, is_read
 from voucherify_sync.state.ledger_file import ELSEWHERE, SUFFIXES
-from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, named_ledger, place_of
+from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, find_ledger, named_ledger
 from voucherify_sync.state.private_files import try_to_append, try_to_write_whole
 
 from .options import Display
@@ -160,7 +160,7 @@ def existing_ledger(config: Path | None, ledger: str | None, **said: bool) -> tu
     by_settings = ledger_choice(config, named_ledger(settings))
     choice = by_settings if ledger is None else LedgerChoice(named=expanded(ledger).absolute())
     choice = msgspec.structs.replace(choice, **said)
-    place = place_of(settings, application_id(settings, os.environ), choice)
+    place = find_ledger(settings, application_id(settings, os.environ), choice)
     try_outputs([], [*settings_files(config, settings), *(ledger_files(place.path) if place.path else ())])
     return existing(place), place
 

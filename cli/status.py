@@ -67,7 +67,7 @@ def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool
 
 def _open(config: Path | None, ledger: str | None) -> LedgerReader:
     """Open the ledger of the project; what a run that sends would refuse is a notice."""
-    from voucherify_sync.state.ledger_location import read_ledger
+    from voucherify_sync.state.ledger_reader import LedgerReader
     from voucherify_sync.text import clean_lines
 
     from .outputs import existing_ledger
@@ -75,7 +75,7 @@ def _open(config: Path | None, ledger: str | None) -> LedgerReader:
     _, place = existing_ledger(config, ledger)
     if place.problem is not None:
         click.echo(clean_lines(f"Notice: {place.problem}"), err=True)
-    return read_ledger(place)
+    return LedgerReader(place.path)
 
 
 def _print_letters(reader: LedgerReader, outcome: State) -> None:

@@ -356,7 +356,7 @@ class Loop:
             return
         self.figures.met[kind] += 1
         self.figures.waits.update((kind, pause) for _, pause in met)
-        with closing(LedgerReader.read(self._ledger)) as reader:
+        with closing(LedgerReader(self._ledger)) as reader:
             known = reader.look_up([record.key for record, _ in met])
         for (record, pause), entry in zip(met, known, strict=True):
             if entry is None or entry.state not in (State.IN_DOUBT, State.DELIVERED, State.FAILED):

@@ -61,9 +61,8 @@ from voucherify_sync.state.ledger_location import (
     LedgerChoice,
     LedgerLocation,
     check_free,
+    find_ledger,
     named_ledger,
-    place_of,
-    read_ledger,
     write_ledger,
 )
 from voucherify_sync.state.ledger_reader import EarlierRun, LedgerReader
@@ -289,7 +288,7 @@ class PreparedReplay:
             UsageProblem: `again_since` names a run that the ledger does not know.
         """
         rule = self._rule()
-        with read_ledger(self.place) as ledger:
+        with LedgerReader(self.place.path) as ledger:
             planner = Planner(self.run_options, self.stop, ledger, rule)
             self.run = planner.run
             plan = planner.plan()
@@ -329,7 +328,7 @@ class PreparedReplay:
     def _find_ledger(self) -> LedgerLocation:
         if self.options.mode is Mode.SANDBOX:
             return LedgerLocation()
-        return place_of(self.settings, application_id(self.settings, os.environ), self._ledger_choice())
+        return find_ledger(self.settings, application_id(self.settings, os.environ), self._ledger_choice())
 
     def _ledger_choice(self) -> LedgerChoice:
         options, named = self.options, named_ledger(self.settings)
@@ -380,7 +379,7 @@ class PreparedReplay:
         """Say what is sent although it was sent before; what cannot be looked up is held in a dry run."""
         again_before: float = float("inf") if self.options.again else NEVER
         if self.options.again_since is not None:
-            with read_ledger(self.place) as ledger:
+            with LedgerReader(self.place.path) as ledger:
                 again_before = known_run(ledger, self.options.again_since).number
         on_doubt = self.settings.delivery.on_doubt
         if self.options.mode is not Mode.LIVE and on_doubt != "resend":
@@ -394,13 +393,13 @@ class PreparedReplay:
         match self.options.mode:
             case Mode.DRY_RUN:
                 write = discard if output is None else output.write
-                return DryRun(write, self.stop), resources.enter_context(read_ledger(self.place))
+                return DryRun(write, self.stop), resources.enter_context(LedgerReader(self.place.path))
             case Mode.SANDBOX:
                 sandbox = resources.enter_context(Sandbox())
                 resources.callback(self._count, sandbox)
                 keys = Credentials(app_id="sandbox", token=Secret("sandbox"), url=sandbox.url, version=None)
                 link = self._link(keys, "hold", None, NOTHING_ACCEPTED, resources)
-                return link, resources.enter_context(LedgerReader.empty())
+                return link, resources.enter_context(LedgerReader())
             case Mode.LIVE:
                 keys = credentials(self.settings, os.environ)
                 identity = ProjectIdentity.of(keys.url, keys.app_id)
@@ -482,7 +481,7 @@ class PreparedRetry(PreparedReplay):
         if self.place.problem is not None and options.mode is not Mode.DRY_RUN:
             raise self.place.problem
         self.has_letters = any(True for _ in letters_of_ledger(path, selection, Stop()))
-        with read_ledger(self.place) as ledger:
+        with LedgerReader(self.place.path) as ledger:
             for run in options.run:
                 known_run(ledger, run)
             self.without_event = ledger.counts().failed_without_event
@@ -700,7 +699,7 @@ def checked(settings: Settings, tests: Sequence[MappingTest], config: Path | Non
     return CheckReport(
         settings=settings,
         file=settings_file(config),
-        ledger=place_of(settings, application_id(settings, os.environ), choice),
+        ledger=find_ledger(settings, application_id(settings, os.environ), choice),
         warnings=list(warnings(config, settings)),
         missing=_missing_keys(settings),
         tests=run_tests(settings, tests) if tests else [],

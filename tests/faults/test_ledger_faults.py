@@ -198,7 +198,7 @@ def test_a_file_that_may_not_grow_stops_the_run(path: Path) -> None:
     number, exit_code, message = output.split(" ", 2)
     assert (int(exit_code), int(number) > 0) == (4, True)
     assert "ledger" in message
-    with LedgerReader.read(path) as reader:
+    with LedgerReader(path) as reader:
         assert reader.counts().in_doubt == int(number)
 
 

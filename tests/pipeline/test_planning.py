@@ -110,7 +110,7 @@ def planned(
         selection=Selection(),
         limit=limit,
     )
-    with LedgerReader.empty() as ledger:
+    with LedgerReader() as ledger:
         return Planner(request, Stop(), ledger, Rule()).plan()
 
 

@@ -42,7 +42,7 @@ def test_a_ledger_that_cannot_be_read_any_more_leaves_the_rest_pending(
     request = RunOptions(
         "run", Mode.DRY_RUN, settings, lambda _stop: Lines([Batch.of("a", 1, lines)]), Selection()
     )
-    with LedgerReader.empty() as ledger:
+    with LedgerReader() as ledger:
         run = Run(request, stop, DryRun(discard, stop), ledger, Rule())
         run.execute()
     counts = run.books.report.counts()

@@ -95,7 +95,7 @@ def test_failed_records_get_their_events_from_the_old_files(
     assert run_cli("retry", "--yes").code == 3
     sent = [done.metadata["message_id"] for done in sandbox.call_log.processed]
     assert sent == ["i-6", "i-refused", "latin-1"]
-    with LedgerReader.read(folder / "version-1.ledger") as ledger:
+    with LedgerReader(folder / "version-1.ledger") as ledger:
         assert ledger.counts() == LedgerCounts(3, 17, in_doubt=1)
 
 

@@ -118,7 +118,7 @@ def judge(records: Sequence[Record], sandbox: Sandbox, ledger: Path) -> Verdict:
     processed = [(kind, message_id) for kind, message_id in all_processed if message_id in ids]
     times = Counter(message_id for _, message_id in processed)
     events = Counter(message_id for kind, message_id in processed if kind is Kind.EVENT)
-    with closing(LedgerReader.read(ledger)) as reader:
+    with closing(LedgerReader(ledger)) as reader:
         known = reader.look_up([record.key for record in records])
         sound = reader._ask("PRAGMA integrity_check") == [("ok",)]
     states = {record.message_id: entry.state for record, entry in zip(records, known, strict=True) if entry}

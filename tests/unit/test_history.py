@@ -59,14 +59,14 @@ def left(path: Path, state: State, number: int = 1, **changes: Any) -> None:
 def test_the_rule(path: Path, state: State, rule: Rule, expected: tuple[str, str | None]) -> None:
     """Each line of the table: what the ledger knows, what the user wants, what happens."""
     left(path, state)
-    with LedgerReader.read(path) as ledger:
+    with LedgerReader(path) as ledger:
         assert said(decide(History(ledger, rule), make_request(1))[0]) == expected
 
 
 def test_what_is_held_in_doubt_stays_in_doubt(path: Path) -> None:
     """Nothing is sent, and the reason is the one of then."""
     left(path, State.IN_DOUBT)
-    with LedgerReader.read(path) as ledger:
+    with LedgerReader(path) as ledger:
         (step,) = decide(History(ledger, Rule(on_doubt="hold")), make_request(1))
     assert isinstance(step, Outcome)
     assert step.state is State.IN_DOUBT
@@ -75,7 +75,7 @@ def test_what_is_held_in_doubt_stays_in_doubt(path: Path) -> None:
 def test_what_is_to_be_verified_goes_on_with_the_time_it_was_sent(path: Path) -> None:
     """The delivery looks it up and does not send it."""
     left(path, State.IN_DOUBT)
-    with LedgerReader.read(path) as ledger:
+    with LedgerReader(path) as ledger:
         (step,) = decide(History(ledger, Rule(on_doubt="verify")), make_request(1))
         (letter,) = ledger.dead_letters()
     assert isinstance(step, Request)
@@ -84,7 +84,7 @@ def test_what_is_to_be_verified_goes_on_with_the_time_it_was_sent(path: Path) ->
 
 def test_what_nobody_knows_is_sent_once(path: Path) -> None:
     """Within one run the first one wins; a different content under the same messageId is told apart."""
-    with LedgerReader.empty() as ledger:
+    with LedgerReader() as ledger:
         history = History(ledger, Rule())
         assert [
             said(step) for step in decide(history, make_request(1), make_request(1), make_request(2))
@@ -97,7 +97,7 @@ def test_what_nobody_knows_is_sent_once(path: Path) -> None:
 
 def test_one_message_id_with_two_contents_is_told_apart() -> None:
     """The first one wins, and the report names the difference."""
-    with LedgerReader.empty() as ledger:
+    with LedgerReader() as ledger:
         steps = decide(History(ledger, Rule()), make_request(1, amount=1), make_request(1, amount=2))
     assert [said(step) for step in steps] == [("sent", None), ("duplicate", "repeated_differs")]
 
@@ -105,7 +105,7 @@ def test_one_message_id_with_two_contents_is_told_apart() -> None:
 def test_what_failed_is_sent_again_once_its_request_differs(path: Path) -> None:
     """A changed mapping is a reason to try again."""
     left(path, State.FAILED, amount=1)
-    with LedgerReader.read(path) as ledger:
+    with LedgerReader(path) as ledger:
         assert said(decide(History(ledger, Rule()), make_request(1, amount=2))[0]) == ("sent", None)
 
 
@@ -113,7 +113,7 @@ def test_again_since_spares_what_a_later_run_delivered(path: Path) -> None:
     """A repetition that was interrupted goes on and repeats nothing twice."""
     left(path, State.DELIVERED, 1)
     left(path, State.DELIVERED, 2)
-    with LedgerReader.read(path) as ledger:
+    with LedgerReader(path) as ledger:
         rule = Rule(again_before=2)
         steps = decide(History(ledger, rule), make_request(1), make_request(2))
     assert [said(step) for step in steps] == [("sent", None), ("duplicate", "delivered")]
@@ -130,7 +130,7 @@ def test_what_this_run_delivered_is_a_repetition_within_it(path: Path) -> None:
 
 def test_a_superseded_update_is_held_back() -> None:
     """Something newer was sent to that customer."""
-    with LedgerReader.empty() as ledger:
+    with LedgerReader() as ledger:
         steps = decide(History(ledger, RETRY, lambda _request: True), make_request(1))
     assert [said(step) for step in steps] == [("skipped", "superseded")]
 
@@ -145,10 +145,10 @@ def test_what_an_earlier_version_sent_counts_for_every_content(path: Path) -> No
         old = make_request(1, kind=Kind.CUSTOMER)
         old.event.key = earlier_key(record_key(one.event))
         ledger.record(outcome(old, State.DELIVERED))
-    with LedgerReader.read(path) as ledger:
+    with LedgerReader(path) as ledger:
         assert [said(step) for step in decide(History(ledger, Rule()), one)] == [("sent", None)]
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE runs SET hash_version = 1")
-    with LedgerReader.read(path) as ledger:
+    with LedgerReader(path) as ledger:
         steps = decide(History(ledger, Rule()), one, other)
     assert [said(step) for step in steps] == [("duplicate", "delivered")] * 2

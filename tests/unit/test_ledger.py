@@ -223,7 +223,7 @@ def test_runs_are_kept_with_their_ends(path: Path) -> None:
         assert run.ended_at == datetime.fromtimestamp(1_700_000_000, UTC)
         assert ledger.run_named("first") == run
         assert ledger.run_named("other") is None
-    with LedgerReader.read(path) as reader:
+    with LedgerReader(path) as reader:
         last = reader.last_run()
         assert last is not None
         assert (last.name, last.ended_at, last.counts) == ("second", None, {})

@@ -91,7 +91,7 @@ def test_an_empty_file_is_no_ledger_until_one_is_asked_for(path: Path) -> None:
     """It may be the ghost of a ledger that was there."""
     path.parent.mkdir()
     path.touch()
-    with LedgerReader.read(path) as reader:
+    with LedgerReader(path) as reader:
         assert reader.counts() == LedgerCounts()
     with pytest.raises(UsageProblem, match="does not exist"):
         open_ledger(path, is_new=False)
@@ -159,7 +159,7 @@ def second_name(path: Path) -> None:
 
 def read_ledger(path: Path) -> LedgerReader:
     """Open it as a dry run does."""
-    return LedgerReader.read(path)
+    return LedgerReader(path)
 
 
 REFUSED = [
@@ -251,18 +251,18 @@ def test_a_place_where_nothing_can_be_written_is_refused(tmp_path: Path) -> None
 
 def test_reading_a_ledger_that_does_not_exist_makes_none(path: Path) -> None:
     """A dry run leaves nothing behind; it knows nothing, and keeps nothing."""
-    with LedgerReader.read(path) as reader:
+    with LedgerReader(path) as reader:
         reader.record(outcome(make_request(1), State.DELIVERED))
         assert reader.look_up([key_of(make_request(1))]) == [None]
         assert (reader.last_run(), list(reader.dead_letters())) == (None, [])
     assert not path.parent.exists()
-    with LedgerReader.empty() as reader:
+    with LedgerReader() as reader:
         assert reader.size == 0
 
 
 def test_a_ledger_can_be_read_while_a_run_writes(path: Path) -> None:
     """It takes no lock; what has no answer yet counts as in doubt."""
-    with open_ledger(path) as ledger, LedgerReader.read(path) as reader:
+    with open_ledger(path) as ledger, LedgerReader(path) as reader:
         ledger.record(outcome(make_request(1), State.DELIVERED))
         ledger.intend(make_request(2))
         states = [
@@ -280,7 +280,7 @@ def test_reading_does_not_change_a_ledger(path: Path) -> None:
     with open_ledger(path) as ledger:
         ledger.intend(make_request(1))
     before = path.read_bytes()
-    with LedgerReader.read(path) as reader:
+    with LedgerReader(path) as reader:
         assert reader.counts().in_doubt == 1
     assert path.read_bytes() == before
 
@@ -296,7 +296,7 @@ def test_a_ledger_is_read_where_nothing_can_be_written(path: Path, tmp_path: Pat
             directory.chmod(0o755)
     os.seteuid(65534)
     try:
-        with LedgerReader.read(path) as reader:
+        with LedgerReader(path) as reader:
             assert reader.counts() == LedgerCounts(0, 1)
     finally:
         os.seteuid(0)
@@ -430,7 +430,7 @@ def test_a_copy_of_a_ledger_in_use_is_refused(killed: Path, spoil: Callable[[Pat
         with pytest.raises(UsageProblem, match=said) as refused:
             open_ledger(ledger, is_new=False)
         assert "--ledger-is-whole" in refused.value.remedy
-        LedgerReader.read(ledger).close()
+        LedgerReader(ledger).close()
     open_ledger(ledger, is_new=False, is_whole=True).close()
     open_ledger(ledger, is_new=False).close()
 
@@ -547,7 +547,7 @@ def test_a_ledger_that_is_lost_just_before_the_end_is_saved(
     assert stop.error is not None
     assert "removed or replaced" in str(stop.error)
     assert ledger.saved_as is not None
-    with LedgerReader.read(ledger.saved_as) as saved:
+    with LedgerReader(ledger.saved_as) as saved:
         assert saved.counts().delivered_events == 1
     open_ledger(ledger.saved_as, run_id="next").close()  # nobody holds a lock
 
@@ -561,7 +561,7 @@ def test_a_second_name_stops_a_run(path: Path, tmp_path: Path) -> None:
         ledger.flush()
     assert "second name" in str(stop.error)
     (tmp_path / "second").unlink()
-    with LedgerReader.read(path) as reader:
+    with LedgerReader(path) as reader:
         assert reader.counts().delivered_events == 1
 
 

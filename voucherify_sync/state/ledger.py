@@ -33,10 +33,10 @@ from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection, comp
 from voucherify_sync.state.ledger_db import (
     add_identity,
     close_writable,
+    connect,
     doubt_interrupted,
     explained,
     make,
-    open_beside,
     open_writable,
     refuse_copy,
     save_copy,
@@ -105,7 +105,7 @@ class Ledger(LedgerReader):
         made: Sequence[Path] | None = None,
     ) -> None:
         """Begin a run on an open ledger; `made`: the ledger is new, and so are these directories."""
-        super().__init__(reading, path)
+        super().__init__(path, reading)
         self.run = _begin_run(writing, path, start, clock(), is_new=made is not None)
         self.saved_as: Path | None = None
         self._made = made
@@ -164,7 +164,7 @@ class Ledger(LedgerReader):
             if not is_whole:
                 refuse_copy(path)
             # What was found before the lock was taken may have changed since.
-            with LedgerReader.read(path) as reader:
+            with LedgerReader(path) as reader:
                 if is_new and not reader.is_empty:
                     raise UsageProblem(f"the ledger {path} is in use.", "Leave --new-ledger out.")
                 if not (is_new or same_project or start.identity.is_among(reader.identities)):
@@ -174,7 +174,7 @@ class Ledger(LedgerReader):
             writing = open_writable(path, start.run_id)
             resources.callback(close_writable, writing, path, is_sound=False)
             lock.hold()
-            ledger = cls(path, start, open_beside(path), writing, lock, stop, clock, made=made)
+            ledger = cls(path, start, connect(path, "mode=ro"), writing, lock, stop, clock, made=made)
             resources.pop_all()
             return ledger
 
@@ -437,7 +437,7 @@ def forget(path: Path, selection: LetterSelection, *, is_whole: bool = False) ->
             with transaction(connection):
                 doubt_interrupted(connection)
             connection.execute("CREATE TEMP TABLE chosen (key BLOB PRIMARY KEY) WITHOUT ROWID")
-            with LedgerReader.read(path) as reader:
+            with LedgerReader(path) as reader:
                 for letter in reader.dead_letters(selection):
                     counts[letter.outcome] += 1
                     connection.execute("INSERT INTO temp.chosen VALUES (?)", (letter.key,))

@@ -28,7 +28,6 @@ from voucherify_sync.state.ledger_file import (
     bytes_in,
     cannot_open,
     cannot_write,
-    make_directory,
     origin_of,
     refuse_network,
 )
@@ -186,14 +185,13 @@ def make(path: Path, identity: ProjectIdentity) -> None:
         UsageProblem: it cannot be made, or would be on a network file system.
         RunStopped: the disk is full.
     """
-    make_directory(path)
     refuse_network(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with suppress(FileNotFoundError):
             draft.unlink()
         os.close(open_new(draft))  # SQLite gives its other files the mode of this one
-        with closing(_connect(draft, "mode=rw")) as connection, explained(path):
+        with closing(connect(draft, "mode=rw")) as connection, explained(path):
             connection.execute("PRAGMA synchronous = FULL")
             upgrade(connection, 0)
             add_identity(connection, identity)
@@ -269,7 +267,7 @@ def open_writable(path: Path, run: str) -> sqlite3.Connection:
     """
     refuse_network(path)
     is_unclean = read_mark(path) is not None
-    connection = _connect(path, "mode=rw")
+    connection = connect(path, "mode=rw")
     with explained(path, connection):
         version = _check_version(connection, path)
         if version == 1:  # it said so where it was closed
@@ -306,7 +304,7 @@ def close_writable(connection: sqlite3.Connection, path: Path, *, is_sound: bool
 
     Where that fails, or the ledger is not sound, the -wal and the mark stay, so that the next run looks for damage.
     """
-    keeper = _connect(path, "mode=ro")
+    keeper = connect(path, "mode=ro")
     with suppress(sqlite3.Error):
         keeper.execute("SELECT count(*) FROM header").fetchone()  # from now on it has the -wal open, too
         if is_sound and clear_mark(connection):
@@ -344,7 +342,7 @@ def save_copy(connection: sqlite3.Connection, path: Path) -> None:
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
-        with closing(_connect(path, "mode=rw")) as copy, explained(path):
+        with closing(connect(path, "mode=rw")) as copy, explained(path):
             connection.backup(copy)
             copy.execute(_CLEAR_MARK)
     except VoucherifySyncError:
@@ -353,7 +351,7 @@ def save_copy(connection: sqlite3.Connection, path: Path) -> None:
     sync_directory(path.parent)
 
 
-def open_readable(path: Path) -> sqlite3.Connection:
+def open_readable(path: Path | None) -> sqlite3.Connection:
     """Open a ledger that a run may be writing to just now; a file that is missing or empty is an empty ledger.
 
     The ledger is not written to. Beside one that a run has open, or was killed with, SQLite may make a -shm.
@@ -361,21 +359,16 @@ def open_readable(path: Path) -> sqlite3.Connection:
     Raises:
         UsageProblem: it is no ledger, or one of a newer version, or cannot be read.
     """
-    if not bytes_in(path):
+    if path is None or not bytes_in(path):
         return open_empty()
     has_lost_wal = not wal_of(path).exists() and read_mark(path) is not None
-    connection = _connect(path, "immutable=1") if has_lost_wal else _connect_read_only(path)
+    connection = connect(path, "immutable=1") if has_lost_wal else _connect_read_only(path)
     with explained(path, connection):
         if _check_version(connection, path) == 1:
             connection.create_function("origin_of", 1, origin_of)
             for statement in _VIEWS_OF_VERSION_1:
                 connection.execute(statement)
     return connection
-
-
-def open_beside(path: Path) -> sqlite3.Connection:
-    """Open a ledger to read it while this process has it open to write."""
-    return _connect(path, "mode=ro")
 
 
 def open_empty() -> sqlite3.Connection:
@@ -394,7 +387,7 @@ def read_mark(path: Path) -> OpenMark | None:
     Raises:
         UsageProblem: it cannot be read as SQLite's.
     """
-    connection = _connect_read_only(path) if wal_of(path).exists() else _connect(path, "immutable=1")
+    connection = _connect_read_only(path) if wal_of(path).exists() else connect(path, "immutable=1")
     with closing(connection), explained(path):
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         query = "SELECT value FROM header WHERE name = 'open'"
@@ -475,7 +468,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, "mode=ro")
+    connection = connect(path, "mode=ro")
     try:
         connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
@@ -483,11 +476,12 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
             return connection  # the first question meets the error again
         # In a directory that we may not write to SQLite cannot make its -shm; no run of ours can write there either.
         connection.close()
-        connection = _connect(path, "immutable=1")
+        connection = connect(path, "immutable=1")
     return connection
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a file of SQLite, with a mode such as ``mode=ro``."""
     uri = f"file:{quote(os.fsencode(path.absolute()))}?{mode}"
     with explained(path):
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)

@@ -75,7 +75,7 @@ def named_ledger(settings: Settings) -> Path | None:
     return None if settings.delivery.ledger is None else expanded(settings.delivery.ledger)
 
 
-def place_of(settings: Settings, app_id: str | None, choice: LedgerChoice) -> LedgerLocation:
+def find_ledger(settings: Settings, app_id: str | None, choice: LedgerChoice) -> LedgerLocation:
     """Find the ledger of the project that the settings lead to, as `locate` does; `app_id`: None if not known."""
     url = clean_url(settings.api.url)
     return locate(choice, origin_of(url), None if app_id is None else ProjectIdentity.of(url, app_id))
@@ -235,13 +235,8 @@ def _in_state_directory() -> list[_Found]:
 
 
 def _look_into(path: Path) -> _Found:
-    with LedgerReader.read(path) as reader:
+    with LedgerReader(path) as reader:
         return path, reader.identities, not reader.is_empty
-
-
-def read_ledger(place: LedgerLocation) -> LedgerReader:
-    """Open a ledger without a lock and without a trace; one that is to be made knows nothing."""
-    return LedgerReader.empty() if place.path is None else LedgerReader.read(place.path)
 
 
 def check_free(place: LedgerLocation) -> None:

@@ -6,6 +6,7 @@ It writes nothing and takes no lock, so it works while a run writes.
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -18,8 +19,8 @@ from msgspec import Struct, json
 
 from voucherify_sync.events import HASH_VERSION, KEY_BYTES, Kind
 from voucherify_sync.outcomes import Accepted, Outcome, State
-from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection, decompress
-from voucherify_sync.state.ledger_db import INTERRUPTED, explained, open_empty, open_readable, wal_of
+from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection
+from voucherify_sync.state.ledger_db import INTERRUPTED, explained, open_readable, wal_of
 from voucherify_sync.state.ledger_file import ProjectIdentity, bytes_in
 
 CODES: Final = {
@@ -123,24 +124,19 @@ class LedgerReader:
     """Number of the run that writes; 0 where none does."""
     _intended = State.IN_DOUBT
 
-    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
-        self.path = path
-        self._reading = connection
-        self._hash_versions: dict[int, int] = {}
+    def __init__(self, path: Path | None = None, connection: sqlite3.Connection | None = None) -> None:
+        """Open a ledger without a lock and without a trace; one that does not exist knows nothing.
 
-    @classmethod
-    def read(cls, path: Path) -> LedgerReader:
-        """Open a ledger; one that does not exist knows nothing.
+        Args:
+            path: of the ledger; None: there is none.
+            connection: an open one to read by.
 
         Raises:
             UsageProblem: it is no ledger, or one of a newer version, or cannot be read.
         """
-        return LedgerReader(open_readable(path), path)
-
-    @classmethod
-    def empty(cls) -> LedgerReader:
-        """Open a ledger that knows nothing."""
-        return LedgerReader(open_empty())
+        self.path = path
+        self._reading = connection or open_readable(path)
+        self._hash_versions: dict[int, int] = {}
 
     def close(self) -> None:
         """Close the file."""
@@ -237,7 +233,7 @@ class LedgerReader:
                 fields |= {
                     "outcome": State(fields["outcome"]),
                     "source": fields["source"] or "",
-                    "event": decompress(fields["event"]),
+                    "event": zlib.decompress(fields["event"]) if fields["event"] else None,
                 }
                 letter = DeadLetter(**fields)
                 if not selection.users or letter.is_of(selection.users):

@@ -82,7 +82,7 @@ def letters_of_ledger(path: Path, selection: LetterSelection, stop: Stop) -> Let
     """Return the dead letters of a ledger, with the positions at which their records were read."""
 
     def letters() -> Iterator[tuple[Position, DeadLetter]]:
-        with LedgerReader.read(path) as ledger:
+        with LedgerReader(path) as ledger:
             for letter in complete_letters(ledger, selection):
                 if letter.event is not None:
                     yield _position(letter.source), letter
