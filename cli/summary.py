@@ -161,7 +161,7 @@ def unmapped_table(report: RunReport, most: int, width: int) -> Table:
 
 def notices_of(run: Run) -> Iterator[str]:
     """Yield what a person should know before sending, or after: customers renamed, filters that met nothing."""
-    stats, older, books = run.pipeline.mapper.stats, run.books.older, run.books
+    stats, older, sinks = run.pipeline.mapper.stats, run.sinks.older, run.sinks
     if stats.renamed_count:
         examples = ", ".join(
             f'"{clean(name, 40)}" ({clean(where, 200)})' for where, name in stats.renamed_examples
@@ -177,10 +177,10 @@ def notices_of(run: Run) -> Iterator[str]:
             "read before for the same customer: sent one by one, the older values win. "
             "With --bulk each customer gets the newest value of every field."
         )
-    if books.letters_error is not None:
-        missing = counted(books.letters_missing, "dead letter is", "dead letters are")
+    if sinks.letters_error is not None:
+        missing = counted(sinks.letters_missing, "dead letter is", "dead letters are")
         yield (
-            f"{books.letters_error.message}: {missing} not in it. "
+            f"{sinks.letters_error.message}: {missing} not in it. "
             "The ledger knows the records: voucherify-sync retry"
         )
     for miss in run.near_misses():
@@ -224,7 +224,7 @@ def _of_kept(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
 
 def _remaining(run: Run) -> str | None:
     """Say how many requests a run did not get to, and how long they will take."""
-    left = run.left()
+    left = run.remaining()
     if left is None or round(left.requests) < 1:
         return None
     requests = round(left.requests)

@@ -311,7 +311,9 @@ class PreparedReplay:
         with ExitStack() as resources:
             link, ledger = self._open(output, resources)
             self.earlier_run = ledger.last_run()
-            self.run = run = Run(self.run_options, self.stop, link, ledger, rule, output=output, watch=watch)
+            self.run = run = Run(
+                self.run_options, self.stop, link, ledger, rule, output=output, observer=watch
+            )
             run.execute()
             self.last_failure = link.trouble()
             return run.report()

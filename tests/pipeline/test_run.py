@@ -45,8 +45,8 @@ def test_a_ledger_that_cannot_be_read_any_more_leaves_the_rest_pending(
     with LedgerReader() as ledger:
         run = Run(request, stop, DryRun(discard, stop), ledger, Rule())
         run.execute()
-    counts = run.books.report.counts()
-    assert run.books.report.lawful
+    counts = run.sinks.report.counts()
+    assert run.sinks.report.lawful
     assert run.exit_code is not ExitCode.OK
     assert stop.error is not None
     if customers == "each":

@@ -220,7 +220,7 @@ class Planner:
             link,
             self._ledger,
             self._rule,
-            watch=self._count,
+            observer=self._count,
             fold=fold,
         )
         self._plan = Plan(customers, looks_up, None if path is None else str(path), self.run.report())
@@ -243,7 +243,7 @@ class Planner:
                 self._begin(None)
                 self.run.execute()
             elif unchanged:
-                report = self.run.books.report
+                report = self.run.sinks.report
                 report.move("identify", Kind.CUSTOMER, State.DUPLICATE, "unchanged", unchanged)
                 self._plan.types_sent["identify"] -= unchanged
                 self._plan.updates_sent -= unchanged

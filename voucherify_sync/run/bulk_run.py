@@ -1,14 +1,13 @@
-"""The end of the pipeline that folds customers: what was decided of records in, their customer updates into a Fold.
+"""A run in bulk: every customer is folded and delivered first, then the events are sent, which only name them.
 
-A run in bulk: first every customer is folded and delivered, then the events are sent, which only name them.
-
-The first walk books no record: that is left to the second one, in which an update ends as its customer did.
+The first pass over the input records no outcome: that is left to the second one, in which a customer update ends as its
+customer did.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,8 @@ from voucherify_sync.state.deduplication import NEVER, REPEATED, History, Rule
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.bulk import ActionLog, CustomerDelivery, CustomerResult
+from voucherify_sync.voucherify.bulk import ActionLog, CustomerDelivery
+from voucherify_sync.voucherify.retry_policy import Failed
 
 if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import LiveDelivery
@@ -62,11 +62,8 @@ def fold_updates(fold: Fold, mapped: Iterable[Decision], decided: Iterable[Decis
 CUSTOMER_REFUSED = "customer_refused"
 _TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
 
-UNCHANGED = CustomerResult("")
-"""The result of all customers who are not sent, because the last thing that they were sent is the same."""
-
-_PORTION = 500
-"""Customers that the ledger is asked for at once."""
+_LOOKUP_CUSTOMERS = 500
+"""Customers that are looked up in the ledger at once."""
 
 
 class BulkCustomers:
@@ -76,7 +73,7 @@ class BulkCustomers:
         ledger: what customers were sent; one that can be written remembers what they are sent now.
         rule: what is sent although it was sent before.
         link: where requests go.
-        stop: ends the walk early.
+        stop: ends the pass early.
 
     Attributes:
         tally: what came of the customers so far.
@@ -92,12 +89,14 @@ class BulkCustomers:
         self._history = History(ledger, rule)
         self._ledger = ledger
         self._again = rule.again_before > NEVER
-        self._deliverer: CustomerDelivery = link.bulk(_action_log(ledger, again=self._again))
+        knows_actions = isinstance(ledger, Ledger) and not self._again
+        log: ActionLog = ledger if knows_actions else NoActionLog(ledger)  # type: ignore[assignment]
+        self._deliverer: CustomerDelivery = link.bulk(log)
         self._stop = stop
-        self._results: dict[str, CustomerResult] = {}
+        self._refusals: dict[str, Failed | None] = {}  # None: not sent, as nothing about the customer is new
 
     def run(self, batches: Iterable[Sequence[Decision]]) -> None:
-        """Fold and deliver the customers; a failure that prevents the second reading stops the run."""
+        """Walk the records as the pipeline decided them; what prevents the second pass ends the run."""
         with Fold() as fold:
             try:
                 for mapped in batches:
@@ -119,37 +118,44 @@ class BulkCustomers:
                 self.tally.delivered += 1
             else:
                 self.tally.failed += 1
-                self._results[result.source_id] = result
+                self._refusals[result.source_id] = result.refusal
             self.tally.requests, self.tally.polls = self._deliverer.requests, self._deliverer.polls
             self.tally.bytes = self._deliverer.bytes
 
-    def outcome(self, request: Request) -> Outcome:
-        """Tell how the record of a customer update ended."""
-        event, result = request.event, self._results.get(request.source_id)
-        if result is None:
-            return Outcome(event, self._deliverer.state, request=request)
-        if result.refusal is None:
-            return Outcome(event, State.DUPLICATE, "unchanged", request=request)
-        why = result.refusal
-        return Outcome(event, State.FAILED, why.reason, why.detail, request, why.status, why.response)
+    def decide(self, decision: Decision) -> Decision:
+        """Tell in the second pass how a customer update ended, or that an event is not sent since its customer failed.
 
-    def refusal(self, source_id: str) -> str | None:
-        """Return why a customer failed, None if that is not so."""
-        result = self._results.get(source_id)
-        return result.refusal.reason if result is not None and result.refusal is not None else None
+        A request that is still to be sent is returned as it is: an event, or a customer that no bulk request can carry.
+        """
+        if isinstance(decision, Outcome) or (decision.kind is Kind.CUSTOMER and decision.is_by_id):
+            return decision
+        event, refusal = decision.event, self._refusals.get(decision.source_id)
+        if decision.kind is Kind.EVENT:
+            if refusal is None or decision.doubtful_since is not None:
+                return decision
+            detail = f"not sent, as its customer failed: {refusal.reason}"
+            outcome = Outcome(event, State.FAILED, CUSTOMER_REFUSED, detail, decision)
+        elif refusal is not None:
+            status, response = refusal.status, refusal.response
+            outcome = Outcome(event, State.FAILED, refusal.reason, refusal.detail, decision, status, response)
+        elif decision.source_id in self._refusals:
+            outcome = Outcome(event, State.DUPLICATE, "unchanged", request=decision)
+        else:
+            outcome = Outcome(event, self._deliverer.state, request=decision)
+        self._ledger.record(outcome)
+        return outcome
 
     def pending(self) -> Iterator[Outcome]:
-        """Yield an outcome for each record read, where the run stopped before the second walk."""
-        for type_, count in self._types.items():
-            outcome = Outcome(BadRecord(Position("", 0), b"", type_), State.PENDING)
-            yield from (outcome for _ in range(count))
+        """Yield an outcome for each record read, where the run stopped before the second pass."""
+        for kind in self._types.elements():
+            yield Outcome(BadRecord(Position("", 0), b"", kind), State.PENDING)
 
     def _count(self, mapped: Sequence[Decision]) -> None:
         self.read += len(mapped)
         for decision in mapped:
             record = decision.event if isinstance(decision, Request) else decision.record
-            type_ = record.type if isinstance(record, Event) else None
-            self._types[type_ if type_ in _TYPES else None] += 1  # any text may stand there
+            kind = record.type if isinstance(record, Event) else None
+            self._types[kind if kind in _TYPES else None] += 1  # any text may stand there
 
     def _changed(self, fold: Fold) -> Iterator[FoldedCustomer]:
         """Leave out the customers whose last update said the same."""
@@ -157,13 +163,13 @@ class BulkCustomers:
             yield from fold.customers()
             return
         customers = fold.customers()
-        while not self._stop.requested and (portion := list(islice(customers, _PORTION))):
+        while not self._stop.requested and (portion := list(islice(customers, _LOOKUP_CUSTOMERS))):
             lasts = self._ledger.last_updates([customer.source_id for customer in portion])
             for customer, last in zip(portion, lasts, strict=True):
                 if last is not None and last.hash == request_hash(customer.payload):
                     self.tally.unchanged += 1
                     self.unchanged_updates += customer.updates
-                    self._results[customer.source_id] = UNCHANGED
+                    self._refusals[customer.source_id] = None
                 else:
                     yield customer
 
@@ -179,7 +185,7 @@ class BulkCustomers:
         for customer in fold.customers():
             if self._stop.requested:
                 return
-            if customer.source_id not in self._results:
+            if customer.source_id not in self._refusals:
                 update = LastUpdate(customer.updated_at, request_hash(customer.payload))
                 self._ledger.remember_update(customer.source_id, update)
         self._ledger.forget_actions()
@@ -187,7 +193,7 @@ class BulkCustomers:
 
 
 class NoActionLog:
-    """Remembers actions and reports every action as unknown."""
+    """Records actions but reports every action as unknown: there is no ledger, or all is to be sent again."""
 
     def __init__(self, ledger: LedgerReader) -> None:
         self._ledger = ledger
@@ -202,58 +208,11 @@ class NoActionLog:
         return None
 
 
-def _action_log(ledger: LedgerReader, *, again: bool) -> ActionLog:
-    """Return what knows which requests were accepted: nothing without a ledger, or if all is to be sent again."""
-    return ledger if isinstance(ledger, Ledger) and not again else NoActionLog(ledger)
-
-
-class EventsAfter:
-    """The delivery of the second walk: an update ends as its customer did, and events are sent.
-
-    It sends no customer, but those that no bulk request can carry.
-
-    Args:
-        customers: know how they ended.
-        link: sends what was not sent in bulk.
-        record: remembers outcomes that are decided here.
-    """
-
-    def __init__(
-        self, customers: BulkCustomers, link: LiveDelivery | DryRun, record: Callable[[Outcome], object]
-    ) -> None:
-        self._customers = customers
-        self._link = link
-        self._record = record
-
-    def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
-        """Send the events among the decisions; yield outcomes as they come."""
-        return self._link.deliver(map(self._decide, decisions))
-
-    def drain(self) -> Iterator[Outcome]:
-        """Yield the outcomes of all that is still under way."""
-        return self._link.drain()
-
-    def _decide(self, decision: Decision) -> Decision:
-        if isinstance(decision, Outcome):
-            return decision
-        if decision.kind is Kind.CUSTOMER:
-            return decision if decision.is_by_id else self._recorded(self._customers.outcome(decision))
-        refused = self._customers.refusal(decision.source_id)
-        if refused is None or decision.doubtful_since is not None:
-            return decision
-        detail = f"not sent, as its customer failed: {refused}"
-        return self._recorded(Outcome(decision.event, State.FAILED, CUSTOMER_REFUSED, detail, decision))
-
-    def _recorded(self, outcome: Outcome) -> Outcome:
-        self._record(outcome)
-        return outcome
-
-
 def no_more_than(lines: Mapping[str, int], batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield blocks without the lines that were added to a source since it was read first.
+    """Yield batches without the lines that were added to a source since it was read first.
 
     Args:
-        lines: number of lines that each source had then, by its name.
+        lines: number of lines by the name of the source, as it was then.
         batches: as they are read now.
     """
     for batch in batches:

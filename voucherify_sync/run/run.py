@@ -7,15 +7,15 @@ be written, the run stops, because a record would be lost. At the end the remain
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from msgspec import UNSET, Struct, convert
 
 from voucherify_sync.delivery.dry_run import DryRun
-from voucherify_sync.errors import ExitCode, SourceError, VoucherifySyncError
+from voucherify_sync.errors import ExitCode, RunStopped, SourceError, VoucherifySyncError
 from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.mapping.filters import NearMiss
 from voucherify_sync.mapping.fold import Fold
@@ -34,8 +34,8 @@ from voucherify_sync.report.run_report import (
     status_of,
     utc_text,
 )
-from voucherify_sync.run.bulk_run import BulkCustomers, EventsAfter, fold_updates, no_more_than
-from voucherify_sync.run.options import ErrorWatch, Mode, RunOptions, is_worth_processes, time_limit
+from voucherify_sync.run.bulk_run import BulkCustomers, fold_updates, no_more_than
+from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes, time_limit
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.settings import digest
 from voucherify_sync.sources.decode import MAX_BATCH, event_time
@@ -51,7 +51,14 @@ if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import LiveDelivery
 
 
-class Left(Struct, frozen=True):
+SHARE_COUNTS_AFTER: Final = 100
+"""Records before a limit given as a share is looked at: one bad record of the first two is not half an archive."""
+
+OutcomeSink = Callable[[Sequence[Outcome]], None]
+"""Takes note of outcomes."""
+
+
+class RemainingWork(Struct, frozen=True):
     """What a run did not get to yet.
 
     Attributes:
@@ -82,19 +89,17 @@ def records_left(
     return left if limit is None else min(left, limit - taken)
 
 
-Book = Callable[[Sequence[Outcome]], None]
-"""Takes note of outcomes."""
+class OutcomeSinks:
+    """Consumers of the outcomes of one run: counts, timeline, dead letters, ledger, and the limit on errors.
 
-
-class Books:
-    """The books of one run.
+    A sink that cannot be written stops the run, since a record would be lost.
 
     Args:
         options: what the run was asked.
         ledger: kept if it can be written, and closed at the end.
-        stop: told of a book that cannot be kept, and of too many errors.
-        in_bulk: customers are delivered and remembered by a walk of their own.
-        watch: sees every outcome, too.
+        stop: gets the error of a sink that cannot be written, and is set on too many errors.
+        in_bulk: customers are delivered and remembered by a pass of their own.
+        observer: sees every outcome, too.
 
     Attributes:
         report: the counts.
@@ -105,7 +110,13 @@ class Books:
     """
 
     def __init__(
-        self, options: RunOptions, ledger: LedgerReader, stop: Stop, *, in_bulk: bool, watch: Book | None
+        self,
+        options: RunOptions,
+        ledger: LedgerReader,
+        stop: Stop,
+        *,
+        in_bulk: bool,
+        observer: OutcomeSink | None,
     ) -> None:
         self.report = RecordCounts()
         self.older = OlderUpdates()
@@ -116,23 +127,24 @@ class Books:
         self._ledger = ledger if isinstance(ledger, Ledger) else None
         self._in_bulk = in_bulk
         self._stop = stop
-        self._books = [book for book in self._choose(options, watch) if book is not None]
-
-    def _choose(self, options: RunOptions, watch: Book | None) -> list[Book | None]:
-        return [
+        self._max_errors = options.max_errors
+        self._seen_count = 0
+        self._error_count = 0
+        sinks = [
             self.report.add,
-            None if self._in_bulk else self.older.add,
+            None if in_bulk else self.older.add,
             self.timeline.add if self.timeline else None,
-            watch,
+            observer,
             self._keep if self._letters else None,
-            self._record_all if self._ledger else None,
-            ErrorWatch(options.max_errors, self._stop).add if options.max_errors else None,
+            self._record if self._ledger else None,
+            self._limit_errors if self._max_errors else None,
         ]
+        self._sinks = [sink for sink in sinks if sink is not None]
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Let every book take note of outcomes."""
-        for book in self._books:
-            book(outcomes)
+        """Pass outcomes to every sink."""
+        for sink in self._sinks:
+            sink(outcomes)
 
     def _keep(self, outcomes: Sequence[Outcome]) -> None:
         """Write the dead letters to the file that the user named."""
@@ -155,20 +167,36 @@ class Books:
         else:
             self.letters_error = error
 
-    def _record_all(self, outcomes: Sequence[Outcome]) -> None:
-        """Record what the journal of the delivery has not: what was decided without a call, or cut off by a stop."""
-        for outcome in outcomes:
-            self._record(outcome)
-
-    def _record(self, outcome: Outcome) -> None:
+    def _record(self, outcomes: Sequence[Outcome]) -> None:
+        """Record what the delivery has not: what was decided without a call, or cut off by a stop."""
         assert self._ledger is not None  # noqa: S101  # chosen only then
-        request, state = outcome.request, outcome.state
-        is_by_call = state is State.DELIVERED or (state is State.FAILED and outcome.reason != FAILED_BEFORE)
-        if request is None or not is_by_call:
-            self._ledger.record(outcome)
-        elif state is State.DELIVERED and request.kind is Kind.CUSTOMER and not self._in_bulk:
-            update = LastUpdate(event_time(request.event.fields), request_hash(request.payload))
-            self._ledger.remember_update(request.source_id, update)
+        for outcome in outcomes:
+            request, state = outcome.request, outcome.state
+            has_called = state is State.DELIVERED or (
+                state is State.FAILED and outcome.reason != FAILED_BEFORE
+            )
+            if request is None or not has_called:
+                self._ledger.record(outcome)
+            elif state is State.DELIVERED and request.kind is Kind.CUSTOMER and not self._in_bulk:
+                update = LastUpdate(event_time(request.event.fields), request_hash(request.payload))
+                self._ledger.remember_update(request.source_id, update)
+
+    def _limit_errors(self, outcomes: Sequence[Outcome]) -> None:
+        """Stop the run when too many records end invalid or failed."""
+        limit = self._max_errors
+        assert limit is not None  # noqa: S101  # chosen only then
+        for outcome in outcomes:
+            self._seen_count += 1
+            if outcome.state not in {State.INVALID, State.FAILED} or outcome.reason == FAILED_BEFORE:
+                continue
+            self._error_count += 1
+            is_over = limit.count is not None and self._error_count > limit.count
+            if limit.share is not None and self._seen_count >= SHARE_COUNTS_AFTER:
+                is_over = is_over or self._error_count > limit.share * self._seen_count
+            if is_over:
+                share = f"{self._error_count:,} of {self._seen_count:,} records"
+                sentence = f"stopped: {share} were invalid or failed"
+                self._stop.because(RunStopped(sentence, "Look at the dead letters, then run it again."))
 
     def is_superseded(self, request: Request) -> bool:
         """Tell whether the customer was sent an update that is newer than this one."""
@@ -195,23 +223,12 @@ class Books:
         except VoucherifySyncError as error:
             self._stop.because(error)
 
-    def close(self, exit_code: ExitCode, counts: Mapping[State, int]) -> None:
+    def close(self, exit_code: ExitCode) -> None:
         """Note in the ledger how the run ended, and let the next run in."""
         if self._ledger is not None:
+            counts = self.report.counts()
             self._ledger.end_run(exit_code, {str(state): count for state, count in counts.items()})
             self._ledger.close()
-
-
-class Delivery(Protocol):
-    """Where requests go: the API, or nowhere in a dry run."""
-
-    def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
-        """Deliver the requests among the decisions, in order; yield outcomes as they come, decided ones among them."""
-        ...
-
-    def drain(self) -> Iterator[Outcome]:
-        """Yield the outcomes of all that is still under way."""
-        ...
 
 
 class Run:
@@ -224,11 +241,11 @@ class Run:
         ledger: what was sent before; a Ledger is written, and closed when the run is over.
         rule: what is sent although it was sent before.
         output: flushed after each block, so that pipes flow.
-        watch: sees every outcome, too.
+        observer: sees every outcome, too.
         fold: takes the customers of the input along, for a plan; a run in bulk has a fold of its own.
 
     Attributes:
-        books: what was booked so far.
+        sinks: with the counts of the outcomes so far.
         pipeline: with the counts of what the mapping did.
     """
 
@@ -241,7 +258,7 @@ class Run:
         rule: Rule,
         *,
         output: BinaryIO | None = None,
-        watch: Book | None = None,
+        observer: OutcomeSink | None = None,
         fold: Fold | None = None,
     ) -> None:
         self._options = options
@@ -255,10 +272,9 @@ class Run:
         is_first_walk_due = self._is_bulk and fold is None
         self._first = BulkCustomers(ledger, rule, link, stop) if is_first_walk_due else None
         self._lines_at_first: dict[str, int] | None = None
-        self.books = Books(options, ledger, stop, in_bulk=self._is_bulk, watch=watch)
+        self.sinks = OutcomeSinks(options, ledger, stop, in_bulk=self._is_bulk, observer=observer)
         self.pipeline = self._new_pipeline()
-        self._history = History(ledger, rule, self.books.is_superseded if rule.failed else None)
-        self._delivery: Delivery = EventsAfter(self._first, link, ledger.record) if self._first else link
+        self._history = History(ledger, rule, self.sinks.is_superseded if rule.failed else None)
         self._read = 0
         self._started_at = datetime.now(UTC)
         self._clock_at_start = time.monotonic()
@@ -278,23 +294,20 @@ class Run:
         with time_limit(self._options.max_duration_s, self._stop):
             if self._first is None or self._send_customers(self._first):
                 self._replay()
-        self.books.report.read = self._read
-        self._check_law()
-        self.books.save()
-        self.books.close(self.exit_code, self.books.report.counts())
-
-    def _check_law(self) -> None:
+        self.sinks.report.read = self._read
         try:
-            self.books.report.check_law()
+            self.sinks.report.check_law()
         except VoucherifySyncError as error:
             self._stop.because(error)
+        self.sinks.save()
+        self.sinks.close(self.exit_code)
 
     def _send_customers(self, first: BulkCustomers) -> bool:
         """Walk the input for its customers, and open it once more; False: the run stopped, all records are pending."""
         first.run(self._batches(self._new_pipeline()))
         if self._stop.requested:
             self._read = first.read
-            self.books.report.add(first.pending())
+            self.sinks.report.add(first.pending())
             return False
         self._lines_at_first = {facts.name: facts.lines for facts in self._input.facts}
         self._input = self._options.open_input(self._stop)
@@ -305,12 +318,15 @@ class Run:
         try:
             for mapped in self._batches(self.pipeline):
                 self._read += len(mapped)
-                for outcomes in self._delivery.deliver(self._decide(mapped)):
-                    self.books.add(outcomes)
+                decisions: Iterable[Decision] = self._decide(mapped)
+                if self._first is not None:
+                    decisions = map(self._first.decide, decisions)
+                for outcomes in self._link.deliver(decisions):
+                    self.sinks.add(outcomes)
         except VoucherifySyncError as error:
             self._stop.because(error)
-        for outcome in self._delivery.drain():
-            self.books.add((outcome,))
+        for outcome in self._link.drain():
+            self.sinks.add((outcome,))
 
     def _decide(self, mapped: Sequence[Decision]) -> Sequence[Decision]:
         """De-duplicate records, and fold them where they are folded; if that fails, they are pending."""
@@ -368,7 +384,7 @@ class Run:
             events=self._read or (self._first.read if self._first else 0),
             bytes=sum(facts.bytes for facts in list(self._input.facts)),
             bytes_total=self._input.bytes_total,
-            counts=self.books.report.counts(),
+            counts=self.sinks.report.counts(),
             calls=self._link.calls,
             calls_per_min=self._link.calls_per_min,
             in_flight=self._link.in_flight,
@@ -376,14 +392,14 @@ class Run:
             eta_s=self._link.eta_s(self._requests_left()),
         )
 
-    def left(self) -> Left | None:
+    def remaining(self) -> RemainingWork | None:
         """Estimate the requests to come, also of a run that was stopped; None where nobody can know."""
         requests = self._requests_left()
-        return None if requests is None else Left(requests, self._link.calls_per_min)
+        return None if requests is None else RemainingWork(requests, self._link.calls_per_min)
 
     def _requests_left(self) -> float | None:
         """Estimate them from what is open, and from the requests that came of the records so far."""
-        counts, taken = self.books.report.counts(), self._read
+        counts, taken = self.sinks.report.counts(), self._read
         records = records_left(self._input.facts[:], self._input.bytes_total, taken, self._options.limit)
         if records is None:
             return None
@@ -400,12 +416,12 @@ class Run:
         """How the run ends, once it is over."""
         damaged = any(facts.damaged for facts in self._input.facts)
         return exit_code(
-            self.books.report, error=self._stop.error, signal=self._stop.signal_exit, damaged=damaged
+            self.sinks.report, error=self._stop.error, signal=self._stop.signal_exit, damaged=damaged
         )
 
     def report(self) -> RunReport:
         """Return the report of the run, once it is over."""
-        code, link, records = self.exit_code, self._link, self.books.report
+        code, link, records = self.exit_code, self._link, self.sinks.report
         limit = link.limit
         return RunReport(
             version=version("voucherify-sync"),
@@ -429,10 +445,10 @@ class Run:
                 records.by_endpoint(),
             ),
             mapping=convert(self.pipeline.mapper.stats.to_dict(), dict[str, MappingReport]),
-            timeline=self.books.timeline.report() if self.books.timeline else None,
+            timeline=self.sinks.timeline.report() if self.sinks.timeline else None,
             settings=SettingsReport(digest(self._options.settings)),
             stopped_by=utf8(str(self._stop.error)) if self._stop.error else None,
-            dead_letters=utf8(self.books.dead_letters) if self.books.dead_letters else None,
-            older_updates=OlderUpdatesReport(self.books.older.count, self.books.older.capped),
+            dead_letters=utf8(self.sinks.dead_letters) if self.sinks.dead_letters else None,
+            older_updates=OlderUpdatesReport(self.sinks.older.count, self.sinks.older.capped),
             bulk=self._first.tally if self._first else UNSET,
         )
