@@ -71,11 +71,11 @@ def command(
     _show(report, online=online)
     code = ExitCode.OK
     if tests or update or junit is not None:
-        from .mapping_results import tell_results
+        from .check_view import tell_results
 
         code = tell_results(report.tests, update=update, junit_file=junit)
     if online:
-        from .project_answers import ask_project
+        from .check_view import ask_project
 
         code = max(code, ask_project(effective, found))
     return code

@@ -82,7 +82,7 @@ def _not_sent(report: RunReport) -> Iterator[TableRow]:
     for state, count in report.outcomes.items():
         if count and state not in ("planned", "delivered"):
             yield TableRow(label_of(state), (f"{count:,}",), style="red" if state in _BAD else "")
-            yield from reason_rows(report.reasons.get(state, {}), _TOP, with_notes=state in _BAD)
+            yield from reason_rows(report, state, _TOP)
 
 
 def _costs(plan: Json) -> Iterator[TableRow]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.outcomes import State
-from voucherify_sync.report.run_report import ReasonCount, RunReport, headline, label_of
+from voucherify_sync.outcomes import State, words
+from voucherify_sync.report.run_report import RunReport, headline, label_of
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
@@ -31,6 +31,7 @@ GOES_ON = {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode
 _TOP = 5
 _STYLES = {"delivered": "green", "planned": "green", "invalid": "red", "failed": "red", "in_doubt": "yellow"}
 _REQUESTS = {"POST /v1/customers": "customer update", "POST /v1/events": "custom event"}
+_NEEDS_A_HAND = ("invalid", "failed", "in_doubt")
 _REQUESTED = ("planned", "delivered", "failed", "in_doubt")
 
 
@@ -115,7 +116,7 @@ def _rows(report: RunReport) -> Iterator[TableRow]:
         }
         requests = ", ".join(counted(number, noun) for noun, number in made.items() if number)
         yield TableRow(label_of(state), (f"{count:,}",), (requests,), _STYLES.get(state, ""))
-        yield from reason_rows(report.reasons.get(state, {}), _TOP, with_notes=True)
+        yield from reason_rows(report, state, _TOP)
     if report.bulk and report.bulk.requests:
         bulk = report.bulk
         requests = f"{counted(bulk.requests, 'request')} of {size(bulk.bytes)}"
@@ -127,13 +128,18 @@ def _rows(report: RunReport) -> Iterator[TableRow]:
         yield TableRow("calls", (f"{api.calls:,}",), (note,))
 
 
-def reason_rows(reasons: dict[str, ReasonCount], most: int, *, with_notes: bool) -> Iterator[TableRow]:
-    """Yield a row for each of the first reasons, with an example and a sentence, and one for all others."""
+def reason_rows(report: RunReport, state: str, most: int) -> Iterator[TableRow]:
+    """Yield a row for each of the most frequent reasons of a state, and one for all others.
+
+    A note says what the reason means, or, where something needs a hand, names an example.
+    """
+    reasons = report.reasons.get(state, {})
     for reason, found in list(reasons.items())[:most]:
-        parts = [clean(example, 4_096) for example in found.examples[:1]]
-        parts += [clean(found.detail)] if found.detail else []
-        notes = (": ".join(parts),) if with_notes else ()
-        yield TableRow(clean(reason, 40), (f"{found.count:,}",), notes, "dim", 1)
+        meaning = words(State(state), reason)
+        if state in _NEEDS_A_HAND or not meaning:
+            example = clean(found.examples[0], 4_096) if found.examples else ""
+            meaning = ": ".join(filter(None, (example, clean(found.detail or meaning))))
+        yield TableRow(clean(reason, 40), (f"{found.count:,}",), (meaning,), "dim", 1)
     if len(reasons) > most:
         rest = sum(found.count for found in list(reasons.values())[most:])
         yield TableRow(counted(len(reasons) - most, "more reason"), (f"{rest:,}",), style="dim", depth=1)

@@ -53,7 +53,7 @@ def test_a_failing_test_ends_in_3_and_is_shown_path_by_path(cli: Cli) -> None:
         '    expected  "Ann"',
         '    got       "\\u001b]0;x\\u0007[red]"',
         "1 of 2 mapping tests failed",
-        "If what came out is right: the same command with --update lets the tests expect it.",
+        "If these results are right: the same command with --update makes the tests expect them.",
     ]
 
 

@@ -216,9 +216,9 @@ def test_check_online_says_that_all_is_well(run_cli: Cli) -> None:
     assert ended.code == 0
     assert ended.out.startswith("# OK: ")
     assert ended.err.splitlines() == [
-        f"{sandbox.url} takes the keys. Limit: 100 calls a period, 99 left.",
+        f"{sandbox.url}: keys accepted. Limit: 100 calls a period, 99 left.",
         "Customer metadata that the settings name: nothing against the project's schema.",
-        "Name sources to have their values looked at: voucherify-sync check --online SOURCE",
+        "To compare values, too, name sources: voucherify-sync check --online SOURCE",
     ]
 
 
@@ -232,7 +232,7 @@ def test_check_online_with_a_source_tells_what_will_be_refused(run_cli: Cli) -> 
         assert sandbox.counts() == (0, 0, 1)
     assert ended.code == 3
     assert ended.err.splitlines() == [
-        f"{sandbox.url} takes the keys. It tells no limit.",
+        f"{sandbox.url}: keys accepted. The API reported no rate limit.",
         "Customer metadata in 1 request of 1 record:",
         "  customer.metadata.points: refused: must be a number",
         '      1 request, first "m\\u202eany" at e.ndjson:1',
@@ -257,7 +257,7 @@ def test_check_online_without_a_schema_says_so(run_cli: Cli) -> None:
     with project(["GET /v1/metadata-schemas status 403"]) as (sandbox, _):
         ended = run(run_cli, sandbox.url)
     assert ended.code == 0
-    assert "The metadata schemas cannot be read with these keys" in ended.err
+    assert "These keys cannot read the metadata schemas" in ended.err
 
 
 def test_check_online_needs_keys(run_cli: Cli) -> None:

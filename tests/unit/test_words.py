@@ -45,7 +45,6 @@ REFUSED = {
 """Phrase that no text uses -> what to write instead."""
 PHRASE = re.compile(rf"\b(?:{'|'.join(REFUSED)})\b|manieth".replace(" ", r"\s+"), re.IGNORECASE)
 NOT_CLEAN = {
-    "cli/mapping_results.py",
     "cli/signals.py",
     "voucherify_sync/delivery/lanes.py",
     "voucherify_sync/delivery/live.py",
