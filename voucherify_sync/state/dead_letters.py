@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+import zlib
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Iterator
@@ -156,6 +157,11 @@ def invalid_key(raw: bytes) -> bytes:
 def compress(raw: bytes) -> bytes:
     """Return the bytes of an event as the ledger keeps them: zlib's format, without white space around them."""
     return bytes(isal_zlib.compress(raw.strip(_WHITE)))
+
+
+def decompress(data: bytes | None) -> bytes | None:
+    """Return the bytes of an event that the ledger keeps."""
+    return None if data is None else zlib.decompress(data)
 
 
 def letter_of(outcome: Outcome, run: str, sent_at: float | None = None) -> DeadLetter:

@@ -6,7 +6,6 @@ It writes nothing and takes no lock, so it works while a run writes.
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -19,7 +18,7 @@ from msgspec import Struct, json
 
 from voucherify_sync.events import HASH_VERSION, KEY_BYTES, Kind
 from voucherify_sync.outcomes import Accepted, Outcome, State
-from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection
+from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection, decompress
 from voucherify_sync.state.ledger_db import INTERRUPTED, explained, open_readable, wal_of
 from voucherify_sync.state.ledger_file import ProjectIdentity, bytes_in
 
@@ -233,7 +232,7 @@ class LedgerReader:
                 fields |= {
                     "outcome": State(fields["outcome"]),
                     "source": fields["source"] or "",
-                    "event": zlib.decompress(fields["event"]) if fields["event"] else None,
+                    "event": decompress(fields["event"]),
                 }
                 letter = DeadLetter(**fields)
                 if not selection.users or letter.is_of(selection.users):
