@@ -199,7 +199,7 @@ MISTAKES = {
     "method": (one_test("expect: {contains: {method: [a]}}"), "4:33: tests[0].expect.contains.method: must be one value, not a list"),
     "no reason": (one_test("expect_skipped:"), "4:20: tests[0].expect_skipped: must be the reason why no request is made, such as no_id"),
     "infinite": (one_test("expect_skipped: a", "{a: 1e999}"), "3:16: tests[0].event: a number out of range; quote it to send it as text"),
-    "unset": (one_test("expect_skipped: a", "{a: '${NO}'}"), "3:16: tests[0].event: the variable NO is not set; set it, as by `export NO=…`"),
+    "unset": (one_test("expect_skipped: a", "{a: '${NO}'}"), "3:16: tests[0].event: the variable NO is not set; run `export NO=…`"),
     "twice": ("tests: []\ntests: []", "2:1: tests: given twice, in line 1 and in line 2"),
     "alias": (one_test("expect_skipped: *a"), "4:21: tests.expect_skipped: an alias (*); quote the value, or write out what it stands for"),
     "test": ("test: []", "1:1: test: no such setting; did you mean tests?"),

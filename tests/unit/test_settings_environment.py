@@ -60,7 +60,7 @@ def test_what_only_looks_like_a_reference_is_refused(text: str) -> None:
 
 def test_an_unset_variable_is_named() -> None:
     """The message says which, and how to set it."""
-    with pytest.raises(Mistake, match="the variable NONE is not set; set it, as by `export NONE=…`"):
+    with pytest.raises(Mistake, match="the variable NONE is not set; run `export NONE=…`"):
         interpolate("${NONE}", {})
 
 
@@ -80,8 +80,8 @@ def test_key_and_token_come_from_the_two_variables_by_default() -> None:
 def test_all_that_is_missing_is_named_at_once() -> None:
     """Two variables missing are two lines."""
     assert refused(Settings(), {}) == [
-        "api.key: the variable VOUCHERIFY_API_KEY is not set; set it, as by `export VOUCHERIFY_API_KEY=…`",
-        "api.token: the variable VOUCHERIFY_API_TOKEN is not set; set it, as by `export VOUCHERIFY_API_TOKEN=…`",
+        "api.key: the variable VOUCHERIFY_API_KEY is not set; run `export VOUCHERIFY_API_KEY=…`",
+        "api.token: the variable VOUCHERIFY_API_TOKEN is not set; run `export VOUCHERIFY_API_TOKEN=…`",
     ]
 
 

@@ -171,7 +171,7 @@ MISTAKES = {
     "digits": (f"track:\n  add: {{metadata.x: [{'9' * 5000}]}}", "2:22: track.add: a number with too many digits; quote it to send it as text"),
     "both tokens": ("api: {token: a, token_file: b}", "1:29: api: token and token_file are both given; leave one out"),
     "http": ("api: {url: http://example.com}", "1:12: api.url: must begin with https://; http:// would show the keys to the network"),
-    "unset": ("api: {url: 'https://${HOST}'}", "1:12: api.url: the variable HOST is not set; set it, as by `export HOST=…`"),
+    "unset": ("api: {url: 'https://${HOST}'}", "1:12: api.url: the variable HOST is not set; run `export HOST=…`"),
     "odd reference": ("api: {key: '${a-b}'}", "1:12: api.key: `${` begins ${NAME} or ${NAME:-default}; for the characters themselves write $${"),
     "two documents": ("track: {}\n---\ntrack: {}", "2:1: only one document (`---`) is read"),
     "not UTF-8": (b"track:\n  # caf\xe9", "2:8: not UTF-8; save the file in that encoding"),

@@ -58,7 +58,7 @@ _TYPES: Final[dict[type, JsonType]] = {
 }
 _MAX_KEYS_LENGTH: Final = 200
 _MAX_MORE: Final = 100_000
-"""Paths that are counted beyond MAX_PATHS; so many then means at least so many."""
+"""Paths that are counted beyond MAX_PATHS; this number means that there may be more."""
 _MAX_REMEMBERED_BYTES: Final = 2 << 20
 """Of events whose effect is remembered; in memory that takes several times as much."""
 _MAX_EVENT_BYTES: Final = 16 * 1024

@@ -144,7 +144,7 @@ def _ids(explanation: Explanation) -> Iterator[str]:
 
 
 def to_json(explanation: Explanation, path: str | None) -> bytes:
-    """Return what `to_dict` tells as JSON; of an event that is nested too deep to be written no value is told."""
+    """Return what `to_dict` tells as JSON; without the values of an event that is nested too deep to be written."""
     told = to_dict(explanation, path)
     try:
         return msgspec.json.encode(told)

@@ -1,9 +1,4 @@
-"""Finds the home directory and the state directory of the user. In a container there may be neither.
-
-The base URL of the API: checked and brought to one form. Opens no connection.
-
-`${VAR}` in the texts of the settings, and the credentials: key and token are looked up only here.
-"""
+"""Finds what lies outside of the settings file: variables, the credentials, the base URL, the user's directories."""
 
 from __future__ import annotations
 
@@ -13,7 +8,8 @@ import pwd
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from typing import Final
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -48,9 +44,7 @@ def expanded(text: str) -> Path:
         UsageProblem: there is no such home directory.
     """
     path = Path(text)
-    has_home = Path(
-        os.environ.get("HOME", "")
-    ).is_absolute()  # `HOME=` would make a path from the root of ~/file
+    has_home = Path(os.environ.get("HOME", "")).is_absolute()  # `HOME=` would make /file of ~/file
     try:
         if path.parts[:1] == ("~",) and not has_home:
             return Path(pwd.getpwuid(os.getuid()).pw_dir, *path.parts[1:])
@@ -61,62 +55,51 @@ def expanded(text: str) -> Path:
         ) from None
 
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
-_PATHS = {"", "/", "/v1", "/v1/"}
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_PATHS: Final = {"", "/", "/v1", "/v1/"}
 
 
 def clean_url(text: str) -> str:
-    """Return the URL as `scheme://host[:port]`; a trailing slash and /v1 are tolerated.
+    """Return the URL as `scheme://host[:port]`; a trailing slash and /v1 are tolerated. No connection is opened.
 
     Raises:
         Mistake: no https URL (http is for loopback only: the keys travel in its headers), or more than an
             address. The message does not quote the URL, which may hold a password.
     """
-    parts, host, port = _split(text)
-    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
-        raise Mistake("must not hold a user or password; the keys are api.key and api.token")
-    if not (_HOST.fullmatch(host) or _is_ipv6(host)):
-        raise Mistake("must name a host, such as https://api.voucherify.io")
-    if parts.path not in _PATHS or "?" in text or "#" in text:
-        raise Mistake("must end after the host; the paths of the API are added to it")
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise Mistake("must begin with https://; http:// would show the keys to the network")
-    shown_host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown_host}" + (f":{port}" if port else "")
-
-
-def _split(text: str) -> tuple[SplitResult, str, int | None]:
     if not re.match(r"(?i)https?://", text):
         raise Mistake("must begin with https://")
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         raise Mistake("must not hold spaces, backslashes or letters beyond ASCII")
     try:
         parts = urlsplit(text)
-        port = parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         raise Mistake("is no valid URL; write it like https://api.voucherify.io") from None
-    return parts, parts.hostname or "", port
+    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
+        raise Mistake("must not hold a user or password; the keys are api.key and api.token")
+    address = _ip_address(host)
+    if not (_HOST.fullmatch(host) or (address and address.version == 6 and "%" not in host)):
+        raise Mistake("must name a host, such as https://api.voucherify.io")
+    if parts.path not in _PATHS or "?" in text or "#" in text:
+        raise Mistake("must end after the host; the paths of the API are added to it")
+    if parts.scheme == "http" and not (address.is_loopback if address else host == "localhost"):
+        raise Mistake("must begin with https://; http:// would show the keys to the network")
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
 
 
-def _is_ipv6(host: str) -> bool:
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).version == 6 and "%" not in host
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-_REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
-_INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
-_MALFORMED = "`${` begins ${NAME} or ${NAME:-default}; for the characters themselves write $${"
-_WHERE = "Application ID and Secret Key are shown in the Voucherify dashboard, in the project's settings."
-_MAX_TOKEN_BYTES = 4096
+_REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
+_INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_WHERE: Final = (
+    "Application ID and Secret Key are shown in the Voucherify dashboard, in the project's settings."
+)
+_MAX_TOKEN_BYTES: Final = 4096
 
 
 def interpolate(text: str, environment: Mapping[str, str]) -> str:
@@ -127,18 +110,34 @@ def interpolate(text: str, environment: Mapping[str, str]) -> str:
     Raises:
         Mistake: a variable without default is not set, or a reference is malformed.
     """
-
-    def value(match: re.Match[str]) -> str:
-        reference = _reference(match)
-        return reference if isinstance(reference, str) else _look_up(*reference, environment)
-
-    return _REFERENCE.sub(value, text)
+    return _REFERENCE.sub(lambda match: _value_of(match, environment), text)
 
 
 def check_references(text: str) -> None:
     """Raise Mistake if a reference is malformed; nothing is looked up, and the text is not quoted."""
-    for match in _REFERENCE.finditer(text):
-        _reference(match)
+    _REFERENCE.sub(lambda match: _value_of(match, None), text)
+
+
+def _value_of(match: re.Match[str], environment: Mapping[str, str] | None) -> str:
+    """Return the text that a reference stands for; nothing is looked up without an environment."""
+    if match[0] == "$$":
+        return "$"
+    inside = _INSIDE.fullmatch(match[1])
+    if not match[2] or inside is None or "${" in (inside[2] or ""):
+        raise Mistake("`${` begins ${NAME} or ${NAME:-default}; for the characters themselves write $${")
+    if environment is None:
+        return ""
+    name, default = inside[1], inside[2]
+    value = environment.get(name)
+    if default is not None:
+        value = value or default
+    if value is None:
+        raise Mistake(f"the variable {name} is not set; run `export {name}=…`")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Mistake(f"the variable {name} is not UTF-8 text") from None
+    return value
 
 
 def credentials(settings: Settings, environment: Mapping[str, str]) -> Credentials:
@@ -173,29 +172,6 @@ def application_id(settings: Settings, environment: Mapping[str, str]) -> str | 
         return _header_value(interpolate(settings.api.key.reveal(), environment))
     except Mistake:
         return None
-
-
-def _reference(match: re.Match[str]) -> str | tuple[str, str | None]:
-    """Return the text that a match stands for, or a variable's name and default."""
-    if match[0] == "$$":
-        return "$"
-    inside = _INSIDE.fullmatch(match[1])
-    if not match[2] or inside is None or "${" in (inside[2] or ""):
-        raise Mistake(_MALFORMED)
-    return inside[1], inside[2]
-
-
-def _look_up(name: str, default: str | None, environment: Mapping[str, str]) -> str:
-    value = environment.get(name)
-    if default is not None:
-        value = value or default
-    if value is None:
-        raise Mistake(f"the variable {name} is not set; set it, as by `export {name}=…`")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise Mistake(f"the variable {name} is not UTF-8 text") from None
-    return value
 
 
 def token_file(api: Api) -> Path | None:
