@@ -25,8 +25,9 @@ from voucherify_sync.errors import ExitCode, Unreachable
 from voucherify_sync.outcomes import Accepted, State
 from voucherify_sync.settings.types import Credentials, Delivery, Secret
 from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify.answers import NotSent
 from voucherify_sync.voucherify.bulk import BulkDelivery
-from voucherify_sync.voucherify.client import Client, NotSent
+from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.limited_client import LimitedClient
 from voucherify_sync.voucherify.rate_limit import Limiter
 

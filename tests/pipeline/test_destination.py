@@ -24,7 +24,8 @@ from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 from voucherify_sync.settings.types import Credentials, Secret
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.client import Client, NoAnswer, NotSent, Reply
+from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
+from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.limited_client import LimitedClient
 from voucherify_sync.voucherify.rate_limit import Bucket, Limiter, Permit
 from voucherify_sync.voucherify.retry_policy import Pauses, RetryLater

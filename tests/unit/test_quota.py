@@ -84,7 +84,7 @@ def test_an_api_without_rate_headers_has_no_limit() -> None:
     hand.send("a")
     hand.answer("a", Content_Type="application/json")
     assert hand.burst() == 1000
-    assert hand.limiter.limit is None
+    assert hand.limiter.window.limit is None
     assert hand.limiter.calls_per_s() is None
 
 

@@ -27,8 +27,7 @@ def test_what_the_reserve_leaves_is_used_and_nothing_is_throttled(
     world.run(windows * period_s)
     assert api.accepted["we"] >= 0.95 * 0.9 * limit * windows
     assert api.refused["we"] == 0
-    learnt = world.limiter.limit
-    assert learnt is not None
+    learnt = world.limiter.window
     assert (learnt.limit, learnt.period_s) == (limit, period_s)
     assert world.limiter.calls_per_s() == pytest.approx(0.9 * limit / period_s)
 

@@ -36,7 +36,7 @@ from voucherify_sync.voucherify.answers import PATHS, sent_of_customer
 from voucherify_sync.voucherify.bulk import ActionLog, BulkDelivery
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.limited_client import ApiCall, LimitedClient, RefusalPolicy
-from voucherify_sync.voucherify.rate_limit import LearntLimit, Limiter
+from voucherify_sync.voucherify.rate_limit import Limiter, RateWindow
 from voucherify_sync.voucherify.retry_policy import (
     PAUSES,
     THROTTLED,
@@ -294,9 +294,9 @@ class LiveDelivery:
         return self._limiter.calls
 
     @property
-    def limit(self) -> LearntLimit | None:
-        """What has been learnt of the limit of ordinary calls."""
-        return self._limiter.limit
+    def limit(self) -> RateWindow:
+        """What is known of the limit of ordinary calls."""
+        return self._limiter.window
 
     @property
     def retries(self) -> int:

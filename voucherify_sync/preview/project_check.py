@@ -20,8 +20,8 @@ from voucherify_sync.mapping.rules import effective_rows
 from voucherify_sync.paths import parse_destination
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
-from voucherify_sync.voucherify.answers import unreachable
-from voucherify_sync.voucherify.client import Client, NoAnswer, NotSent, Reply
+from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply, unreachable
+from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.rate_limit import RateHeaders, read_rate_headers
 from voucherify_sync.voucherify.retry_policy import halting, json_object
 

@@ -1,19 +1,11 @@
-"""Says why a request did not leave, from what urllib3 and ssl raised: NotSent with a sentence that names the host.
-
-No text of a library is shown but OpenSSL's own reason, and of a proxy its host alone.
-
-Keeps a total time limit on calls, by shutting their sockets down: the timeout of a socket restarts with every byte.
-
-When the run stops, all calls have the same short time left. One thread for all calls; it never touches a socket that
-is not in a call.
-
-Connections that keep the deadline of the call they serve, and prove how long its request has not been sent.
-
-Tells which certificate authorities are trusted: those that the environment names, else those of requests.
-
-One HTTP call to Voucherify: method, path and bytes in; Reply, NotSent or NoAnswer out. The only user of requests.
+"""One HTTP call to Voucherify: method, path and bytes in; Reply, NotSent or NoAnswer out. The only user of requests.
 
 It never follows a redirect, never repeats a call, never reads .netrc, and sends the token to the base URL only.
+
+Two things are proved here that no library tells. A call is over within its deadline: the timeout of a socket restarts
+with every byte, so a thread shuts sockets down that are late. And NotSent means that no byte of the request was handed
+to a socket: connections note the moment before the first one. No text of a library is shown but OpenSSL's own reason,
+and of a proxy its host alone.
 """
 
 from __future__ import annotations
@@ -26,7 +18,6 @@ import socket
 import ssl
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import metadata
@@ -57,7 +48,7 @@ from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
 from voucherify_sync.voucherify.retry_policy import DRAIN_S
 
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
-_REFUSALS = {"403": "it forbids the connection", "407": "it asks for a user and a password"}
+_TUNNEL_REASONS = {"403": ", it forbids the connection", "407": ", it asks for a user and a password"}
 
 
 def not_sent(error: Exception, host: str, proxy: str) -> NotSent:
@@ -69,13 +60,29 @@ def not_sent(error: Exception, host: str, proxy: str) -> NotSent:
         proxy: host of the proxy; empty where there is none.
     """
     causes = tuple(_causes(error))
-    if any(isinstance(cause, SSLError) for cause in causes) and not _is_of_proxy(causes):
+    has_proxy_error = any(isinstance(cause, ProxyError) for cause in causes)
+    has_tls_error = any(isinstance(cause, SSLError) for cause in causes)
+    has_no_name = any(isinstance(cause, NameResolutionError) for cause in causes)
+    # urllib3's error for a refused connection is a timeout, too, by descent.
+    is_refused = any(isinstance(cause, NewConnectionError) for cause in causes)
+    if has_tls_error and not has_proxy_error:
         return NotSent("tls", f"no secure connection to {host} could be made: {_tls_reason(causes)}")
     if proxy:
-        return NotSent("proxy", f"the proxy {proxy} did not connect us to {host}: {_proxy_reason(causes)}")
-    if any(isinstance(cause, NameResolutionError) for cause in causes):
+        said = (_TUNNEL_REFUSED.match(str(cause)) for cause in causes if isinstance(cause, OSError))
+        if refusal := next(filter(None, said), None):
+            why = f"HTTP {refusal[1]}{_TUNNEL_REASONS.get(refusal[1], '')}"
+        elif any(isinstance(cause, ssl.SSLError) for cause in causes):
+            why = f"no secure connection to it could be made, {_tls_reason(causes)}"
+        elif has_no_name:
+            why = "its name cannot be resolved"
+        elif is_refused:
+            why = "no connection to it could be made"
+        else:
+            why = "it did not answer in time" if is_timeout(error) else "it ended the connection"
+        return NotSent("proxy", f"the proxy {proxy} did not connect us to {host}: {why}")
+    if has_no_name:
         return NotSent("dns", f"the name {host} cannot be resolved")
-    if is_timeout(error) and not _is_new_connection(causes):
+    if is_timeout(error) and not is_refused:
         return NotSent("connect_timeout", f"{host} did not take the connection in time")
     return NotSent("refused", f"no connection to {host} could be made")
 
@@ -93,15 +100,6 @@ def _causes(error: object) -> Iterator[BaseException]:
             yield from _causes(inner)
 
 
-def _is_of_proxy(causes: tuple[BaseException, ...]) -> bool:
-    return any(isinstance(cause, ProxyError) for cause in causes)
-
-
-def _is_new_connection(causes: tuple[BaseException, ...]) -> bool:
-    """Tell whether a connection was refused: urllib3's error for that is a timeout, too, by descent."""
-    return any(isinstance(cause, NewConnectionError) for cause in causes)
-
-
 def _tls_reason(causes: tuple[BaseException, ...]) -> str:
     """Return OpenSSL's reason, such as ``certificate has expired``."""
     for cause in causes:
@@ -113,69 +111,59 @@ def _tls_reason(causes: tuple[BaseException, ...]) -> str:
     return "the handshake failed"
 
 
-def _proxy_reason(causes: tuple[BaseException, ...]) -> str:
-    for cause in causes:
-        if isinstance(cause, OSError) and (refused := _TUNNEL_REFUSED.match(str(cause))):
-            status = refused[1]
-            why = f", {_REFUSALS[status]}" if status in _REFUSALS else ""
-            return f"HTTP {status}{why}"
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return f"no secure connection to it could be made, {_tls_reason(causes)}"
-    if any(isinstance(cause, NameResolutionError) for cause in causes):
-        return "its name cannot be resolved"
-    if _is_new_connection(causes):
-        return "no connection to it could be made"
-    if any(isinstance(cause, (TimeoutError, Urllib3Timeout)) for cause in causes):
-        return "it did not answer in time"
-    return "it ended the connection"
-
-
 _SLICE_S = 0.25
 """The longest sleep without asking whether the run stops, while a call is in flight."""
 
 
-class Watch:
+class CallWatch:
     """One call under a deadline.
 
     Attributes:
         due: monotonic seconds.
-        expired: the call was cut.
-        unsent: proved that no byte of the request was handed to a socket yet.
+        is_cut: the deadline has passed.
+        is_unsent: proved that no byte of the request was handed to a socket yet.
     """
 
-    __slots__ = ("_fd", "due", "expired", "unsent")
+    __slots__ = ("_fd", "_lock", "due", "is_cut", "is_unsent")
 
-    def __init__(self, due: float) -> None:
+    def __init__(self, due: float, lock: threading.Condition) -> None:
         self.due = due
-        self.expired = False
-        self.unsent = False
+        self.is_cut = self.is_unsent = False
+        self._lock = lock
         self._fd: int | None = None
 
     @property
-    def holds(self) -> bool:
+    def has_socket(self) -> bool:
         """Whether the call's socket is known."""
         return self._fd is not None
 
     def hold(self, sock: socket.socket) -> None:
-        """Remember the socket of the call; a descriptor of our own outlives whatever TLS or HTTP does to the object."""
-        self._fd = os.dup(sock.fileno())
+        """Remember the socket of the call; one of a call that is late already is shut down at once."""
+        with self._lock:
+            self.release()
+            # A descriptor of our own outlives whatever TLS or HTTP does to the object.
+            self._fd = os.dup(sock.fileno())
+            if self.is_cut:
+                self.cut()
 
     def cut(self) -> None:
-        """Shut the socket down, so that whoever waits for it wakes up."""
-        self.expired = True
+        """Shut the socket down, so that a thread that waits for it wakes up. The lock is held."""
+        self.is_cut = True
         if self._fd is not None:
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._fd)) as sock:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
-        """Forget the socket."""
+        """Forget the socket. The lock is held."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
 
 class Deadlines:
-    """Cuts calls that last longer than the one limit that holds for all of them.
+    """Cuts calls that last longer than the one limit that holds for all of them, with one thread.
+
+    It never touches a socket that is not in a call.
 
     Args:
         limit_s: seconds from the start of a call.
@@ -185,86 +173,77 @@ class Deadlines:
     def __init__(self, limit_s: float, stop: Stop | None = None) -> None:
         self._limit_s = limit_s
         self._stop = stop
-        self._last_moment: float | None = None  # for all calls, once the run stops
+        self._last_moment = inf  # for all calls, once the run stops
         self._changed = threading.Condition()
-        self._live: dict[Watch, None] = {}  # in the order of their ends, as the limit is the same for all
+        self._watches: dict[
+            CallWatch, None
+        ] = {}  # in the order of their ends, as the limit is the same for all
         self._thread: threading.Thread | None = None
-        self._idle = False
-        self._closed = False
+        self._is_idle = False
+        self._is_closed = False
 
-    def start(self) -> Watch:
+    def start(self) -> CallWatch:
         """Begin a call. The first one starts the thread."""
-        watch = Watch(time.monotonic() + self._limit_s)
+        watch = CallWatch(time.monotonic() + self._limit_s, self._changed)
         with self._changed:
-            self._live[watch] = None
+            self._watches[watch] = None
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
                 self._thread.start()
-            elif self._idle:
+            elif self._is_idle:
                 self._changed.notify()
         return watch
 
-    def hold(self, watch: Watch, sock: socket.socket) -> None:
-        """Tell the socket of a call; a call that is late already is cut at once."""
-        with self._changed:
-            watch.release()
-            watch.hold(sock)
-            if watch.expired:
-                watch.cut()
-
-    def finish(self, watch: Watch) -> None:
+    def finish(self, watch: CallWatch) -> None:
         """End a call."""
         with self._changed:
-            self._live.pop(watch, None)
+            self._watches.pop(watch, None)
             watch.release()
 
     def close(self) -> None:
         """End the thread."""
         with self._changed:
-            self._closed = True
+            self._is_closed = True
             self._changed.notify()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
         with self._changed:
-            while not self._closed:
-                oldest = next(iter(self._live), None)
+            while not self._is_closed:
+                oldest = next(iter(self._watches), None)
                 if oldest is None:
-                    self._idle = True
+                    self._is_idle = True
                     self._changed.wait()
-                    self._idle = False
+                    self._is_idle = False
                     continue
-                left_s = self._due(oldest) - time.monotonic()
+                now = time.monotonic()
+                if self._last_moment == inf and self._stop is not None and self._stop.requested:
+                    self._last_moment = now + DRAIN_S
+                left_s = min(oldest.due, self._last_moment) - now
                 if left_s <= 0:
-                    del self._live[oldest]
+                    del self._watches[oldest]
                     oldest.cut()
                 else:
                     self._changed.wait(min(left_s, _SLICE_S))
-
-    def _due(self, watch: Watch) -> float:
-        if self._last_moment is None and self._stop is not None and self._stop.requested:
-            self._last_moment = time.monotonic() + DRAIN_S
-        return watch.due if self._last_moment is None else min(watch.due, self._last_moment)
 
 
 _IDLE_S = 30.0
 
 
-class _Call(threading.local):
+class _Current(threading.local):
     """The call that this thread makes."""
 
-    deadlines: Deadlines
-    watch: Watch | None = None
+    watch: CallWatch | None = None
 
 
-current = _Call()
+current = _Current()
 
 
 class _Response(http.client.HTTPResponse):
     """An answer that passes over every interim one, and gives its connection up where the server said more than it."""
 
-    def __init__(self, connection: _Watched, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, connection: _WatchedConnection, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connection = connection
 
@@ -283,26 +262,18 @@ class _Response(http.client.HTTPResponse):
             self.will_close = True
 
     def _close_conn(self) -> None:
-        if not self.will_close and self._has_more():
-            self._connection.give_up()
+        sock = self._connection.sock
+        if not self.will_close and sock is not None:
+            # Bytes after the answer: those that are buffered would be lost without a trace. The socket is left not
+            # blocking; the next request sets that right, and there is no call in between.
+            with contextlib.suppress(OSError, ValueError):  # nothing is there, or it was shut down
+                sock.settimeout(0)
+                if self.fp.peek(1):
+                    self._connection.give_up()
         super()._close_conn()  # type: ignore[misc]
 
-    def _has_more(self) -> bool:
-        """Whether bytes came after the answer: those that are buffered would be lost without a trace.
 
-        The socket is left not blocking; the next request sets that right, and there is no call in between.
-        """
-        sock = self._connection.sock
-        if sock is None:
-            return False
-        try:
-            sock.settimeout(0)
-            return bool(self.fp.peek(1))
-        except (OSError, ValueError):  # nothing is there, or it was shut down
-            return False
-
-
-class _Watched:
+class _WatchedConnection:
     """A connection that tells its socket to the call it serves, and is not used again after a long idle time.
 
     A server closes idle connections; a request sent in that very moment is lost, and nobody knows whether it was read.
@@ -323,10 +294,10 @@ class _Watched:
 
     def _new_conn(self) -> Any:
         if current.watch is not None:
-            current.watch.unsent = True
+            current.watch.is_unsent = True
         sock = super()._new_conn()  # type: ignore[misc]
         if current.watch is not None:
-            current.deadlines.hold(current.watch, sock)
+            current.watch.hold(sock)
         return sock
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -334,11 +305,11 @@ class _Watched:
             self.connect()  # type: ignore[attr-defined]
         self._last_used = time.monotonic()
         if current.watch is not None:
-            if not current.watch.holds:
-                current.deadlines.hold(current.watch, self.sock)
-            if current.watch.expired:
+            if not current.watch.has_socket:
+                current.watch.hold(self.sock)
+            if current.watch.is_cut:
                 raise ConnectTimeoutError(self, "the connection took the whole time of the call")
-            current.watch.unsent = False
+            current.watch.is_unsent = False
         held: list[bytes] = []
         self._held = held
         try:
@@ -361,23 +332,18 @@ class _Watched:
         return fresh and bool(super().is_connected)  # type: ignore[misc]
 
 
-class _HTTPConnection(_Watched, HTTPConnection):
+class _HTTPConnection(_WatchedConnection, HTTPConnection):
     pass
 
 
-class _HTTPSConnection(_Watched, HTTPSConnection):
+class _HTTPSConnection(_WatchedConnection, HTTPSConnection):
     pass
 
 
-class _HTTPPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
-
-
-class _HTTPSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
-
-
-POOLS: dict[str, Any] = {"http": _HTTPPool, "https": _HTTPSPool}
+POOLS: dict[str, Any] = {
+    "http": type("_HTTPPool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": _HTTPConnection}),
+    "https": type("_HTTPSPool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": _HTTPSConnection}),
+}
 
 
 VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -416,8 +382,6 @@ def _check_bundle(variable: str, path: str) -> None:
             f"Set {variable} to a file with the certificates of the authorities to trust, or unset it.",
         )
 
-
-__all__ = ["Client", "NoAnswer", "NotSent", "Reply"]
 
 _CHUNK = 1 << 16
 _HEADER_VALUE = re.compile(r"[!-~]+")
@@ -484,7 +448,6 @@ class Client:
         stop: Stop | None = None,
         adapter: BaseAdapter | None = None,
     ) -> None:
-        self.calls: Counter[str] = Counter()
         self.deadline_s = deadline_s
         self.token = credentials.token
         self._base = credentials.url
@@ -493,7 +456,6 @@ class Client:
         self._timeout = (connect_s, None)  # the deadline does what a timeout of each read would do, and more
         self._max_response = max_response
         self._deadlines = Deadlines(deadline_s, stop)
-        self._counting = threading.Lock()
         self._adapter = adapter or _Adapter(pool_connections=1, pool_maxsize=workers + 2, max_retries=0)
         self._headers = _headers(credentials)
         found = requests.Session().merge_environment_settings(credentials.url, {}, True, None, None)
@@ -507,7 +469,6 @@ class Client:
         path: str,
         payload: bytes | None = None,
         params: Mapping[str, str] | None = None,
-        endpoint: str | None = None,
     ) -> Reply:
         """Make one call.
 
@@ -516,39 +477,12 @@ class Client:
             path: such as ``/v1/events``; percent-encoded where needed.
             payload: JSON, sent as it is.
             params: of the query.
-            endpoint: what `calls` counts it as, where the path holds an id.
 
         Raises:
             NotSent: proved not to have been sent.
             NoAnswer: sent, and not answered completely.
         """
-        request = self._request(method, path, payload, params)
-        with self._counting:
-            self.calls[f"{method} {endpoint or path}"] += 1
-        watch = self._deadlines.start()
-        current.deadlines, current.watch = self._deadlines, watch
-        try:
-            reply = self._exchange(request)
-        except (NoAnswer, requests.RequestException, HTTPError, OSError) as error:
-            raise self._failure(error, watch) from None
-        finally:
-            current.watch = None
-            self._deadlines.finish(watch)
-        if (
-            watch.expired
-        ):  # what a socket yields that was shut down can look like the regular end of an answer
-            raise self._no_answer("timeout", reply.status)
-        return reply
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._adapter.close()
-        self._deadlines.close()
-
-    def _request(
-        self, method: str, path: str, payload: bytes | None, params: Mapping[str, str] | None
-    ) -> requests.PreparedRequest:
-        """Return what is sent. requests would prepare it, too, at the cost of half a call, and look into .netrc."""
+        # requests would prepare it, too, at the cost of half a call, and look into .netrc.
         request = requests.PreparedRequest()
         request.method = method
         request.url = f"{self._base}{path}?{urlencode(params)}" if params else self._base + path
@@ -557,40 +491,49 @@ class Client:
             request.body = payload
             request.headers["Content-Type"] = "application/json"
             request.headers["Content-Length"] = str(len(payload))
-        return request
+        watch = self._deadlines.start()
+        current.watch = watch
+        try:
+            reply = self._exchange(request)
+        except (NoAnswer, requests.RequestException, HTTPError, OSError) as error:
+            if watch.is_unsent:
+                raise not_sent(error, self._host, self._proxy) from None
+            if watch.is_cut or is_timeout(error):
+                raise self._no_answer("timeout") from None
+            raise error if isinstance(error, NoAnswer) else self._no_answer("reset") from None
+        finally:
+            current.watch = None
+            self._deadlines.finish(watch)
+        # What a socket yields that was shut down can look like the regular end of an answer.
+        if watch.is_cut:
+            raise self._no_answer("timeout", reply.status)
+        return reply
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._adapter.close()
+        self._deadlines.close()
 
     def _exchange(self, request: requests.PreparedRequest) -> Reply:
         response = self._adapter.send(
             request, stream=True, timeout=self._timeout, verify=self._verify, proxies=self._proxies
         )
+        chunks, size = [], 0
         try:
-            body = self._body(response)
+            for chunk in response.raw.stream(_CHUNK, decode_content=True):
+                size += len(chunk)
+                if size > self._max_response:
+                    raise self._no_answer("too_large", response.status_code)
+                chunks.append(chunk)
         except (HTTPError, OSError):
             raise self._no_answer("cut", response.status_code) from None
         finally:
             response.close()  # a connection whose answer was read to its end is back in the pool by now
-        return Reply(response.status_code, response.headers, body)
-
-    def _body(self, response: requests.Response) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        for chunk in response.raw.stream(_CHUNK, decode_content=True):
-            size += len(chunk)
-            if size > self._max_response:
-                raise self._no_answer("too_large", response.status_code)
-            chunks.append(chunk)
-        framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
-        if not size and not framed and 200 <= response.status_code < 300:
+        is_framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        if not size and not is_framed and 200 <= response.status_code < 300:
             # What requests makes of a header that was cut off.
             raise self._no_answer("cut", response.status_code)
-        return b"".join(chunks)
-
-    def _failure(self, error: Exception, watch: Watch) -> NotSent | NoAnswer:
-        if watch.unsent:
-            return not_sent(error, self._host, self._proxy)
-        if watch.expired or is_timeout(error):
-            return self._no_answer("timeout")
-        return error if isinstance(error, NoAnswer) else self._no_answer("reset")
+        return Reply(response.status_code, response.headers, b"".join(chunks))
 
     def _no_answer(self, reason: str, status: int | None = None) -> NoAnswer:
         return NoAnswer(reason, _NO_ANSWER[reason].format(host=self._host), status)

@@ -294,6 +294,11 @@ class RateWindow:
     Args:
         reserve: share of the limit that is left to others.
         minute_s, hour_s: the two windows.
+
+    Attributes:
+        limit: calls a window, None until it is told.
+        remaining: calls left in the present window by the last word of the server; ours in flight may be among them.
+        period_s: length of the window, None until it is known.
     """
 
     def __init__(self, reserve: float, minute_s: float = MINUTE_S, hour_s: float = HOUR_S) -> None:
@@ -527,20 +532,6 @@ _SLICE_S = 0.1
 """The longest sleep without asking whether the run stops."""
 
 
-class LearntLimit(Struct, frozen=True):
-    """What has been learnt about a limit of the API.
-
-    Attributes:
-        limit: calls a window.
-        period_s: length of the window, a minute or an hour; None until it is known.
-        remaining: calls left in the present window by the last word of the server; ours in flight may be among them.
-    """
-
-    limit: int
-    period_s: float | None
-    remaining: int
-
-
 class Limiter:
     """Permits for calls, within the API's limits and the user's, shared by all threads.
 
@@ -653,13 +644,9 @@ class Limiter:
             return self._server.epoch(self._clock())
 
     @property
-    def limit(self) -> LearntLimit | None:
-        """What has been learnt about the limit of ordinary calls."""
-        with self._changed:
-            window = self._windows[Bucket.API]
-            if window.limit is None or window.remaining is None:
-                return None
-            return LearntLimit(window.limit, window.period_s, window.remaining)
+    def window(self) -> RateWindow:
+        """What is known of the limit of ordinary calls."""
+        return self._windows[Bucket.API]
 
     def calls_per_s(self) -> float | None:
         """Tell how many calls a second are allowed in the long run, None while neither rate nor limit is known."""
