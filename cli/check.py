@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FILE
+from .options import FILE, option
 
 if TYPE_CHECKING:
     from voucherify_sync.api import CheckReport
@@ -20,21 +20,19 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("source", nargs=-1, type=click.Path())
-@click.option(
+@option(
     "-c",
     "--config",
     type=FILE,
     help="Settings file; default: ./voucherify-sync.yaml, and without one the defaults.",
 )
-@click.option(
-    "--update", is_flag=True, allow_from_autoenv=False, help="Update the expectations of failed tests."
-)
-@click.option(
+@option("--update", is_flag=True, is_deliberate=True, help="Update the expectations of failed tests.")
+@option(
     "--junit",
     type=FILE,
     help="Write the test results to FILE, as JUnit XML.",
 )
-@click.option(
+@option(
     "--online",
     is_flag=True,
     help="Make one call to Voucherify: check the keys, the limit and the metadata schema.",

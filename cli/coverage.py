@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import CONFIG, COUNT, EVENT, JOBS_HELP
+from .options import CONFIG, COUNT, EVENT, JOBS_HELP, TYPE, option
 
 if TYPE_CHECKING:
     from voucherify_sync.events import Json
@@ -17,23 +17,17 @@ if TYPE_CHECKING:
 @click.command("coverage")
 @click.argument("source", nargs=-1)
 @CONFIG
-@click.option(
-    "--type",
-    metavar="T",
-    multiple=True,
-    allow_from_autoenv=False,
-    help="Only events of this type: identify or track.",
-)
+@TYPE
 @EVENT
-@click.option("--limit", metavar="N", type=COUNT, help="Read the first N records only.")
-@click.option("--jobs", metavar="N", type=COUNT, help=JOBS_HELP)
-@click.option(
+@option("--limit", metavar="N", type=COUNT, help="Read the first N records only.")
+@option("--jobs", metavar="N", type=COUNT, help=JOBS_HELP)
+@option(
     "--fail-under",
     metavar="PCT",
     type=click.FloatRange(0, 100),
     help="Exit with 3 if less than PCT percent of the values are mapped.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print all counts as one JSON object.")
+@option("--json", "as_json", is_flag=True, help="Print all counts as one JSON object.")
 def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     """Show which values of the events in SOURCE reach Voucherify, and which are not mapped.
 

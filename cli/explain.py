@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import CONFIG, EVENT
+from .options import CONFIG, EVENT, option
 
 if TYPE_CHECKING:
     from voucherify_sync.preview.explain import EventSearch, Explanation
@@ -19,24 +19,22 @@ if TYPE_CHECKING:
 @click.argument("source", nargs=-1)
 @CONFIG
 @EVENT
-@click.option(
+@option(
     "--user",
     metavar="ID",
     multiple=True,
-    allow_from_autoenv=False,
     help="Only events of this customer, by userId, anonymousId or source_id.",
 )
-@click.option(
+@option(
     "--line", metavar="N", type=click.IntRange(min=1), help="Only line N; needs exactly one file as SOURCE."
 )
-@click.option(
+@option(
     "--message-id",
     metavar="ID",
     multiple=True,
-    allow_from_autoenv=False,
     help="Only the event with this messageId.",
 )
-@click.option(
+@option(
     "--limit",
     metavar="N",
     type=click.IntRange(min=1),
@@ -44,8 +42,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Explain N events at most.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
-@click.option(
+@option("--json", "as_json", is_flag=True, help="Print one JSON object per event.")
+@option(
     "--curl",
     "as_curl",
     is_flag=True,

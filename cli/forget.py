@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FILE, LEDGER_FILE
+from .options import FILE, LEDGER_FILE, option
 
 if TYPE_CHECKING:
     from voucherify_sync.outcomes import State
@@ -18,44 +18,41 @@ if TYPE_CHECKING:
 
 
 @click.command("forget")
-@click.option(
+@option(
     "-c",
     "--config",
     type=FILE,
-    allow_from_autoenv=False,
+    is_deliberate=True,
     help="Settings file; default: ./voucherify-sync.yaml.",
 )
-@click.option(
+@option(
     "--ledger",
     type=LEDGER_FILE,
-    allow_from_autoenv=False,
+    is_deliberate=True,
     help="Use this ledger instead of the project's own.",
 )
-@click.option(
+@option(
     "--same-project",
     is_flag=True,
-    allow_from_autoenv=False,
+    is_deliberate=True,
     help="Accept a ledger that was used with another key or address.",
 )
-@click.option(
+@option(
     "--ledger-is-whole",
     is_flag=True,
-    allow_from_autoenv=False,
+    is_deliberate=True,
     help="Accept a ledger that looks like a copy of one in use.",
 )
-@click.option("--failed", is_flag=True, allow_from_autoenv=False, help="Dead letters of failed records.")
-@click.option("--invalid", is_flag=True, allow_from_autoenv=False, help="Dead letters of invalid records.")
-@click.option(
+@option("--failed", is_flag=True, is_deliberate=True, help="Dead letters of failed records.")
+@option("--invalid", is_flag=True, is_deliberate=True, help="Dead letters of invalid records.")
+@option(
     "--user",
     metavar="ID",
     multiple=True,
-    allow_from_autoenv=False,
     help="Dead letters of this customer, by userId, anonymousId or source_id.",
 )
-@click.option(
-    "--before", metavar="RUN", allow_from_autoenv=False, help="Only dead letters of runs before RUN."
-)
-@click.option("--yes", is_flag=True, allow_from_autoenv=False, help="Do not ask.")
+@option("--before", metavar="RUN", is_deliberate=True, help="Only dead letters of runs before RUN.")
+@option("--yes", is_flag=True, is_deliberate=True, help="Do not ask.")
 def command(
     config: Path | None,
     ledger: str | None,

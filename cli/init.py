@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .options import option
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,15 +27,15 @@ Wrote {file}. Next:
 
 @click.command("init")
 @click.argument("path", type=click.Path(), required=False)
-@click.option(
+@option(
     "--from",
     "sources",
     multiple=True,
     metavar="SOURCE",
-    allow_from_autoenv=False,
+    is_deliberate=True,
     help="List the event names, traits and properties of SOURCE in the file, as comments. Repeatable.",
 )
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
+@option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
 def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
     """Write a settings file that names and explains every setting, with three mapping tests.
 

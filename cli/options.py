@@ -69,69 +69,26 @@ def take_mode(values: dict[str, Any], display: Display) -> Mode:
     return Mode.SANDBOX if sandbox else Mode.LIVE
 
 
-class RateType(click.ParamType["Rate"]):
-    """A rate of calls, such as 90/min."""
+class ParsedType(click.ParamType[Any]):
+    """A kind of value that is read by a function.
 
-    name = "N/min"
+    Args:
+        name: shown in the help in place of a value.
+        parse: reads a text; raises ValueError with a sentence that says what to write.
+    """
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Rate:
-        """Read `90/min`, `5/s` or `100/h`."""
-        from voucherify_sync.settings import Rate, parse_rate  # not needed to show help
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
 
-        if isinstance(value, Rate):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a text; what is read already stays."""
+        if not isinstance(value, str):
             return value
         try:
-            return parse_rate(value)
+            return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-class DurationType(click.ParamType[float]):
-    """A span of time, such as 90s, 30min, 8h or 1h30m."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds."""
-        if isinstance(value, float):
-            return value
-        parts = re.findall(r"(\d+(?:\.\d+)?)(min|[smhd])", value)
-        if not parts or "".join(number + unit for number, unit in parts) != value.replace(" ", ""):
-            self.fail(f"{value!r} is no duration; write 90s, 30min, 8h or 1h30m", param, ctx)
-        return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-
-
-class MomentType(click.ParamType[datetime]):
-    """A point in time, ISO 8601; UTC unless it says otherwise."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return an aware datetime in UTC."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time; write 2025-03-01 or 2025-03-01T12:00:00Z", param, ctx)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-class ErrorLimitType(click.ParamType[ErrorLimit]):
-    """A number of records, or a share of them such as 5%."""
-
-    name = "N|P%"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ErrorLimit:
-        """Read `100` or `5%`."""
-        if isinstance(value, ErrorLimit):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)%", value)
-        if match:
-            return ErrorLimit(share=float(match[1]) / 100)
-        if not value.isdecimal():
-            self.fail(f"{value!r} is no limit; write a number such as 100, or a share such as 5%", param, ctx)
-        return ErrorLimit(count=int(value))
 
 
 class FileType(click.Path):
@@ -147,23 +104,64 @@ class FileType(click.Path):
         return super().convert(value, param, ctx)
 
 
+def _rate(text: str) -> Rate:
+    from voucherify_sync.settings import parse_rate  # not needed to show help
+
+    return parse_rate(text)
+
+
+def _duration_s(text: str) -> float:
+    parts = re.findall(r"(\d+(?:\.\d+)?)(min|[smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
+        raise ValueError(f"{text!r} is no duration; write 90s, 30min, 8h or 1h30m")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time; write 2025-03-01 or 2025-03-01T12:00:00Z") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _error_limit(text: str) -> ErrorLimit:
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)%", text):
+        return ErrorLimit(share=float(match[1]) / 100)
+    if not text.isdecimal():
+        raise ValueError(f"{text!r} is no limit; write a number such as 100, or a share such as 5%")
+    return ErrorLimit(count=int(text))
+
+
 FILE = FileType()
 LEDGER_FILE = FileType(str)
-RATE = RateType()
-DURATION = DurationType()
-MOMENT = MomentType()
-ERROR_LIMIT = ErrorLimitType()
+COUNT = click.IntRange(min=1)
+RATE = ParsedType("N/min", _rate)
+DURATION = ParsedType("duration", _duration_s)
+MOMENT = ParsedType("time", _moment)
+ERROR_LIMIT = ParsedType("N|P%", _error_limit)
 
 
 class GroupedOption(click.Option):
-    """An option that stands under a heading of its own group."""
+    """An option that stands under a heading of its own group.
 
-    def __init__(self, *names: Any, group: str = REST, **settings: Any) -> None:
+    An option that may be repeated, or that needs a person's decision each time, is not read from the environment.
+
+    Args:
+        names: as click takes them.
+        group: the heading.
+        is_deliberate: needs a decision each time.
+        settings: of click.
+    """
+
+    def __init__(self, *names: Any, group: str = REST, is_deliberate: bool = False, **settings: Any) -> None:
+        if is_deliberate or settings.get("multiple"):
+            settings["allow_from_autoenv"] = False
         super().__init__(*names, **settings)
         self.group = group
 
 
-def options_of(group: str) -> Callable[..., Callable[..., Any]]:
+def options_of(group: str = REST) -> Callable[..., Callable[..., Any]]:
     """Return what makes options of a group, to be used as `click.option` is."""
     return partial(click.option, cls=GroupedOption, group=group)
 
@@ -184,88 +182,58 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-CONFIG = click.option(
-    "-c",
-    "--config",
-    type=FILE,
-    help="Settings file.  [default: ./voucherify-sync.yaml, if there is one]",
-)
-EVENT = click.option(
-    "--event",
-    metavar="NAME",
-    multiple=True,
-    allow_from_autoenv=False,
-    help="Only track events of this name; a * matches any.",
-)
-COUNT = click.IntRange(min=1)
-
 JOBS_HELP = "Processes that map a large archive while nothing is sent; default: one per core, at most 8."
 
+option = options_of()
 _where = options_of("Where to")
 _which = options_of("Which events")
 _how = options_of("How to send")
 _before = options_of("What was sent before")
 _shown = options_of("What is shown and kept")
 
-_CONFIG = [
-    _where("-c", "--config", type=FILE, help="Settings file; default: ./voucherify-sync.yaml."),
-]
-SETTINGS = [
+CONFIG = option(
+    "-c", "--config", type=FILE, help="Settings file.  [default: ./voucherify-sync.yaml, if there is one]"
+)
+TYPE = option("--type", metavar="T", multiple=True, help="Only events of this type: identify or track.")
+EVENT = option(
+    "--event", metavar="NAME", multiple=True, help="Only track events of this name; a * matches any."
+)
+
+_CONFIG = [_where("-c", "--config", type=FILE, help="Settings file; default: ./voucherify-sync.yaml.")]
+_SETTINGS = [
     *_CONFIG,
     _where("--dry-run", is_flag=True, help="Print the requests as JSON lines instead of sending them."),
 ]
-SANDBOX = [
-    _where(
-        "--sandbox", is_flag=True, help="Send to a sandbox on this machine that lives as long as the run."
-    ),
-]
-WHICH = [
-    _which(
-        "--type",
-        metavar="T",
-        multiple=True,
-        allow_from_autoenv=False,
-        help="Only events of this type: identify or track.",
-    ),
-    _which(
-        "--event",
-        metavar="NAME",
-        multiple=True,
-        allow_from_autoenv=False,
-        help="Only track events of this name.",
-    ),
-    _which(
-        "--user",
-        metavar="ID",
-        multiple=True,
-        allow_from_autoenv=False,
-        help="Only this customer, by source_id.",
-    ),
+_SANDBOX = _where(
+    "--sandbox", is_flag=True, help="Send to a sandbox on this machine that lives as long as the run."
+)
+_WHICH = [
+    _which("--type", metavar="T", multiple=True, help="Only events of this type: identify or track."),
+    _which("--event", metavar="NAME", multiple=True, help="Only track events of this name."),
+    _which("--user", metavar="ID", multiple=True, help="Only this customer, by source_id."),
     _which("--exclude-ids", type=FILE, help="Skip the customers whose ids are in FILE, one per line."),
     _which("--since", type=MOMENT, help="Only events from TIME on, and those without a time."),
     _which("--until", type=MOMENT, help="Only events before TIME, and those without a time."),
     _which("--limit", type=COUNT, metavar="N", help="Read the first N records only."),
-]
-JOBS = [
     _which("--jobs", type=COUNT, metavar="N", help=JOBS_HELP),
 ]
-BULK = [
+_BULK = [
     _how(
         "--bulk",
         "customers",
         flag_value="bulk",
-        allow_from_autoenv=False,
+        is_deliberate=True,
         help="Send customers first, folded into bulk requests: a few calls instead of one per identify.",
     ),
     _how(
         "--each",
         "customers",
         flag_value="each",
-        allow_from_autoenv=False,
+        is_deliberate=True,
         help="Send each identify in a call of its own, in input order.  [default]",
     ),
 ]
-HOW = [
+_HOW = [
     _how("--workers", type=click.IntRange(1, 256), metavar="N", help="Maximum number of requests in flight."),
     _how(
         "--rate",
@@ -282,26 +250,14 @@ HOW = [
         type=ERROR_LIMIT,
         help="Stop cleanly when more records than this are invalid or failed.",
     ),
-    _how(
-        "--yes",
-        is_flag=True,
-        allow_from_autoenv=False,
-        help="Send custom events without asking first.",
-    ),
+    _how("--yes", is_flag=True, is_deliberate=True, help="Send custom events without asking first."),
 ]
-LEDGER = [
+_LEDGER = _before(
+    "--ledger", type=LEDGER_FILE, help="Use this ledger instead of the project's own in the state directory."
+)
+_AGAIN = [
     _before(
-        "--ledger",
-        type=LEDGER_FILE,
-        help="Use this ledger instead of the project's own in the state directory.",
-    ),
-]
-AGAIN = [
-    _before(
-        "--again",
-        is_flag=True,
-        allow_from_autoenv=False,
-        help="Also send what was delivered or failed before.",
+        "--again", is_flag=True, is_deliberate=True, help="Also send what was delivered or failed before."
     ),
     _before("--again-since", metavar="RUN", help="Like --again, but skip what RUN or a later run delivered."),
     _before(
@@ -310,73 +266,51 @@ AGAIN = [
         help="Event without an answer: look it up, leave it, send it again, count it as delivered.  [default: verify]",
     ),
 ]
-BEFORE = [
-    *LEDGER,
+_BEFORE = [
+    _LEDGER,
     _before(
         "--new-ledger",
         is_flag=True,
-        allow_from_autoenv=False,
+        is_deliberate=True,
         help="Make a ledger where there is none; refused where there is one.",
     ),
     _before(
         "--same-project",
         is_flag=True,
-        allow_from_autoenv=False,
+        is_deliberate=True,
         help="Accept a ledger that was used with another key or address.",
     ),
     _before(
         "--ledger-is-whole",
         is_flag=True,
-        allow_from_autoenv=False,
+        is_deliberate=True,
         help="Accept a ledger that looks like a copy of one in use.",
     ),
-    *AGAIN,
+    *_AGAIN,
 ]
-LETTERS = [
-    _which(
-        "--reason",
-        metavar="REASON",
-        multiple=True,
-        allow_from_autoenv=False,
-        help="Only dead letters with this reason.",
-    ),
-    _which(
-        "--event",
-        metavar="NAME",
-        multiple=True,
-        allow_from_autoenv=False,
-        help="Only events of this name.",
-    ),
+_LETTERS = [
+    _which("--reason", metavar="REASON", multiple=True, help="Only dead letters with this reason."),
+    _which("--event", metavar="NAME", multiple=True, help="Only events of this name."),
     _which(
         "--user",
         metavar="ID",
         multiple=True,
-        allow_from_autoenv=False,
         help="Only this customer, by userId, anonymousId or source_id.",
     ),
-    _which(
-        "--run", metavar="RUN", multiple=True, allow_from_autoenv=False, help="Only dead letters of this run."
-    ),
+    _which("--run", metavar="RUN", multiple=True, help="Only dead letters of this run."),
 ]
-PROGRESS = [
-    _shown(
-        "--progress",
-        type=click.Choice(KINDS),
-        default="auto",
-        show_default=True,
-        help="How to show progress.",
-    ),
-]
-SHOWN = [
+_PROGRESS = _shown(
+    "--progress", type=click.Choice(KINDS), default="auto", show_default=True, help="How to show progress."
+)
+_SHOWN = [
     _shown(
         "--report",
         type=click.Path(),
         multiple=True,
-        allow_from_autoenv=False,
         help="Write a report: JSON, or HTML if PATH ends in .html; - prints JSON on stdout.",
     ),
     _shown("--dead-letters", type=FILE, help="Also write this run's dead letters to FILE."),
-    *PROGRESS,
+    _PROGRESS,
     _shown("--log-file", type=FILE, help="Write a line to FILE for every record that was not delivered."),
     _shown("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
     _shown("-v", "--verbose", is_flag=True, help="Show every record that was not delivered, as it happens."),
@@ -385,18 +319,18 @@ SHOWN = [
 
 def replay_options(command: Command) -> Command:
     """Give a command the options of `replay`, in the order in which its help shows them."""
-    command = _with([*SETTINGS, *SANDBOX, *WHICH, *JOBS, *BULK, *HOW, *BEFORE, *SHOWN], command)
+    command = _with([*_SETTINGS, _SANDBOX, *_WHICH, *_BULK, *_HOW, *_BEFORE, *_SHOWN], command)
     return click.argument("source", nargs=-1)(command)
 
 
 def retry_options(command: Command) -> Command:
     """Give a command the options of `retry`: it chooses among dead letters, and not among the events of an archive."""
-    return _with([*SETTINGS, *LETTERS, *HOW, *BEFORE, *SHOWN], command)
+    return _with([*_SETTINGS, *_LETTERS, *_HOW, *_BEFORE, *_SHOWN], command)
 
 
 def plan_options(command: Command) -> Command:
     """Give a command those options of `replay` that decide what would be sent."""
-    command = _with([*_CONFIG, *WHICH, *JOBS, *BULK, *LEDGER, *AGAIN, *PROGRESS], command)
+    command = _with([*_CONFIG, *_WHICH, *_BULK, _LEDGER, *_AGAIN, _PROGRESS], command)
     return click.argument("source", nargs=-1)(command)
 
 

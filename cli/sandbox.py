@@ -14,37 +14,35 @@ from voucherify_sync.sandbox.server import Sandbox
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted
 
-from .options import DURATION
+from .options import DURATION, option
 from .signals import stopping_cleanly
 
 _LOOK_S = 3600.0
 
 
 @click.command("sandbox")
-@click.option(
+@option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8900,
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
-@click.option("--limit", metavar="N/min", help="Limit to enforce, such as 100/min or 100/2s; default: none.")
-@click.option("--latency", type=DURATION, default="0s", help="Delay of each answer, such as 0.05s.")
-@click.option(
+@option("--limit", metavar="N/min", help="Limit to enforce, such as 100/min or 100/2s; default: none.")
+@option("--latency", type=DURATION, default="0s", help="Delay of each answer, such as 0.05s.")
+@option(
     "--switch",
     metavar="NAME=VALUE",
     multiple=True,
-    allow_from_autoenv=False,
     help="Set an undocumented API behaviour, NAME=VALUE.",
 )
-@click.option(
+@option(
     "--fault",
     metavar="TEXT",
     multiple=True,
-    allow_from_autoenv=False,
     help="Add a fault, such as 'POST /v1/events drop after 10%'.",
 )
-@click.option("--seed", type=int, default=0, help="Random seed for faults given with a percentage.")
+@option("--seed", type=int, default=0, help="Random seed for faults given with a percentage.")
 def command(**given: Any) -> int:
     """Run a local stand-in for the Voucherify API.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FILE, LEDGER_FILE
+from .options import FILE, LEDGER_FILE, option
 
 if TYPE_CHECKING:
     from voucherify_sync.events import Json
@@ -24,20 +24,16 @@ _RUNS = 10
 
 
 @click.command("status")
-@click.option(
+@option(
     "-c",
     "--config",
     type=FILE,
     help="Settings file; default: ./voucherify-sync.yaml.",
 )
-@click.option("--ledger", type=LEDGER_FILE, help="Read this ledger instead of the project's own.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--failed", is_flag=True, help="Print the dead letters of failed records, one JSON object per line."
-)
-@click.option(
-    "--doubt", is_flag=True, help="Print the dead letters of events in doubt, one JSON object per line."
-)
+@option("--ledger", type=LEDGER_FILE, help="Read this ledger instead of the project's own.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@option("--failed", is_flag=True, help="Print the dead letters of failed records, one JSON object per line.")
+@option("--doubt", is_flag=True, help="Print the dead letters of events in doubt, one JSON object per line.")
 def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool, doubt: bool) -> int:
     """Show what was sent to this project: delivered, failed and in doubt, the last runs, and the next command.
 
