@@ -44,28 +44,6 @@ REFUSED = {
 }
 """Phrase that no text uses -> what to write instead."""
 PHRASE = re.compile(rf"\b(?:{'|'.join(REFUSED)})\b|manieth".replace(" ", r"\s+"), re.IGNORECASE)
-NOT_CLEAN = {
-    "cli/signals.py",
-    "voucherify_sync/delivery/lanes.py",
-    "voucherify_sync/delivery/live.py",
-    "voucherify_sync/delivery/sender.py",
-    "voucherify_sync/mapping/rules.py",
-    "voucherify_sync/mapping/stats.py",
-    "voucherify_sync/run/options.py",
-    "voucherify_sync/run/workers.py",
-    "voucherify_sync/sandbox/actions.py",
-    "voucherify_sync/sandbox/limits.py",
-    "voucherify_sync/sandbox/misbehaviour.py",
-    "voucherify_sync/sandbox/options.py",
-    "voucherify_sync/sources/decode.py",
-    "voucherify_sync/sources/reader.py",
-    "voucherify_sync/voucherify/activity.py",
-    "voucherify_sync/voucherify/bulk.py",
-    "voucherify_sync/voucherify/client.py",
-    "voucherify_sync/voucherify/limited_client.py",
-    "voucherify_sync/voucherify/retry_policy.py",
-}
-"""Files of code whose texts are not through yet."""
 
 
 def texts_of(file: Path) -> Iterator[str]:
@@ -89,9 +67,7 @@ def relative(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize(
-    "file", [file for file in CODE if file.relative_to(ROOT).as_posix() not in NOT_CLEAN], ids=relative
-)
+@pytest.mark.parametrize("file", CODE, ids=relative)
 def test_no_text_of_the_code_uses_a_refused_phrase(file: Path) -> None:
     """Docstrings, messages and help are read as much as pages are."""
     assert [found for written in texts_of(file) for found in refused_in(written)] == []

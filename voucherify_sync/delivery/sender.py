@@ -2,7 +2,7 @@
 
 An event is sent at most once: the intent to send it is durable between the permit and its first byte, it is taken back
 only for a proof that it was not processed, and a send in doubt is never repeated unless the user chose `resend`.
-Nothing that concerns one record is raised; what stops the run is told to `stop`, and the record stays undecided.
+A problem of one record raises nothing. An error that stops the run goes to `stop`, and the record stays undecided.
 """
 
 from __future__ import annotations

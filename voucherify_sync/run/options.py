@@ -75,7 +75,7 @@ class Input(Protocol):
         ...
 
     def parts(self, max_file_bytes: int) -> Iterator[Batch | Source]:
-        """Yield the lines, but files of so many bytes at most as they are; their facts are left open."""
+        """Yield batches, but files of at most `max_file_bytes` as they are, without facts."""
         ...
 
 

@@ -41,7 +41,7 @@ MAX_SOURCES: Final = 256
 AHEAD: Final = 3
 """Tasks under way for each process: one is worked on, the others wait, so that none is idle."""
 MAX_TRIES: Final = 4
-"""A task that has killed so many processes alone is no more given to one."""
+"""Number of processes that a task may kill alone before it counts as damaged."""
 
 _LOOK_S: Final = 0.25
 """Seconds between two looks at whether the run stops, or a process was killed."""
@@ -63,7 +63,7 @@ class Answer(Struct, frozen=True):
     Attributes:
         results: what was made of it; in a process a list, here as it is asked for.
         facts: of the files that were begun, in order.
-        left: sources of which not all was read, the first of them after so many lines as its facts tell; all those
+        left: sources of which not all was read, the first of them after as many lines as its facts say; all those
             that were not begun are among them.
     """
 

@@ -1,12 +1,9 @@
-"""Decode lines: a Batch in, an Event for each event out, and an invalid Outcome for each thing that is none.
+"""Decode the lines of a Batch into Events, and into an invalid Outcome for each thing that is not an event.
 
-Values come out unaltered; what cannot be read exactly is invalid. No line makes it raise, and none fills the memory.
+Values stay unaltered, and what cannot be read exactly is invalid. Only text that is not Unicode is repaired, with
+U+FFFD, and counted. No line raises an error, and none fills the memory.
 
-Decode JSON that the strict decoder refuses: a line in, its value with what was mended out, or UnreadableError.
-
-Text that is no Unicode is mended with U+FFFD and told; numbers are never altered.
-
-When an event happened: an event in, an aware datetime in UTC or None out. Junk never raises.
+Also find the time of an event, as an aware datetime in UTC. A time that cannot be read counts as absent.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ MAX_VALUES: Final = 110_000
 """Values of an event, which are keys and items at any depth. Decoded, each of them may take 300 bytes."""
 
 MAX_LINE_VALUES: Final = 1_000_000
-"""Values of all events of a line. No line of MAX_LINE bytes that holds real events has so many."""
+"""Values of all events of a line. No line of MAX_LINE bytes that holds real events has more."""
 
 MAX_COMMON: Final = 64 * 1024
 """Bytes of what an envelope adds to each of its events, encoded; twice what Segment takes for a whole event."""
@@ -168,7 +165,7 @@ def _may_be_odd(raw: bytes) -> bool:
 
 
 def portions(records: Iterable[Record], most: int = MAX_BATCH) -> Iterator[list[Record]]:
-    """Yield records in lists of so many at most, and of about 1 MiB: all records of a line may be too many for one."""
+    """Yield records in lists of at most `most` and about 1 MiB: all records of a line may be too many for one."""
     portion: list[Record] = []
     size = 0
     for record in records:
@@ -302,7 +299,7 @@ def _items(line: _Line, values: list[Any], envelope: Json) -> Iterator[Record]:
 
 
 def _item(line: _Line, index: int, value: Any, envelope: Json) -> Record:
-    """Return the record of an item, which is encoded anew, as an envelope adds to it.
+    """Return the record of an item. It is encoded again, because an envelope adds to it.
 
     Raises:
         UnreadableError: it is nested too deep to be encoded.

@@ -79,7 +79,7 @@ class ApiCall(Struct, frozen=True):
         bucket: the limit that it counts against.
         template: of the path, where it holds an id.
         records: how many customers or events it carries; None for a call that carries none.
-        sent: what must not show again in what is told of a refusal; asked for only then.
+        sent: what must not show in the message of a refusal; asked for only then.
     """
 
     method: str

@@ -296,7 +296,7 @@ class RateWindow:
         minute_s, hour_s: the two windows.
 
     Attributes:
-        limit: calls a window, None until it is told.
+        limit: calls a window, None until an answer reports it.
         remaining: calls left in the present window by the last word of the server; ours in flight may be among them.
         period_s: length of the window, None until it is known.
     """
