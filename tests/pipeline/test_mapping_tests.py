@@ -331,7 +331,7 @@ def test_what_cannot_be_written_safely_is_refused_and_the_rest_is_written(
 ) -> None:
     """The text is read again before the file is touched; if it says anything else, nothing is written."""
     text = one_test("expect: {contains: {body: {name: Bob}}}")
-    monkeypatch.setattr(rewriting, "_flow", lambda _value: "broken: [")
+    monkeypatch.setattr(rewriting, "_in_braces", lambda _value: "broken: [")
     results = run(tmp_path, text)
     (updates,) = update(results, {}).values()
     assert [refused for _, refused in updates] == [

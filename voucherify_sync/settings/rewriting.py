@@ -17,6 +17,7 @@ from typing import Any, Final
 import yaml
 
 from voucherify_sync.errors import SettingsError
+from voucherify_sync.events import Json
 from voucherify_sync.settings.conversion import TESTS, is_json_word
 from voucherify_sync.settings.mapping_tests import CONTAINS, Expected, MappingTest, read_tests
 from voucherify_sync.settings.template import escaped
@@ -45,17 +46,15 @@ def rewrite(
     Raises:
         Mistake: it cannot be done without touching something else.
     """
-    old = _tests_in(text, file, environment)[number].expect
+    old, wanted = _plain(_tests_in(text, file, environment)[number].expect), _plain(expect)
     root: Any = yaml.compose(text, Loader=_Loader)
     listed = next(node for key, node in root.value if key.value == TESTS)
     new_text = text
-    for start, end, edited in sorted(_edits_of_test(text, listed.value[number], old, expect), reverse=True):
+    for start, end, edited in sorted(_edits_of_test(text, listed.value[number], old, wanted), reverse=True):
         new_text = new_text[:start] + edited + new_text[end:]
     try:
-        new = _tests_in(new_text, file, environment)[number].expect
-        is_right = _is_same(_plain(new), _plain(expect)) and _others(new_text, number) == _others(
-            text, number
-        )
+        new = _plain(_tests_in(new_text, file, environment)[number].expect)
+        is_right = _is_same(new, wanted) and _others(new_text, number) == _others(text, number)
     except (SettingsError, yaml.YAMLError, LookupError):
         is_right = False
     if not is_right:
@@ -78,7 +77,7 @@ def _others(text: str, number: int) -> Any:
     return data
 
 
-def _plain(expect: Expected | str) -> Any:
+def _plain(expect: Expected | str) -> Json:
     if isinstance(expect, str):
         return {"expect_skipped": expect}
     return {"expect": {CONTAINS: expect.request} if expect.partial else expect.request}
@@ -89,15 +88,15 @@ def _is_same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _edits_of_test(text: str, test: Any, old: Expected | str, new: Expected | str) -> Iterator[_Edit]:
+def _edits_of_test(text: str, test: Any, old: Json, new: Json) -> Iterator[_Edit]:
     key, node = next((key, node) for key, node in test.value if key.value.startswith("expect"))
-    ((name, value),) = _plain(new).items()
+    ((name, value),) = new.items()
     if name == key.value:
-        yield from _edits(text, key, node, _plain(old)[name], value, in_flow=test.flow_style)
+        yield from _edits(text, key, node, old[name], value, in_flow=test.flow_style)
     elif test.flow_style:
-        yield key.start_mark.index, max(_end(node, text), key.end_mark.index + 1), _flow({name: value})[1:-1]
+        yield key.start_mark.index, _end_of_pair(key, node, text), _in_braces(_written(escaped(new)))[1:-1]
     else:
-        yield _edit_of_pair(text, key, node, None, value, name)
+        yield _edit_of_pair(text, key, node, old, new)
 
 
 def _edits(text: str, key: Any, node: Any, old: Any, new: Any, *, in_flow: bool) -> Iterator[_Edit]:
@@ -111,51 +110,35 @@ def _edits(text: str, key: Any, node: Any, old: Any, new: Any, *, in_flow: bool)
         new: the value that it is to have.
         in_flow: the key stands inside of braces.
     """
-    is_scalar, is_flow = (
-        isinstance(node, yaml.ScalarNode),
-        in_flow or bool(getattr(node, "flow_style", False)),
-    )
-    if (
-        isinstance(node, yaml.MappingNode)
-        and isinstance(new, dict)
-        and {k.value for k, _ in node.value} == set(new)
-    ):
+    is_scalar, start = isinstance(node, yaml.ScalarNode), node.start_mark.index
+    is_flow = in_flow or (not is_scalar and node.flow_style)
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
         for inner, value in node.value:
-            name = inner.value
-            if not _is_same(old[name], new[name]):
-                yield from _edits(text, inner, value, old[name], new[name], in_flow=is_flow)
+            if not _is_same(old[inner.value], new[inner.value]):
+                yield from _edits(text, inner, value, old[inner.value], new[inner.value], in_flow=is_flow)
     elif is_flow and not is_scalar:
-        start, end = node.start_mark.index, node.end_mark.index
-        yield start, end, _flow(_merged(_round_trip().load(text[start:end]), old, new))
-    elif in_flow or (
+        end = node.end_mark.index
+        yield start, end, _in_braces(_merged(_round_trip().load(text[start:end]), old, new))
+    elif is_flow or (
         is_scalar and node.value and node.style not in ("|", ">") and not isinstance(new, dict | list)
     ):
-        start = node.start_mark.index
-        yield start, _end(node, text), ("" if node.value or node.style else " ") + _flow(_written(new))
+        space = "" if node.value or node.style else " "
+        yield start, _end(node, text), space + _in_braces(_written(escaped(new)))
     else:
-        yield _edit_of_pair(text, key, node, old, new, key.value)
+        yield _edit_of_pair(text, key, node, {key.value: old}, {key.value: new})
 
 
-def _edit_of_pair(text: str, key: Any, node: Any, old: Any, new: Any, name: str) -> _Edit:
-    """Round-trip the lines of a pair outside of braces."""
-    start, column = key.start_mark.index, key.start_mark.column
-    end = max(_end(node, text), key.end_mark.index + 1)
-    end = (
-        text.find("\n", end) if "\n" in text[end:] else len(text)
-    )  # a comment behind the value belongs to it
-    indent = " " * column
+def _edit_of_pair(text: str, key: Any, node: Any, old: Json, new: Json) -> _Edit:
+    """Round-trip the lines of a pair outside of braces, with a comment behind its value."""
+    start, indent = key.start_mark.index, " " * key.start_mark.column
+    end = (text + "\n").index("\n", _end_of_pair(key, node, text))
+    parser, stream = _round_trip(), io.StringIO()
     lines = [line.removeprefix(indent) for line in text[start:end].split("\n")]
-    parser = _round_trip()
-    pair = parser.load("\n".join(lines))
-    if name == key.value:
-        pair[name] = _merged(pair[name], old, new)
-    else:
-        pair = {name: _written(new)}
+    pair = _merged(parser.load("\n".join(lines)), old, new)
     parser.indent(**_indentation(pair, {"mapping": 2, "sequence": 4, "offset": 2}))
-    stream = io.StringIO()
     parser.dump(pair, stream)
-    edited = stream.getvalue().rstrip("\n").split("\n")
-    return start, end, "\n".join([edited[0], *(indent + line if line else line for line in edited[1:])])
+    first, *others = stream.getvalue().rstrip("\n").split("\n")
+    return start, end, "\n".join([first, *(indent + line if line else line for line in others)])
 
 
 def _round_trip() -> Any:
@@ -193,14 +176,14 @@ def _merged(node: Any, old: Any, new: Any) -> Any:
             _delete(node, key)
         for key, value in new.items():
             if key not in node or not _is_same(old[key], value):
-                node[key] = _merged(node.get(key), old.get(key), value)
+                node[_written(key)] = _merged(node.get(key), old.get(key), value)
         return node
     if isinstance(node, list) and isinstance(new, list) and len(node) == len(new):
         for index, value in enumerate(new):
             if not _is_same(old[index], value):
                 node[index] = _merged(node[index], old[index], value)
         return node
-    return _written(new)
+    return _written(escaped(new))
 
 
 def _delete(node: Any, key: str) -> None:
@@ -215,22 +198,20 @@ def _delete(node: Any, key: str) -> None:
 
 def _written(value: Any) -> Any:
     """Return a JSON value with the scalars as the texts that stand in a file."""
-    from ruamel.yaml import scalarstring
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString, PlainScalarString, SingleQuotedScalarString
 
     if isinstance(value, dict):
         return {_written(key): _written(inside) for key, inside in value.items()}
     if isinstance(value, list):
         return list(map(_written, value))
     if not isinstance(value, str):
-        return scalarstring.PlainScalarString(json.dumps(value))
+        return PlainScalarString(json.dumps(value))
     if not value.isprintable():
-        return scalarstring.DoubleQuotedScalarString(escaped(value))
-    if is_json_word(value) or value in _NO_TEXTS:
-        return scalarstring.SingleQuotedScalarString(value)
-    return escaped(value)
+        return DoubleQuotedScalarString(value)
+    return SingleQuotedScalarString(value) if is_json_word(value) or value in _NO_TEXTS else value
 
 
-def _flow(value: Any) -> str:
+def _in_braces(value: Any) -> str:
     """Return a value as it stands inside of braces, on one line."""
     emitter, stream = _round_trip(), io.StringIO()
     emitter.default_flow_style = True
@@ -238,13 +219,16 @@ def _flow(value: Any) -> str:
     return stream.getvalue().strip().removeprefix("{a: ").removesuffix("}")
 
 
+def _end_of_pair(key: Any, node: Any, text: str) -> int:
+    return max(_end(node, text), int(key.end_mark.index) + 1)
+
+
 def _end(node: Any, text: str) -> int:
     """Return where a node really ends: marks of blocks lie behind the comments and blank lines that follow."""
+    start, end = node.start_mark.index, int(node.end_mark.index)
     if isinstance(node, yaml.ScalarNode):
-        end: int = node.end_mark.index
-        return node.start_mark.index + len(text[node.start_mark.index : end].rstrip()) if node.style else end
+        return start + len(text[start:end].rstrip()) if node.style else end
     if node.flow_style:
-        return int(node.end_mark.index)
+        return end
     last = node.value[-1]
-    key, value = last if isinstance(last, tuple) else (None, last)
-    return max(_end(value, text), key.end_mark.index + 1 if key is not None else 0)
+    return _end_of_pair(last[0], last[1], text) if isinstance(last, tuple) else _end(last, text)
