@@ -51,7 +51,7 @@ from voucherify_sync.settings import (
     settings_file,
     warnings,
 )
-from voucherify_sync.sources.discover import FoundSources, Source, find_sources
+from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
 from voucherify_sync.state.deduplication import NEVER, Rule
@@ -200,8 +200,39 @@ class RetryOptions(ReplayOptions, frozen=True, kw_only=True):
     run: Sequence[str] = ()
 
 
-class PreparedReplay:
-    """A replay of which the settings, the sources and the ledger are found, and nothing is read yet.
+class Prepared:
+    """Work of which the settings and the sources are found, and nothing is read yet.
+
+    Args:
+        options: what is read, and by which settings.
+        stop: ends the work early.
+
+    Raises:
+        SettingsError: the settings have mistakes.
+        SourceError: a source cannot be read, or there is none.
+
+    Attributes:
+        settings: the effective ones.
+        sources: what is read.
+        notices: sentences on files that are not read.
+    """
+
+    def __init__(self, options: InputOptions, stop: Stop | None) -> None:
+        self.stop = stop or Stop()
+        self.settings = options.settings or load(options.config, environment=os.environ)
+        try:
+            is_terminal = sys.stdin is not None and sys.stdin.isatty()
+        except ValueError:  # it is closed
+            is_terminal = False
+        self.sources: list[Source] = []
+        self.notices: list[str] = []
+        if not isinstance(options, RetryOptions):  # dead letters are no events of a source
+            found = find_sources(options.source_names, stdin_is_terminal=is_terminal)
+            self.sources, self.notices = found.sources, found.notices
+
+
+class PreparedReplay(Prepared):
+    """A replay of which the ledger is found, too.
 
     Leave it as a context manager, or call `close`: the copy of a pipe is removed then.
 
@@ -211,14 +242,9 @@ class PreparedReplay:
         plans_first: `plan` is called before `execute`, so that a pipe has to be copied.
 
     Raises:
-        SettingsError: the settings have mistakes.
-        SourceError: a source cannot be read, or there is none.
         UsageProblem: the ledger cannot be looked at, or the file of ids cannot be read.
 
     Attributes:
-        settings: with the options laid over.
-        sources: what is read; empty where dead letters are.
-        notices: sentences on files that are not read.
         place: the ledger, and what is wrong with it.
         run: the run of `plan` or `execute`, once that has begun.
         earlier_run: the last run that the ledger knew before.
@@ -231,17 +257,14 @@ class PreparedReplay:
     def __init__(
         self, options: ReplayOptions, stop: Stop | None = None, *, plans_first: bool = False
     ) -> None:
+        super().__init__(options, stop)
         self.options = options
-        self.stop = stop or Stop()
-        self.settings = _over(options, _settings_of(options))
-        self.sources: list[Source] = []
-        self.notices: list[str] = []
+        self.settings = _over(options, self.settings)
         self.run: Run | None = None
         self.earlier_run: EarlierRun | None = None
         self.last_failure: str | None = None
         self.sandbox_counts: tuple[int, int] | None = None
         self._resources = ExitStack()
-        self._find_sources()
         self.place = self._find_ledger()
         self.run_options = self._run_options(_read_ids(options.exclude_ids), self._opener(plans_first))
 
@@ -322,10 +345,6 @@ class PreparedReplay:
         """Tell how the run stands; any thread may ask at any time."""
         run = self.run
         return Snapshot(events=0, bytes=0, bytes_total=None, counts={}) if run is None else run.snapshot()
-
-    def _find_sources(self) -> None:
-        found = _find(self.options)
-        self.sources, self.notices = found.sources, found.notices
 
     def _find_ledger(self) -> LedgerLocation:
         if self.options.mode is Mode.SANDBOX:
@@ -459,15 +478,12 @@ class PreparedRetry(PreparedReplay):
 
     def __init__(self, options: RetryOptions, stop: Stop | None = None) -> None:
         self.has_letters, self.without_event = True, 0
+        if options.file is not None and not options.file.exists():
+            raise UsageProblem(f"{options.file} does not exist.", "Name a file of dead letters.")
         super().__init__(options, stop)
         self.run_options = msgspec.structs.replace(
             self.run_options, command="retry", decode=decode_letters, selection=Selection()
         )
-
-    def _find_sources(self) -> None:
-        file = self.options.file
-        if file is not None and not file.exists():
-            raise UsageProblem(f"{file} does not exist.", "Name a file of dead letters.")
 
     def _opener(self, plans_first: bool) -> Callable[[Stop], Input]:
         options = self.options
@@ -571,27 +587,26 @@ class ExplainOptions(InputOptions, frozen=True, kw_only=True):
     line: int | None = None
 
 
-class PreparedExplanation:
-    """A search for events to be explained, of which the settings and the sources are found.
+class PreparedExplanation(Prepared):
+    """A search for events to be explained.
 
     Raises:
-        SettingsError: the settings have mistakes.
-        SourceError: a source cannot be read, or there is none.
         UsageProblem: a line is named, and there are several sources.
+
+    Attributes:
+        search: yields the explanations.
     """
 
     def __init__(self, options: ExplainOptions, stop: Stop | None = None) -> None:
-        self.settings = _settings_of(options)
-        found = _find(options)
-        self.sources, self.notices = found.sources, found.notices
-        if options.line is not None and len(found.sources) != 1:
+        super().__init__(options, stop)
+        if options.line is not None and len(self.sources) != 1:
             raise UsageProblem(
-                f"--line is a line of one file, and there are {len(found.sources)} sources", "Name that file."
+                f"--line is a line of one file, and there are {len(self.sources)} sources", "Name that file."
             )
         wanted = Wanted(
             frozenset(options.event), frozenset(options.user), frozenset(options.message_id), options.line
         )
-        self.search = EventSearch(self.settings, Reader(found.sources, stop or Stop()), wanted)
+        self.search = EventSearch(self.settings, Reader(self.sources, self.stop), wanted)
 
 
 def explain(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Explanation]:
@@ -612,20 +627,16 @@ class CoverageOptions(InputOptions, frozen=True, kw_only=True):
     jobs: int | None = None
 
 
-class PreparedCoverage:
-    """A count of values, of which the settings and the sources are found, and nothing is read yet.
+class PreparedCoverage(Prepared):
+    """A count of values.
 
-    Raises:
-        SettingsError: the settings have mistakes.
-        SourceError: a source cannot be read, or there is none.
+    Attributes:
+        reader: of the events; it knows which sources are damaged.
     """
 
     def __init__(self, options: CoverageOptions, stop: Stop | None = None) -> None:
-        self.stop = stop or Stop()
-        self.settings = _settings_of(options)
-        found = _find(options)
-        self.sources, self.notices = found.sources, found.notices
-        self.reader = Reader(found.sources, self.stop)
+        super().__init__(options, stop)
+        self.reader = Reader(self.sources, self.stop)
         self._options = options
         self._counts = Coverage(
             self.settings, Selection(types=frozenset(options.type), names=frozenset(options.event))
@@ -762,18 +773,6 @@ def cores() -> int:
     """Return how many processes are worth while: one for each processor that this one may use, within limits."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(count, _MAX_JOBS)
-
-
-def _settings_of(options: InputOptions) -> Settings:
-    return options.settings or load(options.config, environment=os.environ)
-
-
-def _find(options: InputOptions) -> FoundSources:
-    try:
-        is_terminal = sys.stdin is not None and sys.stdin.isatty()
-    except ValueError:  # it is closed
-        is_terminal = False
-    return find_sources(options.source_names, stdin_is_terminal=is_terminal)
 
 
 def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Callable[[Stop], Input]:
