@@ -72,7 +72,11 @@ def _told(explanation: Explanation, sign: str) -> Iterator[Line]:
     yield from _section(
         "Filled by rule", [*trace.fallbacks, *trace.constants], lambda each: _filled(each, sign)
     )
-    yield from _section("Kept in metadata without a row", trace.carried, lambda paths: _carried(*paths, sign))
+    yield from _section(
+        "Kept in metadata without a row",
+        trace.carried,
+        lambda paths: _arrow_line(path_of(*paths[0]), sign, path_of(*paths[1])),
+    )
     yield from _section("Not mapped", [each for each in trace.values if each.reason is not None], _unmapped)
     yield [("Request as it would be sent", _HEAD)]
     yield [(f"POST {PATHS[request.kind]}", "")]
@@ -91,11 +95,8 @@ def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], 
 
 
 def _applied(applied: AppliedRow, sign: str) -> Line:
-    line: Line = [
-        (f"{clean(path_of(*applied.source), 200)} = {compact(applied.value, _VALUE)}", ""),
-        (f" {sign} ", _DIM),
-        (clean(applied.row.destination.text, 200), _UNMAPPED if applied.result else _MAPPED),
-    ]
+    source = f"{path_of(*applied.source)} = {compact(applied.value, _VALUE)}"
+    line = _arrow_line(source, sign, applied.row.destination.text, _UNMAPPED if applied.result else _MAPPED)
     if applied.result:
         line.append((f"  not sent: {WHY_LOST.get(applied.result, applied.result)}", _UNMAPPED))
     return line
@@ -103,28 +104,18 @@ def _applied(applied: AppliedRow, sign: str) -> Line:
 
 def _filled(fallback: Fallback, sign: str) -> Line:
     sources = " + ".join(path_of(*keys) for keys in fallback.sources) or "constant"
-    return [
-        (clean(sources, 200), ""),
-        (f" {sign} ", _DIM),
-        (clean(path_of(*fallback.place), 200), _MAPPED),
-        (f" = {compact(fallback.value, _VALUE)}", ""),
-    ]
+    line = _arrow_line(sources, sign, path_of(*fallback.place))
+    return [*line, (f" = {compact(fallback.value, _VALUE)}", "")]
 
 
-def _carried(keys: Keys, place: Keys, sign: str) -> Line:
-    return [
-        (clean(path_of(*keys), 200), ""),
-        (f" {sign} ", _DIM),
-        (clean(path_of(*place), 200), _MAPPED),
-    ]
+def _arrow_line(source: str, sign: str, place: str, style: str = _MAPPED) -> Line:
+    return [(clean(source, 300), ""), (f" {sign} ", _DIM), (clean(place, 200), style)]
 
 
 def _unmapped(traced: TracedValue) -> Line:
     reason = traced.reason or ""
-    return [
-        (f"{clean(path_of(*traced.keys), 200)} = {compact(traced.value, _VALUE)}", _UNMAPPED),
-        (f"  {WHY_LOST.get(reason, reason)}", ""),
-    ]
+    value = f"{clean(path_of(*traced.keys), 200)} = {compact(traced.value, _VALUE)}"
+    return [(value, _UNMAPPED), (f"  {WHY_LOST.get(reason, reason)}", "")]
 
 
 def _event(explanation: Explanation) -> list[Line]:

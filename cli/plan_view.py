@@ -44,11 +44,7 @@ def show_plan(stream: TextIO, plan: Json, report: RunReport, notices: list[str])
         Table(list(_not_sent(report)), "Not sent"),
     ]
     if plan["costs"]["each"]["calls"]:
-        ways = tuple(_WAYS.values())
-        blocks.append(
-            Table(list(_costs(plan)), f"Calls (your setting: {_WAYS[plan['customers']]})", ("", *ways))
-        )
-        blocks.append(Table(list(_limits(plan)), _limits_title(plan), ("", "calls", "time", "share")))
+        blocks += [_costs(plan), _limits(plan)]
     blocks += [
         unmapped_table(report, _TOP, 60),
         warnings_of(warned),
@@ -85,10 +81,9 @@ def _not_sent(report: RunReport) -> Iterator[TableRow]:
             yield from reason_rows(report, state, _TOP)
 
 
-def _costs(plan: Json) -> Iterator[TableRow]:
-    """Yield the calls of both ways to send customers."""
-    bulk = plan["bulk"]
-    notes = []
+def _costs(plan: Json) -> Table:
+    """Return the calls of both ways to send customers."""
+    bulk, notes, rows = plan["bulk"], [], []
     if bulk["delivered"]:
         requests = counted(bulk["requests"], "bulk request")
         notes.append(f"{counted(bulk['delivered'], 'customer')} in {requests} of {size(bulk['bytes'])}")
@@ -105,22 +100,18 @@ def _costs(plan: Json) -> Iterator[TableRow]:
     for kind, (label, note) in kinds.items():
         numbers = tuple(f"{plan['costs'][way][kind]:,}" for way in _WAYS)
         if kind != "polls" or bulk["requests"]:
-            yield TableRow(label, numbers, (note,), "bold" if kind == "calls" else "")
+            rows.append(TableRow(label, numbers, (note,), "bold" if kind == "calls" else ""))
+    title = f"Calls (your setting: {_WAYS[plan['customers']]})"
+    return Table(rows, title, ("", *_WAYS.values()))
 
 
-def _limits_title(plan: Json) -> str:
-    knows_limit = any(each["limit"] is not None for each in plan["plans"])
-    used = f", using {1 - plan['reserve']:.0%} of each limit" if plan["reserve"] and knows_limit else ""
-    paced = f", at {plan['rate']} at most" if plan["rate"] else ""
-    return f"Duration and share of the billing cycle{used}{paced}".replace("%", " %")
-
-
-def _limits(plan: Json) -> Iterator[TableRow]:
-    """Yield how the calls of both ways fit under each plan of Voucherify."""
+def _limits(plan: Json) -> Table:
+    """Return how the calls of both ways fit under each plan of Voucherify."""
+    rows = []
     for each in plan["plans"]:
         limits = [] if each["limit"] is None else [f"{each['limit']:,} calls {_PERIODS[each['period_s']]}"]
         limits += [] if each["cycle"] is None else [f"{each['cycle']:,} a cycle"]
-        yield TableRow(each["name"], notes=(", ".join(limits),))
+        rows.append(TableRow(each["name"], notes=(", ".join(limits),)))
         for way in _WAYS:
             fit = each[way]
             seconds, share = fit["duration_s"], fit["share_of_cycle"]
@@ -132,7 +123,12 @@ def _limits(plan: Json) -> Iterator[TableRow]:
                     f"WILL NOT FIT: {counted(fit['calls_over'], 'call')} too many; {fit['cycles']:,} cycles"
                 )
                 style = "bold red"
-            yield TableRow(way, numbers, (note,), style, 1)
+            rows.append(TableRow(way, numbers, (note,), style, 1))
+    knows_limit = any(each["limit"] is not None for each in plan["plans"])
+    used = f", using {1 - plan['reserve']:.0%} of each limit" if plan["reserve"] and knows_limit else ""
+    paced = f", at {plan['rate']} at most" if plan["rate"] else ""
+    title = f"Duration and share of the billing cycle{used}{paced}".replace("%", " %")
+    return Table(rows, title, ("", "calls", "time", "share"))
 
 
 def _percent(share: float) -> str:

@@ -15,7 +15,6 @@ from .options import FILE, LEDGER_FILE, option
 
 if TYPE_CHECKING:
     from voucherify_sync.events import Json
-    from voucherify_sync.outcomes import State
     from voucherify_sync.state.ledger_reader import EarlierRun, LedgerReader
 
     from .render import Table, TableRow, TextLines
@@ -46,40 +45,35 @@ def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool
 
     from voucherify_sync.errors import ExitCode, UsageProblem
     from voucherify_sync.outcomes import State
-
-    if as_json + failed + doubt > 1:
-        raise UsageProblem("--json, --failed and --doubt cannot be combined.", "Give one of them.")
-    with _open(config, ledger) as reader:
-        if failed or doubt:
-            _print_letters(reader, State.FAILED if failed else State.IN_DOUBT)
-        else:
-            status = status_of(reader, _options(config, ledger))
-            if as_json:
-                sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
-            else:
-                _show(status)
-    return ExitCode.OK
-
-
-def _open(config: Path | None, ledger: str | None) -> LedgerReader:
-    """Open the ledger of the project; what a run that sends would refuse is a notice."""
+    from voucherify_sync.state.dead_letters import LetterSelection
     from voucherify_sync.state.ledger_reader import LedgerReader
     from voucherify_sync.text import clean_lines
 
     from .outputs import existing_ledger
 
+    if as_json + failed + doubt > 1:
+        raise UsageProblem("--json, --failed and --doubt cannot be combined.", "Give one of them.")
     _, place = existing_ledger(config, ledger)
-    if place.problem is not None:
+    if place.problem is not None:  # a run that sends would refuse the ledger
         click.echo(clean_lines(f"Notice: {place.problem}"), err=True)
-    return LedgerReader(place.path)
+    with LedgerReader(place.path) as reader:
+        if failed or doubt:
+            selection = LetterSelection(outcomes=frozenset({State.FAILED if failed else State.IN_DOUBT}))
+            for letter in reader.dead_letters(selection):
+                sys.stdout.buffer.write(letter.encode())
+            return ExitCode.OK
+        status = status_of(reader, "".join(f" {shlex.quote(word)}" for word in ledger_words(config, ledger)))
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(status), indent=2) + b"\n")
+    else:
+        _show(status)
+    return ExitCode.OK
 
 
-def _print_letters(reader: LedgerReader, outcome: State) -> None:
-    from voucherify_sync.state.dead_letters import LetterSelection
-
-    selection = LetterSelection(outcomes=frozenset({outcome}))
-    for letter in reader.dead_letters(selection):
-        sys.stdout.buffer.write(letter.encode())
+def ledger_words(config: Path | None, ledger: Path | str | None) -> list[str]:
+    """Return the options that lead another command to the same ledger."""
+    words = [] if config is None else ["-c", str(config)]
+    return words if ledger is None else [*words, "--ledger", str(ledger)]
 
 
 def status_of(reader: LedgerReader, options: str) -> Json:
@@ -110,13 +104,6 @@ def status_of(reader: LedgerReader, options: str) -> Json:
         "runs": [_run(run) for run in runs],
         "next": list(_next(counts.failed - counts.failed_without_event, counts, options)),
     }
-
-
-def _options(config: Path | None, ledger: str | None) -> str:
-    """Return the options that lead another command to the same ledger, ready to be pasted."""
-    words = [] if config is None else ["-c", str(config)]
-    words += [] if ledger is None else ["--ledger", ledger]
-    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def _next(failed: int, counts: Any, options: str) -> Iterator[dict[str, str]]:

@@ -18,6 +18,7 @@ from voucherify_sync.settings import digest
 from voucherify_sync.text import clean, clean_lines, counted, size, span
 
 from .render import Table, TableRow, TextLines, sentences, show, warnings_of
+from .status import ledger_words
 
 if TYPE_CHECKING:
     from voucherify_sync.api import PreparedReplay
@@ -213,9 +214,8 @@ def _of_kept(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
     if options.mode is not Mode.LIVE:
         return
     failed, in_doubt = report.outcomes["failed"], report.outcomes["in_doubt"]
-    words = [] if options.config is None else ["-c", str(options.config)]
-    words += [] if options.ledger is None else ["--ledger", str(options.ledger)]
-    status, again = (shlex.join(["voucherify-sync", command, *words]) for command in ("status", "retry"))
+    own = ledger_words(options.config, options.ledger)
+    status, again = (shlex.join(["voucherify-sync", command, *own]) for command in ("status", "retry"))
     if failed:
         yield clean_lines(
             f"The ledger keeps {counted(failed, 'failed record')}: "

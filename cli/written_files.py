@@ -38,10 +38,17 @@ def write_reports(paths: Sequence[str], report: RunReport, *, quiet: bool) -> No
     """
     for path in paths:
         error = _write_error(path, report)
-        if error is not None:
-            click.echo(clean_lines(f"Warning: {error} {_keep(path, report)}"), err=True)
-        elif path != "-" and not quiet:
-            click.echo(f"Report: {clean(path, 4_096)}", err=True)
+        if error is None:
+            if path != "-" and not quiet:
+                click.echo(f"Report: {clean(path, 4_096)}", err=True)
+            continue
+        try:
+            file = spare_file("reports", f"{report.run_id}{'.html' if is_page(Path(path)) else '.json'}")
+            write_report(file, report)
+            kept = f"The report is kept in {file} instead."
+        except VoucherifySyncError as no_place:
+            kept = f"The report could not be kept elsewhere: {no_place.message.rstrip('.')}."
+        click.echo(clean_lines(f"Warning: {error} {kept}"), err=True)
 
 
 def _write_error(path: str, report: RunReport) -> str | None:
@@ -57,17 +64,6 @@ def _write_error(path: str, report: RunReport) -> str | None:
     except VoucherifySyncError as error:
         return f"{error.message}."
     return None
-
-
-def _keep(path: str, report: RunReport) -> str:
-    """Write a report to the state directory; return a sentence that says where it is."""
-    suffix = ".html" if is_page(Path(path)) else ".json"
-    try:
-        file = spare_file("reports", f"{report.run_id}{suffix}")
-        write_report(file, report)
-    except VoucherifySyncError as error:
-        return f"The report could not be kept elsewhere: {error.message.rstrip('.')}."
-    return f"The report is kept in {file} instead."
 
 
 def spare_file(folder: str, name: str) -> Path:

@@ -58,19 +58,33 @@ def render(report: RunReport) -> str:
     environment = Environment(
         autoescape=True, finalize=_shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": "{:,}".format, "size": size, "percent": _percent, "label": label_of}
+    environment.filters |= {
+        "number": "{:,}".format,
+        "size": size,
+        "percent": lambda percent: "100%" if percent == 100 else f"{percent:.1f}%",
+        "label": label_of,
+    }
     started, finished = map(datetime.fromisoformat, (report.started_at, report.finished_at))
+    when = f"{started:%-d %B %Y, %H:%M:%S}"
+    if started.date() != finished.date():
+        when += f" to {finished:%-d %B %Y, %H:%M:%S}"
+    elif f"{started:%T}" != f"{finished:%T}":
+        when += f" to {finished:%H:%M:%S}"
+    api, used = report.api, None
+    if api.limit and api.period_s:  # windows are whole, so a run of a second has used one
+        allowed = api.limit * max(math.ceil(report.duration_s / api.period_s), 1)
+        used = share(min(api.calls, allowed), allowed)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.from_string(template).render(
         report=report,
         title=headline(report),
-        when=f"{_period(started, finished)} ({span(report.duration_s)})",
+        when=f"{when} UTC ({span(report.duration_s)})",
         funnel=list(_funnel(report)),
         chart=chart(report.timeline, started, report.duration_s),
         folder=common_folder([source.name for source in report.input.sources]),
         mapping=list(_mapping(report)),
-        states=[s for s in report.outcomes if any(s in counts for counts in report.api.by_endpoint.values())],
-        used=_used_limit(report),
+        states=[s for s in report.outcomes if any(s in counts for counts in api.by_endpoint.values())],
+        used=used,
         counted=counted,
         ended=ended,
         share=share,
@@ -85,25 +99,12 @@ def _shown(value: Any) -> Any:
     return clean(value, _MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _percent(share: float) -> str:
-    return "100%" if share == 100 else f"{share:.1f}%"
-
-
 def share(part: float, whole: float) -> float:
     """Return percent with one decimal, rounded so that only nothing is 0 and only all is 100."""
     if not whole or not part:
         return 0.0
     exact = 100 * part / whole
     return min(max(round(exact, 1), 0.1), 99.9) if part < whole else 100.0
-
-
-def _period(started: datetime, finished: datetime) -> str:
-    text = f"{started:%-d %B %Y, %H:%M:%S}"
-    if started.date() != finished.date():
-        text += f" to {finished:%-d %B %Y, %H:%M:%S}"
-    elif f"{started:%T}" != f"{finished:%T}":
-        text += f" to {finished:%H:%M:%S}"
-    return f"{text} UTC"
 
 
 def _funnel(report: RunReport) -> Iterator[tuple[str, int, list[str]]]:
@@ -147,15 +148,6 @@ def _mapping(report: RunReport) -> Iterator[Json]:
                 "dropped": sorted(dropped, key=lambda field: (-field[2], field[0])),
                 "unmapped": sorted(unmapped, key=lambda field: (-field[2], field[0])),
             }
-
-
-def _used_limit(report: RunReport) -> float | None:
-    """Return the calls as percent of what the limit allows in the time of the run; None where it is not known."""
-    api = report.api
-    if not api.limit or not api.period_s:
-        return None
-    allowed = api.limit * max(math.ceil(report.duration_s / api.period_s), 1)
-    return share(min(api.calls, allowed), allowed)
 
 
 def chart(timeline: TimelineReport | None, started_at: datetime, duration_s: float) -> Json | None:
