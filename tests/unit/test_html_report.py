@@ -202,6 +202,7 @@ def test_reasons_have_counts_details_and_examples() -> None:
         "skipped",
     ]
     assert page.has("invalid_payload", "HTTP 400: Bad Request", "a/1.gz:17", "a/1.gz:98", "12")
+    assert page.has("reset", "the connection ended before an answer came", "the connection ended")
     assert page.has("Paths are relative to logs/")
     assert page.has("Dead letters: /state/dead/20250301.ndjson")
 

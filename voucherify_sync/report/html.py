@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from voucherify_sync.events import Json
+from voucherify_sync.outcomes import State, words
 from voucherify_sync.report.run_report import (
     OTHER,
     TIMED_STATES,
@@ -80,6 +81,10 @@ def render(report: RunReport) -> str:
         title=headline(report),
         when=f"{when} UTC ({span(report.duration_s)})",
         funnel=list(_funnel(report)),
+        reasons={
+            state: [(code, words(State(state), code), found) for code, found in named.items()]
+            for state, named in report.reasons.items()
+        },
         chart=chart(report.timeline, started, report.duration_s),
         folder=common_folder([source.name for source in report.input.sources]),
         mapping=list(_mapping(report)),
