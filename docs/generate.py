@@ -1,4 +1,4 @@
-"""Makes pages from the code and from results of benchmarks: `python docs/generate.py`; `--check` compares them."""
+"""Make pages from the code and from benchmark results: `python docs/generate.py`; `--check` compares them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/reasons.md": reasons.page,
     "performance.md": performance.page,
 }
-"""File of this folder -> what makes it."""
+"""File in this folder -> the function that makes it."""
 
 FOLDER: Final = Path(__file__).parent
 

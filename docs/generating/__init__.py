@@ -1,1 +1,1 @@
-"""What the reference pages are made of: each module reads one part of the code and returns a page."""
+"""Make the reference pages: each module reads one part of the code and returns a page."""

@@ -1,4 +1,4 @@
-"""The commands with their options, from the command line itself, found as the installed command finds it."""
+"""Make the page of commands and options from the command line itself, found as the installed command finds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exit codes, from the enumeration that the command line ends with."""
+"""Make the page of exit codes from the enumeration that the command line uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of Markdown, and the sentences that stand in the code beside what they describe."""
+"""Format Markdown, and read the docstrings of enumeration members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/performance.md: what the benchmarks printed last."""
+"""Make docs/performance.md from the last results of the benchmarks."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ the ratios, not the numbers."""
 
 
 def results(name: str) -> dict[str, Any]:
-    """Return what a benchmark kept."""
+    """Return the last result of a benchmark."""
     kept: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return kept
 

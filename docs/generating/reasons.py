@@ -1,4 +1,4 @@
-"""Meaning and remedy of each reason, from the library's table of them."""
+"""Make the page of reasons, with meaning and remedy, from the library's table of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings and the default table, from the types that the loader reads them by."""
+"""Make the page of settings and the default table from the types that the loader uses."""
 
 from __future__ import annotations
 
