@@ -282,6 +282,10 @@ UPDATES = {
         "expect:\n      contains:\n        body:\n          gone: 1  # old\n          # the id\n          source_id: u1\n          name: Bob",
         "expect:\n      contains:\n        body:\n          # the id\n          source_id: u1\n          name: Ann",
     ),
+    "a comment below an object that goes": (
+        "expect:\n      contains:\n        body:\n          gone:\n            a:\n              - 1\n          # the id\n          source_id: u1\n          name: Ann",
+        "expect:\n      contains:\n        body:\n          # the id\n          source_id: u1\n          name: Ann",
+    ),
     "indentation by four and a long line": (
         f"expect:\n        method: POST\n        path: /v1/customers\n        body:\n            source_id: u1\n            phone: {'long ' * 40}x",
         "expect:\n        method: POST\n        path: /v1/customers\n        body:\n            source_id: u1\n            name: Ann\n            email: a@b.c",

@@ -15,8 +15,6 @@ from msgspec import structs
 
 from voucherify_sync.mapping.rules import default_rows
 from voucherify_sync.settings import (
-    IDENTIFY_ROWS,
-    TRACK_ROWS,
     Api,
     Delivery,
     Identify,
@@ -30,7 +28,7 @@ from voucherify_sync.settings import (
     load,
     template,
 )
-from voucherify_sync.settings.types import all_settings
+from voucherify_sync.settings.types import IDENTIFY_ROWS, TRACK_ROWS, all_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

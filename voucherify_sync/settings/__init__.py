@@ -15,8 +15,6 @@ from voucherify_sync.settings.schema import json_schema
 from voucherify_sync.settings.template import digest, dump, path_of, template
 from voucherify_sync.settings.types import (
     DEFAULT_ROWS,
-    IDENTIFY_ROWS,
-    TRACK_ROWS,
     Api,
     Credentials,
     Delivery,
@@ -24,7 +22,6 @@ from voucherify_sync.settings.types import (
     Identity,
     Personas,
     Rate,
-    Rows,
     Secret,
     Settings,
     Track,
@@ -33,8 +30,6 @@ from voucherify_sync.settings.types import (
 __all__ = [
     "DEFAULT_FILE",
     "DEFAULT_ROWS",
-    "IDENTIFY_ROWS",
-    "TRACK_ROWS",
     "Api",
     "Credentials",
     "Delivery",
@@ -45,7 +40,6 @@ __all__ = [
     "MappingTest",
     "Personas",
     "Rate",
-    "Rows",
     "Secret",
     "Settings",
     "Track",

@@ -187,8 +187,13 @@ def _merged(node: Any, old: Any, new: Any) -> Any:
 
 
 def _delete(node: Any, key: str) -> None:
-    """Delete a key; comment lines below it belong to the next one."""
-    comment = next((token.value for token in node.ca.items.get(key, ()) if hasattr(token, "value")), "")
+    """Delete a key; comment lines below it, which ruamel keeps at its last scalar, belong to the next one."""
+    holder: Any = node
+    last: Any = key
+    while isinstance(holder[last], dict | list) and holder[last] and not holder[last].fa.flow_style():
+        holder = holder[last]
+        last = list(holder)[-1] if isinstance(holder, dict) else len(holder) - 1
+    comment = next((token.value for token in holder.ca.items.get(last, ()) if hasattr(token, "value")), "")
     below = [line.strip().removeprefix("#").strip() for line in comment.split("\n")[1:] if line.strip()]
     following = next((each for each in list(node)[list(node).index(key) + 1 :]), None)
     del node[key]
