@@ -90,8 +90,7 @@ _VERSION_2: Final = (
         message_id TEXT, source_id TEXT, sent_at REAL, event BLOB)""",
     "CREATE INDEX dead_letters_without_event ON dead_letters (key) WHERE event IS NULL",
     "CREATE INDEX dead_letters_invalid ON dead_letters (key) WHERE outcome = 'invalid'",
-    f"""INSERT INTO dead_letters (id, key, run, outcome, reason, status, answer, source, type, name, message_id,
-        source_id, sent_at, event) {_LETTERS}""",
+    f"INSERT INTO dead_letters {_LETTERS}",
     "DROP TRIGGER settle",
     "DROP TABLE unresolved",
     """CREATE TRIGGER settle AFTER INSERT ON records BEGIN
@@ -104,7 +103,7 @@ _VERSION_2: Final = (
     # By which rule the hashes of the run's records were made: those of other rules cannot be compared with them.
     "ALTER TABLE runs ADD COLUMN hash_version INTEGER NOT NULL DEFAULT 1",
     "ALTER TABLE customers ADD COLUMN run INTEGER NOT NULL DEFAULT 0",
-    # The clock of whoever made an event may be years ahead; no update is later than the run that sent it.
+    # The clock of the device that made an event may be years ahead; no update is later than the run that sent it.
     """UPDATE customers SET updated_at = (SELECT max(coalesce(ended_at, started_at)) FROM runs)
         WHERE updated_at > (SELECT max(coalesce(ended_at, started_at)) FROM runs)""",
     # Which endpoints ever accepted something, under which key and settings.
@@ -130,9 +129,8 @@ INTERRUPTED: Final = """(SELECT row_number() OVER (ORDER BY sent_at) AS id, key,
 _DOUBT_INTERRUPTED: Final = (
     f"CREATE TEMP TABLE interrupted AS SELECT * FROM {INTERRUPTED}",  # noqa: S608
     "INSERT OR REPLACE INTO records SELECT key, hash, run, 4 FROM temp.interrupted",  # the trigger removes the intents
-    """INSERT OR REPLACE INTO dead_letters (key, run, outcome, reason, source, type, name, message_id, source_id,
-        sent_at, event) SELECT key, run, outcome, reason, source, type, name, message_id, source_id, sent_at, event
-        FROM temp.interrupted ORDER BY id""",
+    """INSERT OR REPLACE INTO dead_letters SELECT NULL, key, run, outcome, reason, status, answer, source, type, name,
+        message_id, source_id, sent_at, event FROM temp.interrupted ORDER BY id""",
     "DROP TABLE temp.interrupted",
 )
 
@@ -233,7 +231,7 @@ def doubt_interrupted(connection: sqlite3.Connection) -> None:
 def refuse_copy(path: Path) -> None:
     """Raise UsageProblem where a ledger looks like the copy of one in use, which may lack what was sent.
 
-    The caller has its lock, so nobody has it open.
+    The caller has its lock, so that no run has it open.
     """
     mark = read_mark(path) if bytes_in(path) else None
     if mark is None:

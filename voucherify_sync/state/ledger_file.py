@@ -259,7 +259,7 @@ class LedgerLock:
 
 
 def holder_of(ledger: Path) -> str | None:
-    """Say who holds the lock of a ledger, None if nobody does."""
+    """Say who holds the lock of a ledger, None if no process does."""
     try:
         descriptor = os.open(_lock_file(ledger), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

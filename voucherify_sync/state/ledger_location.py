@@ -6,7 +6,6 @@ sent again. Commands that only read show the same sentence as a notice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -100,8 +99,15 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
     if identity is None:
         paths = [path for path, known, _ in found if any(own.origin == origin for own in known)]
         return LedgerLocation(path=paths[0] if len(paths) == 1 else None)
-    if own := [(path, is_used) for path, known, is_used in found if identity.is_among(known)]:
-        return _own(choice, identity, own)
+    if own := {path: is_used for path, known, is_used in found if identity.is_among(known)}:
+        used = [path for path, is_used in own.items() if is_used]
+        if len(used) > 1:
+            problem = UsageProblem(
+                f"{len(used)} ledgers say that they are those of {identity}: {', '.join(map(str, used))}",
+                "Name the right one with --ledger FILE, or move the others away.",
+            )
+            return LedgerLocation(path=used[0], problem=problem)
+        return _existing(next(iter(used or own)), choice, is_used=bool(used), stranger=None)
     try:
         path = default_path(identity)
     except UsageProblem as error:
@@ -131,26 +137,40 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
 
 def _named(path: Path, choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) -> LedgerLocation:
     """Judge a ledger that the user names."""
-    _, identities, is_used = _look_into(path)
-    if choice.is_new:
-        return _new(path, in_use=path if is_used else None)
-    if copy := _copy_problem(path, choice):
-        return LedgerLocation(path=path, problem=copy)
-    is_own = identity.is_among(identities) if identity else any(own.origin == origin for own in identities)
-    if choice.same_project:
-        return LedgerLocation(path=path, adds_identity=True, problem=_not_needed(path) if is_own else None)
-    problem = None
-    if not identities:
-        problem = UsageProblem(
+    _, known, is_used = _look_into(path)
+    stranger = None
+    if not known:
+        stranger = UsageProblem(
             f"the ledger {path} is damaged: it does not say whose it is.", "Put a backup of it in its place."
         )
-    elif not is_own:
-        known = " and ".join(map(str, identities))
-        problem = UsageProblem(
-            f"the ledger {path} belongs to {known}, and this run would send to {identity or origin}.",
-            "If both are the same project, as after its keys were rotated or its host was renamed: --same-project. "
-            "Otherwise name the ledger of this project.",
+    elif not (identity.is_among(known) if identity else any(own.origin == origin for own in known)):
+        names = " and ".join(map(str, known))
+        stranger = UsageProblem(
+            f"the ledger {path} belongs to {names}, and this run would send to {identity or origin}.",
+            "If both are the same project, for example after its keys were rotated or its host was renamed: "
+            "--same-project. Otherwise name the ledger of this project.",
         )
+    return _existing(path, choice, is_used=is_used, stranger=stranger)
+
+
+def _existing(
+    path: Path, choice: LedgerChoice, *, is_used: bool, stranger: UsageProblem | None
+) -> LedgerLocation:
+    """Judge a ledger that is there; `stranger`: why it seems to be that of another project."""
+    if choice.is_new:
+        return _new(path, in_use=path if is_used else None)
+    try:
+        if not choice.is_whole:
+            refuse_copy(path)
+    except UsageProblem as copy:
+        return LedgerLocation(path=path, problem=copy)
+    if not choice.same_project:
+        return LedgerLocation(path=path, problem=stranger)
+    if stranger:
+        return LedgerLocation(path=path, adds_identity=True)
+    problem = UsageProblem(
+        f"--same-project is not needed: {path} knows this address and key.", "Leave it out."
+    )
     return LedgerLocation(path=path, problem=problem)
 
 
@@ -173,23 +193,6 @@ def _missing(path: Path, choice: LedgerChoice, identity: ProjectIdentity | None)
     return _new(path, in_use=used[0] if used else None)
 
 
-def _own(choice: LedgerChoice, identity: ProjectIdentity, own: Sequence[tuple[Path, bool]]) -> LedgerLocation:
-    """Judge the ledgers in the state directory that say that they are the project's."""
-    used = [path for path, is_used in own if is_used]
-    if len(used) > 1:
-        problem = UsageProblem(
-            f"{len(used)} ledgers say that they are those of {identity}: {', '.join(map(str, used))}",
-            "Name the right one with --ledger FILE, or move the others away.",
-        )
-        return LedgerLocation(path=used[0], problem=problem)
-    path = used[0] if used else own[0][0]
-    if choice.is_new:
-        return _new(path, in_use=path if used else None)
-    return LedgerLocation(
-        path=path, problem=_not_needed(path) if choice.same_project else _copy_problem(path, choice)
-    )
-
-
 def _new(path: Path, *, in_use: Path | None) -> LedgerLocation:
     """Make a ledger, unless there is one by which something was sent."""
     problem = None
@@ -202,24 +205,11 @@ def _new(path: Path, *, in_use: Path | None) -> LedgerLocation:
     return LedgerLocation(path=path, is_new=True, problem=problem)
 
 
-def _not_needed(path: Path) -> UsageProblem:
-    return UsageProblem(f"--same-project is not needed: {path} knows this address and key.", "Leave it out.")
-
-
-def _copy_problem(path: Path, choice: LedgerChoice) -> UsageProblem | None:
-    try:
-        if not choice.is_whole:
-            refuse_copy(path)
-    except UsageProblem as problem:
-        return problem
-    return None
-
-
 def _in_state_directory() -> list[_Found]:
     """Read what the ledgers in the state directory say of themselves.
 
     Raises:
-        UsageProblem: one of them cannot be read, so that nobody knows whose it is.
+        UsageProblem: one of them cannot be read, so that it is not known whose it is.
     """
     try:
         paths = sorted(state_directory().glob("*.ledger"))

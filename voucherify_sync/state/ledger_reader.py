@@ -31,12 +31,11 @@ CODES: Final = {
     (State.DUPLICATE, Kind.EVENT): 5,
     (State.DUPLICATE, Kind.CUSTOMER): 6,
 }
-"""What the column `state` of records says. 5 and 6 had failed and were dismissed, and are met as duplicates."""
+"""What the column `state` of records says. 5 and 6 had failed and were dismissed: read again, they are duplicates."""
 _STATES: Final = [state for state, _ in CODES]
 
-_PORTION: Final = (
-    500  # keys or dead letters of a query: no read stays open that would hold up a run's checkpoints
-)
+# Keys, or dead letters, of a query. No read stays open between two, which would hold up the checkpoints of a run.
+_PORTION: Final = 500
 _COLUMNS: Final = DeadLetter.__struct_fields__
 _ALL_LETTERS: Final = f"""(SELECT run, name, outcome, reason FROM dead_letters
     UNION ALL SELECT run, name, outcome, reason FROM {INTERRUPTED})"""  # noqa: S608 our own names
@@ -260,25 +259,14 @@ class LedgerReader:
 
     def counts(self) -> LedgerCounts:
         """Count all records. It reads the whole ledger."""
-        states = dict(
-            self._ask(
-                "SELECT state, count(*) FROM records WHERE key NOT IN (SELECT key FROM intents) GROUP BY 1"
-            )
-        )
-        ((intents, invalid, without_event),) = self._ask(
-            """SELECT (SELECT count(*) FROM intents),
-                (SELECT count(*) FROM dead_letters WHERE outcome = 'invalid'),
-                (SELECT count(*) FROM dead_letters WHERE event IS NULL AND outcome = 'failed')"""
-        )
-        return LedgerCounts(
-            delivered_customers=states.get(1, 0),
-            delivered_events=states.get(0, 0),
-            failed=states.get(2, 0) + states.get(3, 0),
-            failed_without_event=without_event,
-            in_doubt=states.get(4, 0) + (intents if self._intended is State.IN_DOUBT else 0),
-            invalid=invalid,
-            dismissed=states.get(5, 0) + states.get(6, 0),
-        )
+        # A sum of no rows would be NULL; count() leaves out what nullif() makes NULL.
+        query = """SELECT count(nullif(state = 1, 0)), count(nullif(state = 0, 0)), count(nullif(state IN (2, 3), 0)),
+            (SELECT count(*) FROM dead_letters WHERE event IS NULL AND outcome = 'failed'),
+            count(nullif(state = 4, 0)) + ? * (SELECT count(*) FROM intents),
+            (SELECT count(*) FROM dead_letters WHERE outcome = 'invalid'), count(nullif(state IN (5, 6), 0))
+            FROM records WHERE key NOT IN (SELECT key FROM intents)"""
+        (counts,) = self._ask(query, (self._intended is State.IN_DOUBT,))
+        return LedgerCounts(*counts)
 
     def last_run(self) -> EarlierRun | None:
         """Return the latest run, other than the one that is writing."""
@@ -299,15 +287,19 @@ class LedgerReader:
 
     def _find_runs(self, condition: str, *values: int | str) -> list[EarlierRun]:
         columns = "id, name, started_at, ended_at, exit_code, settings, counts, command"
+        rows = self._ask(f"SELECT {columns} FROM runs WHERE {condition}", values)  # noqa: S608 our own conditions
         return [
             EarlierRun(
-                *(number, name, _time(started), None if ended is None else _time(ended), exit_code, digest),
-                *(json.decode(counts or "{}", type=dict[str, int]), command),
+                number=number,
+                name=name,
+                started_at=_time(started),
+                ended_at=None if ended is None else _time(ended),
+                exit_code=exit_code,
+                settings_digest=digest,
+                counts=json.decode(counts or "{}", type=dict[str, int]),
+                command=command,
             )
-            for number, name, started, ended, exit_code, digest, counts, command in self._ask(
-                f"SELECT {columns} FROM runs WHERE {condition}",  # noqa: S608 our own conditions
-                values,
-            )
+            for number, name, started, ended, exit_code, digest, counts, command in rows
         ]
 
     def _compares(self, run: int) -> bool:

@@ -100,7 +100,7 @@ class LedgerWriter:
     """Takes changes from any thread and commits them.
 
     The first who waits for a commit makes it, for all whose changes have gathered meanwhile: a thread for all commits
-    would cost one more switch between threads each time. A thread of its own only commits what nobody waits for. A
+    would cost one more switch between threads each time. A thread of its own only commits what no thread waits for. A
     commit that fails is the last one: from then on nothing is written, and all who wait get the error.
 
     Attributes:
@@ -135,7 +135,6 @@ class LedgerWriter:
         self._gate = threading.Lock()  # to what gathers
         self._turn = threading.Lock()  # to the connection
         self._gathering = Changes()
-        self._has_changes = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._commit_regularly, name="ledger", daemon=True)
         self._thread.start()
@@ -143,17 +142,14 @@ class LedgerWriter:
     def later(self, change: Callable[[Changes], None]) -> None:
         """Let a change go with the next commit, at most 50 ms from now; after the end it is not kept."""
         with self._gate:
-            if self._over.is_set():
-                return
-            change(self._gathering)
-        if not self._has_changes.is_set():
-            self._has_changes.set()
+            if not self._over.is_set():
+                change(self._gathering)
 
     def now(self, change: Callable[[Changes], None]) -> None:
         """Return when a change is on disk.
 
         Raises:
-            VoucherifySyncError: it is not, or nobody would find it there; RunStopped where the disk is full.
+            VoucherifySyncError: it is not, or the next run would not find it; RunStopped where the disk is full.
         """
         with self._gate:
             if self._over.is_set():
@@ -179,18 +175,15 @@ class LedgerWriter:
         """Commit what is left and end the thread. The stop gets the error of a commit that fails."""
         with self._gate:
             self._over.set()
-        self._has_changes.set()
         self._thread.join()
         with suppress(VoucherifySyncError):
             self.flush()
 
     def _commit_regularly(self) -> None:
-        while not self._over.is_set():
-            self._has_changes.wait()
-            self._has_changes.clear()
-            self._over.wait(_MAX_DELAY_S)
-            with suppress(VoucherifySyncError):  # the stop has it
-                self.flush()
+        while not self._over.wait(_MAX_DELAY_S):
+            if self._gathering:
+                with suppress(VoucherifySyncError):  # the stop has it
+                    self.flush()
 
     def _join(self) -> tuple[Changes, bool]:
         """Return what gathers, and whether the caller is the first to wait for it, and so has to write it."""
