@@ -40,7 +40,6 @@ _HUGE_START = b'{"object":"customer","padding":"'
 _FOREVER_S = 7 * 86_400.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
-
 Silence = Literal["drop", "reset", "hang"]
 """No answer: the connection is closed, or reset, or nothing comes."""
 SpoiledAnswer = Literal["delay", "drip", "cut_header", "cut_body", "close", "fail_action"]

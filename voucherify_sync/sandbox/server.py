@@ -62,6 +62,7 @@ class Sandbox:
         self._faults = faults if isinstance(faults, FaultScript) else FaultScript(faults)
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
+        self._acceptor = threading.Thread(target=self._accept, name="sandbox", daemon=True)
         self._threads: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
         self.port = self.options.port
@@ -93,7 +94,7 @@ class Sandbox:
                 "Choose another --port, or 0 for a free one.",
             ) from None
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listener,), name="sandbox", daemon=True).start()
+        self._acceptor.start()
         return self
 
     def stop(self) -> None:
@@ -104,6 +105,8 @@ class Sandbox:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
+            # From here on no connection is added to those that are closed now.
+            self._acceptor.join(_STOP_S)
         with self._lock:
             serving = dict(self._threads)
         for sock in serving:
@@ -119,12 +122,12 @@ class Sandbox:
     def __exit__(self, *_exception: object) -> None:
         self.stop()
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self) -> None:
         seconds, rest = divmod(self.options.keep_alive_s, 1)
         idle_s = struct.pack("ll", int(seconds), int(rest * 1e6))
-        while not self._stopping.is_set():
+        while self._listener is not None and not self._stopping.is_set():
             try:
-                sock, _ = listener.accept()
+                sock, _ = self._listener.accept()
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # The kernel's own timeout costs no system call per read and write, unlike settimeout().
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, idle_s)
