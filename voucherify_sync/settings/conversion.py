@@ -23,7 +23,7 @@ from voucherify_sync.settings.types import (
     all_settings,
     settings_of,
 )
-from voucherify_sync.settings.yaml_nodes import Mistake, Node, Problems, shown
+from voucherify_sync.settings.yaml_nodes import Mistake, Problems, YamlNode, shown
 
 TESTS: Final = "tests"
 """The key beside the sections that holds a list: the mapping tests."""
@@ -33,15 +33,7 @@ _MAX_DIGITS: Final = 15
 _LIKE_FLAGS: Final = dict.fromkeys(("yes", "on", "y", "1", "true"), "true") | dict.fromkeys(
     ("no", "off", "n", "0", "false"), "false"
 )
-_UNITS: Final = {
-    "second": "s",
-    "sec": "s",
-    "m": "min",
-    "minute": "min",
-    "mins": "min",
-    "hour": "h",
-    "hr": "h",
-}
+_UNITS: Final = {"second": "s", "sec": "s", "m": "min", "minute": "min", "hour": "h", "hr": "h"}
 _JSON_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 _P = ParamSpec("_P")
@@ -100,7 +92,8 @@ def parse_rate(text: str) -> Rate:
     loose = re.fullmatch(r"\s*([1-9][0-9]{0,8})\s*(?:(?:/|per|an?)?\s*([a-z]+))?\s*", text.lower())
     if loose:
         word = loose[2] or "min"
-        unit = word if word in PERIODS_S else _UNITS.get(word) or _UNITS.get(word.removesuffix("s"))
+        units = {**_UNITS, **{unit: unit for unit in PERIODS_S}}
+        unit = units.get(word) or units.get(word.removesuffix("s"))
         suggestions = [f"{loose[1]}/{unit}"] if unit else []
     raise Mistake("must be a number of calls per s, min or h, such as 90/min" + question(suggestions))
 
@@ -143,7 +136,7 @@ class NodeReader:
         self._problems = problems
         self._environment = environment
 
-    def constant(self, node: Node, path: str) -> Any:
+    def constant(self, node: YamlNode, path: str) -> Any:
         """Return a value as in JSON: unquoted null, true, false and numbers are what they are there."""
         if node.items is not None:
             return [self.constant(item, path) for item in node.items]
@@ -158,12 +151,12 @@ class NodeReader:
             return self.tried(node, path, _read_constant, text)
         return text
 
-    def text(self, node: Node) -> str:
+    def text(self, node: YamlNode) -> str:
         """Return the text of a scalar with its variables put in; anything else is a Mistake."""
         return interpolate(one_value(node), self._environment)
 
     def tried(
-        self, node: Node, path: str, read: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+        self, node: YamlNode, path: str, read: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> _T | None:
         """Return what `read` gives; note what it refuses, at the node's place, and return None."""
         if not node.is_noted:
@@ -173,7 +166,7 @@ class NodeReader:
                 self._problems.add(node.place, path, str(mistake))
         return None
 
-    def pairs(self, node: Node | None, path: str, expected: str) -> dict[str, tuple[Node, Node]]:
+    def pairs(self, node: YamlNode | None, path: str, expected: str) -> dict[str, tuple[YamlNode, YamlNode]]:
         """Return the pairs of a node; what holds something else is a mistake, what is null holds none."""
         if node is None or node.pairs is None:
             if node is not None and not node.is_null and not node.is_noted:
@@ -182,7 +175,7 @@ class NodeReader:
         return node.pairs
 
 
-def one_value(node: Node) -> str:
+def one_value(node: YamlNode) -> str:
     """Return the text of a node that must be one value, with its variables as they are written."""
     if node.text is None:
         raise Mistake(
@@ -191,7 +184,7 @@ def one_value(node: Node) -> str:
     return node.text
 
 
-def convert(root: Node | None, problems: Problems, environment: Mapping[str, str]) -> Settings:
+def convert(root: YamlNode | None, problems: Problems, environment: Mapping[str, str]) -> Settings:
     """Return the settings of a tree; they count only if no problem was added."""
     return _Conversion(problems, environment).settings(root)
 
@@ -199,7 +192,7 @@ def convert(root: Node | None, problems: Problems, environment: Mapping[str, str
 class _Conversion(NodeReader):
     """Reads the sections of one file."""
 
-    def settings(self, root: Node | None) -> Settings:
+    def settings(self, root: YamlNode | None) -> Settings:
         found: dict[str, Any] = {}
         for name, (key, node) in self.pairs(root, "", "sections such as `identify:`").items():
             if name in SECTIONS:
@@ -208,9 +201,9 @@ class _Conversion(NodeReader):
                 self._note_unknown(key, "")
         return Settings(**found)
 
-    def _section(self, node: Node, section: str) -> Any:
+    def _section(self, node: YamlNode, section: str) -> Any:
         known = settings_of(section)
-        nodes: dict[str, Node] = {}
+        nodes: dict[str, YamlNode] = {}
         for name, (key, value) in self.pairs(node, section, "`name: value` lines").items():
             if name not in known:
                 self._note_unknown(key, section)
@@ -224,13 +217,13 @@ class _Conversion(NodeReader):
             self._problems.add(later, "api", "token and token_file are both given; leave one out")
         return SECTIONS[section](**{name: value for name, value in found.items() if value is not None})
 
-    def _note_unknown(self, key: Node, section: str) -> None:
+    def _note_unknown(self, key: YamlNode, section: str) -> None:
         name = key.text or ""
         path = f"{section}.{shown(name)}" if section else shown(name)
         suggestions = [] if self._problems.are_many else _similar_settings(section, name)
         self._problems.add(key.place, path, f"no such setting{question(suggestions)}")
 
-    def _value(self, node: Node, setting: Setting) -> Any:
+    def _value(self, node: YamlNode, setting: Setting) -> Any:
         path, kind = setting.path, setting.type
         if kind == list[str]:
             items = [node] if node.items is None else node.items
@@ -244,7 +237,7 @@ class _Conversion(NodeReader):
             return {name: self.constant(value, path) for name, (_, value) in pairs.items()}
         return self.tried(node, path, self._one, node, setting)
 
-    def _one(self, node: Node, setting: Setting) -> Any:
+    def _one(self, node: YamlNode, setting: Setting) -> Any:
         """Read a setting of one value."""
         if setting.type is Secret:  # its variables are looked up when a call is made
             check_references(one_value(node))
@@ -257,13 +250,13 @@ class _Conversion(NodeReader):
         readers: dict[Any, Callable[[str], Any]] = {bool: _read_flag, float: _read_share, Rate: parse_rate}
         return readers.get(setting.type, str)(text)
 
-    def _name(self, node: Node) -> str:
+    def _name(self, node: YamlNode) -> str:
         text = self.text(node)
         if not text.strip():
             raise Mistake("a name is missing")
         return text
 
-    def _rows(self, node: Node, path: str) -> dict[str, list[str | None]]:
+    def _rows(self, node: YamlNode, path: str) -> dict[str, list[str | None]]:
         rows: dict[str, list[str | None]] = {}
         for name, (key, value) in self.pairs(node, path, "`source: destination` rows").items():
             source = self.tried(key, path, _parse, parse_source, name)
@@ -271,7 +264,7 @@ class _Conversion(NodeReader):
             rows[name] = [self.tried(each, path, self._destination, each, source) for each in targets]
         return rows
 
-    def _destination(self, node: Node, source: FieldPath | None) -> str:
+    def _destination(self, node: YamlNode, source: FieldPath | None) -> str:
         if node.is_null or node.items == []:
             raise Mistake("a destination is missing")
         text = self.text(node)

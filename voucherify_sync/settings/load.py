@@ -17,7 +17,7 @@ from voucherify_sync.settings.conversion import convert
 from voucherify_sync.settings.environment import expanded, token_file
 from voucherify_sync.settings.mapping_tests import MappingTest, files_of_tests, read_tests
 from voucherify_sync.settings.types import Secret, Settings
-from voucherify_sync.settings.yaml_nodes import LineColumn, Node, Problems, raise_all, read_document
+from voucherify_sync.settings.yaml_nodes import LineColumn, Problems, YamlNode, raise_all, read_document
 
 DEFAULT_FILE = Path("voucherify-sync.yaml")
 """Read from the working directory when no file is named."""
@@ -95,7 +95,7 @@ def _with_absolute_paths(settings: Settings, file: Path) -> Settings:
     return replace(settings, api=api, delivery=delivery)
 
 
-def _root_of(file: Path, problems: Problems) -> Node | None:
+def _root_of(file: Path, problems: Problems) -> YamlNode | None:
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)

@@ -14,7 +14,7 @@ from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Json
 from voucherify_sync.settings.conversion import TESTS, NodeReader, one_value, question
 from voucherify_sync.settings.environment import expanded
-from voucherify_sync.settings.yaml_nodes import LineColumn, Mistake, Node, Problems, shown
+from voucherify_sync.settings.yaml_nodes import LineColumn, Mistake, Problems, YamlNode, shown
 
 REQUEST_KEYS: Final = ("method", "path", "body")
 CONTAINS: Final = "contains"
@@ -78,7 +78,12 @@ def files_of_tests(beside: Path | None) -> list[Path]:
 
 
 def read_tests(
-    root: Node | None, file: Path, problems: Problems, environment: Mapping[str, str], *, only: bool = False
+    root: YamlNode | None,
+    file: Path,
+    problems: Problems,
+    environment: Mapping[str, str],
+    *,
+    only: bool = False,
 ) -> list[MappingTest]:
     """Return the tests of a file's tree; they count only if no problem was added.
 
@@ -99,7 +104,7 @@ class _TestReader(NodeReader):
         super().__init__(problems, environment)
         self._file = file
 
-    def tests(self, root: Node | None, *, only: bool) -> list[MappingTest]:
+    def tests(self, root: YamlNode | None, *, only: bool) -> list[MappingTest]:
         if only:
             listed = self._nodes(root, "", "a list `tests:`", (TESTS,)).get(TESTS)
         else:
@@ -113,10 +118,15 @@ class _TestReader(NodeReader):
         return [test for test in found if test is not None]
 
     def _nodes(
-        self, node: Node | None, path: str, expected: str, known: Sequence[str], demanded: Sequence[str] = ()
-    ) -> dict[str, Node]:
+        self,
+        node: YamlNode | None,
+        path: str,
+        expected: str,
+        known: Sequence[str],
+        demanded: Sequence[str] = (),
+    ) -> dict[str, YamlNode]:
         """Return the values of a node's pairs; a key that is not known, or a missing one, is a mistake."""
-        nodes: dict[str, Node] = {}
+        nodes: dict[str, YamlNode] = {}
         for name, (key, value) in self.pairs(node, path, expected).items():
             if name in known:
                 nodes[name] = value
@@ -129,7 +139,7 @@ class _TestReader(NodeReader):
                 self._problems.add(node.place, path, f"needs `{name}`")
         return nodes
 
-    def _test(self, node: Node, number: int) -> MappingTest | None:
+    def _test(self, node: YamlNode, number: int) -> MappingTest | None:
         path = f"{TESTS}[{number}]"
         demanded = () if node.is_null else ("name", "event")
         nodes = self._nodes(node, path, "`name:`, `event:` and `expect:`", _KEYS, demanded)
@@ -154,19 +164,19 @@ class _TestReader(NodeReader):
             return MappingTest(name, event, expectations[0], self._file, number, *places)
         return None
 
-    def _name(self, node: Node) -> str:
+    def _name(self, node: YamlNode) -> str:
         text = self.text(node)
         if node.is_null or not text.strip():
             raise Mistake("a name is missing")
         return text
 
-    def _event(self, node: Node, path: str) -> Json | EventAt | None:
+    def _event(self, node: YamlNode, path: str) -> Json | EventAt | None:
         if node.pairs is None:
             return self.tried(node, path, self._event_at, node)
         fields: Json = self.constant(node, path)
         return fields
 
-    def _event_at(self, node: Node) -> EventAt:
+    def _event_at(self, node: YamlNode) -> EventAt:
         match = _FILE_AND_LINE.fullmatch(self.text(node)) if node.text is not None else None
         if match is None:
             raise Mistake("must be an event, or where one is: FILE:LINE, such as events.ndjson:12")
@@ -176,7 +186,7 @@ class _TestReader(NodeReader):
             raise Mistake(f"{problem.message} {problem.remedy}") from None
         return EventAt(self._file.parent / path, int(match[2]), int(match[3]) if match[3] else None)
 
-    def _request(self, node: Node, path: str) -> Expected | None:
+    def _request(self, node: YamlNode, path: str) -> Expected | None:
         """Return the request that is expected, or the part of it below `contains`."""
         is_partial = node.pairs is not None and CONTAINS in node.pairs
         known = (*REQUEST_KEYS, CONTAINS)
@@ -202,7 +212,7 @@ class _TestReader(NodeReader):
                 self._problems.add(value.place, f"{path}.body", "must hold `field: value` lines")
         return Expected(request, is_partial)
 
-    def _reason(self, node: Node) -> str:
+    def _reason(self, node: YamlNode) -> str:
         if node.is_null or not one_value(node).strip():
             raise Mistake("must be the reason why no request is made, such as no_id")
         return self.text(node).strip()

@@ -63,28 +63,20 @@ def digest(settings: Settings) -> str:
 
 def plain(value: Any) -> Any:
     """Return the value of a setting as it is written in a file."""
-    match value:
-        case Secret():
-            return masked(value)
-        case Rate():
-            return str(value)
-        case float():
-            return f"{value * 100:.12g}%"
-        case _:
-            return escaped(value)
+    if isinstance(value, Secret):
+        return masked(value)
+    if isinstance(value, float):
+        return f"{value * 100:.12g}%"
+    return str(value) if isinstance(value, Rate) else escaped(value)
 
 
 def escaped(value: Any) -> Any:
     """Double the `$` of texts where the loader would take it for more than a `$`."""
-    match value:
-        case str():
-            return re.sub(r"\$(?=[{$])", "$$", value)
-        case list():
-            return [escaped(item) for item in value]
-        case dict():
-            return {key: escaped(item) for key, item in value.items()}
-        case _:
-            return value
+    if isinstance(value, str):
+        return re.sub(r"\$(?=[{$])", "$$", value)
+    if isinstance(value, list):
+        return list(map(escaped, value))
+    return {key: escaped(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 class _Dumper(yaml.SafeDumper):

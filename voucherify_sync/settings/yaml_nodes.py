@@ -96,7 +96,7 @@ def shown(key: str) -> str:
     return key if _NAME.fullmatch(key) else "…"
 
 
-class Node(Struct, frozen=True):
+class YamlNode(Struct, frozen=True):
     """A part of the file. It has a text, pairs or items; none of them if it is a mistake that is noted already.
 
     Attributes:
@@ -110,8 +110,8 @@ class Node(Struct, frozen=True):
     place: LineColumn
     text: str | None = None
     plain: bool = False
-    pairs: dict[str, tuple[Node, Node]] | None = None
-    items: list[Node] | None = None
+    pairs: dict[str, tuple[YamlNode, YamlNode]] | None = None
+    items: list[YamlNode] | None = None
 
     @property
     def is_null(self) -> bool:
@@ -124,7 +124,7 @@ class Node(Struct, frozen=True):
         return self.text is None and self.pairs is None and self.items is None
 
 
-def read_document(text: str, problems: Problems) -> Node | None:
+def read_document(text: str, problems: Problems) -> YamlNode | None:
     """Return the file's tree, or None if it is empty or unreadable; what is wrong is added to `problems`."""
     odd = _NOT_PRINTABLE.search(text)
     if odd:
@@ -153,8 +153,8 @@ class _Builder:
         self._events = events
         self._problems = problems
 
-    def document(self) -> Node | None:
-        root: Node | None = None
+    def document(self) -> YamlNode | None:
+        root: YamlNode | None = None
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
@@ -162,30 +162,32 @@ class _Builder:
                 root = self._node(next(self._events), "", 1)
         return root
 
-    def _node(self, event: Any, path: str, depth: int) -> Node:
+    def _node(self, event: Any, path: str, depth: int) -> YamlNode:
         place = _place(event.start_mark)
         if depth > MAX_DEPTH:
             raise Mistake(f"nested deeper than {MAX_DEPTH} levels", place)
         if isinstance(event, yaml.AliasEvent):
             self._problems.add(place, path, "an alias (*); quote the value, or write out what it stands for")
-            return Node(place)
+            return YamlNode(place)
         if event.anchor is not None:
             self._problems.add(place, path, "an anchor (&); quote the value, or leave the anchor out")
         if event.tag is not None:
             self._problems.add(place, path, "a tag (!); quote the value")
         if isinstance(event, yaml.ScalarEvent):
-            return Node(place, event.value, plain=not event.style)
+            return YamlNode(place, event.value, plain=not event.style)
         if isinstance(event, yaml.SequenceStartEvent):
-            items: list[Node] = []
+            items: list[YamlNode] = []
             while not isinstance(inside := next(self._events), yaml.SequenceEndEvent):
                 items.append(self._node(inside, path, depth + 1))
-            return Node(place, items=items)
-        pairs: dict[str, tuple[Node, Node]] = {}
+            return YamlNode(place, items=items)
+        pairs: dict[str, tuple[YamlNode, YamlNode]] = {}
         while not isinstance(inside := next(self._events), yaml.MappingEndEvent):
             self._add_pair(inside, pairs, path, depth + 1)
-        return Node(place, pairs=pairs)
+        return YamlNode(place, pairs=pairs)
 
-    def _add_pair(self, event: Any, pairs: dict[str, tuple[Node, Node]], path: str, depth: int) -> None:
+    def _add_pair(
+        self, event: Any, pairs: dict[str, tuple[YamlNode, YamlNode]], path: str, depth: int
+    ) -> None:
         key = self._node(event, path, depth)
         name = "…" if key.text is None else shown(key.text)
         inner = f"{path}.{name}" if path else name
