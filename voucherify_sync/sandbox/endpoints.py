@@ -45,7 +45,7 @@ class HttpRequest(Struct):
         headers: names in lower case; of a repeated one the last.
         keep_alive: the client wants to use the connection again.
         argument: the part of the path that its route leaves open, decoded; empty where there is none.
-        action_fails: the asynchronous action that it starts shall fail.
+        action_will_fail: the asynchronous action that it starts ends as FAILED.
     """
 
     method: str
@@ -55,7 +55,7 @@ class HttpRequest(Struct):
     body: bytes = b""
     keep_alive: bool = True
     argument: str = ""
-    action_fails: bool = False
+    action_will_fail: bool = False
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -243,7 +243,7 @@ class ApiEndpoints:
                 raise invalid(f"Property [{number}] must be object")
             if not isinstance(item.get("source_id"), str) or not item["source_id"]:
                 raise invalid(f"Property [{number}] should have required property 'source_id'")
-        return {"async_action_id": self._store.submit_bulk(items, now, will_fail=request.action_fails).id}
+        return {"async_action_id": self._store.submit_bulk(items, now, will_fail=request.action_will_fail).id}
 
     def get_action(self, request: HttpRequest, now: float) -> Json:
         """Answer ``GET /v1/async-actions/ID``."""
@@ -265,14 +265,11 @@ class ApiEndpoints:
         parameters, limit = request.parameters, request.number("limit", 10, 100)
         start, end = request.time("start_date", -inf), request.time("end_date", inf)
         customer = self._store.find_customer(request.argument)
-        is_empty = (
-            parameters.get("type", _CUSTOM_EVENT) != _CUSTOM_EVENT or parameters.get("category") == "EFFECT"
-        )
-        events = [
-            event
-            for event in ([] if is_empty else self._store.visible_events_of(customer, now))
-            if start <= event.at <= end
-        ]
+        # Custom events are all that the sandbox has of an activity.
+        is_custom = parameters.get("type", _CUSTOM_EVENT) == _CUSTOM_EVENT
+        is_asked = is_custom and parameters.get("category") != "EFFECT"
+        visible = self._store.visible_events_of(customer, now)
+        events = [event for event in visible if is_asked and start <= event.at <= end]
         if parameters.get("order", "-created_at").startswith("-"):
             events.reverse()
         if (after_id := parameters.get("starting_after_id")) is not None:

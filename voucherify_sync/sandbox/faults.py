@@ -268,6 +268,7 @@ def perform(
             while sock.recv(65_536):
                 pass
     elif action == "reset":
+        # A close that lingers for zero seconds sends a reset.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         sock.close()
     if answer is None:

@@ -128,6 +128,7 @@ class Sandbox:
         while self._listener is not None and not self._stopping.is_set():
             try:
                 sock, _ = self._listener.accept()
+                # Each answer is one send: nothing is gained by waiting for more to send.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # The kernel's own timeout costs no system call per read and write, unlike settimeout().
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, idle_s)
@@ -178,7 +179,7 @@ class Sandbox:
         """Answer an API call badly; tell whether the connection still lives."""
         if fault.when == "before" and self._stopping.wait(fault.delay_s):
             return False
-        request.action_fails = fault.action == "fail_action"
+        request.action_will_fail = fault.action == "fail_action"
         good, is_processed = self._process(request) if fault.is_processed else (None, False)
         if fault.when != "before":
             self._stopping.wait(fault.delay_s)

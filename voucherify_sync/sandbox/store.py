@@ -143,6 +143,7 @@ class SandboxStore:
         self._options = options
         self._call_log = call_log
         self._clock = clock
+        # Reentrant, since a step may read the customers, which is a step, too.
         self._lock = threading.RLock()
         self._customers: dict[str, StoredCustomer] = {}
         self._id_of: dict[str, str] = {}
