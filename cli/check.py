@@ -108,15 +108,15 @@ def _show(report: CheckReport, *, online: bool) -> None:
     from voucherify_sync.text import clean, clean_lines
 
     click.echo(
-        f"# OK: {clean(str(report.file)) if report.file else 'no settings file, so the defaults hold'}"
+        f"# OK: {clean(str(report.file)) if report.file else 'no settings file, so the defaults apply'}"
     )
     if report.ledger.path is not None:
         click.echo(f"# Ledger of live runs: {clean(str(report.ledger.path), 4_096)}")
     click.echo(dump(report.settings), nl=False)
     sys.stdout.flush()
-    notes = [] if report.ledger.problem is None else [f"Note, for live runs: {report.ledger.problem}"]
+    notes = [] if report.ledger.problem is None else [f"Before a live run: {report.ledger.problem}"]
     notes += [f"Warning: {warning}" for warning in report.warnings]
     if not online:  # previews and the sandbox need no keys
-        notes += [f"Note, for live runs: {problem}" for problem in report.missing]
+        notes += [f"Before a live run: {problem}" for problem in report.missing]
     for note in notes:
         click.echo(clean_lines(note), err=True)

@@ -16,12 +16,12 @@ from .options import FILE, Display, GroupedCommand, retry_options, take_mode
 @click.argument("file", required=False, type=FILE)
 @retry_options
 def command(file: Path | None, **values: Any) -> int:
-    """Send again what failed, look up what is in doubt, and map again what was invalid.
+    """Send failed records again, look up records in doubt, and map invalid records again.
 
-    Without FILE it takes every dead letter of the ledger, the oldest first, whichever run left it; with FILE, an edited
-    file of dead letters, such as `status --failed` prints. They go through mapping, filters and ledger as before. What
-    arrived meanwhile is not sent again, a customer update older than the last one delivered is dismissed, and an event
-    in doubt is sent only with --on-doubt resend.
+    Without FILE, retry takes all dead letters of the ledger, the oldest first, from every run. With FILE, it takes an
+    edited file of dead letters, such as `status --failed` prints. Mapping, filters and ledger apply as in a replay.
+    retry does not send what was delivered since. It dismisses a customer update that is older than the last one
+    delivered. It sends an event in doubt only with --on-doubt resend.
 
     \b
     Examples:

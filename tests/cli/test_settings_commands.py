@@ -71,14 +71,14 @@ def test_check_writes_settings_that_can_be_loaded(tmp_path: Path) -> None:
     assert load(copy, environment={}) == Settings()
     note, tests = ended.stderr.splitlines()
     assert tests == "3 mapping tests passed"
-    assert note.startswith("Note, for live runs: api.token: the variable VOUCHERIFY_API_TOKEN is not set")
+    assert note.startswith("Before a live run: api.token: the variable VOUCHERIFY_API_TOKEN is not set")
 
 
 def test_check_without_a_file_shows_the_defaults(tmp_path: Path) -> None:
     """None is needed."""
     ended = run(tmp_path, "check", VOUCHERIFY_API_KEY="app", VOUCHERIFY_API_TOKEN="CANARY")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith("# OK: no settings file, so the defaults hold\n")
+    assert ended.stdout.startswith("# OK: no settings file, so the defaults apply\n")
     assert "CANARY" not in ended.stdout
 
 

@@ -31,7 +31,7 @@ def settings_file(path: Path | None) -> Path | None:
 
 
 def load(path: Path | None, *, environment: Mapping[str, str]) -> Settings:
-    """Read the settings file; without one the defaults hold.
+    """Read the settings file; without one the defaults apply.
 
     Args:
         path: the file, or None for `./voucherify-sync.yaml` if it exists.
