@@ -116,223 +116,170 @@ _NOT_OURS: Final = "No action needed: only customers and custom events are sent.
 _SELECTED: Final = "No action needed. Without the option it is sent."
 _ONE_KEY: Final = "No action needed, unless it happened twice: then give each event its own messageId."
 
-REASONS: Final = (
-    Reason(State.DELIVERED, "verified", "its answer was lost, and Voucherify's activity log confirms it"),
-    Reason(State.DELIVERED, "accepted", "its answer was lost, and `on_doubt: accept` counts it as delivered"),
-    Reason(State.SKIPPED, "type_page", "page events are not sent to Voucherify", _NOT_OURS),
-    Reason(State.SKIPPED, "type_screen", "screen events are not sent to Voucherify", _NOT_OURS),
-    Reason(State.SKIPPED, "type_group", "group events are not sent to Voucherify", _NOT_OURS),
-    Reason(State.SKIPPED, "type_alias", "alias events are not sent to Voucherify", _NOT_OURS),
-    Reason(State.SKIPPED, "type_other", "only identify and track events are sent", _NOT_OURS),
-    Reason(State.SKIPPED, "identify_disabled", "identify.disabled is set", "Unset it to send customers."),
-    Reason(State.SKIPPED, "track_disabled", "track.disabled is set", "Unset it to send custom events."),
-    Reason(
-        State.SKIPPED,
-        "integration_off",
-        "the event's own integrations switch Voucherify off",
-        "No action needed: the event itself excludes Voucherify.",
-    ),
-    Reason(
-        State.SKIPPED,
-        "not_selected",
-        "the command line selects other types or names of events",
-        _SELECTED,
-    ),
-    Reason(
-        State.SKIPPED,
-        "name_filtered",
-        "track.events_filter does not list its name",
-        "Add the name to `track.events_filter`. Upper and lower case matter.",
-    ),
-    Reason(
-        State.SKIPPED,
-        "name_excluded",
-        "track.events_exclude lists its name",
-        "Remove the name from `track.events_exclude`.",
-    ),
-    Reason(State.SKIPPED, "out_of_period", "its time is outside --since and --until", _SELECTED),
-    Reason(State.SKIPPED, "excluded_id", "--exclude-ids lists its customer", _SELECTED),
-    Reason(State.SKIPPED, "user_not_selected", "--user selects other customers", _SELECTED),
-    Reason(
-        State.SKIPPED,
-        "anonymous",
-        "it has no userId, and identity.ignore_anonymous is set",
-        "Unset `identity.ignore_anonymous` to send it under its anonymousId.",
-    ),
-    Reason(
-        State.SKIPPED,
-        "no_id",
-        "it has neither a userId nor an anonymousId that can be used",
-        "Map another field to `customer.source_id` if the event names its customer elsewhere.",
-    ),
-    Reason(
-        State.SKIPPED,
-        "superseded",
-        "`retry` does not send a customer update older than the last one delivered",
-        "No action needed: Voucherify has the newer values.",
-    ),
-    Reason(
-        State.DUPLICATE,
-        "delivered",
-        "an earlier run delivered it",
-        "No action needed. `--again` sends it once more.",
-    ),
-    Reason(State.DUPLICATE, "repeated", "it is repeated in the input with an identical request", _ONE_KEY),
-    Reason(
-        State.DUPLICATE,
-        "repeated_differs",
-        "an earlier record of the input has its messageId and made another request; the first one wins, and one such "
-        "record in 256 is counted as `repeated`",
-        "Compare both: two different events have one messageId.",
-    ),
-    Reason(
-        State.DUPLICATE,
-        "equal_event",
-        "it has no messageId and equals an earlier record of the input",
-        _ONE_KEY,
-    ),
-    Reason(
-        State.DUPLICATE,
-        "dismissed",
-        "it failed in an earlier run and was dismissed: by `forget`, or because a newer update was delivered",
-        "No action needed. `--again` sends it once more.",
-    ),
-    Reason(
-        State.DUPLICATE,
-        "unchanged",
-        "its customer, folded, equals what was last sent in bulk",
-        "No action needed. `--again` sends it once more.",
-    ),
-    Reason(
-        State.INVALID,
-        "not_json",
-        "the line is not JSON",
-        "Put one event on a line: `jq -c .` makes lines of pretty-printed JSON.",
-    ),
-    Reason(
-        State.INVALID, "not_an_object", "the line is JSON, but not an object", "Remove it from the input."
-    ),
-    Reason(
-        State.INVALID,
-        "no_type",
-        "it has no `type`, so it is no Segment event",
-        "Use the raw events. Rows of a warehouse are not the events as they were made.",
-    ),
-    Reason(State.INVALID, "no_events", "the envelope or array holds no events", "No action needed."),
-    Reason(
-        State.INVALID,
-        "too_long",
-        "the line is longer than 10 MiB, or the context of an envelope than 64 KiB",
-        "If it is an array of events, make lines of it: `jq -c '.[]'`.",
-    ),
-    Reason(
-        State.INVALID,
-        "too_many_values",
-        "it is an event of more than 110,000 keys and items, or a line of more than 1,000,000",
-        "Remove it from the input. If it is an array of events, make lines of it: `jq -c '.[]'`.",
-    ),
-    Reason(State.INVALID, "too_deep", "objects or lists are nested too deep to be read", "Fix the source."),
-    Reason(
-        State.INVALID,
-        "number_too_long",
-        "an integer has more digits than can be read exactly",
-        "Write it as text in the source.",
-    ),
-    Reason(
-        State.INVALID,
-        "not_finite",
-        "a value that would be sent is NaN, Infinity or out of range",
-        "Remove the row that maps it, or fix the source.",
-    ),
-    Reason(
-        State.INVALID,
-        "event_name_too_long",
-        "its name is longer than the 300 characters that Voucherify takes",
-        "Map a shorter text to `event`.",
-    ),
-    Reason(
-        State.FAILED,
-        "failed_before",
-        "it failed in an earlier run, and its request is still the same",
-        "Fix the cause, then run `voucherify-sync retry`. Or change the mapping, so that it makes another request.",
-    ),
-    Reason(
-        State.FAILED,
-        "blocked",
-        "its call was refused with 401, 402, 403, 405, 406, 415 or a redirect, and the project accepted the next one",
-        "Check what is between this machine and Voucherify, such as a firewall. Then run `voucherify-sync retry`.",
-    ),
-    Reason(
-        State.FAILED,
-        "gave_up",
-        "10 attempts or 15 minutes passed without an answer to rely on",
-        "Run `voucherify-sync retry` when Voucherify or the network works again.",
-    ),
-    Reason(
-        State.FAILED,
-        "answer_too_large",
-        "the status of the answer says that Voucherify took the update, but the answer is too large to be read",
-        "Check the customer in Voucherify: it holds more than 1 MiB. Dismiss the record with `voucherify-sync forget`.",
-    ),
-    Reason(
-        State.FAILED,
-        "http_*",
-        "Voucherify refused it with this status; the answer names no error code",
-        "Read the answer in the dead letter: `voucherify-sync status --failed`.",
-    ),
-    Reason(
-        State.FAILED,
-        "customer_refused",
-        "its customer failed, so the event was not sent",
-        "Fix the cause of the failed customer, then run `voucherify-sync retry`.",
-    ),
-    Reason(
-        State.FAILED,
-        "refused",
-        "Voucherify's report of a bulk request lists the customer without a key",
-        "Read the report in the dead letter: `voucherify-sync status --failed`.",
-    ),
-    Reason(
-        State.FAILED,
-        "not_named",
-        "Voucherify refused a part of a bulk request, and its report does not name the customers",
-        "Run `voucherify-sync retry`: it sends customers one by one, so each gets its own answer.",
-    ),
-    Reason(
-        State.FAILED,
-        "action_failed",
-        "Voucherify accepted a bulk request and then failed to process it, twice",
-        "Run `voucherify-sync retry`, or the same command with `--each`.",
-    ),
-    Reason(
-        State.FAILED,
-        "action_unknown",
-        "Voucherify accepted a bulk request and then did not know it, twice",
-        "Run `voucherify-sync retry`, or the same command with `--each`.",
-    ),
-    Reason(
-        State.FAILED,
-        "too_large",
-        "the customer is larger than a bulk request may be, 10 MiB",
-        "Map fewer values to metadata.",
-    ),
-    Reason(State.IN_DOUBT, "timeout", "Voucherify did not answer within 60 s", _DOUBT),
-    Reason(State.IN_DOUBT, "reset", "the connection ended before an answer came", _DOUBT),
-    Reason(State.IN_DOUBT, "cut", "the answer ended too early", _DOUBT),
-    Reason(State.IN_DOUBT, "too_large", "the answer was longer than 1 MiB", _DOUBT),
-    Reason(
-        State.IN_DOUBT,
-        "http_*",
-        "the answer has this status, which does not say whether it was processed",
-        _DOUBT,
-    ),
-    Reason(
-        State.IN_DOUBT,
-        "unexpected_answer",
-        "the answer is a success, but not one of Voucherify's API",
-        "Look for a proxy or a login page between this machine and Voucherify. " + _DOUBT,
-    ),
-    Reason(State.IN_DOUBT, "interrupted", "the run ended while the request was in flight", _DOUBT),
+_REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
+    State.DELIVERED: {
+        "verified": ("its answer was lost, and Voucherify's activity log confirms it",),
+        "accepted": ("its answer was lost, and `on_doubt: accept` counts it as delivered",),
+    },
+    State.SKIPPED: {
+        "type_page": ("page events are not sent to Voucherify", _NOT_OURS),
+        "type_screen": ("screen events are not sent to Voucherify", _NOT_OURS),
+        "type_group": ("group events are not sent to Voucherify", _NOT_OURS),
+        "type_alias": ("alias events are not sent to Voucherify", _NOT_OURS),
+        "type_other": ("only identify and track events are sent", _NOT_OURS),
+        "identify_disabled": ("identify.disabled is set", "Unset it to send customers."),
+        "track_disabled": ("track.disabled is set", "Unset it to send custom events."),
+        "integration_off": (
+            "the event's own integrations switch Voucherify off",
+            "No action needed: the event itself excludes Voucherify.",
+        ),
+        "not_selected": ("the command line selects other types or names of events", _SELECTED),
+        "name_filtered": (
+            "track.events_filter does not list its name",
+            "Add the name to `track.events_filter`. Upper and lower case matter.",
+        ),
+        "name_excluded": (
+            "track.events_exclude lists its name",
+            "Remove the name from `track.events_exclude`.",
+        ),
+        "out_of_period": ("its time is outside --since and --until", _SELECTED),
+        "excluded_id": ("--exclude-ids lists its customer", _SELECTED),
+        "user_not_selected": ("--user selects other customers", _SELECTED),
+        "anonymous": (
+            "it has no userId, and identity.ignore_anonymous is set",
+            "Unset `identity.ignore_anonymous` to send it under its anonymousId.",
+        ),
+        "no_id": (
+            "it has neither a userId nor an anonymousId that can be used",
+            "Map another field to `customer.source_id` if the event names its customer elsewhere.",
+        ),
+        "superseded": (
+            "`retry` does not send a customer update older than the last one delivered",
+            "No action needed: Voucherify has the newer values.",
+        ),
+    },
+    State.DUPLICATE: {
+        "delivered": ("an earlier run delivered it", "No action needed. `--again` sends it once more."),
+        "repeated": ("it is repeated in the input with an identical request", _ONE_KEY),
+        "repeated_differs": (
+            (
+                "an earlier record of the input has its messageId and made another request; the first one wins, and one "
+                "such record in 256 is counted as `repeated`"
+            ),
+            "Compare both: two different events have one messageId.",
+        ),
+        "equal_event": ("it has no messageId and equals an earlier record of the input", _ONE_KEY),
+        "dismissed": (
+            "it failed in an earlier run and was dismissed: by `forget`, or because a newer update was delivered",
+            "No action needed. `--again` sends it once more.",
+        ),
+        "unchanged": (
+            "its customer, folded, equals what was last sent in bulk",
+            "No action needed. `--again` sends it once more.",
+        ),
+    },
+    State.INVALID: {
+        "not_json": (
+            "the line is not JSON",
+            "Put one event on a line: `jq -c .` makes lines of pretty-printed JSON.",
+        ),
+        "not_an_object": ("the line is JSON, but not an object", "Remove it from the input."),
+        "no_type": (
+            "it has no `type`, so it is no Segment event",
+            "Use the raw events. Rows of a warehouse are not the events as they were made.",
+        ),
+        "no_events": ("the envelope or array holds no events", "No action needed."),
+        "too_long": (
+            "the line is longer than 10 MiB, or the context of an envelope than 64 KiB",
+            "If it is an array of events, make lines of it: `jq -c '.[]'`.",
+        ),
+        "too_many_values": (
+            "it is an event of more than 110,000 keys and items, or a line of more than 1,000,000",
+            "Remove it from the input. If it is an array of events, make lines of it: `jq -c '.[]'`.",
+        ),
+        "too_deep": ("objects or lists are nested too deep to be read", "Fix the source."),
+        "number_too_long": (
+            "an integer has more digits than can be read exactly",
+            "Write it as text in the source.",
+        ),
+        "not_finite": (
+            "a value that would be sent is NaN, Infinity or out of range",
+            "Remove the row that maps it, or fix the source.",
+        ),
+        "event_name_too_long": (
+            "its name is longer than the 300 characters that Voucherify takes",
+            "Map a shorter text to `event`.",
+        ),
+    },
+    State.FAILED: {
+        "failed_before": (
+            "it failed in an earlier run, and its request is still the same",
+            "Fix the cause, then run `voucherify-sync retry`. Or change the mapping, so that it makes another request.",
+        ),
+        "blocked": (
+            (
+                "its call was refused with 401, 402, 403, 405, 406, 415 or a redirect, "
+                "and the project accepted the next one"
+            ),
+            "Check what is between this machine and Voucherify, such as a firewall. Then run `voucherify-sync retry`.",
+        ),
+        "gave_up": (
+            "10 attempts or 15 minutes passed without an answer to rely on",
+            "Run `voucherify-sync retry` when Voucherify or the network works again.",
+        ),
+        "answer_too_large": (
+            "the status of the answer says that Voucherify took the update, but the answer is too large to be read",
+            (
+                "Check the customer in Voucherify: it holds more than 1 MiB. "
+                "Dismiss the record with `voucherify-sync forget`."
+            ),
+        ),
+        "http_*": (
+            "Voucherify refused it with this status; the answer names no error code",
+            "Read the answer in the dead letter: `voucherify-sync status --failed`.",
+        ),
+        "customer_refused": (
+            "its customer failed, so the event was not sent",
+            "Fix the cause of the failed customer, then run `voucherify-sync retry`.",
+        ),
+        "refused": (
+            "Voucherify's report of a bulk request lists the customer without a key",
+            "Read the report in the dead letter: `voucherify-sync status --failed`.",
+        ),
+        "not_named": (
+            "Voucherify refused a part of a bulk request, and its report does not name the customers",
+            "Run `voucherify-sync retry`: it sends customers one by one, so each gets its own answer.",
+        ),
+        "action_failed": (
+            "Voucherify accepted a bulk request and then failed to process it, twice",
+            "Run `voucherify-sync retry`, or the same command with `--each`.",
+        ),
+        "action_unknown": (
+            "Voucherify accepted a bulk request and then did not know it, twice",
+            "Run `voucherify-sync retry`, or the same command with `--each`.",
+        ),
+        "too_large": (
+            "the customer is larger than a bulk request may be, 10 MiB",
+            "Map fewer values to metadata.",
+        ),
+    },
+    State.IN_DOUBT: {
+        "timeout": ("Voucherify did not answer within 60 s", _DOUBT),
+        "reset": ("the connection ended before an answer came", _DOUBT),
+        "cut": ("the answer ended too early", _DOUBT),
+        "too_large": ("the answer was longer than 1 MiB", _DOUBT),
+        "http_*": ("the answer has this status, which does not say whether it was processed", _DOUBT),
+        "unexpected_answer": (
+            "the answer is a success, but not one of Voucherify's API",
+            "Look for a proxy or a login page between this machine and Voucherify. " + _DOUBT,
+        ),
+        "interrupted": ("the run ended while the request was in flight", _DOUBT),
+    },
+}
+"""State -> code, in the order in which a record can meet them -> meaning, and remedy if there is one."""
+
+REASONS: Final = tuple(
+    Reason(state, code, *texts) for state, reasons in _REASONS.items() for code, texts in reasons.items()
 )
 """Every code of ours, in the order in which a record can meet them."""
 
