@@ -163,8 +163,8 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
         "repeated": ("it is repeated in the input with an identical request", _ONE_KEY),
         "repeated_differs": (
             (
-                "an earlier record of the input has its messageId and made another request; the first one wins, and one "
-                "such record in 256 is counted as `repeated`"
+                "an earlier record of the input has its messageId and made another request; the first one wins, and "
+                "one such record in 256 is counted as `repeated`"
             ),
             "Compare both: two different events have one messageId.",
         ),

@@ -1,9 +1,7 @@
-"""Decode the lines of a Batch into Events, and into an invalid Outcome for each thing that is not an event.
+"""Decode batches of lines into events, and into an invalid Outcome for each thing that is no event.
 
-Values stay unaltered, and what cannot be read exactly is invalid. Only text that is not Unicode is repaired, with
-U+FFFD, and counted. No line raises an error, and none fills the memory.
-
-Also find the time of an event, as an aware datetime in UTC. A time that cannot be read counts as absent.
+Numbers are never altered, and what cannot be read exactly is invalid; text that is no Unicode is repaired with U+FFFD
+and marked. No line makes it raise, and none fills the memory.
 """
 
 from __future__ import annotations
@@ -62,13 +60,17 @@ _TOO_MANY = f"more than {MAX_VALUES:,} keys and items are in it"
 _TOO_MANY_IN_LINE = f"more than {MAX_LINE_VALUES:,} keys and items are in the line"
 
 
-class _Line(Struct, frozen=True):
-    """What the records of one line have in common; the flags are those of Event."""
+class _Text(Struct, frozen=True):
+    """Bytes of which records are made; the flags are those of Event."""
 
     position: Position
     raw: bytes
     repaired: bool = False
     unsafe: bool = False
+
+    def at(self, index: int) -> Position:
+        """Return the position of an item of the line."""
+        return Position(self.position.source, self.position.line, index)
 
 
 def decode(batch: Batch) -> Iterator[Record]:
@@ -81,39 +83,40 @@ def decode(batch: Batch) -> Iterator[Record]:
         yield _too_long(batch)
         return
     for number, raw in enumerate(batch.lines, batch.first_line):
-        yield from _records_of(Position(batch.source, number), raw)
+        yield from _records_of(_Text(Position(batch.source, number), raw))
 
 
-def _records_of(position: Position, raw: bytes) -> Iterator[Record]:
-    """Yield what one line holds."""
-    line = _Line(position, raw)
-    if len(raw) > MAX_VALUES and has_more_values(raw, MAX_VALUES):
-        yield from _large_line(line)
-        return
+def _records_of(text: _Text) -> Iterable[Record]:
+    """Return what one line holds."""
+    raw = text.raw
     try:
-        value = _decode_json(raw)
-    except (ValueError, RecursionError):
-        if raw.strip():
-            yield from _odd_line(line)
-        return
-    if type(value) is dict and type(kind := value.get("type")) is str and kind.strip():
-        yield _event(line, kind, value)
-    else:
-        yield from _records(line, value)
+        if len(raw) > MAX_VALUES and has_more_values(raw, MAX_VALUES) and first_byte(raw) in (b"[", b"{"):
+            is_too_large = has_more_values(raw, MAX_LINE_VALUES)
+            return (
+                [_invalid(text, "too_many_values", _TOO_MANY_IN_LINE)] if is_too_large else _one_by_one(text)
+            )
+        text, value = _read(text)
+    except UnreadableError as error:
+        return [_invalid(text, error.reason, error.detail)] if raw.strip() else []
+    if isinstance(value, list):
+        return _items(text, value, {})
+    if isinstance(value, dict) and not _has_type(value) and isinstance(value.get("batch"), list):
+        return _items(text, value["batch"], value)  # an envelope of Segment's HTTP API
+    return (_record(text, value),)
 
 
-def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
+def decoder(projection: Mapping[str, frozenset[str] | None]) -> Decode:
     """Return a ``decode`` that leaves out of the fields what nobody looks at, which takes half the time.
 
     An event is decoded as a whole where that could make a difference: if it is not read by the strict decoder, or has
     no messageId, so that all of it tells which event it is.
 
     Args:
-        needs: the keys at the top of an event that are looked at, each with those inside it; None: all of them.
+        projection: the keys at the top of an event that are looked at, each with those inside it; None: all of them.
     """
     keys = {
         key: Any if inside is None else _object_with(dict.fromkeys(inside, Any)) | None
-        for key, inside in needs.items()
+        for key, inside in projection.items()
     }
     decode_needed = msgspec.json.Decoder(_object_with(keys)).decode
     has_message_ids = True  # the events before had one: those of an archive are alike
@@ -138,7 +141,7 @@ def decoder(needs: Mapping[str, frozenset[str] | None]) -> Decode:
                     continue
             except (ValueError, KeyError, RecursionError):
                 pass
-            for record in _records_of(Position(source, number), raw):
+            for record in _records_of(_Text(Position(source, number), raw)):
                 has_message_ids = type(record) is Outcome or record.message_id is not None  # type: ignore[union-attr]
                 yield record
 
@@ -183,173 +186,136 @@ def _too_long(batch: Batch) -> Outcome:
     detail = _TOO_LONG
     if head.lstrip().startswith(b"["):
         detail += "; if it is one array of events, put one on a line: jq -c '.[]'"
-    return _invalid(_Line(Position(batch.source, batch.first_line), head), "too_long", detail)
+    return _invalid(_Text(Position(batch.source, batch.first_line), head), "too_long", detail)
 
 
-def _odd_line(line: _Line) -> Iterator[Record]:
-    """Yield the records of a line that the strict decoder refuses."""
+def _read(text: _Text) -> tuple[_Text, Any]:
+    """Decode a text; the flags that this adds are in the text that is returned.
+
+    Raises:
+        UnreadableError: it is no JSON, or cannot be read exactly.
+    """
     try:
-        read = decode_leniently(line.raw)
-    except UnreadableError as error:
-        yield _invalid(line, error.reason, error.detail)
-    else:
-        yield from _records(_Line(line.position, line.raw, read.repaired, read.unsafe), read.value)
+        return text, _decode_json(text.raw)
+    except (ValueError, RecursionError):
+        value, repaired, unsafe = _decode_leniently(text.raw)
+    return _Text(text.position, text.raw, text.repaired or repaired, text.unsafe or unsafe), value
 
 
-def _large_line(line: _Line) -> Iterator[Record]:
-    """Yield the records of a line with too many values to be decoded at once: an array is decoded item by item."""
-    opening = first_byte(line.raw)
-    if opening not in (b"[", b"{"):
-        yield from _odd_line(line)  # no decoder goes on after its first value, which is a scalar
-    elif has_more_values(line.raw, MAX_LINE_VALUES):
-        yield _invalid(line, "too_many_values", _TOO_MANY_IN_LINE)
-    else:
-        yield from _one_by_one(line)
-
-
-def _one_by_one(line: _Line) -> Iterator[Record]:
-    """Yield the records of a line, decoding one item after the other, each from its own bytes."""
-    if first_byte(line.raw) == b"[":
-        yield from _array_of_texts(line, line.raw, {})
-    else:
-        yield from _object_of_texts(line)
-
-
-def _object_of_texts(line: _Line) -> Iterator[Record]:
-    """Yield the records of an envelope of many events; any other object is one invalid record."""
-    try:
-        found = list(islice(members(line.raw), _MAX_MEMBERS + 1))
-        texts = {_read(member.key).value: member.value for member in found}
-        parts = {key: _read(texts[key]) for key in ("type", *_COMMON) if key in texts}
-    except UnreadableError as error:
-        yield _invalid(line, error.reason, error.detail)
-        return
-    envelope = {key: part.value for key, part in parts.items()}
-    batch = texts.get("batch", b"")
-    if batch.startswith(b"[") and not _has_type(envelope) and len(found) <= _MAX_MEMBERS:
-        repaired = any(part.repaired for part in parts.values())
-        unsafe = any(part.unsafe for part in parts.values())
-        yield from _array_of_texts(_Line(line.position, line.raw, repaired, unsafe), batch, envelope)
-    else:
-        yield _invalid(line, "too_many_values", _TOO_MANY)
-
-
-def _array_of_texts(line: _Line, text: bytes, envelope: Json) -> Iterator[Record]:
-    """Yield the records of an array; from an item on that is broken, so that it has no end, it is one record."""
-    if _adds_too_much(line, envelope):
-        yield _invalid(line, "too_long", _COMMON_TOO_LONG)
-        return
-    index = -1
-    try:
-        for index, item in enumerate(items(text)):
-            yield _record_of_text(line, index, item, envelope)
-        if index < 0:
-            yield _invalid(line, "no_events", _NO_EVENTS)
-    except BrokenError as error:
-        rest = line if index < 0 else _Line(_at(line, index + 1), text[error.at :])
-        yield _invalid(rest, error.reason, error.detail)
-
-
-def _record_of_text(line: _Line, index: int, text: bytes, envelope: Json) -> Record:
-    """Return the record of an item as it is written; the flags of the line are those of its envelope."""
-    try:
-        read = _read(text)
-        flags = (line.repaired or read.repaired, line.unsafe or read.unsafe)
-        return _item(_Line(line.position, text, *flags), index, read.value, envelope)
-    except UnreadableError as error:
-        return _invalid(_Line(_at(line, index), text), error.reason, error.detail)
-
-
-def _read(text: bytes) -> Lenient:
+def _read_part(text: _Text, raw: bytes) -> tuple[_Text, Any]:
     """Decode a part of a line.
 
     Raises:
         UnreadableError: it is no JSON, cannot be read exactly, or holds too many values to be decoded.
     """
-    if has_more_values(text, MAX_VALUES):
+    if has_more_values(raw, MAX_VALUES):
         raise UnreadableError("too_many_values", _TOO_MANY)
+    return _read(_Text(text.position, raw, text.repaired, text.unsafe))
+
+
+def _one_by_one(text: _Text) -> Iterable[Record]:
+    """Return the records of a line with too many values to be decoded at once: of an array, or of an envelope.
+
+    Its items are decoded one after the other, each from its own bytes.
+    """
+    if first_byte(text.raw) == b"[":
+        return _items_of_text(text, text.raw, {})
+    envelope: Json = {}
+    part = text
     try:
-        return Lenient(_decode_json(text), repaired=False, unsafe=False)
-    except (ValueError, RecursionError):
-        return decode_leniently(text)
+        found = list(islice(members(text.raw), _MAX_MEMBERS + 1))
+        values = {_read_part(text, key)[1]: value for key, value in found}
+        for key in ("type", *_COMMON):
+            if key in values:
+                part, envelope[key] = _read_part(part, values[key])
+    except UnreadableError as error:
+        return [_invalid(text, error.reason, error.detail)]
+    batch = values.get("batch", b"")
+    if not batch.startswith(b"[") or _has_type(envelope) or len(found) > _MAX_MEMBERS:
+        return [_invalid(text, "too_many_values", _TOO_MANY)]
+    return _items_of_text(_Text(text.position, text.raw, part.repaired, part.unsafe), batch, envelope)
 
 
-def _records(line: _Line, value: Any) -> Iterator[Record]:
-    """Yield the records of a decoded line: one, or one an item of an array or an envelope (Segment's HTTP API)."""
-    if isinstance(value, list):
-        yield from _items(line, value, {})
-    elif isinstance(value, dict) and isinstance(value.get("batch"), list) and not _has_type(value):
-        yield from _items(line, value["batch"], value)
-    else:
-        yield _record(line, value)
+def _items_of_text(text: _Text, array: bytes, envelope: Json) -> Iterator[Record]:
+    """Yield the records of an array; from an item on that is broken, so that it has no end, it is one record."""
+    if _adds_too_much(text, envelope):
+        yield _invalid(text, "too_long", _COMMON_TOO_LONG)
+        return
+    index = -1
+    try:
+        for index, raw in enumerate(items(array)):
+            try:
+                part, value = _read_part(text, raw)
+                record = _item(part, index, value, envelope)
+            except UnreadableError as error:
+                record = _invalid(_Text(text.at(index), raw), error.reason, error.detail)
+            yield record
+        if index < 0:
+            yield _invalid(text, "no_events", _NO_EVENTS)
+    except BrokenError as error:
+        rest = text if index < 0 else _Text(text.at(index + 1), array[error.at :])
+        yield _invalid(rest, error.reason, error.detail)
 
 
-def _items(line: _Line, values: list[Any], envelope: Json) -> Iterator[Record]:
+def _items(text: _Text, values: list[Any], envelope: Json) -> Iterator[Record]:
+    """Yield the records of a decoded array."""
     if not values:
-        yield _invalid(line, "no_events", _NO_EVENTS)
-    elif _adds_too_much(line, envelope):
-        yield _invalid(line, "too_long", _COMMON_TOO_LONG)
+        yield _invalid(text, "no_events", _NO_EVENTS)
+    elif _adds_too_much(text, envelope):
+        yield _invalid(text, "too_long", _COMMON_TOO_LONG)
         return
     for index, value in enumerate(values):
         try:
-            yield _item(line, index, value, envelope)
+            yield _item(text, index, value, envelope)
         except UnreadableError:  # the bytes of an item that cannot be encoded are those that were read
-            yield from islice(_one_by_one(line), index, None)
+            yield from islice(_one_by_one(text), index, None)
             return
 
 
-def _item(line: _Line, index: int, value: Any, envelope: Json) -> Record:
-    """Return the record of an item. It is encoded again, because an envelope adds to it.
+def _item(text: _Text, index: int, value: Any, envelope: Json) -> Record:
+    """Return the record of an item, which is encoded again, as an envelope adds to it.
+
+    The envelope's context and integrations lie under those of the item, as Segment merges them.
 
     Raises:
         UnreadableError: it is nested too deep to be encoded.
     """
-    merged = _merged(value, envelope) if isinstance(value, dict) else value
-    return _record(
-        _Line(_at(line, index), encode(merged, unsafe=line.unsafe), line.repaired, line.unsafe), merged
-    )
+    if isinstance(value, dict):
+        item, value = value, dict(value)
+        for key in _COMMON:
+            common, own = envelope.get(key), item.get(key)
+            if isinstance(common, dict) and (own is None or isinstance(own, dict)):
+                value[key] = {**common, **(own or {})}
+    raw = encode(value, unsafe=text.unsafe)
+    return _record(_Text(text.at(index), raw, text.repaired, text.unsafe), value)
 
 
-def _at(line: _Line, index: int) -> Position:
-    return Position(line.position.source, line.position.line, index)
-
-
-def _adds_too_much(line: _Line, envelope: Json) -> bool:
+def _adds_too_much(text: _Text, envelope: Json) -> bool:
     """Tell whether an envelope makes each of its events so long that all of them would take hours to encode."""
-    if len(line.raw) <= MAX_COMMON:
+    if len(text.raw) <= MAX_COMMON:
         return False
     try:
-        return len(encode({key: envelope.get(key) for key in _COMMON}, unsafe=line.unsafe)) > MAX_COMMON
+        return len(encode({key: envelope.get(key) for key in _COMMON}, unsafe=text.unsafe)) > MAX_COMMON
     except UnreadableError:  # no event can be encoded with it
         return False
 
 
-def _merged(item: Json, envelope: Json) -> Json:
-    """Return the item with the envelope's context and integrations under its own, as Segment merges them."""
-    merged = dict(item)
-    for key in _COMMON:
-        common, own = envelope.get(key), item.get(key)
-        if isinstance(common, dict) and (own is None or isinstance(own, dict)):
-            merged[key] = {**common, **(own or {})}
-    return merged
-
-
-def _record(line: _Line, value: Any) -> Record:
+def _record(text: _Text, value: Any) -> Record:
     """Return the one record of a value: an event, bare or in the wrapper of RudderStack's archiver, or neither."""
     if not isinstance(value, dict):
-        return _invalid(line, "not_an_object", "an event is a JSON object")
+        return _invalid(text, "not_an_object", "an event is a JSON object")
     if _has_type(value):
-        return _event(line, value["type"], value)
+        return _event(text, value)
     payload = value.get("payload")
     if isinstance(payload, dict) and _has_type(payload):
         event = {"messageId": value["messageId"], **payload} if "messageId" in value else payload
         try:
-            raw = encode(event, unsafe=line.unsafe)
+            raw = encode(event, unsafe=text.unsafe)
         except UnreadableError as error:
-            return _invalid(line, error.reason, error.detail)
-        return _event(_Line(line.position, raw, line.repaired, line.unsafe), event["type"], event)
+            return _invalid(text, error.reason, error.detail)
+        return _event(_Text(text.position, raw, text.repaired, text.unsafe), event)
     looks_flat = any(column in value for column in _WAREHOUSE_COLUMNS)
-    return _invalid(line, "no_type", _WAREHOUSE if looks_flat else _NO_TYPE, value)
+    return _invalid(text, "no_type", _WAREHOUSE if looks_flat else _NO_TYPE, value)
 
 
 def _has_type(value: Json) -> bool:
@@ -357,14 +323,16 @@ def _has_type(value: Json) -> bool:
     return isinstance(kind, str) and bool(kind.strip())
 
 
-def _event(line: _Line, kind: str, fields: Json) -> Event:
+def _event(text: _Text, fields: Json) -> Event:
     name, message_id = _name(fields), _message_id(fields)
-    return Event(line.position, kind, name, message_id, fields, line.raw, line.repaired, line.unsafe)
+    return Event(
+        text.position, fields["type"], name, message_id, fields, text.raw, text.repaired, text.unsafe
+    )
 
 
-def _invalid(line: _Line, reason: str, detail: str, fields: Json | None = None) -> Outcome:
+def _invalid(text: _Text, reason: str, detail: str, fields: Json | None = None) -> Outcome:
     fields = fields or {}
-    record = BadRecord(line.position, line.raw, None, _name(fields), _message_id(fields))
+    record = BadRecord(text.position, text.raw, None, _name(fields), _message_id(fields))
     return Outcome(record, State.INVALID, reason, detail)
 
 
@@ -404,30 +372,28 @@ class UnreadableError(Exception):
         self.detail = detail
 
 
-class Lenient(Struct, frozen=True):
-    """What a line holds. The flags are those of Event."""
+def _decode_leniently(line: bytes) -> tuple[Any, bool, bool]:
+    """Decode JSON that the strict decoder refuses: invalid UTF-8, lone surrogates, NaN, Infinity, floats out of range.
 
-    value: Any
-    repaired: bool
-    unsafe: bool
-
-
-def decode_leniently(line: bytes) -> Lenient:
-    """Decode one line, also with invalid UTF-8, lone surrogates, NaN, Infinity and floats out of range.
+    Returns:
+        The value, and the flags of Event: whether it was repaired, and whether it is unsafe.
 
     Raises:
         UnreadableError: it is no JSON, or cannot be read exactly.
     """
-    numbers = _Numbers()
+    is_unsafe = False
+
+    def read_float(text: str) -> float:
+        nonlocal is_unsafe
+        number = float(text)
+        is_unsafe = is_unsafe or not isfinite(number)
+        return number
+
+    text = line.decode("utf-8", "replace")
     try:
-        value = json.loads(
-            line.decode("utf-8", "replace"),
-            parse_int=_integer,
-            parse_float=numbers.float,
-            parse_constant=numbers.float,
-        )
+        value = json.loads(text, parse_int=_integer, parse_float=read_float, parse_constant=read_float)
         mended = _mended(value) if b"\\u" in line else value
-        repaired = mended != value or not _is_utf8(line)
+        return mended, mended != value or text.encode() != line, is_unsafe
     except json.JSONDecodeError as error:
         raise UnreadableError("not_json", f"{error.msg} at character {error.pos + 1}") from None
     except RecursionError:
@@ -436,7 +402,6 @@ def decode_leniently(line: bytes) -> Lenient:
         raise UnreadableError(
             "number_too_long", "an integer has more digits than can be read exactly"
         ) from None
-    return Lenient(mended, repaired, numbers.unsafe)
 
 
 def encode(value: Any, *, unsafe: bool = False) -> bytes:
@@ -457,27 +422,6 @@ def _integer(text: str) -> int:
     if len(text) > MAX_INTEGER:
         raise ValueError
     return int(text)
-
-
-class _Numbers:
-    """Reads numbers with a point or an exponent, and notes whether one of them is not finite."""
-
-    def __init__(self) -> None:
-        self.unsafe = False
-
-    def float(self, text: str) -> float:
-        number = float(text)
-        if not -float("inf") < number < float("inf"):
-            self.unsafe = True
-        return number
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _mended(value: Any) -> Any:
@@ -506,37 +450,26 @@ def event_time(event: Json) -> datetime | None:
     """
     for field in TIME_FIELDS:
         value = event.get(field)
-        if value is not None:
-            time = _time(value)
-            if time is not None:
-                return time
+        try:
+            time = None if value is None else _time(value)
+        except (ValueError, OverflowError):
+            continue
+        if time is not None:
+            return time
     return None
 
 
 def _time(value: object) -> datetime | None:
-    try:
-        if isinstance(value, str):
-            return _from_text(value.strip())
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return _from_epoch(value)
-    except (ValueError, OverflowError):
-        pass
-    return None
-
-
-def _from_text(text: str) -> datetime:
-    if text.isdecimal() and len(text) != _DATE_DIGITS:
-        return _from_epoch(int(text))
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        return time.replace(tzinfo=UTC)
-    return time.astimezone(UTC)
-
-
-def _from_epoch(value: float) -> datetime:
-    if abs(value) >= _FIRST_MILLISECONDS:
-        return _EPOCH + timedelta(milliseconds=value)
-    return _EPOCH + timedelta(seconds=value)
+    if isinstance(value, str):
+        text = value.strip()
+        if not text.isdecimal() or len(text) == _DATE_DIGITS:
+            time = datetime.fromisoformat(text)
+            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        value = int(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    is_milliseconds = abs(value) >= _FIRST_MILLISECONDS
+    return _EPOCH + (timedelta(milliseconds=value) if is_milliseconds else timedelta(seconds=value))
 
 
 # Possessive repeats (`++`, `*+`) never backtrack, so each pattern is linear in the text, whatever that holds.
@@ -563,13 +496,6 @@ class BrokenError(UnreadableError):
     def __init__(self, at: int) -> None:
         super().__init__("not_json", f"broken or cut off at byte {at + 1}")
         self.at = at
-
-
-class Member(Struct, frozen=True, gc=False):
-    """A member of an object, both parts as they are written."""
-
-    key: bytes
-    value: bytes
 
 
 def has_more_values(text: bytes, most: int) -> bool:
@@ -601,15 +527,15 @@ def items(text: bytes) -> Iterator[bytes]:
         yield text[begin:end]
 
 
-def members(text: bytes) -> Iterator[Member]:
-    """Yield the members of the object that a text is, in their order; a key may come twice.
+def members(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield key and value of each member of the object that a text is, as they are written; a key may come twice.
 
     Raises:
         BrokenError: the text is no object; the members before that place have been yielded.
     """
     for begin, end in _spans(text, b"{", b"}"):
         key_end = _end_of_value(text, begin)
-        yield Member(text[begin:key_end], text[_after_blanks(text, _after_blanks(text, key_end) + 1) : end])
+        yield text[begin:key_end], text[_after_blanks(text, _after_blanks(text, key_end) + 1) : end]
 
 
 def _spans(text: bytes, opening: bytes, closing: bytes) -> Iterator[tuple[int, int]]:
