@@ -98,9 +98,11 @@ def _records_of(text: _Text) -> Iterable[Record]:
         text, value = _read(text)
     except UnreadableError as error:
         return [_invalid(text, error.reason, error.detail)] if raw.strip() else []
+    if isinstance(value, dict) and _has_type(value):
+        return (_event(text, value),)
     if isinstance(value, list):
         return _items(text, value, {})
-    if isinstance(value, dict) and not _has_type(value) and isinstance(value.get("batch"), list):
+    if isinstance(value, dict) and isinstance(value.get("batch"), list):
         return _items(text, value["batch"], value)  # an envelope of Segment's HTTP API
     return (_record(text, value),)
 
