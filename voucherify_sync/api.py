@@ -29,7 +29,7 @@ from voucherify_sync.events import Json
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State
 from voucherify_sync.preview.coverage import Coverage, to_dict
-from voucherify_sync.preview.explain import EventSearch, Explanation, Wanted
+from voucherify_sync.preview.explain import EventSearch, Explanation
 from voucherify_sync.preview.mapping_tests import MappingResult, run_tests
 from voucherify_sync.preview.plan import Plan, Planner
 from voucherify_sync.report.run_report import RunReport
@@ -603,10 +603,14 @@ class PreparedExplanation(Prepared):
             raise UsageProblem(
                 f"--line is a line of one file, and there are {len(self.sources)} sources", "Name that file."
             )
-        wanted = Wanted(
-            frozenset(options.event), frozenset(options.user), frozenset(options.message_id), options.line
+        self.search = EventSearch(
+            self.settings,
+            Reader(self.sources, self.stop),
+            names=options.event,
+            users=options.user,
+            message_ids=options.message_id,
+            line=options.line,
         )
-        self.search = EventSearch(self.settings, Reader(self.sources, self.stop), wanted)
 
 
 def explain(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Explanation]:

@@ -5,7 +5,7 @@ The decisions are those of a replay: the same filters, the same mapping, and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,22 +21,6 @@ from voucherify_sync.settings import Settings, path_of
 from voucherify_sync.sources.decode import decode
 
 _NO_TRACE: Final = Trace([], [], [], [])
-
-
-class Wanted(Struct, frozen=True):
-    """Which records are explained. Empty sets and None want all.
-
-    Attributes:
-        names: track events of these names; a ``*`` matches any run of characters.
-        users: events of these customers, by the id that would be the source_id, or by an id of the event.
-        message_ids: events with these.
-        line: records of this line.
-    """
-
-    names: frozenset[str] = frozenset()
-    users: frozenset[str] = frozenset()
-    message_ids: frozenset[str] = frozenset()
-    line: int | None = None
 
 
 class Explanation(Struct, frozen=True):
@@ -88,49 +72,64 @@ class EventSearch:
     Args:
         settings: whose mapping and filters decide.
         batches: of the lines to look through.
-        wanted: which events.
+        names: track events of these names; a ``*`` matches any run of characters. Empty: all events.
+        users: events of these customers, by the id that would be the source_id, or by an id of the event; empty: all.
+        message_ids: events with these; empty: all.
+        line: records of this line; None: all.
 
     Attributes:
         read: records looked at.
     """
 
-    def __init__(self, settings: Settings, batches: Iterable[Batch], wanted: Wanted) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        batches: Iterable[Batch],
+        *,
+        names: Sequence[str] = (),
+        users: Sequence[str] = (),
+        message_ids: Sequence[str] = (),
+        line: int | None = None,
+    ) -> None:
         self.read = 0
         self._pipeline = Pipeline(settings, Selection())
         self._batches = batches
-        self._wanted = wanted
-        self._matches = name_matcher(wanted.names)
-        self._names = NameMatches(tuple(wanted.names))
+        self._names, self._users, self._message_ids, self._line = (
+            set(names),
+            set(users),
+            set(message_ids),
+            line,
+        )
+        self._is_named = name_matcher(names)
+        self._matches = NameMatches(tuple(names))
 
     def __iter__(self) -> Iterator[Explanation]:
-        last_line, users = self._wanted.line, self._wanted.users
         for batch in self._batches:
-            if last_line is not None and batch.first_line > last_line:
+            if self._line is not None and batch.first_line > self._line:
                 return
             for record in decode(batch):
                 self.read += 1
                 if self._is_picked(record):
                     explanation = explained(self._pipeline, record)
-                    if not users or not users.isdisjoint(_ids(explanation)):
+                    if not self._users or not self._users.isdisjoint(_ids(explanation)):
                         yield explanation
-                elif self._wanted.names and isinstance(record, Event) and record.name:
-                    self._names.rejected.add(record.name)
+                elif self._names and isinstance(record, Event) and record.name:
+                    self._matches.rejected.add(record.name)
 
     def near_misses(self) -> list[NearMiss]:
         """Return the wanted names that no event had, and what may be meant instead."""
-        return self._names.near_misses()
+        return self._matches.near_misses()
 
     def _is_picked(self, record: Event | Outcome) -> bool:
         """Tell by what the record says itself whether it is wanted; whose it is, only the mapping tells."""
-        wanted = self._wanted
         own = record.record if isinstance(record, Outcome) else record
-        if wanted.line is not None and own.position.line != wanted.line:
+        if self._line is not None and own.position.line != self._line:
             return False
-        if wanted.message_ids and own.message_id not in wanted.message_ids:
+        if self._message_ids and own.message_id not in self._message_ids:
             return False
-        if not wanted.names:
+        if not self._names:
             return True
-        return isinstance(own, Event) and own.type == "track" and self._matches(name_of(own))
+        return isinstance(own, Event) and own.type == "track" and self._is_named(name_of(own))
 
 
 def _ids(explanation: Explanation) -> Iterator[str]:
