@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final, TextIO
 
 from voucherify_sync.events import Json
-from voucherify_sync.outcomes import State
-from voucherify_sync.report.run_report import OTHER, RunReport, headline, label_of
+from voucherify_sync.outcomes import State, label_of
+from voucherify_sync.report.run_report import OTHER, RunReport, headline
 from voucherify_sync.text import clean, clean_lines, counted, size, span
 
 from .render import Table, TableRow, TextLines, sentences, show, warnings_of

@@ -14,8 +14,7 @@ from typing import Any, Self, TextIO
 
 import msgspec
 
-from voucherify_sync.outcomes import Snapshot
-from voucherify_sync.report.run_report import ended
+from voucherify_sync.outcomes import Snapshot, ended
 from voucherify_sync.text import clean, counted, size, span
 
 KINDS = ("auto", "bar", "plain", "json", "none")

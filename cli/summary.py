@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.outcomes import State, words
-from voucherify_sync.report.run_report import RunReport, headline, label_of
+from voucherify_sync.outcomes import State, label_of, words
+from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest

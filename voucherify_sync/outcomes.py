@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from voucherify_sync.events import BadRecord, Event, Request
+from voucherify_sync.text import counted
 
 
 class State(StrEnum):
@@ -34,6 +35,19 @@ class State(StrEnum):
     """It was sent, the answer is lost, and it is not known whether Voucherify processed it."""
     PENDING = "pending"
     """It was read, but not sent when the run stopped."""
+
+
+_LABELS: Final = {State.PLANNED: "would be sent", State.DUPLICATE: "duplicates", State.IN_DOUBT: "in doubt"}
+
+
+def label_of(state: str) -> str:
+    """Return the label of a state in tables: `delivered`, `duplicates`, `in doubt`."""
+    return _LABELS.get(State(state), state)
+
+
+def ended(state: str, count: int) -> str:
+    """Return how many records ended in a state: `1 duplicate`, `12 in doubt`."""
+    return counted(count, "duplicate") if state == "duplicate" else f"{count:,} {label_of(state)}"
 
 
 class NotProcessed(Enum):
@@ -326,7 +340,7 @@ class Snapshot(Struct, frozen=True):
 
     Attributes:
         events: records read.
-        bytes: read so far, as they lie on disk.
+        bytes: read so far (compressed size).
         bytes_total: of all sources; None where nobody knows, as with stdin.
         counts: records by state.
         calls: calls made.

@@ -405,11 +405,11 @@ def test_a_ledger_is_compared_and_never_opened(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "open", noticed)
     monkeypatch.setattr("builtins.open", noticed)
-    result = outputs.Output("--report x", tmp_path / "x", outputs.try_to_write_whole)
-    same = outputs.Output("--report my.ledger", ledger, outputs.try_to_write_whole)
-    kept = outputs.Output("the ledger", ledger, outputs._try_ledger)
+    result = outputs.FileWritten("--report x", tmp_path / "x", outputs.try_to_write_whole)
+    same = outputs.FileWritten("--report my.ledger", ledger, outputs.try_to_write_whole)
+    kept = outputs.FileWritten("the ledger", ledger, outputs._try_ledger)
     outputs.try_outputs([result, kept], [])
-    outputs.try_outputs([result], [outputs.Input("the ledger", ledger)])
+    outputs.try_outputs([result], [outputs.FileRead("the ledger", ledger)])
     for group in ([same, kept], [kept, same]):
         with pytest.raises(UsageProblem):
             outputs.try_outputs(group, [])

@@ -18,15 +18,13 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from voucherify_sync.events import Json
-from voucherify_sync.outcomes import State, words
+from voucherify_sync.outcomes import State, ended, label_of, words
 from voucherify_sync.report.run_report import (
     OTHER,
     TIMED_STATES,
     RunReport,
     TimelineReport,
-    ended,
     headline,
-    label_of,
 )
 from voucherify_sync.text import clean, counted, size, span
 

@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from voucherify_sync.errors import ExitCode, VoucherifySyncError
 from voucherify_sync.events import Kind
-from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
+from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State, ended
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.private_files import utf8, write_error, write_whole
 from voucherify_sync.text import counted
@@ -34,7 +34,6 @@ _ENDPOINTS = {Kind.CUSTOMER: "POST /v1/customers", Kind.EVENT: "POST /v1/events"
 TIMED_STATES = (State.DELIVERED, State.FAILED, State.IN_DOUBT)
 """States that the timeline counts: how requests ended. A record without a request says nothing about time."""
 
-_LABELS = {"planned": "would be sent", "duplicate": "duplicates", "in_doubt": "in doubt"}
 _MODES = {"live": "Replayed {}", "sandbox": "Replayed {} into the sandbox", "dry_run": "Dry run of {}"}
 _STATUS = {
     ExitCode.OK: "complete",
@@ -483,16 +482,6 @@ def write_report(path: Path, report: RunReport) -> None:
         write_whole(path, content)
     except OSError as error:
         raise write_error(path, error) from error
-
-
-def label_of(state: str) -> str:
-    """Return the label of a state in tables: `delivered`, `duplicates`, `in doubt`."""
-    return _LABELS.get(state, state)
-
-
-def ended(state: str, count: int) -> str:
-    """Return how many records ended in a state: `1 duplicate`, `12 in doubt`."""
-    return counted(count, "duplicate") if state == "duplicate" else f"{count:,} {label_of(state)}"
 
 
 def headline(report: RunReport, begun: str | None = None) -> str:
