@@ -107,13 +107,30 @@ def holds_a_non_number(value: object) -> bool:
 
 
 def parse_source(text: str) -> FieldPath:
-    """Parse where in an event a value is: ``traits.address.city``, ``traits["odd key"]``, ``traits.*``."""
-    return _parse(text)
+    """Parse where in an event a value is: ``traits.address.city``, ``traits["odd key"]``, ``traits.*``.
+
+    Raises:
+        PathError: the text is no path.
+    """
+    wildcard = text.endswith(".*")
+    body = text.removesuffix(".*")
+    if not body.strip():
+        raise PathError(f"{text!r} names no field")
+    tokens = _tokens(text, body)
+    steps = []
+    for number, (key, is_name) in enumerate(tokens):
+        end = number + 1
+        if is_name:
+            while end < len(tokens) and tokens[end][1]:
+                end += 1
+        names = [str(name) for name, _ in tokens[number:end]]
+        steps.append(PathStep(key, ".".join(names) if len(names) > 1 else None, end))
+    return FieldPath(text, tuple(key for key, _ in tokens), tuple(steps), wildcard)
 
 
 def parse_destination(text: str) -> FieldPath:
     """Parse where in a request a value goes, such as ``customer.email`` or ``metadata.occurred_at``."""
-    path = _parse(text)
+    path = parse_source(text)
     _check_keys(path)
     if path.wildcard and not path.holds_an_object:
         raise PathError(
@@ -175,15 +192,6 @@ def object_at(target: dict[Any, Any], keys: Sequence[str | int]) -> dict[Any, An
     return target
 
 
-def _parse(text: str) -> FieldPath:
-    wildcard = text.endswith(".*")
-    body = text.removesuffix(".*")
-    if not body.strip():
-        raise PathError(f"{text!r} names no field")
-    tokens = _tokens(text, body)
-    return FieldPath(text, tuple(key for key, _ in tokens), _steps(tokens), wildcard)
-
-
 def _tokens(text: str, body: str) -> list[tuple[str | int, bool]]:
     """Split into keys, each with whether it is a plain name, which dots may join to its neighbours."""
     tokens: list[tuple[str | int, bool]] = []
@@ -210,18 +218,6 @@ def _fault(body: str, at: int) -> str:
     if body[at] in "[]":
         return 'in brackets goes a number or a quoted key, such as [0] or ["odd key"]'
     return "after a bracket comes a dot or another bracket"
-
-
-def _steps(tokens: list[tuple[str | int, bool]]) -> tuple[PathStep, ...]:
-    steps = []
-    for number, (key, is_name) in enumerate(tokens):
-        end = number + 1
-        if is_name:
-            while end < len(tokens) and tokens[end][1]:
-                end += 1
-        run = [str(name) for name, _ in tokens[number:end]]
-        steps.append(PathStep(key, ".".join(run) if len(run) > 1 else None, end))
-    return tuple(steps)
 
 
 def _check_keys(path: FieldPath) -> None:

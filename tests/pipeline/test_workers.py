@@ -117,7 +117,7 @@ def test_only_so_many_tasks_are_taken_ahead() -> None:
             yield batch
 
     for answered, _ in enumerate(workers.results(Lines(batches()), 2, Stop(), echo, ""), 1):
-        assert len(taken) - answered <= 2 * workers.AHEAD + 2
+        assert len(taken) - answered <= 2 * workers.TASKS_PER_PROCESS + 2
 
 
 def test_a_long_block_is_looked_at_here() -> None:

@@ -15,7 +15,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Request, record_key
 from voucherify_sync.mapping.filters import Filters, Selection
@@ -99,19 +98,12 @@ def _is_plain(time: Any) -> bool:
     return True
 
 
-class MappedPart(Struct, array_like=True, gc=False):
-    """What a process made of a part of the input, as plain values.
+MappedPart = tuple[list[list[Decision]], MappingStats, NameCounts, list[str]]
+"""What a process made of a part of the input, as plain values.
 
-    Attributes:
-        batches: what becomes of the records; no event has its text any more.
-        stats: what the mapping did.
-        names: names that are not allowed, counted, and the wanted ones that were met.
-    """
-
-    batches: list[list[Decision]]
-    stats: MappingStats
-    names: tuple[NameCounts, list[str]]
-
+What becomes of the records, of which no event has its text any more; what the mapping did; the names that are not
+allowed, counted; and the allowed ones that were met.
+"""
 
 _MAX_BATCHES: Final = 16
 """Batches in a part, whose decisions are in memory together."""
@@ -173,10 +165,10 @@ class Pipeline:
         from voucherify_sync.run import workers  # of no use to most runs, and slow to import
 
         for result in workers.results(source, jobs, stop, _working, *self._arguments):
-            part = _decode_part(result)
-            self.mapper.stats.merge(part.stats)
-            self.filters.names.merge(*part.names)
-            yield from part.batches
+            batches, stats, rejected, met = _decode_part(result)
+            self.mapper.stats.merge(stats)
+            self.filters.names.merge(rejected, met)
+            yield from batches
 
     def decide(self, record: Record) -> Decision:
         """Return the request of a record, or how it ends without one."""
@@ -202,9 +194,7 @@ def _working(settings: Settings, selection: Selection, folds: bool, refers: bool
     pipeline = Pipeline(settings, selection, folds=folds, refers=refers)
 
     def part(decided: list[list[Decision]]) -> bytes:
-        return _encode_part(
-            MappedPart(decided, pipeline.mapper.cut_stats(), pipeline.filters.names.pop_rejected())
-        )
+        return _encode_part((decided, pipeline.mapper.cut_stats(), *pipeline.filters.names.pop_rejected()))
 
     def work(batches: Iterable[Batch]) -> Iterator[bytes]:
         decided: list[list[Decision]] = []

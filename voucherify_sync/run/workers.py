@@ -1,4 +1,4 @@
-"""Work in several processes: an input goes in, what is made of its blocks comes out, in the order of the input.
+"""Share the work on an input between processes; the results come in the order of the input.
 
 Small files are read by the processes themselves; of large ones they get the lines. The processes change nothing but the
 time that it takes: results travel by futures, and nothing is shared.
@@ -27,7 +27,7 @@ from voucherify_sync.sources.reader import Reader, SourceFacts
 from voucherify_sync.stop import Stop
 
 Work = Callable[[Iterable[Batch]], Iterator[bytes]]
-"""Makes what is wanted of blocks, in pieces of bounded size."""
+"""Makes results of batches, in pieces of bounded size."""
 
 TASK_BYTES: Final = 512 << 10
 """Bytes of lines, or of files, in a task, about."""
@@ -38,12 +38,12 @@ MAX_TEXT_BYTES: Final = 16 << 20
 MAX_BLOCK_BYTES: Final = 1 << 20
 """Bytes of a block that is handed over; the records of a longer one may need too much memory at once."""
 MAX_SOURCES: Final = 256
-AHEAD: Final = 3
+TASKS_PER_PROCESS: Final = 3
 """Tasks under way for each process: one is worked on, the others wait, so that none is idle."""
 MAX_TRIES: Final = 4
 """Number of processes that a task may kill alone before it counts as damaged."""
 
-_LOOK_S: Final = 0.25
+_POLL_S: Final = 0.25
 """Seconds between two looks at whether the run stops, or a process was killed."""
 _KILLED: Final = "the process that reads it was killed each time, as for want of memory"
 _FOR_ALL: Final = (signal.SIGINT, signal.SIGHUP)
@@ -71,11 +71,6 @@ class Answer(Struct, frozen=True):
     facts: list[SourceFacts] = []
     left: list[Source] = []
 
-    @property
-    def sources(self) -> int:
-        """How many files it is about."""
-        return len(self.facts) + max(len(self.left) - 1, 0)
-
 
 def results(
     source: Input, jobs: int, stop: Stop, prepare: Callable[..., Work], *arguments: Any
@@ -89,14 +84,6 @@ def results(
         prepare: makes what does the work; a function of a module, called once in each process.
         arguments: its arguments.
     """
-    pool = _Pool(jobs, stop, prepare, arguments)
-    try:
-        yield from _results(source, stop, pool)
-    finally:
-        pool.close()
-
-
-def _results(source: Input, stop: Stop, pool: _Pool) -> Iterator[bytes]:
     open_facts: deque[SourceFacts] = deque()
 
     def tasks() -> Iterator[Task]:
@@ -104,14 +91,19 @@ def _results(source: Input, stop: Stop, pool: _Pool) -> Iterator[bytes]:
             open_facts.extend(facts)
             yield task
 
-    for answer in pool.answers(tasks()):
-        if stop.requested:
-            return
-        facts = [open_facts.popleft() for _ in range(answer.sources)]
-        _copy(answer.facts, facts)
-        yield from answer.results
-        if answer.left:
-            yield from _read_here(answer.left, facts, stop, pool)
+    pool = _Pool(jobs, stop, prepare, arguments)
+    try:
+        for answer in pool.answers(tasks()):
+            if stop.requested:
+                return
+            file_count = len(answer.facts) + max(len(answer.left) - 1, 0)
+            facts = [open_facts.popleft() for _ in range(file_count)]
+            _copy(answer.facts, facts)
+            yield from answer.results
+            if answer.left:
+                yield from _read_here(answer.left, facts, stop, pool)
+    finally:
+        pool.close()
 
 
 def _read_here(sources: list[Source], facts: list[SourceFacts], stop: Stop, pool: _Pool) -> Iterator[bytes]:
@@ -157,31 +149,6 @@ def _tasks(source: Input) -> Iterator[tuple[Task, list[SourceFacts]]]:
         yield Task(sources, batches), facts
 
 
-class _Executor(ProcessPoolExecutor):
-    """An executor that ends at once, and does not wait for ever for a process that was killed.
-
-    One that is killed while it hands an answer over leaves half of it. The thread of the executor then waits for the
-    rest as long as anybody could write it, and does not see that a process is missing.
-    """
-
-    @property
-    def has_lost_a_process(self) -> bool:
-        """Whether a process has ended."""
-        return any(not process.is_alive() for process in list((self._processes or {}).values()))
-
-    def end(self) -> None:
-        """End the processes, and close the pipe of the answers, so that none is waited for."""
-        processes = list((self._processes or {}).values())
-        thread: Any = self._executor_manager_thread
-        answers: Any = self._result_queue
-        self.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
-        answers._writer.close()  # noqa: SLF001  # its reader is in use
-        if thread is not None:
-            thread.join()
-
-
 class _Pool:
     """Processes that answer tasks, in their order; where none can be had, or is worth it, the answer is made here."""
 
@@ -193,14 +160,14 @@ class _Pool:
         self._prepare = prepare
         self._arguments = arguments
         self._work: Work | None = None
-        self._executor: _Executor | None = None
+        self._executor: ProcessPoolExecutor | None = None
         self._has_processes = True
 
     def answers(self, tasks: Iterable[Task]) -> Iterator[Answer]:
-        """Yield the answer to each task, until the run stops; at most AHEAD tasks a process are taken ahead of that."""
+        """Yield the answer to each task, until the run stops; TASKS_PER_PROCESS tasks a process are taken ahead."""
         under_way: deque[tuple[Task, Future[Answer] | None]] = deque()
         for task in tasks:
-            if len(under_way) == self._size * AHEAD:
+            if len(under_way) == self._size * TASKS_PER_PROCESS:
                 yield from self._first(under_way)
             if self._stop.requested:
                 return
@@ -214,10 +181,23 @@ class _Pool:
         return self._work(batches)
 
     def close(self) -> None:
-        """End the processes; what they are working on is of no use any more."""
-        if self._executor is not None:
-            self._executor.end()
-            self._executor = None
+        """End the processes at once, and wait for none; what they are working on is of no use any more.
+
+        A process that is killed while it hands an answer over leaves half of it. The thread of the executor then waits
+        for the rest as long as anybody could write it, so the pipe of the answers is closed here.
+        """
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        processes = list((executor._processes or {}).values())  # noqa: SLF001
+        thread: Any = executor._executor_manager_thread  # noqa: SLF001
+        answers: Any = executor._result_queue  # noqa: SLF001
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+        answers._writer.close()  # noqa: SLF001  # its reader is in use
+        if thread is not None:
+            thread.join()
 
     def _first(self, under_way: deque[tuple[Task, Future[Answer] | None]]) -> Iterator[Answer]:
         """Wait for the answer to the first task, or the answers to its files.
@@ -265,11 +245,12 @@ class _Pool:
         has_died = False
         while not self._stop.requested:
             try:
-                answer = future.result(_LOOK_S)
+                answer = future.result(_POLL_S)
             except TimeoutError:
                 if has_died and not future.done():
                     raise BrokenProcessPool("a process was killed, and left half of an answer.") from None
-                has_died = self._executor is not None and self._executor.has_lost_a_process
+                processes = (self._executor and self._executor._processes) or {}  # noqa: SLF001
+                has_died = any(not process.is_alive() for process in list(processes.values()))
             else:
                 yield answer
                 return
@@ -297,7 +278,7 @@ class _Pool:
             self._has_processes = False
             return None
 
-    def _new_executor(self) -> _Executor:
+    def _new_executor(self) -> ProcessPoolExecutor:
         context = get_context("forkserver")
         context.set_forkserver_preload([__name__, self._prepare.__module__])
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)  # what starts meanwhile never hears them
@@ -307,7 +288,7 @@ class _Pool:
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return _Executor(self._size, context, _start, (self._prepare, self._arguments))
+        return ProcessPoolExecutor(self._size, context, _start, (self._prepare, self._arguments))
 
 
 @contextmanager

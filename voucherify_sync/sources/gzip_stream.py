@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from isal import isal_zlib
 
@@ -135,15 +136,9 @@ def _by_zlib(pieces: Iterator[bytes]) -> Iterator[bytes]:
             try:
                 yield member.decompress(step)
             except zlib.error:
-                yield from _byte_by_byte(before, step)
+                with suppress(zlib.error):
+                    for at in range(len(step)):
+                        yield before.decompress(step[at : at + 1])
                 return
             if member.eof:
                 return
-
-
-def _byte_by_byte(member: zlib._Decompress, step: bytes) -> Iterator[bytes]:
-    for at in range(len(step)):
-        try:
-            yield member.decompress(step[at : at + 1])
-        except zlib.error:
-            return
