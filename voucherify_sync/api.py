@@ -90,6 +90,7 @@ __all__ = [
     "Progress",
     "ReplayOptions",
     "RetryOptions",
+    "RunReport",
     "Snapshot",
     "Stop",
     "check",

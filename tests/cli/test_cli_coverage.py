@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from support.cli import Cli
 from support.cli_modules import cli_module
 from support.segment_events import event_of
+from support.terminal import Terminal, colourless
 
 from voucherify_sync.preview.coverage import Coverage, proposed_yaml, to_dict
 from voucherify_sync.settings import Settings
@@ -23,16 +23,6 @@ view = cli_module("coverage_view")
 
 HOSTILE = "'\"`$(id)${HOME} \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
 IDENTIFY: dict[str, Any] = {"type": "identify", "userId": "u1", "traits": {"email": "a@b.c", "plan": "pro"}}
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    encoding = "utf-8"
-
-    def isatty(self) -> bool:
-        """Say so."""
-        return True
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: dict[str, Any]) -> str:
@@ -46,11 +36,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: dict[str, Any]
     rows = {kind: result[kind]["proposed_rows"] for kind in ("identify", "track")}
     view.show_coverage(result, proposed_yaml(rows, Settings()))
     return stream.getvalue()
-
-
-def colourless(text: str) -> str:
-    """Take the colours away."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def is_harmless(text: str) -> bool:

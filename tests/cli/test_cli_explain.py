@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from support.cli import Cli
 from support.cli_modules import cli_module
 from support.segment_events import identify, track
+from support.terminal import Terminal
 
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview.explain import explained
@@ -29,16 +29,6 @@ curl = cli_module("explanation_view").curl
 harmless = cli_module("render").harmless
 
 HOSTILE = "'\"`$(id)${HOME} !x \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    encoding = "utf-8"
-
-    def isatty(self) -> bool:
-        """Say so."""
-        return True
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: Any, colours: bool = False) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from support.cli import Cli
 from support.cli_modules import cli_module
 from support.reports import run_report
+from support.terminal import Terminal
 
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
@@ -187,14 +187,6 @@ def test_quiet_shows_the_plan_alone(run_cli: Cli, samples: Path) -> None:
     ended = run_cli("plan", "-q", samples)
     assert ended.err == ""
     assert ended.out.startswith("Read 87 events")
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        """Say so."""
-        return True
 
 
 LARGE = "".join(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.cli_modules import cli_module
+from support.terminal import Terminal
 
 from voucherify_sync.outcomes import Snapshot, State, Waiting
 
@@ -33,14 +34,6 @@ HALF = Snapshot(
     eta_s=7_800.0,
 )
 START = Snapshot(events=0, bytes=0, bytes_total=None, counts={})
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        """Say so."""
-        return True
 
 
 class Broken(Terminal):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.cli_modules import cli_module
 from support.reports import outcomes, run_report
+from support.terminal import Terminal, colourless
 
 from voucherify_sync.outcomes import State
 from voucherify_sync.report.run_report import RunReport, headline
@@ -73,14 +74,6 @@ def busy_report() -> RunReport:
     return run_report(**full)
 
 
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        """Say so."""
-        return True
-
-
 def printed(full: RunReport, stream: io.StringIO | None = None, **more: Any) -> str:
     """Return what the summary prints."""
     stream = stream or io.StringIO()
@@ -94,11 +87,6 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int, full: RunReport, 
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     return printed(full, Terminal(), **more)
-
-
-def without_colours(text: str) -> str:
-    """Take away the sequences that only colour."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +183,7 @@ def test_paths_notices_and_the_command_that_comes_next_are_told() -> None:
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
 def test_a_terminal_of_any_width_shows_everything(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     """Nothing is wider than the terminal, and no number is lost."""
-    drawn = without_colours(on_terminal(monkeypatch, columns, busy_report(), notices=["a notice"]))
+    drawn = colourless(on_terminal(monkeypatch, columns, busy_report(), notices=["a notice"]))
     assert max(map(len, drawn.splitlines())) <= columns
     joined = re.sub(r"\s+", "", drawn)
     for wanted in ("12,069", "11,958", "104", "90", "11,957customevents", LONG, "7,000", "anotice"):
@@ -207,8 +195,8 @@ def test_what_is_to_be_pasted_is_not_broken_into_lines(monkeypatch: pytest.Monke
     command = "voucherify-sync retry " + "x" * 100
     full = run_report(**fields(failed=1), dead_letters="/" + "d" * 100)
     drawn = on_terminal(monkeypatch, 40, full, next_command=command)
-    assert f"  {command}\n" in without_colours(drawn)
-    assert f"Dead letters: /{'d' * 100}\n" in without_colours(drawn)
+    assert f"  {command}\n" in colourless(drawn)
+    assert f"Dead letters: /{'d' * 100}\n" in colourless(drawn)
 
 
 def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +210,7 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("columns", [40, 120])
 def test_data_can_do_nothing_to_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     """Names of files, reasons and answers come from outside."""
-    drawn = without_colours(on_terminal(monkeypatch, columns, busy_report(), notices=["\x1b]8;;x\x07 [b]"]))
+    drawn = colourless(on_terminal(monkeypatch, columns, busy_report(), notices=["\x1b]8;;x\x07 [b]"]))
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", drawn)
     assert "[red]" in drawn
     assert "[/]" in drawn

@@ -1,0 +1,107 @@
+"""Tables and lines are shown plain, in columns or stacked, as the stream has room for them."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from support.cli_modules import cli_module
+from support.terminal import Terminal, colourless
+
+render = cli_module("render")
+Table, TableRow, TextLines, show = render.Table, render.TableRow, render.TextLines, render.show
+
+TABLE = Table(
+    [
+        TableRow("delivered", ("1,204", "9"), ("23 customer updates", "identify", "an example"), "green"),
+        TableRow("invalid_payload", ("1", ""), ("a.ndjson:17",), "red", 1),
+        TableRow("no numbers"),
+    ],
+    "Outcomes",
+    ("state", "each", "bulk", "note"),
+    optional=2,
+)
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *blocks: object) -> list[str]:
+    """Return the lines that a terminal of a width shows."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    show(stream := Terminal(), blocks)
+    lines = [line.rstrip() for line in colourless(stream.getvalue()).splitlines()]
+    assert max(map(len, lines)) <= columns
+    return lines
+
+
+def test_without_a_terminal_columns_are_aligned_whatever_their_width() -> None:
+    """Numbers to the right, all else to the left, and nothing is cut."""
+    show(stream := io.StringIO(), [TABLE])
+    assert stream.getvalue().splitlines() == [
+        "Outcomes",
+        "  state               each  bulk  note",
+        "  delivered          1,204     9  23 customer updates  identify  an example",
+        "    invalid_payload      1        a.ndjson:17",
+        "  no numbers",
+    ]
+
+
+def test_a_wide_terminal_shows_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without one."""
+    assert drawn(monkeypatch, 100, TABLE)[2] == (
+        "  delivered          1,204     9  23 customer updates  identify  an example"
+    )
+
+
+def test_optional_columns_give_way_from_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What says least is shown where there is room."""
+    assert (
+        drawn(monkeypatch, 66, TABLE)[2] == "  delivered          1,204     9  23 customer updates  identify"
+    )
+    assert drawn(monkeypatch, 54, TABLE)[2] == "  delivered          1,204     9  23 customer updates"
+
+
+def test_a_narrow_terminal_shows_notes_below_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, since there is room again."""
+    assert drawn(monkeypatch, 40, TABLE) == [
+        "Outcomes",
+        "  state               each  bulk",
+        "    note",
+        "  delivered          1,204     9",
+        "    23 customer updates  identify  an",
+        "    example",
+        "    invalid_payload      1",
+        "      a.ndjson:17",
+        "  no numbers",
+    ]
+
+
+def test_blocks_without_content_leave_no_gap() -> None:
+    """An empty line stands between two blocks, and nowhere else."""
+    show(
+        stream := io.StringIO(), [TextLines([[("a", "bold")]]), Table([], "empty"), TextLines([[("b", "")]])]
+    )
+    assert stream.getvalue() == "a\n\nb\n"
+
+
+@pytest.mark.parametrize(("columns", "is_beside"), [(119, False), (120, True)])
+def test_lines_stand_side_by_side_where_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, columns: int, is_beside: bool
+) -> None:
+    """From 120 columns on."""
+    lines = drawn(monkeypatch, columns, TextLines([[("left", "")]], [[("right", "")]]))
+    assert (len(lines) == 1) == is_beside
+
+
+def test_what_is_pasted_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal wraps it, and copies it whole."""
+    monkeypatch.setenv("COLUMNS", "20")
+    show(stream := Terminal(), [TextLines([[("x" * 50, "")]], is_pasted=True)])
+    assert colourless(stream.getvalue()) == "x" * 50 + "\n"
+
+
+def test_a_line_that_is_too_long_goes_on_further_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it can be told from the next one."""
+    assert drawn(monkeypatch, 20, TextLines([[("  one two three four five", "")]])) == [
+        "  one two three",
+        "      four five",
+    ]
