@@ -99,8 +99,8 @@ def count_intents(ledger: Path) -> int:
 
 def test_no_intent_is_open_while_lanes_wait_for_quota(run_cli: Cli) -> None:
     """A run that is killed in a wait of an hour leaves nothing in doubt."""
-    with Sandbox(SandboxOptions(keep=None, limit="25/1s")) as sandbox:
-        archive = write_archive(run_cli.folder / "events.ndjson", EVENTS[:50])
+    with Sandbox(SandboxOptions(keep=None, limit="9/2s")) as sandbox:
+        archive = write_archive(run_cli.folder / "events.ndjson", EVENTS[:25])
         settings = write_settings(run_cli.folder / "settings.yaml", sandbox, WORKERS)
         ledger = make_ledger(run_cli.folder / "x.ledger", sandbox.url, "app")
         process = run_cli.start("replay", "--yes", "-c", settings, "--ledger", ledger, archive)
@@ -119,4 +119,4 @@ def test_no_intent_is_open_while_lanes_wait_for_quota(run_cli: Cli) -> None:
         assert process.returncode == 0
         assert len(while_waiting) > 10
         assert set(while_waiting) == {0}
-        assert judge(EVENTS[:50], sandbox, ledger).broken == {}
+        assert judge(EVENTS[:25], sandbox, ledger).broken == {}

@@ -37,7 +37,7 @@ class Customer(Struct, frozen=True):
 
 
 class Hasty(Stop):
-    """A stop that nobody waits for; what would have been waited is added up."""
+    """A stop whose waits take no time; what would have been waited is added up."""
 
     waited_s = 0.0
 
@@ -111,7 +111,7 @@ def world(
 
 
 def people(count: int, size: int = 0) -> list[Customer]:
-    """Return customers u0, u1, ... of about so many bytes."""
+    """Return customers u0, u1, ... of about `size` bytes."""
     return [
         Customer(f"u{n}", json.dumps({"source_id": f"u{n}", "description": "x" * size}).encode())
         for n in range(count)
@@ -403,7 +403,7 @@ def scripted(
 
 
 def failing(*names: str, named: int) -> Callable[[list[str]], dict[str, Any]]:
-    """Refuse some customers, and name only so many of them."""
+    """Refuse some customers, and name only the first `named` of them."""
 
     def result(ids: list[str]) -> dict[str, Any]:
         found = [name for name in names if name in ids]
@@ -421,7 +421,7 @@ def test_refused_customers_whom_the_report_does_not_name_are_found() -> None:
     assert len(client.bodies) < 10
 
 
-def test_whoever_may_be_among_the_refused_at_the_end_has_failed() -> None:
+def test_a_customer_that_may_be_among_the_refused_at_the_end_has_failed() -> None:
     """A report without any names narrows it down to single customers; the search is bounded."""
     results, client = scripted(failing("u3", named=0))
     assert {result.source_id: result.refusal.reason for result in results if result.refusal} == {

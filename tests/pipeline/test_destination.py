@@ -321,7 +321,7 @@ LOST = NoAnswer("reset", "the connection ended")
     "answer", [LOST, Reply(500, {}, b"oops"), Reply(200, {}, b"<html>")], ids=["lost", "500", "page"]
 )
 def test_hold_leaves_a_lost_event_in_doubt(answer: Any) -> None:
-    """It is not sent again, and its intent stays until the outcome is booked."""
+    """It is not sent again, and its intent stays until the outcome is recorded."""
     world = World(answer, on_doubt="hold")
     outcome = world.run(make_request())
     assert outcome.state is State.IN_DOUBT

@@ -41,7 +41,7 @@ def line(outcome: Outcome) -> int:
 
 
 class Scripted:
-    """A destination that keeps a log and does what it is told."""
+    """Makes attempts by a script, and keeps a log of them."""
 
     def __init__(self, answer: Answer = delivered) -> None:
         self.answer = answer
@@ -360,7 +360,7 @@ def test_threads_end_after_the_drain() -> None:
 
 
 def test_finished_never_waits_and_returns_each_outcome_once() -> None:
-    """The main thread books as it goes."""
+    """The main thread records as it goes."""
     lanes = Lanes(Scripted().attempt, 2, Stop())
     assert lanes.finished() == []
     lanes.submit(make_request(0, "u"))

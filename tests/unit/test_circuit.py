@@ -304,7 +304,7 @@ def test_the_trouble_is_that_of_the_last_call(
 
 
 def test_trials_that_fail_are_one_outage() -> None:
-    """Good probes alone do not begin the four hours anew."""
+    """Good probes alone do not begin the four hours again."""
     world = World()
     world.calls(EVENT, [False] * 3)
     opened = world.now

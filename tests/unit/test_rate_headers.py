@@ -12,7 +12,7 @@ from requests.structures import CaseInsensitiveDict
 from voucherify_sync.events import Kind
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import Reply
-from voucherify_sync.voucherify.rate_limit import Bucket, Limiter, ServerClock, http_date, read_rate_headers
+from voucherify_sync.voucherify.rate_limit import Bucket, Limiter, http_date, read_rate_headers
 from voucherify_sync.voucherify.retry_policy import Attempts, RetryLater, judge
 
 DATE = "Tue, 06 Jan 2026 10:00:00 GMT"
@@ -103,10 +103,12 @@ def test_a_date_without_a_zone_is_in_gmt() -> None:
 )
 def test_the_servers_clock_follows_its_dates(dates: list[int], wait_s: float) -> None:
     """The latest Date is the nearest to the truth, unless it is older than any answer can be."""
-    clock = ServerClock(wall=lambda: 0.0)
+    limiter = Limiter(stop=Stop(), clock=lambda: 50.0, wall=lambda: 0.0)
     for date in dates:
-        clock.saw(http_date(formatdate(date, usegmt=True)), now=50.0)
-    assert clock.monotonic(1060, now=50.0) - 50.0 == wait_s
+        permit = limiter.acquire()
+        assert permit
+        limiter.answered(permit, 200, {"Date": formatdate(date, usegmt=True)})
+    assert 1060 - limiter.server_now() == wait_s
 
 
 @pytest.mark.parametrize(

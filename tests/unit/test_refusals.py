@@ -34,8 +34,8 @@ class Policy(RefusalPolicy):
         """Say what follows from a refusal."""
         refusal = Halt(AccessRefused("Voucherify forbids it"), NotProcessed.REFUSED)
         ruling = self.rule(path, refusal, lambda: self._answers.pop(0), **options)
-        if isinstance(ruling, str):
-            assert ruling.startswith("Voucherify forbids it, and the next call was accepted")
+        if isinstance(ruling, Failed):
+            assert ruling.detail.startswith("Voucherify forbids it, and the next call was accepted")
             return BLOCKED
         return UNCLEAR if ruling is None else STOP
 

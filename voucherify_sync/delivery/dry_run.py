@@ -84,7 +84,3 @@ class DryRun:
     def waiting(self) -> Waiting | None:
         """Say that it never waits."""
         return None
-
-    def eta_s(self, requests: float | None) -> float | None:
-        """Say nothing: the input sets the pace, not a limit."""
-        return None

@@ -82,7 +82,7 @@ class Sender:
 
     Args:
         client: makes the calls.
-        stop: told of what stops the run.
+        stop: takes what stops the run.
         journal: where the intent to send an event is kept, and how each request ended; None keeps nothing.
         on_doubt: what becomes of an event whose answer was lost.
         pauses: before looks at the activity log and retries.
@@ -195,10 +195,10 @@ class LiveDelivery:
         settings: workers, rate, reserve, calls at most.
         on_doubt: what becomes of events whose answer is lost.
         journal: where intents and outcomes are kept; None for the sandbox, which needs none.
-        stop: told of what stops the run.
+        stop: takes what stops the run.
         accepted: what Voucherify accepted before this run: then the address is right, and no answer is an outage.
         retries: dead letters are sent, of which many may be refused once more.
-        pauses: how long it waits where nobody asks it to.
+        pauses: how long it waits of its own accord.
     """
 
     def __init__(
@@ -331,8 +331,3 @@ class LiveDelivery:
             return Waiting(reason, max(0.0, until - time.monotonic()))
         customer = self._lanes.blocked_on()
         return None if customer is None else Waiting(f"customer {customer}", None)
-
-    def eta_s(self, requests: float | None) -> float | None:
-        """Estimate the seconds that a number of requests takes, by the limits and not by the recent speed."""
-        per_s = self._limiter.calls_per_s()
-        return requests / per_s if requests is not None and per_s else None

@@ -380,16 +380,18 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """Tell how the run stands; any thread may ask at any time."""
+        requests, per_min = self._requests_left(), self._link.calls_per_min
         return Snapshot(
             events=self._read or (self._first.read if self._first else 0),
             bytes=sum(facts.bytes for facts in list(self._input.facts)),
             bytes_total=self._input.bytes_total,
             counts=self.sinks.report.counts(),
             calls=self._link.calls,
-            calls_per_min=self._link.calls_per_min,
+            calls_per_min=per_min,
             in_flight=self._link.in_flight,
             waiting=self._link.waiting(),
-            eta_s=self._link.eta_s(self._requests_left()),
+            # By the limits, and not by the recent speed; in a dry run the input sets the pace.
+            eta_s=requests * 60 / per_min if requests is not None and per_min else None,
         )
 
     def remaining(self) -> RemainingWork | None:

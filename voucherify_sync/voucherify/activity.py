@@ -76,13 +76,31 @@ class Doubts:
         self._settle_s = settle_s
         self._clock = clock
         self._margin_s = client.deadline_s + _CLOCK_ERROR_S
-        self._sends = SendCounter(2 * self._margin_s)
+        # Equal events sent recently, so that one entry of the activity log never vouches for two of them. Kept for one
+        # to two periods; a count that is too high only leaves an event in doubt.
+        self._young: dict[int, int] = {}
+        self._old: dict[int, int] = {}
+        self._young_until = 0.0
+        self._lock = threading.Lock()
 
     def count_send(self, request: Request) -> int:
-        """Remember an event that may have been processed; return how many equal ones were sent shortly before it."""
-        if self.on_doubt == "verify" and request.kind is Kind.EVENT and _can_verify(request):
-            return self._sends.add(request, self._clock())
-        return 0
+        """Remember an event that may have been processed; return how many equal ones were sent shortly before it.
+
+        Equal means: same customer, name and metadata.
+        """
+        if self.on_doubt != "verify" or request.kind is not Kind.EVENT or not _can_verify(request):
+            return 0
+        said = [request.body.get("event"), request.body.get("metadata")]
+        key = hash((request.source_id, msgspec.json.encode(said, order="sorted")))
+        now, period_s = self._clock(), 2 * self._margin_s
+        with self._lock:
+            if now >= self._young_until:
+                self._old = self._young if now < self._young_until + period_s else {}
+                self._young = {}
+                self._young_until = now + period_s
+            before = self._young.get(key, 0) + self._old.get(key, 0)
+            self._young[key] = self._young.get(key, 0) + 1
+        return before
 
     def of_earlier_run(self, request: Request) -> Doubt | None:
         """Return the doubt about an event that an earlier run sent; None if none did.
@@ -110,7 +128,7 @@ class Doubts:
             RunStopped: the calls of the billing cycle are used up.
         """
         if request.doubtful_since is not None:
-            # Nobody counted the equal sends of earlier runs, so the event must carry what no other has.
+            # The equal sends of earlier runs were not counted, so the event must carry what no other has.
             metadata, message_id = request.body.get("metadata"), request.event.message_id
             if message_id is None or not isinstance(metadata, dict) or message_id not in metadata.values():
                 return doubt.outcome(request)
@@ -189,7 +207,7 @@ def _can_verify(request: Request) -> bool:
 
 
 def _is_match(row: Json, body: Json, window: tuple[float, float]) -> bool:
-    """Compare an entry of the log with what was sent; where the entry lies in the row is not documented for certain."""
+    """Compare an entry of the log with what was sent; its place in the row is not documented for certain."""
     try:
         time = datetime.fromisoformat(row["created_at"])
     except (KeyError, TypeError, ValueError):
@@ -213,31 +231,3 @@ def _delivered(request: Request, doubt: Doubt, reason: str) -> Outcome:
     return Outcome(
         request.event, State.DELIVERED, reason=reason, request=request, status=doubt.verdict.status
     )
-
-
-class SendCounter:
-    """Counts equal events sent of late, so that one entry of the activity log never vouches for two of them.
-
-    Equal means: same customer, name and metadata. Kept for one to two periods; a count that is too high only leaves an
-    event in doubt.
-    """
-
-    def __init__(self, period_s: float) -> None:
-        self._period_s = period_s
-        self._until = 0.0
-        self._young: dict[int, int] = {}
-        self._old: dict[int, int] = {}
-        self._lock = threading.Lock()
-
-    def add(self, request: Request, now: float) -> int:
-        """Count a send that may have been processed; return how many equal ones there were before it."""
-        said = [request.body.get("event"), request.body.get("metadata")]
-        key = hash((request.source_id, msgspec.json.encode(said, order="sorted")))
-        with self._lock:
-            if now >= self._until:
-                self._old = self._young if now < self._until + self._period_s else {}
-                self._young = {}
-                self._until = now + self._period_s
-            before = self._young.get(key, 0) + self._old.get(key, 0)
-            self._young[key] = self._young.get(key, 0) + 1
-        return before

@@ -47,7 +47,7 @@ class NotSent(Exception):
 
 
 class NoAnswer(Exception):
-    """The request, or a part of it, was sent and no complete answer came: nobody knows whether it was processed.
+    """The request, or a part of it, was sent and no complete answer came: it is not known whether it was processed.
 
     Attributes:
         reason: ``timeout``, ``reset``, ``cut`` or ``too_large``.

@@ -224,7 +224,7 @@ class BulkDelivery:
         client: makes the calls.
         log: what was accepted before.
         token: never shown.
-        stop: ends the waits; told of what stops the run.
+        stop: ends the waits; takes what stops the run.
         poll_timeout_s: sum of the pauses before polls after which an action is given up.
 
     Attributes:

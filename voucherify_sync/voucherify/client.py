@@ -276,7 +276,8 @@ class _Response(http.client.HTTPResponse):
 class _WatchedConnection:
     """A connection that tells its socket to the call it serves, and is not used again after a long idle time.
 
-    A server closes idle connections; a request sent in that very moment is lost, and nobody knows whether it was read.
+    A server closes idle connections. A request that is sent in that very moment is lost, and it is not known whether it
+    was read.
     """
 
     sock: Any

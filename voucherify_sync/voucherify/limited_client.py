@@ -149,7 +149,7 @@ class RefusalPolicy:
 
     def rule(
         self, endpoint: str, refusal: Halt, probe: Probe, *, is_one_record: bool = True
-    ) -> Halt | str | None:
+    ) -> Halt | Failed | None:
         """Decide about a refusal that is usual for a whole project; makes a harmless call where it may not be.
 
         Args:
@@ -159,8 +159,8 @@ class RefusalPolicy:
             is_one_record: the call carried one record, so that five in a row are enough.
 
         Returns:
-            The refusal: it concerns the project. A sentence: it concerns the record, which failed. None: the probe was
-            not answered, so it is not known.
+            Halt: it concerns the project. Failed: it concerns the record. None: the probe was not answered, so it is
+            not known.
         """
         with self._lock:
             if (
@@ -174,7 +174,8 @@ class RefusalPolicy:
             if 200 <= answer.status < 300 and json_object(answer.body) is not None:
                 self._blocked[endpoint] += is_one_record
                 said = "and the next call was accepted: something on the way blocks this record"
-                return f"{refusal.error.message}, {said}"
+                detail = f"{refusal.error.message}, {said}"
+                return Failed(BLOCKED, detail, refusal.status, refusal.response)
             return refusal if halting(answer) else None
 
 
@@ -277,7 +278,7 @@ class LimitedClient:
         return verdict
 
     def complete(self, call: ApiCall) -> Delivered | Failed | None:
-        """Call until it is decided. None: the run is stopping, and nobody knows whether it was processed."""
+        """Call until it is decided. None: the run is stopping, and it is not known whether it was processed."""
         attempts = Attempts()
         while isinstance(verdict := self.attempt(call, attempts), RetryLater):
             self.retries += 1
@@ -303,12 +304,10 @@ class LimitedClient:
             case Halt(error, NotProcessed.REFUSED) if call.records is not None:
                 is_one_record = call.records == 1
                 ruling = self._refusals.rule(call.endpoint, verdict, self.probe, is_one_record=is_one_record)
-                if isinstance(ruling, Halt):
-                    return ruling
-                blocked = Failed(BLOCKED, ruling or error.message, verdict.status, verdict.response)
                 if ruling is not None:
-                    return blocked
-                return attempts.retry(blocked, attempts.backoff_s(self._jitter), NotProcessed.REFUSED)
+                    return ruling
+                unclear = Failed(BLOCKED, error.message, verdict.status, verdict.response)
+                return attempts.retry(unclear, attempts.backoff_s(self._jitter), NotProcessed.REFUSED)
             # A bulk request of one customer is no record in this sense: it is looked at after it was split.
             case Failed(reason) if reason != GAVE_UP and call.records == 1 and call.bucket is Bucket.API:
                 return self._refusals.refused(call.endpoint, verdict)

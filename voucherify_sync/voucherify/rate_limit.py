@@ -107,35 +107,6 @@ def _retry_after(text: str | None, date: float | None) -> float | None:
     return None if math.isnan(seconds) else min(max(seconds, SHORTEST_WAIT_S), LONGEST_WAIT_S)
 
 
-class ServerClock:
-    """The server's time on our monotonic clock, so that a wrong or stepping local clock changes no wait.
-
-    A Date header is cut to whole seconds and was on its way for a while: it is never too late, and the largest
-    distance seen is the nearest to the truth. A Date that is older than any answer can be is of a clock that was set
-    back, or of another server behind the same name: then it counts, as what that answer says is by its own clock.
-    """
-
-    def __init__(self, wall: Callable[[], float]) -> None:
-        self._wall = wall
-        self._ahead_s: float | None = None
-
-    def saw(self, date: float | None, now: float) -> None:
-        """Take in the Date of an answer that came at `now` on the monotonic clock."""
-        if date is None:
-            return
-        ahead_s = date - now
-        if self._ahead_s is None or not self._ahead_s - _SLOWEST_ANSWER_S <= ahead_s <= self._ahead_s:
-            self._ahead_s = ahead_s
-
-    def epoch(self, now: float) -> float:
-        """Return the server's time in epoch seconds; without any Date, the local clock must do."""
-        return self._wall() if self._ahead_s is None else now + self._ahead_s
-
-    def monotonic(self, epoch_s: float, now: float) -> float:
-        """Return when that server time is on the monotonic clock."""
-        return now + epoch_s - self.epoch(now)
-
-
 _BURST_S = 0.05
 """Calls that are due within this time may go out at once; sleeping is no finer than that under load."""
 _MEASURED_CALLS = 256
@@ -560,7 +531,8 @@ class Limiter:
         self._rate = Pace(rate.period_s / rate.calls) if rate else None
         self._max_calls = max_calls
         self._clock = clock
-        self._server = ServerClock(wall)
+        self._wall = wall
+        self._ahead_s: float | None = None  # how far the server's time is ahead of the monotonic clock
         self._windows = {bucket: RateWindow(reserve, minute_s, hour_s) for bucket in Bucket}
         self._out: dict[Permit, None] = {}  # of the calls under way, the oldest first
         self._changed = threading.Condition(threading.Lock())
@@ -595,7 +567,13 @@ class Limiter:
         said = read_rate_headers(headers)
         with self._changed:
             now = self._clock()
-            self._server.saw(said.date, now)
+            if said.date is not None:
+                # A Date is cut to whole seconds and was on its way for a while: it is never too late, and the largest
+                # distance seen is the nearest to the truth. One that is older than any answer can be is of a clock that
+                # was set back, or of another server behind the same name: what that answer says is by its own clock.
+                ahead_s = said.date - now
+                if self._ahead_s is None or not self._ahead_s - _SLOWEST_ANSWER_S <= ahead_s <= self._ahead_s:
+                    self._ahead_s = ahead_s
             self._end(permit, now)
             next_at = self._allowed_at(said, now)
             if status == 429:
@@ -639,9 +617,8 @@ class Limiter:
             return None if oldest is None else self._clock() - oldest.sent_at
 
     def server_now(self) -> float:
-        """Return Voucherify's time in epoch seconds, by the Date of its answers."""
-        with self._changed:
-            return self._server.epoch(self._clock())
+        """Return Voucherify's time in epoch seconds, by the Date of its answers; without any, by the local clock."""
+        return self._wall() if self._ahead_s is None else self._clock() + self._ahead_s
 
     @property
     def window(self) -> RateWindow:
@@ -689,4 +666,4 @@ class Limiter:
             return now + said.retry_after_s
         if said.next_at is None:
             return None
-        return min(self._server.monotonic(said.next_at, now), now + LONGEST_WAIT_S)
+        return now + min(said.next_at - self.server_now(), LONGEST_WAIT_S)

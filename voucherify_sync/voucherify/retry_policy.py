@@ -280,12 +280,12 @@ class RetryBudget:
         self._lock = threading.Lock()
 
     def earn(self) -> None:
-        """Book a success."""
+        """Count a success."""
         with self._lock:
             self._tokens = min(self._full, self._tokens + 1)
 
     def spend(self, reason: str) -> bool:
-        """Book a retry, and tell whether the budget allowed it: a timeout costs 10, any other 5."""
+        """Count a retry, and tell whether the budget allowed it: a timeout costs 10, any other 5."""
         cost = 10 if reason in ("timeout", "connect_timeout") else 5
         with self._lock:
             allowed = self._tokens >= cost
@@ -334,7 +334,7 @@ class GrowingPause(Struct, frozen=True):
 
 
 class Pauses(Struct, frozen=True, kw_only=True):
-    """How long the delivery waits where nobody asks it to.
+    """How long the delivery waits of its own accord.
 
     Attributes:
         settle_s: seconds before each look at the activity log, which may lag.
