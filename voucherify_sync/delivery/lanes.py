@@ -84,7 +84,6 @@ class Lanes:
         workers: threads that make attempts.
         stop: ends the run.
         max_records, max_bytes: of requests without an outcome.
-        clock: monotonic seconds.
 
     Attributes:
         in_flight: requests that workers are busy with.
@@ -99,7 +98,6 @@ class Lanes:
         *,
         max_records: int = 10_000,
         max_bytes: int = 64 * 2**20,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.in_flight = 0
         self.retries = 0
@@ -107,7 +105,6 @@ class Lanes:
         self._stop = stop
         self._max_records = max_records
         self._max_bytes = max_bytes
-        self._clock = clock
         lock = threading.Lock()
         self._work = threading.Condition(lock)  # workers: a lane is ready
         self._alarm = threading.Condition(lock)  # the timer: a lane waits
@@ -181,26 +178,25 @@ class Lanes:
             decided, self._decided = self._decided, []
             return decided
 
-    def drain(self, timeout_s: float | None = None) -> Iterator[Outcome]:
+    def drain(self, timeout_s: float = DRAIN_S) -> Iterator[Outcome]:
         """Yield outcomes until every request is decided. Nothing can be submitted afterwards.
 
-        When the run stops, what is in flight has `timeout_s` (DRAIN_S) to end. What was sent and has no answer by then,
+        When the run stops, what is in flight has `timeout_s` to end. What was sent and has no answer by then,
         and what waits for another look at whether it arrived, is in doubt; what was not sent is pending. Later answers
         count no more here.
         """
-        limit_s = DRAIN_S if timeout_s is None else timeout_s
         deadline = math.inf
         try:
             while True:
                 if deadline == math.inf and self._stop.requested:
-                    deadline = self._clock() + limit_s
+                    deadline = time.monotonic() + timeout_s
                 is_stopping = deadline < math.inf
                 with self._news:
-                    wait_s = min(_SLICE_S, deadline - self._clock())
+                    wait_s = min(_SLICE_S, deadline - time.monotonic())
                     if (self.in_flight if is_stopping else self._records) and not self._bug and wait_s > 0:
                         self._news.wait(wait_s)
                     if is_stopping:
-                        is_over = not self.in_flight or self._clock() >= deadline
+                        is_over = not self.in_flight or time.monotonic() >= deadline
                     else:
                         is_over = not self._records and not self._stop.requested
                 yield from self.finished()
@@ -283,7 +279,7 @@ class Lanes:
         self.in_flight -= 1
         if isinstance(result, RetryLater):
             self.retries += 1
-            due = (self._clock() + max(result.after_s, 0.0), next(self._ticket), lane)
+            due = (time.monotonic() + max(result.after_s, 0.0), next(self._ticket), lane)
             heapq.heappush(self._due, due)
             if self._due[0] is due:
                 self._alarm.notify()
@@ -311,7 +307,7 @@ class Lanes:
         """Bring lanes back whose time has come."""
         with self._alarm:
             while not self._closed and self._bug is None:
-                now = self._clock()
+                now = time.monotonic()
                 while self._due and self._due[0][0] <= now:
                     self._make_ready(heapq.heappop(self._due)[2])
                 self._alarm.wait(self._due[0][0] - now if self._due else None)

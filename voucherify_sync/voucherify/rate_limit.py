@@ -201,9 +201,12 @@ _HEADER_ROUNDING_S = 2.0
 """X-Rate-Limit-Retry and Date are whole seconds: a moment computed from both may be this much too late."""
 _LONGEST_BACKOFF_S = 60.0
 _CALLS_HELD_BACK = 3
+"""One for each test, and one for the first call of a run that follows in the same window and knows nothing of it."""
 _TESTS = 2
+"""Tests in a window before it is taken for an hour, once our own share is used up. A test that finds no room may have
+come just after other clients had taken it, so one is not enough."""
 _HITS_THAT_PROVE = 2
-_CALLS_KEPT = 100_000
+_MAX_ENDS = 100_000
 
 
 class Bucket(StrEnum):
@@ -287,7 +290,7 @@ class RateWindow:
         self._paused_for = ""
         self._refusals = self._hits = self._tests_made = 0
         self._untold: deque[float] = deque()  # ends of calls that no word of what remains accounts for
-        self._ends: deque[float] = deque(maxlen=_CALLS_KEPT)  # ends of our calls that the API may still count
+        self._ends: deque[float] = deque(maxlen=_MAX_ENDS)  # ends of our calls that the API may still count
 
     @property
     def usable(self) -> int | None:
@@ -342,12 +345,10 @@ class RateWindow:
         elif self._ends:
             # Calls that are as old as this may be given back by an hour that slides; then they prove no minute.
             is_young = now < self._ends[0] + self._hour_s / 2
-            has_own = not self._kept or len(self._ends) + self._in_flight < (self.usable or 0)
+            has_own = not self._kept or len(self._ends) < (self.usable or 0)
             if is_young and has_own and (self._left > 0 or self._tests_made < _TESTS):
-                is_test = True
-                due = max(
-                    due, max(self._ends[len(self._ends) // 4], self._tested_at) + self._minute_s * _LATE
-                )
+                is_test, since = True, max(self._ends[len(self._ends) // 4], self._tested_at)
+                due = max(due, since + self._minute_s * _LATE)
             else:
                 due = max(due, self._ends[0] + self._hour_s * _LATE)
         if self._ends_at is not None and not self._ends_at - _HEADER_ROUNDING_S <= due <= self._ends_at:
