@@ -8,7 +8,7 @@ from typing import Final
 
 from voucherify_sync.events import Json
 from voucherify_sync.outcomes import WHY_LOST
-from voucherify_sync.text import clean, counted
+from voucherify_sync.text import clean, counted, percent
 
 from .render import Table, TableRow, TextLines, harmless, sentences, show
 from .streams import arrow
@@ -58,7 +58,7 @@ def _blocks(result: Json, sign: str) -> Iterator[Table | TextLines]:
     if not events["read"]:
         yield sentences("No events were read.", style="bold")
         return
-    share = f"{_percent(values['share'])} of {counted(values['seen'], 'value')} mapped"
+    share = f"{percent(values['share'])} of {counted(values['seen'], 'value')} mapped"
     head = [[(share, "bold"), (f", in {counted(events['counted'], 'event')} that would be sent", "")]]
     for state in ("skipped", "invalid"):
         if events[state]:
@@ -101,7 +101,7 @@ def _paths(type_: str, section: Json, sign: str) -> Iterator[Table | TextLines]:
     values = section["values"]
     title = (
         f"{type_}: {counted(section['events'], 'event')}, "
-        f"{_percent(values['share'])} of {counted(values['seen'], 'value')} mapped"
+        f"{percent(values['share'])} of {counted(values['seen'], 'value')} mapped"
     )
     rows = []
     for path in section["paths"]:
@@ -109,7 +109,7 @@ def _paths(type_: str, section: Json, sign: str) -> Iterator[Table | TextLines]:
         types = ", ".join(path["types"])
         example = "" if types == "null" else harmless(path["example"] or "")
         notes = (destination, types, example)
-        rows.append(TableRow(clean(path["path"], 200), (_percent(path["share"]),), notes, style))
+        rows.append(TableRow(clean(path["path"], 200), (percent(path["share"]),), notes, style))
     if rows:
         yield Table(rows, title, optional=2)
     else:
@@ -152,14 +152,7 @@ def _destination(place: Json) -> TableRow:
         notes.append(f"dropped: {_counted_reasons(place['refused'])}")
     style = "yellow" if notes else ""
     types = ", ".join(place["types"])
-    return TableRow(clean(place["path"], 200), (_percent(place["share"]),), (types, "; ".join(notes)), style)
-
-
-def _percent(share: float) -> str:
-    """Return a share as `62.5 %`; what exists at all is never shown as nothing."""
-    if share in (0, 1):
-        return f"{share:.0%}".replace("%", " %")
-    return f"{100 * share:.1f} %" if share >= 0.001 else "<0.1 %"
+    return TableRow(clean(place["path"], 200), (percent(place["share"]),), (types, "; ".join(notes)), style)
 
 
 def _at_least(count: int) -> str:

@@ -8,7 +8,7 @@ from typing import Final, TextIO
 from voucherify_sync.events import Json
 from voucherify_sync.outcomes import State, label_of
 from voucherify_sync.report.run_report import OTHER, RunReport, headline
-from voucherify_sync.text import clean, clean_lines, counted, size, span
+from voucherify_sync.text import clean, clean_lines, counted, percent, size, span
 
 from .render import Table, TableRow, TextLines, sentences, show, warnings_of
 from .summary import reason_rows, unmapped_table
@@ -116,7 +116,7 @@ def _limits(plan: Json) -> Table:
             fit = each[way]
             seconds, share = fit["duration_s"], fit["share_of_cycle"]
             duration = "not known" if seconds is None else "at once" if seconds < 1 else span(seconds)
-            numbers = (f"{fit['calls']:,}", duration, "" if share is None else _percent(share))
+            numbers = (f"{fit['calls']:,}", duration, "" if share is None else percent(share))
             note, style = "", ""
             if not fit["fits"]:
                 note = (
@@ -125,17 +125,14 @@ def _limits(plan: Json) -> Table:
                 style = "bold red"
             rows.append(TableRow(way, numbers, (note,), style, 1))
     knows_limit = any(each["limit"] is not None for each in plan["plans"])
-    used = f", using {1 - plan['reserve']:.0%} of each limit" if plan["reserve"] and knows_limit else ""
+    used = (
+        f", using {100 * (1 - plan['reserve']):.0f} % of each limit"
+        if plan["reserve"] and knows_limit
+        else ""
+    )
     paced = f", at {plan['rate']} at most" if plan["rate"] else ""
-    title = f"Duration and share of the billing cycle{used}{paced}".replace("%", " %")
+    title = f"Duration and share of the billing cycle{used}{paced}"
     return Table(rows, title, ("", "calls", "time", "share"))
-
-
-def _percent(share: float) -> str:
-    percent = 100 * share
-    if percent and percent < 0.1:
-        return "<0.1%"
-    return f"{percent:,.1f}%" if percent < 100 else f"{percent:,.0f}%"
 
 
 def _verdict(plan: Json) -> Iterator[str]:

@@ -185,7 +185,7 @@ def _read(snapshot: Snapshot) -> str:
     events = counted(snapshot.events, "event")
     if share is None or snapshot.bytes_total is None:
         return f"{events} read, {size(snapshot.bytes)}"
-    return f"{events} read, {share:.0%} of {size(snapshot.bytes_total)}"
+    return f"{events} read, {100 * share:.0f} % of {size(snapshot.bytes_total)}"
 
 
 def _details(snapshot: Snapshot) -> list[str]:

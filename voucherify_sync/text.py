@@ -29,6 +29,13 @@ def size(count: int) -> str:
     return f"{amount / 1_000:,.1f} TB"
 
 
+def percent(ratio: float) -> str:
+    """Return a ratio as `62.5 %`, `100 %`, `1,900 %`; what exists at all is never shown as nothing."""
+    if ratio == 0 or ratio >= 1:
+        return f"{ratio:,.0%}".replace("%", " %")
+    return f"{100 * ratio:.1f} %" if ratio >= 0.001 else "<0.1 %"
+
+
 def span(seconds: float) -> str:
     """Return a length of time by its two largest units: `0.4 s`, `41 s`, `2 h 10 min`, `3 d 4 h`."""
     if seconds < 9.95:

@@ -224,7 +224,7 @@ def test_a_terminal_of_any_width_shows_it_all(
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= columns
     assert "Order\\x1b[2J [red]" in shown
-    for number in ("1,900,187", "100 d", "1,900%", "WILL NOT FIT"):
+    for number in ("1,900,187", "100 d", "1,900 %", "WILL NOT FIT"):
         assert number in shown
 
 

@@ -84,7 +84,7 @@ def test_a_plain_line_says_all_that_is_known() -> None:
     with plain_lines(stream) as show:
         show(HALF, 10.0)
     assert stream.getvalue() == (
-        "10 s: 1,500 events read, 50% of 3.1 MB; 1,400 delivered, 99 skipped, 1 in doubt; "
+        "10 s: 1,500 events read, 50 % of 3.1 MB; 1,400 delivered, 99 skipped, 1 in doubt; "
         "1,402 calls, 95 a minute, 16 in flight; waiting 41 s: limit reached, next window; about 2 h 10 min to go\n"
     )
 
@@ -153,7 +153,7 @@ def test_the_bar_shows_the_same_and_goes_away() -> None:
     """It is drawn in place; at the end the terminal is as before, with its cursor."""
     text = shown(bar, Terminal())
     for line in (
-        "1,500 events read, 50% of 3.1 MB",
+        "1,500 events read, 50 % of 3.1 MB",
         "1,400 delivered, 99 skipped, 1 in doubt",
         "1,402 calls, 95 a minute, 16 in flight",
         "waiting 41 s: limit reached, next window",

@@ -11,7 +11,7 @@ import pytest
 
 from voucherify_sync import text
 
-counted, size, span = text.counted, text.size, text.span
+counted, percent, size, span = text.counted, text.percent, text.size, text.span
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = sorted(file for folder in ("voucherify_sync", "cli", "docs") for file in (ROOT / folder).rglob("*.py"))
@@ -107,6 +107,11 @@ def test_a_word_that_only_holds_a_refused_one_is_fine(written: str) -> None:
         (size(999_950), "1.0 MB"),
         (size(3_140_000_000), "3.1 GB"),
         (size(5_000_000_000_000_000), "5,000.0 TB"),
+        (percent(0), "0 %"),
+        (percent(0.0004), "<0.1 %"),
+        (percent(0.625), "62.5 %"),
+        (percent(1), "100 %"),
+        (percent(19), "1,900 %"),
         (span(-1), "0.0 s"),
         (span(0.44), "0.4 s"),
         (span(9.96), "10 s"),
