@@ -214,15 +214,15 @@ class SectionCoverage:
         }
 
     def _idle_rows(self, stop: Stop | None) -> Iterator[Json]:
-        """Yield the rows of the settings that found no value, each with paths that may be meant by its source."""
-        seen = {
-            path_of(*keys): keys for keys, _ in sorted(self.paths.items(), key=lambda item: -item[1].count)
-        }
+        """Yield the rows of the settings that found no value, each with paths that may be meant by its source.
+
+        Comparing takes long where there are many rows, so it ends with a stop.
+        """
+        by_frequency = sorted(self.paths.items(), key=lambda item: -item[1].count)
+        seen = {path_of(*keys): keys for keys, _ in by_frequency}
         for (text, is_default), times in zip(self.rows, self.matched_counts, strict=True):
             if not is_default and not times:
-                is_over = (
-                    stop is not None and stop.requested
-                )  # comparing takes long where there are many rows
+                is_over = stop is not None and stop.requested
                 source = text.rpartition(": ")[0]
                 yield {"row": text, "did_you_mean": [] if is_over else similar_paths(source, seen)}
 

@@ -40,7 +40,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def question(suggestions: Sequence[str]) -> str:
+def did_you_mean(suggestions: Sequence[str]) -> str:
     """Return `; did you mean this or that?`, or nothing when there is nothing to suggest."""
     return f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
 
@@ -49,9 +49,8 @@ def _read_flag(text: str) -> bool:
     """Read true or false; YAML's other words for them are suggested, never taken."""
     if text in ("true", "false"):
         return text == "true"
-    raise Mistake(
-        "must be true or false" + question([each for each in [_LIKE_FLAGS.get(text.lower())] if each])
-    )
+    flag = _LIKE_FLAGS.get(text.lower())
+    raise Mistake("must be true or false" + did_you_mean([flag] if flag else []))
 
 
 def _read_count(text: str, at_least: int | None, at_most: int | None) -> int:
@@ -60,7 +59,7 @@ def _read_count(text: str, at_least: int | None, at_most: int | None) -> int:
     expected = "must be a whole number" + (f" from {at_least} to {at_most}" if at_most is not None else least)
     if not re.fullmatch(r"-?[0-9]+", text) or len(text) > _MAX_DIGITS:
         digits = re.sub(r"[,_ ]|\.0*$", "", text)
-        raise Mistake(expected + question([digits] if re.fullmatch(r"[0-9]{1,15}", digits) else []))
+        raise Mistake(expected + did_you_mean([digits] if re.fullmatch(r"[0-9]{1,15}", digits) else []))
     number = int(text)
     if (at_least is not None and number < at_least) or (at_most is not None and number > at_most):
         raise Mistake(expected)
@@ -76,7 +75,7 @@ def _read_share(text: str) -> float:
     if match and not match[2] and number < 1:
         return number
     suggestions = [f"{text}%"] if match and not match[2] and number < 100 else []
-    raise Mistake("must be a share below 100%, such as 10% or 0.1" + question(suggestions))
+    raise Mistake("must be a share below 100%, such as 10% or 0.1" + did_you_mean(suggestions))
 
 
 def parse_rate(text: str) -> Rate:
@@ -95,7 +94,7 @@ def parse_rate(text: str) -> Rate:
         units = {**_UNITS, **{unit: unit for unit in PERIODS_S}}
         unit = units.get(word) or units.get(word.removesuffix("s"))
         suggestions = [f"{loose[1]}/{unit}"] if unit else []
-    raise Mistake("must be a number of calls per s, min or h, such as 90/min" + question(suggestions))
+    raise Mistake("must be a number of calls per s, min or h, such as 90/min" + did_you_mean(suggestions))
 
 
 def _read_choice(text: str, choices: Sequence[str]) -> str:
@@ -103,7 +102,7 @@ def _read_choice(text: str, choices: Sequence[str]) -> str:
     if text in choices:
         return text
     near = difflib.get_close_matches(text.lower(), choices, n=1)
-    raise Mistake(f"must be one of {', '.join(choices)}" + question(near))
+    raise Mistake(f"must be one of {', '.join(choices)}" + did_you_mean(near))
 
 
 def is_json_word(text: str) -> bool:
@@ -184,15 +183,11 @@ def one_value(node: YamlNode) -> str:
     return node.text
 
 
-def convert(root: YamlNode | None, problems: Problems, environment: Mapping[str, str]) -> Settings:
-    """Return the settings of a tree; they count only if no problem was added."""
-    return _Conversion(problems, environment).settings(root)
-
-
-class _Conversion(NodeReader):
+class SettingsReader(NodeReader):
     """Reads the sections of one file."""
 
     def settings(self, root: YamlNode | None) -> Settings:
+        """Return the settings of a tree; they count only if no problem was added."""
         found: dict[str, Any] = {}
         for name, (key, node) in self.pairs(root, "", "sections such as `identify:`").items():
             if name in SECTIONS:
@@ -221,7 +216,7 @@ class _Conversion(NodeReader):
         name = key.text or ""
         path = f"{section}.{shown(name)}" if section else shown(name)
         suggestions = [] if self._problems.are_many else _similar_settings(section, name)
-        self._problems.add(key.place, path, f"no such setting{question(suggestions)}")
+        self._problems.add(key.place, path, f"no such setting{did_you_mean(suggestions)}")
 
     def _value(self, node: YamlNode, setting: Setting) -> Any:
         path, kind = setting.path, setting.type

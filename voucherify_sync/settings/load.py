@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from voucherify_sync.errors import SettingsError, UsageProblem
-from voucherify_sync.settings.conversion import convert
+from voucherify_sync.settings.conversion import SettingsReader
 from voucherify_sync.settings.environment import expanded, token_file
 from voucherify_sync.settings.mapping_tests import MappingTest, files_of_tests, read_tests
 from voucherify_sync.settings.types import Secret, Settings
@@ -44,7 +44,7 @@ def load(path: Path | None, *, environment: Mapping[str, str]) -> Settings:
     if file is None:
         return Settings()
     problems = Problems(str(file))
-    settings = convert(_root_of(file, problems), problems, environment)
+    settings = SettingsReader(problems, environment).settings(_root_of(file, problems))
     raise_all([problems])
     return _with_absolute_paths(settings, file)
 
@@ -66,7 +66,7 @@ def load_with_tests(
     if file is not None:
         all_problems.append(problems := Problems(str(file)))
         root = _root_of(file, problems)
-        settings = _with_absolute_paths(convert(root, problems, environment), file)
+        settings = _with_absolute_paths(SettingsReader(problems, environment).settings(root), file)
         tests += read_tests(root, file, problems, environment)
     for other in files_of_tests(file):
         all_problems.append(problems := Problems(str(other)))

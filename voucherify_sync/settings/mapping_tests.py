@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Json
-from voucherify_sync.settings.conversion import TESTS, NodeReader, one_value, question
+from voucherify_sync.settings.conversion import TESTS, NodeReader, did_you_mean, one_value
 from voucherify_sync.settings.environment import expanded
 from voucherify_sync.settings.yaml_nodes import LineColumn, Mistake, Problems, YamlNode, shown
 
@@ -133,7 +133,9 @@ class _TestReader(NodeReader):
             else:
                 near = difflib.get_close_matches(name[:60].lower(), known, n=1)
                 inner = f"{path}.{shown(name)}" if path else shown(name)
-                self._problems.add(key.place, inner, f"no such key, only {_listed(known)}{question(near)}")
+                self._problems.add(
+                    key.place, inner, f"no such key, only {_listed(known)}{did_you_mean(near)}"
+                )
         for name in demanded:
             if name not in nodes and node is not None and (node.pairs is not None or node.is_null):
                 self._problems.add(node.place, path, f"needs `{name}`")
