@@ -15,6 +15,7 @@ from .streams import arrow
 
 _MAX_ROWS: Final = 40
 _MAX_EXAMPLE: Final = 16
+# The row of the default table that gives a customer the name of a product, in the events of a shop.
 _RENAMING_ROW: Final = "properties.name: customer.name"
 _TYPES: Final = ("identify", "track")
 

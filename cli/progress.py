@@ -176,7 +176,7 @@ _DISPLAYS: dict[str, tuple[Callable[[TextIO], AbstractContextManager[Show]], flo
 
 
 def _share(snapshot: Snapshot) -> float | None:
-    """Return how much of the input has been read, 0 to 1; None where nobody knows."""
+    """Return how much of the input has been read, 0 to 1; None where its size is not known."""
     return min(snapshot.bytes / snapshot.bytes_total, 1.0) if snapshot.bytes_total else None
 
 

@@ -187,6 +187,7 @@ def _drawn_table(table: Table, out: Console) -> Iterator[RenderableType]:
     widths = [max(map(cell_len, column)) + 2 for column in zip(*cells, strict=True)]
     widths[0] = min(widths[0], _MAX_LABEL + 2)
     columns = len(widths)
+    # A table keeps its columns as long as it can: they are compared down, not read along.
     while sum(widths[:columns]) - 2 > out.width and columns > len(widths) - table.optional:
         columns -= 1
     if sum(widths[:columns]) - 2 > out.width < _NARROW:

@@ -97,7 +97,9 @@ def print_summary(
             TextLines(
                 [[(line, "")] for line in [*places, *([remaining] if remaining else [])]], is_pasted=True
             ),
-            TextLines([[(line, "")] for line in next_lines], is_pasted=True),
+            TextLines(
+                [[(line, "")] for line in next_lines], is_pasted=True
+            ),  # last, to be seen without scrolling
         ],
     )
 
@@ -245,6 +247,7 @@ def _remaining(run: Run) -> str | None:
 
 def next_command(request: RunOptions) -> str:
     """Return the command that goes on: the same one, but nothing is sent a third time, and the ledger exists now."""
+    # --again would send once more what this run has sent; the other two are for a ledger that is new to the command.
     replaced = {"--again": ["--again-since", request.run_id], "--new-ledger": [], "--same-project": []}
     words = [part for word in sys.argv[1:] for part in replaced.get(word, [word])]
     return shlex.join(["voucherify-sync", *words])

@@ -132,7 +132,7 @@ class ReasonCount(Struct):
 
 
 class ApiReport(Struct, frozen=True):
-    """Calls, and the limit that they were held against.
+    """Calls, and the limit of the API.
 
     Attributes:
         calls: calls made, including retries and polls.
@@ -258,7 +258,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     mode: str
     status: str
     exit_code: int
-    started_at: str
+    started_at: str  # a text: msgspec would leave the milliseconds out where they are 0
     finished_at: str
     duration_s: float
     input: InputReport
@@ -272,7 +272,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     stopped_by: str | None
     dead_letters: str | None
     older_updates: OlderUpdatesReport
-    bulk: BulkReport | UnsetType = UNSET
+    bulk: BulkReport | UnsetType = UNSET  # not in the JSON, rather than null, as it was published
 
     def reason_count(self, state: State, reason: str) -> int:
         """Return how many records ended in a state for a reason."""
@@ -496,6 +496,7 @@ def headline(report: RunReport, begun: str | None = None) -> str:
         return "No events were read."
     if report.status not in ("complete", "incomplete"):
         begun = "Stopped after {}"
+    # Nothing was sent for what failed in an earlier run, so it is no failure of this one.
     before = report.reason_count(State.FAILED, FAILED_BEFORE)
     counts = report.outcomes | {"failed": report.outcomes["failed"] - before}
     parts = [ended(state, count) for state, count in counts.items() if count]
