@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from support.cli import Cli
 
 from voucherify_sync.paths import parse_source, read
-from voucherify_sync.preview.suggestions import MAX_LINES, SAMPLE, SampleCounts, sample, settings_of
+from voucherify_sync.preview.suggestions import MAX_LINES, SAMPLE, SampleCounts, sample, settings_text
 from voucherify_sync.settings import Settings, json_schema, load, path_of, template
 from voucherify_sync.sources.discover import find_sources
 from voucherify_sync.stop import Stop
@@ -160,7 +160,7 @@ def found_of(names: list[str]) -> SampleCounts:
 
 def test_hostile_names_stand_safely_and_can_be_uncommented(tmp_path: Path) -> None:
     """No name leaves its line, and each row reads the very key."""
-    text = settings_of(found_of(HOSTILE), "\x1b[31m\nevil: yes")
+    text = settings_text(found_of(HOSTILE), "\x1b[31m\nevil: yes")
     assert all(line.isprintable() for line in text.splitlines())
     assert loaded(tmp_path, text) == Settings()
     effective = loaded(tmp_path, uncommented(text))
@@ -177,7 +177,7 @@ keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name_stands_safely(tmp_path: Path, names: list[str]) -> None:
     """Whatever events are named, both files load."""
-    text = settings_of(found_of(names), "events")
+    text = settings_text(found_of(names), "events")
     assert loaded(tmp_path, text) == Settings()
     loaded(tmp_path, uncommented(text))
 
@@ -195,7 +195,7 @@ def test_of_many_names_the_most_frequent_are_written(tmp_path: Path) -> None:
     """The rest is counted; a name too long for a line is among it."""
     many = {f"n{number}": number for number in range(100_000)} | {"x" * 400: 10**6}
     found = SampleCounts(1, 1, 1, many, {(name,): count for name, count in many.items()}, {})
-    text = settings_of(found, "e")
+    text = settings_text(found, "e")
     assert text.count("    #- n") == MAX_LINES
     assert "    # … and 99,801 names more\n" in text
     assert "    # … and 99,801 traits more\n" in text

@@ -131,10 +131,10 @@ def suggested_settings(sources: Sequence[Source], stop: Stop, named: str) -> str
     counts = SampleCounts()
     for _ in sample(sources, stop, counts):
         pass
-    return settings_of(counts, named)
+    return settings_text(counts, named)
 
 
-def settings_of(counts: SampleCounts, named: str) -> str:
+def settings_text(counts: SampleCounts, named: str) -> str:
     """Return the text of a settings file with what was counted; see `suggested_settings`."""
     shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in named)
     introduction = (

@@ -36,10 +36,7 @@ def _written(setting: Setting) -> Json:
         return {"type": ["object", "null"], "additionalProperties": _ROWS}
     if setting.choices:
         return {"enum": [*setting.choices, None]}
-    own: Json = next(
-        each for each in setting.schema.get("anyOf", [setting.schema]) if each.get("type") != "null"
-    )
-    return own | {"type": [own["type"], "null"]}
+    return setting.schema | {"type": [setting.schema["type"], "null"]}
 
 
 _PARTS: Final[Json] = {

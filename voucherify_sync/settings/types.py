@@ -308,14 +308,7 @@ class Setting(Struct, frozen=True):
     @property
     def bounds(self) -> tuple[int | None, int | None]:
         """The least and the largest number that it takes, each None where there is no such bound."""
-        kinds = (
-            self.schema,
-            *self.schema.get("anyOf", ()),
-        )  # a number that may be left out is one of two kinds
-        least, most = (
-            next((kind[key] for kind in kinds if key in kind), None) for key in ("minimum", "maximum")
-        )
-        return least, most
+        return self.schema.get("minimum"), self.schema.get("maximum")
 
 
 SECTIONS: Final[dict[str, type[Struct]]] = get_type_hints(Settings)
@@ -328,19 +321,18 @@ def settings_of(section: str) -> dict[str, Setting]:
     cls = SECTIONS[section]
     defaults = cls()
     _, types = msgspec.json.schema_components([cls], schema_hook=lambda _: {"type": "string"})
-    described = types[cls.__name__]["properties"]
-    return {
-        name: Setting(section, name, _bare(hint), getattr(defaults, name), described[name])
-        for name, hint in get_type_hints(cls).items()
-    }
+    settings: dict[str, Setting] = {}
+    for name, schema in types[cls.__name__]["properties"].items():
+        for kind in schema.pop("anyOf", ()):  # the type, and the null that leaves a setting out
+            schema.update(kind if kind != {"type": "null"} else {})
+        schema.pop("default", None)  # it is not as it is written in a file
+        hint = get_type_hints(cls)[name]
+        if NoneType in get_args(hint):
+            hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+        settings[name] = Setting(section, name, hint, getattr(defaults, name), schema)
+    return settings
 
 
 def all_settings() -> list[Setting]:
     """Return every setting, in the order of the types."""
     return [setting for section in SECTIONS for setting in settings_of(section).values()]
-
-
-def _bare(hint: Any) -> Any:
-    """Take `| None` out of a type."""
-    kinds = get_args(hint)
-    return next(kind for kind in kinds if kind is not NoneType) if NoneType in kinds else hint
