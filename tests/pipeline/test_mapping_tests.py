@@ -274,7 +274,7 @@ UPDATES = {
     "nothing is left of a part": ("expect: {contains: {body: {gone: 1}}}", None),
     "a block text": ("expect:\n      contains:\n        path: |\n          /x\n        body:\n          name: >-\n            Bob\n            B\n          email: a@b.c", None),
     "lines that begin like the key": ("expect:\n      contains:\n        body:\n          name:\n          - Bob\n          email: a@b.c", None),
-    "quotes and alignment stay": (
+    "alignment and the quotes of another value": (
         "expect:\n      contains:\n        body:\n          name:       'Bob'  # who\n          source_id:  \"u1\"",
         "expect:\n      contains:\n        body:\n          name:       Ann  # who\n          source_id:  \"u1\"",
     ),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from voucherify_sync.errors import SettingsError, UsageProblem
 from voucherify_sync.settings.conversion import SettingsReader
 from voucherify_sync.settings.environment import expanded, token_file
-from voucherify_sync.settings.mapping_tests import MappingTest, files_of_tests, read_tests
+from voucherify_sync.settings.mapping_tests import MappingTest, MappingTestReader, files_of_tests
 from voucherify_sync.settings.types import Secret, Settings
 from voucherify_sync.settings.yaml_nodes import LineColumn, Problems, YamlNode, raise_all, read_document
 
@@ -67,10 +67,11 @@ def load_with_tests(
         all_problems.append(problems := Problems(str(file)))
         root = _root_of(file, problems)
         settings = _with_absolute_paths(SettingsReader(problems, environment).settings(root), file)
-        tests += read_tests(root, file, problems, environment)
+        tests += MappingTestReader(problems, environment, file).tests(root)
     for other in files_of_tests(file):
         all_problems.append(problems := Problems(str(other)))
-        tests += read_tests(_root_of(other, problems), other, problems, environment, only=True)
+        reader = MappingTestReader(problems, environment, other)
+        tests += reader.tests(_root_of(other, problems), only=True)
     raise_all(all_problems)
     return settings, tests
 

@@ -77,34 +77,26 @@ def files_of_tests(beside: Path | None) -> list[Path]:
     return sorted(file for file in found if file != beside)
 
 
-def read_tests(
-    root: YamlNode | None,
-    file: Path,
-    problems: Problems,
-    environment: Mapping[str, str],
-    *,
-    only: bool = False,
-) -> list[MappingTest]:
-    """Return the tests of a file's tree; they count only if no problem was added.
+class MappingTestReader(NodeReader):
+    """Reads the tests of one file.
 
     Args:
-        root: the tree.
-        file: where it was read.
         problems: takes the mistakes.
         environment: where `${VAR}` is looked up.
-        only: the file may hold nothing but tests.
+        file: where the tests stand.
     """
-    return _TestReader(problems, environment, file).tests(root, only=only)
-
-
-class _TestReader(NodeReader):
-    """Reads the tests of one file."""
 
     def __init__(self, problems: Problems, environment: Mapping[str, str], file: Path) -> None:
         super().__init__(problems, environment)
         self._file = file
 
-    def tests(self, root: YamlNode | None, *, only: bool) -> list[MappingTest]:
+    def tests(self, root: YamlNode | None, *, only: bool = False) -> list[MappingTest]:
+        """Return the tests of the file's tree; they count only if no problem was added.
+
+        Args:
+            root: the tree.
+            only: the file may hold nothing but tests.
+        """
         if only:
             listed = self._nodes(root, "", "a list `tests:`", (TESTS,)).get(TESTS)
         else:
@@ -133,9 +125,8 @@ class _TestReader(NodeReader):
             else:
                 near = difflib.get_close_matches(name[:60].lower(), known, n=1)
                 inner = f"{path}.{shown(name)}" if path else shown(name)
-                self._problems.add(
-                    key.place, inner, f"no such key, only {_listed(known)}{did_you_mean(near)}"
-                )
+                message = f"no such key, only {_listed(known)}{did_you_mean(near)}"
+                self._problems.add(key.place, inner, message)
         for name in demanded:
             if name not in nodes and node is not None and (node.pairs is not None or node.is_null):
                 self._problems.add(node.place, path, f"needs `{name}`")

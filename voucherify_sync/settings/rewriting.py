@@ -19,7 +19,7 @@ import yaml
 from voucherify_sync.errors import SettingsError
 from voucherify_sync.events import Json
 from voucherify_sync.settings.conversion import TESTS, is_json_word
-from voucherify_sync.settings.mapping_tests import CONTAINS, Expected, MappingTest, read_tests
+from voucherify_sync.settings.mapping_tests import CONTAINS, Expected, MappingTest, MappingTestReader
 from voucherify_sync.settings.template import escaped
 from voucherify_sync.settings.yaml_nodes import Mistake, Problems, raise_all, read_document
 
@@ -64,7 +64,7 @@ def rewrite(
 
 def _tests_in(text: str, file: Path, environment: Mapping[str, str]) -> list[MappingTest]:
     problems = Problems(str(file))
-    tests = read_tests(read_document(text, problems), file, problems, environment)
+    tests = MappingTestReader(problems, environment, file).tests(read_document(text, problems))
     raise_all([problems])
     return tests
 
