@@ -150,11 +150,6 @@ class Plan(Struct):
         requests = self.bulk_counts.requests
         return Cost(requests + self.alone, requests * POLLS_OF_A_REQUEST, self.tracked)
 
-    @property
-    def chosen(self) -> Cost:
-        """The cost of what the settings say."""
-        return self.bulk if self.customers == "bulk" else self.each
-
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Count how records end."""
         for outcome in outcomes:
