@@ -100,14 +100,14 @@ def test_one_customer_is_served_in_input_order_and_never_twice_at_once() -> None
         time.sleep(random.random() / 1000)
         return delivered(request)
 
-    destination = Scripted(slow)
-    lanes = Lanes(destination.attempt, 8, Stop())
+    script = Scripted(slow)
+    lanes = Lanes(script.attempt, 8, Stop())
     for number in range(300):
         lanes.submit(make_request(number, f"u{number % 3}"))
     list(lanes.drain())
-    assert destination.overlaps == 0
+    assert script.overlaps == 0
     for customer in ("u0", "u1", "u2"):
-        lines = [number for name, number, _ in destination.log if name == customer]
+        lines = [number for name, number, _ in script.log if name == customer]
         assert lines == sorted(lines)
         assert len(lines) == 100
 
@@ -120,14 +120,14 @@ def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
             return RetryLater(0.05, "throttled")
         return delivered(request)
 
-    destination = Scripted(answer)
-    lanes = Lanes(destination.attempt, 1, Stop())
+    script = Scripted(answer)
+    lanes = Lanes(script.attempt, 1, Stop())
     for number in range(4):
         lanes.submit(make_request(number, "slow" if number < 2 else f"u{number}"))
     outcomes = list(lanes.drain())
     assert [line(outcome) for outcome in outcomes] == [2, 3, 0, 1]
     assert lanes.retries == 4
-    first = [attempt for _, number, attempt in destination.log if number == 0]
+    first = [attempt for _, number, attempt in script.log if number == 0]
     assert first == [1, 2, 3]
 
 
@@ -231,8 +231,8 @@ def test_a_stop_lets_what_is_in_flight_finish_and_starts_nothing_new() -> None:
             go.wait(5)
             return delivered(request)
 
-        destination = Scripted(answer)
-        lanes = Lanes(destination.attempt, 2, stop)
+        script = Scripted(answer)
+        lanes = Lanes(script.attempt, 2, stop)
         for number in range(6):
             lanes.submit(make_request(number, f"u{number % 3}"))
         wait_until(lambda: lanes.in_flight == 2)
@@ -240,7 +240,7 @@ def test_a_stop_lets_what_is_in_flight_finish_and_starts_nothing_new() -> None:
         threading.Timer(0.05, go.set).start()
         states = {line(outcome): outcome.state for outcome in lanes.drain()}
     assert states == {0: State.DELIVERED, 1: State.DELIVERED} | dict.fromkeys(range(2, 6), State.PENDING)
-    assert len(destination.log) == 2
+    assert len(script.log) == 2
 
 
 def test_what_is_still_in_flight_after_the_drain_is_in_doubt_if_it_is_an_event() -> None:
@@ -252,8 +252,8 @@ def test_what_is_still_in_flight_after_the_drain_is_in_doubt_if_it_is_an_event()
             go.wait(5)
             return delivered(request)
 
-        destination = Scripted(answer)
-        lanes = Lanes(destination.attempt, 2, stop)
+        script = Scripted(answer)
+        lanes = Lanes(script.attempt, 2, stop)
         lanes.submit(make_request(0, "u", Kind.EVENT))
         lanes.submit(make_request(1, "v", Kind.CUSTOMER))
         lanes.submit(make_request(2, "u", Kind.EVENT))
@@ -268,7 +268,7 @@ def test_what_is_still_in_flight_after_the_drain_is_in_doubt_if_it_is_an_event()
             2: (State.PENDING, None),
         }
         go.set()
-        wait_until(lambda: not sum(destination.busy.values()))
+        wait_until(lambda: not sum(script.busy.values()))
         assert lanes.finished() == []
         assert list(lanes.drain()) == []
 
@@ -334,7 +334,7 @@ def test_a_retry_that_waits_when_the_run_stops_is_pending() -> None:
 
 @pytest.mark.parametrize("where", ["submit", "finished", "drain"])
 def test_a_bug_in_a_worker_surfaces_in_the_main_thread(where: str) -> None:
-    """An exception that a destination lets out is a bug, and never a silent loss."""
+    """An exception that an attempt lets out is a bug, and never a silent loss."""
 
     def answer(request: Request, _: PendingRequest) -> Outcome:
         raise ZeroDivisionError(request.source_id)
@@ -397,8 +397,8 @@ def test_exactly_one_outcome_in_order_whatever_happens(
         state = State.FAILED if dice.random() < 0.2 else State.DELIVERED
         return Outcome(request.event, state, request=request)
 
-    stop, destination = Stop(), Scripted(answer)
-    lanes = Lanes(destination.attempt, workers, stop, max_records=look_ahead)
+    stop, script = Stop(), Scripted(answer)
+    lanes = Lanes(script.attempt, workers, stop, max_records=look_ahead)
     if stop_after_s is not None:
         threading.Timer(stop_after_s, stop.by_signal, [ExitCode.TERMINATED]).start()
     outcomes: list[Outcome] = []
@@ -411,14 +411,14 @@ def test_exactly_one_outcome_in_order_whatever_happens(
     outcomes += lanes.finished()
 
     assert sorted(map(line, outcomes)) == list(range(total))
-    assert destination.overlaps == 0
-    tried = {number for _, number, _ in destination.log}
+    assert script.overlaps == 0
+    tried = {number for _, number, _ in script.log}
     for outcome in outcomes:
         settled = outcome.state in {State.DELIVERED, State.FAILED, State.IN_DOUBT}
         assert line(outcome) in tried or not settled
         assert stop.requested or outcome.state in {State.DELIVERED, State.FAILED}
-    for name in {name for name, _, _ in destination.log}:
-        lines = [number for customer, number, _ in destination.log if customer == name]
+    for name in {name for name, _, _ in script.log}:
+        lines = [number for customer, number, _ in script.log if customer == name]
         assert lines == sorted(lines)
         decided = [line(o) for o in outcomes if o.request and o.request.source_id == name]
         assert decided == sorted(decided) or stop.requested

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from test_bulk import Customer, world
-from test_destination import EVENT, GOOD, World, make_request
+from test_sender import EVENT, GOOD, World, make_request
 
 from voucherify_sync.errors import AccessRefused, WrongAddress
 from voucherify_sync.outcomes import Accepted, NotProcessed, State
