@@ -196,11 +196,8 @@ class Ledger(LedgerReader):
         """
         event, key = request.event, record_key(request.event)
         texts = (event.type, event.name, event.message_id, str(event.position), request.source_id)
-        row = (
-            *(key, request_hash(request.payload), self.run, self._clock()),
-            *map(_storable, texts),
-            compress(event.raw),
-        )
+        hash_, sent_at = request_hash(request.payload), self._clock()
+        row = (key, hash_, self.run, sent_at, *map(_storable, texts), compress(event.raw))
         self._open.setdefault(key, []).append(row)
         self._writer.now(lambda changes: changes.intend(key, row))
 
@@ -222,9 +219,11 @@ class Ledger(LedgerReader):
         """Keep an outcome with its dead letter; it is on disk within 50 ms, or the stop gets the error.
 
         Delivered, failed and invalid are kept, and in doubt where this run intended it: a doubt of an earlier run stays
-        as it is. Pending leaves no trace, and takes no intent back: that needs a proof.
+        as it is. A failed update that a newer one has superseded is dismissed. Pending leaves no trace, and takes no
+        intent back: that needs a proof.
         """
         event, state = outcome.record, outcome.state
+        is_dismissed = state is State.SKIPPED and outcome.reason == "superseded"
         if state is State.INVALID:
             self._keep_invalid(outcome)
         elif not isinstance(event, Event):
@@ -235,10 +234,7 @@ class Ledger(LedgerReader):
             self._doubt(event, outcome)
         elif state is State.FAILED and outcome.reason == FAILED_BEFORE:
             self.complete(event)
-        elif state in {State.DELIVERED, State.FAILED} or (state, outcome.reason) == (
-            State.SKIPPED,
-            "superseded",
-        ):
+        elif is_dismissed or state in {State.DELIVERED, State.FAILED}:
             self._settle(event, outcome)
 
     def accepted_at(self, endpoint: str) -> None:
@@ -331,9 +327,7 @@ class Ledger(LedgerReader):
             kind, hash_ = request.kind, request_hash(request.payload)
         else:  # it rode in a bulk request
             kind = Kind.EVENT if event.type == "track" else Kind.CUSTOMER
-        state = (
-            State.DUPLICATE if outcome.state is State.SKIPPED else outcome.state
-        )  # dismissed for a newer update
+        state = outcome.state if outcome.state is not State.SKIPPED else State.DUPLICATE  # dismissed
         row = (key, hash_, self.run, CODES[state, kind])
         letter = self._row(letter_of(outcome, "")) if outcome.state is State.FAILED else None
         self._open.pop(key, None)
