@@ -76,23 +76,25 @@ class Draft(Struct, gc=False):
 
     Attributes:
         customer: the customer, as it will be sent but for its name and ids.
+        traits_or_properties: the event's own object.
         first, last: texts to make a name of.
         event: a name for the custom event, as it came.
         metadata: of the custom event.
         shares_metadata: an object of metadata is the event's own, and is copied before anything is written into it.
         parts: ``referral`` and ``loyalty``, as they came.
         dropped: values that could not be put in their places.
-        unmapped: keys of the event's own object that no row reads, and that were not carried to metadata.
+        unmapped: keys of that object that no row reads, and that were not carried to metadata.
         unmapped_inside: paths of values that no row reads inside objects of which rows read something.
-        carried: keys of the event's own object whose values went to metadata without a row.
+        carried: keys of that object whose values went to metadata without a row.
         own_names: those of its ``firstName`` and ``lastName`` that served to make a name without a row.
         routes: those of objects of which they tell what was found and what is unmapped.
-        outermost: the route of the event's own object, if it is among them.
+        outermost: the route of that object, if it is among them.
         found: numbers of the rows that found a value, where no route tells it.
         hits: leaves with the values that they found, in the order of their rows; kept where they are not put at once.
     """
 
     customer: CustomerBody
+    traits_or_properties: Json = {}
     first: str | None = None
     last: str | None = None
     event: Any = None

@@ -142,13 +142,13 @@ class Mapper:
         fields, rules = event.fields, self.rules.get(event.type)
         if rules is None:
             return Outcome(event, State.SKIPPED, reason_of_type(event.type))
-        given = fields.get(rules.root)
-        if type(given) is not dict:
-            given = {}
+        traits_or_properties = fields.get(rules.root)
+        if type(traits_or_properties) is not dict:
+            traits_or_properties = {}
         own_id = _own_id(fields)
-        draft = walk(rules, event, own_id, given, traces=traces)
+        draft = walk(rules, event, own_id, traits_or_properties, traces=traces)
         if draft.unmapped or event.type == "identify":
-            self._carry_unmapped(event, draft, given)
+            self._carry_unmapped(event, draft)
         if event.unsafe and _is_not_finite(fields, draft):
             return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
         source_id = _normalize_ids(draft, own_id)
@@ -156,14 +156,14 @@ class Mapper:
             return Outcome(event, State.SKIPPED, "no_id")
         if self._leave_out is not None and (reason := self._leave_out(source_id)):
             return Outcome(event, State.SKIPPED, reason)
-        body = draft.customer if event.type == "identify" else self._custom_event(event, draft, given)
+        body = draft.customer if event.type == "identify" else self._custom_event(event, draft)
         if type(body) is Outcome:
             return body
-        _normalize_customer(draft, given)
-        self._count(rules, event, draft, given)
+        _normalize_customer(draft)
+        self._count(rules, event, draft)
         return MappedRecord(source_id, body, draft)  # type: ignore[arg-type]
 
-    def _custom_event(self, event: Event, draft: Draft, given: Json) -> CustomEvent | Outcome:
+    def _custom_event(self, event: Event, draft: Draft) -> CustomEvent | Outcome:
         """Make the body of a custom event, of which the customer is yet to be normalized."""
         name = _event_name(event, draft)
         if len(name) > MAX_EVENT_NAME:
@@ -173,7 +173,7 @@ class Mapper:
             return Outcome(event, State.INVALID, "event_name_too_long", detail)
         if self._watches_names and draft.customer.name is not UNSET:
             # properties.name is the name of a product, a page or a campaign.
-            own_name = present_text(given.get("name"))
+            own_name = present_text(draft.traits_or_properties.get("name"))
             if own_name is not None and draft.customer.name == own_name:
                 self._stats.add_renamed(event.position, own_name)
         body = CustomEvent(name, draft.customer)
@@ -184,15 +184,15 @@ class Mapper:
                 setattr(body, part, content)
         return body
 
-    def _carry_unmapped(self, event: Event, draft: Draft, given: Json) -> None:
+    def _carry_unmapped(self, event: Event, draft: Draft) -> None:
         """Carry to metadata what no row reads, where the settings say so."""
         is_identify = event.type == "identify"
         if draft.unmapped and self._carries_all[event.type]:
-            _carry(draft, given, draft.unmapped, of_customer=is_identify)
+            _carry(draft, draft.unmapped, of_customer=is_identify)
         if is_identify and self._carries_personas:
-            _carry_personas(event, draft, given)
+            _carry_personas(event, draft)
 
-    def _count(self, rules: Rules, event: Event, draft: Draft, given: Json) -> None:
+    def _count(self, rules: Rules, event: Event, draft: Draft) -> None:
         """Count what the mapping did with one event. Its routes count most of it themselves."""
         section = self._stats.sections[event.type]
         are_remembered = True
@@ -211,7 +211,11 @@ class Mapper:
         if outermost is None or outermost.unmapped is not draft.unmapped or draft.own_names:
             if outermost is not None:
                 outermost.carried_count += 1
-            left = [key for key in draft.unmapped if key not in draft.own_names and given[key] is not None]
+            left = [
+                key
+                for key in draft.unmapped
+                if key not in draft.own_names and draft.traits_or_properties[key] is not None
+            ]
             for key in left:
                 section.unmapped.add(f"{rules.root}.{key}")
         if not are_remembered:  # no later event takes such a route, so it is not kept for its counts
@@ -238,17 +242,17 @@ def _own_id(fields: Json) -> str | None:
     return present_text(user_id) or present_text(fields.get("anonymousId"))
 
 
-def _carry(draft: Draft, given: Json, keys: Sequence[str], *, of_customer: bool) -> None:
+def _carry(draft: Draft, keys: Sequence[str], *, of_customer: bool) -> None:
     """Put values into a metadata object, where no row has put that key."""
     metadata = draft.free_object(of_customer=of_customer)
     carried = [key for key in keys if key not in metadata]
     for key in carried:
-        metadata[key] = copied(given[key])
+        metadata[key] = copied(draft.traits_or_properties[key])
     draft.carried = (*draft.carried, *carried)
     draft.unmapped = tuple([key for key in draft.unmapped if key not in keys])
 
 
-def _carry_personas(event: Event, draft: Draft, given: Json) -> None:
+def _carry_personas(event: Event, draft: Draft) -> None:
     """Carry a computed trait or an audience, which no table can know, to the customer's metadata."""
     context = event.fields.get("context")
     personas = context.get("personas") if context and isinstance(context, dict) else None
@@ -256,10 +260,14 @@ def _carry_personas(event: Event, draft: Draft, given: Json) -> None:
         return
     keys = [key for key in draft.unmapped if key not in _IDENTIFIERS]
     computed = personas.get("computation_key")
-    if isinstance(computed, str) and computed not in keys and given.get(computed) is not None:
+    if (
+        isinstance(computed, str)
+        and computed not in keys
+        and draft.traits_or_properties.get(computed) is not None
+    ):
         keys.append(computed)
     if keys:
-        _carry(draft, given, keys, of_customer=True)
+        _carry(draft, keys, of_customer=True)
 
 
 def _is_not_finite(fields: Json, draft: Draft) -> bool:
@@ -288,7 +296,7 @@ def _normalize_ids(draft: Draft, own_id: str | None) -> str | None:
     return customer.id or customer.source_id or None
 
 
-def _normalize_customer(draft: Draft, given: Json) -> None:
+def _normalize_customer(draft: Draft) -> None:
     """Give a customer its name, and take out objects that hold nothing.
 
     A name is made of firstName and lastName, first the mapped ones, then the event's own. A blank name goes; a null
@@ -302,12 +310,17 @@ def _normalize_customer(draft: Draft, given: Json) -> None:
     name = customer.name
     if name and not name.isspace():
         return
-    if name is UNSET and draft.first is None and draft.last is None and _OWN_NAMES.isdisjoint(given):
+    if (
+        name is UNSET
+        and draft.first is None
+        and draft.last is None
+        and _OWN_NAMES.isdisjoint(draft.traits_or_properties)
+    ):
         return
     names = []
     for key, mapped in zip(WORKING_FIELDS, (draft.first, draft.last), strict=True):
         text = present_text(mapped)
-        if text is None and (text := present_text(given.get(key))):
+        if text is None and (text := present_text(draft.traits_or_properties.get(key))):
             draft.own_names = (*draft.own_names, key)
         if text:
             names.append(text.strip())

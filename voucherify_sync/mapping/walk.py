@@ -15,24 +15,30 @@ from voucherify_sync.mapping.rules import Hit, Leaf, Node, Route, Rules, Signatu
 from voucherify_sync.paths import MISSING, read
 
 
-def walk(rules: Rules, event: Event, own_id: str | None, given: Json, *, traces: bool = False) -> Draft:
+def walk(
+    rules: Rules, event: Event, own_id: str | None, traits_or_properties: Json, *, traces: bool = False
+) -> Draft:
     """Return a draft with all that rows and constants make of an event.
 
     Args:
         rules: of its type.
         event: which.
         own_id: of its customer.
-        given: its traits or properties.
+        traits_or_properties: its own object.
         traces: the draft keeps all hits.
     """
-    draft = Draft(CustomerBody() if own_id is None else CustomerBody(own_id))
+    customer = CustomerBody() if own_id is None else CustomerBody(own_id)
+    draft = Draft(customer, traits_or_properties)
     gathers = rules.are_gathered or event.unsafe or traces
-    if rules.dotted_keys.isdisjoint(event.fields) and _take(draft, rules, rules.tree, given, gathers):
+    if rules.dotted_keys.isdisjoint(event.fields) and _take(
+        draft, rules, rules.tree, traits_or_properties, gathers
+    ):
         if rules.elsewhere:
             _read(draft, rules, rules.elsewhere, event.fields)
     else:
-        draft = Draft(CustomerBody() if own_id is None else CustomerBody(own_id))
-        _find_unmapped(draft, rules, rules.tree, given)
+        customer = CustomerBody() if own_id is None else CustomerBody(own_id)
+        draft = Draft(customer, traits_or_properties)
+        _find_unmapped(draft, rules, rules.tree, traits_or_properties)
         _read(draft, rules, rules.leaves, event.fields)
     if draft.hits:
         draft.hits.sort(key=_row_of)
@@ -47,22 +53,22 @@ def _row_of(hit: Hit) -> int:
     return hit[0].row
 
 
-def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) -> bool:
+def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -> bool:
     """Take the values of an object, and of those inside it, to their places.
 
     Args:
         draft: takes them.
         rules: those of the tree.
         node: where the object stands in it.
-        given: the object.
+        values: the object.
         gathers: hits are put later, in the order of the rows.
 
     Returns:
         False if there is a key with dots in it that a row may mean, and then some values are in their places.
     """
-    keys: Signature = tuple([key for key, value in given.items() if value is not None])
-    if len(keys) < len(given) and (rules.keep_nulls or not node.dotted_keys.isdisjoint(given)):
-        keys = tuple([(key,) if value is None else key for key, value in given.items()])
+    keys: Signature = tuple([key for key, value in values.items() if value is not None])
+    if len(keys) < len(values) and (rules.keep_nulls or not node.dotted_keys.isdisjoint(values)):
+        keys = tuple([(key,) if value is None else key for key, value in values.items()])
     route = node.routes.get(keys) or node.new_route(keys)
     if route.has_dotted:
         return False
@@ -71,7 +77,7 @@ def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) ->
         draft.outermost = route
         draft.unmapped = route.unmapped
     if gathers:
-        draft.hits += [(leaf, given[key]) for key, leaf in route.leaves]
+        draft.hits += [(leaf, values[key]) for key, leaf in route.leaves]
     else:
         # Most values are texts, and go where they are: a function for them would take longer than they do.
         holder: Any
@@ -81,20 +87,20 @@ def _take(draft: Draft, rules: Rules, node: Node, given: Json, gathers: bool) ->
             (draft.address() if route.address else None, route.address),
         ):
             for key, name, put in texts:
-                value = given[key]
+                value = values[key]
                 if type(value) is str:
                     setattr(holder, name, value)
                 else:
                     put(draft, value)
         for key, put in route.others:
-            put(draft, given[key])
-    return not route.below or _take_inside(draft, rules, node, route, given, gathers)
+            put(draft, values[key])
+    return not route.below or _take_inside(draft, rules, node, route, values, gathers)
 
 
-def _take_inside(draft: Draft, rules: Rules, node: Node, route: Route, given: Json, gathers: bool) -> bool:
+def _take_inside(draft: Draft, rules: Rules, node: Node, route: Route, values: Json, gathers: bool) -> bool:
     """Take the values of the objects inside an object."""
     for key, below in route.below:
-        value = given[key]
+        value = values[key]
         if type(value) is dict:
             if not _take(draft, rules, below, value, gathers):
                 return False
@@ -103,10 +109,10 @@ def _take_inside(draft: Draft, rules: Rules, node: Node, route: Route, given: Js
     return True
 
 
-def _find_unmapped(draft: Draft, rules: Rules, node: Node, given: Json) -> None:
+def _find_unmapped(draft: Draft, rules: Rules, node: Node, values: Json) -> None:
     """Note what no row maps, of an event whose rows are read one by one."""
     keeps_nulls = rules.keep_nulls and node is rules.tree
-    for key, value in given.items():
+    for key, value in values.items():
         below = node.below.get(key)
         if below is not None and type(value) is dict:
             _find_unmapped(draft, rules, below, value)
