@@ -57,7 +57,6 @@ def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:
             ledger,
             on_doubt,  # type: ignore[arg-type]
             pauses=Pauses(settle_s=(0.0, 0.1)),
-            jitter=lambda: 0.0,
         )
         lanes = Lanes(sender.attempt, 3, stop)
         for line, record in enumerate(RECORDS, start=1):

@@ -70,7 +70,7 @@ class World:
         self._harmless_call = client.probe
         self.probe_answer: Callable[[], Any] = lambda: ALIVE
         client.probe = self._probe  # type: ignore[method-assign]
-        self.sender = Sender(client, self.stop, self, **chances, **options)
+        self.sender = Sender(client, self.stop, self, **options)
 
     def call(self, method: str, path: str, payload: bytes | None = None, *query: Any) -> Reply:
         """Answer a call."""

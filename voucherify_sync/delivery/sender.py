@@ -8,9 +8,8 @@ A problem of one record raises nothing. An error that stops the run goes to `sto
 from __future__ import annotations
 
 import math
-import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -86,8 +85,6 @@ class Sender:
         journal: where the intent to send an event is kept, and how each request ended; None keeps nothing.
         on_doubt: what becomes of an event whose answer was lost.
         pauses: before looks at the activity log and retries.
-        clock: monotonic seconds.
-        jitter: returns a number in 0..1.
     """
 
     def __init__(
@@ -98,16 +95,12 @@ class Sender:
         on_doubt: OnDoubt = "verify",
         *,
         pauses: Pauses = PAUSES,
-        clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.doubts = Doubts(client, on_doubt, settle_s=pauses.settle_s, clock=clock)
+        self.doubts = Doubts(client, on_doubt, settle_s=pauses.settle_s)
         self._client = client
         self._stop = stop
         self._journal = journal
         self._pauses = pauses
-        self._clock = clock
-        self._jitter = jitter
         self._budget = RetryBudget()
 
     def attempt(self, pending: PendingRequest) -> Outcome | RetryLater:
@@ -142,10 +135,10 @@ class Sender:
                     self._rule_out(pending, verdict.proof)
                 return self._slowed(verdict)
             case InDoubt():
-                sent_at = self._client.server_now() - (self._clock() - pending.sent_at)
+                sent_at = self._client.server_now() - (self._client.clock() - pending.sent_at)
                 pending.doubt = Doubt(verdict, sent_at, self.doubts.count_send(request))
                 if self.doubts.on_doubt == "resend" and pending.may_go_on:
-                    retry = RetryLater(pending.backoff_s(self._jitter), verdict.reason)
+                    retry = RetryLater(pending.backoff_s(self._client.jitter), verdict.reason)
                     pending.count(retry)
                     return self._slowed(retry)
                 return self.doubts.decide(request, pending.doubt)
@@ -181,7 +174,7 @@ class Sender:
         """Return a retry with a longer pause, once all records together have used the budget of retries up."""
         if retry.reason == THROTTLED or self._budget.spend(retry.reason):
             return retry
-        pause_s = max(retry.after_s, self._pauses.spent_s * (0.5 + self._jitter() / 2))
+        pause_s = max(retry.after_s, self._pauses.spent_s * (0.5 + self._client.jitter() / 2))
         return msgspec.structs.replace(retry, after_s=pause_s)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -60,7 +60,6 @@ class Doubts:
         client: makes the calls.
         on_doubt: the user's choice.
         settle_s: pauses before each look.
-        clock: monotonic seconds.
     """
 
     def __init__(
@@ -69,12 +68,10 @@ class Doubts:
         on_doubt: OnDoubt,
         *,
         settle_s: tuple[float, ...] = PAUSES.settle_s,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_doubt = on_doubt
         self._client = client
         self._settle_s = settle_s
-        self._clock = clock
         self._margin_s = client.deadline_s + _CLOCK_ERROR_S
         # Equal events sent recently, so that one entry of the activity log never vouches for two of them. Kept for one
         # to two periods; a count that is too high only leaves an event in doubt.
@@ -92,7 +89,7 @@ class Doubts:
             return 0
         said = [request.body.get("event"), request.body.get("metadata")]
         key = hash((request.source_id, msgspec.json.encode(said, order="sorted")))
-        now, period_s = self._clock(), 2 * self._margin_s
+        now, period_s = self._client.clock(), 2 * self._margin_s
         with self._lock:
             if now >= self._young_until:
                 self._old = self._young if now < self._young_until + period_s else {}

@@ -190,12 +190,13 @@ class LimitedClient:
         refusals: default: those of a project that has accepted nothing yet.
         leaves_calls: a call that cannot be cut, such as a slow look-up of a name, is left behind when the run stops.
             The threads of the lanes are left behind themselves.
-        clock: monotonic seconds.
-        jitter: returns a number in 0..1.
+        clock, jitter: as the attributes.
 
     Attributes:
         retries: calls of `complete` that repeated an earlier one.
         deadline_s: total time of a call.
+        clock: monotonic seconds.
+        jitter: returns a number in 0..1.
     """
 
     def __init__(
@@ -212,14 +213,14 @@ class LimitedClient:
     ) -> None:
         self.retries = 0
         self.deadline_s = client.deadline_s
+        self.clock = clock
+        self.jitter = jitter
         self._client = client
         self._limiter = limiter
         self._gate = gate
         self._stop = stop
         self._refusals = refusals or RefusalPolicy()
         self._leaves_calls = leaves_calls
-        self._clock = clock
-        self._jitter = jitter
 
     def server_now(self) -> float:
         """Return Voucherify's time in epoch seconds."""
@@ -259,14 +260,14 @@ class LimitedClient:
                 except VoucherifySyncError:
                     self._limiter.unused(permit)
                     raise
-            attempts.sent_at = self._clock()
+            attempts.sent_at = self.clock()
             answer = self._send(call, permit)
-            attempts.trouble_s += self._clock() - attempts.sent_at
+            attempts.trouble_s += self.clock() - attempts.sent_at
 
             def hide(reply: Reply) -> Reply:
                 return presentable(reply, call.sent(), self._client.token)
 
-            verdict = judge(call.kind, answer, attempts, self._jitter, call.is_good, hide)
+            verdict = judge(call.kind, answer, attempts, self.jitter, call.is_good, hide)
             is_well = shows_health(verdict)
         finally:
             self._gate.leave(call.kind, is_well, answer)
@@ -307,7 +308,7 @@ class LimitedClient:
                 if ruling is not None:
                     return ruling
                 unclear = Failed(BLOCKED, error.message, verdict.status, verdict.response)
-                return attempts.retry(unclear, attempts.backoff_s(self._jitter), NotProcessed.REFUSED)
+                return attempts.retry(unclear, attempts.backoff_s(self.jitter), NotProcessed.REFUSED)
             # A bulk request of one customer is no record in this sense: it is looked at after it was split.
             case Failed(reason) if reason != GAVE_UP and call.records == 1 and call.bucket is Bucket.API:
                 return self._refusals.refused(call.endpoint, verdict)
@@ -340,7 +341,7 @@ class LimitedClient:
             try:
                 return reply.result(_SLICE_S)
             except TimeoutError:
-                now = self._clock()
+                now = self.clock()
                 if self._stop.requested:  # the call's own deadline comes first, where it can cut anything
                     last_moment = min(last_moment, now + DRAIN_S + _SLICE_S)
                 if now >= last_moment:
