@@ -25,10 +25,9 @@ from msgspec import Struct
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
-from voucherify_sync.events import Json
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State
-from voucherify_sync.preview.coverage import Coverage, to_dict
+from voucherify_sync.preview.coverage import Coverage, CoverageReport
 from voucherify_sync.preview.explain import EventSearch, Explanation
 from voucherify_sync.preview.mapping_tests import MappingResult, run_tests
 from voucherify_sync.preview.plan import Plan, Planner
@@ -647,7 +646,7 @@ class PreparedCoverage(Prepared):
             self.settings, Selection(types=frozenset(options.type), names=frozenset(options.event))
         )
 
-    def count(self) -> Json:
+    def count(self) -> CoverageReport:
         """Read, count, and return the report."""
         jobs, limit, counts = self._options.jobs or cores(), self._options.limit, self._counts
         if limit is None and is_worth_processes(self.reader, jobs):
@@ -657,7 +656,7 @@ class PreparedCoverage(Prepared):
                 counts.add_block(batch, self.stop, None if limit is None else limit - counts.read)
                 if counts.read == limit:
                     break
-        return to_dict(counts, self.stop)
+        return counts.report(self.stop)
 
     def snapshot(self) -> Snapshot:
         """Tell how far it has read; any thread may ask at any time."""
@@ -665,7 +664,9 @@ class PreparedCoverage(Prepared):
         return Snapshot(events=self._counts.read, bytes=read, bytes_total=self.reader.bytes_total, counts={})
 
 
-def coverage(options: CoverageOptions, *, stop: Stop | None = None, progress: Progress | None = None) -> Json:
+def coverage(
+    options: CoverageOptions, *, stop: Stop | None = None, progress: Progress | None = None
+) -> CoverageReport:
     """Count which values of the events reach Voucherify, and which do not. Nothing is sent.
 
     Raises:

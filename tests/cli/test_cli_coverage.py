@@ -16,10 +16,11 @@ from support.cli_modules import cli_module
 from support.segment_events import event_of
 from support.terminal import Terminal, colourless
 
-from voucherify_sync.preview.coverage import Coverage, proposed_yaml, to_dict
+from voucherify_sync.preview.coverage import Coverage
+from voucherify_sync.preview.suggestions import proposed_yaml
 from voucherify_sync.settings import Settings
 
-view = cli_module("coverage_view")
+view = cli_module("coverage")
 
 HOSTILE = "'\"`$(id)${HOME} \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
 IDENTIFY: dict[str, Any] = {"type": "identify", "userId": "u1", "traits": {"email": "a@b.c", "plan": "pro"}}
@@ -32,8 +33,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: dict[str, Any]
     monkeypatch.setattr(sys, "stdout", stream := Terminal())
     coverage = Coverage(Settings())
     coverage.add(map(event_of, events))
-    result = to_dict(coverage)
-    rows = {kind: result[kind]["proposed_rows"] for kind in ("identify", "track")}
+    result = coverage.report()
+    rows = {"identify": result.identify.proposed_rows, "track": result.track.proposed_rows}
     view.show_coverage(result, proposed_yaml(rows, Settings()))
     return stream.getvalue()
 

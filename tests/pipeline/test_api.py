@@ -32,6 +32,7 @@ from voucherify_sync.api import (
     retry,
 )
 from voucherify_sync.errors import ExitCode, RunStopped, SettingsError, SourceError, UsageProblem
+from voucherify_sync.preview.coverage import ValueTotals
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.sandbox.faults import Fault, FaultScript
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -206,7 +207,7 @@ def test_explanations_come_one_by_one(archive: Path) -> None:
 
 def test_coverage_counts_values(archive: Path) -> None:
     """The plan and the total have no row."""
-    assert coverage(CoverageOptions(source=archive))["values"] == {"seen": 3, "mapped": 1, "share": 0.3333}
+    assert coverage(CoverageOptions(source=archive)).values == ValueTotals(3, 1, 0.3333)
 
 
 def test_check_runs_the_mapping_tests(tmp_path: Path) -> None:

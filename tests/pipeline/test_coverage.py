@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.segment_events import event_of, identify, track
 
-from voucherify_sync.events import Batch, Event
+from voucherify_sync.events import Batch, Event, Json
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.preview import coverage as coverage_module
@@ -21,21 +22,26 @@ from voucherify_sync.preview.coverage import (
     MAX_PATHS,
     Coverage,
     brief,
-    proposed_yaml,
     share,
-    to_dict,
 )
+from voucherify_sync.preview.suggestions import proposed_yaml
 from voucherify_sync.settings import Identify, Settings, Track, load
 from voucherify_sync.sources.decode import decode
 
 HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x9b2J\\"
 
 
+def builtins_of(coverage: Coverage) -> Json:
+    """Return the report as `coverage --json` prints it."""
+    found: Json = msgspec.to_builtins(coverage.report())
+    return found
+
+
 def covered(events: Iterable[Event | Outcome], rules: Settings | None = None) -> dict[str, Any]:
     """Return what was counted of the events."""
     coverage = Coverage(rules or Settings())
     coverage.add(events)
-    return to_dict(coverage)
+    return builtins_of(coverage)
 
 
 def paths_of(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -103,7 +109,7 @@ def test_the_selection_picks_events() -> None:
     """By type and by name, as in a replay."""
     coverage = Coverage(Settings(), Selection(names=frozenset({"Order *"})))
     coverage.add([track({"a": 1}), track({"b": 1}, event="Signed Up"), identify({"c": 1})])
-    found = to_dict(coverage)
+    found = builtins_of(coverage)
     assert list(paths_of(found["track"])) == ["properties.a"]
     assert found["events"]["skipped"] == {"not_selected": 2}
 
@@ -314,7 +320,7 @@ def test_events_of_one_shape_counted_together_are_counted_right(
     each._shape = lambda _event: None  # type: ignore[method-assign]
     together.add(records)
     each.add(records)
-    assert to_dict(together) == to_dict(each)
+    assert together.report() == each.report()
 
 
 def test_shapes_are_forgotten_and_counts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +330,7 @@ def test_shapes_are_forgotten_and_counts_are_kept(monkeypatch: pytest.MonkeyPatc
     for number in range(50):
         coverage.add([identify({f"k{number % 10}": 1})])
     assert len(coverage._effects) <= 5
-    assert {path["events"] for path in to_dict(coverage)["identify"]["paths"]} == {5}
+    assert {path["events"] for path in builtins_of(coverage)["identify"]["paths"]} == {5}
 
 
 def test_a_long_event_is_counted_by_itself() -> None:
@@ -333,7 +339,7 @@ def test_a_long_event_is_counted_by_itself() -> None:
     coverage = Coverage(Settings())
     coverage.add([event, event])
     assert not coverage._effects
-    assert to_dict(coverage)["identify"]["paths"][0]["events"] == 2
+    assert builtins_of(coverage)["identify"]["paths"][0]["events"] == 2
 
 
 @pytest.mark.parametrize(
@@ -382,7 +388,7 @@ def test_hostile_names_and_values_come_out_as_json(corpora: Path) -> None:
     coverage.add([identify({HOSTILE: HOSTILE})])
     for file in sorted(corpora.glob("*.ndjson")):
         coverage.add(decode(Batch.of(file.name, 1, file.read_bytes().split(b"\n"))))
-    found = json.loads(json.dumps(to_dict(coverage)))
+    found = json.loads(json.dumps(builtins_of(coverage)))
     assert found["events"]["read"] > 500
     assert 0 < found["values"]["share"] < 1
 

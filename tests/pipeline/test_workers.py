@@ -24,7 +24,7 @@ from voucherify_sync.errors import ExitCode
 from voucherify_sync.events import Batch, Request
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview import coverage
-from voucherify_sync.preview.coverage import Coverage, to_dict
+from voucherify_sync.preview.coverage import Coverage
 from voucherify_sync.run import options, workers
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.run.workers import Work
@@ -335,8 +335,8 @@ def test_coverage_on_several_processes_counts_what_one_counts(
     for batch in Reader(sources, Stop()):
         alone.add_block(batch, Stop())
     together.add_shared(Reader(sources, Stop()), 2, Stop())
-    assert to_dict(together) == to_dict(alone)
-    assert to_dict(alone)["identify"]["more_paths"] > 100
+    assert together.report() == alone.report()
+    assert alone.report().identify.more_paths > 100
     assert reader.facts == []
 
 

@@ -15,18 +15,18 @@ import math
 from collections.abc import Hashable, Iterable, Iterator
 from hashlib import blake2b
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import msgspec
 from msgspec import Struct, field
 
-from voucherify_sync.events import Batch, Event, Json
+from voucherify_sync.events import Batch, Event
 from voucherify_sync.mapping.field_types import MAX_EVENT_NAME
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.paths import Keys
-from voucherify_sync.preview.suggestions import by_count, proposed_rows, proposed_yaml, similar_paths
+from voucherify_sync.preview.suggestions import by_count, proposed_rows, similar_paths
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings, path_of
@@ -36,8 +36,6 @@ from voucherify_sync.text import clean
 
 if TYPE_CHECKING:
     from voucherify_sync.run.workers import Work
-
-__all__ = ["Coverage", "proposed_yaml", "to_dict"]
 
 MAX_PATHS: Final = 2_000
 """Paths that are counted each, by type of event; so are destinations."""
@@ -66,6 +64,153 @@ _MAX_EVENT_BYTES: Final = 16 * 1024
 _MAX_DEPTH: Final = 16
 _MAX_EXAMINED: Final = 20_000
 """Records in one message from a process."""
+
+
+class ValueTotals(Struct, frozen=True):
+    """Values of events, nulls not counted.
+
+    Attributes:
+        seen: values.
+        mapped: of these, the ones that reach a request.
+        share: the second in the first, from 0 to 1, rounded down.
+    """
+
+    seen: int
+    mapped: int
+    share: float
+
+    @classmethod
+    def of(cls, seen: int, mapped: int) -> Self:
+        """Return the totals with their share."""
+        return cls(seen, mapped, share(mapped, seen))
+
+
+class PathCoverage(Struct, frozen=True):
+    """One path of the events of a type.
+
+    Attributes:
+        path: as in a row of the settings.
+        events: how many have it.
+        share: part of the events that have it.
+        types: JSON types of its values, each with how often.
+        mapped: values that reach a request.
+        destinations: where they stand in it, each with how often.
+        lost: why values do not reach the request, each with how often.
+        example: the text of the first value that says most.
+    """
+
+    path: str
+    events: int
+    share: float
+    types: dict[str, int]
+    mapped: int
+    destinations: dict[str, int]
+    lost: dict[str, int]
+    example: str
+
+
+class DestinationCoverage(Struct, frozen=True):
+    """One destination in the requests of a type.
+
+    Attributes:
+        path: as in a row of the settings.
+        filled: requests in which something stands there.
+        share: part of the requests.
+        types: JSON types of what stands there, each with how often.
+        refused: why a value could not be put there, each with how often.
+        type_conflict: values were refused, or have several types; a metadata schema takes one type only.
+    """
+
+    path: str
+    filled: int
+    share: float
+    types: dict[str, int]
+    refused: dict[str, int]
+    type_conflict: bool
+
+
+class RowCoverage(Struct, frozen=True):
+    """One row of the mapping.
+
+    Attributes:
+        row: its text.
+        default: it is one of the default table.
+        fired: events in which it matched.
+    """
+
+    row: str
+    default: bool
+    fired: int
+
+
+class IdleRow(Struct, frozen=True):
+    """A row of the settings that matched nothing.
+
+    Attributes:
+        row: its text.
+        did_you_mean: paths that may be meant by its source.
+    """
+
+    row: str
+    did_you_mean: list[str]
+
+
+class SectionReport(Struct, frozen=True):
+    """What was counted of the events of one type that become requests.
+
+    Attributes:
+        events: how many.
+        values: of these.
+        paths: the most frequent first.
+        more_paths: paths that are counted in `values` only.
+        destinations: the most frequent first.
+        more_destinations: destinations that are not listed.
+        rows: of the mapping, in their order.
+        idle_rows: those of the settings that matched nothing.
+        proposed_rows: source and destination of rows that would map what is missing most often.
+    """
+
+    events: int
+    values: ValueTotals
+    paths: list[PathCoverage]
+    more_paths: int
+    destinations: list[DestinationCoverage]
+    more_destinations: int
+    rows: list[RowCoverage]
+    idle_rows: list[IdleRow]
+    proposed_rows: dict[str, str]
+
+
+class CoverageEvents(Struct, frozen=True):
+    """Records by what becomes of them.
+
+    Attributes:
+        read: records read.
+        counted: events that would be sent.
+        skipped: others, by reason.
+        invalid: others, by reason.
+    """
+
+    read: int
+    counted: int
+    skipped: dict[str, int]
+    invalid: dict[str, int]
+
+
+class CoverageReport(Struct, frozen=True):
+    """Which values of events reach Voucherify: the shape that `coverage --json` prints. Fields are only ever added.
+
+    Attributes:
+        events: records read and counted.
+        values: of all events that are counted.
+        identify: of the identify events.
+        track: of the track events.
+    """
+
+    events: CoverageEvents
+    values: ValueTotals
+    identify: SectionReport
+    track: SectionReport
 
 
 class PathCounts(Struct):
@@ -166,54 +311,51 @@ class SectionCoverage:
         for keys, reason in effect.refused:
             _add(_counts_of(keys, self.destinations, self.more_destinations).reasons, reason, times)
 
-    def to_dict(self, stop: Stop | None) -> Json:
-        """Return the counts as JSON values; see the function `to_dict`."""
+    def report(self, stop: Stop | None) -> SectionReport:
+        """Return the counts as they are shown."""
         unmapped = {
             keys: counts.count
             for keys, counts in self.paths.items()
             if not counts.mapped and not counts.reasons.keys().isdisjoint({"no_row", "no_field"})
         }
-        return {
-            "events": self.events,
-            "values": _values_of([self]),
-            "paths": [
-                {
-                    "path": path_of(*keys),
-                    "events": counts.count,
-                    "share": share(counts.count, self.events),
-                    "types": by_count(counts.types),
-                    "mapped": counts.mapped,
-                    "destinations": {
-                        path_of(*to): times for to, times in by_count(counts.destinations).items()
-                    },
-                    "lost": by_count(counts.reasons),
-                    "example": counts.example[1],
-                }
+        return SectionReport(
+            events=self.events,
+            values=ValueTotals.of(self.seen, self.mapped),
+            paths=[
+                PathCoverage(
+                    path=path_of(*keys),
+                    events=counts.count,
+                    share=share(counts.count, self.events),
+                    types=by_count(counts.types),
+                    mapped=counts.mapped,
+                    destinations={path_of(*to): times for to, times in by_count(counts.destinations).items()},
+                    lost=by_count(counts.reasons),
+                    example=counts.example[1],
+                )
                 for keys, counts in _ordered(self.paths)
             ],
-            "more_paths": len(self.more_paths),
-            "destinations": [
-                {
-                    "path": path_of(*keys),
-                    "filled": counts.count,
-                    "share": share(counts.count, self.events),
-                    "types": by_count(counts.types),
-                    "refused": by_count(counts.reasons),
-                    # A metadata schema takes one type only.
-                    "type_conflict": bool(counts.reasons) or len(counts.types.keys() - {"null"}) > 1,
-                }
+            more_paths=len(self.more_paths),
+            destinations=[
+                DestinationCoverage(
+                    path=path_of(*keys),
+                    filled=counts.count,
+                    share=share(counts.count, self.events),
+                    types=by_count(counts.types),
+                    refused=by_count(counts.reasons),
+                    type_conflict=bool(counts.reasons) or len(counts.types.keys() - {"null"}) > 1,
+                )
                 for keys, counts in _ordered(self.destinations)
             ],
-            "more_destinations": len(self.more_destinations),
-            "rows": [
-                {"row": text, "default": is_default, "fired": times}
+            more_destinations=len(self.more_destinations),
+            rows=[
+                RowCoverage(text, is_default, times)
                 for (text, is_default), times in zip(self.rows, self.matched_counts, strict=True)
             ],
-            "idle_rows": list(self._idle_rows(stop)),
-            "proposed_rows": proposed_rows(unmapped, {path_of(*keys) for keys in self.destinations}),
-        }
+            idle_rows=list(self._idle_rows(stop)),
+            proposed_rows=proposed_rows(unmapped, {path_of(*keys) for keys in self.destinations}),
+        )
 
-    def _idle_rows(self, stop: Stop | None) -> Iterator[Json]:
+    def _idle_rows(self, stop: Stop | None) -> Iterator[IdleRow]:
         """Yield the rows of the settings that found no value, each with paths that may be meant by its source.
 
         Comparing takes long where there are many rows, so it ends with a stop.
@@ -224,7 +366,7 @@ class SectionCoverage:
             if not is_default and not times:
                 is_over = stop is not None and stop.requested
                 source = text.rpartition(": ")[0]
-                yield {"row": text, "did_you_mean": [] if is_over else similar_paths(source, seen)}
+                yield IdleRow(text, [] if is_over else similar_paths(source, seen))
 
 
 class Coverage:
@@ -279,6 +421,21 @@ class Coverage:
         encode = msgspec.msgpack.Encoder().encode
         for records in portions(chain.from_iterable(map(self._pipeline.decode, blocks)), _MAX_EXAMINED):
             yield encode(self._examine(records))
+
+    def report(self, stop: Stop | None = None) -> CoverageReport:
+        """Return all that was counted; a stop ends the search for rows that may be meant."""
+        sections = self.sections
+        ends: dict[State, dict[str, int]] = {State.SKIPPED: {}, State.INVALID: {}}
+        for (state, reason), times in self.ends.items():
+            ends[state if state is State.SKIPPED else State.INVALID][reason] = times
+        totals = [(each.events, each.seen, each.mapped) for each in sections.values()]
+        counted, seen, mapped = map(sum, zip(*totals, strict=True))
+        return CoverageReport(
+            events=CoverageEvents(self.read, counted, *map(by_count, ends.values())),
+            values=ValueTotals.of(seen, mapped),
+            identify=sections["identify"].report(stop),
+            track=sections["track"].report(stop),
+        )
 
     def _take(self, examined: _Examined) -> None:
         read, effects, ends = examined
@@ -470,31 +627,3 @@ def brief(value: Any) -> str:
 def share(part: int, whole: int) -> float:
     """Return a share rounded down, so that 1 means all; 0 of nothing is 0, and a little is never 0."""
     return math.floor(10_000 * part / whole) / 10_000 or (0.0001 if part else 0.0) if whole else 0.0
-
-
-def _values_of(sections: Iterable[SectionCoverage]) -> Json:
-    """Return how many values were seen, how many are mapped, and the share, rounded down."""
-    seen, mapped = (
-        sum(counts) for counts in zip(*((each.seen, each.mapped) for each in sections), strict=True)
-    )
-    return {"seen": seen, "mapped": mapped, "share": share(mapped, seen)}
-
-
-def to_dict(coverage: Coverage, stop: Stop | None = None) -> Json:
-    """Return all that was counted as JSON values, the shape that `coverage --json` prints; it only grows.
-
-    Lists are sorted, the most frequent first. A stop ends the search for rows that may be meant.
-    """
-    sections = coverage.sections
-    ends: dict[str, dict[str, int]] = {"skipped": {}, "invalid": {}}
-    for (state, reason), times in coverage.ends.items():
-        ends["skipped" if state is State.SKIPPED else "invalid"][reason] = times
-    return {
-        "events": {
-            "read": coverage.read,
-            "counted": sum(section.events for section in sections.values()),
-            **{name: by_count(counts) for name, counts in ends.items()},
-        },
-        "values": _values_of(sections.values()),
-        **{kind: section.to_dict(stop) for kind, section in sections.items()},
-    }
