@@ -60,7 +60,7 @@ class Batch(Struct, frozen=True):
 
     @classmethod
     def of(cls, source: str, first_line: int, lines: Iterable[bytes], *, truncated: bool = False) -> Self:
-        """Return a block of these lines, which have no line ends."""
+        """Return a batch of these lines, which have no line ends."""
         return cls(source, first_line, b"".join([line + b"\n" for line in lines]), truncated)
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 from voucherify_sync.events import Event, Json
 from voucherify_sync.mapping.drafts import CustomerBody, Draft
-from voucherify_sync.mapping.rules import Hit, Leaf, Node, Route, Rules, Signature
+from voucherify_sync.mapping.rules import Leaf, Node, Route, Rules, Signature
 from voucherify_sync.paths import MISSING, read
 
 
@@ -41,16 +41,12 @@ def walk(
         _find_unmapped(draft, rules, rules.tree, traits_or_properties)
         _read(draft, rules, rules.leaves, event.fields)
     if draft.hits:
-        draft.hits.sort(key=_row_of)
+        draft.hits.sort(key=lambda hit: hit[0].row)
         for leaf, value in draft.hits:
             leaf.put(draft, value)
     for _, put, value in rules.constants:
         put(draft, value)
     return draft
-
-
-def _row_of(hit: Hit) -> int:
-    return hit[0].row
 
 
 def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from voucherify_sync.events import BadRecord, Batch, Event, Json, Request, record_key
+from voucherify_sync.events import BadRecord, Batch, Event, Request, record_key
 from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.rules import projection_of
@@ -67,11 +67,14 @@ class OlderUpdates:
             request = outcome.request
             if request is None or not request.has_profile or outcome.state not in _SENT:
                 continue
-            source_id, time = request.source_id, request.event.fields.get("timestamp")
+            source_id = request.source_id
+            time: Any = request.event.fields.get("timestamp")
             if not _is_plain(time):
-                time = _moment(request.event.fields)
-            if time is None:
-                continue
+                moment = event_time(request.event.fields)
+                if moment is None:
+                    continue
+                # Text compares as the times do: in UTC, to the millisecond as Segment's own.
+                time = f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
             before = newest.get(source_id)
             if before is None and (len(newest) >= most or len(source_id) > MAX_ID_LENGTH):
                 self.capped = True
@@ -79,12 +82,6 @@ class OlderUpdates:
                 newest[source_id] = time
             else:
                 self.count += 1
-
-
-def _moment(event: Json) -> str | None:
-    """Return an event's time as text that compares as the times do: in UTC, to the millisecond as Segment's own."""
-    time = event_time(event)
-    return None if time is None else f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def _is_plain(time: Any) -> bool:
@@ -122,12 +119,12 @@ class Pipeline:
         settings: the mapping, and what is left out.
         selection: what the command line picks.
         folds, refers: as in Mapper.
-        decode: makes records of a block; by default what these settings need of an event is decoded.
+        decode: makes records of a batch; by default what these settings need of an event is decoded.
 
     Attributes:
         filters: with the names that were met.
         mapper: with the counts of what it did.
-        decode: makes records of a block.
+        decode: makes records of a batch.
     """
 
     def __init__(

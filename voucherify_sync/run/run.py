@@ -240,7 +240,7 @@ class Run:
         link: where the requests go.
         ledger: what was sent before; a Ledger is written, and closed when the run is over.
         rule: what is sent although it was sent before.
-        output: flushed after each block, so that pipes flow.
+        output: flushed after each batch, so that pipes flow.
         observer: sees every outcome, too.
         fold: takes the customers of the input along, for a plan; a run in bulk has a fold of its own.
 
@@ -269,8 +269,8 @@ class Run:
         self._fold = fold
         self._input = options.open_input(stop)
         self._is_bulk = options.settings.delivery.customers == "bulk" and not rule.failed
-        is_first_walk_due = self._is_bulk and fold is None
-        self._first = BulkCustomers(ledger, rule, link, stop) if is_first_walk_due else None
+        has_first_pass = self._is_bulk and fold is None
+        self._first = BulkCustomers(ledger, rule, link, stop) if has_first_pass else None
         self._lines_at_first: dict[str, int] | None = None
         self.sinks = OutcomeSinks(options, ledger, stop, in_bulk=self._is_bulk, observer=observer)
         self.pipeline = self._new_pipeline()
@@ -290,7 +290,7 @@ class Run:
         )
 
     def execute(self) -> None:
-        """Read, map, deliver and book until the input, or the reasons to go on, are used up."""
+        """Read, map, deliver and record until the input, or the reasons to go on, are used up."""
         with time_limit(self._options.max_duration_s, self._stop):
             if self._first is None or self._send_customers(self._first):
                 self._replay()
@@ -303,7 +303,7 @@ class Run:
         self.sinks.close(self.exit_code)
 
     def _send_customers(self, first: BulkCustomers) -> bool:
-        """Walk the input for its customers, and open it once more; False: the run stopped, all records are pending."""
+        """Deliver the customers of the input, and open it again; False: the run stopped, all records are pending."""
         first.run(self._batches(self._new_pipeline()))
         if self._stop.requested:
             self._read = first.read
@@ -345,10 +345,10 @@ class Run:
     def _is_shared(self) -> bool:
         """Tell whether several processes map the input: nothing is sent meanwhile, and all of it is read."""
         options = self._options
-        is_second_walk = self._lines_at_first is not None
-        sends = not isinstance(self._link, DryRun) and (self._first is None or is_second_walk)
+        is_second_pass = self._lines_at_first is not None
+        sends = not isinstance(self._link, DryRun) and (self._first is None or is_second_pass)
         is_whole = options.limit is None and options.max_errors is None and options.decode is None
-        return is_whole and not (sends or is_second_walk) and is_worth_processes(self._input, options.jobs)
+        return is_whole and not (sends or is_second_pass) and is_worth_processes(self._input, options.jobs)
 
     def _batches(self, pipeline: Pipeline) -> Iterator[Sequence[Decision]]:
         """Yield what the pipeline makes of the input, in its order, until the run stops."""
@@ -357,7 +357,7 @@ class Run:
             yield from pipeline.shared(self._input, options.jobs, self._stop)
             return
         size = 1 if options.max_errors else MAX_BATCH  # no record is read beyond one that is too many
-        for batch in self._blocks():
+        for batch in self._input_batches():
             for mapped in pipeline.batches(batch, left, size):
                 yield mapped
                 if left is not None:
@@ -367,8 +367,8 @@ class Run:
             if left == 0:
                 return
 
-    def _blocks(self) -> Iterator[Batch]:
-        """Yield the input; what came of one block is flushed before the next is awaited, so that pipes flow."""
+    def _input_batches(self) -> Iterator[Batch]:
+        """Yield the input; what came of one batch is flushed before the next is awaited, so that pipes flow."""
         lines = self._lines_at_first
         try:
             for batch in self._input if lines is None else no_more_than(lines, self._input):
@@ -379,7 +379,7 @@ class Run:
             self._stop.because(error)
 
     def snapshot(self) -> Snapshot:
-        """Tell how the run stands; any thread may ask at any time."""
+        """Return the state of the run; any thread may ask at any time."""
         requests, per_min = self._requests_left(), self._link.calls_per_min
         return Snapshot(
             events=self._read or (self._first.read if self._first else 0),

@@ -36,7 +36,7 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_TEXT_BYTES: Final = 16 << 20
 """Bytes of lines of one task: the rest of a file that is so well compressed is read here."""
 MAX_BLOCK_BYTES: Final = 1 << 20
-"""Bytes of a block that is handed over; the records of a longer one may need too much memory at once."""
+"""Bytes of a batch that is handed over; the records of a longer one may need too much memory at once."""
 MAX_SOURCES: Final = 256
 TASKS_PER_PROCESS: Final = 3
 """Tasks under way for each process: one is worked on, the others wait, so that none is idle."""
@@ -51,7 +51,7 @@ _FOR_ALL: Final = (signal.SIGINT, signal.SIGHUP)
 
 
 class Task(Struct, frozen=True):
-    """What a process is given at once: files that it reads, or blocks."""
+    """What a process is given at once: files that it reads, or batches."""
 
     sources: list[Source] = []
     batches: list[Batch] = []
@@ -78,7 +78,7 @@ def results(
     """Yield what processes make of an input, in its order, until the run stops.
 
     Args:
-        source: of the blocks.
+        source: of the batches.
         jobs: number of processes.
         stop: looked at between results.
         prepare: makes what does the work; a function of a module, called once in each process.
@@ -256,7 +256,7 @@ class _Pool:
                 return
 
     def _answer_here(self, task: Task) -> Answer:
-        """Answer a task in this process; files are read as blocks would be."""
+        """Answer a task in this process; files are read as batches would be."""
         if task.batches:
             return Answer(self.work_here(task.batches))
         return Answer([], [SourceFacts(task.sources[0].name)], task.sources)

@@ -24,7 +24,7 @@ from voucherify_sync.sources.reader import MAX_LINE
 Record = Event | Outcome
 
 Decode = Callable[[Batch], Iterator[Record]]
-"""Makes records of a block."""
+"""Makes records of a batch."""
 
 MAX_VALUES: Final = 110_000
 """Values of an event, which are keys and items at any depth. Decoded, each of them may take 300 bytes."""
@@ -123,7 +123,7 @@ def decoder(projection: Mapping[str, frozenset[str] | None]) -> Decode:
     decode_needed = msgspec.json.Decoder(_object_with(keys)).decode
     has_message_ids = True  # the events before had one: those of an archive are alike
 
-    def decode_block(batch: Batch) -> Iterator[Record]:
+    def decode_batch(batch: Batch) -> Iterator[Record]:
         nonlocal has_message_ids
         if batch.truncated:
             yield _too_long(batch)
@@ -147,7 +147,7 @@ def decoder(projection: Mapping[str, frozenset[str] | None]) -> Decode:
                 has_message_ids = type(record) is Outcome or record.message_id is not None  # type: ignore[union-attr]
                 yield record
 
-    return decode_block
+    return decode_batch
 
 
 def _object_with(keys: dict[str, Any]) -> Any:
@@ -394,8 +394,8 @@ def _decode_leniently(line: bytes) -> tuple[Any, bool, bool]:
     text = line.decode("utf-8", "replace")
     try:
         value = json.loads(text, parse_int=_integer, parse_float=read_float, parse_constant=read_float)
-        mended = _mended(value) if b"\\u" in line else value
-        return mended, mended != value or text.encode() != line, is_unsafe
+        fixed = _repaired(value) if b"\\u" in line else value
+        return fixed, fixed != value or text.encode() != line, is_unsafe
     except json.JSONDecodeError as error:
         raise UnreadableError("not_json", f"{error.msg} at character {error.pos + 1}") from None
     except RecursionError:
@@ -426,14 +426,14 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _mended(value: Any) -> Any:
+def _repaired(value: Any) -> Any:
     """Return the value with U+FFFD for every lone surrogate, in keys too."""
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\ufffd", value)  # the decoder has joined those that make a pair
     if isinstance(value, list):
-        return [_mended(item) for item in value]
+        return [_repaired(item) for item in value]
     if isinstance(value, dict):
-        return {_mended(key): _mended(item) for key, item in value.items()}
+        return {_repaired(key): _repaired(item) for key, item in value.items()}
     return value
 
 

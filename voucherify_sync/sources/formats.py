@@ -77,12 +77,10 @@ def recognise(head: bytes) -> Format | None:
     text = head.decode("utf-8-sig", "replace").lstrip()
     if text.startswith("[") and "\n" in text[: _end_of_value(text) or 0]:
         return _ARRAY
-    return None if _holds_an_event_line(text) else _text_format(text)
-
-
-def _holds_an_event_line(text: str) -> bool:
-    """Tell whether some line is JSON by itself, without indentation or a comma after it."""
-    return any(line.startswith(("{", "[{")) and _is_json(line) for line in text.split("\n"))
+    # A line that is JSON by itself, without indentation or a comma after it, is an event.
+    if any(line.startswith(("{", "[{")) and _is_json(line) for line in text.split("\n")):
+        return None
+    return _text_format(text)
 
 
 def _is_json(line: str) -> bool:
