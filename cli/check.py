@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
+
+from voucherify_sync.errors import ExitCode
+from voucherify_sync.paths import path_of
+from voucherify_sync.text import clean, clean_lines, counted
 
 from .options import FILE, option
 
 if TYPE_CHECKING:
     from voucherify_sync.api import CheckReport
+    from voucherify_sync.preview.mapping_tests import Difference, MappingResult
+    from voucherify_sync.preview.project_check import Finding
     from voucherify_sync.settings import MappingTest, Settings
     from voucherify_sync.sources.discover import FoundSources
+
+
+_MAX_DIFFERENCES: Final = 20
+_MAX_VALUE: Final = 160
+_LEAD: Final = 20  # characters that are shown before the first one that differs
+_MAX_FINDINGS: Final = 50
 
 
 @click.command("check")
@@ -69,12 +83,8 @@ def command(
     _show(report, online=online)
     code = ExitCode.OK
     if tests or update or junit is not None:
-        from .check_view import tell_results
-
         code = tell_results(report.tests, update=update, junit_file=junit)
     if online:
-        from .check_view import ask_project
-
         code = max(code, ask_project(effective, found))
     return code
 
@@ -120,3 +130,154 @@ def _show(report: CheckReport, *, online: bool) -> None:
         notes += [f"Before a live run: {problem}" for problem in report.missing]
     for note in notes:
         click.echo(clean_lines(note), err=True)
+
+
+def tell_results(results: Sequence[MappingResult], *, update: bool, junit_file: Path | None) -> ExitCode:
+    """Say how the mapping tests went, then write what is asked for; return the exit code."""
+    from voucherify_sync.preview.mapping_tests import junit
+    from voucherify_sync.state.private_files import write_error, write_whole
+
+    code = ExitCode.OK
+    failed = [result for result in results if not result.passed]
+    for result in failed:
+        click.echo("\n".join(_lines_of(result)), err=True)
+    tests = counted(len(results), "mapping test")
+    if not failed:
+        click.echo(f"{tests} passed" if results else "no mapping tests", err=True)
+    else:
+        click.echo(f"{len(failed):,} of {tests} failed", err=True)
+        code = _updated(failed) if update else ExitCode.INCOMPLETE
+        if not update:
+            advice = "If these results are right: the same command with --update makes the tests expect them."
+            click.echo(advice, err=True)
+    if junit_file is not None:
+        try:
+            write_whole(junit_file, junit(results))
+        except OSError as error:
+            raise write_error(junit_file, error) from None
+    return code
+
+
+def _updated(failed: Sequence[MappingResult]) -> ExitCode:
+    """Update the expectations of failed tests; return the exit code."""
+    from voucherify_sync.preview.mapping_tests import update
+
+    code = ExitCode.OK
+    for file, updates in update(failed, os.environ).items():
+        count = sum(not refused for _, refused in updates)
+        if count:
+            click.echo(f"{clean(str(file))}: {counted(count, 'expectation')} updated", err=True)
+        for result, refused in updates:
+            if refused:
+                code = ExitCode.INCOMPLETE
+                click.echo(f"{_place(result)}: {refused}", err=True)
+    return code
+
+
+def _lines_of(result: MappingResult) -> Iterator[str]:
+    yield f"{_place(result)}: failed: {clean(result.test.name)}"
+    for difference in result.differences[:_MAX_DIFFERENCES]:
+        expected, got = _pair(difference)
+        yield f"  {clean(difference.path)}"
+        yield f"    expected  {expected}"
+        yield f"    got       {got}"
+    more = len(result.differences) - _MAX_DIFFERENCES
+    if more > 0:
+        yield f"  and {counted(more, 'difference')} more"
+
+
+def _place(result: MappingResult) -> str:
+    place = result.test.place
+    return f"{clean(str(result.test.file))}:{place.line}:{place.column}"
+
+
+def _pair(difference: Difference) -> tuple[str, str]:
+    """Return both values, each on a line; of long ones the part where they begin to differ."""
+    from voucherify_sync.preview.mapping_tests import text_of
+
+    expected, got = text_of(difference.expected), text_of(difference.got)
+    start = 0
+    if min(len(expected), len(got)) > _MAX_VALUE:
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(expected, got, strict=False))
+        start = max(0, sum(1 for _ in same) - _LEAD)
+    lead = "…" if start else ""
+    return lead + clean(expected[start:], _MAX_VALUE), lead + clean(got[start:], _MAX_VALUE)
+
+
+def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
+    """Ask the project for its limit and its metadata schema, and compare the mapping with the schema.
+
+    Args:
+        effective: settings.
+        found: sources whose values are compared, too, or None.
+
+    Raises:
+        SettingsError: a key is missing.
+        AccessRefused: the keys do not work.
+        Unreachable, WrongAddress, RunStopped: as `voucherify_sync.preview.project_check.ask` does.
+    """
+    from voucherify_sync import settings as library
+    from voucherify_sync.preview.project_check import ask, planned_findings, sampled_findings
+    from voucherify_sync.preview.suggestions import SampleCounts, sample
+    from voucherify_sync.stop import Stop
+    from voucherify_sync.voucherify.client import Client
+
+    keys = library.credentials(effective, os.environ)
+    client = Client(keys, workers=1)
+    try:
+        project = ask(client)
+    finally:
+        client.close()
+    rate, limit = project.rate, "The API reported no rate limit."
+    if rate.limit is not None:
+        left = "" if rate.remaining is None else f", {rate.remaining:,} left"
+        limit = f"Limit: {counted(rate.limit, 'call')} a period{left}."
+    click.echo(f"{clean(keys.url)}: keys accepted. {limit}", err=True)
+    if project.schema is None:
+        click.echo("These keys cannot read the metadata schemas, so the mapping was not compared.", err=True)
+        return ExitCode.OK
+    if found is None:
+        code = _tell(planned_findings(effective, project.schema), "Customer metadata that the settings name")
+        click.echo("To compare values, too, name sources: voucherify-sync check --online SOURCE", err=True)
+        return code
+    for notice in found.notices:
+        click.echo(clean_lines(notice), err=True)
+    counts = SampleCounts()
+    requests, findings = sampled_findings(effective, project.schema, sample(found.sources, Stop(), counts))
+    compared = f"{counted(requests, 'request')} of {counted(counts.records, 'record')}"
+    return _tell(findings, f"Customer metadata in {compared}")
+
+
+def _tell(findings: Sequence[Finding], title: str) -> ExitCode:
+    if not findings:
+        click.echo(f"{title}: nothing against the project's schema.", err=True)
+        return ExitCode.OK
+    click.echo(f"{title}:", err=True)
+    ordered = sorted(findings, key=lambda each: (not each.sort.refused, -each.count))
+    for finding in ordered[:_MAX_FINDINGS]:
+        evidence = clean(finding.where, 200)
+        if finding.value is not None:
+            evidence = f"{clean(json.dumps(finding.value, ensure_ascii=False), 40)} at {evidence}"
+        if finding.count:
+            evidence = f"{counted(finding.count, 'request')}, first {evidence}"
+        click.echo(f"  {_sentence(finding)}\n      {evidence}", err=True)
+    if len(ordered) > _MAX_FINDINGS:
+        click.echo(f"  and {counted(len(ordered) - _MAX_FINDINGS, 'key')} more", err=True)
+    refused = any(finding.sort.refused for finding in findings)
+    return ExitCode.INCOMPLETE if refused else ExitCode.OK
+
+
+def _sentence(finding: Finding) -> str:
+    from voucherify_sync.preview.project_check import Sort
+
+    key = clean(path_of("customer", "metadata", finding.key))
+    match finding.sort:
+        case Sort.UNDEFINED:
+            fact = "not defined in the project, so it is stored as text"
+        case Sort.NOT_ALLOWED:
+            fact = "refused: not defined, and the project allows defined metadata only"
+        case Sort.MISFIT:
+            fact = f"refused: must be {finding.demand}"
+        case Sort.MISSING:
+            fact = f"missing: the project requires it ({finding.demand}) of every new customer"
+    return f"{key}: {clean(fact, 300)}"

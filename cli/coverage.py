@@ -172,9 +172,9 @@ def _hints(report: CoverageReport) -> Iterator[TextLines]:
     if len(idle) > 1:
         yield TextLines(idle)
     for each in report.track.rows:
-        if each.default and each.fired and each.row == _RENAMING_ROW:
+        if each.default and each.matched and each.row == _RENAMING_ROW:
             warning = (
-                f"  matched in {counted(each.fired, 'event')}; in a shop that is a product's name, and customers are "
+                f"  matched in {counted(each.matched, 'event')}; in a shop that is a product's name, and customers are "
                 "renamed to it: give track.mapping rows of your own without it"
             )
             yield TextLines(

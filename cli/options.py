@@ -105,7 +105,7 @@ class FileType(click.Path):
 
 
 def _rate(text: str) -> Rate:
-    from voucherify_sync.settings import parse_rate  # not needed to show help
+    from voucherify_sync.settings import parse_rate
 
     return parse_rate(text)
 

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
+from voucherify_sync.outcomes import State, label_of
 from voucherify_sync.run.options import Mode
+from voucherify_sync.text import clean, clean_lines, counted, percent, size, span
 
 from .options import COUNT, RATE, Display, GroupedCommand, options_of, plan_options
+from .render import Table, TableRow, TextLines, sentences, show, warnings_of, write_harmless
 
 if TYPE_CHECKING:
+    from voucherify_sync.events import Json
     from voucherify_sync.preview.plan import Allowance
+    from voucherify_sync.report.run_report import RunReport
     from voucherify_sync.settings import Settings
 
 _HOUR_S = 3_600
 _SURELY_NO_MINUTE_S = 62
 
-_limits = options_of("Which limits")
+_limit = options_of("Which limits")
 _shown = options_of("What is shown and kept")
 
 
+_TOP: Final = 10
+_FEW: Final = 3
+_WAYS: Final = {"each": "--each", "bulk": "--bulk"}
+_PERIODS: Final = {1: "a second", 60: "a minute", 3_600: "an hour"}
+_BAD: Final = {"invalid", "failed"}
+
+
 @click.command("plan", cls=GroupedCommand)
-@_limits("--rate", type=RATE, metavar="N/min", help="Highest rate of calls, such as 90/min.")
-@_limits("--cycle", type=COUNT, metavar="N", help="Calls in a billing cycle, such as 100000.")
-@_limits(
+@_limit("--rate", type=RATE, metavar="N/min", help="Highest rate of calls, such as 90/min.")
+@_limit("--cycle", type=COUNT, metavar="N", help="Calls in a billing cycle, such as 100000.")
+@_limit(
     "--from-api",
     is_flag=True,
     help="Also use the limit of the project itself: makes one call and needs keys.",
@@ -54,7 +66,6 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
 
     from voucherify_sync.api import PreparedReplay, ReplayOptions
     from voucherify_sync.preview.plan import to_dict
-    from voucherify_sync.text import clean_lines
 
     from .outputs import try_outputs_of_run
     from .progress import progress
@@ -82,12 +93,8 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
             facts = to_dict(plan, allowances, settings.delivery.reserve, settings.delivery.rate)
             notices = list(notices_of(run))
             if as_json:
-                from .render import write_harmless
-
                 write_harmless(sys.stdout.buffer, msgspec.json.encode(facts | {"notices": notices}))
             else:
-                from .plan_view import show_plan
-
                 show_plan(sys.stdout, facts, plan.report, notices)
     if stop.error is not None:
         click.echo(clean_lines(f"Stopped: {stop.error}"), err=True)
@@ -131,3 +138,179 @@ def _of_project(settings: Settings, cycle: int | None) -> Iterator[Allowance]:
     else:
         yield Allowance("your project, if by the minute", rate.limit, 60, cycle)
         yield Allowance("your project, if by the hour", rate.limit, _HOUR_S, cycle)
+
+
+def show_plan(stream: TextIO, plan: Json, report: RunReport, notices: list[str]) -> None:
+    """Show a plan.
+
+    Args:
+        stream: stdout.
+        plan: as `preview.plan.to_dict` gives it.
+        report: of the dry run.
+        notices: more sentences that the user should see.
+    """
+    from voucherify_sync.report.run_report import headline
+
+    from .summary import unmapped_table
+
+    head = [[(headline(report, "Read {}"), "bold")]]
+    head += [[(line, "bold red" if "WILL NOT FIT" in line else "")] for line in _verdict(plan)]
+    warned = [clean_lines(warning) for warning in (*_warnings(plan, report), *notices)]
+    ledger = plan["ledger"]
+    known = (
+        f"Ledger: {clean(ledger, 4_096)}"
+        if ledger
+        else "No API key set: assuming that nothing has been sent yet."
+    )
+    blocks: list[Table | TextLines] = [
+        TextLines(head),
+        Table(list(_events(plan["events"])), "Events", ("", "read", "to send")),
+        Table(list(_not_sent(report)), "Not sent"),
+    ]
+    if plan["costs"]["each"]["calls"]:
+        blocks += [_costs(plan), _limits(plan)]
+    blocks += [
+        unmapped_table(report, _TOP, 60),
+        warnings_of(warned),
+        TextLines(sentences(known, style="dim").lines, is_pasted=bool(ledger)),
+    ]
+    show(stream, blocks)
+
+
+def _events(events: Json) -> Iterator[TableRow]:
+    """Yield records by type, and track events by name."""
+
+    def row(label: str, counts: list[Json], depth: int) -> TableRow:
+        read, sent = (sum(each[key] for each in counts) for key in ("read", "would_be_sent"))
+        return TableRow(label, (f"{read:,}", f"{sent:,}"), style="" if sent else "dim", depth=depth)
+
+    types = list(events["by_type"].items())
+    for type_, counts in types[:_TOP]:
+        yield row(clean(type_, 40), [counts], 0)
+        if type_ == "track":
+            names = sorted(events["by_name"].items(), key=lambda item: -item[1]["would_be_sent"])
+            yield from (row(clean(name, 60), [each], 1) for name, each in names[:_TOP])
+            if len(names) > _TOP:
+                rest = [each for _, each in names[_TOP:]]
+                yield row(counted(len(rest), "more name"), rest, 1)
+    if len(types) > _TOP:
+        rest = [each for _, each in types[_TOP:]]
+        yield row(counted(len(rest), "more type"), rest, 0)
+
+
+def _not_sent(report: RunReport) -> Iterator[TableRow]:
+    from .summary import reason_rows
+
+    for state, count in report.outcomes.items():
+        if count and state not in ("planned", "delivered"):
+            yield TableRow(label_of(state), (f"{count:,}",), style="red" if state in _BAD else "")
+            yield from reason_rows(report, state, _TOP)
+
+
+def _costs(plan: Json) -> Table:
+    """Return the calls of both ways to send customers."""
+    bulk, notes, rows = plan["bulk"], [], []
+    if bulk["delivered"]:
+        requests = counted(bulk["requests"], "bulk request")
+        notes.append(f"{counted(bulk['delivered'], 'customer')} in {requests} of {size(bulk['bytes'])}")
+    if bulk["unchanged"]:
+        notes.append(f"{bulk['unchanged']:,} unchanged since they were last sent")
+    if bulk["failed"]:
+        notes.append(f"{bulk['failed']:,} too large for a bulk request")
+    kinds = {
+        "customers": ("customer updates", ", ".join(notes)),
+        "polls": ("polls", "estimated"),
+        "events": ("custom events", ""),
+        "calls": ("all", ""),
+    }
+    for kind, (label, note) in kinds.items():
+        numbers = tuple(f"{plan['costs'][way][kind]:,}" for way in _WAYS)
+        if kind != "polls" or bulk["requests"]:
+            rows.append(TableRow(label, numbers, (note,), "bold" if kind == "calls" else ""))
+    title = f"Calls (your setting: {_WAYS[plan['customers']]})"
+    return Table(rows, title, ("", *_WAYS.values()))
+
+
+def _limits(plan: Json) -> Table:
+    """Return how the calls of both ways fit under each plan of Voucherify."""
+    rows = []
+    for each in plan["plans"]:
+        limits = [] if each["limit"] is None else [f"{each['limit']:,} calls {_PERIODS[each['period_s']]}"]
+        limits += [] if each["cycle"] is None else [f"{each['cycle']:,} a cycle"]
+        rows.append(TableRow(each["name"], notes=(", ".join(limits),)))
+        for way in _WAYS:
+            fit = each[way]
+            seconds, share = fit["duration_s"], fit["share_of_cycle"]
+            duration = "not known" if seconds is None else "at once" if seconds < 1 else span(seconds)
+            numbers = (f"{fit['calls']:,}", duration, "" if share is None else percent(share))
+            note, style = "", ""
+            if not fit["fits"]:
+                note = (
+                    f"WILL NOT FIT: {counted(fit['calls_over'], 'call')} too many; {fit['cycles']:,} cycles"
+                )
+                style = "bold red"
+            rows.append(TableRow(way, numbers, (note,), style, 1))
+    knows_limit = any(each["limit"] is not None for each in plan["plans"])
+    used = (
+        f", using {100 * (1 - plan['reserve']):.0f} % of each limit"
+        if plan["reserve"] and knows_limit
+        else ""
+    )
+    paced = f", at {plan['rate']} at most" if plan["rate"] else ""
+    title = f"Duration and share of the billing cycle{used}{paced}"
+    return Table(rows, title, ("", "calls", "time", "share"))
+
+
+def _verdict(plan: Json) -> Iterator[str]:
+    """Yield the sentences that matter most: how many calls, and whether they fit."""
+    each, bulk = (plan["costs"][way]["calls"] for way in _WAYS)
+    if not each:
+        yield "There is nothing to send."
+        return
+    if plan["customers"] == "bulk":
+        yield f"That is {counted(bulk, 'call')} with customers in bulk; one by one (--each) it would be {each:,}."
+    elif bulk < each:
+        yield f"That is {counted(each, 'call')}, or {bulk:,} with customers in bulk (--bulk)."
+    else:
+        yield f"That is {counted(each, 'call')}; --bulk would not save any."
+    too_small = [allowance for allowance in plan["plans"] if not allowance[plan["customers"]]["fits"]]
+    if not too_small:
+        return
+    for allowance in too_small:
+        yield (
+            f"WILL NOT FIT: {clean(allowance['name'])} allows {allowance['cycle']:,} calls a billing cycle, "
+            f"and these are {allowance[plan['customers']]['calls_over']:,} more."
+        )
+    fits_in_bulk = [allowance["name"] for allowance in too_small if allowance["bulk"]["fits"]]
+    remedies = ["leave out events that you do not need (track.events_filter)"]
+    if fits_in_bulk:
+        remedies.insert(0, f"give --bulk, with which it fits {' and '.join(fits_in_bulk)}")
+    elif plan["customers"] == "each" and bulk < each:
+        remedies.insert(0, f"give --bulk, which saves {each - bulk:,} calls")
+    least = min(allowance["cycle"] for allowance in too_small)
+    remedies.append(
+        f"spread it over several cycles (--max-calls {least} stops cleanly, and the same command continues)"
+    )
+    yield f"What helps: {'; '.join(remedies)}."
+
+
+def _warnings(plan: Json, report: RunReport) -> Iterator[str]:
+    """Yield what is to be known before anything is sent."""
+    from voucherify_sync.report.run_report import OTHER
+
+    events = plan["custom_events"]
+    if events:
+        named = [(name, count) for name, count in events.items() if name != OTHER]
+        most = ", ".join(f"{clean(name, 60)} ({count:,})" for name, count in named[:_FEW])
+        others = len(events) - min(len(named), _FEW)
+        more = f" and {counted(others, 'other name')}" if others else ""
+        yield (
+            f"{counted(sum(events.values()), 'custom event')} would fire rewards and messages now, whatever their "
+            f"date, and cannot be undone: {most}{more}."
+        )
+    delivered = report.reason_count(State.DUPLICATE, "delivered")
+    if delivered:
+        yield f"{counted(delivered, 'record')} left out because they were delivered before; --again plans them, too."
+    for source in report.input.sources:
+        if source.damaged:
+            yield f"{clean(source.name, 4_096)} is damaged: {clean(source.damaged)}"

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+_PLAIN_KEY: Final = re.compile(r"[^.\[\]\"'\\*\s]+")
+
 Keys = tuple[str | int, ...]
 """Keys of objects, and 0-based indexes into lists."""
 
@@ -258,3 +260,17 @@ def _folded(name: str) -> str:
 
 def _shown(keys: Keys) -> str:
     return ".".join(str(key) for key in keys)
+
+
+def path_of(*keys: str | int) -> str:
+    """Return the path of keys; indexes stand in brackets, and odd names in brackets and quotes."""
+    path = ""
+    for key in keys:
+        if isinstance(key, int):
+            path += f"[{key}]"
+        elif _PLAIN_KEY.fullmatch(key):
+            path += f".{key}" if path else key
+        else:
+            quoted = key.replace("\\", "\\\\").replace('"', '\\"')
+            path += f'["{quoted}"]'
+    return path

@@ -24,8 +24,8 @@ from voucherify_sync.preview.explain import explained
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Api, Secret, Settings
 
-explanation_viewer = cli_module("explanation_view").explanation_viewer
-curl = cli_module("explanation_view").curl
+explanation_viewer = cli_module("explain").explanation_viewer
+curl = cli_module("explain").curl
 harmless = cli_module("render").harmless
 
 HOSTILE = "'\"`$(id)${HOME} !x \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
@@ -202,7 +202,7 @@ def test_a_shell_reads_the_curl_command_as_it_is_meant(value: str) -> None:
     explanation = explained(
         Pipeline(Settings(), Selection()), track({"email": value, "x": 1}, event=f"E{value}")
     )
-    text = curl(explanation, "/v1/events", Settings().api)
+    text = curl(explanation, Settings().api)
     printer = 'curl() { printf "%s\\0" "$@"; }\n'
     done = subprocess.run(
         ["sh", "-c", printer + text],
@@ -230,9 +230,7 @@ def test_a_shell_reads_the_curl_command_as_it_is_meant(value: str) -> None:
 def test_a_curl_command_never_holds_a_secret() -> None:
     """Variables of the settings are named; what stands in the file itself is not shown."""
     explanation = explained(Pipeline(Settings(), Selection()), identify({}))
-    named = curl(
-        explanation, "/v1/customers", Api(key=Secret("${SHOP_KEY}"), token=Secret("s3cr3t"), version="v2018")
-    )
+    named = curl(explanation, Api(key=Secret("${SHOP_KEY}"), token=Secret("s3cr3t"), version="v2018"))
     assert '"X-App-Id: $SHOP_KEY"' in named
     assert '"X-App-Token: $VOUCHERIFY_API_TOKEN"' in named
     assert "'X-Voucherify-API-Version: v2018'" in named

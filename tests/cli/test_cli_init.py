@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from support.cli import Cli
 
-from voucherify_sync.paths import parse_source, read
+from voucherify_sync.paths import parse_source, path_of, read
 from voucherify_sync.preview.suggestions import MAX_LINES, SAMPLE, SampleCounts, sample, settings_text
-from voucherify_sync.settings import Settings, json_schema, load, path_of, template
+from voucherify_sync.settings import Settings, json_schema, load, template
 from voucherify_sync.sources.discover import find_sources
 from voucherify_sync.stop import Stop
 

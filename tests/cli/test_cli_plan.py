@@ -16,7 +16,7 @@ from support.terminal import Terminal
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 
-show_plan = cli_module("plan_view").show_plan
+show_plan = cli_module("plan").show_plan
 
 
 def identify(user: int, message: str | None = None, **traits: Any) -> str:

@@ -15,10 +15,11 @@ from voucherify_sync.mapping import trace
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import WHY_LOST, Outcome, State
+from voucherify_sync.paths import path_of
 from voucherify_sync.preview.explain import EventSearch, Explanation, to_dict
 from voucherify_sync.preview.explain import explained as explained_by
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.settings import Identify, Settings, Track, path_of
+from voucherify_sync.settings import Identify, Settings, Track
 from voucherify_sync.sources.decode import decode
 
 HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x00\x9b2J\\"
@@ -31,7 +32,7 @@ def explained(event: Event | Outcome, rules: Settings | None = None) -> Explanat
 
 def as_json(event: Event | Outcome, rules: Settings | None = None) -> dict[str, Any]:
     """Return the explanation of one record as it is printed for programs."""
-    found: dict[str, Any] = json.loads(msgspec.json.encode(to_dict(explained(event, rules), "/v1/x")))
+    found: dict[str, Any] = json.loads(msgspec.json.encode(to_dict(explained(event, rules))))
     return found
 
 
@@ -52,7 +53,7 @@ def test_every_event_of_the_corpora_gets_the_request_of_a_replay(corpora: Path) 
     for file in sorted(corpora.glob("*.ndjson")):
         for record in decode(Batch.of(file.name, 1, file.read_bytes().split(b"\n"))):
             explanation = explained_by(pipeline, record)
-            msgspec.json.encode(to_dict(explanation, None))
+            msgspec.json.encode(to_dict(explanation))
             if isinstance(record, Event) and explanation.request is not None:
                 made = mapping.request(record)
                 assert isinstance(made, Request)
@@ -139,7 +140,7 @@ def test_the_json_tells_rows_fallbacks_constants_and_losses() -> None:
     ]
     assert found["request"] == {
         "method": "POST",
-        "path": "/v1/x",
+        "path": "/v1/events",
         "body": {
             "event": "Order Completed",
             "customer": {"source_id": "u1"},

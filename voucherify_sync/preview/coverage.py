@@ -25,11 +25,11 @@ from voucherify_sync.mapping.field_types import MAX_EVENT_NAME
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.paths import Keys
+from voucherify_sync.paths import Keys, path_of
 from voucherify_sync.preview.suggestions import by_count, proposed_rows, similar_paths
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.settings import Settings, path_of
+from voucherify_sync.settings import Settings
 from voucherify_sync.sources.decode import Record, portions
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import clean
@@ -129,18 +129,18 @@ class DestinationCoverage(Struct, frozen=True):
     type_conflict: bool
 
 
-class RowCoverage(Struct, frozen=True):
+class RowCoverage(Struct, frozen=True, rename={"matched": "fired"}):
     """One row of the mapping.
 
     Attributes:
         row: its text.
         default: it is one of the default table.
-        fired: events in which it matched.
+        matched: events in which it found a value; the JSON keeps the earlier name.
     """
 
     row: str
     default: bool
-    fired: int
+    matched: int
 
 
 class IdleRow(Struct, frozen=True):

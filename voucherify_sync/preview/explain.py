@@ -16,9 +16,11 @@ from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.filters import NameMatches, NearMiss, Selection, name_matcher, name_of
 from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.outcomes import Outcome, State, words
+from voucherify_sync.paths import path_of
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.settings import Settings, path_of
+from voucherify_sync.settings import Settings
 from voucherify_sync.sources.decode import decode
+from voucherify_sync.voucherify.answers import PATHS
 
 _NO_TRACE: Final = Trace([], [], [], [])
 
@@ -37,6 +39,11 @@ class Explanation(Struct, frozen=True):
     outcome: Outcome
     request: Request | None = None
     trace: Trace | None = None
+
+    @property
+    def path(self) -> str | None:
+        """Path of the call that would be made; None without a request."""
+        return None if self.request is None else PATHS[self.request.kind]
 
     @property
     def why(self) -> str:
@@ -142,22 +149,17 @@ def _ids(explanation: Explanation) -> Iterator[str]:
                 yield own_id
 
 
-def to_json(explanation: Explanation, path: str | None) -> bytes:
+def to_json(explanation: Explanation) -> bytes:
     """Return what `to_dict` tells as JSON; without the values of an event that is nested too deep to be written."""
-    told = to_dict(explanation, path)
+    told = to_dict(explanation)
     try:
         return msgspec.json.encode(told)
     except RecursionError:
         return msgspec.json.encode(told | {"event": None} | _trace_to_dict(_NO_TRACE))
 
 
-def to_dict(explanation: Explanation, path: str | None) -> Json:
-    """Return an explanation as JSON values. Additive only.
-
-    Args:
-        explanation: of one record.
-        path: of the call that would be made, if there is one.
-    """
+def to_dict(explanation: Explanation) -> Json:
+    """Return an explanation as JSON values. Additive only."""
     record, outcome, request = explanation.record, explanation.outcome, explanation.request
     return {
         "source": str(record.position),
@@ -169,7 +171,7 @@ def to_dict(explanation: Explanation, path: str | None) -> Json:
         "why": explanation.why or None,
         "event": record.fields if isinstance(record, Event) else None,
         **_trace_to_dict(explanation.trace or _NO_TRACE),
-        "request": request and {"method": "POST", "path": path, "body": Raw(request.payload)},
+        "request": request and {"method": "POST", "path": explanation.path, "body": Raw(request.payload)},
     }
 
 

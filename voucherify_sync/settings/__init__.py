@@ -12,7 +12,7 @@ from voucherify_sync.settings.load import (
 )
 from voucherify_sync.settings.mapping_tests import EventAt, Expected, MappingTest
 from voucherify_sync.settings.schema import json_schema
-from voucherify_sync.settings.template import digest, dump, path_of, template
+from voucherify_sync.settings.template import digest, dump, template
 from voucherify_sync.settings.types import (
     DEFAULT_ROWS,
     Api,
@@ -53,7 +53,6 @@ __all__ = [
     "load",
     "load_with_tests",
     "parse_rate",
-    "path_of",
     "settings_file",
     "template",
     "token_file",

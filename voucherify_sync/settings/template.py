@@ -27,22 +27,6 @@ from voucherify_sync.settings.types import (
     settings_of,
 )
 
-_PLAIN_KEY: Final = re.compile(r"[^.\[\]\"'\\*\s]+")
-
-
-def path_of(*keys: str | int) -> str:
-    """Return the path of keys; indexes stand in brackets, and odd names in brackets and quotes."""
-    path = ""
-    for key in keys:
-        if isinstance(key, int):
-            path += f"[{key}]"
-        elif _PLAIN_KEY.fullmatch(key):
-            path += f".{key}" if path else key
-        else:
-            quoted = key.replace("\\", "\\\\").replace('"', '\\"')
-            path += f'["{quoted}"]'
-    return path
-
 
 def dump(settings: Settings) -> str:
     """Return the effective settings as YAML. Literal secrets are masked, references to variables stand."""
