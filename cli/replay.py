@@ -46,11 +46,10 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     from voucherify_sync.text import clean_lines
 
     from .confirm import agreed, require_yes_where_nobody_can_be_asked
-    from .outputs import try_outputs_of_run
+    from .outputs import records_shown, try_outputs_of_run
     from .progress import progress
     from .signals import stopping_cleanly
     from .summary import finish
-    from .written_files import records_shown
 
     mode, stop = prepared.options.mode, prepared.stop
     try_outputs_of_run(prepared, display)

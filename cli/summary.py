@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from voucherify_sync.api import PreparedReplay
 
     from .options import Display
-    from .written_files import RecordLog
+    from .outputs import RecordLog
 
 GOES_ON = {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HANGUP}
 """How runs end that the same command goes on with."""
@@ -38,7 +38,7 @@ _REQUESTED = ("planned", "delivered", "failed", "in_doubt")
 
 def finish(prepared: PreparedReplay, display: Display, report: RunReport, log: RecordLog | None) -> None:
     """Sum up, say what stopped the run, if it was stopped, and write the reports and the end of the log."""
-    from .written_files import write_reports
+    from .outputs import write_reports
 
     run, stop = prepared.run, prepared.stop
     assert run is not None  # noqa: S101  # it is over
