@@ -109,8 +109,10 @@ class Profile:
         self._time = max(self._time, update.time)
         customer = update.customer
         for name, known in self._objects.items():
-            if customer.get(name) is not None:
-                _merge(known, customer.pop(name), version)
+            values = customer.get(name)
+            if values is not None:
+                del customer[name]
+                _merge(known, values, version)
         _merge(self._fields, customer, version)
 
     def folded(self, source_id: str) -> FoldedCustomer:
@@ -122,8 +124,8 @@ class Profile:
                 if whole is not None:
                     body[name] = whole[1]
                 continue
-            keys = sorted(self._objects[name].items())
-            values = {key: value for key, (version, value) in keys if whole is None or version > whole[0]}
+            keys = self._objects[name]
+            values = {key: keys[key][1] for key in sorted(keys) if whole is None or keys[key][0] > whole[0]}
             if values and whole is not None and name == "address":
                 values = {**dict.fromkeys(_ADDRESS), **values}  # the erased fields are sent as nulls
             if values or whole is not None:
