@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli, Ended
-from test_cli_replay import identify, settings_for
+from support.replays import identify, settings_for
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.sandbox.server import Sandbox

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.cli import Cli
 from support.cli_modules import cli_module
-from test_cli_replay import identify, settings_for
+from support.replays import identify, settings_for
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.sandbox.options import SandboxOptions

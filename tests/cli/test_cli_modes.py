@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli
-from test_cli_replay import identify, settings_for, track
+from support.replays import identify, settings_for, track
 
 from voucherify_sync.sandbox.server import Sandbox
 

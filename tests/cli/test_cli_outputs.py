@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from support.cli import Cli
 from support.cli_modules import cli_module
-from test_cli_confirm import ask
-from test_cli_replay import identify, track
+from support.question import ask
+from support.replays import identify, track
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.sandbox.server import Sandbox

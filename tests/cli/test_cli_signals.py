@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli
-from test_cli_replay import assert_lawful, identify, report_of, settings_for
+from support.replays import assert_lawful, identify, report_of, settings_for
 
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from support.cli import Cli
 from support.ledger_parts import make_ledger
-from test_cli_replay import assert_lawful, identify, report_of, settings_for, track
+from support.replays import assert_lawful, identify, report_of, settings_for, track
 
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox

@@ -6,16 +6,14 @@ import logging
 import time
 from pathlib import Path
 
-import msgspec
 import pytest
 from support.cli import Cli
-from support.evidence import CANARY, EMAIL, Record, Verdict, judge, write_archive, write_settings
+from support.evidence import CANARY, EMAIL, Record, Verdict, judge, request_of, write_archive, write_settings
 from support.ledger_parts import make_ledger, open_ledger
 
 from voucherify_sync.delivery.circuit_breaker import CircuitBreaker
 from voucherify_sync.delivery.lanes import Lanes
 from voucherify_sync.delivery.sender import Sender
-from voucherify_sync.events import Event, Json, Kind, Position, Request
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.settings.types import Credentials, Secret
@@ -27,22 +25,6 @@ from voucherify_sync.voucherify.retry_policy import Pauses
 
 RECORDS = [Record(type_, f"{type_}-{n}", f"u-{n}") for type_ in ("identify", "track") for n in range(5)]
 DEADLINE_S = 0.4
-
-
-def request_of(record: Record, line: int) -> Request:
-    """Make the request of a record."""
-    kind = Kind.EVENT if record.type == "track" else Kind.CUSTOMER
-    customer: Json = {"source_id": record.user, "email": EMAIL}
-    metadata = {"message_id": record.message_id}
-    body: Json = (
-        {"event": "Order Completed", "customer": customer, "metadata": metadata}
-        if kind is Kind.EVENT
-        else {**customer, "metadata": metadata}
-    )
-    event = Event(
-        Position("a", line), record.type, None, record.message_id, record.fields, record.line.encode()
-    )
-    return Request(event, kind, record.user, msgspec.json.encode(body))
 
 
 def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:

@@ -8,7 +8,7 @@ import pytest
 from support.certificates import make_certificate
 from support.cli import Cli
 from support.evidence import CANARY
-from test_unreached import tls_server
+from support.servers import tls_server
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.settings.types import Credentials, Secret

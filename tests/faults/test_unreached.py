@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.certificates import make_certificate
+from support.bulk_world import Log, people
 from support.cli import Cli
-from support.evidence import CANARY, Record, write_archive
-from test_bulk import Log, people
-from test_client import raw_server, unused_port
-from test_outages import request_of
+from support.evidence import CANARY, Record, request_of, write_archive
+from support.servers import raw_server, tls_server, unused_port
 
 from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, UNREACHED_S, CircuitBreaker
 from voucherify_sync.delivery.lanes import Lanes
@@ -33,35 +30,6 @@ from voucherify_sync.voucherify.rate_limit import Limiter
 
 RECORDS = [Record(type_, f"{type_}-{n}", f"u-{n}") for type_ in ("identify", "track") for n in range(4)]
 Way = Callable[[pytest.MonkeyPatch, Path], contextlib.AbstractContextManager[str]]
-
-
-@contextlib.contextmanager
-def tls_server(folder: Path, names: str, years: tuple[int, int]) -> Iterator[tuple[str, Path]]:
-    """Take connections on this machine with a certificate of one's own; yield the URL, and the certificate's file."""
-    certificate = make_certificate(folder, names, years)
-    context = certificate.server_context()
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                connection.settimeout(20)
-                with (
-                    contextlib.suppress(OSError),
-                    context.wrap_socket(connection, server_side=True) as secure,
-                ):
-                    secure.recv(65_536)
-                    secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n" + b'{"object":"list"}')
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}", certificate.file
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
 
 
 def certificate(

@@ -3,119 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from msgspec import Struct
+from support.bulk_world import Customer, Hasty, Log, people, world
 
-from voucherify_sync.delivery.circuit_breaker import CircuitBreaker
 from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, WrongAddress
 from voucherify_sync.events import body_hash
 from voucherify_sync.sandbox.faults import Fault
-from voucherify_sync.sandbox.options import SandboxOptions
-from voucherify_sync.sandbox.server import Sandbox
-from voucherify_sync.settings.types import Credentials, Secret
-from voucherify_sync.stop import Stop
+from voucherify_sync.settings.types import Secret
 from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
 from voucherify_sync.voucherify.bulk import BULK_PATH, MAX_BYTES, BulkDelivery, CustomerResult
-from voucherify_sync.voucherify.client import Client
-from voucherify_sync.voucherify.limited_client import LimitedClient
 from voucherify_sync.voucherify.rate_limit import Limiter
 from voucherify_sync.voucherify.retry_policy import Delivered
 
 ANYTHING = "/v1/*"
 POLLS = "/v1/async-actions/*"
-
-
-class Customer(Struct, frozen=True):
-    """A customer to be sent."""
-
-    source_id: str
-    payload: bytes
-
-
-class Hasty(Stop):
-    """A stop whose waits take no time; what would have been waited is added up."""
-
-    waited_s = 0.0
-
-    def wait(self, timeout_s: float) -> bool:
-        """Return at once."""
-        self.waited_s += timeout_s
-        return self.requested
-
-
-class Log(dict[bytes, str]):
-    """A log of actions in memory."""
-
-    def remember_action(self, body_hash: bytes, action_id: str) -> None:
-        """Keep an action."""
-        self[body_hash] = action_id
-
-    def action(self, body_hash: bytes) -> str | None:
-        """Return an action."""
-        return self.get(body_hash)
-
-
-class World:
-    """A sandbox and what sends customers to it."""
-
-    def __init__(
-        self, sandbox: Sandbox, client: Client, stop: Hasty, log: Log, poll_timeout_s: float
-    ) -> None:
-        self.sandbox = sandbox
-        self.log = log
-        self.stop = stop
-        self.limiter = Limiter(stop=stop, clock=lambda: stop.waited_s)
-        breaker = CircuitBreaker(
-            stop, clock=lambda: stop.waited_s, wait=lambda _, timeout_s: stop.wait(timeout_s)
-        )
-        self.client = LimitedClient(
-            client, self.limiter, breaker, stop, leaves_calls=True, clock=lambda: stop.waited_s
-        )
-        self.bulk = BulkDelivery(self.client, log, Secret("token-77aa"), stop, poll_timeout_s=poll_timeout_s)
-
-    def deliver(self, *customers: Customer) -> dict[str, str | None]:
-        """Deliver, and return by source_id the reason why it failed, None where it did not."""
-        results = list(self.bulk.deliver(customers))
-        assert len({result.source_id for result in results}) == len(results)
-        return {result.source_id: result.refusal and result.refusal.reason for result in results}
-
-    @property
-    def posts(self) -> int:
-        """How many bulk requests the sandbox saw."""
-        return sum(call.path == BULK_PATH for call in self.sandbox.call_log.answered)
-
-    @property
-    def stored(self) -> list[Any]:
-        """The source_ids of the customers that the sandbox holds."""
-        return sorted(str(customer.source_id) for customer in self.sandbox.store.customers)
-
-
-@contextmanager
-def world(
-    *faults: str | Fault, log: Log | None = None, poll_timeout_s: float = 7200, **options: Any
-) -> Iterator[World]:
-    """Run a sandbox with these faults and options."""
-    parsed = [Fault.parse(fault) if isinstance(fault, str) else fault for fault in faults]
-    stop = Hasty()
-    clock = lambda: 1e9 + stop.waited_s  # noqa: E731
-    with Sandbox(SandboxOptions(keep=None, **options), parsed, clock) as sandbox:
-        client = Client(Credentials("app", Secret("token"), sandbox.url, None), deadline_s=5)
-        try:
-            yield World(sandbox, client, stop, Log() if log is None else log, poll_timeout_s)
-        finally:
-            client.close()
-
-
-def people(count: int, size: int = 0) -> list[Customer]:
-    """Return customers u0, u1, ... of about `size` bytes."""
-    return [
-        Customer(f"u{n}", json.dumps({"source_id": f"u{n}", "description": "x" * size}).encode())
-        for n in range(count)
-    ]
 
 
 def fault(action: str, path: str = BULK_PATH, **rules: Any) -> Fault:

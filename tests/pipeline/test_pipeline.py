@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from support.odd_events import ODD_LINES, SELECTIONS, SETTINGS, events
-from test_mapper import Chance
+from support.random_settings import Chance
 
 from voucherify_sync.events import Batch, Event, Json, Position, Request
 from voucherify_sync.mapping.filters import Selection

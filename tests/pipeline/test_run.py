@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from support.batches import Lines
 from support.segment_events import identify
-from test_workers import Lines
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.errors import ExitCode, VoucherifySyncError

@@ -29,44 +29,17 @@ from voucherify_sync.run import options, workers
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.run.workers import Work
 from voucherify_sync.settings.types import Settings, Track
-from voucherify_sync.sources.discover import Source, find_sources
-from voucherify_sync.sources.reader import Reader, SourceFacts
+from voucherify_sync.sources.discover import find_sources
+from voucherify_sync.sources.reader import Reader
 from voucherify_sync.stop import Stop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from events import generate
+from support.batches import Lines, echo, numbered
 
 NAMES = Settings(
     track=Track(events_filter=["Order*", "Nowhere"], mapping={"properties.total": ["metadata.n"]})
 )
-
-
-class Lines:
-    """An input of blocks."""
-
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self.facts: list[SourceFacts] = []
-        self.bytes_total = options.WORTH_IT
-        self._blocks = batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the blocks."""
-        return iter(self._blocks)
-
-    def parts(self, _max_file_bytes: int) -> Iterator[Batch | Source]:
-        """Yield the blocks."""
-        return iter(self._blocks)
-
-
-def numbered(count: int) -> Iterator[Batch]:
-    """Yield blocks, each of which is a task."""
-    for number in range(count):
-        yield Batch("a", number + 1, b"%d\n" % number + b" " * workers.TASK_BYTES)
-
-
-def echo(suffix: str) -> Work:
-    """Answer with the first lines, and the process that did it."""
-    return lambda batches: (b"%b%b %d" % (batch.lines[0], suffix.encode(), os.getpid()) for batch in batches)
 
 
 def doomed(parent: int) -> Work:
@@ -239,12 +212,12 @@ def asleep() -> Work:
 def test_the_processes_end_with_the_first_one(kill: signal.Signals, tmp_path: Path) -> None:
     """Whatever ends it, none is left, since its output, which all of them have open, ends."""
     script = """
-        import itertools, test_workers
+        from support.batches import Lines, echo, numbered
         from voucherify_sync.run import workers
         from voucherify_sync.stop import Stop
         if __name__ == "__main__":
-            blocks = test_workers.Lines(test_workers.numbered(1_000_000))
-            for answer in workers.results(blocks, 2, Stop(), test_workers.echo, ""):
+            blocks = Lines(numbered(1_000_000))
+            for answer in workers.results(blocks, 2, Stop(), echo, ""):
                 print(answer.decode(), flush=True)
     """
     with subprocess.Popen(

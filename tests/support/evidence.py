@@ -13,7 +13,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voucherify_sync.events import Event, Kind, Position, record_key
+import msgspec
+
+from voucherify_sync.events import Event, Json, Kind, Position, Request, record_key
 from voucherify_sync.outcomes import State
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.state.ledger_reader import LedgerReader
@@ -55,6 +57,22 @@ class Record(NamedTuple):
     def key(self) -> bytes:
         """By what the ledger knows it."""
         return record_key(Event(Position("-", 1), self.type, None, self.message_id, self.fields, b""))
+
+
+def request_of(record: Record, line: int) -> Request:
+    """Make the request of a record that stands on this line."""
+    kind = Kind.EVENT if record.type == "track" else Kind.CUSTOMER
+    customer: Json = {"source_id": record.user, "email": EMAIL}
+    metadata = {"message_id": record.message_id}
+    body: Json = (
+        {"event": "Order Completed", "customer": customer, "metadata": metadata}
+        if kind is Kind.EVENT
+        else {**customer, "metadata": metadata}
+    )
+    event = Event(
+        Position("a", line), record.type, None, record.message_id, record.fields, record.line.encode()
+    )
+    return Request(event, kind, record.user, msgspec.json.encode(body))
 
 
 def make_records(count: int, customers: int, chance: random.Random) -> list[Record]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 import requests_mock
+from support.servers import raw_server, unused_port
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.sandbox.faults import Fault
@@ -56,42 +57,6 @@ def client_for(
         yield client
     finally:
         client.close()
-
-
-@contextlib.contextmanager
-def raw_server(answer: bytes, pause_s: float = 0.0) -> Iterator[str]:
-    """Answer every connection with these bytes, `pause_s` after each of them, and close."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    done = threading.Event()
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    asked = connection.recv(65_536)
-                    while asked.startswith(b"POST") and not asked.endswith(b"}"):
-                        asked += connection.recv(65_536)
-                    for byte in [answer] if not pause_s else [answer[i : i + 1] for i in range(len(answer))]:
-                        connection.sendall(byte)
-                        if done.wait(pause_s):
-                            break
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        done.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-
-
-def unused_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_a_call_carries_the_keys_the_channel_and_the_very_bytes(api: requests_mock.Adapter) -> None:

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from test_quota import Hand
+from support.limits import Hand
 
 from voucherify_sync.voucherify.rate_limit import Bucket
 

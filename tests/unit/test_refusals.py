@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_bulk import Customer, world
-from test_sender import EVENT, GOOD, World, make_request
+from support.bulk_world import Customer, world
+from support.sender_world import EVENT, GOOD, World, make_request
 
 from voucherify_sync.errors import AccessRefused, WrongAddress
 from voucherify_sync.outcomes import Accepted, NotProcessed, State

@@ -1,0 +1,48 @@
+"""What tests of whole runs write and read: lines of an archive, the settings, the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from support.cli import Cli
+from voucherify_sync.sandbox.server import Sandbox
+
+CANARY = "canary-7f3a-token"
+
+
+def identify(number: int, **fields: Any) -> str:
+    """Return an identify of one customer, as a line."""
+    event = {
+        "type": "identify",
+        "messageId": f"i-{number}",
+        "userId": f"u-{number}",
+        "traits": {"email": f"{number}@example.com"},
+    }
+    return json.dumps({**event, **fields}) + "\n"
+
+
+def track(number: int, **fields: Any) -> str:
+    """Return a track of one customer, as a line."""
+    event = {"type": "track", "messageId": f"t-{number}", "userId": f"u-{number}", "event": "Order Completed"}
+    return json.dumps({**event, **fields}) + "\n"
+
+
+def settings_for(cli: Cli, sandbox: Sandbox, more: str = "") -> Path:
+    """Write a settings file that leads to the sandbox; the token is the canary."""
+    file = cli.folder / "settings.yaml"
+    file.write_text(f"api: {{url: '{sandbox.url}', key: sandbox-app, token: '{CANARY}'}}\n{more}")
+    file.chmod(0o600)
+    return file
+
+
+def report_of(cli: Cli) -> dict[str, Any]:
+    """Read the report that a run wrote to report.json."""
+    report: dict[str, Any] = json.loads((cli.folder / "report.json").read_text())
+    return report
+
+
+def assert_lawful(report: dict[str, Any]) -> None:
+    """Check that every record read has ended in exactly one state."""
+    assert report["events"]["read"] == sum(report["outcomes"].values())
