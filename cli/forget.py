@@ -123,11 +123,10 @@ def command(
 def _selection(
     reader: LedgerReader, *, failed: bool, invalid: bool, users: tuple[str, ...], before: str | None
 ) -> LetterSelection:
-    from voucherify_sync.api import known_run
     from voucherify_sync.outcomes import State
     from voucherify_sync.state.dead_letters import LetterSelection
 
-    run = None if before is None else known_run(reader, before)
+    run = None if before is None else reader.run_named(before)
     outcomes = {State.FAILED: failed, State.INVALID: invalid}
     return LetterSelection(
         outcomes=frozenset(outcome for outcome, is_meant in outcomes.items() if is_meant),

@@ -18,18 +18,17 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import click
-import msgspec
 
-from voucherify_sync.api import PreparedReplay, RetryOptions, existing, ledger_choice
+from voucherify_sync.api import PreparedReplay, RetryOptions
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.report.run_report import RunReport, encode_report, is_page, write_report
 from voucherify_sync.run.options import Mode
-from voucherify_sync.settings import Settings, application_id, load, settings_file, token_file
-from voucherify_sync.settings.environment import expanded, state_directory
+from voucherify_sync.settings import Settings, load, settings_file, token_file
+from voucherify_sync.settings.environment import state_directory
 from voucherify_sync.sources.discover import Source, is_read
 from voucherify_sync.state.ledger_file import ELSEWHERE, SUFFIXES
-from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, find_ledger, named_ledger
+from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, find_ledger
 from voucherify_sync.state.private_files import (
     make_private_directory,
     open_to_append,
@@ -171,12 +170,9 @@ def existing_ledger(config: Path | None, ledger: str | None, **said: bool) -> tu
         UsageProblem: there is none, or it is not known which is meant.
     """
     settings = load(config, environment=os.environ)
-    by_settings = ledger_choice(config, named_ledger(settings))
-    choice = by_settings if ledger is None else LedgerChoice(named=expanded(ledger).absolute())
-    choice = msgspec.structs.replace(choice, **said)
-    place = find_ledger(settings, application_id(settings, os.environ), choice)
+    place = find_ledger(settings, LedgerChoice.of(settings, config, ledger, **said), os.environ)
     try_outputs([], [*settings_files(config, settings), *(ledger_files(place.path) if place.path else ())])
-    return existing(place), place
+    return place.existing(), place
 
 
 def _outputs_of(display: Display, dead_letters: Path | None) -> Iterator[FileWritten]:

@@ -41,8 +41,6 @@ from voucherify_sync.settings import (
     Rate,
     Secret,
     Settings,
-    absolute,
-    application_id,
     credentials,
     digest,
     load,
@@ -61,7 +59,6 @@ from voucherify_sync.state.ledger_location import (
     LedgerLocation,
     check_free,
     find_ledger,
-    named_ledger,
     write_ledger,
 )
 from voucherify_sync.state.ledger_reader import EarlierRun, LedgerReader
@@ -265,7 +262,18 @@ class PreparedReplay(Prepared):
         self.last_failure: str | None = None
         self.sandbox_counts: tuple[int, int] | None = None
         self._resources = ExitStack()
-        self.place = self._find_ledger()
+        self._choice = LedgerChoice.of(
+            self.settings,
+            options.config,
+            options.ledger,
+            is_new=options.new_ledger,
+            same_project=options.same_project,
+            is_whole=options.ledger_is_whole,
+        )
+        needs_ledger = options.mode is not Mode.SANDBOX
+        self.place = (
+            find_ledger(self.settings, self._choice, os.environ) if needs_ledger else LedgerLocation()
+        )
         self.run_options = self._run_options(_read_ids(options.exclude_ids), self._opener(plans_first))
 
     def __enter__(self) -> Self:
@@ -346,23 +354,6 @@ class PreparedReplay(Prepared):
         run = self.run
         return Snapshot(events=0, bytes=0, bytes_total=None, counts={}) if run is None else run.snapshot()
 
-    def _find_ledger(self) -> LedgerLocation:
-        if self.options.mode is Mode.SANDBOX:
-            return LedgerLocation()
-        return find_ledger(self.settings, application_id(self.settings, os.environ), self._ledger_choice())
-
-    def _ledger_choice(self) -> LedgerChoice:
-        options, named = self.options, named_ledger(self.settings)
-        choice = (
-            LedgerChoice(named=named) if options.ledger is not None else ledger_choice(options.config, named)
-        )
-        return msgspec.structs.replace(
-            choice,
-            is_new=options.new_ledger,
-            same_project=options.same_project,
-            is_whole=options.ledger_is_whole,
-        )
-
     def _may_send_events(self) -> bool:
         types = self.options.type
         return not self.settings.track.disabled and (not types or "track" in types)
@@ -401,7 +392,7 @@ class PreparedReplay(Prepared):
         again_before: float = float("inf") if self.options.again else NEVER
         if self.options.again_since is not None:
             with LedgerReader(self.place.path) as ledger:
-                again_before = known_run(ledger, self.options.again_since).number
+                again_before = ledger.run_named(self.options.again_since).number
         on_doubt = self.settings.delivery.on_doubt
         if self.options.mode is not Mode.LIVE and on_doubt != "resend":
             on_doubt = "hold"
@@ -435,7 +426,7 @@ class PreparedReplay(Prepared):
     @contextmanager
     def _ledger(self, start: RunStart) -> Iterator[Ledger]:
         """Open the ledger, and close it, knowing why the run ends."""
-        with closing(write_ledger(self.place, self._ledger_choice(), start, self.stop)) as ledger:
+        with closing(write_ledger(self.place, self._choice, start, self.stop)) as ledger:
             try:
                 yield ledger
             except VoucherifySyncError as error:
@@ -495,13 +486,13 @@ class PreparedRetry(PreparedReplay):
             users=frozenset(options.user),
             runs=frozenset(options.run),
         )
-        path = existing(self.place)
+        path = self.place.existing()
         if self.place.problem is not None and options.mode is not Mode.DRY_RUN:
             raise self.place.problem
         self.has_letters = any(True for _ in letters_of_ledger(path, selection, Stop()))
         with LedgerReader(self.place.path) as ledger:
             for run in options.run:
-                known_run(ledger, run)
+                ledger.run_named(run)
             self.without_event = ledger.counts().failed_without_event
             if self.without_event and ledger.has_old_files:
                 failed = LetterSelection(outcomes=frozenset({State.FAILED}))
@@ -714,11 +705,10 @@ def check(config: Path | None = None) -> CheckReport:
 
 def checked(settings: Settings, tests: Sequence[MappingTest], config: Path | None) -> CheckReport:
     """Run the mapping tests of settings that are loaded, and look at what a live run would need."""
-    choice = LedgerChoice(named=named_ledger(settings))
     return CheckReport(
         settings=settings,
         file=settings_file(config),
-        ledger=find_ledger(settings, application_id(settings, os.environ), choice),
+        ledger=find_ledger(settings, LedgerChoice.of(settings, config, None), os.environ),
         warnings=list(warnings(config, settings)),
         missing=_missing_keys(settings),
         tests=run_tests(settings, tests) if tests else [],
@@ -731,48 +721,6 @@ def _missing_keys(settings: Settings) -> list[str]:
     except SettingsError as error:
         return list(error.problems)
     return []
-
-
-def ledger_choice(config: Path | None, named: Path | None) -> LedgerChoice:
-    """Return the ledger that is named, and where earlier versions looked for a relative path of the settings file."""
-    file = settings_file(config)
-    if named is None or file is None:
-        return LedgerChoice(named=named)
-    relative = os.path.relpath(named, file.parent)
-    earlier = None if relative.startswith("..") else Path.cwd() / relative
-    return LedgerChoice(named=named, earlier=None if earlier == named else earlier)
-
-
-def existing(place: LedgerLocation) -> Path:
-    """Return the path of a ledger that is there.
-
-    Raises:
-        UsageProblem: there is none, or it is not known which is meant.
-    """
-    if place.path is None:
-        raise place.problem or UsageProblem(
-            "cannot find the ledger: the project is not known.", "Set api.key or pass --ledger FILE."
-        )
-    if not place.path.exists():
-        raise place.problem or UsageProblem(
-            f"nothing was sent to this project yet: there is no ledger at {place.path}.",
-            "If another file is its ledger, name it with --ledger.",
-        )
-    return place.path
-
-
-def known_run(ledger: LedgerReader, run_id: str) -> EarlierRun:
-    """Return a run by its id.
-
-    Raises:
-        UsageProblem: the ledger does not know it.
-    """
-    run = ledger.run_named(run_id)
-    if run is None:
-        raise UsageProblem(
-            f"the ledger knows no run {run_id!r}", "`voucherify-sync status` lists the last runs."
-        )
-    return run
 
 
 def cores() -> int:
@@ -802,7 +750,6 @@ def _over(options: ReplayOptions, settings: Settings) -> Settings:
         "workers": options.workers,
         "rate": options.rate,
         "max_calls": options.max_calls,
-        "ledger": None if options.ledger is None else absolute(options.ledger, Path.cwd()),
         "on_doubt": options.on_doubt,
     }
     given = {name: value for name, value in given.items() if value is not None}

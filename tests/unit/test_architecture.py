@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "mapping": DATA,
     "state": DATA | {"sources"},
     "voucherify": DATA,
-    "report": DATA | {"sources", "state"},
+    "report": DATA | {"voucherify", "sources", "state"},
     "delivery": MIDDLE,
     "run": MIDDLE | {"delivery", "report"},
     "preview": MIDDLE | {"delivery", "report", "run"},

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from support.ledger_parts import key_of, make_request, open_ledger, outcome
 
+from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Kind, Position, Request, request_hash
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
 from voucherify_sync.state.ledger import LastUpdate, Ledger
@@ -222,7 +223,8 @@ def test_runs_are_kept_with_their_ends(path: Path) -> None:
         assert run.counts == {"read": 2, "failed": 1}
         assert run.ended_at == datetime.fromtimestamp(1_700_000_000, UTC)
         assert ledger.run_named("first") == run
-        assert ledger.run_named("other") is None
+        with pytest.raises(UsageProblem, match="knows no run"):
+            ledger.run_named("other")
     with LedgerReader(path) as reader:
         last = reader.last_run()
         assert last is not None

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from voucherify_sync.events import Json
+from voucherify_sync.events import Json, Kind
 from voucherify_sync.outcomes import State, ended, label_of, words
 from voucherify_sync.report.run_report import (
     OTHER,
@@ -27,9 +27,10 @@ from voucherify_sync.report.run_report import (
     headline,
 )
 from voucherify_sync.text import clean, counted, size, span
+from voucherify_sync.voucherify.answers import PATHS
 
 _MAX_TEXT = 4_096
-_ENDPOINTS = {"identify": "POST /v1/customers", "track": "POST /v1/events"}
+_ENDPOINTS = {"identify": f"POST {PATHS[Kind.CUSTOMER]}", "track": f"POST {PATHS[Kind.EVENT]}"}
 """Type of event -> what the endpoints begin with that take its requests, one by one or in bulk."""
 
 HEIGHT = 180.0

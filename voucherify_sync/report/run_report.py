@@ -20,6 +20,7 @@ from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State, ended
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.private_files import utf8, write_error, write_whole
 from voucherify_sync.text import counted
+from voucherify_sync.voucherify.answers import PATHS
 
 MAX_NAMES = 1_000
 """Names that a map or list of the report holds at most; later ones are added up under OTHER."""
@@ -30,7 +31,6 @@ MAX_EXAMPLES = 3
 _MAX_NAME = 200
 _MAX_DETAIL = 500
 _WITH_REASONS = (State.DELIVERED, State.SKIPPED, State.DUPLICATE, State.INVALID, State.FAILED, State.IN_DOUBT)
-_ENDPOINTS = {Kind.CUSTOMER: "POST /v1/customers", Kind.EVENT: "POST /v1/events"}
 TIMED_STATES = (State.DELIVERED, State.FAILED, State.IN_DOUBT)
 """States that the timeline counts: how requests ended. A record without a request says nothing about time."""
 
@@ -359,7 +359,7 @@ class RecordCounts:
         endpoints: dict[str, dict[str, int]] = {}
         for (state, _, _, kind), found in self._counts.items():
             if kind is not None:
-                states = endpoints.setdefault(_ENDPOINTS[kind], {})
+                states = endpoints.setdefault(f"POST {PATHS[kind]}", {})
                 states[str(state)] = states.get(str(state), 0) + found.count
         return endpoints
 

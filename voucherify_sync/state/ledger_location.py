@@ -6,14 +6,16 @@ sent again. Commands that only read show the same sentence as a notice.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
-from typing import Final
+from typing import Final, Self
 
 from msgspec import Struct
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.settings import Settings, clean_url
+from voucherify_sync.settings import Settings, application_id, clean_url, settings_file
 from voucherify_sync.settings.environment import expanded, state_directory
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_db import refuse_copy
@@ -42,6 +44,39 @@ class LedgerChoice(Struct, frozen=True, kw_only=True):
     same_project: bool = False
     is_whole: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        config: Path | None,
+        option: str | None,
+        *,
+        is_new: bool = False,
+        same_project: bool = False,
+        is_whole: bool = False,
+    ) -> Self:
+        """Return what the settings and the command line say.
+
+        Args:
+            settings: a path in them is absolute already.
+            config: the settings file, as it was given.
+            option: of --ledger; a relative path is relative to the working directory.
+            is_new: of --new-ledger.
+            same_project: of --same-project.
+            is_whole: of --ledger-is-whole.
+
+        Raises:
+            UsageProblem: a path begins with `~`, and there is no home directory.
+        """
+        given = settings.delivery.ledger if option is None else option
+        named, earlier = None if given is None else expanded(given).absolute(), None
+        file = settings_file(config)
+        if option is None and named is not None and file is not None:
+            relative = os.path.relpath(named, file.parent)
+            there = Path.cwd() / relative
+            earlier = None if relative.startswith("..") or there == named else there
+        return cls(named=named, earlier=earlier, is_new=is_new, same_project=same_project, is_whole=is_whole)
+
 
 class LedgerLocation(Struct, frozen=True, kw_only=True):
     """The ledger that is used, and what a command that may send must refuse.
@@ -60,23 +95,31 @@ class LedgerLocation(Struct, frozen=True, kw_only=True):
     adds_identity: bool = False
     problem: UsageProblem | None = None
 
+    def existing(self) -> Path:
+        """Return the path of a ledger that is there.
+
+        Raises:
+            UsageProblem: there is none, or it is not known which is meant.
+        """
+        if self.path is None:
+            raise self.problem or UsageProblem(
+                "cannot find the ledger: the project is not known.", "Set api.key or pass --ledger FILE."
+            )
+        if not self.path.exists():
+            raise self.problem or UsageProblem(
+                f"nothing was sent to this project yet: there is no ledger at {self.path}.",
+                "If another file is its ledger, name it with --ledger.",
+            )
+        return self.path
+
 
 _Found = tuple[Path, list[ProjectIdentity], bool]
 """A ledger, by which identities its project was used, and whether something was sent."""
 
 
-def named_ledger(settings: Settings) -> Path | None:
-    """Return the ledger that the settings name, None if they name none.
-
-    Raises:
-        UsageProblem: it begins with `~`, and there is no home directory.
-    """
-    return None if settings.delivery.ledger is None else expanded(settings.delivery.ledger)
-
-
-def find_ledger(settings: Settings, app_id: str | None, choice: LedgerChoice) -> LedgerLocation:
-    """Find the ledger of the project that the settings lead to, as `locate` does; `app_id`: None if not known."""
-    url = clean_url(settings.api.url)
+def find_ledger(settings: Settings, choice: LedgerChoice, environment: Mapping[str, str]) -> LedgerLocation:
+    """Find the ledger of the project that the settings lead to, as `locate` does."""
+    url, app_id = clean_url(settings.api.url), application_id(settings, environment)
     return locate(choice, origin_of(url), None if app_id is None else ProjectIdentity.of(url, app_id))
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from msgspec import Struct, json
 
+from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import HASH_VERSION, KEY_BYTES, Kind
 from voucherify_sync.outcomes import Accepted, Outcome, State
 from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection, decompress
@@ -276,9 +277,17 @@ class LedgerReader:
         """Return the latest runs, other than the one that is writing, the latest first."""
         return self._find_runs("id != ? ORDER BY id DESC LIMIT ?", self.run, count)
 
-    def run_named(self, run_id: str) -> EarlierRun | None:
-        """Return the run of an id."""
-        return next(iter(self._find_runs("name = ? ORDER BY id DESC LIMIT 1", run_id)), None)
+    def run_named(self, run_id: str) -> EarlierRun:
+        """Return the run of an id.
+
+        Raises:
+            UsageProblem: the ledger does not know it.
+        """
+        for run in self._find_runs("name = ? ORDER BY id DESC LIMIT 1", run_id):
+            return run
+        raise UsageProblem(
+            f"the ledger knows no run {run_id!r}", "`voucherify-sync status` lists the last runs."
+        )
 
     @property
     def size(self) -> int:
