@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,10 +120,10 @@ def _uses(tree: ast.Module) -> Counter[str]:
     return names
 
 
-def _repeated_modules(paths: dict[str, str]) -> list[str]:
-    """Return the modules of the library whose name is also that of a folder or module at its top."""
+def _repeated_modules(paths: Iterable[str]) -> list[str]:
+    """Return the modules below a folder of the library that are named like a module at its top."""
     modules = [Path(path).with_suffix("").parts for path in paths if not path.endswith("__init__.py")]
-    top = {parts[1] for parts in modules if parts[0] == _FOLDERS[0]}
+    top = {parts[1] for parts in modules if parts[0] == _FOLDERS[0] and len(parts) == 2}
     return sorted("/".join(parts) for parts in modules if len(parts) > 2 and parts[-1] in top)
 
 

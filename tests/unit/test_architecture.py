@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,23 @@ def test_the_library_never_prints(file: Path) -> None:
 def test_every_module_says_what_it_is_for(file: Path) -> None:
     """A module docstring tells what comes in, what goes out, what never happens."""
     assert ast.get_docstring(ast.parse(file.read_text()))
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    """A reader who meets a name knows which class is meant."""
+    names = Counter(
+        node.name
+        for file in python_files()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_no_module_is_named_like_one_at_the_top() -> None:
+    """`events` is one file, wherever it is named."""
+    top = {file.name for file in LIBRARY.glob("*.py")} - {"__init__.py"}
+    assert [file for file in LIBRARY.rglob("*.py") if file.parent != LIBRARY and file.name in top] == []
 
 
 def test_the_command_line_is_named_in_one_place_of_the_tests() -> None:
