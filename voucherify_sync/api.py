@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
-from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
+from voucherify_sync.errors import ExitCode, SettingsError, UsageProblem, VoucherifySyncError
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State
 from voucherify_sync.preview.coverage import Coverage, CoverageReport
@@ -77,21 +77,32 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckReport",
     "CoverageOptions",
+    "CoverageReport",
     "ErrorLimit",
+    "ExitCode",
     "ExplainOptions",
+    "Explanation",
     "Mode",
+    "Outcome",
+    "Plan",
     "PreparedCoverage",
+    "PreparedExplanation",
     "PreparedReplay",
     "PreparedRetry",
     "Progress",
+    "Rate",
     "ReplayOptions",
     "RetryOptions",
     "RunReport",
+    "Settings",
     "Snapshot",
+    "State",
     "Stop",
+    "VoucherifySyncError",
     "check",
     "coverage",
     "explain",
+    "load",
     "plan",
     "replay",
     "retry",
