@@ -8,10 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.cli import Cli
 
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
+
+# Neither the time that an example takes nor the time to make one says anything: the machine may be busy.
+# Fixtures of a function serve all examples of a property: they are folders that each example writes to again.
+settings.register_profile(
+    "voucherify-sync",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("voucherify-sync")
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support.cli import Cli, Ended
 from support.ledger_parts import make_ledger
+from support.replays import assert_lawful, outcomes_of, reasons_of, report_of, settings_for
 
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -54,9 +55,7 @@ class Bench:
 
     def write_settings(self, more: str = "") -> None:
         """Write the settings anew."""
-        self.settings.write_text(
-            f"api: {{url: '{self.sandbox.url}', key: sandbox-app, token: secret}}\n{more}"
-        )
+        settings_for(self.cli, self.sandbox, more)
 
     def command(self, *args: str | Path) -> list[str | Path]:
         """Return the arguments of a live run with a report."""
@@ -66,22 +65,21 @@ class Bench:
         """Replay, and check the law."""
         ended = self.cli(*self.command(*args), stdin=stdin)
         assert "Traceback" not in ended.err
-        assert self.report["events"]["read"] == sum(self.report["outcomes"].values())
+        assert_lawful(self.report)
         return ended
 
     @property
     def report(self) -> dict[str, Any]:
         """The report of the last run."""
-        report: dict[str, Any] = json.loads((self.cli.folder / "report.json").read_text())
-        return report
+        return report_of(self.cli)
 
     def outcomes(self) -> dict[str, int]:
         """Return the states that records of the last run ended in."""
-        return {state: count for state, count in self.report["outcomes"].items() if count}
+        return outcomes_of(self.cli)
 
     def reasons(self, state: str) -> dict[str, int]:
         """Return how often records of the last run ended so, by reason."""
-        return {reason: facts["count"] for reason, facts in self.report["reasons"][state].items()}
+        return reasons_of(self.cli, state)
 
     def letters(self) -> list[dict[str, Any]]:
         """Return the failed records that the ledger keeps."""

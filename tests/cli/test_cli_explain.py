@@ -195,7 +195,7 @@ def test_hostile_data_does_nothing_in_a_pipe(run_cli: Cli, options: list[str]) -
     assert is_harmless(ended.err)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(value=st.one_of(st.just(HOSTILE), st.text(st.characters(codec="utf-8"), max_size=30)))
 def test_a_shell_reads_the_curl_command_as_it_is_meant(value: str) -> None:
     """The words of the command, given to a real shell, hold the request and nothing is run or expanded."""

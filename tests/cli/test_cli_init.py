@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from support.cli import Cli
@@ -174,7 +174,7 @@ keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12
 
 
 @given(names=st.lists(keys, max_size=5, unique=True))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 def test_any_name_stands_safely(tmp_path: Path, names: list[str]) -> None:
     """Whatever events are named, both files load."""
     text = settings_text(found_of(names), "events")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from support.cli import Cli, Ended
 from support.ledger_parts import make_ledger, run_beside
+from support.replays import outcomes_of, write_settings
 
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.state.dead_letters import compress
@@ -37,9 +38,9 @@ class Project:
 
     def write_settings(self, key: str = "key", more: str = "", url: str | None = None) -> None:
         """Write the settings."""
-        api = f"api: {{url: '{url or self.sandbox.url}', key: {key}, token: secret}}\n"
         mapping = "track: {mapping: {messageId: metadata.message_id, properties.total: metadata.total}}\n"
-        (self.cli.folder / "voucherify-sync.yaml").write_text(f"{api}{mapping}{more}")
+        file = self.cli.folder / "voucherify-sync.yaml"
+        write_settings(file, url or self.sandbox.url, mapping + more, key=key)
 
     def __call__(self, command: str, *args: str | Path, stdin: str = TRACK) -> Ended:
         """Run a command that sends, on the ledger."""
@@ -56,8 +57,7 @@ class Project:
     @property
     def outcomes(self) -> dict[str, int]:
         """What the last run came to."""
-        report = json.loads((self.cli.folder / "report.json").read_text())
-        return {state: count for state, count in report["outcomes"].items() if count}
+        return outcomes_of(self.cli)
 
     @property
     def status(self) -> dict[str, Any]:

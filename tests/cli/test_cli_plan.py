@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.cli import Cli
 from support.cli_modules import cli_module
+from support.replays import identify, settings_for, track
 from support.reports import run_report
 from support.terminal import Terminal
 
@@ -19,31 +20,12 @@ from voucherify_sync.sandbox.server import Sandbox
 show_plan = cli_module("plan").show_plan
 
 
-def identify(user: int, message: str | None = None, **traits: Any) -> str:
-    """Return an identify as a line."""
-    event = {"type": "identify", "userId": f"u-{user}", "traits": traits or {"email": f"{user}@example.com"}}
-    return json.dumps({**event, "messageId": message or f"i-{user}"}) + "\n"
-
-
-def track(number: int, name: str = "Order Completed", **fields: Any) -> str:
-    """Return a track as a line."""
-    event = {"type": "track", "userId": f"u-{number}", "event": name, "messageId": f"t-{number}"}
-    return json.dumps({**event, **fields}) + "\n"
-
-
 def plan_of(cli: Cli, *args: str | Path, stdin: str = "") -> dict[str, Any]:
     """Return what `plan --json` tells."""
     ended = cli("plan", "--json", *args, stdin=stdin)
     assert ended.code in (0, 3), ended.err
     (plan,) = ended.lines
     return plan
-
-
-def lead_to(cli: Cli, sandbox: Sandbox) -> Path:
-    """Write settings that lead to a sandbox."""
-    file = cli.folder / "settings.yaml"
-    file.write_text(f"api: {{url: '{sandbox.url}', key: sandbox-app, token: secret}}\n")
-    return file
 
 
 def test_the_plan_of_the_samples_can_be_forwarded(run_cli: Cli, samples: Path) -> None:
@@ -76,7 +58,7 @@ def test_the_corpora_have_a_plan(run_cli: Cli, corpora: Path) -> None:
 @pytest.mark.parametrize("way", ["each", "bulk"])
 def test_a_run_spends_what_was_planned(run_cli: Cli, sandbox: Sandbox, samples: Path, way: str) -> None:
     """The calls of a live run are those of its plan; only polls are an estimate."""
-    settings = lead_to(run_cli, sandbox)
+    settings = settings_for(run_cli, sandbox)
     cost = plan_of(run_cli, "-c", settings, samples)["costs"][way]
     ended = run_cli("replay", "-c", settings, f"--{way}", "--yes", "--report", "r.json", samples)
     assert ended.code == 0, ended.err
@@ -87,7 +69,7 @@ def test_a_run_spends_what_was_planned(run_cli: Cli, sandbox: Sandbox, samples: 
 
 def test_after_a_run_nothing_is_left_to_plan(run_cli: Cli, sandbox: Sandbox, samples: Path) -> None:
     """The ledger is read: what the project has been sent costs nothing, unless it is wanted again."""
-    settings = lead_to(run_cli, sandbox)
+    settings = settings_for(run_cli, sandbox)
     assert run_cli("replay", "-c", settings, "--yes", samples).code == 0
     plan = plan_of(run_cli, "-c", settings, samples)
     assert plan["ledger"]
@@ -102,7 +84,7 @@ def test_after_a_run_nothing_is_left_to_plan(run_cli: Cli, sandbox: Sandbox, sam
 
 def test_a_plan_writes_nothing_and_calls_nobody(run_cli: Cli, sandbox: Sandbox) -> None:
     """It is a preview: no ledger begins, no request is made."""
-    settings = lead_to(run_cli, sandbox)
+    settings = settings_for(run_cli, sandbox)
     plan_of(run_cli, "-c", settings, stdin=identify(1) + track(1))
     assert not run_cli.state.exists()
     assert sandbox.counts()[:2] == (0, 0)
@@ -110,7 +92,11 @@ def test_a_plan_writes_nothing_and_calls_nobody(run_cli: Cli, sandbox: Sandbox) 
 
 def test_a_pipe_is_read_twice(run_cli: Cli) -> None:
     """Folding customers takes a second look at the input."""
-    lines = identify(1, "a") + identify(1, "b", email="new@example.com") + track(1)
+    lines = (
+        identify(1, messageId="a")
+        + identify(1, messageId="b", traits={"email": "new@example.com"})
+        + track(1)
+    )
     costs = plan_of(run_cli, "-", stdin=lines)["costs"]
     assert costs == {
         "each": {"customers": 2, "polls": 0, "events": 1, "calls": 3},
@@ -120,7 +106,9 @@ def test_a_pipe_is_read_twice(run_cli: Cli) -> None:
 
 def test_a_cycle_that_is_too_small_is_told_in_plain_words(run_cli: Cli) -> None:
     """By how much, and what helps; no error, since nothing was refused."""
-    lines = "".join(identify(1, f"i-{n}", email=f"{n}@example.com") for n in range(10)) + track(1)
+    lines = "".join(
+        identify(1, messageId=f"i-{n}", traits={"email": f"{n}@example.com"}) for n in range(10)
+    ) + track(1)
     ended = run_cli("plan", "--cycle", "8", "--rate", "2/min", "-", stdin=lines)
     assert ended.code == 0
     assert "WILL NOT FIT: your plan allows 8 calls a billing cycle, and these are 3 more." in ended.out
@@ -141,7 +129,7 @@ def test_a_cycle_that_is_too_small_is_told_in_plain_words(run_cli: Cli) -> None:
 
 def test_the_way_that_is_set_decides_whether_it_fits(run_cli: Cli) -> None:
     """With --bulk there is nothing to warn of; the updates are sorted, too."""
-    lines = "".join(identify(1, f"i-{n}", email=f"{n}@example.com") for n in range(10))
+    lines = "".join(identify(1, messageId=f"i-{n}", traits={"email": f"{n}@example.com"}) for n in range(10))
     ended = run_cli("plan", "--bulk", "--cycle", "8", "-", stdin=lines)
     assert not [line for line in ended.out.splitlines() if line.startswith("WILL NOT FIT")]
     assert "That is 5 calls with customers in bulk; one by one (--each) it would be 10." in ended.out
@@ -160,7 +148,7 @@ def test_the_way_that_is_set_decides_whether_it_fits(run_cli: Cli) -> None:
 def test_the_project_itself_is_asked_for_its_limit(run_cli: Cli, limit: str, names: list[str]) -> None:
     """One call; the API never tells the period, so both are shown where the answer leaves it open."""
     with Sandbox(SandboxOptions(limit=limit, keep=None)) as server:
-        settings = lead_to(run_cli, server)
+        settings = settings_for(run_cli, server)
         plans = plan_of(run_cli, "-c", settings, "--from-api", "-", stdin=track(1))["plans"]
     assert [each["name"] for each in plans] == [*names, "Sandbox project", "Business", "Organization"]
     assert plans[0]["limit"] == 50
@@ -190,7 +178,7 @@ def test_quiet_shows_the_plan_alone(run_cli: Cli, samples: Path) -> None:
 
 
 LARGE = "".join(
-    track(n, "Order\x1b[2J [red]Completed[/]" if n % 2 else "Signed Up") for n in range(12)
+    track(n, event="Order\x1b[2J [red]Completed[/]" if n % 2 else "Signed Up") for n in range(12)
 ) + identify(1)
 
 
@@ -237,7 +225,7 @@ def test_no_color_means_none(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_run_that_stops_early_says_what_is_left_and_what_it_will_cost(run_cli: Cli) -> None:
     """By the limit that the API told; the command that goes on stands below it."""
     with Sandbox(SandboxOptions(limit="200/s", keep=None)) as server:
-        settings = lead_to(run_cli, server)
+        settings = settings_for(run_cli, server)
         events = run_cli.folder / "events.ndjson"
         events.write_text("".join(track(n) for n in range(400)))
         ended = run_cli("replay", "-c", settings, "--yes", "--max-calls", "150", events)
@@ -252,7 +240,7 @@ def test_a_run_that_stops_early_says_what_is_left_and_what_it_will_cost(run_cli:
 
 def test_a_run_that_is_done_has_nothing_left(run_cli: Cli, sandbox: Sandbox) -> None:
     """The sentence is for those who have to come back."""
-    ended = run_cli("replay", "-c", lead_to(run_cli, sandbox), "--yes", "-", stdin=track(1))
+    ended = run_cli("replay", "-c", settings_for(run_cli, sandbox), "--yes", "-", stdin=track(1))
     assert ended.code == 0
     assert "remaining" not in ended.err
 

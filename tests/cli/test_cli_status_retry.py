@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from support.cli import Cli
+from support.replays import identify, report_of, track, write_settings
 
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
-
-
-def line(kind: str, number: int, **fields: Any) -> str:
-    """Return an event of customer `number`."""
-    event = {
-        "type": kind,
-        "messageId": f"{kind}-{number}",
-        "userId": f"u-{number}",
-        "event": "Order Completed",
-    }
-    return json.dumps({**event, **fields}) + "\n"
 
 
 @pytest.fixture
@@ -44,23 +33,16 @@ def replay(
     key: str = "sandbox-app",
 ) -> int:
     """Run a command on lines against the sandbox, one request at a time."""
-    (cli.folder / "voucherify-sync.yaml").write_text(
-        f"api: {{url: '{sandbox.url}', key: {key}, token: secret}}\ndelivery: {{workers: 1, on_doubt: hold}}\n"
-    )
+    file = cli.folder / "voucherify-sync.yaml"
+    write_settings(file, sandbox.url, "delivery: {workers: 1, on_doubt: hold}\n", key=key)
     ended = cli(*command, "--yes", "--report", "report.json", stdin="".join(lines))
     assert "Traceback" not in ended.err
     return ended.code
 
 
-def report_of(cli: Cli) -> dict[str, Any]:
-    """Return the report of the last run."""
-    report: dict[str, Any] = json.loads((cli.folder / "report.json").read_text())
-    return report
-
-
 def test_status_tells_what_a_project_was_sent(run_cli: Cli, flaky: Sandbox) -> None:
     """Delivered, failed by reason, in doubt, the last run, the ledger."""
-    lines = [line("identify", 1), line("identify", 2), line("track", 1), line("track", 2)]
+    lines = [identify(1), identify(2), track(1), track(2)]
     assert replay(run_cli, flaky, *lines) == 3
     status = json.loads(run_cli("status", "--json").out)
     assert status["delivered"] == {"customers": 1, "events": 1}
@@ -75,16 +57,16 @@ def test_status_tells_what_a_project_was_sent(run_cli: Cli, flaky: Sandbox) -> N
 
 def test_status_lists_the_events_in_doubt(run_cli: Cli, flaky: Sandbox) -> None:
     """As dead letters, with their events."""
-    replay(run_cli, flaky, line("track", 1), line("track", 2))
+    replay(run_cli, flaky, track(1), track(2))
     (doubt,) = run_cli("status", "--doubt").lines
-    assert doubt["event"] == json.loads(line("track", 1))
+    assert doubt["event"] == json.loads(track(1))
     assert doubt["source"] == "-:1"
     assert doubt["run"] == report_of(run_cli)["run_id"]
 
 
 def test_retry_sends_what_failed_and_it_leaves_the_failed_state(run_cli: Cli, flaky: Sandbox) -> None:
     """By default it takes the dead letters of the last run; what is in doubt stays so."""
-    assert replay(run_cli, flaky, line("identify", 1), line("track", 1), line("track", 2)) == 3
+    assert replay(run_cli, flaky, identify(1), track(1), track(2)) == 3
     assert replay(run_cli, flaky, command=("retry",)) == 3
     assert report_of(run_cli)["outcomes"]["delivered"] == 1
     assert report_of(run_cli)["outcomes"]["in_doubt"] == 1
@@ -97,8 +79,8 @@ def test_retry_sends_what_failed_and_it_leaves_the_failed_state(run_cli: Cli, fl
 
 def test_retry_holds_back_an_update_that_is_older_than_the_last_one(run_cli: Cli, flaky: Sandbox) -> None:
     """A customer must not go back in time."""
-    old = line("identify", 1, messageId="old", timestamp="2025-01-01T00:00:00Z", traits={"name": "Old"})
-    new = line("identify", 1, messageId="new", timestamp="2025-02-01T00:00:00Z", traits={"name": "New"})
+    old = identify(1, messageId="old", timestamp="2025-01-01T00:00:00Z", traits={"name": "Old"})
+    new = identify(1, messageId="new", timestamp="2025-02-01T00:00:00Z", traits={"name": "New"})
     replay(run_cli, flaky, old, new)
     replay(run_cli, flaky, command=("retry",))
     assert report_of(run_cli)["reasons"]["skipped"]["superseded"]["count"] == 1
@@ -110,7 +92,7 @@ def test_retry_repairs_invalid_records_after_a_fix(run_cli: Cli, flaky: Sandbox)
     replay(run_cli, flaky, "{broken\n", command=("replay", "--dead-letters", "dead.ndjson", "-"))
     letter = json.loads((run_cli.folder / "dead.ndjson").read_text())
     letter.pop("raw")
-    mended = json.dumps({**letter, "event": json.loads(line("track", 7))})
+    mended = json.dumps({**letter, "event": json.loads(track(7))})
     (run_cli.folder / "mended.ndjson").write_text(mended + "\n")
     assert replay(run_cli, flaky, command=("retry", "mended.ndjson")) == 3
     assert [done.source_id for done in flaky.call_log.processed] == ["u-7"]
@@ -118,7 +100,7 @@ def test_retry_repairs_invalid_records_after_a_fix(run_cli: Cli, flaky: Sandbox)
 
 def test_nothing_to_retry_is_a_success(run_cli: Cli, sandbox: Sandbox) -> None:
     """There was no mistake: exit 0, and no run in the history."""
-    assert replay(run_cli, sandbox, line("track", 1)) == 0
+    assert replay(run_cli, sandbox, track(1)) == 0
     ended = run_cli("retry", "--yes")
     assert ended.code == 0
     assert "Nothing to retry" in ended.err
@@ -134,16 +116,16 @@ def test_status_without_a_project_asks_which(run_cli: Cli) -> None:
 
 def test_rotated_keys_stop_a_live_run(run_cli: Cli, sandbox: Sandbox) -> None:
     """A new key must not send everything again: exit 2, naming --ledger and --new-ledger."""
-    assert replay(run_cli, sandbox, line("track", 1), command=("replay", "--new-ledger", "-"), key="app") == 0
+    assert replay(run_cli, sandbox, track(1), command=("replay", "--new-ledger", "-"), key="app") == 0
     settings = run_cli.folder / "voucherify-sync.yaml"
     settings.write_text(settings.read_text().replace("key: app", "key: rotated"))
-    ended = run_cli("replay", "--yes", "-", stdin=line("track", 1))
+    ended = run_cli("replay", "--yes", "-", stdin=track(1))
     assert ended.code == 2
     assert "--ledger" in ended.err
     assert "--new-ledger" in ended.err
     (ledger,) = (run_cli.state / "voucherify-sync").glob("*.ledger")
     again = ("replay", "--yes", "--ledger", ledger, "-")
-    assert run_cli(*again, stdin=line("track", 1)).code == 2
-    assert run_cli(*again, "--same-project", stdin=line("track", 1)).code == 0
-    assert run_cli("replay", "--yes", "-", stdin=line("track", 1)).code == 0
+    assert run_cli(*again, stdin=track(1)).code == 2
+    assert run_cli(*again, "--same-project", stdin=track(1)).code == 0
+    assert run_cli("replay", "--yes", "-", stdin=track(1)).code == 0
     assert len(sandbox.call_log.processed) == 1

@@ -16,6 +16,7 @@ from msgspec.structs import asdict
 from support.cli import Cli, Ended
 from support.evidence import CANARY, EMAIL, Record, breaches_of_the_law, judge, write_archive, write_settings
 from support.ledger_parts import make_ledger
+from support.replays import reasons_of, report_of
 
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.state.ledger_db import MIGRATIONS, OpenMark
@@ -44,7 +45,7 @@ class Project:
     @property
     def report(self) -> dict[str, Any]:
         """The report of the last run that wrote one; its sums are right."""
-        report: dict[str, Any] = json.loads((self.cli.folder / "report.json").read_text())
+        report = report_of(self.cli)
         assert breaches_of_the_law(report) == []
         return report
 
@@ -55,7 +56,7 @@ class Project:
 
     def reasons(self, state: str) -> dict[str, int]:
         """Why records of the last run ended in a state."""
-        return {name: reason["count"] for name, reason in self.report["reasons"][state].items()}
+        return reasons_of(self.cli, state)
 
     def sent(self) -> list[str]:
         """Return the messageIds of what was processed, in order."""

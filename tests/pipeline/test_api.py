@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.replays import write_settings
 
 from voucherify_sync.api import (
     CoverageOptions,
@@ -82,9 +83,7 @@ def config(tmp_path: Path, sandbox: Sandbox) -> Path:
 
 def settings_for(folder: Path, sandbox: Sandbox) -> Path:
     """Write the settings of a project."""
-    file = folder / "settings.yaml"
-    file.write_text(f"api: {{url: '{sandbox.url}', key: an-application, token: a-token}}\n")
-    return file
+    return write_settings(folder / "settings.yaml", sandbox.url, key="an-application")
 
 
 def test_a_replay_sends_and_reports(archive: Path, config: Path, sandbox: Sandbox) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.segment_events import event_of, identify, track
 
@@ -182,7 +182,7 @@ NAMES = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(names=st.lists(NAMES, max_size=6), extend=st.booleans())
 def test_the_proposed_rows_are_settings_that_keep_the_values(
     tmp_path: Path, names: list[str], extend: bool
@@ -306,7 +306,7 @@ RULES = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(events=EVENTS, rules=RULES)
 def test_events_of_one_shape_counted_together_are_counted_right(
     events: list[dict[str, Any]], rules: Settings

@@ -375,7 +375,7 @@ def test_finished_never_waits_and_returns_each_outcome_once() -> None:
     assert list(lanes.drain()) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32),
     customers=st.integers(1, 12),

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -383,7 +383,7 @@ bodies = st.dictionaries(texts.filter(lambda text: text != "<<"), values, max_si
 
 
 @given(old=bodies, new=bodies, flow=st.sampled_from([None, True, False]), partial=st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 def test_any_body_can_become_any_other(
     tmp_path: Path, old: Any, new: Any, flow: bool | None, partial: bool
 ) -> None:

@@ -52,7 +52,7 @@ def compare(lines: list[bytes], settings: Settings, selection: Selection | None 
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@tuned(max_examples=40, deadline=None)
+@tuned(max_examples=40)
 @given(st.lists(events(), min_size=1, max_size=6), st.sampled_from(sorted(SELECTIONS)))
 def test_what_is_not_decoded_decides_nothing(name: str, records: list[Json], selection: str) -> None:
     """Requests, reasons, keys and counts are equal for every input."""

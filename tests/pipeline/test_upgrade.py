@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli, Ended
+from support.replays import outcomes_of
 
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.state.ledger_reader import LedgerCounts, LedgerReader
@@ -50,12 +51,6 @@ def replay(cli: Cli, *args: str, stdin: str = "") -> Ended:
     return cli("replay", "--yes", "--report", "report.json", *args, stdin=stdin)
 
 
-def outcomes(cli: Cli) -> dict[str, int]:
-    """Return what the last run came to."""
-    report = json.loads((cli.folder / "report.json").read_text())
-    return {state: count for state, count in report["outcomes"].items() if count}
-
-
 def test_it_is_read_without_being_migrated(run_cli: Cli, folder: Path) -> None:
     """Every command that only reads finds in it what it finds in one of this version."""
     before = {file.name: file.read_bytes() for file in folder.glob("version-1*")}
@@ -78,7 +73,7 @@ def test_the_same_archive_sends_nothing(run_cli: Cli, folder: Path, sandbox: San
     for options in (["--same-project"], []):
         ended = replay(run_cli, *options, "version-1.ndjson")
         assert ended.code == 3
-        assert outcomes(run_cli) == {"duplicate": 17, "failed": 2, "in_doubt": 1, "invalid": 1}
+        assert outcomes_of(run_cli) == {"duplicate": 17, "failed": 2, "in_doubt": 1, "invalid": 1}
     assert sandbox.call_log.calls == 0
 
 
@@ -130,4 +125,4 @@ def test_failed_records_without_an_event_can_be_given_up(
     assert run_cli("forget", "--failed", "--yes").code == 0
     assert json.loads(run_cli("status", "--json").out)["dismissed"] == 2
     replay(run_cli, "version-1.ndjson")
-    assert outcomes(run_cli) == {"duplicate": 19, "in_doubt": 1, "invalid": 1}
+    assert outcomes_of(run_cli) == {"duplicate": 19, "in_doubt": 1, "invalid": 1}

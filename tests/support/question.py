@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from support.cli import Cli
+from support.replays import write_settings
 from voucherify_sync.sandbox.server import Sandbox
 
 EVENT = json.dumps({"type": "track", "event": "Order Completed", "userId": "u", "messageId": "m"}) + "\n"
@@ -34,7 +35,7 @@ def ask(
     """
     (cli.folder / "events.ndjson").write_text(EVENT)
     settings = cli.folder / "voucherify-sync.yaml"
-    settings.write_text(f"api: {{url: '{sandbox.url}', key: app, token: secret}}\n")
+    write_settings(settings, sandbox.url, key="app")
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(cli.folder)

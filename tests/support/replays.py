@@ -29,18 +29,32 @@ def track(number: int, **fields: Any) -> str:
     return json.dumps({**event, **fields}) + "\n"
 
 
-def settings_for(cli: Cli, sandbox: Sandbox, more: str = "") -> Path:
-    """Write a settings file that leads to the sandbox; the token is the canary."""
-    file = cli.folder / "settings.yaml"
-    file.write_text(f"api: {{url: '{sandbox.url}', key: sandbox-app, token: '{CANARY}'}}\n{more}")
+def write_settings(file: Path, url: str, more: str = "", *, key: str = "sandbox-app") -> Path:
+    """Write a settings file that leads to a sandbox; the token is the canary."""
+    file.write_text(f"api: {{url: '{url}', key: {key}, token: '{CANARY}'}}\n{more}")
     file.chmod(0o600)
     return file
+
+
+def settings_for(cli: Cli, sandbox: Sandbox, more: str = "") -> Path:
+    """Write settings.yaml, which leads to the sandbox."""
+    return write_settings(cli.folder / "settings.yaml", sandbox.url, more)
 
 
 def report_of(cli: Cli) -> dict[str, Any]:
     """Read the report that a run wrote to report.json."""
     report: dict[str, Any] = json.loads((cli.folder / "report.json").read_text())
     return report
+
+
+def outcomes_of(cli: Cli) -> dict[str, int]:
+    """Read the states that records of the last run ended in, without those that none ended in."""
+    return {state: count for state, count in report_of(cli)["outcomes"].items() if count}
+
+
+def reasons_of(cli: Cli, state: str) -> dict[str, int]:
+    """Read how often records of the last run ended in a state, by reason."""
+    return {reason: facts["count"] for reason, facts in report_of(cli)["reasons"][state].items()}
 
 
 def assert_lawful(report: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from voucherify_sync.report.html import HEIGHT, chart
@@ -108,7 +108,6 @@ def test_who_cannot_see_it_is_told_what_it_shows() -> None:
     )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(COUNTS, COUNTS, COUNTS), min_size=4, max_size=120).filter(
         lambda rows: any(map(any, rows))

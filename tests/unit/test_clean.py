@@ -6,7 +6,7 @@ import io
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.text import Text
 from support.cli_modules import cli_module
@@ -42,7 +42,6 @@ def test_what_does_not_print_is_shown_as_an_escape(text: str, shown: str) -> Non
     assert clean(text) == shown
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec=None)), st.integers(1, 200))
 @example("\x1b" * 500, 120)
 def test_clean_text_is_harmless_and_within_its_limit(text: str, limit: int) -> None:
@@ -53,7 +52,6 @@ def test_clean_text_is_harmless_and_within_its_limit(text: str, limit: int) -> N
     shown.encode("utf-8")
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_text_that_fits_is_not_cut(text: str) -> None:
     """An ellipsis says that something is missing, and only then."""
@@ -67,7 +65,6 @@ def test_text_beyond_the_limit_ends_in_an_ellipsis() -> None:
     assert clean("x" * 120) == "x" * 120
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec=None)))
 def test_a_message_of_several_lines_keeps_its_line_ends_only(text: str) -> None:
     """Messages of ours have lines; data in them must not add control characters."""
@@ -76,7 +73,6 @@ def test_a_message_of_several_lines_keeps_its_line_ends_only(text: str) -> None:
     assert shown.count("\n") == text.count("\n")
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from("[]/bold link=red:#@\\x")))
 @example("[link=https://example.com]x[/link]")
 @example("[/]")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from voucherify_sync.errors import RunStopped, SourceError, UsageProblem
@@ -106,7 +106,6 @@ def test_a_number_of_any_size_is_kept_as_it_came(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(b'"event":' + raw + b"}\n")
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.binary()

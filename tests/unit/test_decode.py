@@ -273,7 +273,7 @@ JSON_VALUES = st.recursive(
 
 
 @given(value=JSON_VALUES, kind=st.sampled_from(["track", None]), ascii_only=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_json_value_is_at_least_one_record(value: Any, kind: str | None, ascii_only: bool) -> None:
     """No value is passed over, none raises, and a clean event comes out as it went in."""
     fields = {"type": kind, "v": value}
@@ -288,7 +288,7 @@ def test_every_json_value_is_at_least_one_record(value: Any, kind: str | None, a
 
 
 @given(st.binary(max_size=100) | st.text('{}[]",:\\u\n0123aeE.-', max_size=40).map(str.encode))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_bytes_raise(line: bytes) -> None:
     """Whatever a line holds, it is records."""
     assert len(records(line)) >= (1 if line.strip() else 0)

@@ -83,7 +83,7 @@ def test_a_pipe_that_is_cut_loses_only_the_last_symbols() -> None:
 
 
 @given(size=st.integers(1, 400), cut=st.integers(0, len(THREE)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pieces_of_any_size_give_the_same_text(size: int, cut: int) -> None:
     """Where the stream is cut for reading changes nothing."""
     assert read(THREE[:cut], size=size) == read(THREE[:cut])
@@ -145,7 +145,7 @@ def test_a_bomb_comes_out_in_bounded_steps() -> None:
 
 
 @given(data=st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_bytes_raise_anything_but_a_damage(data: bytes) -> None:
     """Any bytes after a magic number either decompress or are a damage."""
     read(b"\x1f\x8b" + data, size=16)

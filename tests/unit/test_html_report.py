@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.reports import run_report
 
@@ -373,7 +373,6 @@ def test_hostile_text_is_only_ever_text() -> None:
     assert {character for character in html if unicodedata.category(character) == "Cc"} == {"\n"}
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
 def test_only_nothing_is_0_percent_and_only_all_is_100(part: int, rest: int) -> None:
     """99.97 percent is not everything."""

@@ -304,7 +304,7 @@ class Model:
             self.settled[key] = (State(step), hash_, self.run)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS)
 @example([("intend", 1, 1), ("intend", 1, 1), ("withdraw", 1, 1), ("withdraw", 1, 1)])
 @example([("intend", 1, 1), ("intend", 1, 2), ("withdraw", 1, 2), ("failed", 1, 2)])

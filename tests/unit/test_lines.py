@@ -56,7 +56,7 @@ TEXT = st.lists(
 
 
 @given(text=TEXT.map(b"".join), cuts=st.lists(st.integers(1, 16), min_size=1, max_size=20))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_pieces_of_any_size_give_the_same_lines(text: bytes, cuts: list[int]) -> None:
     """Where the text is cut for reading changes neither lines, nor numbers, nor what is too long."""
     pieces: list[bytes] = []

@@ -6,7 +6,7 @@ import copy
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.segment_events import event_of, identify, track
 
@@ -131,7 +131,7 @@ def assert_customer_is_voucherify_s(customer: Json, *, nulls: bool) -> None:
     assert known_by.strip()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(EVENTS, ALL_SETTINGS)
 def test_any_event_ends_in_a_request_that_voucherify_takes_or_in_an_outcome(
     fields: Json, chosen: Settings
@@ -156,7 +156,7 @@ def test_any_event_ends_in_a_request_that_voucherify_takes_or_in_an_outcome(
         assert part not in made.body or made.body[part]["code"].strip()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(EVENTS, max_size=4))
 def test_one_event_leaves_no_trace_in_the_next(events: list[Json]) -> None:
     """The compiled mapping keeps nothing of an event but counts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
@@ -68,7 +68,6 @@ def test_a_date_in_retry_after_means_nothing_without_a_date_to_hold_it_against()
     assert read_rate_headers({}).retry_after_s is None
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_whatever_makes_a_header_raise(text: str) -> None:
     """A wait is within 1 s and 1 h, and a count is not negative."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.reports import run_report
 
@@ -84,7 +84,6 @@ def test_the_report_has_the_published_fields() -> None:
     assert list(report["reasons"]) == ["delivered", "skipped", "duplicate", "invalid", "failed", "in_doubt"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(State), st.sampled_from([None, "a", "b"]))))
 def test_every_outcome_is_counted_once_in_every_view(ends: list[tuple[State, str | None]]) -> None:
     """States, types and reasons are views of the same outcomes."""

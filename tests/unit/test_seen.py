@@ -6,7 +6,7 @@ import tracemalloc
 from hashlib import blake2b
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from voucherify_sync.state.deduplication import SEEN_KEY_BYTES, Seen, seen_key
@@ -41,7 +41,6 @@ def test_a_key_is_new_once_however_few_fit_into_memory(limit: int) -> None:
         assert meet(seen, key_of(number), number + 1) is False
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=6), max_size=20),
     st.integers(1, 40),

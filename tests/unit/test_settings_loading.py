@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voucherify_sync.errors import ExitCode, SettingsError
@@ -271,7 +271,7 @@ yaml_like = st.lists(st.sampled_from([*SIGNS, *WORDS, *TURNS]), max_size=40).map
 
 
 @given(text=yaml_like | st.text(max_size=60))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400)
 def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: str) -> None:
     """Whatever stands in the file, the answer is settings or a list of mistakes, each on a line of its own."""
     try:

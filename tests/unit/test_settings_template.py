@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import structs
@@ -169,7 +169,7 @@ any_settings = st.builds(
 
 
 @given(effective=any_settings)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 def test_what_is_dumped_loads_to_the_same_settings(tmp_path: Path, effective: Settings) -> None:
     """`check > file` makes a settings file of the effective settings."""
     assert loaded(tmp_path, dump(effective)) == effective

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voucherify_sync.errors import ExitCode, SourceError
@@ -260,7 +260,7 @@ def test_checking_stops_when_the_run_stops(tmp_path: Path) -> None:
 
 
 @given(data=st.binary(max_size=300), packed=st.booleans(), cut=st.integers(0, 20))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 def test_no_bytes_raise_out_of_reading_and_decoding(
     tmp_path: Path, data: bytes, packed: bool, cut: int
 ) -> None:

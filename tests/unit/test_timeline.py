@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from voucherify_sync.events import BadRecord, Position
@@ -80,7 +80,6 @@ def test_a_pause_of_days_is_survived() -> None:
     assert delivered[0] == delivered[-1] == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e7), st.sampled_from(State)), max_size=60))
 def test_nothing_is_lost_and_nothing_grows(moments: list[tuple[float, State]]) -> None:
     """However long a run takes: every record is in one bucket, and there are at most MAX_BUCKETS."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import to_builtins
 from support.segment_events import identify, track
@@ -263,7 +263,7 @@ def agrees(sent: object, came: object, place: tuple[Any, ...]) -> bool:
     return sent == came or sent == text_of(came)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(
     kind=st.sampled_from(["identify", "track"]),
     given_values=st.dictionaries(NAMES, VALUES, max_size=6),
