@@ -111,10 +111,10 @@ def _tell_that_nothing_matches(search: EventSearch) -> None:
         click.echo("No events were read.", err=True)
         return
     remedies = []
-    for miss in search.near_misses():
-        meant = " or ".join(f'"{clean(name, 60)}"' for name in miss.suggestions)
+    for expected, suggestions in search.near_misses().items():
+        meant = " or ".join(f'"{clean(name, 60)}"' for name in suggestions)
         hint = f"; did you mean {meant}?" if meant else "."
-        remedies.append(f'No event is named "{clean(miss.expected, 60)}"{hint}')
+        remedies.append(f'No event is named "{clean(expected, 60)}"{hint}')
     remedy = " ".join(remedies) or "Check --event, --user, --message-id and --line."
     raise UsageProblem(f"No event matches ({search.read:,} read).", remedy)
 

@@ -192,10 +192,10 @@ def notices_of(run: Run) -> Iterator[str]:
             f"{sinks.letters_error.message}: {missing} not in it. "
             "The ledger knows the records: voucherify-sync retry"
         )
-    for miss in run.near_misses():
-        suggestions = " or ".join(f'"{clean(name, 60)}"' for name in miss.suggestions)
-        hint = f"; did you mean {suggestions}?" if suggestions else ""
-        yield f'no event is named "{clean(miss.expected, 60)}"{hint}'
+    for expected, suggestions in run.near_misses().items():
+        meant = " or ".join(f'"{clean(name, 60)}"' for name in suggestions)
+        hint = f"; did you mean {meant}?" if meant else ""
+        yield f'no event is named "{clean(expected, 60)}"{hint}'
 
 
 def _of_earlier_runs(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
@@ -232,17 +232,14 @@ def _of_kept(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
 
 def _remaining(run: Run) -> str | None:
     """Say how many requests a run did not get to, and how long they will take."""
-    left = run.remaining()
-    if left is None or round(left.requests) < 1:
+    requests, per_min = round(run.requests_left() or 0), run.snapshot().calls_per_min
+    if requests < 1:
         return None
-    requests = round(left.requests)
     sentence = f"About {counted(requests, 'request')} remaining"
-    if not left.calls_per_min:
+    if not per_min:
         return f"{sentence}."
-    rate = f"{left.calls_per_min:,.0f} calls a minute"
-    if left.calls_per_min < 10:
-        rate = f"{left.calls_per_min * 60:,.0f} calls an hour"
-    return f"{sentence}; at {rate} that is {span(60 * requests / left.calls_per_min)}."
+    rate = f"{per_min:,.0f} calls a minute" if per_min >= 10 else f"{per_min * 60:,.0f} calls an hour"
+    return f"{sentence}; at {rate} that is {span(60 * requests / per_min)}."
 
 
 def next_command(request: RunOptions) -> str:

@@ -130,18 +130,6 @@ class Kind(StrEnum):
     """Record a custom event: never safe to repeat."""
 
 
-class Dropped(Struct, frozen=True):
-    """A value that a mapping row produced and that could not be sent.
-
-    Attributes:
-        path: destination path, such as ``customer.phone``.
-        reason: our own code, such as ``not_text``.
-    """
-
-    path: str
-    reason: str
-
-
 class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=0):
     """One request to Voucherify, made of one event.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from voucherify_sync.events import Dropped, Event, Json, Position, Request
+from voucherify_sync.events import Event, Json, Position, Request
+from voucherify_sync.mapping.field_types import Dropped
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.settings.types import Settings

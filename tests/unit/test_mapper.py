@@ -24,7 +24,7 @@ def told(mapper: Mapper, event: Event) -> Any:
         return isinstance(tracing, Outcome) and (made, tracing)
     request, trace = tracing
     payload = msgspec.json.encode(made.body, order="sorted")  # keys of metadata stand in the order of either
-    dropped = sorted((drop.path, drop.reason) for drop in request.draft.dropped)
+    dropped = sorted(request.draft.dropped)
     return payload, made.kind, made.source_id, made.name, made.has_profile, dropped, trace
 
 

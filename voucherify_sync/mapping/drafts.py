@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 
-from voucherify_sync.events import Dropped, Json
-from voucherify_sync.mapping.field_types import MAX_NESTING, NOT_AN_OBJECT, NOT_TEXT, date_of, text_of
+from voucherify_sync.events import Json
+from voucherify_sync.mapping.field_types import (
+    MAX_NESTING,
+    NOT_AN_OBJECT,
+    NOT_TEXT,
+    Dropped,
+    date_of,
+    text_of,
+)
 from voucherify_sync.paths import FIELDS_OF, FREE_OBJECTS, Keys, object_at
 
 if TYPE_CHECKING:
@@ -113,15 +120,15 @@ class Draft(Struct, gc=False):
 
     def drop(self, place: Keys, reason: str) -> None:
         """Note a value that could not be put in its place."""
-        self.dropped.append(Dropped(".".join(map(str, place)), reason))
+        self.dropped.append((".".join(map(str, place)), reason))
 
     def forget_drop(self, place: Keys) -> None:
         """Forget what was no text for a place, or one below it, that gets another value now."""
         path = ".".join(map(str, place))
         self.dropped[:] = [
-            drop
-            for drop in self.dropped
-            if drop.reason != NOT_TEXT or not (drop.path == path or drop.path.startswith(f"{path}."))
+            (dropped_at, reason)
+            for dropped_at, reason in self.dropped
+            if reason != NOT_TEXT or not (dropped_at == path or dropped_at.startswith(f"{path}."))
         ]
 
     def address(self) -> Address:

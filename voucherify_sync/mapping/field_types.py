@@ -10,7 +10,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Final
 
-from voucherify_sync.events import Dropped, Json
+from voucherify_sync.events import Json
 
 MAX_EVENT_NAME: Final = 300
 """Characters that Voucherify takes for the name of a custom event."""
@@ -22,6 +22,10 @@ NOT_TEXT: Final = "not_text"
 NOT_AN_OBJECT: Final = "not_an_object"
 NO_CODE: Final = "no_code"
 BLANK_ID: Final = "blank_id"
+"""Reasons of dropped values."""
+
+Dropped = tuple[str, str]
+"""A value that a row found and that is not sent: the path of its destination, such as ``customer.phone``, and why."""
 
 _DATE_OF_A_DATETIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]\d\d")
 
@@ -66,10 +70,10 @@ def normalize_coded(part: Json, path: str, dropped: list[Dropped]) -> bool:
         text = text_of(part[name])
         if text is None:
             del part[name]
-            dropped.append(Dropped(f"{path}.{name}", NOT_TEXT))
+            dropped.append((f"{path}.{name}", NOT_TEXT))
         else:
             part[name] = text
     if present_text(part.get("code")) is not None:
         return True
-    dropped.append(Dropped(path, NO_CODE))
+    dropped.append((path, NO_CODE))
     return False

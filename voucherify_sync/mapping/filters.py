@@ -46,18 +46,6 @@ def _glob_regex(glob: str) -> str:
     return first + "".join(f"(?>.*?{part})" for part in middle) + f".*{last}"
 
 
-class NearMiss(Struct, frozen=True):
-    """A name of the settings that no event has.
-
-    Attributes:
-        expected: the name as the settings have it.
-        suggestions: names of events that come near to it, the nearest first.
-    """
-
-    expected: str
-    suggestions: tuple[str, ...]
-
-
 class NameMatches:
     """Which of the names that the settings allow were met.
 
@@ -92,16 +80,21 @@ class NameMatches:
             self._unmet.pop(name, None)
             self._unmet_globs.pop(name, None)
 
-    def near_misses(self, stop: Stop | None = None) -> list[NearMiss]:
-        """Return the allowed names that no event had so far; once the run stops, without suggestions."""
+    def near_misses(self, stop: Stop | None = None) -> dict[str, list[str]]:
+        """Suggest what may be meant by names that no event had so far.
+
+        Returns:
+            Allowed name, as the settings have it -> similar names of events, the most similar first. No suggestions
+            once the run stops: they take time.
+        """
         names = sorted(self.rejected.by_name, key=lambda name: -self.rejected.by_name[name])
-        misses = []
+        misses: dict[str, list[str]] = {}
         for expected in (*self._unmet, *self._unmet_globs):
-            near = []
+            near: list[str] = []
             if stop is None or not stop.requested:
                 text = expected.replace("*", "")
                 near = similar(text, names, fold=str.casefold, most=3, cutoff=_SIMILARITY)
-            misses.append(NearMiss(expected, tuple(near)))
+            misses[expected] = near
         return misses
 
 

@@ -205,8 +205,8 @@ class Mapper:
             section.rows[rules.row_texts[row]] += 1
         for path in draft.unmapped_inside:
             section.unmapped.add(path)
-        for drop in draft.dropped:
-            section.drop(drop.path, drop.reason)
+        for path, reason in draft.dropped:
+            section.drop(path, reason)
         outermost = draft.outermost
         if outermost is None or outermost.unmapped is not draft.unmapped or draft.own_names:
             if outermost is not None:

@@ -206,7 +206,7 @@ class _Tracer:
             write.place == _NAME and write.reason is None and present_text(write.value) is not None
             for write in written
         )
-        dropped = {drop.path: drop.reason for drop in self._draft.dropped if drop.reason != NOT_AN_OBJECT}
+        dropped = {path: reason for path, reason in self._draft.dropped if reason != NOT_AN_OBJECT}
         for write in written:
             if write.reason is None:
                 write.reason = self._reason(write, name_is_given, dropped)
@@ -292,13 +292,13 @@ def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: 
     put(draft, alone)
     own_place = (*place, *inside)
     if draft.dropped:
-        drop = draft.dropped[0]
-        dropped_at = tuple(drop.path.split("."))
-        if drop.reason == NOT_TEXT:  # it takes the place of a text that an earlier row has put there
+        path, reason = draft.dropped[0]
+        dropped_at = tuple(path.split("."))
+        if reason == NOT_TEXT:  # it takes the place of a text that an earlier row has put there
             taken = source[: len(source) - len(own_place) + len(dropped_at)]
             yield _Write(row, taken, dropped_at, located(alone, dropped_at[len(place) :]))
-        if drop.reason == NOT_AN_OBJECT or dropped_at != own_place:
-            yield _Write(row, source, dropped_at, value, drop.reason)
+        if reason == NOT_AN_OBJECT or dropped_at != own_place:
+            yield _Write(row, source, dropped_at, value, reason)
     elif own_place in _WORKING or _holds(draft, own_place):
         yield _Write(row, source, own_place, value)
     elif value is not None and value != {}:

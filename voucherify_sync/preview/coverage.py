@@ -493,7 +493,7 @@ class Coverage:
                 for value in trace.values
             ],
             [(_bounded(keys), _TYPES[type(value)]) for keys, value in filled_places(mapped)],
-            [(_bounded(tuple(drop.path.split("."))), drop.reason) for drop in mapped.draft.dropped],
+            [(_bounded(tuple(path.split("."))), reason) for path, reason in mapped.draft.dropped],
             [applied.number for applied in trace.rows],
             seen=sum(value.value is not None for value in trace.values),
             mapped=sum(value.value is not None and value.reason is None for value in trace.values),

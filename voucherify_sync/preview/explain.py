@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Request
 from voucherify_sync.mapping.field_types import present_text
-from voucherify_sync.mapping.filters import NameMatches, NearMiss, Selection, name_matcher, name_of
+from voucherify_sync.mapping.filters import NameMatches, Selection, name_matcher, name_of
 from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.outcomes import Outcome, State, words
 from voucherify_sync.paths import path_of
@@ -123,7 +123,7 @@ class EventSearch:
                 elif self._names and isinstance(record, Event) and record.name:
                     self._matches.rejected.add(record.name)
 
-    def near_misses(self) -> list[NearMiss]:
+    def near_misses(self) -> dict[str, list[str]]:
         """Return the wanted names that no event had, and what may be meant instead."""
         return self._matches.near_misses()
 

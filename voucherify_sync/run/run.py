@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from msgspec import UNSET, Struct, convert
+from msgspec import UNSET, convert
 
 from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import ExitCode, RunStopped, SourceError, VoucherifySyncError
 from voucherify_sync.events import Batch, Kind, Request, request_hash
-from voucherify_sync.mapping.filters import NearMiss
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Snapshot, State
 from voucherify_sync.report.run_report import (
@@ -56,18 +55,6 @@ SHARE_COUNTS_AFTER: Final = 100
 
 OutcomeSink = Callable[[Sequence[Outcome]], None]
 """Takes note of outcomes."""
-
-
-class RemainingWork(Struct, frozen=True):
-    """What a run did not get to yet.
-
-    Attributes:
-        requests: an estimate.
-        calls_per_min: what the API's limit sustains; None where it was not learnt.
-    """
-
-    requests: float
-    calls_per_min: float | None
 
 
 def records_left(
@@ -380,7 +367,7 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """Return the state of the run; any thread may ask at any time."""
-        requests, per_min = self._requests_left(), self._link.calls_per_min
+        requests, per_min = self.requests_left(), self._link.calls_per_min
         return Snapshot(
             events=self._read or (self._first.read if self._first else 0),
             bytes=sum(facts.bytes for facts in list(self._input.facts)),
@@ -394,13 +381,11 @@ class Run:
             eta_s=requests * 60 / per_min if requests is not None and per_min else None,
         )
 
-    def remaining(self) -> RemainingWork | None:
-        """Estimate the requests to come, also of a run that was stopped; None where nobody can know."""
-        requests = self._requests_left()
-        return None if requests is None else RemainingWork(requests, self._link.calls_per_min)
+    def requests_left(self) -> float | None:
+        """Estimate the requests to come, also of a run that was stopped; None where nobody can know.
 
-    def _requests_left(self) -> float | None:
-        """Estimate them from what is open, and from the requests that came of the records so far."""
+        It adds up the records that are open, and the requests that as many records as are left made so far.
+        """
         counts, taken = self.sinks.report.counts(), self._read
         records = records_left(self._input.facts[:], self._input.bytes_total, taken, self._options.limit)
         if records is None:
@@ -409,8 +394,8 @@ class Run:
         undecided = self._link.open + counts[State.PENDING]
         return undecided + records * (min(decided, self._link.calls) + undecided) / taken
 
-    def near_misses(self) -> list[NearMiss]:
-        """Return the names of the settings' filter that no event had, and what may be meant instead."""
+    def near_misses(self) -> dict[str, list[str]]:
+        """Return the names of the settings' filter that no event had, each with what may be meant by it."""
         return self.pipeline.filters.names.near_misses(self._stop)
 
     @property
