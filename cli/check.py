@@ -118,7 +118,7 @@ def _show(report: CheckReport, *, online: bool) -> None:
     from voucherify_sync.text import clean, clean_lines
 
     click.echo(
-        f"# OK: {clean(str(report.file)) if report.file else 'no settings file, so the defaults apply'}"
+        f"# Effective settings: {clean(str(report.file)) if report.file else 'no file, so the defaults apply'}"
     )
     if report.ledger.path is not None:
         click.echo(f"# Ledger of live runs: {clean(str(report.ledger.path), 4_096)}")

@@ -13,7 +13,7 @@ import click
 from voucherify_sync.events import Event
 from voucherify_sync.outcomes import WHY_LOST
 from voucherify_sync.paths import path_of
-from voucherify_sync.text import clean, clean_lines
+from voucherify_sync.text import clean, clean_lines, counted
 
 from .options import CONFIG, EVENT, option
 from .render import Line, TextLines, compact, harmless, json_lines, show, write_harmless
@@ -97,6 +97,9 @@ def command(limit: int, as_json: bool, as_curl: bool, **values: Any) -> int:
         show_one(explanation)
         shown += 1
         if shown == limit:
+            if sys.stdout.isatty():
+                said = f"{counted(shown, 'event')} shown. --limit N shows more, --event NAME chooses."
+                click.echo(said, err=True)
             break
     if not shown:
         _tell_that_nothing_matches(prepared.search)
@@ -178,7 +181,7 @@ def _told(explanation: Explanation, sign: str) -> Iterator[Line]:
     if not trace.rows:
         yield from ([(title, _HEAD)], [("  none", _DIM)], [])
     yield from _section(
-        "Filled by rule", [*trace.fallbacks, *trace.constants], lambda each: _filled(each, sign)
+        "Filled without a row", [*trace.fallbacks, *trace.constants], lambda each: _filled(each, sign)
     )
     yield from _section(
         "Kept in metadata without a row",

@@ -209,7 +209,7 @@ _SANDBOX = _where(
 )
 _WHICH = [
     _which("--type", metavar="T", multiple=True, help="Only events of this type: identify or track."),
-    _which("--event", metavar="NAME", multiple=True, help="Only track events of this name."),
+    _which("--event", metavar="NAME", multiple=True, help="Only track events of this name; a * matches any."),
     _which("--user", metavar="ID", multiple=True, help="Only this customer, by source_id."),
     _which("--exclude-ids", type=FILE, help="Skip the customers whose ids are in FILE, one per line."),
     _which("--since", type=MOMENT, help="Only events from TIME on, and those without a time."),
@@ -263,7 +263,8 @@ _AGAIN = [
     _before(
         "--on-doubt",
         type=click.Choice(["verify", "hold", "resend", "accept"]),
-        help="Event without an answer: look it up, leave it, send it again, count it as delivered.  [default: verify]",
+        help="Events in doubt: verify looks them up, hold leaves them, resend sends them again, accept counts them as "
+        "delivered.  [default: verify]",
     ),
 ]
 _BEFORE = [
@@ -278,13 +279,13 @@ _BEFORE = [
         "--same-project",
         is_flag=True,
         is_deliberate=True,
-        help="Accept a ledger that was used with another key or address.",
+        help="Only if an error asks for it: the ledger is this project's, under another key or address.",
     ),
     _before(
         "--ledger-is-whole",
         is_flag=True,
         is_deliberate=True,
-        help="Accept a ledger that looks like a copy of one in use.",
+        help="Only if an error asks for it: the ledger is no copy of one in use.",
     ),
     *_AGAIN,
 ]

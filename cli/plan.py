@@ -227,7 +227,7 @@ def _costs(plan: Json) -> Table:
         numbers = tuple(f"{plan['costs'][way][kind]:,}" for way in _WAYS)
         if kind != "polls" or bulk["requests"]:
             rows.append(TableRow(label, numbers, (note,), "bold" if kind == "calls" else ""))
-    title = f"Calls (your setting: {_WAYS[plan['customers']]})"
+    title = f"Calls (this replay: {_WAYS[plan['customers']]})"
     return Table(rows, title, ("", *_WAYS.values()))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.outcomes import State, label_of, words
+from voucherify_sync.outcomes import WHY_LOST, State, label_of, words
 from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
@@ -159,13 +159,13 @@ def unmapped_table(report: RunReport, most: int, width: int) -> Table:
     for part in report.mapping.values():
         found += [(path, count, "") for path, count in part.unmapped.items()]
         for path, reasons in part.dropped.items():
-            found += [(path, count, f"dropped: {reason}") for reason, count in reasons.items()]
+            found += [(path, count, WHY_LOST.get(reason, reason)) for reason, count in reasons.items()]
     found.sort(key=lambda field: (-field[1], field[0]))
     rows = [TableRow(clean(path, width), (f"{count:,}",), (why,)) for path, count, why in found[:most]]
     if len(found) > most:
         rest = sum(count for _, count, _ in found[most:])
         rows.append(TableRow(counted(len(found) - most, "more field"), (f"{rest:,}",)))
-    return Table(rows, "Not mapped")
+    return Table(rows, "Not mapped or dropped")
 
 
 def notices_of(run: Run) -> Iterator[str]:
@@ -176,15 +176,16 @@ def notices_of(run: Run) -> Iterator[str]:
             f'"{clean(name, 40)}" ({clean(where, 200)})' for where, name in stats.renamed_examples
         )
         yield (
-            f"{counted(stats.renamed_count, 'track event')} would set customer.name from properties.name: {examples}. "
+            f"{counted(stats.renamed_count, 'track event')} give customer.name the value of properties.name: "
+            f"{examples}. "
             "If those are products, give track.mapping rows of your own without properties.name."
         )
     if older.count:
         at_least = "at least " if older.capped else ""
         yield (
-            f"{at_least}{counted(older.count, 'customer update is', 'customer updates are')} older than one "
-            "read before for the same customer: sent one by one, the older values win. "
-            "With --bulk each customer gets the newest value of every field."
+            f"{at_least}{counted(older.count, 'customer update is', 'customer updates are')} older than an "
+            "update of the same customer earlier in the input. Sent one by one, they overwrite newer values with older "
+            "ones; --bulk keeps the newest."
         )
     if sinks.letters_error is not None:
         missing = counted(sinks.letters_missing, "dead letter is", "dead letters are")

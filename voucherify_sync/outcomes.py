@@ -24,7 +24,8 @@ class State(StrEnum):
     PLANNED = "planned"
     """A dry run would send it."""
     SKIPPED = "skipped"
-    """A setting or an option leaves it out."""
+    """It is not meant for Voucherify: its type is not sent, it names no customer, the event excludes Voucherify, or a
+    setting or an option leaves it out."""
     DUPLICATE = "duplicate"
     """It was delivered before, is repeated in the input, or was dismissed."""
     INVALID = "invalid"
@@ -141,10 +142,10 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
         "type_group": ("group events are not sent to Voucherify", _NOT_OURS),
         "type_alias": ("alias events are not sent to Voucherify", _NOT_OURS),
         "type_other": ("only identify and track events are sent", _NOT_OURS),
-        "identify_disabled": ("identify.disabled is set", "Unset it to send customers."),
-        "track_disabled": ("track.disabled is set", "Unset it to send custom events."),
+        "identify_disabled": ("identify.disabled is set", "Set it to false to send customers."),
+        "track_disabled": ("track.disabled is set", "Set it to false to send custom events."),
         "integration_off": (
-            "the event's own integrations switch Voucherify off",
+            "the event's `integrations` say not to send it to Voucherify",
             "No action needed: the event itself excludes Voucherify.",
         ),
         "not_selected": ("the command line selects other types or names of events", _SELECTED),
@@ -176,10 +177,7 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
         "delivered": ("an earlier run delivered it", "No action needed. `--again` sends it once more."),
         "repeated": ("it is repeated in the input with an identical request", _ONE_KEY),
         "repeated_differs": (
-            (
-                "an earlier record of the input has its messageId and made another request; the first one wins, and "
-                "one such record in 256 is counted as `repeated`"
-            ),
+            "an earlier record of the input has its messageId and made another request; the first one wins",
             "Compare both: two different events have one messageId.",
         ),
         "equal_event": ("it has no messageId and equals an earlier record of the input", _ONE_KEY),

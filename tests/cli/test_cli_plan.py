@@ -40,8 +40,8 @@ def test_the_plan_of_the_samples_can_be_forwarded(run_cli: Cli, samples: Path) -
         "100 calls a minute, 100,000 a cycle\n",
         "2,000 calls a minute, 300,000 a cycle\n",
         "56 custom events would fire rewards and messages now",
-        "would set customer.name from properties.name",
-        "older than one read before for the same customer",
+        "give customer.name the value of properties.name",
+        "older than an update of the same customer",
         "assuming that nothing has been sent yet",
     ):
         assert words in ended.out
@@ -133,7 +133,7 @@ def test_the_way_that_is_set_decides_whether_it_fits(run_cli: Cli) -> None:
     ended = run_cli("plan", "--bulk", "--cycle", "8", "-", stdin=lines)
     assert not [line for line in ended.out.splitlines() if line.startswith("WILL NOT FIT")]
     assert "That is 5 calls with customers in bulk; one by one (--each) it would be 10." in ended.out
-    assert "Calls (your setting: --bulk)" in ended.out
+    assert "Calls (this replay: --bulk)" in ended.out
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_run_warns_of_updates_out_of_order(run_cli: Cli) -> None:
         for day in ("2024-03-02", "2024-03-01")
     ]
     one_by_one = run_cli("replay", "--sandbox", "-", stdin="\n".join(lines))
-    assert "1 customer update is older than one read before for the same customer" in one_by_one.err
+    assert "1 customer update is older than an update of the same customer" in one_by_one.err
     in_bulk = run_cli("replay", "--sandbox", "--bulk", "-", stdin="\n".join(lines))
     assert "older than" not in in_bulk.err
 

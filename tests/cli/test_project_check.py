@@ -214,7 +214,7 @@ def test_check_online_says_that_all_is_well(run_cli: Cli) -> None:
     with project(limit="100/min") as (sandbox, _):
         ended = run(run_cli, sandbox.url)
     assert ended.code == 0
-    assert ended.out.startswith("# OK: ")
+    assert ended.out.startswith("# Effective settings: ")
     assert ended.err.splitlines() == [
         f"{sandbox.url}: keys accepted. Limit: 100 calls a period, 99 left.",
         "Customer metadata that the settings name: nothing against the project's schema.",

@@ -65,7 +65,7 @@ def test_check_writes_settings_that_can_be_loaded(tmp_path: Path) -> None:
     run(tmp_path, "init")
     ended = run(tmp_path, "check", VOUCHERIFY_API_KEY="app")
     assert ended.returncode == 0
-    assert ended.stdout.startswith("# OK: voucherify-sync.yaml\n")
+    assert ended.stdout.startswith("# Effective settings: voucherify-sync.yaml\n")
     copy = tmp_path / "copy.yaml"
     copy.write_text(ended.stdout)
     assert load(copy, environment={}) == Settings()
@@ -78,7 +78,7 @@ def test_check_without_a_file_shows_the_defaults(tmp_path: Path) -> None:
     """None is needed."""
     ended = run(tmp_path, "check", VOUCHERIFY_API_KEY="app", VOUCHERIFY_API_TOKEN="CANARY")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith("# OK: no settings file, so the defaults apply\n")
+    assert ended.stdout.startswith("# Effective settings: no file, so the defaults apply\n")
     assert "CANARY" not in ended.stdout
 
 

@@ -103,7 +103,8 @@ class LedgerLocation(Struct, frozen=True, kw_only=True):
         """
         if self.path is None:
             raise self.problem or UsageProblem(
-                "cannot find the ledger: the project is not known.", "Set api.key or pass --ledger FILE."
+                "cannot find the ledger: it is not known which project is meant.",
+                "Set api.key, as with `export VOUCHERIFY_API_KEY=…`, or pass --ledger FILE.",
             )
         if not self.path.exists():
             raise self.problem or UsageProblem(
