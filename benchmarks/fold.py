@@ -26,7 +26,7 @@ from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
 from voucherify_sync.sources.discover import find_sources
 from voucherify_sync.sources.reader import Reader
-from voucherify_sync.state.deduplication import History, Rule
+from voucherify_sync.state.deduplication import Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.bulk import MAX_BYTES, BulkLimits, pack
@@ -47,7 +47,7 @@ class Nowhere(Fold):
 def walk(archive: Path, *, folds: bool) -> dict[str, float]:
     """Read and map an archive; fold its customers and make up their requests, if that is wanted."""
     begun = time.process_time()
-    stop, history = Stop(), History(LedgerReader(), Rule())
+    stop, history = Stop(), Deduplicator(LedgerReader(), ResendPolicy())
     pipeline = Pipeline(Settings(), Selection(), folds=True, refers=True)
     reader = Reader(find_sources([str(archive)], stdin_is_terminal=True).sources, stop)
     with Fold() if folds else Nowhere() as fold:

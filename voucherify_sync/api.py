@@ -51,7 +51,7 @@ from voucherify_sync.settings import (
 from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
-from voucherify_sync.state.deduplication import NEVER, Rule
+from voucherify_sync.state.deduplication import NEVER, ResendPolicy
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_file import ProjectIdentity
 from voucherify_sync.state.ledger_location import (
@@ -329,9 +329,9 @@ class PreparedReplay(Prepared):
         Raises:
             UsageProblem: `again_since` names a run that the ledger does not know.
         """
-        rule = self._rule()
+        policy = self._policy()
         with LedgerReader(self.place.path) as ledger:
-            planner = Planner(self.run_options, self.stop, ledger, rule)
+            planner = Planner(self.run_options, self.stop, ledger, policy)
             self.run = planner.run
             plan = planner.plan()
             self.run = planner.run  # a plan whose customers are refused needs a second one
@@ -349,12 +349,12 @@ class PreparedReplay(Prepared):
             UsageProblem: the ledger must not be used or cannot be written, or `again_since` is not known to it.
             RunStopped: another run holds the ledger.
         """
-        rule = self._rule()
+        policy = self._policy()
         with ExitStack() as resources:
             link, ledger = self._open(output, resources)
             self.earlier_run = ledger.last_run()
             self.run = run = Run(
-                self.run_options, self.stop, link, ledger, rule, output=output, observer=watch
+                self.run_options, self.stop, link, ledger, policy, output=output, observer=watch
             )
             run.execute()
             self.last_failure = link.trouble()
@@ -398,7 +398,7 @@ class PreparedReplay(Prepared):
         spool = self._resources.enter_context(Spool(self.sources)) if reads_twice else None
         return _opener(self.sources, spool, sends=self.options.mode is not Mode.DRY_RUN)
 
-    def _rule(self) -> Rule:
+    def _policy(self) -> ResendPolicy:
         """Say what is sent although it was sent before; what cannot be looked up is held in a dry run."""
         again_before: float = float("inf") if self.options.again else NEVER
         if self.options.again_since is not None:
@@ -407,7 +407,7 @@ class PreparedReplay(Prepared):
         on_doubt = self.settings.delivery.on_doubt
         if self.options.mode is not Mode.LIVE and on_doubt != "resend":
             on_doubt = "hold"
-        return Rule(again_before=again_before, failed=self.sends_again, on_doubt=on_doubt)
+        return ResendPolicy(again_before=again_before, retries_failed=self.sends_again, on_doubt=on_doubt)
 
     def _open(
         self, output: BinaryIO | None, resources: ExitStack

@@ -17,7 +17,7 @@ from voucherify_sync.settings import Rate, Settings
 from voucherify_sync.settings.types import Delivery
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader
-from voucherify_sync.state.deduplication import Rule
+from voucherify_sync.state.deduplication import ResendPolicy
 from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop
 
@@ -111,7 +111,7 @@ def planned(
         limit=limit,
     )
     with LedgerReader() as ledger:
-        return Planner(request, Stop(), ledger, Rule()).plan()
+        return Planner(request, Stop(), ledger, ResendPolicy()).plan()
 
 
 MANY = (

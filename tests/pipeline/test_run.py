@@ -18,8 +18,8 @@ from voucherify_sync.run.run import Run, records_left
 from voucherify_sync.settings.types import Delivery, Settings
 from voucherify_sync.sources.decode import MAX_BATCH
 from voucherify_sync.sources.reader import SourceFacts
-from voucherify_sync.state.deduplication import Rule
-from voucherify_sync.state.ledger_reader import Known, LedgerReader
+from voucherify_sync.state.deduplication import ResendPolicy
+from voucherify_sync.state.ledger_reader import KnownRecord, LedgerReader
 from voucherify_sync.stop import Stop
 
 
@@ -30,7 +30,7 @@ def test_a_ledger_that_cannot_be_read_any_more_leaves_the_rest_pending(
     """The run stops, nothing is said to be planned that was not looked up, and the law holds."""
     looked_up = iter([True])
 
-    def look_up(_self: LedgerReader, keys: Sequence[bytes]) -> list[Known | None]:
+    def look_up(_self: LedgerReader, keys: Sequence[bytes]) -> list[KnownRecord | None]:
         if next(looked_up, None) is None:
             raise VoucherifySyncError("the ledger cannot be read.")
         return [None] * len(keys)
@@ -44,7 +44,7 @@ def test_a_ledger_that_cannot_be_read_any_more_leaves_the_rest_pending(
         "run", Mode.DRY_RUN, settings, lambda _stop: Lines([Batch.of("a", 1, lines)]), Selection()
     )
     with LedgerReader() as ledger:
-        run = Run(request, stop, DryRun(discard, stop), ledger, Rule())
+        run = Run(request, stop, DryRun(discard, stop), ledger, ResendPolicy())
         run.execute()
     counts = run.sinks.report.counts()
     assert run.sinks.report.lawful

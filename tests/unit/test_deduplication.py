@@ -11,14 +11,14 @@ from support.ledger_parts import make_request, open_ledger, outcome
 
 from voucherify_sync.events import Kind, Request, earlier_key, record_key
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.state.deduplication import History, Rule
+from voucherify_sync.state.deduplication import Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger_reader import LedgerReader
 
-AGAIN = Rule(again_before=float("inf"))
-RETRY = Rule(failed=True)
+AGAIN = ResendPolicy(again_before=float("inf"))
+RETRY = ResendPolicy(retries_failed=True)
 
 
-def decide(history: History, *requests: Request) -> list[Outcome | Request]:
+def decide(history: Deduplicator, *requests: Request) -> list[Outcome | Request]:
     """Apply the rule to requests as a run does."""
     return list(history.decide(requests))
 
@@ -43,31 +43,35 @@ def left(path: Path, state: State, number: int = 1, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "rule", "expected"),
+    ("state", "policy", "expected"),
     [
-        (State.DELIVERED, Rule(), ("duplicate", "delivered")),
+        (State.DELIVERED, ResendPolicy(), ("duplicate", "delivered")),
         (State.DELIVERED, AGAIN, ("sent", None)),
         (State.DELIVERED, RETRY, ("duplicate", "delivered")),
-        (State.FAILED, Rule(), ("failed", "failed_before")),
+        (State.FAILED, ResendPolicy(), ("failed", "failed_before")),
         (State.FAILED, AGAIN, ("sent", None)),
         (State.FAILED, RETRY, ("sent", None)),
-        (State.IN_DOUBT, Rule(on_doubt="resend"), ("sent", None)),
-        (State.IN_DOUBT, Rule(on_doubt="accept"), ("delivered", "accepted")),
-        (State.IN_DOUBT, Rule(again_before=float("inf"), on_doubt="accept"), ("delivered", "accepted")),
+        (State.IN_DOUBT, ResendPolicy(on_doubt="resend"), ("sent", None)),
+        (State.IN_DOUBT, ResendPolicy(on_doubt="accept"), ("delivered", "accepted")),
+        (
+            State.IN_DOUBT,
+            ResendPolicy(again_before=float("inf"), on_doubt="accept"),
+            ("delivered", "accepted"),
+        ),
     ],
 )
-def test_the_rule(path: Path, state: State, rule: Rule, expected: tuple[str, str | None]) -> None:
+def test_the_rule(path: Path, state: State, policy: ResendPolicy, expected: tuple[str, str | None]) -> None:
     """Each line of the table: what the ledger knows, what the user wants, what happens."""
     left(path, state)
     with LedgerReader(path) as ledger:
-        assert said(decide(History(ledger, rule), make_request(1))[0]) == expected
+        assert said(decide(Deduplicator(ledger, policy), make_request(1))[0]) == expected
 
 
 def test_what_is_held_in_doubt_stays_in_doubt(path: Path) -> None:
     """Nothing is sent, and the reason is the one of then."""
     left(path, State.IN_DOUBT)
     with LedgerReader(path) as ledger:
-        (step,) = decide(History(ledger, Rule(on_doubt="hold")), make_request(1))
+        (step,) = decide(Deduplicator(ledger, ResendPolicy(on_doubt="hold")), make_request(1))
     assert isinstance(step, Outcome)
     assert step.state is State.IN_DOUBT
 
@@ -76,7 +80,7 @@ def test_what_is_to_be_verified_goes_on_with_the_time_it_was_sent(path: Path) ->
     """The delivery looks it up and does not send it."""
     left(path, State.IN_DOUBT)
     with LedgerReader(path) as ledger:
-        (step,) = decide(History(ledger, Rule(on_doubt="verify")), make_request(1))
+        (step,) = decide(Deduplicator(ledger, ResendPolicy(on_doubt="verify")), make_request(1))
         (letter,) = ledger.dead_letters()
     assert isinstance(step, Request)
     assert step.doubtful_since == letter.sent_at
@@ -85,7 +89,7 @@ def test_what_is_to_be_verified_goes_on_with_the_time_it_was_sent(path: Path) ->
 def test_what_nobody_knows_is_sent_once(path: Path) -> None:
     """Within one run the first one wins; a different content under the same messageId is told apart."""
     with LedgerReader() as ledger:
-        history = History(ledger, Rule())
+        history = Deduplicator(ledger, ResendPolicy())
         assert [
             said(step) for step in decide(history, make_request(1), make_request(1), make_request(2))
         ] == [
@@ -98,7 +102,9 @@ def test_what_nobody_knows_is_sent_once(path: Path) -> None:
 def test_one_message_id_with_two_contents_is_told_apart() -> None:
     """The first one wins, and the report names the difference."""
     with LedgerReader() as ledger:
-        steps = decide(History(ledger, Rule()), make_request(1, amount=1), make_request(1, amount=2))
+        steps = decide(
+            Deduplicator(ledger, ResendPolicy()), make_request(1, amount=1), make_request(1, amount=2)
+        )
     assert [said(step) for step in steps] == [("sent", None), ("duplicate", "repeated_differs")]
 
 
@@ -106,7 +112,10 @@ def test_what_failed_is_sent_again_once_its_request_differs(path: Path) -> None:
     """A changed mapping is a reason to try again."""
     left(path, State.FAILED, amount=1)
     with LedgerReader(path) as ledger:
-        assert said(decide(History(ledger, Rule()), make_request(1, amount=2))[0]) == ("sent", None)
+        assert said(decide(Deduplicator(ledger, ResendPolicy()), make_request(1, amount=2))[0]) == (
+            "sent",
+            None,
+        )
 
 
 def test_again_since_spares_what_a_later_run_delivered(path: Path) -> None:
@@ -114,15 +123,15 @@ def test_again_since_spares_what_a_later_run_delivered(path: Path) -> None:
     left(path, State.DELIVERED, 1)
     left(path, State.DELIVERED, 2)
     with LedgerReader(path) as ledger:
-        rule = Rule(again_before=2)
-        steps = decide(History(ledger, rule), make_request(1), make_request(2))
+        policy = ResendPolicy(again_before=2)
+        steps = decide(Deduplicator(ledger, policy), make_request(1), make_request(2))
     assert [said(step) for step in steps] == [("sent", None), ("duplicate", "delivered")]
 
 
 def test_what_this_run_delivered_is_a_repetition_within_it(path: Path) -> None:
     """The ledger of the run itself is no earlier run."""
     with open_ledger(path) as ledger:
-        history = History(ledger, AGAIN)
+        history = Deduplicator(ledger, AGAIN)
         decide(history, make_request(1))
         ledger.record(outcome(make_request(1), State.DELIVERED))
         assert said(decide(history, make_request(1))[0]) == ("duplicate", "repeated")
@@ -131,7 +140,7 @@ def test_what_this_run_delivered_is_a_repetition_within_it(path: Path) -> None:
 def test_a_superseded_update_is_held_back() -> None:
     """Something newer was sent to that customer."""
     with LedgerReader() as ledger:
-        steps = decide(History(ledger, RETRY, lambda _request: True), make_request(1))
+        steps = decide(Deduplicator(ledger, RETRY, lambda _request: True), make_request(1))
     assert [said(step) for step in steps] == [("skipped", "superseded")]
 
 
@@ -146,9 +155,9 @@ def test_what_an_earlier_version_sent_counts_for_every_content(path: Path) -> No
         old.event.key = earlier_key(record_key(one.event))
         ledger.record(outcome(old, State.DELIVERED))
     with LedgerReader(path) as ledger:
-        assert [said(step) for step in decide(History(ledger, Rule()), one)] == [("sent", None)]
+        assert [said(step) for step in decide(Deduplicator(ledger, ResendPolicy()), one)] == [("sent", None)]
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE runs SET hash_version = 1")
     with LedgerReader(path) as ledger:
-        steps = decide(History(ledger, Rule()), one, other)
+        steps = decide(Deduplicator(ledger, ResendPolicy()), one, other)
     assert [said(step) for step in steps] == [("duplicate", "delivered")] * 2

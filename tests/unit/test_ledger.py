@@ -17,8 +17,8 @@ from support.ledger_parts import key_of, make_request, open_ledger, outcome
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Kind, Position, Request, request_hash
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
-from voucherify_sync.state.ledger import LastUpdate, Ledger
-from voucherify_sync.state.ledger_reader import Known, LedgerCounts, LedgerReader
+from voucherify_sync.state.ledger import Ledger
+from voucherify_sync.state.ledger_reader import KnownRecord, LastUpdate, LedgerCounts, LedgerReader
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
-def known(ledger: LedgerReader, request: Request) -> Known | None:
+def known(ledger: LedgerReader, request: Request) -> KnownRecord | None:
     """Look up one record."""
     return ledger.look_up([key_of(request)])[0]
 
@@ -52,11 +52,11 @@ def test_what_was_delivered_is_known_at_once_and_in_the_next_run(path: Path) -> 
         ledger.intend(event)
         ledger.record(outcome(event, State.DELIVERED))
         ledger.record(outcome(customer, State.DELIVERED))
-        assert known(ledger, event) == Known(State.DELIVERED, request_hash(event.payload), 1)
+        assert known(ledger, event) == KnownRecord(State.DELIVERED, request_hash(event.payload), 1)
     with open_ledger(path) as ledger:
         assert ledger.run == 2
-        assert known(ledger, event) == Known(State.DELIVERED, request_hash(event.payload), 1)
-        assert known(ledger, customer) == Known(State.DELIVERED, request_hash(customer.payload), 1)
+        assert known(ledger, event) == KnownRecord(State.DELIVERED, request_hash(event.payload), 1)
+        assert known(ledger, customer) == KnownRecord(State.DELIVERED, request_hash(customer.payload), 1)
         assert ledger.counts() == LedgerCounts(
             delivered_customers=1, delivered_events=1, failed=0, in_doubt=0
         )
@@ -66,7 +66,7 @@ def test_an_intent_is_pending_until_it_is_withdrawn_or_settled(ledger: Ledger) -
     """A withdrawn intent leaves nothing behind."""
     request = make_request(1)
     ledger.intend(request)
-    assert known(ledger, request) == Known(State.PENDING, request_hash(request.payload), 1)
+    assert known(ledger, request) == KnownRecord(State.PENDING, request_hash(request.payload), 1)
     ledger.withdraw(request, NotProcessed.THROTTLED)
     assert known(ledger, request) is None
 
@@ -77,7 +77,7 @@ def test_a_withdrawn_intent_leaves_what_was_known_before(ledger: Ledger) -> None
     ledger.record(outcome(request, State.DELIVERED))
     ledger.intend(make_request(1, amount=2))
     ledger.withdraw(make_request(1, amount=2), NotProcessed.NOT_CONNECTED)
-    assert known(ledger, request) == Known(State.DELIVERED, request_hash(request.payload), 1)
+    assert known(ledger, request) == KnownRecord(State.DELIVERED, request_hash(request.payload), 1)
 
 
 def test_an_outcome_alone_takes_no_intent_back(path: Path) -> None:
@@ -96,7 +96,7 @@ def test_an_intent_without_outcome_is_in_doubt_in_the_next_run(path: Path) -> No
     with open_ledger(path, run_id="first", now=1_700_000_000.5) as ledger:
         ledger.intend(request)
     with open_ledger(path, run_id="second") as ledger:
-        assert known(ledger, request) == Known(
+        assert known(ledger, request) == KnownRecord(
             State.IN_DOUBT, request_hash(request.payload), 1, "interrupted"
         )
         (letter,) = ledger.dead_letters()
@@ -125,7 +125,7 @@ def test_in_doubt_is_kept_with_the_reason_and_the_time_of_the_send(ledger: Ledge
     request = make_request(1)
     ledger.intend(request)
     ledger.record(outcome(request, State.IN_DOUBT, "timeout"))
-    assert known(ledger, request) == Known(State.IN_DOUBT, request_hash(request.payload), 1, "timeout")
+    assert known(ledger, request) == KnownRecord(State.IN_DOUBT, request_hash(request.payload), 1, "timeout")
     (letter,) = ledger.dead_letters()
     assert (letter.reason, letter.sent_at) == ("timeout", 1_700_000_000.0)
 
@@ -148,7 +148,7 @@ def test_a_doubt_ends_when_it_is_verified(path: Path) -> None:
         ledger.intend(request)
     with open_ledger(path) as ledger:
         ledger.record(outcome(request, State.DELIVERED))
-        assert known(ledger, request) == Known(State.DELIVERED, request_hash(request.payload), 2)
+        assert known(ledger, request) == KnownRecord(State.DELIVERED, request_hash(request.payload), 2)
         assert list(ledger.dead_letters()) == []
         assert ledger.sent_at(key_of(request)) is None
 
@@ -158,12 +158,14 @@ def test_failed_is_kept_with_its_reason_until_it_is_delivered(ledger: Ledger) ->
     for number in range(3):
         ledger.record(outcome(make_request(number), State.FAILED, "not_found"))
     ledger.record(outcome(make_request(3, kind=Kind.CUSTOMER), State.FAILED, "gave_up"))
-    assert known(ledger, make_request(0)) == Known(
+    assert known(ledger, make_request(0)) == KnownRecord(
         State.FAILED, request_hash(make_request(0).payload), 1, "not_found"
     )
     assert ledger.reasons(State.FAILED) == {"not_found": 3, "gave_up": 1}
     ledger.record(outcome(make_request(0), State.DELIVERED))
-    assert known(ledger, make_request(0)) == Known(State.DELIVERED, request_hash(make_request(0).payload), 1)
+    assert known(ledger, make_request(0)) == KnownRecord(
+        State.DELIVERED, request_hash(make_request(0).payload), 1
+    )
     assert ledger.reasons(State.FAILED) == {"not_found": 2, "gave_up": 1}
     assert ledger.counts() == LedgerCounts(delivered_customers=0, delivered_events=1, failed=3, in_doubt=0)
 
@@ -180,7 +182,7 @@ def test_a_record_of_a_bulk_request_is_kept_without_a_request(ledger: Ledger) ->
     """Its kind follows from its type."""
     request = make_request(1, kind=Kind.CUSTOMER)
     ledger.record(Outcome(request.event, State.DELIVERED))
-    assert known(ledger, request) == Known(State.DELIVERED, bytes(8), 1)
+    assert known(ledger, request) == KnownRecord(State.DELIVERED, bytes(8), 1)
     assert ledger.counts().delivered_customers == 1
 
 

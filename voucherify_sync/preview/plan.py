@@ -20,7 +20,7 @@ from voucherify_sync.run.bulk_run import BulkCustomers
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import Rate
-from voucherify_sync.state.deduplication import Rule
+from voucherify_sync.state.deduplication import ResendPolicy
 from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop
 
@@ -190,31 +190,31 @@ class Planner:
         options: what the user asked for.
         stop: ends the reading early.
         ledger: what was sent before.
-        rule: what is sent although it was sent before.
+        policy: what is sent although it was sent before.
 
     Attributes:
         run: the dry run.
     """
 
-    def __init__(self, options: RunOptions, stop: Stop, ledger: LedgerReader, rule: Rule) -> None:
+    def __init__(self, options: RunOptions, stop: Stop, ledger: LedgerReader, policy: ResendPolicy) -> None:
         self._options = msgspec.structs.replace(options, mode=Mode.DRY_RUN, dead_letters=None)
         self._stop = stop
         self._ledger = ledger
-        self._rule = rule
+        self._policy = policy
         self._fold = Fold()
         self._begin(self._fold)
 
     def _begin(self, fold: Fold | None) -> None:
         """Make an empty plan, and the run that fills it."""
         customers, path = self._options.settings.delivery.customers, self._ledger.path
-        looks_up = self._rule.on_doubt == "verify"
+        looks_up = self._policy.on_doubt == "verify"
         link = DryRun(discard, self._stop)
         self.run = Run(
             self._options,
             self._stop,
             link,
             self._ledger,
-            self._rule,
+            self._policy,
             observer=self._count,
             fold=fold,
         )
@@ -227,11 +227,11 @@ class Planner:
         """Read, and return the plan; it is about what was read if that was stopped."""
         with self._fold:
             self.run.execute()
-            bulk = BulkCustomers(self._ledger, self._rule, DryRun(discard, self._stop), self._stop)
+            bulk = BulkCustomers(self._ledger, self._policy, DryRun(discard, self._stop), self._stop)
             if not self._stop.requested:
                 bulk.deliver(self._fold)
         unchanged = bulk.unchanged_updates
-        if self._plan.customers == "bulk" and not self._rule.failed:
+        if self._plan.customers == "bulk" and not self._policy.retries_failed:
             if (
                 bulk.tally.failed
             ):  # only a run in bulk tells which events the refused customers take with them

@@ -18,11 +18,11 @@ from voucherify_sync.mapping.fold import Fold, FoldedCustomer, News, microsecond
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, State
 from voucherify_sync.report.run_report import BulkReport
 from voucherify_sync.sources.decode import event_time
-from voucherify_sync.state.deduplication import NEVER, REPEATED, History, Rule
+from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.bulk import ActionLog, CustomerDelivery
+from voucherify_sync.voucherify.bulk import CustomerDelivery
 from voucherify_sync.voucherify.retry_policy import Failed
 
 if TYPE_CHECKING:
@@ -69,9 +69,11 @@ _LOOKUP_CUSTOMERS = 500
 class BulkCustomers:
     """Folds the customer updates of the whole input, delivers them, and knows how each customer ended.
 
+    It is the ActionLog of the delivery: a ledger that can be written keeps the actions.
+
     Args:
         ledger: what customers were sent; one that can be written remembers what they are sent now.
-        rule: what is sent although it was sent before.
+        policy: what is sent although it was sent before.
         link: where requests go.
         stop: ends the pass early.
 
@@ -81,17 +83,17 @@ class BulkCustomers:
         unchanged_updates: identifies of the customers that are not sent, as nothing about them is new.
     """
 
-    def __init__(self, ledger: LedgerReader, rule: Rule, link: LiveDelivery | DryRun, stop: Stop) -> None:
+    def __init__(
+        self, ledger: LedgerReader, policy: ResendPolicy, link: LiveDelivery | DryRun, stop: Stop
+    ) -> None:
         self.tally = BulkReport()
         self.read = 0
         self.unchanged_updates = 0
         self._types: Counter[str | None] = Counter()
-        self._history = History(ledger, rule)
+        self._deduplicator = Deduplicator(ledger, policy)
         self._ledger = ledger
-        self._again = rule.again_before > NEVER
-        knows_actions = isinstance(ledger, Ledger) and not self._again
-        log: ActionLog = ledger if knows_actions else NoActionLog(ledger)  # type: ignore[assignment]
-        self._deliverer: CustomerDelivery = link.bulk(log)
+        self._again = policy.again_before > NEVER
+        self._deliverer: CustomerDelivery = link.bulk(self)
         self._stop = stop
         self._refusals: dict[str, Failed | None] = {}  # None: not sent, as nothing about the customer is new
 
@@ -100,7 +102,7 @@ class BulkCustomers:
         with Fold() as fold:
             try:
                 for mapped in batches:
-                    fold_updates(fold, mapped, self._history.decide(mapped))
+                    fold_updates(fold, mapped, self._deduplicator.decide(mapped))
                     self._count(mapped)
                     if self._stop.requested:
                         return
@@ -150,6 +152,17 @@ class BulkCustomers:
         for kind in self._types.elements():
             yield Outcome(BadRecord(Position("", 0), b"", kind), State.PENDING)
 
+    def remember_action(self, body_hash: bytes, action_id: str) -> None:
+        """Return when the ledger, if there is one, durably holds as which action a body was accepted."""
+        if isinstance(self._ledger, Ledger):
+            self._ledger.remember_action(body_hash, action_id)
+
+    def action(self, body_hash: bytes) -> str | None:
+        """Return the action as which a body was accepted; None if it is not known, or all is sent again."""
+        if self._again or not isinstance(self._ledger, Ledger):
+            return None
+        return self._ledger.action(body_hash)
+
     def _count(self, mapped: Sequence[Decision]) -> None:
         self.read += len(mapped)
         for decision in mapped:
@@ -190,22 +203,6 @@ class BulkCustomers:
                 self._ledger.remember_update(customer.source_id, update)
         self._ledger.forget_actions()
         self._ledger.flush()
-
-
-class NoActionLog:
-    """Records actions but reports every action as unknown: there is no ledger, or all is to be sent again."""
-
-    def __init__(self, ledger: LedgerReader) -> None:
-        self._ledger = ledger
-
-    def remember_action(self, body_hash: bytes, action_id: str) -> None:
-        """Leave it to the ledger, if there is one."""
-        if isinstance(self._ledger, Ledger):
-            self._ledger.remember_action(body_hash, action_id)
-
-    def action(self, body_hash: bytes) -> str | None:
-        """Know nothing."""
-        return None
 
 
 def no_more_than(lines: Mapping[str, int], batches: Iterable[Batch]) -> Iterator[Batch]:

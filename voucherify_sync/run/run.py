@@ -40,9 +40,9 @@ from voucherify_sync.settings import digest
 from voucherify_sync.sources.decode import MAX_BATCH, event_time
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.dead_letters import DEAD_LETTER_STATES, DeadLetterFile
-from voucherify_sync.state.deduplication import History, Rule
-from voucherify_sync.state.ledger import LastUpdate, Ledger
-from voucherify_sync.state.ledger_reader import LedgerReader
+from voucherify_sync.state.deduplication import Deduplicator, ResendPolicy
+from voucherify_sync.state.ledger import Ledger
+from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.state.private_files import utf8
 from voucherify_sync.stop import Stop
 
@@ -226,7 +226,7 @@ class Run:
         stop: the flag that ends it early.
         link: where the requests go.
         ledger: what was sent before; a Ledger is written, and closed when the run is over.
-        rule: what is sent although it was sent before.
+        policy: what is sent although it was sent before.
         output: flushed after each batch, so that pipes flow.
         observer: sees every outcome, too.
         fold: takes the customers of the input along, for a plan; a run in bulk has a fold of its own.
@@ -242,7 +242,7 @@ class Run:
         stop: Stop,
         link: LiveDelivery | DryRun,
         ledger: LedgerReader,
-        rule: Rule,
+        policy: ResendPolicy,
         *,
         output: BinaryIO | None = None,
         observer: OutcomeSink | None = None,
@@ -255,13 +255,15 @@ class Run:
         self._output = output
         self._fold = fold
         self._input = options.open_input(stop)
-        self._is_bulk = options.settings.delivery.customers == "bulk" and not rule.failed
+        self._is_bulk = options.settings.delivery.customers == "bulk" and not policy.retries_failed
         has_first_pass = self._is_bulk and fold is None
-        self._first = BulkCustomers(ledger, rule, link, stop) if has_first_pass else None
+        self._first = BulkCustomers(ledger, policy, link, stop) if has_first_pass else None
         self._lines_at_first: dict[str, int] | None = None
         self.sinks = OutcomeSinks(options, ledger, stop, in_bulk=self._is_bulk, observer=observer)
         self.pipeline = self._new_pipeline()
-        self._history = History(ledger, rule, self.sinks.is_superseded if rule.failed else None)
+        self._deduplicator = Deduplicator(
+            ledger, policy, self.sinks.is_superseded if policy.retries_failed else None
+        )
         self._read = 0
         self._started_at = datetime.now(UTC)
         self._clock_at_start = time.monotonic()
@@ -318,7 +320,7 @@ class Run:
     def _decide(self, mapped: Sequence[Decision]) -> Sequence[Decision]:
         """De-duplicate records, and fold them where they are folded; if that fails, they are pending."""
         try:
-            decided = self._history.decide(mapped)
+            decided = self._deduplicator.decide(mapped)
             if self._fold is not None:
                 fold_updates(self._fold, mapped, decided)
         except VoucherifySyncError as error:

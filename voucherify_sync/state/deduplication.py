@@ -30,7 +30,7 @@ from voucherify_sync.events import (
     request_hash,
 )
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, State
-from voucherify_sync.state.ledger_reader import Known, LedgerReader
+from voucherify_sync.state.ledger_reader import KnownRecord, LedgerReader
 from voucherify_sync.state.private_files import write_all
 
 MAX_KEYS: Final = 1_000_000
@@ -49,46 +49,46 @@ REPEATED: Final = frozenset({"equal_event", "repeated", "repeated_differs"})
 """Reasons of records that stand in the input before."""
 
 
-class Rule(Struct, frozen=True):
-    """What the user wants to have sent although it was sent before.
+class ResendPolicy(Struct, frozen=True):
+    """What a run sends although it was sent before.
 
     Attributes:
         again_before: deliveries of runs numbered below this are repeated (``--again``).
-        failed: what failed is tried again, whether its request changed or not (``retry``).
+        retries_failed: what failed is sent again, even if its request is still the same (``retry``).
         on_doubt: what becomes of custom events that an earlier run left in doubt.
     """
 
     again_before: float = NEVER
-    failed: bool = False
+    retries_failed: bool = False
     on_doubt: Literal["verify", "hold", "resend", "accept"] = "hold"
 
 
-class History:
-    """Applies the rule to the records of one run.
+class Deduplicator:
+    """Decides which records of one run are sent, and how the others end.
 
     Args:
         ledger: what earlier runs sent; an empty one is never asked.
-        rule: the user's exceptions.
-        is_superseded: tells whether a customer has been sent something newer; asked before a request is sent.
+        policy: the user's exceptions.
+        is_superseded: tells whether the customer of a request was sent a newer update; None: nothing is superseded.
     """
 
     def __init__(
         self,
         ledger: LedgerReader,
-        rule: Rule,
+        policy: ResendPolicy,
         is_superseded: Callable[[Request], bool] | None = None,
     ) -> None:
         self._is_superseded = is_superseded
         self._ledger = None if ledger.is_empty else ledger
         self._has_earlier_keys = ledger.has_earlier_keys
-        self._rule = rule
+        self._policy = policy
         self._seen = Seen()
 
     def decide(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
-        """Return the decisions, one for one, after the rule has been applied.
+        """Return the decisions, one for one: a request that must not be sent becomes an outcome.
 
-        What an earlier run decided is looked at first. It is the same for all records of one key, so that none of them
-        is accepted, or the first one is, and the others are repeated.
+        What an earlier run decided comes first, as it holds for all records of a key. Of the records that it leaves to
+        this run, the first one of each key is accepted, and the others are repeated.
         """
         keys = list(map(_key_of, decisions))
         known_of = self._lookup(decisions, keys)
@@ -114,7 +114,7 @@ class History:
 
     def _lookup(
         self, decisions: Sequence[Decision], keys: Sequence[bytes | None]
-    ) -> dict[bytes | None, Known]:
+    ) -> dict[bytes | None, KnownRecord]:
         """Return what earlier runs left of records, by their keys.
 
         What an earlier version kept of an identify counts for every content.
@@ -130,7 +130,7 @@ class History:
             for key, known in zip(asked, self._ledger.look_up(asked), strict=True)
             if known is not None and not (this_run and known.run == this_run)
         }
-        known_of: dict[bytes | None, Known] = {}
+        known_of: dict[bytes | None, KnownRecord] = {}
         for decision, key in zip(decisions, keys, strict=True):
             if key in found:
                 known_of[key] = found[key]
@@ -139,22 +139,22 @@ class History:
                 known_of[key] = found[earlier_key(key)]
         return known_of
 
-    def _decide_known(self, decision: Decision, known: Known) -> Decision:
-        """Return how a record ends that an earlier run decided, or the decision if that does not say it."""
+    def _decide_known(self, decision: Decision, known: KnownRecord) -> Decision:
+        """Return how a record ends that an earlier run decided; the decision as it is where this run has to decide."""
         event = _event_of(decision)
-        if known.run >= self._rule.again_before:
+        if known.run >= self._policy.again_before:
             if known.state is State.DELIVERED:
                 return Outcome(event, State.DUPLICATE, "delivered")
             if known.state is State.DUPLICATE:
                 return Outcome(event, State.DUPLICATE, "dismissed")
         if known.state is State.IN_DOUBT:
-            if self._rule.on_doubt == "hold":
+            if self._policy.on_doubt == "hold":
                 return Outcome(event, State.IN_DOUBT, known.reason)
-            if self._rule.on_doubt == "accept":
+            if self._policy.on_doubt == "accept":
                 return Outcome(event, State.DELIVERED, "accepted")
         return decision
 
-    def _accept(self, request: Request, known: Known | None, is_equal: bool | None) -> Decision:
+    def _accept(self, request: Request, known: KnownRecord | None, is_equal: bool | None) -> Decision:
         """Return the request that is to be sent, or why it is not.
 
         Args:
@@ -167,7 +167,7 @@ class History:
             reason = "repeated" if is_equal else "repeated_differs"
             return Outcome(event, State.DUPLICATE, "equal_event" if event.message_id is None else reason)
         if known is not None and known.state is State.FAILED:
-            is_tried_again = self._rule.failed or self._rule.again_before > known.run
+            is_tried_again = self._policy.retries_failed or self._policy.again_before > known.run
             if not is_tried_again and known.hash in (None, request_hash(request.payload)):
                 return Outcome(event, State.FAILED, FAILED_BEFORE, request=request)
         if known is not None and known.state is State.IN_DOUBT and self._ledger is not None:

@@ -43,11 +43,9 @@ from voucherify_sync.state.ledger_db import (
     transaction,
 )
 from voucherify_sync.state.ledger_file import LedgerLock, ProjectIdentity, bytes_in, make_directory, remove
-from voucherify_sync.state.ledger_reader import CODES, Known, LastUpdate, LedgerReader, customer_key
+from voucherify_sync.state.ledger_reader import CODES, KnownRecord, LastUpdate, LedgerReader, customer_key
 from voucherify_sync.state.ledger_writer import LedgerWriter, SqlRow
 from voucherify_sync.stop import Stop
-
-__all__ = ["LastUpdate", "Ledger", "RunStart", "forget"]
 
 _MAX_INVALID: Final = 10_000
 """Invalid records that a run keeps as dead letters; the others are counted, and named in its log."""
@@ -178,7 +176,7 @@ class Ledger(LedgerReader):
             resources.pop_all()
             return ledger
 
-    def look_up(self, keys: Sequence[bytes]) -> list[Known | None]:
+    def look_up(self, keys: Sequence[bytes]) -> list[KnownRecord | None]:
         """Return what is known of each key, what this run did included."""
         self.flush()
         return super().look_up(keys)

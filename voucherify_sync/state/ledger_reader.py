@@ -42,7 +42,7 @@ _ALL_LETTERS: Final = f"""(SELECT run, name, outcome, reason FROM dead_letters
     UNION ALL SELECT run, name, outcome, reason FROM {INTERRUPTED})"""  # noqa: S608 our own names
 
 
-class Known(Struct, frozen=True):
+class KnownRecord(Struct, frozen=True):
     """What the ledger knows of a record.
 
     Attributes:
@@ -150,17 +150,17 @@ class LedgerReader:
     def record(self, outcome: Outcome) -> None:
         """Forget it: a run that only reads decides nothing that is worth keeping."""
 
-    def look_up(self, keys: Sequence[bytes]) -> list[Known | None]:
+    def look_up(self, keys: Sequence[bytes]) -> list[KnownRecord | None]:
         """Return what is known of each key, in the order of the keys; None: nothing."""
         # Before the records: what moves from here to there in between is then seen twice, not missed.
         intents = self._ask("SELECT key, hash, run FROM intents")
         query = """SELECT key, hash, run, state, CASE WHEN state < 2 THEN NULL ELSE
             (SELECT reason FROM dead_letters l WHERE l.key = records.key) END FROM records WHERE key IN"""
         known = {
-            key: Known(_STATES[state], hash_ if self._compares(run) else None, run, reason)
+            key: KnownRecord(_STATES[state], hash_ if self._compares(run) else None, run, reason)
             for key, hash_, run, state, reason in self._ask_of(keys, query)
         }
-        known.update((key, Known(self._intended, hash_, run)) for key, hash_, run in intents)
+        known.update((key, KnownRecord(self._intended, hash_, run)) for key, hash_, run in intents)
         return list(map(known.get, keys))
 
     @property
