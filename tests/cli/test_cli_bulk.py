@@ -437,7 +437,7 @@ def test_an_interrupted_run_tells_that_its_records_are_still_to_do(run_cli: Cli)
         with run_cli.start(*bench.command(archive)) as run:
             _wait_for(lambda: bench.calls(BULK) or None)
             run.send_signal(signal.SIGINT)
-            assert run.wait(30) == 130
+            assert run.wait(60) == 130
         assert bench.outcomes() == {"pending": 2}
         assert bench.report["events"]["by_type"] == {"identify": 1, "track": 1}
 

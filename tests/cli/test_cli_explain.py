@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -287,13 +286,12 @@ def test_the_first_event_is_shown_before_the_input_ends(run_cli: Cli) -> None:
     process = run_cli.start("explain", "--limit", "2", "-", stdin=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
-    began = time.monotonic()
     process.stdin.write(json.dumps(ORDER).encode() + b"\n")
     process.stdin.flush()
     assert process.stdout.readline().startswith(b"track")
-    assert time.monotonic() - began < 5
+    assert process.poll() is None
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     process.stdout.close()
     assert process.stderr is not None
     process.stderr.close()

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from support.cli import Cli, Ended
 from support.ledger_parts import make_ledger, run_beside
 from support.replays import outcomes_of, write_settings
+from support.waiting import HANG_S, wait_until
 
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.state.dead_letters import compress
@@ -441,23 +441,18 @@ def test_a_person_is_forgotten_wherever_the_ledger_knows_them(flaky: Project) ->
     assert b"erased" not in flaky.ledger.read_bytes()
 
 
-def test_status_says_that_a_run_is_going_on(run_cli: Cli) -> None:
+def test_status_says_that_a_run_is_going_on(run_cli: Cli, project: Project) -> None:
     """And where; it does not disturb it."""
-    with Sandbox(SandboxOptions(keep=None, latency_s=1.0)) as sandbox:
-        project = Project(run_cli, sandbox)
-        process = run_cli.start(
-            "replay", "--yes", "--ledger", project.ledger, "--new-ledger", "-", stdin=subprocess.PIPE
-        )
-        assert process.stdin is not None
-        process.stdin.write(TRACK.encode())
-        process.stdin.close()
-        seen, own = None, f"process {process.pid} "
-        while own not in str(seen) and process.poll() is None:
-            seen = project.status["running"] if project.ledger.exists() else None
-        process.stdin = None
-        process.communicate(timeout=30)
-        assert process.returncode == 0
-    assert own in str(seen)
+    process = run_cli.start(
+        "replay", "--yes", "--ledger", project.ledger, "--new-ledger", "-", stdin=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write(TRACK.encode())
+    process.stdin.flush()
+    wait_until(project.sent)
+    assert f"process {process.pid} " in project.status["running"]
+    process.communicate(timeout=HANG_S)
+    assert process.returncode == 0
     assert project.status["running"] is None
 
 
@@ -465,25 +460,17 @@ def test_status_says_that_a_run_is_going_on(run_cli: Cli) -> None:
 def test_a_stop_is_over_within_eight_seconds(run_cli: Cli, way: signal.Signals) -> None:
     """Docker kills after ten. Nothing answers: not the call in flight, and not the bulk request."""
     with Sandbox(SandboxOptions(keep=None), [Fault.parse("* * hang")]) as sandbox:
-        for more in ([], ["--bulk"]):
-            project = Project(run_cli, sandbox)
-            project.ledger = run_cli.folder / f"{len(more)}.ledger"
-            (run_cli.folder / "a.ndjson").write_text(IDENTIFY + TRACK)
-            process = run_cli.start(
-                "replay", "--yes", "--ledger", project.ledger, "--new-ledger", *more, "a.ndjson"
-            )
-            calls = sandbox.call_log.calls
-            while not sandbox._threads or not project.ledger.exists():
-                assert process.poll() is None
-                time.sleep(0.05)
-            time.sleep(0.5)
-            began = time.monotonic()
-            process.send_signal(way)
-            _, errors = process.communicate(timeout=80)
-            print(
-                f"{way.name} {more}: {time.monotonic() - began:.1f} s after {sandbox.call_log.calls - calls} calls"
-            )
-            assert process.returncode == 128 + way, errors
+        Project(run_cli, sandbox)
+        (run_cli.folder / "a.ndjson").write_text(IDENTIFY + TRACK)
+        ledgers = {"--each": run_cli.folder / "each.ledger", "--bulk": run_cli.folder / "bulk.ledger"}
+        words = ("replay", "--yes", "--new-ledger", "a.ndjson")
+        runs = [run_cli.start(*words, option, "--ledger", ledger) for option, ledger in ledgers.items()]
+        wait_until(lambda: sandbox.call_log.calls >= 2 and all(file.exists() for file in ledgers.values()))
+        for run in runs:
+            run.send_signal(way)
+        for run in runs:
+            _, errors = run.communicate(timeout=30)  # the end of the call itself would come after 60 s
+            assert run.returncode == 128 + way, errors
 
 
 def test_several_runs_in_one_process_leave_nothing_behind(project: Project) -> None:

@@ -161,11 +161,11 @@ def test_a_signal_ends_the_run_in_order(run_cli: Cli, number: signal.Signals, co
         process = run_cli.start(
             "replay", "-c", settings, "--yes", "--workers", "4", "--report", "report.json", events
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while sandbox.counts()[2] < 20 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(number)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert b"Next:" in err
     report = report_of(run_cli)
@@ -184,7 +184,7 @@ def test_a_closed_stdout_is_no_failure_of_a_dry_run(run_cli: Cli, samples: Path)
         process.stdout.readline()
         process.stdout.close()
         said = process.stderr.read().decode()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
     assert said == ""
 
 
@@ -198,7 +198,7 @@ def test_a_growing_pipe_flows_through_a_dry_run(run_cli: Cli) -> None:
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["messageId"] == f"i-{number}"
         process.stdin.close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_the_corpora_come_through_with_the_law_intact(run_cli: Cli, corpora: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support.cli_modules import cli_module
 from support.terminal import Terminal
+from support.waiting import HANG_S, wait_until
 
 from voucherify_sync.outcomes import Snapshot, State, Waiting
 
@@ -58,14 +59,6 @@ def a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something in another thread has happened."""
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.005)
-
-
 def visible(text: str) -> str:
     """Take away the sequences that steer a terminal."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
@@ -74,7 +67,7 @@ def visible(text: str) -> str:
 def shown(view: Callable[[Any], Any], stream: io.StringIO, snapshot: Snapshot = HALF) -> str:
     """Return what one view makes of one snapshot."""
     with ProgressThread(lambda: view(stream), lambda: snapshot, interval_s=0.01):
-        until(lambda: "read" in visible(stream.getvalue()) or "events" in stream.getvalue())
+        wait_until(lambda: "read" in visible(stream.getvalue()) or "events" in stream.getvalue())
     return stream.getvalue()
 
 
@@ -132,7 +125,7 @@ def test_json_lines_are_objects_and_the_last_one_is_the_end() -> None:
         return Snapshot(events=next(taken), bytes=0, bytes_total=None, counts={State.PLANNED: 1})
 
     with ProgressThread(lambda: json_objects(stream), take, interval_s=0.01, shows_end=True):
-        until(lambda: stream.getvalue().count("\n") > 1)
+        wait_until(lambda: stream.getvalue().count("\n") > 1)
         before = stream.getvalue().count("\n")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["events"] for line in lines] == list(range(len(lines)))
@@ -168,7 +161,7 @@ def test_the_cursor_is_never_left_hidden_while_the_bar_runs() -> None:
     """A kill -9 must leave a terminal that one can type on."""
     stream = Terminal()
     with ProgressThread(lambda: bar(stream), lambda: HALF, interval_s=0.01):
-        until(lambda: "events read" in visible(stream.getvalue()))
+        wait_until(lambda: "events read" in visible(stream.getvalue()))
         text = stream.getvalue()
     assert text.index("\x1b[?25l") < text.index("\x1b[?25h") < text.index("events read")
 
@@ -191,7 +184,7 @@ def test_stderr_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     with ProgressThread(lambda: bar(stream), lambda: HALF, interval_s=0.01):
-        until(lambda: "events read" in visible(stream.getvalue()))
+        wait_until(lambda: "events read" in visible(stream.getvalue()))
         assert sys.stderr is not stream
         print("a warning [b]", file=sys.stderr)
     assert sys.stderr is stream
@@ -214,7 +207,7 @@ def test_a_stream_that_fails_does_not_disturb_the_run(
     stream = Broken(error)
     monkeypatch.setattr(sys, "stderr", stream)
     with ProgressThread(lambda: view(stream), lambda: HALF, interval_s=0.01):
-        until(lambda: stream.tries > 0)
+        wait_until(lambda: stream.tries > 0)
         time.sleep(0.03)
     assert sys.stderr is stream
     os.write(1, b"data\n")
@@ -230,27 +223,28 @@ def test_a_snapshot_that_fails_ends_the_display_only() -> None:
 
     display = ProgressThread(lambda: bar(stream), take, interval_s=0.01)
     with display:
-        until(lambda: not display._thread.is_alive())
+        wait_until(lambda: not display._thread.is_alive())
     assert stream.getvalue().rfind("\x1b[?25h") > stream.getvalue().rfind("\x1b[?25l")
 
 
 def test_a_terminal_that_takes_nothing_does_not_hold_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-S stops a terminal, not a run."""
     monkeypatch.setattr(module, "_LEAVE_WITHIN_S", 0.05)
-    release = threading.Event()
+    release, writing = threading.Event(), threading.Event()
 
     class Stuck(io.StringIO):
         def write(self, _: str) -> int:
-            release.wait(10)
+            writing.set()
+            release.wait(2 * HANG_S)
             return 0
 
     display = ProgressThread(lambda: plain_lines(Stuck()), lambda: HALF, interval_s=0.01)
     started = time.monotonic()
     with display:
-        time.sleep(0.03)
-    assert time.monotonic() - started < 2
+        assert writing.wait(HANG_S)
+    assert time.monotonic() - started < HANG_S
     release.set()
-    until(lambda: not display._thread.is_alive())
+    wait_until(lambda: not display._thread.is_alive())
 
 
 @pytest.mark.parametrize(

@@ -85,14 +85,13 @@ def test_every_intent_that_was_promised_survives_a_kill(path: Path) -> None:
 
 
 def test_a_second_run_leaves_at_once_and_says_who_holds_the_ledger(path: Path) -> None:
-    """Exit 4 within a second; a kill of the holder frees it."""
-    process = start("ledger = open_ledger(ledger_path); print('open'); import time; time.sleep(60)", path)
+    """Exit 4 while the first one goes on; a kill of the holder frees it."""
+    process = start("ledger = open_ledger(ledger_path); print('open'); import time; time.sleep(3600)", path)
     assert process.stdout is not None
     process.stdout.readline()
-    began = time.monotonic()
     with pytest.raises(RunStopped, match=rf"process {process.pid} on .+ since 20\d\d-.+Z") as refused:
         open_ledger(path)
-    assert time.monotonic() - began < 1
+    assert process.poll() is None
     assert refused.value.exit_code is ExitCode.STOPPED
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -173,7 +172,7 @@ def test_all_workers_hear_of_a_full_disk(path: Path) -> None:
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join(20)
+            worker.join(60)
     assert len(refused) == 16
 
 
@@ -194,7 +193,7 @@ def test_a_file_that_may_not_grow_stops_the_run(path: Path) -> None:
         ledger.close()
     """
     process = start(code, path)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     number, exit_code, message = output.split(" ", 2)
     assert (int(exit_code), int(number) > 0) == (4, True)
     assert "ledger" in message

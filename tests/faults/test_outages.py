@@ -10,6 +10,7 @@ import pytest
 from support.cli import Cli
 from support.evidence import CANARY, EMAIL, Record, Verdict, judge, request_of, write_archive, write_settings
 from support.ledger_parts import make_ledger, open_ledger
+from support.waiting import HANG_S, wait_until
 
 from voucherify_sync.delivery.circuit_breaker import CircuitBreaker
 from voucherify_sync.delivery.lanes import Lanes
@@ -24,7 +25,7 @@ from voucherify_sync.voucherify.rate_limit import Limiter
 from voucherify_sync.voucherify.retry_policy import Pauses
 
 RECORDS = [Record(type_, f"{type_}-{n}", f"u-{n}") for type_ in ("identify", "track") for n in range(5)]
-DEADLINE_S = 0.4
+DEADLINE_S = 1.0
 
 
 def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:
@@ -54,10 +55,10 @@ def deliver(sandbox: Sandbox, path: Path, on_doubt: str) -> list[Outcome]:
         ("hang", "hold", False),
         ("hang", "verify", False),
         ("hang after", "verify", True),
-        ("delay before seconds=0.7", "hold", False),
-        ("delay seconds=0.7", "verify", True),
-        ("drip interval_s=0.05", "hold", False),
-        ("drip part=headers interval_s=0.05", "verify", True),
+        ("delay before seconds=1.5", "hold", False),
+        ("delay seconds=1.5", "verify", True),
+        ("drip interval_s=2", "hold", False),
+        ("drip part=headers interval_s=2", "verify", True),
     ],
 )
 def test_an_answer_that_takes_too_long_is_given_up(
@@ -70,9 +71,10 @@ def test_an_answer_that_takes_too_long_is_given_up(
     with Sandbox(SandboxOptions(keep=None), faults) as sandbox:
         outcomes = deliver(sandbox, tmp_path / "x.ledger", on_doubt)
         took = time.monotonic() - began
-        time.sleep(0.5 if "before seconds" in fault else 0)
+        if "before seconds" in fault:  # what was given up is processed all the same
+            wait_until(lambda: len(sandbox.call_log.processed) == len(RECORDS) + 1)
         verdict = judge(RECORDS, sandbox, tmp_path / "x.ledger")
-    assert took < 4
+    assert took < HANG_S
     assert verdict.broken == {}
     assert verdict.ambiguous + verdict.interrupted == (not found)
     states = [outcome.state for outcome in outcomes]
@@ -106,10 +108,11 @@ def test_what_cannot_be_sent_waits_until_it_can(run_cli: Cli) -> None:
         port = once.port
     sandbox = Sandbox(SandboxOptions(keep=None, port=port))
     live = Live(run_cli, sandbox)
-    process = run_cli.start(*live.words)
-    time.sleep(1.0)
+    process = run_cli.start(*live.words, "--progress", "json")
+    assert process.stderr is not None
+    assert any(b'"reason":"an answer' in line for line in process.stderr), "it never tried to connect"
     with sandbox:
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         assert live.verdict(sandbox).broken == {}
         assert live.verdict(sandbox).delivered == len(RECORDS)
@@ -132,5 +135,5 @@ def test_a_server_whose_clock_is_a_day_off_delays_nothing(run_cli: Cli, skew_s: 
         live = Live(run_cli, sandbox)
         began = time.monotonic()
         assert run_cli(*live.words).code == 0
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < HANG_S
         assert live.verdict(sandbox).delivered == len(RECORDS)

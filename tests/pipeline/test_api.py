@@ -61,7 +61,7 @@ def nothing_else_happens(
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     yield
     for thread in set(threading.enumerate()) - threads:
-        thread.join(timeout=10)  # a sandbox may still be hanging up
+        thread.join(timeout=60)  # a sandbox may still be hanging up
         assert not thread.is_alive(), thread
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     assert not capfd.readouterr().out

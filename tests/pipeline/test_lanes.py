@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from support.waiting import HANG_S, wait_until
 
 from voucherify_sync.delivery.lanes import Lanes, PendingRequest
 from voucherify_sync.errors import ExitCode, RunStopped
@@ -64,14 +65,6 @@ class Scripted:
                 self.busy[customer] -= 1
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what other threads bring about."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.002)
-
-
 @contextmanager
 def gate() -> Iterator[threading.Event]:
     """Give an event that is set at the end, so that no worker is left hanging."""
@@ -114,10 +107,13 @@ def test_one_customer_is_served_in_input_order_and_never_twice_at_once() -> None
 
 def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
     """Not even with a single worker."""
+    served: set[str] = set()
 
     def answer(request: Request, attempt: PendingRequest) -> Outcome | RetryLater:
-        if request.source_id == "slow" and attempt.number < 3:
+        if request.source_id == "slow" and (attempt.number < 3 or len(served) < 2):
             return RetryLater(0.05, "throttled")
+        if request.source_id != "slow":
+            served.add(request.source_id)
         return delivered(request)
 
     script = Scripted(answer)
@@ -126,9 +122,11 @@ def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
         lanes.submit(make_request(number, "slow" if number < 2 else f"u{number}"))
     outcomes = list(lanes.drain())
     assert [line(outcome) for outcome in outcomes] == [2, 3, 0, 1]
-    assert lanes.retries == 4
-    first = [attempt for _, number, attempt in script.log if number == 0]
-    assert first == [1, 2, 3]
+    assert lanes.retries == len(script.log) - 4
+    for slow in (0, 1):
+        attempts = [attempt for _, number, attempt in script.log if number == slow]
+        assert attempts == list(range(1, len(attempts) + 1))
+        assert len(attempts) >= 3
 
 
 def test_an_earlier_retry_is_not_held_up_by_a_later_one() -> None:
@@ -137,7 +135,7 @@ def test_an_earlier_retry_is_not_held_up_by_a_later_one() -> None:
     def answer(request: Request, attempt: PendingRequest) -> Outcome | RetryLater:
         if attempt.number > 1:
             return delivered(request)
-        return RetryLater(60 if request.source_id == "later" else 0.02, "throttled")
+        return RetryLater(3600 if request.source_id == "later" else 0.02, "throttled")
 
     stop = Stop()
     lanes = Lanes(Scripted(answer).attempt, 2, stop)
@@ -161,7 +159,7 @@ def test_customers_are_served_in_parallel_on_all_workers() -> None:
     barrier = threading.Barrier(6)
 
     def meet(request: Request, _: PendingRequest) -> Outcome:
-        barrier.wait(5)
+        barrier.wait(HANG_S)
         return delivered(request)
 
     lanes = Lanes(Scripted(meet).attempt, 6, Stop())
@@ -178,7 +176,7 @@ def test_a_full_look_ahead_makes_the_submitter_wait_and_says_for_whom(
     with gate() as go:
 
         def answer(request: Request, _: PendingRequest) -> Outcome:
-            go.wait(5)
+            go.wait(HANG_S)
             return delivered(request)
 
         lanes = Lanes(Scripted(answer).attempt, 2, Stop(), max_records=records, max_bytes=size)
@@ -190,7 +188,7 @@ def test_a_full_look_ahead_makes_the_submitter_wait_and_says_for_whom(
         wait_until(lambda: lanes.blocked_on() == "held")
         assert thread.is_alive()
         go.set()
-        thread.join(5)
+        thread.join(HANG_S)
     assert len(list(lanes.drain())) == fits + 1
     assert lanes.blocked_on() is None
 
@@ -209,14 +207,21 @@ def test_a_stop_frees_a_submitter_that_waits_for_room() -> None:
     with gate() as go:
 
         def answer(request: Request, _: PendingRequest) -> Outcome:
-            go.wait(5)
+            go.wait(HANG_S)
             return delivered(request)
 
         lanes = Lanes(Scripted(answer).attempt, 1, stop, max_records=1)
         lanes.submit(make_request(0, "u"))
-        timer = threading.Timer(0.05, stop.by_signal, [ExitCode.INTERRUPTED])
-        timer.start()
+        wait_until(lambda: lanes.in_flight == 1)
+
+        def interrupt() -> None:
+            wait_until(lambda: lanes.blocked_on() == "u")
+            stop.by_signal(ExitCode.INTERRUPTED)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
         lanes.submit(make_request(1, "v"))
+        thread.join(HANG_S)
         assert [(line(o), o.state) for o in lanes.finished()] == [(1, State.PENDING)]
         go.set()
         assert [(line(o), o.state) for o in lanes.drain()] == [(0, State.DELIVERED)]
@@ -228,7 +233,7 @@ def test_a_stop_lets_what_is_in_flight_finish_and_starts_nothing_new() -> None:
     with gate() as go:
 
         def answer(request: Request, _: PendingRequest) -> Outcome:
-            go.wait(5)
+            go.wait(HANG_S)
             return delivered(request)
 
         script = Scripted(answer)
@@ -249,7 +254,7 @@ def test_what_is_still_in_flight_after_the_drain_is_in_doubt_if_it_is_an_event()
     with gate() as go:
 
         def answer(request: Request, _: PendingRequest) -> Outcome:
-            go.wait(5)
+            go.wait(HANG_S)
             return delivered(request)
 
         script = Scripted(answer)
@@ -259,9 +264,8 @@ def test_what_is_still_in_flight_after_the_drain_is_in_doubt_if_it_is_an_event()
         lanes.submit(make_request(2, "u", Kind.EVENT))
         wait_until(lambda: lanes.in_flight == 2)
         stop.by_signal(ExitCode.INTERRUPTED)
-        began = time.monotonic()
         found = {line(outcome): (outcome.state, outcome.reason) for outcome in lanes.drain(0.1)}
-        assert 0.1 <= time.monotonic() - began < 1
+        assert sum(script.busy.values()) == 2, "the drain ended before the attempts did"
         assert found == {
             0: (State.IN_DOUBT, "interrupted"),
             1: (State.PENDING, None),
@@ -323,13 +327,13 @@ def test_what_an_earlier_run_left_in_doubt_stays_so_at_a_stop() -> None:
 def test_a_retry_that_waits_when_the_run_stops_is_pending() -> None:
     """Again means that nothing was decided, so nothing is in doubt; and the drain does not wait for it."""
     stop = Stop()
-    lanes = Lanes(Scripted(lambda *_: RetryLater(60, "throttled")).attempt, 2, stop)
+    lanes = Lanes(Scripted(lambda *_: RetryLater(3600, "throttled")).attempt, 2, stop)
     lanes.submit(make_request(0, "u"))
     wait_until(lambda: lanes.waiting == 1)
     stop.by_signal(ExitCode.INTERRUPTED)
     began = time.monotonic()
     assert [(outcome.state, outcome.reason) for outcome in lanes.drain()] == [(State.PENDING, None)]
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < HANG_S
 
 
 @pytest.mark.parametrize("where", ["submit", "finished", "drain"])

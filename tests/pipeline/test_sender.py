@@ -391,7 +391,7 @@ def real() -> Iterator[Callable[..., tuple[Sandbox, Sender]]]:
 
     def make(*faults: Fault, **options: Any) -> tuple[Sandbox, Sender]:
         sandbox = Sandbox(SandboxOptions(app_id="key", token=options.pop("token", CANARY)), faults).start()
-        client = Client(Credentials("key", Secret(CANARY), sandbox.url, None), deadline_s=0.5)
+        client = Client(Credentials("key", Secret(CANARY), sandbox.url, None), deadline_s=1.5)
         opened.extend([client.close, sandbox.stop])
         stop = Stop()
         limited = LimitedClient(client, Limiter(stop=stop), CircuitBreaker(stop), stop)

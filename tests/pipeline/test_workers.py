@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import pytest
 from support.odd_events import ODD_LINES, SETTINGS
+from support.waiting import HANG_S
 
 from voucherify_sync.errors import ExitCode
 from voucherify_sync.events import Batch, Request
@@ -193,7 +194,7 @@ def test_a_run_that_stops_while_it_waits_for_an_answer_ends_at_once() -> None:
     threading.Timer(0.7, stop.by_signal, (ExitCode.TERMINATED,)).start()
     begun = time.monotonic()
     assert list(workers.results(Lines(numbered(2)), 2, stop, asleep)) == []
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < HANG_S
     assert not active_children()
 
 
@@ -202,7 +203,7 @@ def asleep() -> Work:
 
     def work(batches: Iterable[Batch]) -> Iterator[bytes]:
         for batch in batches:
-            time.sleep(60)
+            time.sleep(3600)
             yield batch.lines[0]
 
     return work
@@ -222,7 +223,6 @@ def test_the_processes_end_with_the_first_one(kill: signal.Signals, tmp_path: Pa
     """
     with subprocess.Popen(
         [sys.executable, "-c", dedent(script)],
-        cwd=Path(__file__).parent,
         env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -230,9 +230,7 @@ def test_the_processes_end_with_the_first_one(kill: signal.Signals, tmp_path: Pa
         assert process.stdout is not None
         assert process.stdout.readline()
         process.send_signal(kill)
-        killed_at = time.monotonic()
-        process.communicate(timeout=20)
-    assert time.monotonic() - killed_at < 10
+        process.communicate(timeout=HANG_S)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

@@ -36,7 +36,7 @@ def call(
     sandbox: Sandbox, method: str, path: str, body: Any = None, headers: Mapping[str, str] = KEYS
 ) -> Reply:
     """Make one call on a connection of its own; a body is sent as JSON, bytes as they are."""
-    connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=60)
     data = body if body is None or isinstance(body, bytes) else json.dumps(body)
     typed = {"Content-Type": "application/json"} if data is not None else {}
     try:
@@ -47,7 +47,7 @@ def call(
         connection.close()
 
 
-def exchange(sandbox: Sandbox, data: bytes, timeout_s: float = 5) -> bytes:
+def exchange(sandbox: Sandbox, data: bytes, timeout_s: float = 60) -> bytes:
     """Send bytes and return all that comes until the server closes."""
     with socket.create_connection(("127.0.0.1", sandbox.port), timeout=timeout_s) as sock:
         sock.sendall(data)

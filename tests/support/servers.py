@@ -12,8 +12,8 @@ from support.certificates import make_certificate
 
 
 @contextlib.contextmanager
-def raw_server(answer: bytes, pause_s: float = 0.0) -> Iterator[str]:
-    """Answer every connection with these bytes, `pause_s` after each of them, and close."""
+def raw_server(answer: bytes, pause_s: float = 0.0, *, head: bytes = b"") -> Iterator[str]:
+    """Answer every connection with a head at once, then with these bytes, `pause_s` after each of them, and close."""
     listener = socket.create_server(("127.0.0.1", 0))
     done = threading.Event()
 
@@ -25,6 +25,7 @@ def raw_server(answer: bytes, pause_s: float = 0.0) -> Iterator[str]:
                     asked = connection.recv(65_536)
                     while asked.startswith(b"POST") and not asked.endswith(b"}"):
                         asked += connection.recv(65_536)
+                    connection.sendall(head)
                     for byte in [answer] if not pause_s else [answer[i : i + 1] for i in range(len(answer))]:
                         connection.sendall(byte)
                         if done.wait(pause_s):

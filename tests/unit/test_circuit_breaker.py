@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 import requests_mock
+from support.waiting import HANG_S, wait_until
 
 from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, SILENCE_S, UNREACHED_S, CircuitBreaker
 from voucherify_sync.errors import ExitCode, RunStopped, Unreachable
@@ -338,10 +339,11 @@ def test_it_says_until_when_everything_waits() -> None:
 
 def test_one_worker_probes_while_the_others_wait() -> None:
     """An outage is met with one call at a time, from whatever number of threads."""
-    stop, probing, most = Stop(), [0], [0]
+    stop, probes, probing, most = Stop(), [0], [0], [0]
     healthy = threading.Event()
 
     def probe() -> Answer:
+        probes[0] += 1
         probing[0] += 1
         most[0] = max(most[0], probing[0])
         time.sleep(0.02)
@@ -360,11 +362,11 @@ def test_one_worker_probes_while_the_others_wait() -> None:
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
-    time.sleep(0.2)
+    wait_until(lambda: probes[0] >= 3)
     assert all(thread.is_alive() for thread in threads)
     healthy.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(HANG_S)
     assert not any(thread.is_alive() for thread in threads)
     assert most == [1]
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from support.simulated_quota import Api, SilentApi, World
+from support.waiting import HANG_S, wait_until
 
 from voucherify_sync.errors import ExitCode
 from voucherify_sync.stop import Stop
@@ -179,9 +180,8 @@ def test_threads_on_the_real_clock_use_the_limit_and_are_not_refused() -> None:
     threads = [threading.Thread(target=work) for _ in range(16)]
     for thread in threads:
         thread.start()
-    stop.wait(1.9)
+    wait_until(lambda: api.accepted["we"] >= 200)
     stop.by_signal(ExitCode.INTERRUPTED)
     for thread in threads:
-        thread.join(5)
-    assert api.accepted["we"] >= 200
+        thread.join(HANG_S)
     assert api.refused["we"] <= 1

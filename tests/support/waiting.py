@@ -1,0 +1,17 @@
+"""Waits for what other threads and processes bring about, however busy the machine is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+HANG_S = 60.0
+"""After so long a test gives up: only what hangs takes that long, and what must not be waited for takes longer."""
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Look until a condition holds; fail where it never comes to that."""
+    end = time.monotonic() + HANG_S
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.005)
