@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,9 +15,10 @@ import click
 
 from voucherify_sync.errors import ExitCode
 from voucherify_sync.paths import path_of
-from voucherify_sync.text import clean, clean_lines, counted
+from voucherify_sync.text import clean, counted
 
 from .options import FILE, option
+from .streams import tell
 
 if TYPE_CHECKING:
     from voucherify_sync.api import CheckReport
@@ -71,7 +73,7 @@ def command(
     """  # click reads the \b itself
     from voucherify_sync import settings as library
     from voucherify_sync.api import checked
-    from voucherify_sync.errors import ExitCode, UsageProblem
+    from voucherify_sync.errors import UsageProblem
     from voucherify_sync.sources.discover import find_sources
 
     if source and not online:
@@ -115,7 +117,6 @@ def _try_outputs(
 def _show(report: CheckReport, *, online: bool) -> None:
     """Print the effective settings on stdout, and what is to be known of them on stderr."""
     from voucherify_sync.settings import dump
-    from voucherify_sync.text import clean, clean_lines
 
     click.echo(
         f"# Effective settings: {clean(str(report.file)) if report.file else 'no file, so the defaults apply'}"
@@ -128,8 +129,7 @@ def _show(report: CheckReport, *, online: bool) -> None:
     notes += [f"Warning: {warning}" for warning in report.warnings]
     if not online:  # previews and the sandbox need no keys
         notes += [f"Before a live run: {problem}" for problem in report.missing]
-    for note in notes:
-        click.echo(clean_lines(note), err=True)
+    tell(*notes)
 
 
 def tell_results(results: Sequence[MappingResult], *, update: bool, junit_file: Path | None) -> ExitCode:
@@ -140,16 +140,16 @@ def tell_results(results: Sequence[MappingResult], *, update: bool, junit_file: 
     code = ExitCode.OK
     failed = [result for result in results if not result.passed]
     for result in failed:
-        click.echo("\n".join(_lines_of(result)), err=True)
+        tell("\n".join(_lines_of(result)))
     tests = counted(len(results), "mapping test")
     if not failed:
-        click.echo(f"{tests} passed" if results else "no mapping tests", err=True)
+        tell(f"{tests} passed" if results else "no mapping tests")
     else:
-        click.echo(f"{len(failed):,} of {tests} failed", err=True)
+        tell(f"{len(failed):,} of {tests} failed")
         code = _updated(failed) if update else ExitCode.INCOMPLETE
         if not update:
             advice = "If these results are right: the same command with --update makes the tests expect them."
-            click.echo(advice, err=True)
+            tell(advice)
     if junit_file is not None:
         try:
             write_whole(junit_file, junit(results))
@@ -166,11 +166,11 @@ def _updated(failed: Sequence[MappingResult]) -> ExitCode:
     for file, updates in update(failed, os.environ).items():
         count = sum(not refused for _, refused in updates)
         if count:
-            click.echo(f"{clean(str(file))}: {counted(count, 'expectation')} updated", err=True)
+            tell(f"{clean(str(file))}: {counted(count, 'expectation')} updated")
         for result, refused in updates:
             if refused:
                 code = ExitCode.INCOMPLETE
-                click.echo(f"{_place(result)}: {refused}", err=True)
+                tell(f"{_place(result)}: {refused}")
     return code
 
 
@@ -223,36 +223,32 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
     from voucherify_sync.voucherify.client import Client
 
     keys = library.credentials(effective, os.environ)
-    client = Client(keys, workers=1)
-    try:
-        project = ask(client)
-    finally:
-        client.close()
-    rate, limit = project.rate, "The API reported no rate limit."
+    with closing(Client(keys, workers=1)) as client:
+        rate, schema = ask(client)
+    limit = "The API reported no rate limit."
     if rate.limit is not None:
         left = "" if rate.remaining is None else f", {rate.remaining:,} left"
         limit = f"Limit: {counted(rate.limit, 'call')} a period{left}."
-    click.echo(f"{clean(keys.url)}: keys accepted. {limit}", err=True)
-    if project.schema is None:
-        click.echo("These keys cannot read the metadata schemas, so the mapping was not compared.", err=True)
+    tell(f"{clean(keys.url)}: keys accepted. {limit}")
+    if schema is None:
+        tell("These keys cannot read the metadata schemas, so the mapping was not compared.")
         return ExitCode.OK
     if found is None:
-        code = _tell(planned_findings(effective, project.schema), "Customer metadata that the settings name")
-        click.echo("To compare values, too, name sources: voucherify-sync check --online SOURCE", err=True)
+        code = _tell_findings(planned_findings(effective, schema), "Customer metadata that the settings name")
+        tell("To compare values, too, name sources: voucherify-sync check --online SOURCE")
         return code
-    for notice in found.notices:
-        click.echo(clean_lines(notice), err=True)
+    tell(*found.notices)
     counts = SampleCounts()
-    requests, findings = sampled_findings(effective, project.schema, sample(found.sources, Stop(), counts))
+    requests, findings = sampled_findings(effective, schema, sample(found.sources, Stop(), counts))
     compared = f"{counted(requests, 'request')} of {counted(counts.records, 'record')}"
-    return _tell(findings, f"Customer metadata in {compared}")
+    return _tell_findings(findings, f"Customer metadata in {compared}")
 
 
-def _tell(findings: Sequence[Finding], title: str) -> ExitCode:
+def _tell_findings(findings: Sequence[Finding], title: str) -> ExitCode:
     if not findings:
-        click.echo(f"{title}: nothing against the project's schema.", err=True)
+        tell(f"{title}: nothing against the project's schema.")
         return ExitCode.OK
-    click.echo(f"{title}:", err=True)
+    tell(f"{title}:")
     ordered = sorted(findings, key=lambda each: (not each.sort.refused, -each.count))
     for finding in ordered[:_MAX_FINDINGS]:
         evidence = clean(finding.where, 200)
@@ -260,9 +256,9 @@ def _tell(findings: Sequence[Finding], title: str) -> ExitCode:
             evidence = f"{clean(json.dumps(finding.value, ensure_ascii=False), 40)} at {evidence}"
         if finding.count:
             evidence = f"{counted(finding.count, 'request')}, first {evidence}"
-        click.echo(f"  {_sentence(finding)}\n      {evidence}", err=True)
+        tell(f"  {_sentence(finding)}\n      {evidence}")
     if len(ordered) > _MAX_FINDINGS:
-        click.echo(f"  and {counted(len(ordered) - _MAX_FINDINGS, 'key')} more", err=True)
+        tell(f"  and {counted(len(ordered) - _MAX_FINDINGS, 'key')} more")
     refused = any(finding.sort.refused for finding in findings)
     return ExitCode.INCOMPLETE if refused else ExitCode.OK
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.text import clean, clean_lines, counted, size
+from voucherify_sync.text import clean, counted, size
 
 from .signals import leaving
+from .streams import tell
 
 if TYPE_CHECKING:
     from voucherify_sync.api import PreparedReplay
@@ -83,15 +84,13 @@ def agreed(prepared: PreparedReplay, progress_kind: str) -> bool:
         return False
     if not plan.tracked:
         return True
-    click.echo(_question(plan, credentials(prepared.settings, os.environ)), err=True)
+    tell(_question(plan, credentials(prepared.settings, os.environ)))
     path = clean(str(place.path), 4_096)
     if place.is_new:
-        click.echo(f"A new ledger will be made: {path}", err=True)
+        tell(f"A new ledger will be made: {path}")
     else:
-        click.echo(f"The ledger is {path} ({size(bytes_of_ledger)}).", err=True)
-    assert prepared.run is not None  # noqa: S101  # it is planned
-    for notice in notices_of(prepared.run):
-        click.echo(clean_lines(f"Warning: {notice}"), err=True)
+        tell(f"The ledger is {path} ({size(bytes_of_ledger)}).")
+    tell(*(f"Warning: {notice}" for notice in notices_of(prepared.finished_run)))
     return ask("Send them?")
 
 
@@ -101,10 +100,9 @@ def _agreed_to_identity(ledger: LedgerReader) -> bool:
     delivered = counts.delivered_customers + counts.delivered_events
     run = f", last by run {last.name} on {last.started_at:%Y-%m-%d}" if last else ""
     known = " and ".join(map(str, ledger.identities))
-    click.echo(
+    tell(
         f"The ledger {clean(str(ledger.path), 4_096)} is that of {clean(known, 4_096)}:\n"
-        f"  {counted(delivered, 'record')} delivered, {counts.failed:,} failed, {counts.in_doubt:,} in doubt{run}.",
-        err=True,
+        f"  {counted(delivered, 'record')} delivered, {counts.failed:,} failed, {counts.in_doubt:,} in doubt{run}."
     )
     return ask("Is it that of the project you are about to send to?")
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from voucherify_sync.outcomes import WHY_LOST
-from voucherify_sync.text import clean, clean_lines, counted, percent
+from voucherify_sync.text import clean, counted, percent
 
 from .options import CONFIG, COUNT, EVENT, JOBS_HELP, TYPE, option
 from .render import Table, TableRow, TextLines, harmless, sentences, show, write_harmless
-from .streams import arrow
+from .streams import arrow, tell
 
 if TYPE_CHECKING:
     from voucherify_sync.preview.coverage import (
@@ -72,8 +72,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     options = CoverageOptions(**values)
     prepared = PreparedCoverage(options)
     try_outputs([], [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)])
-    for notice in prepared.notices:
-        click.echo(clean_lines(notice), err=True)
+    tell(*prepared.notices)
     with stopping_cleanly(prepared.stop):
         with progress("auto", prepared.snapshot, sys.stderr):
             report = prepared.count()
@@ -81,13 +80,12 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     code = ExitCode.OK
     for facts in prepared.reader.facts:
         if facts.damaged:
-            click.echo(f"Warning: {clean(facts.name, 4_096)} is damaged: {clean(facts.damaged)}", err=True)
+            tell(f"Warning: {clean(facts.name, 4_096)} is damaged: {clean(facts.damaged)}")
             code = ExitCode.INCOMPLETE
     total = report.values
     if fail_under is not None and 100 * total.mapped < fail_under * max(total.seen, 1):
-        click.echo(
-            f"{100 * total.share:.1f} % of {total.seen:,} values are mapped, which is less than {fail_under:g} %",
-            err=True,
+        tell(
+            f"{100 * total.share:.1f} % of {total.seen:,} values are mapped, which is less than {fail_under:g} %"
         )
         code = ExitCode.INCOMPLETE
     return prepared.stop.signal_exit or code

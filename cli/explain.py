@@ -13,11 +13,11 @@ import click
 from voucherify_sync.events import Event
 from voucherify_sync.outcomes import WHY_LOST
 from voucherify_sync.paths import path_of
-from voucherify_sync.text import clean, clean_lines, counted
+from voucherify_sync.text import clean, counted, did_you_mean
 
 from .options import CONFIG, EVENT, option
 from .render import Line, TextLines, compact, harmless, json_lines, show, write_harmless
-from .streams import arrow
+from .streams import arrow, tell
 
 if TYPE_CHECKING:
     from voucherify_sync.mapping.trace import AppliedRow, Fallback, TracedValue
@@ -90,8 +90,7 @@ def command(limit: int, as_json: bool, as_curl: bool, **values: Any) -> int:
     options = ExplainOptions(**values)
     prepared = PreparedExplanation(options)
     try_outputs([], [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)])
-    for notice in prepared.notices:
-        click.echo(clean_lines(notice), err=True)
+    tell(*prepared.notices)
     show_one, shown = _show(prepared.settings, as_json=as_json, as_curl=as_curl), 0
     for explanation in prepared.search:
         show_one(explanation)
@@ -111,12 +110,11 @@ def _tell_that_nothing_matches(search: EventSearch) -> None:
     from voucherify_sync.errors import UsageProblem
 
     if not search.read:
-        click.echo("No events were read.", err=True)
+        tell("No events were read.")
         return
     remedies = []
     for expected, suggestions in search.near_misses().items():
-        meant = " or ".join(f'"{clean(name, 60)}"' for name in suggestions)
-        hint = f"; did you mean {meant}?" if meant else "."
+        hint = did_you_mean([f'"{clean(name, 60)}"' for name in suggestions]) or "."
         remedies.append(f'No event is named "{clean(expected, 60)}"{hint}')
     remedy = " ".join(remedies) or "Check --event, --user, --message-id and --line."
     raise UsageProblem(f"No event matches ({search.read:,} read).", remedy)

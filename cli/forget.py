@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import FILE, LEDGER_FILE, option
+from .streams import tell
 
 if TYPE_CHECKING:
     from voucherify_sync.outcomes import State
@@ -98,25 +99,22 @@ def command(
         counts = reader.count_letters(selection)
     in_files = forget_in_files(selection, before, is_trial=True) if user else 0
     if not sum(counts.values()) and not in_files:
-        click.echo("Nothing to forget.", err=True)
+        tell("Nothing to forget.")
         return ExitCode.OK
     if not yes and not sys.stdin.isatty():
         raise UsageProblem("there is no terminal to ask on.", "Give --yes to forget without being asked.")
     if sum(counts.values()):
-        click.echo(_question(counts, path), err=True)
+        tell(_question(counts, path))
     if in_files:
-        click.echo(f"In files of earlier versions: {counted(in_files, 'dead letter')}: removed", err=True)
+        tell(f"In files of earlier versions: {counted(in_files, 'dead letter')}: removed")
     if not yes and not ask("Forget them?"):
         return ExitCode.INTERRUPTED
     forget(path, selection, is_whole=ledger_is_whole)
     if in_files:
         forget_in_files(selection, before)
-    click.echo("Forgotten: what was removed cannot be read from the ledger any more.", err=True)
+    tell("Forgotten: what was removed cannot be read from the ledger any more.")
     if user:
-        click.echo(
-            "The archive still holds these customers: --exclude-ids FILE keeps them out of the next replay.",
-            err=True,
-        )
+        tell("The archive still holds these customers: --exclude-ids FILE keeps them out of the next replay.")
     return ExitCode.OK
 
 

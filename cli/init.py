@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import option
+from .streams import tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def _write(path: str, sources: Sequence[str]) -> None:
         return
     _write_new(file, text)
     option = "" if file == settings.DEFAULT_FILE else f" -c {shlex.quote(path)}"
-    click.echo(_NEXT.format(file=click.format_filename(file), option=option), err=True)
+    tell(_NEXT.format(file=click.format_filename(file), option=option))
 
 
 def _schema() -> str:
@@ -98,10 +99,8 @@ def _suggested(found: FoundSources, named: str) -> str:
     """Return settings with what the beginning of the sources holds."""
     from voucherify_sync.preview.suggestions import suggested_settings
     from voucherify_sync.stop import Stop
-    from voucherify_sync.text import clean_lines
 
-    for notice in found.notices:
-        click.echo(clean_lines(notice), err=True)
+    tell(*found.notices)
     return suggested_settings(found.sources, Stop(), named)
 
 

@@ -79,15 +79,14 @@ def _cannot_write(lost: StdoutLost) -> RunStopped:
 
 def say_error(error: VoucherifySyncError) -> ExitCode:
     """Show where, what and what to do on stderr."""
-    import click
-
     from voucherify_sync.errors import SettingsError
-    from voucherify_sync.text import clean_lines
+
+    from .streams import tell
 
     prefix = (
         "" if isinstance(error, SettingsError) else "Error: "
     )  # file:line:column comes first, for editors
-    click.echo(prefix + clean_lines(error.message), err=True)
+    tell(prefix + error.message)
     if error.remedy:
-        click.echo(clean_lines(error.remedy), err=True)
+        tell(error.remedy)
     return error.exit_code

@@ -37,10 +37,10 @@ from voucherify_sync.state.private_files import (
     write_all,
     write_error,
 )
-from voucherify_sync.text import clean, clean_lines, counted
+from voucherify_sync.text import clean, counted
 
 from .options import Display
-from .streams import StdoutLost, silence_stderr
+from .streams import StdoutLost, silence_stderr, tell
 
 _OF_ITS_OWN = "Each output needs a file of its own, which the command does not read."
 
@@ -280,7 +280,7 @@ def write_reports(paths: Sequence[str], report: RunReport, *, quiet: bool) -> No
         error = _write_error(path, report)
         if error is None:
             if path != "-" and not quiet:
-                click.echo(f"Report: {clean(path, 4_096)}", err=True)
+                tell(f"Report: {clean(path, 4_096)}")
             continue
         try:
             file = spare_file("reports", f"{report.run_id}{'.html' if is_page(Path(path)) else '.json'}")
@@ -288,7 +288,7 @@ def write_reports(paths: Sequence[str], report: RunReport, *, quiet: bool) -> No
             kept = f"The report is kept in {file} instead."
         except VoucherifySyncError as no_place:
             kept = f"The report could not be kept elsewhere: {no_place.message.rstrip('.')}."
-        click.echo(clean_lines(f"Warning: {error} {kept}"), err=True)
+        tell(f"Warning: {error} {kept}")
 
 
 def _write_error(path: str, report: RunReport) -> str | None:

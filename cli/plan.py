@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
@@ -14,6 +16,7 @@ from voucherify_sync.text import clean, clean_lines, counted, percent, size, spa
 
 from .options import COUNT, RATE, Display, GroupedCommand, options_of, plan_options
 from .render import Table, TableRow, TextLines, sentences, show, warnings_of, write_harmless
+from .streams import tell
 
 if TYPE_CHECKING:
     from voucherify_sync.events import Json
@@ -77,18 +80,16 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
     prepared = PreparedReplay(ReplayOptions(mode=Mode.DRY_RUN, **values), plans_first=True)
     try_outputs_of_run(prepared, display)
     if not display.quiet:
-        for notice in prepared.notices:
-            click.echo(clean_lines(notice), err=True)
+        tell(*prepared.notices)
     settings, stop = prepared.settings, prepared.stop
     allowances = list(_allowances(settings, cycle, from_api=from_api, has_rate=values["rate"] is not None))
     tell_problem_of_ledger(prepared, display)
     with prepared, stopping_cleanly(stop):
         with progress(display.progress_kind, prepared.snapshot, sys.stderr):
             plan = prepared.plan()
-        run = prepared.run
-        assert run is not None  # noqa: S101  # it is over
+        run = prepared.finished_run
         if stop.requested:
-            click.echo("Interrupted: the input was not read completely, so there is no plan.", err=True)
+            tell("Interrupted: the input was not read completely, so there is no plan.")
         else:
             facts = to_dict(plan, allowances, settings.delivery.reserve, settings.delivery.rate)
             notices = list(notices_of(run))
@@ -97,7 +98,7 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
             else:
                 show_plan(sys.stdout, facts, plan.report, notices)
     if stop.error is not None:
-        click.echo(clean_lines(f"Stopped: {stop.error}"), err=True)
+        tell(f"Stopped: {stop.error}")
     return run.exit_code
 
 
@@ -117,20 +118,15 @@ def _allowances(
 
 def _of_project(settings: Settings, cycle: int | None) -> Iterator[Allowance]:
     """Ask the project. It never tells the period of its limit; where the answer does not show it, both may be."""
-    import os
-
     from voucherify_sync.preview.plan import Allowance
     from voucherify_sync.preview.project_check import ask
     from voucherify_sync.settings import credentials
     from voucherify_sync.voucherify.client import Client
 
-    client = Client(credentials(settings, os.environ), workers=1)
-    try:
-        rate = ask(client).rate
-    finally:
-        client.close()
+    with closing(Client(credentials(settings, os.environ), workers=1)) as client:
+        rate, _ = ask(client)
     if rate.limit is None:
-        click.echo("The API reported no rate limit.", err=True)
+        tell("The API reported no rate limit.")
         return
     ahead_s = 0.0 if rate.next_at is None or rate.date is None else rate.next_at - rate.date
     if ahead_s > _SURELY_NO_MINUTE_S:

@@ -10,6 +10,7 @@ import click
 from voucherify_sync.run.options import Mode
 
 from .options import Display, GroupedCommand, replay_options, take_mode
+from .streams import tell
 
 if TYPE_CHECKING:
     from voucherify_sync.api import PreparedReplay
@@ -43,7 +44,6 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
         VoucherifySyncError: the run cannot begin.
     """
     from voucherify_sync.errors import ExitCode
-    from voucherify_sync.text import clean_lines
 
     from .confirm import agreed, require_yes_where_nobody_can_be_asked
     from .outputs import records_shown, try_outputs_of_run
@@ -54,8 +54,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     mode, stop = prepared.options.mode, prepared.stop
     try_outputs_of_run(prepared, display)
     if not display.quiet:
-        for notice in prepared.notices:
-            click.echo(clean_lines(notice), err=True)
+        tell(*prepared.notices)
     output = sys.stdout.buffer if mode is Mode.DRY_RUN else None
     with stopping_cleanly(stop), records_shown(display, prepared.run_options.run_id) as log:
         tell_problem_of_ledger(prepared, display)
@@ -63,7 +62,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
         if mode is Mode.LIVE and not display.yes:
             require_yes_where_nobody_can_be_asked()
             if not agreed(prepared, display.progress_kind):
-                click.echo("Nothing was sent.", err=True)
+                tell("Nothing was sent.")
                 return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.INTERRUPTED)
         with progress(
             display.progress_kind,
@@ -73,14 +72,11 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
         ):
             report = prepared.execute(output=output, watch=log.add if log else None)
         finish(prepared, display, report, log)
-    assert prepared.run is not None  # noqa: S101  # it is over
-    return prepared.run.exit_code
+    return prepared.finished_run.exit_code
 
 
 def tell_problem_of_ledger(prepared: PreparedReplay, display: Display) -> None:
     """Say as a notice of a dry run what a run that sends must refuse."""
-    from voucherify_sync.text import clean_lines
-
     problem = prepared.place.problem
     if prepared.options.mode is Mode.DRY_RUN and problem is not None and not display.quiet:
-        click.echo(clean_lines(f"Notice: {problem}"), err=True)
+        tell(f"Notice: {problem}")

@@ -10,6 +10,7 @@ import click
 from voucherify_sync.run.options import Mode
 
 from .options import FILE, Display, GroupedCommand, retry_options, take_mode
+from .streams import tell
 
 
 @click.command("retry", cls=GroupedCommand)
@@ -49,13 +50,12 @@ def command(file: Path | None, **values: Any) -> int:
                 "Save the dead letters to a file first, or give --yes.",
             )
         if prepared.without_event:
-            click.echo(
+            tell(
                 f"{prepared.without_event:,} failed before this version, without an event in the ledger: "
-                "read the archive again, then retry.",
-                err=True,
+                "read the archive again, then retry."
             )
         if not prepared.has_letters:
             tell_problem_of_ledger(prepared, display)
-            click.echo("Nothing to retry.", err=True)
+            tell("Nothing to retry.")
             return ExitCode.OK
         return perform(prepared, display)

@@ -16,6 +16,7 @@ from voucherify_sync.text import counted
 
 from .options import DURATION, option
 from .signals import stopping_cleanly
+from .streams import tell
 
 _LOOK_S = 3600.0
 
@@ -54,17 +55,16 @@ def command(**given: Any) -> int:
     faults = FaultScript([Fault.parse(text) for text in given["fault"]], seed=given["seed"])
     stop = Stop()
     with Sandbox(options_of(given), faults) as sandbox, stopping_cleanly(stop):
-        click.echo(
+        tell(
             f"The sandbox listens on {sandbox.url}: open it in a browser, or put this into a settings file:\n"
             f"  api: {{url: '{sandbox.url}', key: {sandbox.store.app_id}, token: any}}\n"
-            "Ctrl-C stops it, and what it holds is gone.",
-            err=True,
+            "Ctrl-C stops it, and what it holds is gone."
         )
         while not stop.wait(_LOOK_S):
             pass
         customers, events, calls = sandbox.counts()
     held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
-    click.echo(f"It held {held} after {counted(calls, 'call')}.", err=True)
+    tell(f"It held {held} after {counted(calls, 'call')}.")
     return 0
 
 

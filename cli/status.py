@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import FILE, LEDGER_FILE, option
+from .streams import tell
 
 if TYPE_CHECKING:
     from voucherify_sync.events import Json
@@ -47,7 +47,6 @@ def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool
     from voucherify_sync.outcomes import State
     from voucherify_sync.state.dead_letters import LetterSelection
     from voucherify_sync.state.ledger_reader import LedgerReader
-    from voucherify_sync.text import clean_lines
 
     from .outputs import existing_ledger
 
@@ -55,7 +54,7 @@ def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool
         raise UsageProblem("--json, --failed and --doubt cannot be combined.", "Give one of them.")
     _, place = existing_ledger(config, ledger)
     if place.problem is not None:  # a run that sends would refuse the ledger
-        click.echo(clean_lines(f"Notice: {place.problem}"), err=True)
+        tell(f"Notice: {place.problem}")
     with LedgerReader(place.path) as reader:
         if failed or doubt:
             selection = LetterSelection(outcomes=frozenset({State.FAILED if failed else State.IN_DOUBT}))
@@ -122,18 +121,16 @@ def _next(failed: int, counts: Any, options: str) -> Iterator[dict[str, str]]:
 
 
 def _run(run: EarlierRun) -> Json:
+    from voucherify_sync.text import utc_text
+
     return {
         "run_id": run.name,
         "command": run.command,
-        "started_at": _moment(run.started_at),
-        "finished_at": _moment(run.ended_at),
+        "started_at": utc_text(run.started_at),
+        "finished_at": utc_text(run.ended_at) if run.ended_at else None,
         "exit_code": run.exit_code,
         "outcomes": run.counts,
     }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
 def _show(status: Json) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
+from voucherify_sync.text import clean_lines
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -64,6 +66,13 @@ def write_the_rest() -> None:
     """Flush the data that a failed command has left in the buffer of stdout; a second failure does not count."""
     with suppress(StdoutLost):
         sys.stdout.flush()
+
+
+def tell(*sentences: str) -> None:
+    """Write sentences on stderr, each on lines of its own; what they quote is escaped where it does not print."""
+    for sentence in sentences:
+        sys.stderr.write(f"{clean_lines(sentence)}\n")
+    sys.stderr.flush()
 
 
 def arrow(stream: TextIO) -> str:

@@ -7,18 +7,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-import click
-
 from voucherify_sync.errors import ExitCode
 from voucherify_sync.outcomes import WHY_LOST, State, label_of, words
 from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
-from voucherify_sync.text import clean, clean_lines, counted, size, span
+from voucherify_sync.text import clean, clean_lines, counted, did_you_mean, size, span
 
 from .render import Table, TableRow, TextLines, sentences, show, warnings_of
 from .status import ledger_words
+from .streams import tell
 
 if TYPE_CHECKING:
     from voucherify_sync.api import PreparedReplay
@@ -40,8 +39,7 @@ def finish(prepared: PreparedReplay, display: Display, report: RunReport, log: R
     """Sum up, say what stopped the run, if it was stopped, and write the reports and the end of the log."""
     from .outputs import write_reports
 
-    run, stop = prepared.run, prepared.stop
-    assert run is not None  # noqa: S101  # it is over
+    run, stop = prepared.finished_run, prepared.stop
     goes_on = run.exit_code in GOES_ON
     if not display.quiet:
         print_summary(
@@ -51,17 +49,16 @@ def finish(prepared: PreparedReplay, display: Display, report: RunReport, log: R
             remaining=_remaining(run) if goes_on and prepared.options.mode is not Mode.DRY_RUN else None,
             notices=[*notices_of(run), *_of_earlier_runs(prepared, report)],
         )
-        for sentence in _of_kept(prepared, report):
-            click.echo(sentence, err=True)
+        tell(*_of_kept(prepared, report))
     said, trouble = f"Stopped: {stop.error}" if stop.error else "", prepared.last_failure
     if said:
-        click.echo(clean_lines(said), err=True)
+        tell(said)
     if stop.requested and trouble is not None and trouble not in said:  # it may be the reason of a signal
-        click.echo(clean_lines(f"The last call failed: {trouble}."), err=True)
+        tell(f"The last call failed: {trouble}.")
     write_reports(display.report, report, quiet=display.quiet)
     log_trouble = None if log is None else log.finish()
     if log_trouble is not None:
-        click.echo(clean_lines(f"Warning: {log_trouble}"), err=True)
+        tell(f"Warning: {log_trouble}")
 
 
 def print_summary(
@@ -194,8 +191,7 @@ def notices_of(run: Run) -> Iterator[str]:
             "The ledger knows the records: voucherify-sync retry"
         )
     for expected, suggestions in run.near_misses().items():
-        meant = " or ".join(f'"{clean(name, 60)}"' for name in suggestions)
-        hint = f"; did you mean {meant}?" if meant else ""
+        hint = did_you_mean([f'"{clean(name, 60)}"' for name in suggestions])
         yield f'no event is named "{clean(expected, 60)}"{hint}'
 
 

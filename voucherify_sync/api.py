@@ -360,6 +360,12 @@ class PreparedReplay(Prepared):
             self.last_failure = link.trouble()
             return run.report()
 
+    @property
+    def finished_run(self) -> Run:
+        """The run that `plan` or `execute` has ended."""
+        assert self.run is not None  # noqa: S101  # the caller has called one of them
+        return self.run
+
     def snapshot(self) -> Snapshot:
         """Tell how the run stands; any thread may ask at any time."""
         run = self.run

@@ -6,7 +6,8 @@ obey them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import islice
 from typing import Final
@@ -107,3 +108,13 @@ def similar(
         by_folded.setdefault(fold(name)[-MAX_LENGTH:], name)
     near = get_close_matches(fold(wanted)[-MAX_LENGTH:], by_folded, n=most, cutoff=cutoff)
     return [by_folded[folded] for folded in near]
+
+
+def did_you_mean(suggestions: Sequence[str]) -> str:
+    """Return `; did you mean this or that?`, or nothing where there is nothing to suggest."""
+    return f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
+
+
+def utc_text(moment: datetime) -> str:
+    """Return an aware time as the report and the API have it: `2025-03-01T12:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

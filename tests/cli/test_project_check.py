@@ -73,18 +73,18 @@ def asked(faults: list[str] | None = None, **options: Any) -> tuple[Any, int]:
 
 def test_one_call_tells_keys_limit_and_schema() -> None:
     """It is the cheapest that tells all three."""
-    told, calls = asked(limit="100/min", metadata_schemas=(SCHEMA,))
+    (rate, schema), calls = asked(limit="100/min", metadata_schemas=(SCHEMA,))
     assert calls == 1
-    assert (told.rate.limit, told.rate.remaining) == (100, 99)
-    assert set(told.schema.definitions) == {"points", "tier", "crm"}
-    assert not told.schema.defined_only
+    assert (rate.limit, rate.remaining) == (100, 99)
+    assert set(schema.definitions) == {"points", "tier", "crm"}
+    assert not schema.defined_only
 
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_keys_that_may_not_read_schemas_are_tried_on_customers(status: int) -> None:
     """They can still be good enough for a replay; then there is no schema to hold the mapping against."""
-    told, calls = asked([f"GET /v1/metadata-schemas status {status}"])
-    assert (told.schema, calls) == (None, 2)
+    (_, schema), calls = asked([f"GET /v1/metadata-schemas status {status}"])
+    assert (schema, calls) == (None, 2)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from voucherify_sync.settings import Settings
 from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply, unreachable
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.rate_limit import RateHeaders, read_rate_headers
-from voucherify_sync.voucherify.retry_policy import halting, json_object
+from voucherify_sync.voucherify.retry_policy import halting, is_success, json_object
 
 MAX_FINDINGS: Final = 1_000
 """Keys that are told of, at most."""
@@ -244,20 +244,14 @@ def _sort_of_key(schema: CustomerSchema, key: str) -> Sort | None:
     return Sort.NOT_ALLOWED if schema.defined_only else Sort.UNDEFINED
 
 
-class Project(Struct, frozen=True):
-    """What a project answered.
+def ask(client: Client) -> tuple[RateHeaders, CustomerSchema | None]:
+    """Ask for the limit and the metadata schema. A key that may not read schemas is tried on the customers.
 
-    Attributes:
-        rate: the API's limit as its headers have it.
-        schema: of the customers' metadata; None if these keys may not read it.
-    """
+    That makes two calls at most.
 
-    rate: RateHeaders
-    schema: CustomerSchema | None
-
-
-def ask(client: Client) -> Project:
-    """Ask for the metadata schemas; a key that may not read them is tried on the customers, so two calls at most.
+    Returns:
+        The API's limit as its headers have it, and the schema of the customers' metadata; None if these keys may not
+        read it.
 
     Raises:
         AccessRefused: the keys do not work.
@@ -269,9 +263,9 @@ def ask(client: Client) -> Project:
     if reply.status in (403, 404):
         reply = _call(client, "/v1/customers", {"limit": "1"})
         _raise_unless_ok(reply)
-        return Project(read_rate_headers(reply.headers), None)
+        return read_rate_headers(reply.headers), None
     _raise_unless_ok(reply)
-    return Project(read_rate_headers(reply.headers), read_schema(json_object(reply.body) or {}))
+    return read_rate_headers(reply.headers), read_schema(json_object(reply.body) or {})
 
 
 def _call(client: Client, path: str, params: dict[str, str] | None = None) -> Reply:
@@ -291,8 +285,7 @@ def _raise_unless_ok(reply: Reply) -> None:
         raise RunStopped("Voucherify's limit is used up (HTTP 429)", _AGAIN)
     if status >= 500 or status == 408:
         raise RunStopped(f"Voucherify has trouble (HTTP {status})", _AGAIN)
-    body = json_object(reply.body)
-    if not 200 <= status < 300 or body is None or body.get("object") != "list":
+    if not is_success(reply, ("list",)):
         raise WrongAddress(
             f"What answers (HTTP {status}) is not the Voucherify API", "Check api.url and api.version."
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -450,11 +449,6 @@ def exit_code(
 def status_of(code: ExitCode) -> str:
     """Return the report's word for an exit code."""
     return _STATUS.get(code, "interrupted")
-
-
-def utc_text(moment: datetime) -> str:
-    """Return an aware time as the report has it: `2025-03-01T12:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode_report(report: RunReport) -> bytes:

@@ -31,7 +31,6 @@ from voucherify_sync.report.run_report import (
     Timeline,
     exit_code,
     status_of,
-    utc_text,
 )
 from voucherify_sync.run.bulk_run import BulkCustomers, fold_updates, no_more_than
 from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes, time_limit
@@ -45,6 +44,7 @@ from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.state.private_files import utf8
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import utc_text
 
 if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import LiveDelivery

@@ -28,6 +28,7 @@ from voucherify_sync.sandbox.validation import (
     make_request_id,
     not_found,
 )
+from voucherify_sync.text import utc_text
 
 _REPORTS_KEPT_S = 7 * 86400.0
 
@@ -46,7 +47,7 @@ Text = str | UnsetType
 
 def iso(at: float) -> str:
     """Write epoch seconds as the API does: UTC, milliseconds, Z."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(datetime.fromtimestamp(at, UTC))
 
 
 class StoredCustomer(Struct, frozen=True, kw_only=True):

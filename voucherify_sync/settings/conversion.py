@@ -24,6 +24,7 @@ from voucherify_sync.settings.types import (
     settings_of,
 )
 from voucherify_sync.settings.yaml_nodes import Mistake, Problems, YamlNode, shown
+from voucherify_sync.text import did_you_mean
 
 TESTS: Final = "tests"
 """The key beside the sections that holds a list: the mapping tests."""
@@ -38,11 +39,6 @@ _JSON_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-def did_you_mean(suggestions: Sequence[str]) -> str:
-    """Return `; did you mean this or that?`, or nothing when there is nothing to suggest."""
-    return f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
 
 
 def _read_flag(text: str) -> bool:

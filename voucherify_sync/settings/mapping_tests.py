@@ -12,9 +12,10 @@ from msgspec import Struct
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Json
-from voucherify_sync.settings.conversion import TESTS, NodeReader, did_you_mean, one_value
+from voucherify_sync.settings.conversion import TESTS, NodeReader, one_value
 from voucherify_sync.settings.environment import expanded
 from voucherify_sync.settings.yaml_nodes import LineColumn, Mistake, Problems, YamlNode, shown
+from voucherify_sync.text import did_you_mean
 
 REQUEST_KEYS: Final = ("method", "path", "body")
 CONTAINS: Final = "contains"
