@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
-from enum import Enum
 from math import isfinite
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 _PLAIN_KEY: Final = re.compile(r"[^.\[\]\"'\\*\s]+")
 
@@ -52,14 +51,8 @@ class PathError(ValueError):
     """A text that is no path, or a destination that no request has. The message is a sentence for people."""
 
 
-class Missing(Enum):
-    """The type of MISSING, which is no JSON value."""
-
-    MISSING = "missing"
-
-
-MISSING: Final = Missing.MISSING
-"""What `read` returns where a path leads to nothing; a null that is there is None."""
+MISSING: Final = UNSET
+"""What `read` returns where a path leads to nothing: no JSON value. A null that is there is None."""
 
 
 class PathStep(Struct, frozen=True):

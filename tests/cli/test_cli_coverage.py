@@ -140,14 +140,14 @@ def test_events_are_picked_as_in_a_replay(run_cli: Cli, options: list[str], coun
 def test_several_processes_change_nothing(run_cli: Cli, samples: Path, options: list[str]) -> None:
     """Nor does it matter which file is whose."""
     told = run_cli("coverage", "--json", "--jobs", "1", *options, samples)
-    run_cli.constants["voucherify_sync.run.options.WORTH_IT"] = 1
+    run_cli.constants["voucherify_sync.run.options.MIN_SHARED_BYTES"] = 1
     assert run_cli("coverage", "--json", "--jobs", "2", *options, samples) == told
     assert told.code == 0
 
 
 def test_a_pipe_is_counted_by_one_process(run_cli: Cli, samples: Path) -> None:
     """Nobody knows whether it is long; the result is the same."""
-    run_cli.constants["voucherify_sync.run.options.WORTH_IT"] = 1
+    run_cli.constants["voucherify_sync.run.options.MIN_SHARED_BYTES"] = 1
     events = "".join(file.read_text() for file in sorted(samples.glob("*.ndjson"))) or json.dumps(IDENTIFY)
     one, two = (run_cli("coverage", "--json", "--jobs", jobs, "-", stdin=events) for jobs in ("1", "2"))
     assert one == two

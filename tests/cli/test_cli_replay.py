@@ -366,7 +366,7 @@ def test_options_of_several_values_are_not_taken_from_the_environment(run_cli: C
 def test_several_processes_change_nothing_but_the_time(run_cli: Cli) -> None:
     """A large dry run is shared out; stdout and the report are the same."""
     run_cli.constants = {
-        "voucherify_sync.run.options.WORTH_IT": 0,
+        "voucherify_sync.run.options.MIN_SHARED_BYTES": 0,
         "voucherify_sync.run.workers.TASK_BYTES": 10_000,
     }
     archive = run_cli.folder / "large.ndjson"

@@ -315,9 +315,9 @@ def test_coverage_on_several_processes_counts_what_one_counts(
     ("bytes_total", "jobs", "is_worth_it"),
     [
         pytest.param(None, 2, False, id="pipe"),
-        (options.WORTH_IT - 1, 2, False),
-        (options.WORTH_IT, 2, True),
-        pytest.param(options.WORTH_IT, 1, False, id="one"),
+        (options.MIN_SHARED_BYTES - 1, 2, False),
+        (options.MIN_SHARED_BYTES, 2, True),
+        pytest.param(options.MIN_SHARED_BYTES, 1, False, id="one"),
     ],
 )
 def test_a_pipe_and_a_small_input_are_not_worth_the_start_of_processes(

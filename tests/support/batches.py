@@ -17,7 +17,7 @@ class Lines:
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self.facts: list[SourceFacts] = []
-        self.bytes_total = options.WORTH_IT
+        self.bytes_total = options.MIN_SHARED_BYTES
         self._blocks = batches
 
     def __iter__(self) -> Iterator[Batch]:

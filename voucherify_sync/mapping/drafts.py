@@ -24,7 +24,7 @@ from voucherify_sync.mapping.field_types import (
 from voucherify_sync.paths import FIELDS_OF, FREE_OBJECTS, Keys, object_at
 
 if TYPE_CHECKING:
-    from voucherify_sync.mapping.rules import Hit, Route
+    from voucherify_sync.mapping.rules import Match, Route
 
 Text = str | None | UnsetType
 
@@ -96,8 +96,8 @@ class Draft(Struct, gc=False):
         own_names: those of its ``firstName`` and ``lastName`` that served to make a name without a row.
         routes: those of objects of which they tell what was found and what is unmapped.
         outermost: the route of that object, if it is among them.
-        found: numbers of the rows that found a value, where no route tells it.
-        hits: leaves with the values that they found, in the order of their rows; kept where they are not put at once.
+        matched_rows: numbers of the rows that found a value, where no route tells it.
+        matches: leaves with the values that they found, in the order of their rows; empty where values are put at once.
     """
 
     customer: CustomerBody
@@ -115,8 +115,8 @@ class Draft(Struct, gc=False):
     own_names: tuple[str, ...] = ()
     routes: list[Route] = []
     outermost: Route | None = None
-    found: list[int] = []
-    hits: list[Hit] = []
+    matched_rows: list[int] = []
+    matches: list[Match] = []
 
     def drop(self, place: Keys, reason: str) -> None:
         """Note a value that could not be put in its place."""

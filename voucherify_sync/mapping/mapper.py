@@ -23,7 +23,7 @@ from voucherify_sync.mapping.field_types import (
     text_of,
 )
 from voucherify_sync.mapping.filters import reason_of_type
-from voucherify_sync.mapping.rules import Rules, effective_rows
+from voucherify_sync.mapping.rules import Rules, compile_rules
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats
 from voucherify_sync.mapping.walk import walk
 from voucherify_sync.outcomes import Outcome, State
@@ -201,7 +201,7 @@ class Mapper:
                 rules.taken_routes.append(route)
                 are_remembered = are_remembered and route.is_remembered
             route.taken_count += 1
-        for row in draft.found:
+        for row in draft.matched_rows:
             section.rows[rules.row_texts[row]] += 1
         for path in draft.unmapped_inside:
             section.unmapped.add(path)
@@ -220,18 +220,6 @@ class Mapper:
                 section.unmapped.add(f"{rules.root}.{key}")
         if not are_remembered:  # no later event takes such a route, so it is not kept for its counts
             section.add_routes(rules)
-
-
-def compile_rules(settings: Settings) -> dict[str, Rules]:
-    """Return the rules of each type of event; an identify has no use for rows that fill a custom event."""
-    identify, track = settings.identify, settings.track
-    rows = effective_rows("traits", identify.mapping, extend_default=identify.extend_default)
-    of_customers = [row for row in rows if row.destination.keys[0] == "customer"]
-    of_events = effective_rows("properties", track.mapping, extend_default=track.extend_default)
-    return {
-        "identify": Rules("traits", of_customers, identify.add, keep_nulls=identify.nulls == "clear"),
-        "track": Rules("properties", of_events, track.add, keep_nulls=False),
-    }
 
 
 def _own_id(fields: Json) -> str | None:
@@ -272,7 +260,7 @@ def _carry_personas(event: Event, draft: Draft) -> None:
 
 def _is_not_finite(fields: Json, draft: Draft) -> bool:
     """Tell whether what is sent holds a number that JSON cannot carry; the event's id is sent, too."""
-    sent = [value for _, value in draft.hits if not isinstance(value, dict)]
+    sent = [value for _, value in draft.matches if not isinstance(value, dict)]
     sent += [draft.metadata, draft.customer.metadata, draft.parts, fields.get("userId")]
     return any(map(holds_a_non_number, sent))
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from voucherify_sync.mapping.drafts import IDS, WORKING, Put, put_at
 from voucherify_sync.paths import FIELDS_OF, FieldPath, Keys, check_row, parse_destination, parse_source
-from voucherify_sync.settings.types import DEFAULT_ROWS
+from voucherify_sync.settings.types import DEFAULT_ROWS, Settings
 
 OUR_INTEGRATIONS: Final = ("Voucherify", "Voucherify (Actions)")
 """Keys by which an event is kept from Voucherify."""
@@ -114,7 +114,7 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
         return not is_second and (self.twin is None or self.twin.path.keys[-1] not in values)
 
 
-Hit = tuple[Leaf, Any]
+Match = tuple[Leaf, Any]
 """A leaf that found a value, and the value."""
 
 Signature = tuple[str | tuple[str], ...]
@@ -338,6 +338,18 @@ class Rules:
             self.tree.node(keys[:-1]).mapped_keys.add(keys[-1])
         else:
             self.tree.maps_all = True
+
+
+def compile_rules(settings: Settings) -> dict[str, Rules]:
+    """Return the rules of each type of event; an identify has no use for rows that fill a custom event."""
+    identify, track = settings.identify, settings.track
+    rows = effective_rows("traits", identify.mapping, extend_default=identify.extend_default)
+    of_customers = [row for row in rows if row.destination.keys[0] == "customer"]
+    of_events = effective_rows("properties", track.mapping, extend_default=track.extend_default)
+    return {
+        "identify": Rules("traits", of_customers, identify.add, keep_nulls=identify.nulls == "clear"),
+        "track": Rules("properties", of_events, track.add, keep_nulls=False),
+    }
 
 
 def _names(keys: Keys) -> list[str]:

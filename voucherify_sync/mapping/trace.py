@@ -149,7 +149,7 @@ class _Tracer:
         self._event = event
         self._draft = mapped.draft
         self._found: list[tuple[Leaf, Keys, Any]] = []
-        for leaf, value in mapped.draft.hits:
+        for leaf, value in mapped.draft.matches:
             keys: list[str | int] = []
             read(event.fields, leaf.path, keys)
             self._found.append((leaf, tuple(keys), value))

@@ -1,6 +1,6 @@
 """Walk one event along the tree of its rules: put values in their places, and note what no row maps.
 
-Where the order of rows counts, hits are gathered first. Where the tree cannot tell which of two spellings of a path
+Where the order of rows counts, matches are gathered first. Where the tree cannot tell which of two spellings of a path
 counts, the rows are read one by one.
 """
 
@@ -25,7 +25,7 @@ def walk(
         event: which.
         own_id: of its customer.
         traits_or_properties: its own object.
-        traces: the draft keeps all hits.
+        traces: the draft keeps all matches.
     """
     customer = CustomerBody() if own_id is None else CustomerBody(own_id)
     draft = Draft(customer, traits_or_properties)
@@ -40,9 +40,9 @@ def walk(
         draft = Draft(customer, traits_or_properties)
         _find_unmapped(draft, rules, rules.tree, traits_or_properties)
         _read(draft, rules, rules.leaves, event.fields)
-    if draft.hits:
-        draft.hits.sort(key=lambda hit: hit[0].row)
-        for leaf, value in draft.hits:
+    if draft.matches:
+        draft.matches.sort(key=lambda match: match[0].row)
+        for leaf, value in draft.matches:
             leaf.put(draft, value)
     for _, put, value in rules.constants:
         put(draft, value)
@@ -57,7 +57,7 @@ def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -
         rules: those of the tree.
         node: where the object stands in it.
         values: the object.
-        gathers: hits are put later, in the order of the rows.
+        gathers: values are put later, in the order of the rows.
 
     Returns:
         False if there is a key with dots in it that a row may mean, and then some values are in their places.
@@ -73,7 +73,7 @@ def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -
         draft.outermost = route
         draft.unmapped = route.unmapped
     if gathers:
-        draft.hits += [(leaf, values[key]) for key, leaf in route.leaves]
+        draft.matches += [(leaf, values[key]) for key, leaf in route.leaves]
     else:
         # Most values are texts, and go where they are: a function for them would take longer than they do.
         holder: Any
@@ -135,5 +135,5 @@ def _read(draft: Draft, rules: Rules, leaves: Sequence[Leaf], fields: Json) -> N
             if other is not MISSING and other is not value:  # of two nulls the first counts
                 leaf, value = leaf.twin, other
         if value is not MISSING and (value is not None or rules.keep_nulls):
-            draft.found.append(leaf.row)
-            draft.hits.append((leaf, value))
+            draft.matched_rows.append(leaf.row)
+            draft.matches.append((leaf, value))

@@ -1,11 +1,9 @@
-"""The options of a run, and the limits that a user sets to it."""
+"""Define what a run is asked to do: its mode, its limits, its input, and which inputs are worth several processes."""
 
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
-from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Batch
 from voucherify_sync.stop import Stop
 
@@ -32,22 +29,6 @@ class ErrorLimit(Struct, frozen=True):
     share: float | None = None
 
 
-@contextmanager
-def time_limit(seconds: float | None, stop: Stop) -> Iterator[None]:
-    """Stop the run cleanly when its time is over."""
-    if seconds is None:
-        yield
-        return
-    error = RunStopped(f"{seconds:,.0f} s are over, as --max-duration asks.")
-    timer = threading.Timer(seconds, stop.because, [error])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 class Mode(StrEnum):
     """What a run does with its requests."""
 
@@ -56,8 +37,8 @@ class Mode(StrEnum):
     SANDBOX = "sandbox"
 
 
-WORTH_IT: Final = 16 << 20
-"""Bytes of input for which it is worth while to start processes."""
+MIN_SHARED_BYTES: Final = 16 << 20
+"""Bytes of input from which on other processes save more time than their start takes."""
 
 
 class Input(Protocol):
@@ -117,5 +98,5 @@ def new_run_id() -> str:
 
 
 def is_worth_processes(source: Input, jobs: int) -> bool:
-    """Tell whether an input is worth the start of processes; nobody knows the size of a pipe, which has to flow."""
-    return jobs > 1 and source.bytes_total is not None and source.bytes_total >= WORTH_IT
+    """Tell whether several processes map an input faster. Not a pipe: its size is not known, and it has to flow."""
+    return jobs > 1 and source.bytes_total is not None and source.bytes_total >= MIN_SHARED_BYTES

@@ -6,8 +6,10 @@ be written, the run stops, because a record would be lost. At the end the remain
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -33,7 +35,7 @@ from voucherify_sync.report.run_report import (
     status_of,
 )
 from voucherify_sync.run.bulk_run import BulkCustomers, fold_updates, no_more_than
-from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes, time_limit
+from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.settings import digest
 from voucherify_sync.sources.decode import MAX_BATCH, event_time
@@ -74,6 +76,22 @@ def records_left(
     lines = sum(each.lines for each in facts)
     left = max(lines * bytes_total / read - taken, 0.0)
     return left if limit is None else min(left, limit - taken)
+
+
+@contextmanager
+def _time_limit(seconds: float | None, stop: Stop) -> Iterator[None]:
+    """Stop the run cleanly when its time is over."""
+    if seconds is None:
+        yield
+        return
+    error = RunStopped(f"{seconds:,.0f} s are over, as --max-duration asks.")
+    timer = threading.Timer(seconds, stop.because, [error])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class OutcomeSinks:
@@ -280,7 +298,7 @@ class Run:
 
     def execute(self) -> None:
         """Read, map, deliver and record until the input, or the reasons to go on, are used up."""
-        with time_limit(self._options.max_duration_s, self._stop):
+        with _time_limit(self._options.max_duration_s, self._stop):
             if self._first is None or self._send_customers(self._first):
                 self._replay()
         self.sinks.report.read = self._read

@@ -170,10 +170,8 @@ class _SourceSearch:
         if not head:
             self.notices.append(f"{name}: this file is empty.")
         gzipped = head.startswith(MAGIC)
-        wrong = recognise(first_bytes(head, HEAD) if gzipped else head)
-        if wrong:
-            return (wrong.name, wrong.remedy_for(name, gzipped=gzipped))
-        return Source(text, Path(name), status.st_size, gzipped)
+        wrong = recognise(first_bytes(head, HEAD) if gzipped else head, name, gzipped=gzipped)
+        return wrong or Source(text, Path(name), status.st_size, gzipped)
 
 
 def is_read(path: str) -> bool:

@@ -1,6 +1,6 @@
-"""Recognise wrong formats by their first bytes: a head in, the format with its remedy out, or None.
+"""Recognise files that hold no newline-delimited events by their first bytes, and say what to do with them.
 
-It refuses only what is certain: a file with some broken lines is for the decoder, line by line.
+Only what is certain is refused. A file with some broken lines is read: the decoder judges line by line.
 """
 
 from __future__ import annotations
@@ -12,28 +12,13 @@ import shlex
 from collections.abc import Iterator
 
 import msgspec
-from msgspec import Struct
 
 HEAD = 16 * 1024
 """Bytes that are enough to recognise a format."""
 
 
-class Format(Struct, frozen=True):
-    """A format that cannot be read.
-
-    Attributes:
-        name: with its article, such as ``a Parquet file``.
-        remedy: what to do about it; ``{file}`` stands for the name of the file.
-    """
-
-    name: str
-    remedy: str
-
-    def remedy_for(self, file: str, *, gzipped: bool = False) -> str:
-        """Return the remedy with a file's name put into its commands, which may have to decompress it first."""
-        word = shlex.quote(file)
-        return self.remedy.format(file=f"<(gzip -dc < {word})" if gzipped else word)
-
+_Format = tuple[str, str]
+"""A format that cannot be read, such as ``a Parquet file``, and what to do; ``{file}`` stands for the file's name."""
 
 _READ = "| voucherify-sync replay -"
 _RAW = "Export the raw events as newline-delimited JSON (one event a line) and replay those."
@@ -42,35 +27,50 @@ _JQ = f"Put one event on a line: jq -c . {{file}} {_READ}"
 _JQ_ITEMS = f"Put one event on a line: jq -c '.[]' {{file}} {_READ}"
 
 _MAGIC = (  # offset, the bytes there, what they tell
-    (0, b"PAR1", Format("a Parquet file", _FLAT)),
-    (0, b"Obj\x01", Format("an Avro file", f"Avro cannot be read. {_RAW}")),
-    (0, b"ORC", Format("an ORC file", _FLAT)),
-    (0, b"PK\x03\x04", Format("a zip archive", f"Unpack it: unzip -p {{file}} {_READ}")),
-    (0, b"PK\x05\x06", Format("an empty zip archive", "There are no events in it.")),
-    (0, b"\x28\xb5\x2f\xfd", Format("a zstd file", f"Decompress it: zstd -dc {{file}} {_READ}")),
-    (0, b"\x04\x22\x4d\x18", Format("an lz4 file", f"Decompress it: lz4 -dc {{file}} {_READ}")),
-    (0, b"\xfd7zXZ\x00", Format("an xz file", f"Decompress it: xz -dc {{file}} {_READ}")),
-    (4, b"1AY&SY", Format("a bzip2 file", f"Decompress it: bzip2 -dc {{file}} {_READ}")),
-    (257, b"ustar", Format("a tar archive", f"Unpack it: tar -xOf {{file}} {_READ}")),
-    (0, b"\x1f\x8b", Format("gzip inside gzip", f"Decompress it twice: gzip -dc {{file}} {_READ}")),
-    (0, b"\xff\xfe{\x00", Format("UTF-16 text", f"Convert it: iconv -f UTF-16 -t UTF-8 {{file}} {_READ}")),
-    (0, b"\xfe\xff\x00{", Format("UTF-16 text", f"Convert it: iconv -f UTF-16 -t UTF-8 {{file}} {_READ}")),
+    (0, b"PAR1", ("a Parquet file", _FLAT)),
+    (0, b"Obj\x01", ("an Avro file", f"Avro cannot be read. {_RAW}")),
+    (0, b"ORC", ("an ORC file", _FLAT)),
+    (0, b"PK\x03\x04", ("a zip archive", f"Unpack it: unzip -p {{file}} {_READ}")),
+    (0, b"PK\x05\x06", ("an empty zip archive", "There are no events in it.")),
+    (0, b"\x28\xb5\x2f\xfd", ("a zstd file", f"Decompress it: zstd -dc {{file}} {_READ}")),
+    (0, b"\x04\x22\x4d\x18", ("an lz4 file", f"Decompress it: lz4 -dc {{file}} {_READ}")),
+    (0, b"\xfd7zXZ\x00", ("an xz file", f"Decompress it: xz -dc {{file}} {_READ}")),
+    (4, b"1AY&SY", ("a bzip2 file", f"Decompress it: bzip2 -dc {{file}} {_READ}")),
+    (257, b"ustar", ("a tar archive", f"Unpack it: tar -xOf {{file}} {_READ}")),
+    (0, b"\x1f\x8b", ("gzip inside gzip", f"Decompress it twice: gzip -dc {{file}} {_READ}")),
+    (0, b"\xff\xfe{\x00", ("UTF-16 text", f"Convert it: iconv -f UTF-16 -t UTF-8 {{file}} {_READ}")),
+    (0, b"\xfe\xff\x00{", ("UTF-16 text", f"Convert it: iconv -f UTF-16 -t UTF-8 {{file}} {_READ}")),
 )
-_PAGE = Format("an HTML or XML page", "It may be the error page of a download. Download the events again.")
-_PRETTY = Format("pretty-printed JSON, an event over many lines", _JQ)
-_ARRAY = Format("one JSON array over many lines", _JQ_ITEMS)
+_PAGE = ("an HTML or XML page", "It may be the error page of a download. Download the events again.")
+_PRETTY = ("pretty-printed JSON, an event over many lines", _JQ)
+_ARRAY = ("one JSON array over many lines", _JQ_ITEMS)
 
 _PAGE_START = re.compile(r"<(\?xml|!doctype|html|error)\b", re.IGNORECASE)
 _KEY_LINE = re.compile(r'\s*"[^"]*"\s*:')
 _COLUMN = re.compile(r"[A-Za-z_][\w.\-$/]*( [\w.\-$/()]+)*")
 
 
-def recognise(head: bytes) -> Format | None:
-    """Name the format whose first (decompressed) bytes these are; None if it may be newline-delimited JSON.
+def recognise(head: bytes, file: str, *, gzipped: bool = False) -> tuple[str, str] | None:
+    """Recognise a format that cannot be read.
 
     Args:
-        head: the first HEAD bytes, or fewer if there are no more or no more are at hand.
+        head: the first HEAD bytes, decompressed; fewer if there are no more, or no more are at hand.
+        file: its name, for the commands of the remedy.
+        gzipped: the commands have to decompress it first.
+
+    Returns:
+        The name of the format with its article, such as ``a Parquet file``, and a sentence on what to do; None if the
+        file may hold newline-delimited JSON.
     """
+    known = _format_of(head)
+    if known is None:
+        return None
+    name, remedy = known
+    word = shlex.quote(file)
+    return name, remedy.format(file=f"<(gzip -dc < {word})" if gzipped else word)
+
+
+def _format_of(head: bytes) -> _Format | None:
     for offset, magic, known in _MAGIC:
         if head.startswith(magic, offset):
             return known
@@ -93,7 +93,7 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _text_format(text: str) -> Format | None:
+def _text_format(text: str) -> _Format | None:
     if _PAGE_START.match(text):
         return _PAGE
     if text.startswith("{"):
@@ -136,7 +136,7 @@ def _end_of_value(text: str) -> int | None:
     return end
 
 
-def _table(text: str) -> Format | None:
+def _table(text: str) -> _Format | None:
     """Recognise comma- or tab-separated values: a header of column names, and rows of as many cells."""
     for delimiter, name in ((",", "a CSV file"), ("\t", "a TSV file"), (";", "a CSV file")):
         rows = list(_rows(text, delimiter))
@@ -144,7 +144,7 @@ def _table(text: str) -> Format | None:
             continue
         header_fits = all(_COLUMN.fullmatch(cell) for cell in rows[0])
         if header_fits and all(len(row) == len(rows[0]) for row in rows):
-            return Format(name, _FLAT)
+            return (name, _FLAT)
     return None
 
 

@@ -344,11 +344,9 @@ def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> I
 def _recognised(source: Source, texts: Iterator[bytes], *, gzipped: bool) -> Iterator[bytes]:
     """Pass the text of a pipe on, unless its beginning is that of a wrong format."""
     head = next(texts, b"")
-    wrong = recognise(head[:HEAD])
-    if wrong:
-        name, file = ("standard input", "FILE") if source.name == STDIN else (source.name, source.name)
-        sentence = f"{name}: this is {wrong.name}, not newline-delimited events."
-        raise SourceError(sentence, wrong.remedy_for(file, gzipped=gzipped))
+    name, file = ("standard input", "FILE") if source.name == STDIN else (source.name, source.name)
+    if wrong := recognise(head[:HEAD], file, gzipped=gzipped):
+        raise SourceError(f"{name}: this is {wrong[0]}, not newline-delimited events.", wrong[1])
     yield head
     yield from texts
 
