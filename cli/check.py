@@ -17,7 +17,7 @@ from voucherify_sync.errors import ExitCode
 from voucherify_sync.paths import path_of
 from voucherify_sync.text import clean, counted
 
-from .options import FILE, option
+from .options import CONFIG, FILE, option
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ _MAX_FINDINGS: Final = 50
 
 @click.command("check")
 @click.argument("source", nargs=-1, type=click.Path())
-@option(
-    "-c",
-    "--config",
-    type=FILE,
-    help="Settings file; default: ./voucherify-sync.yaml, and without one the defaults.",
-)
+@CONFIG
 @option("--update", is_flag=True, is_deliberate=True, help="Update the expectations of failed tests.")
 @option(
     "--junit",

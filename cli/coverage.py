@@ -11,7 +11,7 @@ import click
 from voucherify_sync.outcomes import WHY_LOST
 from voucherify_sync.text import clean, counted, percent
 
-from .options import CONFIG, COUNT, EVENT, JOBS_HELP, TYPE, option
+from .options import CONFIG, EVENT, JOBS, LIMIT, TYPE, option
 from .render import Table, TableRow, TextLines, harmless, sentences, show, write_harmless
 from .streams import arrow, tell
 
@@ -36,8 +36,8 @@ _RENAMING_ROW: Final = "properties.name: customer.name"
 @CONFIG
 @TYPE
 @EVENT
-@option("--limit", metavar="N", type=COUNT, help="Read the first N records only.")
-@option("--jobs", metavar="N", type=COUNT, help=JOBS_HELP)
+@LIMIT
+@JOBS
 @option(
     "--fail-under",
     metavar="PCT",
@@ -65,13 +65,13 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     from voucherify_sync.api import CoverageOptions, PreparedCoverage
     from voucherify_sync.errors import ExitCode
 
-    from .outputs import settings_files, source_files, try_outputs
+    from .outputs import try_streams
     from .progress import progress
     from .signals import stopping_cleanly
 
     options = CoverageOptions(**values)
     prepared = PreparedCoverage(options)
-    try_outputs([], [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)])
+    try_streams(options.config, prepared)
     tell(*prepared.notices)
     with stopping_cleanly(prepared.stop):
         with progress("auto", prepared.snapshot, sys.stderr):

@@ -83,13 +83,13 @@ def command(limit: int, as_json: bool, as_curl: bool, **values: Any) -> int:
     from voucherify_sync.api import ExplainOptions, PreparedExplanation
     from voucherify_sync.errors import ExitCode, UsageProblem
 
-    from .outputs import settings_files, source_files, try_outputs
+    from .outputs import try_streams
 
     if as_json and as_curl:
         raise UsageProblem("--json and --curl would both write to stdout", "Choose one of them.")
     options = ExplainOptions(**values)
     prepared = PreparedExplanation(options)
-    try_outputs([], [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)])
+    try_streams(options.config, prepared)
     tell(*prepared.notices)
     show_one, shown = _show(prepared.settings, as_json=as_json, as_curl=as_curl), 0
     for explanation in prepared.search:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FILE, LEDGER_FILE, option
+from .options import FILE, LEDGER_FILE, LEDGER_IS_WHOLE, SAME_PROJECT, option
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("forget")
+# Which ledger loses records is named each time: a variable of the environment must not decide it.
 @option(
     "-c",
     "--config",
@@ -32,18 +33,8 @@ if TYPE_CHECKING:
     is_deliberate=True,
     help="Use this ledger instead of the project's own.",
 )
-@option(
-    "--same-project",
-    is_flag=True,
-    is_deliberate=True,
-    help="Accept a ledger that was used with another key or address.",
-)
-@option(
-    "--ledger-is-whole",
-    is_flag=True,
-    is_deliberate=True,
-    help="Accept a ledger that looks like a copy of one in use.",
-)
+@SAME_PROJECT
+@LEDGER_IS_WHOLE
 @option("--failed", is_flag=True, is_deliberate=True, help="Dead letters of failed records.")
 @option("--invalid", is_flag=True, is_deliberate=True, help="Dead letters of invalid records.")
 @option(

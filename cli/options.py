@@ -1,4 +1,4 @@
-"""The options that several commands share: kinds of values, groups of the help, and the options of `replay`."""
+"""Which options do commands share? Kinds of values, groups of the help, options of `replay`, `retry` and `plan`."""
 
 from __future__ import annotations
 
@@ -169,21 +169,24 @@ def options_of(group: str = REST) -> Callable[..., Callable[..., Any]]:
 class GroupedCommand(click.Command):
     """A command whose help shows one section for each group, in the order of the options."""
 
+    def section_of(self, parameter: click.Parameter) -> str:
+        """Return the heading of an option."""
+        return getattr(parameter, "group", REST)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
             if record is not None:
-                sections.setdefault(getattr(parameter, "group", REST), []).append(record)
+                sections.setdefault(self.section_of(parameter), []).append(record)
         sections[REST] = sections.pop(REST)  # `--help` itself comes last
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
 
 
-JOBS_HELP = "Processes that map a large archive while nothing is sent; default: one per core, at most 8."
-
+# A command that shows no groups may take an option of any group.
 option = options_of()
 _where = options_of("Where to")
 _which = options_of("Which events")
@@ -191,31 +194,47 @@ _how = options_of("How to send")
 _before = options_of("What was sent before")
 _shown = options_of("What is shown and kept")
 
-CONFIG = option(
-    "-c", "--config", type=FILE, help="Settings file.  [default: ./voucherify-sync.yaml, if there is one]"
-)
-TYPE = option("--type", metavar="T", multiple=True, help="Only events of this type: identify or track.")
-EVENT = option(
+CONFIG = _where("-c", "--config", type=FILE, help="Settings file; default: ./voucherify-sync.yaml.")
+TYPE = _which("--type", metavar="T", multiple=True, help="Only events of this type: identify or track.")
+EVENT = _which(
     "--event", metavar="NAME", multiple=True, help="Only track events of this name; a * matches any."
 )
+LIMIT = _which("--limit", type=COUNT, metavar="N", help="Read the first N records only.")
+JOBS = _which(
+    "--jobs",
+    type=COUNT,
+    metavar="N",
+    help="Processes that map a large archive while nothing is sent; default: one per core, at most 8.",
+)
+SAME_PROJECT = _before(
+    "--same-project",
+    is_flag=True,
+    is_deliberate=True,
+    help="Only if an error asks for it: the ledger is this project's, under another key or address.",
+)
+LEDGER_IS_WHOLE = _before(
+    "--ledger-is-whole",
+    is_flag=True,
+    is_deliberate=True,
+    help="Only if an error asks for it: the ledger is no copy of one in use.",
+)
 
-_CONFIG = [_where("-c", "--config", type=FILE, help="Settings file; default: ./voucherify-sync.yaml.")]
 _SETTINGS = [
-    *_CONFIG,
+    CONFIG,
     _where("--dry-run", is_flag=True, help="Print the requests as JSON lines instead of sending them."),
 ]
 _SANDBOX = _where(
     "--sandbox", is_flag=True, help="Send to a sandbox on this machine that lives as long as the run."
 )
 _WHICH = [
-    _which("--type", metavar="T", multiple=True, help="Only events of this type: identify or track."),
-    _which("--event", metavar="NAME", multiple=True, help="Only track events of this name; a * matches any."),
+    TYPE,
+    EVENT,
     _which("--user", metavar="ID", multiple=True, help="Only this customer, by source_id."),
     _which("--exclude-ids", type=FILE, help="Skip the customers whose ids are in FILE, one per line."),
     _which("--since", type=MOMENT, help="Only events from TIME on, and those without a time."),
     _which("--until", type=MOMENT, help="Only events before TIME, and those without a time."),
-    _which("--limit", type=COUNT, metavar="N", help="Read the first N records only."),
-    _which("--jobs", type=COUNT, metavar="N", help=JOBS_HELP),
+    LIMIT,
+    JOBS,
 ]
 _BULK = [
     _how(
@@ -275,18 +294,8 @@ _BEFORE = [
         is_deliberate=True,
         help="Make a ledger where there is none; refused where there is one.",
     ),
-    _before(
-        "--same-project",
-        is_flag=True,
-        is_deliberate=True,
-        help="Only if an error asks for it: the ledger is this project's, under another key or address.",
-    ),
-    _before(
-        "--ledger-is-whole",
-        is_flag=True,
-        is_deliberate=True,
-        help="Only if an error asks for it: the ledger is no copy of one in use.",
-    ),
+    SAME_PROJECT,
+    LEDGER_IS_WHOLE,
     *_AGAIN,
 ]
 _LETTERS = [
@@ -331,7 +340,7 @@ def retry_options(command: Command) -> Command:
 
 def plan_options(command: Command) -> Command:
     """Give a command those options of `replay` that decide what would be sent."""
-    command = _with([*_CONFIG, *_WHICH, *_BULK, _LEDGER, *_AGAIN, _PROGRESS], command)
+    command = _with([CONFIG, *_WHICH, *_BULK, _LEDGER, *_AGAIN, _PROGRESS], command)
     return click.argument("source", nargs=-1)(command)
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple, TextIO
 
 import click
 
-from voucherify_sync.api import PreparedReplay, RetryOptions
+from voucherify_sync.api import Prepared, PreparedReplay, RetryOptions
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.report.run_report import RunReport, encode_report, is_page, write_report
@@ -104,6 +104,11 @@ def try_outputs(
         raise UsageProblem("\n".join(inside), remedy)
     if failures := dict(_failures(outputs)):
         raise UsageProblem("\n".join(failures), "\n".join(dict.fromkeys(failures.values())))
+
+
+def try_streams(config: Path | None, prepared: Prepared) -> None:
+    """Check, for a command that writes no file, that stdout and stderr are none of the files it reads."""
+    try_outputs([], [*settings_files(config, prepared.settings), *source_files(prepared.sources)])
 
 
 def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FILE, LEDGER_FILE, option
+from .options import CONFIG, LEDGER_FILE, option
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ _RUNS = 10
 
 
 @click.command("status")
-@option(
-    "-c",
-    "--config",
-    type=FILE,
-    help="Settings file; default: ./voucherify-sync.yaml.",
-)
+@CONFIG
 @option("--ledger", type=LEDGER_FILE, help="Read this ledger instead of the project's own.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @option("--failed", is_flag=True, help="Print the dead letters of failed records, one JSON object per line.")

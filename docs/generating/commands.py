@@ -44,11 +44,12 @@ def _command(command: Any, parent: Any) -> str:
     context = command.context_class(command, info_name=command.name, parent=parent)
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     sections: dict[str, list[tuple[str, str, str]]] = {}
+    section_of = getattr(command, "section_of", lambda _: "Options")  # only some commands show groups
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None and parameter.param_type_name == "option" and "--help" not in parameter.opts:
             row = (code(record[0]), _escaped(record[1]), code(_variable(parameter, context)))
-            sections.setdefault(getattr(parameter, "group", "Options"), []).append(row)
+            sections.setdefault(section_of(parameter), []).append(row)
     tables = [
         f"**{title}**\n\n{table(('option', 'meaning', 'variable'), rows)}" for title, rows in sections.items()
     ]
