@@ -267,7 +267,7 @@ class PreparedReplay(Prepared):
     ) -> None:
         super().__init__(options, stop)
         self.options = options
-        self.settings = _over(options, self.settings)
+        self.settings = _with_delivery_options(options, self.settings)
         self.run: Run | None = None
         self.earlier_run: EarlierRun | None = None
         self.last_failure: str | None = None
@@ -351,13 +351,13 @@ class PreparedReplay(Prepared):
         """
         policy = self._policy()
         with ExitStack() as resources:
-            link, ledger = self._open(output, resources)
+            delivery, ledger = self._open(output, resources)
             self.earlier_run = ledger.last_run()
             self.run = run = Run(
-                self.run_options, self.stop, link, ledger, policy, output=output, observer=watch
+                self.run_options, self.stop, delivery, ledger, policy, output=output, observer=watch
             )
             run.execute()
-            self.last_failure = link.trouble()
+            self.last_failure = delivery.trouble()
             return run.report()
 
     @property
@@ -393,7 +393,7 @@ class PreparedReplay(Prepared):
             limit=options.limit,
             max_errors=options.max_errors,
             max_duration_s=options.max_duration,
-            jobs=options.jobs or cores(),
+            jobs=options.jobs or default_jobs(),
             dead_letters=None if options.mode is Mode.DRY_RUN else options.dead_letters,
             command=f"replay --{options.customers}" if options.customers else "replay",
         )
@@ -427,8 +427,8 @@ class PreparedReplay(Prepared):
                 sandbox = resources.enter_context(Sandbox())
                 resources.callback(self._count, sandbox)
                 keys = Credentials(app_id="sandbox", token=Secret("sandbox"), url=sandbox.url, version=None)
-                link = self._link(keys, "hold", None, NOTHING_ACCEPTED, resources)
-                return link, resources.enter_context(LedgerReader())
+                delivery = self._live(keys, "hold", None, NOTHING_ACCEPTED, resources)
+                return delivery, resources.enter_context(LedgerReader())
             case Mode.LIVE:
                 keys = credentials(self.settings, os.environ)
                 identity = ProjectIdentity.of(keys.url, keys.app_id)
@@ -437,8 +437,8 @@ class PreparedReplay(Prepared):
                 )
                 ledger = resources.enter_context(self._ledger(start))
                 accepted = ledger.accepted(identity, start.settings_digest)
-                link = self._link(keys, self.settings.delivery.on_doubt, ledger, accepted, resources)
-                return link, ledger
+                delivery = self._live(keys, self.settings.delivery.on_doubt, ledger, accepted, resources)
+                return delivery, ledger
 
     @contextmanager
     def _ledger(self, start: RunStart) -> Iterator[Ledger]:
@@ -450,7 +450,7 @@ class PreparedReplay(Prepared):
                 self.stop.because(error)
                 raise
 
-    def _link(
+    def _live(
         self,
         keys: Credentials,
         on_doubt: OnDoubt,
@@ -461,9 +461,11 @@ class PreparedReplay(Prepared):
         # It needs requests, which a dry run does not.
         from voucherify_sync.delivery.sender import LiveDelivery
 
-        delivery = self.settings.delivery
-        link = LiveDelivery(keys, delivery, on_doubt, journal, self.stop, accepted, retries=self.sends_again)
-        return resources.enter_context(closing(link))
+        settings = self.settings.delivery
+        delivery = LiveDelivery(
+            keys, settings, on_doubt, journal, self.stop, accepted, retries=self.sends_again
+        )
+        return resources.enter_context(closing(delivery))
 
     def _count(self, sandbox: Sandbox) -> None:
         customers, events, _ = sandbox.counts()
@@ -567,7 +569,10 @@ def plan(options: ReplayOptions, *, stop: Stop | None = None, progress: Progress
         VoucherifySyncError: it cannot begin.
     """
     options = msgspec.structs.replace(options, mode=Mode.DRY_RUN)
-    with PreparedReplay(options, stop, plans_first=True) as prepared, _telling(progress, prepared.snapshot):
+    with (
+        PreparedReplay(options, stop, plans_first=True) as prepared,
+        _reporting_progress(progress, prepared.snapshot),
+    ):
         return prepared.plan()
 
 
@@ -575,7 +580,7 @@ def _executed(
     prepared: PreparedReplay, progress: Progress | None, output: BinaryIO | None, watch: Watch | None
 ) -> RunReport:
     prepared.check_may_send()
-    with _telling(progress, prepared.snapshot):
+    with _reporting_progress(progress, prepared.snapshot):
         return prepared.execute(output=output, watch=watch)
 
 
@@ -656,7 +661,7 @@ class PreparedCoverage(Prepared):
 
     def count(self) -> CoverageReport:
         """Read, count, and return the report."""
-        jobs, limit, counts = self._options.jobs or cores(), self._options.limit, self._counts
+        jobs, limit, counts = self._options.jobs or default_jobs(), self._options.limit, self._counts
         if limit is None and is_worth_processes(self.reader, jobs):
             counts.add_shared(self.reader, jobs, self.stop)
         else:
@@ -681,7 +686,7 @@ def coverage(
         VoucherifySyncError: it cannot begin.
     """
     prepared = PreparedCoverage(options, stop)
-    with _telling(progress, prepared.snapshot):
+    with _reporting_progress(progress, prepared.snapshot):
         return prepared.count()
 
 
@@ -740,7 +745,7 @@ def _missing_keys(settings: Settings) -> list[str]:
     return []
 
 
-def cores() -> int:
+def default_jobs() -> int:
     """Return how many processes are worth while: one for each processor that this one may use, within limits."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(count, _MAX_JOBS)
@@ -760,7 +765,7 @@ def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Calla
     return open_input
 
 
-def _over(options: ReplayOptions, settings: Settings) -> Settings:
+def _with_delivery_options(options: ReplayOptions, settings: Settings) -> Settings:
     """Override the delivery settings with the options given."""
     given = {
         "customers": options.customers,
@@ -787,7 +792,7 @@ def _read_ids(file: Path | None) -> frozenset[str]:
 
 
 @contextmanager
-def _telling(progress: Progress | None, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+def _reporting_progress(progress: Progress | None, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
     """Tell how a run stands within this block. An error of `progress` ends that, and not the run."""
     if progress is None:
         yield

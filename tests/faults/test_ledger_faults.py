@@ -205,7 +205,7 @@ def test_a_bug_of_the_writer_reaches_whoever_waits(path: Path) -> None:
     """Exit 1, not a run that hangs."""
     stop = Stop()
     with open_ledger(path, stop=stop) as ledger:
-        ledger._writer._gathering.statements.append(("SELECT ?", (object(),)))
+        ledger._writer._changes.statements.append(("SELECT ?", (object(),)))
         with pytest.raises(VoucherifySyncError) as failed:
             ledger.intend(make_request(1))
     assert failed.value.exit_code is ExitCode.BUG

@@ -16,7 +16,7 @@ from voucherify_sync.outcomes import State
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run, records_left
 from voucherify_sync.settings.types import Delivery, Settings
-from voucherify_sync.sources.decode import MAX_BATCH
+from voucherify_sync.sources.decode import MAX_BATCH_RECORDS
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.deduplication import ResendPolicy
 from voucherify_sync.state.ledger_reader import KnownRecord, LedgerReader
@@ -37,7 +37,9 @@ def test_a_ledger_that_cannot_be_read_any_more_leaves_the_rest_pending(
 
     monkeypatch.setattr(LedgerReader, "is_empty", False)
     monkeypatch.setattr(LedgerReader, "look_up", look_up)
-    lines = [identify({"email": "e"}, messageId=f"m{number}").raw for number in range(MAX_BATCH + 500)]
+    lines = [
+        identify({"email": "e"}, messageId=f"m{number}").raw for number in range(MAX_BATCH_RECORDS + 500)
+    ]
     settings = Settings(delivery=Delivery(customers=customers))  # type: ignore[arg-type]
     stop = Stop()
     request = RunOptions(
@@ -51,9 +53,9 @@ def test_a_ledger_that_cannot_be_read_any_more_leaves_the_rest_pending(
     assert run.exit_code is not ExitCode.OK
     assert stop.error is not None
     if customers == "each":
-        assert (counts[State.PLANNED], counts[State.PENDING]) == (MAX_BATCH, 500)
+        assert (counts[State.PLANNED], counts[State.PENDING]) == (MAX_BATCH_RECORDS, 500)
     else:
-        assert (counts[State.PLANNED], counts[State.PENDING]) == (0, MAX_BATCH)
+        assert (counts[State.PLANNED], counts[State.PENDING]) == (0, MAX_BATCH_RECORDS)
 
 
 def facts(lines: int, size: int) -> SourceFacts:

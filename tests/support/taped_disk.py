@@ -204,7 +204,7 @@ class Unlocked:
 
     is_lost = False
 
-    def problem(self) -> None:
+    def check_path(self) -> None:
         """Find nothing wrong."""
 
 

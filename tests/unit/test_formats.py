@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voucherify_sync.sources.formats import HEAD, recognise
+from voucherify_sync.sources.formats import HEAD_BYTES, recognise
 
 EVENT = {
     "type": "track",
@@ -66,10 +66,12 @@ WRONG = [
     pytest.param(pretty(EVENT) * 3, "pretty-printed", "jq -c . a.json |", id="many pretty events"),
     pytest.param(pretty(EVENT, "\t"), "pretty-printed", "jq -c .", id="pretty by tabs"),
     pytest.param(pretty(EVENT, 0), "pretty-printed", "jq -c .", id="pretty without indentation"),
-    pytest.param(pretty(LARGE)[:HEAD], "pretty-printed", "jq -c .", id="a pretty event larger than the head"),
+    pytest.param(
+        pretty(LARGE)[:HEAD_BYTES], "pretty-printed", "jq -c .", id="a pretty event larger than the head"
+    ),
     pytest.param(pretty([EVENT, EVENT]), "array", "jq -c '.[]' a.json |", id="a pretty array"),
     pytest.param(
-        pretty([LARGE, LARGE])[:HEAD], "array", "jq -c '.[]'", id="a pretty array larger than the head"
+        pretty([LARGE, LARGE])[:HEAD_BYTES], "array", "jq -c '.[]'", id="a pretty array larger than the head"
     ),
     pytest.param(
         b"[\n" + LINE[:-1] + b",\n" + LINE[:-1] + b",\n", "array", "jq -c '.[]'", id="an item a line"
@@ -93,11 +95,11 @@ WRONG = [
 @pytest.mark.parametrize(("head", "name", "remedy"), WRONG)
 def test_a_wrong_format_is_named_with_its_remedy(head: bytes, name: str, remedy: str) -> None:
     """DESIGN 5: wrong formats are named, with the remedy."""
-    known = recognise(head[:HEAD], "a.json")
+    known = recognise(head[:HEAD_BYTES], "a.json")
     assert known is not None
     assert name in known[0]
     assert remedy in known[1]
-    compressed = recognise(head[:HEAD], "a{b}.json", gzipped=True)
+    compressed = recognise(head[:HEAD_BYTES], "a{b}.json", gzipped=True)
     assert compressed == (known[0], known[1].replace("a.json", "<(gzip -dc < 'a{b}.json')"))
 
 
@@ -121,14 +123,14 @@ PERHAPS = [
     pytest.param(b'"type":"track","userId":"u"}\n"type":"track","userId":"u"}\n', id="heads cut off"),
     pytest.param(b"\xff\xfe\xfd\n" + LINE, id="binary garbage before an event"),
     pytest.param(b'{"a":' * 5000, id="nesting too deep"),
-    pytest.param(b'{"properties":"' + b"x" * HEAD, id="an event larger than the head"),
+    pytest.param(b'{"properties":"' + b"x" * HEAD_BYTES, id="an event larger than the head"),
 ]
 
 
 @pytest.mark.parametrize("head", PERHAPS)
 def test_what_may_hold_events_is_let_through(head: bytes) -> None:
     """A file whose only problem is some broken lines is read; the broken lines are invalid records."""
-    assert recognise(head[:HEAD], "a.json") is None
+    assert recognise(head[:HEAD_BYTES], "a.json") is None
 
 
 @given(st.binary(max_size=300) | st.text('{}[]",:\n\t;ab ').map(str.encode))
@@ -140,4 +142,4 @@ def test_no_bytes_raise(head: bytes) -> None:
 def test_every_corpus_is_let_through(corpora: Path) -> None:
     """Events of the wild are not taken for something else."""
     for file in corpora.glob("*.ndjson"):
-        assert recognise(file.read_bytes()[:HEAD], file.name) is None, file
+        assert recognise(file.read_bytes()[:HEAD_BYTES], file.name) is None, file

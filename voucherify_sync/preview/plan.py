@@ -208,11 +208,10 @@ class Planner:
         """Make an empty plan, and the run that fills it."""
         customers, path = self._options.settings.delivery.customers, self._ledger.path
         looks_up = self._policy.on_doubt == "verify"
-        link = DryRun(discard, self._stop)
         self.run = Run(
             self._options,
             self._stop,
-            link,
+            DryRun(discard, self._stop),
             self._ledger,
             self._policy,
             observer=self._count,

@@ -74,7 +74,7 @@ class BulkCustomers:
     Args:
         ledger: what customers were sent; one that can be written remembers what they are sent now.
         policy: what is sent although it was sent before.
-        link: where requests go.
+        delivery: delivers the folded customers.
         stop: ends the pass early.
 
     Attributes:
@@ -84,7 +84,7 @@ class BulkCustomers:
     """
 
     def __init__(
-        self, ledger: LedgerReader, policy: ResendPolicy, link: LiveDelivery | DryRun, stop: Stop
+        self, ledger: LedgerReader, policy: ResendPolicy, delivery: LiveDelivery | DryRun, stop: Stop
     ) -> None:
         self.tally = BulkReport()
         self.read = 0
@@ -93,7 +93,7 @@ class BulkCustomers:
         self._deduplicator = Deduplicator(ledger, policy)
         self._ledger = ledger
         self._again = policy.again_before > NEVER
-        self._deliverer: CustomerDelivery = link.bulk(self)
+        self._customer_delivery: CustomerDelivery = delivery.bulk(self)
         self._stop = stop
         self._refusals: dict[str, Failed | None] = {}  # None: not sent, as nothing about the customer is new
 
@@ -115,14 +115,17 @@ class BulkCustomers:
     def deliver(self, fold: Fold) -> None:
         """Deliver the folded customers."""
         self.tally.updates = fold.updates
-        for result in self._deliverer.deliver(self._changed(fold)):
+        for result in self._customer_delivery.deliver(self._changed(fold)):
             if result.refusal is None:
                 self.tally.delivered += 1
             else:
                 self.tally.failed += 1
                 self._refusals[result.source_id] = result.refusal
-            self.tally.requests, self.tally.polls = self._deliverer.requests, self._deliverer.polls
-            self.tally.bytes = self._deliverer.bytes
+            self.tally.requests, self.tally.polls = (
+                self._customer_delivery.requests,
+                self._customer_delivery.polls,
+            )
+            self.tally.bytes = self._customer_delivery.bytes
 
     def decide(self, decision: Decision) -> Decision:
         """Tell in the second pass how a customer update ended, or that an event is not sent since its customer failed.
@@ -143,7 +146,7 @@ class BulkCustomers:
         elif decision.source_id in self._refusals:
             outcome = Outcome(event, State.DUPLICATE, "unchanged", request=decision)
         else:
-            outcome = Outcome(event, self._deliverer.state, request=decision)
+            outcome = Outcome(event, self._customer_delivery.state, request=decision)
         self._ledger.record(outcome)
         return outcome
 

@@ -25,7 +25,7 @@ from voucherify_sync.outcomes import Decision, Outcome, State
 from voucherify_sync.run.options import Input
 from voucherify_sync.settings import Settings
 from voucherify_sync.sources.decode import (
-    MAX_BATCH,
+    MAX_BATCH_RECORDS,
     TIME_FIELDS,
     Decode,
     Record,
@@ -145,7 +145,7 @@ class Pipeline:
         )
 
     def batches(
-        self, batch: Batch, limit: int | None = None, size: int = MAX_BATCH
+        self, batch: Batch, limit: int | None = None, size: int = MAX_BATCH_RECORDS
     ) -> Iterator[list[Decision]]:
         """Yield the decisions on the records of a batch, or on its first `limit`, at most `size` at a time."""
         for records in portions(islice(self.decode(batch), limit), size):

@@ -38,7 +38,7 @@ from voucherify_sync.run.bulk_run import BulkCustomers, fold_updates, no_more_th
 from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.settings import digest
-from voucherify_sync.sources.decode import MAX_BATCH, event_time
+from voucherify_sync.sources.decode import MAX_BATCH_RECORDS, event_time
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.dead_letters import DEAD_LETTER_STATES, DeadLetterFile
 from voucherify_sync.state.deduplication import Deduplicator, ResendPolicy
@@ -242,7 +242,7 @@ class Run:
     Args:
         options: what the user asked for.
         stop: the flag that ends it early.
-        link: where the requests go.
+        delivery: sends the requests, or prints them in a dry run.
         ledger: what was sent before; a Ledger is written, and closed when the run is over.
         policy: what is sent although it was sent before.
         output: flushed after each batch, so that pipes flow.
@@ -258,7 +258,7 @@ class Run:
         self,
         options: RunOptions,
         stop: Stop,
-        link: LiveDelivery | DryRun,
+        delivery: LiveDelivery | DryRun,
         ledger: LedgerReader,
         policy: ResendPolicy,
         *,
@@ -268,14 +268,14 @@ class Run:
     ) -> None:
         self._options = options
         self._stop = stop
-        self._link = link
+        self._delivery = delivery
         self._ledger = ledger
         self._output = output
         self._fold = fold
         self._input = options.open_input(stop)
         self._is_bulk = options.settings.delivery.customers == "bulk" and not policy.retries_failed
         has_first_pass = self._is_bulk and fold is None
-        self._first = BulkCustomers(ledger, policy, link, stop) if has_first_pass else None
+        self._first = BulkCustomers(ledger, policy, delivery, stop) if has_first_pass else None
         self._lines_at_first: dict[str, int] | None = None
         self.sinks = OutcomeSinks(options, ledger, stop, in_bulk=self._is_bulk, observer=observer)
         self.pipeline = self._new_pipeline()
@@ -328,11 +328,11 @@ class Run:
                 decisions: Iterable[Decision] = self._decide(mapped)
                 if self._first is not None:
                     decisions = map(self._first.decide, decisions)
-                for outcomes in self._link.deliver(decisions):
+                for outcomes in self._delivery.deliver(decisions):
                     self.sinks.add(outcomes)
         except VoucherifySyncError as error:
             self._stop.because(error)
-        for outcome in self._link.drain():
+        for outcome in self._delivery.drain():
             self.sinks.add((outcome,))
 
     def _decide(self, mapped: Sequence[Decision]) -> Sequence[Decision]:
@@ -353,7 +353,7 @@ class Run:
         """Tell whether several processes map the input: nothing is sent meanwhile, and all of it is read."""
         options = self._options
         is_second_pass = self._lines_at_first is not None
-        sends = not isinstance(self._link, DryRun) and (self._first is None or is_second_pass)
+        sends = not isinstance(self._delivery, DryRun) and (self._first is None or is_second_pass)
         is_whole = options.limit is None and options.max_errors is None and options.decode is None
         return is_whole and not (sends or is_second_pass) and is_worth_processes(self._input, options.jobs)
 
@@ -363,7 +363,7 @@ class Run:
         if self._is_shared():
             yield from pipeline.shared(self._input, options.jobs, self._stop)
             return
-        size = 1 if options.max_errors else MAX_BATCH  # no record is read beyond one that is too many
+        size = 1 if options.max_errors else MAX_BATCH_RECORDS  # no record is read beyond one that is too many
         for batch in self._input_batches():
             for mapped in pipeline.batches(batch, left, size):
                 yield mapped
@@ -387,16 +387,16 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """Return the state of the run; any thread may ask at any time."""
-        requests, per_min = self.requests_left(), self._link.calls_per_min
+        requests, per_min = self.requests_left(), self._delivery.calls_per_min
         return Snapshot(
             events=self._read or (self._first.read if self._first else 0),
             bytes=sum(facts.bytes for facts in list(self._input.facts)),
             bytes_total=self._input.bytes_total,
             counts=self.sinks.report.counts(),
-            calls=self._link.calls,
+            calls=self._delivery.calls,
             calls_per_min=per_min,
-            in_flight=self._link.in_flight,
-            waiting=self._link.waiting(),
+            in_flight=self._delivery.in_flight,
+            waiting=self._delivery.waiting(),
             # By the limits, and not by the recent speed; in a dry run the input sets the pace.
             eta_s=requests * 60 / per_min if requests is not None and per_min else None,
         )
@@ -411,8 +411,8 @@ class Run:
         if records is None:
             return None
         decided = sum(counts[state] for state in (State.DELIVERED, State.FAILED, State.IN_DOUBT))
-        undecided = self._link.open + counts[State.PENDING]
-        return undecided + records * (min(decided, self._link.calls) + undecided) / taken
+        undecided = self._delivery.open + counts[State.PENDING]
+        return undecided + records * (min(decided, self._delivery.calls) + undecided) / taken
 
     def near_misses(self) -> dict[str, list[str]]:
         """Return the names of the settings' filter that no event had, each with what may be meant by it."""
@@ -428,8 +428,8 @@ class Run:
 
     def report(self) -> RunReport:
         """Return the report of the run, once it is over."""
-        code, link, records = self.exit_code, self._link, self.sinks.report
-        limit = link.limit
+        code, delivery, records = self.exit_code, self._delivery, self.sinks.report
+        limit = delivery.limit
         return RunReport(
             version=version("voucherify-sync"),
             run_id=self._options.run_id,
@@ -444,9 +444,9 @@ class Run:
             outcomes={str(state): count for state, count in records.counts().items()},
             reasons=records.reasons(),
             api=ApiReport(
-                link.calls,
-                link.retries,
-                link.throttled,
+                delivery.calls,
+                delivery.retries,
+                delivery.throttled,
                 limit.limit if limit else None,
                 limit.period_s if limit else None,
                 records.by_endpoint(),

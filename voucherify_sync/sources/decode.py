@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Position
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.sources.reader import MAX_LINE
+from voucherify_sync.sources.reader import MAX_LINE_BYTES
 
 Record = Event | Outcome
 
@@ -30,9 +30,9 @@ MAX_VALUES: Final = 110_000
 """Values of an event, which are keys and items at any depth. Decoded, each of them may take 300 bytes."""
 
 MAX_LINE_VALUES: Final = 1_000_000
-"""Values of all events of a line. No line of MAX_LINE bytes that holds real events has more."""
+"""Values of all events of a line. No line of MAX_LINE_BYTES bytes that holds real events has more."""
 
-MAX_COMMON: Final = 64 * 1024
+MAX_COMMON_BYTES: Final = 64 * 1024
 """Bytes of what an envelope adds to each of its events, encoded; twice what Segment takes for a whole event."""
 
 _MAX_MEMBERS: Final = 1_000
@@ -41,7 +41,7 @@ _MAX_MEMBERS: Final = 1_000
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
 
-MAX_BATCH: Final = 1_000
+MAX_BATCH_RECORDS: Final = 1_000
 """Records that are looked at together."""
 
 MAX_BATCH_BYTES: Final = 1 << 20
@@ -54,8 +54,8 @@ _WAREHOUSE_COLUMNS = ("received_at", "event_text", "uuid_ts")
 _WAREHOUSE = "this looks like a row of a warehouse export, which is not the event as it was sent"
 _NO_EVENTS = "the list of events is empty"
 _NO_TYPE = "an event has a type: identify, track, page, ..."
-_TOO_LONG = f"the line is longer than {MAX_LINE // 2**20} MiB"
-_COMMON_TOO_LONG = f"context and integrations of the envelope are longer than {MAX_COMMON // 2**10} KiB"
+_TOO_LONG = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB"
+_COMMON_TOO_LONG = f"context and integrations of the envelope are longer than {MAX_COMMON_BYTES // 2**10} KiB"
 _TOO_MANY = f"more than {MAX_VALUES:,} keys and items are in it"
 _TOO_MANY_IN_LINE = f"more than {MAX_LINE_VALUES:,} keys and items are in the line"
 
@@ -166,10 +166,12 @@ def _may_be_odd(raw: bytes) -> bool:
     if b"\\" in raw and _SURROGATE.search(raw):
         return True
     length = len(raw)
-    return length > MAX_INTEGER and (length > MAX_VALUES or b"0" * MAX_INTEGER in raw.translate(_DIGITS))
+    return length > MAX_INTEGER_LENGTH and (
+        length > MAX_VALUES or b"0" * MAX_INTEGER_LENGTH in raw.translate(_DIGITS)
+    )
 
 
-def portions(records: Iterable[Record], most: int = MAX_BATCH) -> Iterator[list[Record]]:
+def portions(records: Iterable[Record], most: int = MAX_BATCH_RECORDS) -> Iterator[list[Record]]:
     """Yield records in lists of at most `most` and about 1 MiB: all records of a line may be too many for one."""
     portion: list[Record] = []
     size = 0
@@ -294,10 +296,10 @@ def _item(text: _Text, index: int, value: Any, envelope: Json) -> Record:
 
 def _adds_too_much(text: _Text, envelope: Json) -> bool:
     """Tell whether an envelope makes each of its events so long that all of them would take hours to encode."""
-    if len(text.raw) <= MAX_COMMON:
+    if len(text.raw) <= MAX_COMMON_BYTES:
         return False
     try:
-        return len(encode({key: envelope.get(key) for key in _COMMON}, unsafe=text.unsafe)) > MAX_COMMON
+        return len(encode({key: envelope.get(key) for key in _COMMON}, unsafe=text.unsafe)) > MAX_COMMON_BYTES
     except UnreadableError:  # no event can be encoded with it
         return False
 
@@ -353,7 +355,7 @@ def _message_id(fields: Json) -> str | None:
     return str(value) if isinstance(value, int) or isfinite(value) else None
 
 
-MAX_INTEGER: Final = 4_300
+MAX_INTEGER_LENGTH: Final = 4_300
 """Characters of an integer, its sign included: the strict decoder reads no longer one, whatever Python would do."""
 
 
@@ -421,7 +423,7 @@ def encode(value: Any, *, unsafe: bool = False) -> bytes:
 
 
 def _integer(text: str) -> int:
-    if len(text) > MAX_INTEGER:
+    if len(text) > MAX_INTEGER_LENGTH:
         raise ValueError
     return int(text)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from voucherify_sync.errors import SourceError
-from voucherify_sync.sources.formats import HEAD, recognise
+from voucherify_sync.sources.formats import HEAD_BYTES, recognise
 from voucherify_sync.sources.gzip_stream import MAGIC, first_bytes
 
 STDIN = "-"
@@ -160,7 +160,7 @@ class _SourceSearch:
             if not stat.S_ISREG(status.st_mode):
                 return Source(text, Path(name), None)
             with open(name, "rb", buffering=0) as file:
-                head = file.read(HEAD)
+                head = file.read(HEAD_BYTES)
         except FileNotFoundError:
             self.notices.append(f"{name}: skipped, this link leads nowhere.")
             return None
@@ -170,7 +170,7 @@ class _SourceSearch:
         if not head:
             self.notices.append(f"{name}: this file is empty.")
         gzipped = head.startswith(MAGIC)
-        wrong = recognise(first_bytes(head, HEAD) if gzipped else head, name, gzipped=gzipped)
+        wrong = recognise(first_bytes(head, HEAD_BYTES) if gzipped else head, name, gzipped=gzipped)
         return wrong or Source(text, Path(name), status.st_size, gzipped)
 
 

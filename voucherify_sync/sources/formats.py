@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-HEAD = 16 * 1024
+HEAD_BYTES = 16 * 1024
 """Bytes that are enough to recognise a format."""
 
 
@@ -54,7 +54,7 @@ def recognise(head: bytes, file: str, *, gzipped: bool = False) -> tuple[str, st
     """Recognise a format that cannot be read.
 
     Args:
-        head: the first HEAD bytes, decompressed; fewer if there are no more, or no more are at hand.
+        head: the first HEAD_BYTES bytes, decompressed; fewer if there are no more, or no more are at hand.
         file: its name, for the commands of the remedy.
         gzipped: the commands have to decompress it first.
 

@@ -14,7 +14,7 @@ from isal import isal_zlib
 MAGIC = b"\x1f\x8b"
 """How every gzip member begins."""
 
-STEP = 64 * 1024
+STEP_BYTES = 64 * 1024
 """Bytes of output a step: memory stays flat on a gzip bomb, and a damaged pipe loses less than this."""
 
 _IsalError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub declares an instance
@@ -51,7 +51,7 @@ class Gunzip:
         pieces: the stream, from its first byte on.
         reread: for streams that can seek. isal drops the output of a step that fails and holds back the last
             symbols of a stream that is cut: zlib, which reads the member again, gets them out. Without `reread`
-            up to STEP bytes before a damage are lost.
+            up to STEP_BYTES bytes before a damage are lost.
     """
 
     def __init__(self, pieces: Iterable[bytes], reread: Reread | None = None) -> None:
@@ -109,9 +109,9 @@ class Gunzip:
         while not member.eof:
             if not (full or self._input or self._fetch()):
                 raise EOFError
-            text = member.decompress(self._input, STEP)
+            text = member.decompress(self._input, STEP_BYTES)
             self._input = member.unused_data if member.eof else member.unconsumed_tail
-            full = len(text) == STEP
+            full = len(text) == STEP_BYTES
             if text:
                 yield text
 

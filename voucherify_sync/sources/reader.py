@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from threading import Thread
-from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
@@ -28,14 +27,14 @@ from msgspec.structs import replace
 from voucherify_sync.errors import RunStopped, SourceError
 from voucherify_sync.events import Batch
 from voucherify_sync.sources.discover import STDIN, Source
-from voucherify_sync.sources.formats import HEAD, recognise
+from voucherify_sync.sources.formats import HEAD_BYTES, recognise
 from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip
 from voucherify_sync.stop import Stop
 
-MAX_LINE = 10 * 1024 * 1024
+MAX_LINE_BYTES = 10 * 1024 * 1024
 """Bytes; a longer line is one invalid record."""
 
-KEPT_OF_LONG = 64 * 1024
+KEPT_LINE_BYTES = 64 * 1024
 """Bytes that are kept of a line that is too long."""
 
 _BOM = b"\xef\xbb\xbf"
@@ -48,7 +47,9 @@ class Lines:
         count: lines handed out so far.
     """
 
-    def __init__(self, source: str, *, max_line: int = MAX_LINE, kept_of_long: int = KEPT_OF_LONG) -> None:
+    def __init__(
+        self, source: str, *, max_line: int = MAX_LINE_BYTES, kept_of_long: int = KEPT_LINE_BYTES
+    ) -> None:
         self.count = 0
         self._source = source
         self._max_line = max_line
@@ -119,10 +120,10 @@ def _line_feeds(text: bytes) -> int:
     return count
 
 
-PIECE = 128 * 1024
+PIECE_BYTES = 128 * 1024
 """Bytes read at once; what is made of more would not stay in the caches of a processor until it is needed."""
 
-_LOOK_UP_S = 0.1  # how often a reader that waits for a pipe looks whether the run stops
+_POLL_S = 0.1  # how often a reader that waits for a pipe looks whether the run stops
 
 
 class SourceFacts(Struct):
@@ -148,7 +149,7 @@ class Reader:
 
     Args:
         sources: as `find_sources` found them.
-        stop: looked at between pieces of at most PIECE bytes, and ten times a second while a pipe is silent.
+        stop: looked at between pieces of at most PIECE_BYTES bytes, and ten times a second while a pipe is silent.
         distrusted: sources that `check_gzip` found corrupt: they are named as damaged, and nothing of them is read.
         stdin: descriptor of standard input.
         spool: is filled before the first line, and its copies are read in place of the pipes.
@@ -302,13 +303,13 @@ def _open_pipe(path: Path, stop: Stop) -> int:
     thread.start()
     try:
         while thread.is_alive() and not stop.requested:
-            thread.join(_LOOK_UP_S)
+            thread.join(_POLL_S)
     finally:
         if thread.is_alive():
             # Be the writer, so that no thread is left; if that fails, it ends with the process.
             with suppress(OSError):
                 os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-            thread.join(_LOOK_UP_S)
+            thread.join(_POLL_S)
             if opening.done() and opening.exception() is None:
                 os.close(opening.result())
             opening = Future()
@@ -324,7 +325,7 @@ def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> I
 
     def reread(offset: int) -> Iterator[bytes]:
         """Yield the bytes of a file from an offset on, and leave its position where it is."""
-        while not stop.requested and (piece := os.pread(descriptor, PIECE, base + offset)):
+        while not stop.requested and (piece := os.pread(descriptor, PIECE_BYTES, base + offset)):
             offset += len(piece)
             yield piece
 
@@ -345,7 +346,7 @@ def _recognised(source: Source, texts: Iterator[bytes], *, gzipped: bool) -> Ite
     """Pass the text of a pipe on, unless its beginning is that of a wrong format."""
     head = next(texts, b"")
     name, file = ("standard input", "FILE") if source.name == STDIN else (source.name, source.name)
-    if wrong := recognise(head[:HEAD], file, gzipped=gzipped):
+    if wrong := recognise(head[:HEAD_BYTES], file, gzipped=gzipped):
         raise SourceError(f"{name}: this is {wrong[0]}, not newline-delimited events.", wrong[1])
     yield head
     yield from texts
@@ -355,9 +356,9 @@ def read_pieces(descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[byt
     """Yield the bytes of a descriptor as they come; a pipe that is silent does not hold up a stop."""
     waits = not stat.S_ISREG(os.fstat(descriptor).st_mode)
     while not stop.requested:
-        if waits and not select.select([descriptor], [], [], _LOOK_UP_S)[0]:
+        if waits and not select.select([descriptor], [], [], _POLL_S)[0]:
             continue
-        piece = os.read(descriptor, PIECE)
+        piece = os.read(descriptor, PIECE_BYTES)
         if not piece:
             return
         facts.bytes += len(piece)
@@ -387,9 +388,7 @@ class Spool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

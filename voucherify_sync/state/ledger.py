@@ -121,7 +121,7 @@ class Ledger(LedgerReader):
         }
         self._invalid_left = _MAX_INVALID
         self._lacks_events = bool(self._ask("SELECT 1 FROM dead_letters WHERE event IS NULL LIMIT 1"))
-        self._writer = LedgerWriter(writing, path, stop, lock.problem)
+        self._writer = LedgerWriter(writing, path, stop, lock.check_path)
 
     @classmethod
     def open(
@@ -171,7 +171,7 @@ class Ledger(LedgerReader):
                     )
             writing = open_writable(path, start.run_id)
             resources.callback(close_writable, writing, path, is_sound=False)
-            lock.hold()
+            lock.remember_file()
             ledger = cls(path, start, connect(path, "mode=ro"), writing, lock, stop, clock, made=made)
             resources.pop_all()
             return ledger

@@ -225,12 +225,12 @@ class LedgerLock:
         self._file: tuple[int, int] | None = None
         self._descriptor = _lock(ledger)
 
-    def hold(self) -> None:
-        """Note which file the ledger is, now that it is open."""
+    def remember_file(self) -> None:
+        """Remember which file the ledger is, now that it is open, for `check_path`."""
         self._file = _device_and_inode(self._ledger)
 
-    def problem(self) -> VoucherifySyncError | None:
-        """Tell what is wrong with the ledger's path by now, None if nothing is.
+    def check_path(self) -> VoucherifySyncError | None:
+        """Return what is wrong if the path no longer names the ledger that was opened; None if all is well.
 
         The lock is taken again if its file was removed, since the next run would make another one.
         """

@@ -132,18 +132,18 @@ class LedgerWriter:
         self._stop = stop
         self._check_path = check_path
         self._next_check_at = time.monotonic() + _CHECK_INTERVAL_S
-        self._gate = threading.Lock()  # to what gathers
-        self._turn = threading.Lock()  # to the connection
-        self._gathering = Changes()
-        self._over = threading.Event()
+        self._changes_lock = threading.Lock()  # to what gathers
+        self._connection_lock = threading.Lock()  # to the connection
+        self._changes = Changes()
+        self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._commit_regularly, name="ledger", daemon=True)
         self._thread.start()
 
     def later(self, change: Callable[[Changes], None]) -> None:
         """Let a change go with the next commit, at most 50 ms from now; after the end it is not kept."""
-        with self._gate:
-            if not self._over.is_set():
-                change(self._gathering)
+        with self._changes_lock:
+            if not self._is_closing.is_set():
+                change(self._changes)
 
     def now(self, change: Callable[[Changes], None]) -> None:
         """Return when a change is on disk.
@@ -151,10 +151,10 @@ class LedgerWriter:
         Raises:
             VoucherifySyncError: it is not, or the next run would not find it; RunStopped where the disk is full.
         """
-        with self._gate:
-            if self._over.is_set():
+        with self._changes_lock:
+            if self._is_closing.is_set():
                 raise RunStopped("the run has ended: nothing more is sent.")
-            change(self._gathering)
+            change(self._changes)
             changes, is_ours = self._join()
         self._commit(changes, is_ours=is_ours)
         if self.lost is not None:
@@ -166,43 +166,43 @@ class LedgerWriter:
         Raises:
             VoucherifySyncError: it is not.
         """
-        with self._gate:
+        with self._changes_lock:
             changes, is_ours = self._join()
         self._next_check_at = 0.0
         self._commit(changes, is_ours=is_ours)
 
     def close(self) -> None:
         """Commit what is left and end the thread. The stop gets the error of a commit that fails."""
-        with self._gate:
-            self._over.set()
+        with self._changes_lock:
+            self._is_closing.set()
         self._thread.join()
         with suppress(VoucherifySyncError):
             self.flush()
 
     def _commit_regularly(self) -> None:
-        while not self._over.wait(_MAX_DELAY_S):
-            if self._gathering:
+        while not self._is_closing.wait(_MAX_DELAY_S):
+            if self._changes:
                 with suppress(VoucherifySyncError):  # the stop has it
                     self.flush()
 
     def _join(self) -> tuple[Changes, bool]:
         """Return what gathers, and whether the caller is the first to wait for it, and so has to write it."""
-        changes = self._gathering
+        changes = self._changes
         is_first, changes.has_writer = not changes.has_writer, True
         return changes, is_first
 
     def _commit(self, changes: Changes, *, is_ours: bool) -> None:
         """Return when changes are on disk, by the commit of this thread or of another one."""
         if is_ours:
-            with self._turn:
+            with self._connection_lock:
                 now = time.monotonic()
                 if self.lost is None and now >= self._next_check_at:
                     self._next_check_at = now + _CHECK_INTERVAL_S
                     self.lost = self._check_path()
                     if self.lost is not None:
                         self._stop.because(self.lost)
-                with self._gate:
-                    self._gathering = Changes()
+                with self._changes_lock:
+                    self._changes = Changes()
                 if self.error is None and changes:
                     try:
                         changes.write(self._connection)
