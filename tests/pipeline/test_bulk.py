@@ -16,7 +16,6 @@ from voucherify_sync.settings.types import Secret
 from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
 from voucherify_sync.voucherify.bulk import BULK_PATH, MAX_BYTES, BulkDelivery, CustomerResult
 from voucherify_sync.voucherify.rate_limit import Limiter
-from voucherify_sync.voucherify.retry_policy import Delivered
 
 ANYTHING = "/v1/*"
 POLLS = "/v1/async-actions/*"
@@ -48,10 +47,10 @@ def test_a_customer_whom_no_request_can_hold_fails_alone_and_unsent() -> None:
     """10,485,760 bytes with the brackets; the others go on."""
     huge = Customer("huge", json.dumps({"source_id": "huge", "description": "x" * MAX_BYTES}).encode())
     with world() as here:
-        results = {result.source_id: result for result in here.bulk.deliver([huge, *people(2)])}
-        assert results["huge"].refusal is not None
-        assert results["huge"].refusal.reason == "too_large"
-        assert "10,485,760" in results["huge"].refusal.detail
+        results = dict(here.bulk.deliver([huge, *people(2)]))
+        assert results["huge"] is not None
+        assert results["huge"].reason == "too_large"
+        assert "10,485,760" in results["huge"].detail
         assert here.stored == ["u0", "u1"]
 
 
@@ -61,7 +60,7 @@ def test_customers_that_the_report_names_fail_and_the_others_do_not() -> None:
     bad = Customer("bad", b'{"source_id":"bad","metadata":{"age":"old"}}')
     wrong = Customer("wrong", b'{"source_id":"wrong","email":1}')
     with world(metadata_schemas=(schema,)) as here:
-        results = {result.source_id: result.refusal for result in here.bulk.deliver([bad, *people(2), wrong])}
+        results = dict(here.bulk.deliver([bad, *people(2), wrong]))
         reasons = {name: refusal and refusal.reason for name, refusal in results.items()}
         assert reasons == {
             "bad": "metadata_validation_failed",
@@ -211,10 +210,10 @@ def test_trouble_is_tried_again(path: str, rules: dict[str, Any]) -> None:
 def test_trouble_without_end_is_given_up() -> None:
     """Ten attempts, then all customers of the request fail."""
     with world(fault("status", code=500)) as here:
-        results = list(here.bulk.deliver(people(2)))
-        assert [result.refusal and result.refusal.reason for result in results] == ["gave_up", "gave_up"]
-        assert results[0].refusal is not None
-        assert results[0].refusal.status == 500
+        results = [refusal for _, refusal in here.bulk.deliver(people(2))]
+        assert [refusal and refusal.reason for refusal in results] == ["gave_up", "gave_up"]
+        assert results[0] is not None
+        assert results[0].status == 500
 
 
 def test_a_refused_request_fails_its_customers_and_the_next_one_goes_on() -> None:
@@ -240,10 +239,10 @@ def test_nothing_that_was_sent_is_repeated_in_what_is_shown() -> None:
 
     with world() as here:
         here.client._client.call = refuse  # type: ignore[method-assign]
-        (result,) = here.bulk.deliver([customer])
-        assert result.refusal is not None
-        shown = f"{result.refusal.detail} {result.refusal.response!r}"
-        assert result.refusal.reason == "invalid_payload"
+        ((_, refusal),) = here.bulk.deliver([customer])
+        assert refusal is not None
+        shown = f"{refusal.detail} {refusal.response!r}"
+        assert refusal.reason == "invalid_payload"
         assert not [text for text in ("ann@", "u-secret", "token-77aa") if text in shown]
 
 
@@ -287,14 +286,14 @@ class Scripted:
         self._result = result
         self.bodies: list[list[str]] = []
 
-    def complete(self, request: Any) -> Delivered:
+    def complete(self, request: Any) -> Reply:
         """Accept a request, or tell how the last one went."""
         if request.method == "POST":
             self.bodies.append([item["source_id"] for item in json.loads(request.payload)])
             reply: dict[str, Any] = {"async_action_id": f"aa_{len(self.bodies)}"}
         else:
             reply = {"object": "async_action", "id": "aa_1", **self._result(self.bodies[-1])}
-        return Delivered(Reply(200, {}, json.dumps(reply).encode()))
+        return Reply(200, {}, json.dumps(reply).encode())
 
 
 def scripted(
@@ -320,7 +319,7 @@ def failing(*names: str, named: int) -> Callable[[list[str]], dict[str, Any]]:
 def test_refused_customers_whom_the_report_does_not_name_are_found() -> None:
     """The request is split until each is named; nobody is taken for delivered who may have been refused."""
     results, client = scripted(failing("u3", "u40", "u41", named=1))
-    assert {result.source_id for result in results if result.refusal} == {"u3", "u40", "u41"}
+    assert {source_id for source_id, refusal in results if refusal} == {"u3", "u40", "u41"}
     assert len(results) == 64
     assert len(client.bodies) < 10
 
@@ -328,12 +327,10 @@ def test_refused_customers_whom_the_report_does_not_name_are_found() -> None:
 def test_a_customer_that_may_be_among_the_refused_at_the_end_has_failed() -> None:
     """A report without any names narrows it down to single customers; the search is bounded."""
     results, client = scripted(failing("u3", named=0))
-    assert {result.source_id: result.refusal.reason for result in results if result.refusal} == {
-        "u3": "not_named"
-    }
+    assert {source_id: refusal.reason for source_id, refusal in results if refusal} == {"u3": "not_named"}
     every = [f"u{n}" for n in range(0, 2000, 2)]
     results, client = scripted(failing(*every, named=0), 2000)
-    assert set(every) <= {result.source_id for result in results if result.refusal}
+    assert set(every) <= {source_id for source_id, refusal in results if refusal}
     assert len(results) == 2000
     assert len(client.bodies) < 100
 
@@ -356,8 +353,8 @@ def test_a_customer_that_may_be_among_the_refused_at_the_end_has_failed() -> Non
 )
 def test_the_end_of_an_action_is_read_with_care(action: dict[str, Any], reason: str | None) -> None:
     """What says of nobody that it failed is a success only where it says so."""
-    ((result,), _) = scripted(lambda _: action, 1)
-    assert (result.refusal and result.refusal.reason) == reason
+    ((_, refusal),), _ = scripted(lambda _: action, 1)
+    assert (refusal and refusal.reason) == reason
 
 
 @pytest.mark.parametrize(

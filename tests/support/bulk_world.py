@@ -72,8 +72,8 @@ class World:
     def deliver(self, *customers: Customer) -> dict[str, str | None]:
         """Deliver, and return by source_id the reason why it failed, None where it did not."""
         results = list(self.bulk.deliver(customers))
-        assert len({result.source_id for result in results}) == len(results)
-        return {result.source_id: result.refusal and result.refusal.reason for result in results}
+        assert len(dict(results)) == len(results)
+        return {source_id: refusal and refusal.reason for source_id, refusal in results}
 
     @property
     def posts(self) -> int:

@@ -15,7 +15,6 @@ from voucherify_sync.voucherify.retry_policy import (
     MAX_ATTEMPTS,
     MAX_TROUBLE_S,
     Attempts,
-    Delivered,
     Failed,
     Halt,
     InDoubt,
@@ -75,13 +74,13 @@ AMBIGUOUS = [
 def test_2xx_with_the_expected_object_is_delivered(kind: Kind, status: int) -> None:
     """The status and the object together prove it."""
     answer = reply(status, GOOD[kind])
-    assert verdict(kind, answer) == Delivered(answer)
+    assert verdict(kind, answer) == answer
 
 
 def test_a_customer_of_the_old_api_is_delivered_too() -> None:
     """Old versions of the API answer with an unconfirmed_customer."""
     answer = reply(200, b'{"object":"unconfirmed_customer"}')
-    assert verdict(CUSTOMER, answer) == Delivered(answer)
+    assert verdict(CUSTOMER, answer) == answer
 
 
 @pytest.mark.parametrize("answer", NOT_SENT)
@@ -301,6 +300,6 @@ def test_an_event_goes_again_only_after_proof_that_it_was_not_processed(answer: 
         assert result.proof is not None
     elif proved:
         assert isinstance(result, (Failed, Halt))
-    if isinstance(result, Delivered):
+    if isinstance(result, Reply):
         assert isinstance(answer, Reply)
         assert answer.body == GOOD[EVENT]

@@ -20,7 +20,7 @@ from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import Answer, NotSent, Reply, trouble_of, unreachable
 from voucherify_sync.voucherify.limited_client import Probe
 from voucherify_sync.voucherify.rate_limit import Blocked
-from voucherify_sync.voucherify.retry_policy import PAUSES, Pauses, json_object
+from voucherify_sync.voucherify.retry_policy import PAUSES, Pauses, is_success
 
 OUTAGE_S = 4 * 3600.0
 """How long an outage is waited out."""
@@ -211,8 +211,7 @@ class CircuitBreaker:
         try:
             answer = probe()
             if isinstance(answer, Reply):  # any answer will do that only a working API gives
-                is_success = 200 <= answer.status < 300 and json_object(answer.body) is not None
-                is_alive = is_success or (400 <= answer.status < 500 and answer.status != 408)
+                is_alive = is_success(answer) or (400 <= answer.status < 500 and answer.status != 408)
             if answer is not None:
                 self._note(answer, is_alive)
         finally:

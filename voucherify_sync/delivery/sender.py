@@ -31,7 +31,7 @@ from voucherify_sync.outcomes import (
 from voucherify_sync.settings.types import Credentials, Delivery
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.activity import Doubt, Doubts, OnDoubt
-from voucherify_sync.voucherify.answers import PATHS, sent_of_customer
+from voucherify_sync.voucherify.answers import PATHS, Reply, sent_of_customer
 from voucherify_sync.voucherify.bulk import ActionLog, BulkDelivery
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.limited_client import ApiCall, LimitedClient, RefusalPolicy
@@ -39,7 +39,6 @@ from voucherify_sync.voucherify.rate_limit import Limiter, RateWindow
 from voucherify_sync.voucherify.retry_policy import (
     PAUSES,
     THROTTLED,
-    Delivered,
     Failed,
     Halt,
     InDoubt,
@@ -126,10 +125,10 @@ class Sender:
         )
         verdict = self._client.attempt(call, pending, partial(self._prepare, pending))
         match verdict:
-            case Delivered(reply):
+            case Reply():
                 self._budget.earn()
                 self.doubts.count_send(request)
-                return Outcome(request.event, State.DELIVERED, request=request, status=reply.status)
+                return Outcome(request.event, State.DELIVERED, request=request, status=verdict.status)
             case RetryLater():
                 if verdict.proof is not None:
                     self._rule_out(pending, verdict.proof)

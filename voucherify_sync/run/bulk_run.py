@@ -115,12 +115,12 @@ class BulkCustomers:
     def deliver(self, fold: Fold) -> None:
         """Deliver the folded customers."""
         self.tally.updates = fold.updates
-        for result in self._customer_delivery.deliver(self._changed(fold)):
-            if result.refusal is None:
+        for source_id, refusal in self._customer_delivery.deliver(self._changed(fold)):
+            if refusal is None:
                 self.tally.delivered += 1
             else:
                 self.tally.failed += 1
-                self._refusals[result.source_id] = result.refusal
+                self._refusals[source_id] = refusal
             self.tally.requests, self.tally.polls = (
                 self._customer_delivery.requests,
                 self._customer_delivery.polls,

@@ -149,16 +149,8 @@ class ActionLog(Protocol):
         """Return the action of a body, or None."""
 
 
-class CustomerResult(Struct, frozen=True):
-    """How the update of one customer ended.
-
-    Attributes:
-        source_id: the customer's.
-        refusal: why it failed, None if it was delivered.
-    """
-
-    source_id: str
-    refusal: Failed | None = None
+CustomerResult = tuple[str, Failed | None]
+"""The source_id of a customer, and why its update failed; None if it was delivered."""
 
 
 class DryBulkDelivery:
@@ -189,7 +181,7 @@ class DryBulkDelivery:
         for request in pack(self._written(_sendable(customers, too_large)), BulkLimits()):
             self.requests += 1
             self.bytes += request.size_bytes
-            yield from (CustomerResult(item.source_id) for item in request.items)
+            yield from ((item.source_id, None) for item in request.items)
         yield from too_large
 
     def _written(self, customers: Iterable[Item]) -> Iterator[Item]:
@@ -307,7 +299,7 @@ class BulkDelivery:
                 return [request]
         if ended.status == 413:
             ended = msgspec.structs.replace(ended, reason=TOO_LARGE)
-        yield from (CustomerResult(item.source_id, ended) for item in request.items)
+        yield from ((item.source_id, ended) for item in request.items)
         return []
 
     def _run(self, request: BulkRequest) -> _ActionResult | Failed | None:
@@ -336,7 +328,7 @@ class BulkDelivery:
                 accepted = self._client.complete(call)
                 if accepted is None or isinstance(accepted, Failed):
                     return accepted
-                action_id, unknown_polls = _text(accepted.reply, "async_action_id"), _UNKNOWN_POLLS
+                action_id, unknown_polls = _text(accepted, "async_action_id"), _UNKNOWN_POLLS
                 self.requests += 1
                 self._log.remember_action(hash_of(body), action_id)
             ended = self._follow(action_id, unknown_polls)
@@ -368,7 +360,7 @@ class BulkDelivery:
                     return answer
                 if polls >= unknown_polls:
                     return _LostAction("action_unknown", f"Voucherify does not know the action {action_id}")
-            elif (ended := _read_action(answer.reply)) is not None:
+            elif (ended := _read_action(answer)) is not None:
                 return ended
             polls += 1
             waited_s += pause_s
@@ -390,15 +382,15 @@ class BulkDelivery:
                 said = json_object(hide(_encode(error), msgspec.json.decode(item.payload), self._token)) or {}
                 reason, detail = read_error(said, REFUSED)
                 refusal = Failed(reason, detail, None, _encode(said)[:MAX_RESPONSE_BYTES])
-                yield CustomerResult(item.source_id, refusal)
+                yield item.source_id, refusal
             elif result.unnamed:
                 rest.append(item)
             else:
-                yield CustomerResult(item.source_id)
+                yield item.source_id, None
         detail = f"Voucherify refused {result.unnamed:,} of these {len(rest):,} customers without naming them"
         if result.unnamed < len(rest):
             return (yield from self._bisect(rest, detail))
-        yield from (CustomerResult(item.source_id, Failed(NOT_NAMED, detail)) for item in rest)
+        yield from ((item.source_id, Failed(NOT_NAMED, detail)) for item in rest)
         return []
 
     def _bisect(self, items: list[Item], detail: str) -> Generator[CustomerResult, None, list[BulkRequest]]:
@@ -407,7 +399,7 @@ class BulkDelivery:
             self._bisects_left -= 1
             middle = len(items) // 2
             return [BulkRequest(items[:middle]), BulkRequest(items[middle:])]
-        yield from (CustomerResult(item.source_id, Failed(NOT_NAMED, detail)) for item in items)
+        yield from ((item.source_id, Failed(NOT_NAMED, detail)) for item in items)
         return []
 
 
@@ -419,7 +411,7 @@ def _sendable(customers: Iterable[Item], too_large: list[CustomerResult]) -> Ite
             yield item
         else:
             detail = f"the customer's fields are {size_bytes:,} bytes and a request holds {MAX_BYTES:,}"
-            too_large.append(CustomerResult(item.source_id, Failed(TOO_LARGE, detail)))
+            too_large.append((item.source_id, Failed(TOO_LARGE, detail)))
 
 
 def _text(reply: Reply, key: str) -> str:

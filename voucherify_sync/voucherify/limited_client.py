@@ -28,13 +28,12 @@ from voucherify_sync.voucherify.retry_policy import (
     DRAIN_S,
     GAVE_UP,
     Attempts,
-    Delivered,
     Failed,
     Halt,
     RetryLater,
     Verdict,
     halting,
-    json_object,
+    is_success,
     judge,
     shows_health,
 )
@@ -171,7 +170,7 @@ class RefusalPolicy:
             answer = probe()
             if not isinstance(answer, Reply):
                 return None
-            if 200 <= answer.status < 300 and json_object(answer.body) is not None:
+            if is_success(answer):
                 self._blocked[endpoint] += is_one_record
                 said = "and the next call was accepted: something on the way blocks this record"
                 detail = f"{refusal.error.message}, {said}"
@@ -278,13 +277,13 @@ class LimitedClient:
             attempts.count(verdict)
         return verdict
 
-    def complete(self, call: ApiCall) -> Delivered | Failed | None:
+    def complete(self, call: ApiCall) -> Reply | Failed | None:
         """Call until it is decided. None: the run is stopping, and it is not known whether it was processed."""
         attempts = Attempts()
         while isinstance(verdict := self.attempt(call, attempts), RetryLater):
             self.retries += 1
             self._stop.wait(verdict.after_s)
-        return verdict if isinstance(verdict, Delivered | Failed) else None
+        return verdict if isinstance(verdict, Reply | Failed) else None
 
     def _permit(self, call: ApiCall) -> Permit | None:
         while self._gate.enter(call.kind, self.probe):
@@ -300,7 +299,7 @@ class LimitedClient:
     def _consider(self, call: ApiCall, verdict: Verdict, attempts: Attempts) -> Verdict:
         """Take into account how other calls ended."""
         match verdict:
-            case Delivered():
+            case Reply():
                 self._refusals.succeeded(call.endpoint)
             case Halt(error, NotProcessed.REFUSED) if call.records is not None:
                 is_one_record = call.records == 1

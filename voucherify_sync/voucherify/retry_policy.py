@@ -55,12 +55,6 @@ class RetryLater(Struct, frozen=True):
     proof: NotProcessed | None = None
 
 
-class Delivered(Struct, frozen=True):
-    """Voucherify processed it."""
-
-    reply: Reply
-
-
 class Failed(Struct, frozen=True):
     """Voucherify refused it, or we gave up.
 
@@ -95,7 +89,8 @@ class Halt(Struct, frozen=True):
     response: bytes | None = None
 
 
-Verdict = Delivered | RetryLater | Failed | InDoubt | Halt
+Verdict = Reply | RetryLater | Failed | InDoubt | Halt
+"""What follows from how a call ended. A reply is the success that was expected: Voucherify processed the request."""
 
 
 class Attempts:
@@ -168,7 +163,7 @@ def judge(
     else:
         status = answer.status
         if is_good(answer) if is_good else is_success(answer, _EXPECTED[kind]):
-            return Delivered(answer)
+            return answer
         answer = hide(answer)
         response = answer.body[:MAX_RESPONSE_BYTES]
         if error := halting(answer):
@@ -194,7 +189,7 @@ def judge(
 def shows_health(verdict: Verdict) -> bool | None:
     """Say what a verdict tells about Voucherify: well, in trouble, or nothing."""
     match verdict:
-        case Delivered():
+        case Reply():
             return True
         case RetryLater(reason=reason) if reason == THROTTLED:
             return None
@@ -206,15 +201,15 @@ def shows_health(verdict: Verdict) -> bool | None:
             return reason != GAVE_UP
 
 
-def is_success(reply: Reply, objects: tuple[str, ...]) -> bool:
-    """Tell whether a reply is 2xx with a JSON object whose ``object`` is one of those expected.
+def is_success(reply: Reply, objects: tuple[str, ...] = ()) -> bool:
+    """Tell whether a reply is 2xx with a JSON object, and whether its ``object`` is one of those expected, if any are.
 
     A status alone proves nothing: captive portals and proxies answer 200, too.
     """
     if not 200 <= reply.status < 300:
         return False
     body = json_object(reply.body)
-    return body is not None and body.get("object") in objects
+    return body is not None and (not objects or body.get("object") in objects)
 
 
 def json_object(body: bytes) -> Json | None:
