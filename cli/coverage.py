@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from voucherify_sync.outcomes import WHY_LOST
+from voucherify_sync.outcomes import WHY_NOT_MAPPED
 from voucherify_sync.text import clean, counted, percent
 
 from .options import CONFIG, EVENT, JOBS, LIMIT, TYPE, option
@@ -217,12 +217,12 @@ def _destination_of(path: PathCoverage, sign: str) -> tuple[str, str]:
         return "null only", "dim"
     if len(missing) == 1:
         (reason,) = missing
-        reasons = "" if reason == "no_row" else WHY_LOST.get(reason, "")
+        reasons = "" if reason == "no_row" else WHY_NOT_MAPPED.get(reason, "")
     return f"not mapped: {reasons}".removesuffix(": "), "yellow"
 
 
 def _counted_reasons(reasons: dict[str, int]) -> str:
-    return ", ".join(f"{WHY_LOST.get(reason, reason)} ({times:,})" for reason, times in reasons.items())
+    return ", ".join(f"{WHY_NOT_MAPPED.get(reason, reason)} ({times:,})" for reason, times in reasons.items())
 
 
 def _destination(place: DestinationCoverage) -> TableRow:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from voucherify_sync.events import Event
-from voucherify_sync.outcomes import WHY_LOST
+from voucherify_sync.outcomes import WHY_NOT_MAPPED
 from voucherify_sync.paths import path_of
 from voucherify_sync.text import clean, counted, did_you_mean
 
@@ -207,7 +207,7 @@ def _applied(applied: AppliedRow, sign: str) -> Line:
     source = f"{path_of(*applied.source)} = {compact(applied.value, _VALUE)}"
     line = _arrow_line(source, sign, applied.row.destination.text, _UNMAPPED if applied.result else _MAPPED)
     if applied.result:
-        line.append((f"  not sent: {WHY_LOST.get(applied.result, applied.result)}", _UNMAPPED))
+        line.append((f"  not sent: {WHY_NOT_MAPPED.get(applied.result, applied.result)}", _UNMAPPED))
     return line
 
 
@@ -224,7 +224,7 @@ def _arrow_line(source: str, sign: str, place: str, style: str = _MAPPED) -> Lin
 def _unmapped(traced: TracedValue) -> Line:
     reason = traced.reason or ""
     value = f"{clean(path_of(*traced.keys), 200)} = {compact(traced.value, _VALUE)}"
-    return [(value, _UNMAPPED), (f"  {WHY_LOST.get(reason, reason)}", "")]
+    return [(value, _UNMAPPED), (f"  {WHY_NOT_MAPPED.get(reason, reason)}", "")]
 
 
 def _event(explanation: Explanation) -> list[Line]:

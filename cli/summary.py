@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.outcomes import WHY_LOST, State, label_of, words
+from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, label_of, words
 from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
@@ -156,7 +156,7 @@ def unmapped_table(report: RunReport, most: int, width: int) -> Table:
     for part in report.mapping.values():
         found += [(path, count, "") for path, count in part.unmapped.items()]
         for path, reasons in part.dropped.items():
-            found += [(path, count, WHY_LOST.get(reason, reason)) for reason, count in reasons.items()]
+            found += [(path, count, WHY_NOT_MAPPED.get(reason, reason)) for reason, count in reasons.items()]
     found.sort(key=lambda field: (-field[1], field[0]))
     rows = [TableRow(clean(path, width), (f"{count:,}",), (why,)) for path, count, why in found[:most]]
     if len(found) > most:

@@ -752,7 +752,7 @@ def default_jobs() -> int:
 
 
 def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Callable[[Stop], Input]:
-    """Return what opens the sources. Where something is sent, each archive's checksums are looked at once before."""
+    """Return what opens the sources. If something is sent, gzip checksums are verified before the first pass."""
     checked: list[SourceFacts] | None = None if sends else []
 
     def open_input(stop: Stop) -> Input:
@@ -793,7 +793,7 @@ def _read_ids(file: Path | None) -> frozenset[str]:
 
 @contextmanager
 def _reporting_progress(progress: Progress | None, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
-    """Tell how a run stands within this block. An error of `progress` ends that, and not the run."""
+    """Call `progress` twice a second within this block. An error that it raises is logged and ends only that."""
     if progress is None:
         yield
         return

@@ -141,7 +141,7 @@ class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", 
         name: of the custom event, as it is sent; None for a customer update.
         is_by_id: Voucherify's own ``id`` names the customer, so no bulk request can carry the update.
         has_profile: it says something of the customer, besides who it is.
-        customer: the customer part as JSON, where it is folded; None if it is the payload, or if nobody folds it.
+        customer: the customer part as JSON, where customers are folded; None if they are not, or if it is the payload.
         doubtful_since: epoch seconds of this machine's clock when an earlier run sent it and got no answer, so that
             `delivery.on_doubt` decides what becomes of it; None for a request that was not sent before.
     """

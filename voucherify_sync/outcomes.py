@@ -295,7 +295,7 @@ REASONS: Final = tuple(
 )
 """Every code of ours, in the order in which a record can meet them."""
 
-WHY_LOST: Final = {
+WHY_NOT_MAPPED: Final = {
     "no_row": "no row for it",
     "null": "null counts as absent",
     "no_field": "Voucherify has no such field",
@@ -327,7 +327,7 @@ def words(state: State, code: str | None) -> str:
 
 
 class Waiting(Struct, frozen=True):
-    """What the run waits for, such as ``quota``, and for how many more seconds, if anybody knows."""
+    """What the run waits for, such as ``quota``, and how many seconds are left; None if that is not known."""
 
     reason: str
     seconds_left: float | None
@@ -339,13 +339,13 @@ class Snapshot(Struct, frozen=True):
     Attributes:
         events: records read.
         bytes: read so far (compressed size).
-        bytes_total: of all sources; None where nobody knows, as with stdin.
+        bytes_total: of all sources; None if that is not known, as with stdin.
         counts: records by state.
         calls: calls made.
         calls_per_min: what the limit sustains; None before it is known.
         in_flight: requests under way.
         waiting: what the next call waits for, or None.
-        eta_s: seconds to go, by the API's limit; None where nobody knows.
+        eta_s: seconds to go, by the API's limit; None if that is not known.
     """
 
     events: int

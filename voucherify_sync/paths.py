@@ -1,6 +1,6 @@
 """Parse the paths of the mapping, and read and write JSON objects by them.
 
-A source path lies anywhere in an event, a destination path at a place that a Voucherify request has.
+A source path may name any place in an event, a destination path only a place that a Voucherify request has.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def read(value: object, path: FieldPath, keys: list[str | int] | None = None) ->
     Args:
         value: a JSON value.
         path: where to look.
-        keys: takes the keys by which it was come by, of which one may hold dots.
+        keys: gets the keys on the way to the value; one of them may hold dots.
     """
     steps = path.steps
     number = 0

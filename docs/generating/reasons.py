@@ -6,7 +6,7 @@ from typing import Final
 
 from generating.markdown import code, member_docs, sentence, table
 from generating.markdown import page as page_of
-from voucherify_sync.outcomes import REASONS, WHY_LOST, State
+from voucherify_sync.outcomes import REASONS, WHY_NOT_MAPPED, State
 
 _INTRODUCTION: Final = """\
 Every [record](../glossary.md#record) that is read ends in exactly one [state](../glossary.md#state):
@@ -34,7 +34,7 @@ def page() -> str:
         _INTRODUCTION,
         *map(_state, State),
         f"## Values that are not mapped\n\n{_LOST}",
-        table(("code", "meaning"), [(code(key), sentence(words)) for key, words in WHY_LOST.items()]),
+        table(("code", "meaning"), [(code(key), sentence(words)) for key, words in WHY_NOT_MAPPED.items()]),
     )
 
 

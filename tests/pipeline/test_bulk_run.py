@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voucherify_sync.events import Batch
-from voucherify_sync.run.bulk_run import no_more_than
+from voucherify_sync.run.bulk_run import without_added_lines
 
 BLOCKS = [Batch.of("a", 1, [b"1", b"2"]), Batch.of("a", 3, [b"3", b"4"]), Batch.of("b", 1, [b"1"])]
 
@@ -24,4 +24,4 @@ def test_lines_that_came_after_the_first_walk_are_left_out(
     lines: dict[str, int], left: list[tuple[str, int, list[bytes]]]
 ) -> None:
     """They were not folded, so they belong to the next run."""
-    assert [(b.source, b.first_line, b.lines) for b in no_more_than(lines, BLOCKS)] == left
+    assert [(b.source, b.first_line, b.lines) for b in without_added_lines(lines, BLOCKS)] == left

@@ -14,7 +14,7 @@ from voucherify_sync.events import Batch, Event, Request
 from voucherify_sync.mapping import trace
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.mapper import Mapper
-from voucherify_sync.outcomes import WHY_LOST, Outcome, State
+from voucherify_sync.outcomes import WHY_NOT_MAPPED, Outcome, State
 from voucherify_sync.paths import path_of
 from voucherify_sync.preview.explain import EventSearch, Explanation, to_dict
 from voucherify_sync.preview.explain import explained as explained_by
@@ -170,7 +170,7 @@ def test_every_reason_of_a_trace_has_words() -> None:
         for name, value in vars(trace).items()
         if name.isupper() and not name.startswith("_") and isinstance(value, str)
     }
-    assert codes <= set(WHY_LOST)
+    assert codes <= set(WHY_NOT_MAPPED)
 
 
 @pytest.mark.parametrize(

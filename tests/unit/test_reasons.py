@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from voucherify_sync.mapping.filters import _OTHER_TYPES
-from voucherify_sync.outcomes import REASONS, WHY_LOST, State, find, words
+from voucherify_sync.outcomes import REASONS, WHY_NOT_MAPPED, State, find, words
 from voucherify_sync.voucherify.client import _NO_ANSWER
 
 LIBRARY = Path(__file__).resolve().parents[2] / "voucherify_sync"
@@ -132,7 +132,7 @@ def made_codes() -> Iterator[tuple[str, str]]:
 
 def test_every_reason_that_is_made_has_a_meaning() -> None:
     """Whoever adds a reason adds what it means, and what to do about it."""
-    known = CODES | set(WHY_LOST)
+    known = CODES | set(WHY_NOT_MAPPED)
     missing = {
         code: where
         for code, where in made_codes()
@@ -170,7 +170,7 @@ def test_every_meaning_belongs_to_a_reason_that_the_library_names() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     put_together = {"http_*", *_OTHER_TYPES.values()}
-    assert (CODES | set(WHY_LOST)) - texts - put_together == set()
+    assert (CODES | set(WHY_NOT_MAPPED)) - texts - put_together == set()
 
 
 def test_no_reason_is_told_twice() -> None:

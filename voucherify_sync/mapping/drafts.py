@@ -1,4 +1,4 @@
-"""Requests in the making: the typed bodies that are sent, and the functions that put values into them.
+"""Define the bodies that are sent, and compile the functions that put values into them.
 
 A value is brought to the type of its place as it is put; objects are merged key by key and deeply. A field that is
 UNSET is not sent; None is sent as null, which erases the field. No event is ever changed: a draft may share the event's
@@ -295,7 +295,7 @@ def _object_of(draft: Draft, place: Keys) -> Json:
 
 
 def _refuse(draft: Draft, place: Keys, value: Any) -> None:
-    """Take a null for what erases the object, and note what is no object."""
+    """Handle a value that is no object where one belongs: a null erases the object, anything else is dropped."""
     if value is not None:
         draft.drop(place, NOT_AN_OBJECT)
     elif place in (("customer", "address"), ("customer", "metadata")):

@@ -1,7 +1,7 @@
 """Decide which events are skipped, by the rules of the settings and of the command line.
 
-Of what the mapping made the rules see the customer's id only. Names that are not allowed are counted, to suggest what
-may be meant by a name of the settings that no event has.
+Most rules look at the event alone. Those on customers apply once the mapping has found the customer's id. Names that
+are not allowed are counted: they show what may be meant by a name of the settings that no event has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OTHER_TYPES: Final = {kind: f"type_{kind}" for kind in ("page", "screen", "grou
 
 
 def name_matcher(names: Iterable[str]) -> Callable[[str], bool]:
-    """Return what tells whether a name is one of these: case-sensitive, a ``*`` matches any run of characters."""
+    """Return a test whether a name is one of these: case matters, and a ``*`` matches any run of characters."""
     names = list(names)
     exact = frozenset(name for name in names if "*" not in name)
     globs = "|".join(_glob_regex(name) for name in names if "*" in name)
@@ -109,7 +109,7 @@ class Selection(Struct, frozen=True):
         types: only events of these types.
         names: only track events of these names; a ``*`` matches any run of characters.
         users: only customers whose source_id would be one of these.
-        exclude_ids: nobody who is known by one of these, whichever of the event's ids it is.
+        exclude_ids: no customer whose source_id, or whose userId or anonymousId in the event, is one of these.
         since: only events of this time or later; events without a time are kept.
         until: only events before this time; events without a time are kept.
     """
@@ -126,8 +126,8 @@ class Filters:
     """The rules of the settings and of the command line.
 
     Attributes:
-        names: the names of track events beside those that the settings allow.
-        has_customer_rules: a request may be skipped for its customer.
+        names: the names of the track events, compared with those that the settings allow.
+        has_customer_rules: `reason_to_skip_customer` must be asked, too.
     """
 
     def __init__(self, settings: Settings, selection: Selection, time_of: TimeOf) -> None:

@@ -1,7 +1,7 @@
-"""Fold many updates of each customer into one: each field is the latest word on it, whatever the order of reading.
+"""Fold many updates of each customer into one: for each field the latest value wins, whatever the order of reading.
 
-What does not fit into memory lies in a temporary file without a name, which is gone however the process ends. Then
-one of PARTITIONS groups of customers is in memory at a time.
+Updates that do not fit into memory go to a temporary file without a name, which is gone however the process ends. They
+are folded one of PARTITIONS groups of customers at a time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Version = tuple[int, str, int]
 """When an update was made: microseconds since 1970, messageId, place in the input. The later one wins."""
 
 UNTIMED: Final = -(1 << 62)
-"""Microseconds of an update that tells no time: it comes before all that do."""
+"""Microseconds of an update whose event has no time: it is older than every update that has one."""
 
 PARTITIONS: Final = 256
-"""Groups of customers: as long as all updates lie in memory, they are looked at together."""
+"""Groups of customers; while all updates fit into memory, the groups are folded together."""
 
 MEMORY_BYTES: Final = 8 << 20
 """Updates that are kept in memory."""
@@ -197,7 +197,7 @@ class Fold:
     def customers(self) -> Iterator[FoldedCustomer]:
         """Yield each customer with a new update once; the same ones in the same order each time.
 
-        As long as all lies in memory that order is the source_id's.
+        While all updates fit into memory, they come in the order of their source_ids.
         """
         numbers = range(PARTITIONS)
         for group in [[number] for number in numbers] if self._layers else [numbers]:

@@ -94,13 +94,13 @@ class Mapper:
 
     @property
     def stats(self) -> MappingStats:
-        """What it did so far."""
+        """What the mapping did so far, with what its routes have counted."""
         for kind, rules in self.rules.items():
             self._stats.sections[kind].add_routes(rules)
         return self._stats
 
     def cut_stats(self) -> MappingStats:
-        """Return the statistics since the last time; from now on there is room for the names of a part of the input."""
+        """Return the statistics since the last call, and begin those of the next part of the input."""
         stats, self._stats = self.stats, MappingStats.of(self.rules, MAX_KEYS_OF_PART)
         return stats
 
@@ -113,7 +113,7 @@ class Mapper:
             return _too_deep(event)
 
     def mapped(self, event: Event, *, traces: bool = False) -> MappedRecord | Outcome:
-        """Make what ``encoded`` encodes; its draft keeps all that the rows found if it `traces`."""
+        """Map an event without encoding the body; the draft keeps every match if it `traces`."""
         try:
             return self._map(event, traces)
         except RecursionError:

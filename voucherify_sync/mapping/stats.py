@@ -14,9 +14,13 @@ from voucherify_sync.events import Position
 from voucherify_sync.mapping.rules import Rules
 
 MAX_KEYS: Final = 1_000
+"""Names that are counted one by one: events may have any number of names."""
+
 MAX_KEY_LENGTH: Final = 200
+"""Characters of a name that are kept."""
+
 OTHER: Final = "(other)"
-"""The key under which a map counts what found no room in it."""
+"""The key under which a map counts all further names together."""
 
 MAX_KEYS_OF_PART: Final = 100_000
 """Names of a part of the input: one that found no room there may be among those that are counted in the end."""

@@ -27,6 +27,7 @@ EMPTY: Final = "empty"
 OVERWRITTEN: Final = "overwritten"
 NAME_GIVEN: Final = "name_given"
 PARTLY: Final = "partly"
+"""Why a value is not in the request, beside the reasons of dropped values; `WHY_NOT_MAPPED` has the words."""
 
 MAX_DEPTH: Final = 32
 """Keys of a path at most; an object that lies deeper counts as one value."""
@@ -111,7 +112,7 @@ class Trace(Struct, frozen=True):
 
     @property
     def carried(self) -> list[tuple[Keys, Keys]]:
-        """Keys of values that no row took and that metadata takes, each with where they stand there."""
+        """Keys of values that no row reads and that are sent as metadata, each with its place there."""
         return [(value.keys, value.carried) for value in self.values if value.carried is not None]
 
 

@@ -1,1 +1,1 @@
-"""One run, from its options to its report."""
+"""Executes one run: options, pipeline, the passes over the input, worker processes."""

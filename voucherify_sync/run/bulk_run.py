@@ -98,7 +98,7 @@ class BulkCustomers:
         self._refusals: dict[str, Failed | None] = {}  # None: not sent, as nothing about the customer is new
 
     def run(self, batches: Iterable[Sequence[Decision]]) -> None:
-        """Walk the records as the pipeline decided them; what prevents the second pass ends the run."""
+        """Fold the updates of the first pass, and deliver the customers. An error stops the run."""
         with Fold() as fold:
             try:
                 for mapped in batches:
@@ -208,7 +208,7 @@ class BulkCustomers:
         self._ledger.flush()
 
 
-def no_more_than(lines: Mapping[str, int], batches: Iterable[Batch]) -> Iterator[Batch]:
+def without_added_lines(lines: Mapping[str, int], batches: Iterable[Batch]) -> Iterator[Batch]:
     """Yield batches without the lines that were added to a source since it was read first.
 
     Args:

@@ -42,13 +42,13 @@ MIN_SHARED_BYTES: Final = 16 << 20
 
 
 class Input(Protocol):
-    """Where events come from."""
+    """The batches of one pass over the input: of sources, or of dead letters."""
 
     facts: list[SourceFacts]
 
     @property
     def bytes_total(self) -> int | None:
-        """Bytes on disk, None where nobody knows."""
+        """Bytes on disk; None if that is not known, as of a pipe."""
         ...
 
     def __iter__(self) -> Iterator[Batch]:
@@ -66,14 +66,14 @@ class RunOptions(Struct, frozen=True):
     Attributes:
         run_id: names the run in the report, the ledger and the dead letters.
         mode: where requests go.
-        settings: mapping, filters and delivery, with the command line's options laid over.
-        open_input: opens what is read; asked once for each time that it is read.
+        settings: mapping, filters and delivery, with the options of the command line applied.
+        open_input: opens the input; called once for each pass over it.
         selection: which events the command line picks.
         limit: records to read at most.
         max_errors: when to stop for invalid and failed records.
         max_duration_s: seconds until the run stops.
         jobs: processes that map a large input, where nothing is sent meanwhile.
-        dead_letters: a file to which what does not arrive is written, beside the ledger; None writes none.
+        dead_letters: file to which the dead letters of the run are written besides the ledger; None: no file.
         command: what is run, for the ledger: ``replay --bulk``.
         decode: makes records of what the input yields; None: what lines of events need.
     """

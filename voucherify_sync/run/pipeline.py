@@ -39,15 +39,17 @@ if TYPE_CHECKING:
     from voucherify_sync.run.workers import Work
 
 MAX_CUSTOMERS: Final = 100_000
+"""Customers whose newest update is remembered."""
+
 MAX_ID_LENGTH: Final = 200
 """Characters of an id that is remembered; longer ones would fill the memory, and are not looked at."""
 
 _SENT: Final = {State.PLANNED, State.DELIVERED}
-_PLAIN: Final = len("2024-11-05T10:15:30.000Z")
+_PLAIN: Final = len("2024-11-05T10:15:30.000Z")  # as Segment writes times
 
 
 class OlderUpdates:
-    """A book of outcomes.
+    """Counts customer updates that are older than one sent before them for the same customer.
 
     Attributes:
         count: updates that were older than one before.
@@ -207,7 +209,7 @@ def _working(settings: Settings, selection: Selection, folds: bool, refers: bool
 
 
 def _lean(decision: Decision) -> Decision:
-    """Take out of a decision what nobody needs of its event where nothing is sent, and return it."""
+    """Strip a decision of what is not needed where nothing is sent, since it goes to another process; return it."""
     record = decision.event if isinstance(decision, Request) else decision.record
     if isinstance(record, Event):
         fields = record.fields
@@ -220,7 +222,7 @@ def _lean(decision: Decision) -> Decision:
 
 
 def _may_be_time(value: object) -> bool:
-    """Tell whether a value may tell a time; what does not may be too large to be handed over."""
+    """Tell whether a value may be a time; any other one may be too large to go to another process."""
     if type(value) is str:
         return True
     return type(value) is float or (type(value) is int and abs(value) < _MAX_EPOCH)

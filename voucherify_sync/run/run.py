@@ -34,7 +34,7 @@ from voucherify_sync.report.run_report import (
     exit_code,
     status_of,
 )
-from voucherify_sync.run.bulk_run import BulkCustomers, fold_updates, no_more_than
+from voucherify_sync.run.bulk_run import BulkCustomers, fold_updates, without_added_lines
 from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.settings import digest
@@ -56,19 +56,19 @@ SHARE_COUNTS_AFTER: Final = 100
 """Records before a limit given as a share is looked at: one bad record of the first two is not half an archive."""
 
 OutcomeSink = Callable[[Sequence[Outcome]], None]
-"""Takes note of outcomes."""
+"""Takes outcomes, as soon as they are known."""
 
 
 def records_left(
     facts: Sequence[SourceFacts], bytes_total: int | None, taken: int, limit: int | None
 ) -> float | None:
-    """Estimate the records that were not taken up, from the lines and bytes of what was read.
+    """Estimate the records that are not read yet, from the lines and bytes of what was read.
 
     Args:
         facts: of the sources opened so far.
-        bytes_total: of all sources; None where nobody knows.
-        taken: records taken up.
-        limit: records to take up at most.
+        bytes_total: of all sources; None if that is not known.
+        taken: records read so far.
+        limit: records to read at most.
     """
     read = sum(each.bytes for each in facts)
     if not bytes_total or not read or not taken:
@@ -216,7 +216,7 @@ class OutcomeSinks:
         return str(self._letters.path) if self._letters is not None and self._letters.count else None
 
     def save(self) -> None:
-        """Bring to disk all that was noted, before it is said how the run ended."""
+        """Bring everything to disk before the report says how the run ended."""
         try:
             if self._letters is not None:
                 self._letters.close()
@@ -229,7 +229,7 @@ class OutcomeSinks:
             self._stop.because(error)
 
     def close(self, exit_code: ExitCode) -> None:
-        """Note in the ledger how the run ended, and let the next run in."""
+        """Write to the ledger how the run ended, and release it for the next run."""
         if self._ledger is not None:
             counts = self.report.counts()
             self._ledger.end_run(exit_code, {str(state): count for state, count in counts.items()})
@@ -297,7 +297,7 @@ class Run:
         )
 
     def execute(self) -> None:
-        """Read, map, deliver and record until the input, or the reasons to go on, are used up."""
+        """Read, map, deliver and record to the end of the input, or until the run stops."""
         with _time_limit(self._options.max_duration_s, self._stop):
             if self._first is None or self._send_customers(self._first):
                 self._replay()
@@ -378,7 +378,7 @@ class Run:
         """Yield the input; what came of one batch is flushed before the next is awaited, so that pipes flow."""
         lines = self._lines_at_first
         try:
-            for batch in self._input if lines is None else no_more_than(lines, self._input):
+            for batch in self._input if lines is None else without_added_lines(lines, self._input):
                 yield batch
                 if self._output is not None:
                     self._output.flush()
@@ -402,7 +402,7 @@ class Run:
         )
 
     def requests_left(self) -> float | None:
-        """Estimate the requests to come, also of a run that was stopped; None where nobody can know.
+        """Estimate the requests to come, also of a run that was stopped; None if the size of the input is not known.
 
         It adds up the records that are open, and the requests that as many records as are left made so far.
         """

@@ -1,1 +1,1 @@
-"""Files, directories and pipes are read, and their lines become events."""
+"""Reads files, directories and pipes, and decodes their lines to events."""

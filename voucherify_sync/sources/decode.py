@@ -1,7 +1,9 @@
-"""Decode batches of lines into events, and into an invalid Outcome for each thing that is no event.
+"""Decode lines to events, and to an invalid Outcome for each record that is no event.
 
-Numbers are never altered, and what cannot be read exactly is invalid; text that is no Unicode is repaired with U+FFFD
-and marked. No line makes it raise, and none fills the memory.
+The strict decoder reads nearly every line. What it refuses is decoded again, leniently: text that is no Unicode is
+repaired with U+FFFD, and the event is marked. A number is never altered: if it cannot be read exactly, the record is
+invalid. No line makes this module raise, and none fills the memory: a line with very many values is cut into its items
+as bytes, which are decoded one by one.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.reader import MAX_LINE_BYTES
 
 Record = Event | Outcome
+"""An event, or how a record ends that is none."""
 
 Decode = Callable[[Batch], Iterator[Record]]
 """Makes records of a batch."""
@@ -38,18 +41,22 @@ MAX_COMMON_BYTES: Final = 64 * 1024
 _MAX_MEMBERS: Final = 1_000
 """Members of an envelope; Segment's have five."""
 
+MAX_INTEGER_LENGTH: Final = 4_300
+"""Characters of an integer, its sign included: the strict decoder reads no longer one, whatever Python would do."""
+
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")  # so that any long number is a run of zeros
 
 MAX_BATCH_RECORDS: Final = 1_000
-"""Records that are looked at together."""
+"""Records that the pipeline decides together."""
 
 MAX_BATCH_BYTES: Final = 1 << 20
 """Bytes of their text, about."""
 
 _decode_json = msgspec.json.Decoder().decode
 
-_COMMON = ("context", "integrations")
+_COMMON = ("context", "integrations")  # keys of an envelope that hold for each of its events
 _WAREHOUSE_COLUMNS = ("received_at", "event_text", "uuid_ts")
 _WAREHOUSE = "this looks like a row of a warehouse export, which is not the event as it was sent"
 _NO_EVENTS = "the list of events is empty"
@@ -108,7 +115,7 @@ def _records_of(text: _Text) -> Iterable[Record]:
 
 
 def decoder(projection: Mapping[str, frozenset[str] | None]) -> Decode:
-    """Return a ``decode`` that leaves out of the fields what nobody looks at, which takes half the time.
+    """Return a ``decode`` that decodes only the fields that a run looks at, which takes half the time.
 
     An event is decoded as a whole where that could make a difference: if it is not read by the strict decoder, or has
     no messageId, so that all of it tells which event it is.
@@ -172,7 +179,7 @@ def _may_be_odd(raw: bytes) -> bool:
 
 
 def portions(records: Iterable[Record], most: int = MAX_BATCH_RECORDS) -> Iterator[list[Record]]:
-    """Yield records in lists of at most `most` and about 1 MiB: all records of a line may be too many for one."""
+    """Yield lists of at most `most` records and about 1 MiB: one line may hold more than memory should."""
     portion: list[Record] = []
     size = 0
     for record in records:
@@ -279,7 +286,7 @@ def _items(text: _Text, values: list[Any], envelope: Json) -> Iterator[Record]:
 def _item(text: _Text, index: int, value: Any, envelope: Json) -> Record:
     """Return the record of an item, which is encoded again, as an envelope adds to it.
 
-    The envelope's context and integrations lie under those of the item, as Segment merges them.
+    Where both have a key of context or integrations, the item's value wins over the envelope's, as at Segment.
 
     Raises:
         UnreadableError: it is nested too deep to be encoded.
@@ -353,13 +360,6 @@ def _message_id(fields: Json) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return str(value) if isinstance(value, int) or isfinite(value) else None
-
-
-MAX_INTEGER_LENGTH: Final = 4_300
-"""Characters of an integer, its sign included: the strict decoder reads no longer one, whatever Python would do."""
-
-
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class UnreadableError(Exception):

@@ -37,8 +37,8 @@ class Source(Struct, frozen=True):
     Attributes:
         name: as the user named it, or as it was found under what the user named; ``-`` for stdin.
         path: None for stdin.
-        size: bytes on disk, None where nobody knows: stdin and pipes.
-        gzipped: it begins as gzip does; False for what cannot be looked into before its turn.
+        size: bytes on disk, None for stdin and pipes.
+        gzipped: it begins as gzip does; False for stdin and pipes, which can be read only once.
     """
 
     name: str

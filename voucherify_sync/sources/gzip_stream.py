@@ -1,6 +1,6 @@
-"""Decompress a gzip stream: pieces of compressed bytes in, bounded pieces of text out.
+"""Decompress a gzip stream in pieces of bounded size, whatever it holds.
 
-What precedes a damage comes out before DamageError is raised. It never looks at names nor holds more than a step.
+Of a damaged stream all text before the damage is yielded, and then DamageError is raised.
 """
 
 from __future__ import annotations

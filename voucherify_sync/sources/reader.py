@@ -1,8 +1,8 @@
 """Read the sources of events, one after the other, as batches of whole lines.
 
-This is the only opener of event files. Line numbers are exact, and a line that is too long is never buffered. What is
-wrong with one source is a fact about it, and the next one goes on. Pipes that are read twice are copied to private
-temporary files.
+No other module opens event files. Line numbers are exact, and a line that is too long is never buffered. A damaged
+source does not end the reading: its facts say what is wrong, and the next source follows. Pipes that are read twice are
+copied to private temporary files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Lines:
-    """The lines of one source, told apart by line feeds only, without a BOM.
+    """Cuts the text of one source into batches of lines, at line feeds only, and removes a BOM.
 
     Attributes:
         count: lines handed out so far.
@@ -121,7 +121,7 @@ def _line_feeds(text: bytes) -> int:
 
 
 PIECE_BYTES = 128 * 1024
-"""Bytes read at once; what is made of more would not stay in the caches of a processor until it is needed."""
+"""Bytes read at once. Lines of larger pieces leave the caches of the processor before they are decoded."""
 
 _POLL_S = 0.1  # how often a reader that waits for a pipe looks whether the run stops
 
@@ -207,7 +207,7 @@ class Reader:
 
     @property
     def bytes_total(self) -> int | None:
-        """Bytes on disk of all sources, None where nobody knows, as with a pipe."""
+        """Bytes on disk of all sources; None if one of them is a pipe."""
         sizes = [source.size for source in self._sources]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 

@@ -1,1 +1,1 @@
-"""What is remembered of a project: its ledger, its dead letters, and the keys of a run."""
+"""Remembers what a project was sent: ledger, dead letters, and the keys of the run."""

@@ -150,7 +150,7 @@ class LetterSelection(Struct, frozen=True):
 
 
 def invalid_key(raw: bytes) -> bytes:
-    """Return by what the dead letter of an invalid record is known: the hash of its bytes."""
+    """Return the key of an invalid record's dead letter: the hash of its bytes."""
     return blake2b(raw.strip(_WHITE), digest_size=KEY_BYTES, person=b"invalid").digest()
 
 

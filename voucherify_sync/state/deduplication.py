@@ -46,7 +46,7 @@ NEVER: Final = 0
 """Runs are numbered from 1: nothing was delivered before this one."""
 
 REPEATED: Final = frozenset({"equal_event", "repeated", "repeated_differs"})
-"""Reasons of records that stand in the input before."""
+"""Reasons of records that repeat an earlier record of the input."""
 
 
 class ResendPolicy(Struct, frozen=True):
@@ -279,7 +279,7 @@ class _SpilledKeys:
 
 
 def digest_of(payload: bytes) -> int:
-    """Return a byte by which two requests are told apart; of those that differ one in 256 passes for equal.
+    """Return one byte of a checksum: it is equal for equal requests, and for one pair in 256 of different ones.
 
     Such small numbers are shared by all keys, and take no memory for each.
     """

@@ -323,7 +323,7 @@ class Ledger(LedgerReader):
         key, request, hash_ = record_key(event), outcome.request, _NO_REQUEST
         if request is not None:
             kind, hash_ = request.kind, request_hash(request.payload)
-        else:  # it rode in a bulk request
+        else:  # it was part of a bulk request
             kind = Kind.EVENT if event.type == "track" else Kind.CUSTOMER
         state = outcome.state if outcome.state is not State.SKIPPED else State.DUPLICATE  # dismissed
         row = (key, hash_, self.run, CODES[state, kind])

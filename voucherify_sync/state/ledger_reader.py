@@ -121,7 +121,9 @@ class LedgerReader:
 
     run = 0
     """Number of the run that writes; 0 where none does."""
-    _intended = State.IN_DOUBT
+    _intended = (
+        State.IN_DOUBT
+    )  # how an intent without an outcome counts; for the run that wrote it, it is pending
 
     def __init__(self, path: Path | None = None, connection: sqlite3.Connection | None = None) -> None:
         """Open a ledger without a lock and without a trace; one that does not exist knows nothing.
@@ -148,7 +150,7 @@ class LedgerReader:
         self.close()
 
     def record(self, outcome: Outcome) -> None:
-        """Forget it: a run that only reads decides nothing that is worth keeping."""
+        """Do nothing: only a run that sends keeps outcomes."""
 
     def look_up(self, keys: Sequence[bytes]) -> list[KnownRecord | None]:
         """Return what is known of each key, in the order of the keys; None: nothing."""
@@ -332,7 +334,7 @@ class LedgerReader:
 
 
 def customer_key(source_id: str) -> bytes:
-    """Return by which a customer is known; the ledger does not hold the id itself."""
+    """Return the key of a customer: a hash, so that the ledger does not hold the id itself."""
     return blake2b(source_id.encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest()
 
 
