@@ -1,4 +1,4 @@
-"""`check`: names mistakes of the settings, runs their mapping tests, and asks Voucherify what it says to them."""
+"""`check`: names mistakes of the settings, runs their mapping tests, and compares them with the Voucherify project."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def _tell_findings(findings: Sequence[Finding], title: str) -> ExitCode:
         tell(f"{title}: nothing against the project's schema.")
         return ExitCode.OK
     tell(f"{title}:")
-    ordered = sorted(findings, key=lambda each: (not each.sort.refused, -each.count))
+    ordered = sorted(findings, key=lambda each: (not each.kind.refused, -each.count))
     for finding in ordered[:_MAX_FINDINGS]:
         evidence = clean(finding.where, 200)
         if finding.value is not None:
@@ -254,21 +254,21 @@ def _tell_findings(findings: Sequence[Finding], title: str) -> ExitCode:
         tell(f"  {_sentence(finding)}\n      {evidence}")
     if len(ordered) > _MAX_FINDINGS:
         tell(f"  and {counted(len(ordered) - _MAX_FINDINGS, 'key')} more")
-    refused = any(finding.sort.refused for finding in findings)
+    refused = any(finding.kind.refused for finding in findings)
     return ExitCode.INCOMPLETE if refused else ExitCode.OK
 
 
 def _sentence(finding: Finding) -> str:
-    from voucherify_sync.preview.project_check import Sort
+    from voucherify_sync.preview.project_check import FindingKind
 
     key = clean(path_of("customer", "metadata", finding.key))
-    match finding.sort:
-        case Sort.UNDEFINED:
+    match finding.kind:
+        case FindingKind.UNDEFINED:
             fact = "not defined in the project, so it is stored as text"
-        case Sort.NOT_ALLOWED:
+        case FindingKind.NOT_ALLOWED:
             fact = "refused: not defined, and the project allows defined metadata only"
-        case Sort.MISFIT:
+        case FindingKind.MISFIT:
             fact = f"refused: must be {finding.demand}"
-        case Sort.MISSING:
+        case FindingKind.MISSING:
             fact = f"missing: the project requires it ({finding.demand}) of every new customer"
     return f"{key}: {clean(fact, 300)}"

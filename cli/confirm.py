@@ -1,4 +1,4 @@
-"""The question before custom events are sent for real: they trigger rewards and messages now, and cannot be undone."""
+"""Asks before custom events are sent for real: they trigger rewards and messages now, and cannot be undone."""
 
 from __future__ import annotations
 

@@ -149,7 +149,10 @@ def explanation_viewer() -> Callable[[Explanation], None]:
             stream.write("-" * 40 + "\n" if stream.isatty() else "\n")
         is_first = False
         event = [[("Event", _HEAD)], *_event(explanation)]
-        show(stream, [TextLines(_head(explanation, sign)), TextLines(event, list(_told(explanation, sign)))])
+        show(
+            stream,
+            [TextLines(_head(explanation, sign)), TextLines(event, list(_trace_lines(explanation, sign)))],
+        )
 
     return show_explanation
 
@@ -168,7 +171,7 @@ def _head(explanation: Explanation, sign: str) -> list[Line]:
     return [line, [(clean(str(record.position), 4_096), _DIM)]]
 
 
-def _told(explanation: Explanation, sign: str) -> Iterator[Line]:
+def _trace_lines(explanation: Explanation, sign: str) -> Iterator[Line]:
     """Yield where the values of the event went, and the request."""
     trace, request = explanation.trace, explanation.request
     if trace is None or request is None:

@@ -1,4 +1,4 @@
-"""`init`: write a commented settings file, and never over another one; or print its JSON Schema."""
+"""`init`: writes a commented settings file, and never over another one; or prints its JSON Schema."""
 
 from __future__ import annotations
 

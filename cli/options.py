@@ -1,4 +1,4 @@
-"""Which options do commands share? Kinds of values, groups of the help, options of `replay`, `retry` and `plan`."""
+"""Defines the options that commands share: kinds of values, groups of the help, all of `replay`, `retry` and `plan`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows how a run goes on, on stderr, from a thread of its own: snapshots come in, a bar or lines go out.
+"""Shows on stderr how a run goes on: as a bar, as lines or as JSON objects, from a thread of its own.
 
 It never raises into the run, and leaves the terminal as it found it.
 """

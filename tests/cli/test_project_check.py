@@ -26,7 +26,7 @@ from voucherify_sync.events import Event
 from voucherify_sync.preview.project_check import (
     CustomerSchema,
     Definition,
-    Sort,
+    FindingKind,
     ask,
     planned_findings,
     read_schema,
@@ -169,11 +169,11 @@ def test_the_rows_alone_tell_which_keys_are_not_defined() -> None:
     schema = read_schema({"schemas": [SCHEMA]})
     assert schema is not None
     effective = Settings(identify=Identify(mapping=ROWS, add={"customer.metadata.points": "many"}))
-    found = [(each.key, each.sort, each.where) for each in planned_findings(effective, schema)]
+    found = [(each.key, each.kind, each.where) for each in planned_findings(effective, schema)]
     assert found == [
-        ("old", Sort.UNDEFINED, "identify.mapping: traits.old: customer.metadata.old"),
-        ("plan", Sort.UNDEFINED, "identify.mapping: traits.plan: customer.metadata.plan"),
-        ("points", Sort.MISFIT, "identify.add: customer.metadata.points"),
+        ("old", FindingKind.UNDEFINED, "identify.mapping: traits.old: customer.metadata.old"),
+        ("plan", FindingKind.UNDEFINED, "identify.mapping: traits.plan: customer.metadata.plan"),
+        ("points", FindingKind.MISFIT, "identify.add: customer.metadata.points"),
     ]
 
 
@@ -193,12 +193,12 @@ def test_a_sample_tells_how_often_the_schema_is_not_met(tmp_path: Path, defined_
     traits = [{"points": 1, "plan": "a"}, {"points": "2"}, {"points": "3", "tier": "wood"}, {"plan": "b"}]
     requests, findings = sampled_findings(SETTINGS, schema, events(tmp_path, *traits))
     assert requests == 4
-    found = {(each.key, each.sort): (each.count, each.where[-1], each.value) for each in findings}
+    found = {(each.key, each.kind): (each.count, each.where[-1], each.value) for each in findings}
     assert found == {
-        ("plan", Sort.NOT_ALLOWED if defined_only else Sort.UNDEFINED): (2, "1", "a"),
-        ("points", Sort.MISFIT): (2, "2", "2"),
-        ("tier", Sort.MISFIT): (1, "3", "wood"),
-        ("crm", Sort.MISSING): (4, "1", None),
+        ("plan", FindingKind.NOT_ALLOWED if defined_only else FindingKind.UNDEFINED): (2, "1", "a"),
+        ("points", FindingKind.MISFIT): (2, "2", "2"),
+        ("tier", FindingKind.MISFIT): (1, "3", "wood"),
+        ("crm", FindingKind.MISSING): (4, "1", None),
     }
 
 

@@ -12,17 +12,17 @@ from support.servers import tls_server
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.settings.types import Credentials, Secret
-from voucherify_sync.voucherify.client import VARIABLES, Client, trusted_authorities
+from voucherify_sync.voucherify.client import CA_VARIABLES, Client, trusted_authorities
 
 
 @pytest.fixture(autouse=True)
 def no_other_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide what the environment of the tests names."""
-    for variable in VARIABLES:
+    for variable in CA_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("variable", CA_VARIABLES)
 def test_a_bundle_that_the_environment_names_is_trusted(
     variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -36,15 +36,15 @@ def test_a_bundle_that_the_environment_names_is_trusted(
 
 def test_the_first_variable_that_is_set_counts(tmp_path: Path) -> None:
     """REQUESTS_CA_BUNDLE before CURL_CA_BUNDLE before SSL_CERT_FILE; an empty one is not set."""
-    files = [str(make_certificate(tmp_path / variable).file) for variable in VARIABLES]
-    environment = dict(zip(VARIABLES, files, strict=True))
-    for variable, file in zip(VARIABLES, files, strict=True):
+    files = [str(make_certificate(tmp_path / variable).file) for variable in CA_VARIABLES]
+    environment = dict(zip(CA_VARIABLES, files, strict=True))
+    for variable, file in zip(CA_VARIABLES, files, strict=True):
         assert trusted_authorities(environment) == file
         environment[variable] = ""
     assert trusted_authorities(environment) is True
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("variable", CA_VARIABLES)
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -72,7 +72,7 @@ def test_a_variable_that_names_no_bundle_is_refused_before_any_call(
 
 
 @pytest.mark.parametrize(
-    ("variable", "is_taken"), [*((name, True) for name in VARIABLES[:2]), (VARIABLES[2], False)]
+    ("variable", "is_taken"), [*((name, True) for name in CA_VARIABLES[:2]), (CA_VARIABLES[2], False)]
 )
 def test_a_folder_is_no_file(variable: str, is_taken: bool, tmp_path: Path) -> None:
     """The library takes folders of hashed names in its own variables; SSL_CERT_FILE is a file."""

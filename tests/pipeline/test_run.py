@@ -49,7 +49,7 @@ def test_a_ledger_that_cannot_be_read_any_more_leaves_the_rest_pending(
         run = Run(request, stop, DryRun(discard, stop), ledger, ResendPolicy())
         run.execute()
     counts = run.sinks.report.counts()
-    assert run.sinks.report.lawful
+    assert run.sinks.report.holds_invariant
     assert run.exit_code is not ExitCode.OK
     assert stop.error is not None
     if customers == "each":

@@ -6,7 +6,7 @@ from typing import Any
 
 from support.simulated_quota import try_acquire
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.rate_limit import Blocked, Bucket, Limiter, Permit
+from voucherify_sync.voucherify.rate_limit import Bucket, CallWait, Limiter, Permit
 
 
 class Hand:
@@ -40,9 +40,9 @@ class Hand:
     def burst(self, most: int = 1000) -> int:
         return sum(self.send(("burst", number)) for number in range(most))
 
-    def wait(self, bucket: Bucket = Bucket.API) -> Blocked | None:
+    def wait(self, bucket: Bucket = Bucket.API) -> CallWait | None:
         got = try_acquire(self.limiter, bucket)
-        if isinstance(got, Blocked):
+        if isinstance(got, CallWait):
             return got
         self.permits["asks"] = got
         return None

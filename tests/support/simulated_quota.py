@@ -12,12 +12,12 @@ from itertools import count
 from typing import Any
 
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.rate_limit import Blocked, Bucket, Limiter, Permit
+from voucherify_sync.voucherify.rate_limit import Bucket, CallWait, Limiter, Permit
 
 EPOCH = 1_700_000_000.37
 
 
-def try_acquire(limiter: Limiter, bucket: Bucket = Bucket.API) -> Permit | Blocked:
+def try_acquire(limiter: Limiter, bucket: Bucket = Bucket.API) -> Permit | CallWait:
     """Take a permit if there is one now; else tell what a call waits for."""
     with limiter._changed:
         return limiter._try_acquire(bucket)
@@ -161,7 +161,7 @@ class World:
     def _start_calls(self) -> None:
         while self._idle_workers:
             permit = try_acquire(self.limiter)
-            if isinstance(permit, Blocked):
+            if isinstance(permit, CallWait):
                 self._wake(permit.until)
                 return
             self._idle_workers -= 1

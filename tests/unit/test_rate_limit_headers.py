@@ -59,7 +59,7 @@ def test_limiter_and_retry_policy_read_the_same_wait(text: str, expected: float 
     limiter.answered(permit, 429, headers)
     assert isinstance(verdict, RetryLater)
     assert verdict.after_s == (expected or 1.0)
-    assert limiter._windows[Bucket.API].blocked(0.0).until == (expected or 1.0)  # type: ignore[union-attr]
+    assert limiter._windows[Bucket.API].next_wait(0.0).until == (expected or 1.0)  # type: ignore[union-attr]
 
 
 def test_a_date_in_retry_after_means_nothing_without_a_date_to_hold_it_against() -> None:

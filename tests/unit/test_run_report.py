@@ -89,7 +89,7 @@ def test_every_outcome_is_counted_once_in_every_view(ends: list[tuple[State, str
     """States, types and reasons are views of the same outcomes."""
     records = counted(*(outcome(state, reason) for state, reason in ends))
     result = as_dict(records)
-    assert records.lawful
+    assert records.holds_invariant
     assert sum(result["outcomes"].values()) == sum(result["events"]["by_type"].values()) == len(ends)
     delivered = sum(state is State.DELIVERED and reason is not None for state, reason in ends)
     assert sum(entry["count"] for entry in result["reasons"].pop("delivered").values()) == delivered
@@ -100,11 +100,11 @@ def test_every_outcome_is_counted_once_in_every_view(ends: list[tuple[State, str
 def test_a_record_that_was_read_and_not_counted_breaks_the_law() -> None:
     """The law: read = delivered + planned + skipped + duplicate + invalid + failed + in_doubt + pending."""
     records = counted(outcome(State.DELIVERED), read=2)
-    assert not records.lawful
+    assert not records.holds_invariant
     with pytest.raises(VoucherifySyncError, match="2 records were read and 1 were counted"):
-        records.check_law()
+        records.check_invariant()
     records.add([outcome(State.PENDING)])
-    records.check_law()
+    records.check_invariant()
 
 
 def test_a_reason_has_a_count_three_examples_and_a_detail() -> None:
@@ -160,7 +160,7 @@ def test_names_beyond_the_cap_are_added_up() -> None:
     by_type, reasons = result["events"]["by_type"], result["reasons"]["skipped"]
     assert len(by_type) == len(reasons) == MAX_NAMES + 1
     assert by_type[OTHER] == reasons[OTHER]["count"] == 50
-    assert records.lawful
+    assert records.holds_invariant
 
 
 def test_a_long_name_is_cut() -> None:

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Kind
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.answers import Answer, NotSent, Reply, trouble_of, unreachable
+from voucherify_sync.voucherify.answers import Answer, NotSent, Reply, trouble_of, unreachable_error
 from voucherify_sync.voucherify.limited_client import Probe
-from voucherify_sync.voucherify.rate_limit import Blocked
+from voucherify_sync.voucherify.rate_limit import CallWait
 from voucherify_sync.voucherify.retry_policy import PAUSES, Pauses, is_success
 
 OUTAGE_S = 4 * 3600.0
@@ -103,9 +103,9 @@ class CircuitBreaker:
     def _last_trouble(self) -> str:
         return "" if self._bad_end is None else trouble_of(self._bad_end)
 
-    def waiting(self) -> Blocked | None:
+    def waiting(self) -> CallWait | None:
         """Say until when everything waits, for the display."""
-        return Blocked(f"an answer ({self._last_trouble})", self._due) if self.is_open else None
+        return CallWait(f"an answer ({self._last_trouble})", self._due) if self.is_open else None
 
     def enter(self, kind: Kind | None, probe: Probe) -> bool:
         """Wait until a request may go; `leave` must follow. False: not entered, the run is stopping.
@@ -188,16 +188,16 @@ class CircuitBreaker:
         return not (self._ever_succeeded or self.ever_answered or self._ever_connected)
 
     @property
-    def _patience_s(self) -> float:
+    def _timeout_s(self) -> float:
         if self._is_unreached:
             return self._unreached_s
         return OUTAGE_S if self._ever_succeeded or self.ever_answered else SILENCE_S
 
     def _has_lasted_too_long(self, now: float) -> bool:
-        if self._outage_since is None or now - self._outage_since < self._patience_s:
+        if self._outage_since is None or now - self._outage_since < self._timeout_s:
             return False
         if self._is_unreached and isinstance(self._bad_end, NotSent):
-            self._stop.because(unreachable(self._bad_end))
+            self._stop.because(unreachable_error(self._bad_end))
         elif self._ever_succeeded or self.ever_answered:
             message = f"Voucherify has been out of order for 4 hours: {self._last_trouble}"
             self._stop.because(RunStopped(message, "Go on when it answers."))

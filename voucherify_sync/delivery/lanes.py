@@ -1,6 +1,6 @@
-"""Requests of one customer one after the other in input order, those of different customers at the same time.
+"""Attempts requests on worker threads: those of one customer in input order, different customers at the same time.
 
-Requests go in, and exactly one outcome for each comes out. Nothing here looks at what a request holds, and a customer
+Every request that is submitted gets exactly one outcome. Nothing here looks at what a request holds, and a customer
 that waits for another attempt holds up no other within the look-ahead.
 """
 

@@ -178,9 +178,9 @@ class Sender:
 
 
 class LiveDelivery:
-    """Delivers to an API: client, limiter, circuit breaker and lanes, put together.
+    """Delivers requests to an API by client, limiter, circuit breaker and lanes, which it puts together.
 
-    Requests go in; outcomes, and what a display and a report want to know of the calls, come out.
+    It also tells displays and reports what they show of the calls.
 
     Args:
         credentials: where the API is, and who we are there.

@@ -20,10 +20,10 @@ from voucherify_sync.mapping.rules import effective_rows
 from voucherify_sync.paths import parse_destination
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
-from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply, unreachable
+from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply, unreachable_error
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.rate_limit import RateHeaders, read_rate_headers
-from voucherify_sync.voucherify.retry_policy import halting, is_success, json_object
+from voucherify_sync.voucherify.retry_policy import is_success, json_object, stopping_error
 
 MAX_FINDINGS: Final = 1_000
 """Keys that are told of, at most."""
@@ -139,7 +139,7 @@ def read_schema(answer: Json) -> CustomerSchema | None:
     return CustomerSchema(definitions, schema.get("allow_defined_only") is True)
 
 
-class Sort(StrEnum):
+class FindingKind(StrEnum):
     """What is wrong with a metadata key."""
 
     UNDEFINED = "undefined"
@@ -154,7 +154,7 @@ class Sort(StrEnum):
     @property
     def refused(self) -> bool:
         """Whether Voucherify refuses the request of any customer."""
-        return self in (Sort.NOT_ALLOWED, Sort.MISFIT)
+        return self in (FindingKind.NOT_ALLOWED, FindingKind.MISFIT)
 
 
 class Finding(Struct):
@@ -162,7 +162,7 @@ class Finding(Struct):
 
     Attributes:
         key: its name.
-        sort: what is wrong.
+        kind: what is wrong.
         demand: what the project wants of its value; empty for a key that it does not define.
         count: requests that it concerns; 0 where none were looked at.
         where: the first of them, or the row or constant of the settings.
@@ -170,7 +170,7 @@ class Finding(Struct):
     """
 
     key: str
-    sort: Sort
+    kind: FindingKind
     demand: str = ""
     count: int = 0
     where: str = ""
@@ -179,7 +179,7 @@ class Finding(Struct):
 
 def planned_findings(settings: Settings, schema: CustomerSchema) -> list[Finding]:
     """Return what the rows and constants of the settings alone tell; values of events are not known to them."""
-    found: dict[tuple[str, Sort], Finding] = {}
+    found: dict[tuple[str, FindingKind], Finding] = {}
     for name, root in (("identify", "traits"), ("track", "properties")):
         section = getattr(settings, name)
         if section.disabled:
@@ -187,16 +187,16 @@ def planned_findings(settings: Settings, schema: CustomerSchema) -> list[Finding
         for row in effective_rows(root, section.mapping, extend_default=section.extend_default):
             keys = row.destination.keys
             if keys[:2] == _METADATA and len(keys) > 2:
-                sort = _sort_of_key(schema, str(keys[2]))
-                if sort is not None:
-                    finding = Finding(str(keys[2]), sort, where=f"{name}.mapping: {row.text}")
-                    found.setdefault((finding.key, sort), finding)
+                kind = _kind_of_key(schema, str(keys[2]))
+                if kind is not None:
+                    finding = Finding(str(keys[2]), kind, where=f"{name}.mapping: {row.text}")
+                    found.setdefault((finding.key, kind), finding)
         for text, value in section.add.items():
             keys = parse_destination(text).keys
             if keys[:2] == _METADATA and len(keys) == 3:
                 for finding in _misfits(schema, {str(keys[2]): value}):
                     finding.where = f"{name}.add: {text}"
-                    found.setdefault((finding.key, finding.sort), finding)
+                    found.setdefault((finding.key, finding.kind), finding)
     return list(found.values())
 
 
@@ -205,7 +205,7 @@ def sampled_findings(
 ) -> tuple[int, list[Finding]]:
     """Return the number of requests that are made of events, and what does not fit, in the order of the events."""
     pipeline = Pipeline(settings, Selection())
-    found: dict[tuple[str, Sort], Finding] = {}
+    found: dict[tuple[str, FindingKind], Finding] = {}
     count = 0
     for request in map(pipeline.decide, events):
         if not isinstance(request, Request):
@@ -214,12 +214,12 @@ def sampled_findings(
         customer = request.body if request.kind is Kind.CUSTOMER else request.body["customer"]
         metadata = customer.get("metadata") or {}
         missing = (
-            Finding(key, Sort.MISSING, definition.demand)
+            Finding(key, FindingKind.MISSING, definition.demand)
             for key, definition in schema.definitions.items()
             if not definition.optional and metadata.get(key) is None
         )
         for finding in (*_misfits(schema, metadata), *missing):
-            place = (finding.key, finding.sort)
+            place = (finding.key, finding.kind)
             if place not in found and len(found) < MAX_FINDINGS:
                 finding.where = str(request.event.position)
                 found[place] = finding
@@ -231,17 +231,17 @@ def sampled_findings(
 def _misfits(schema: CustomerSchema, metadata: Json) -> Iterator[Finding]:
     """Yield the keys and values that the schema does not define or take."""
     for key, value in metadata.items():
-        sort = _sort_of_key(schema, key)
-        if sort is not None:
-            yield Finding(key, sort, value=value)
+        kind = _kind_of_key(schema, key)
+        if kind is not None:
+            yield Finding(key, kind, value=value)
         elif not (definition := schema.definitions[key]).takes(value):
-            yield Finding(key, Sort.MISFIT, definition.demand, value=value)
+            yield Finding(key, FindingKind.MISFIT, definition.demand, value=value)
 
 
-def _sort_of_key(schema: CustomerSchema, key: str) -> Sort | None:
+def _kind_of_key(schema: CustomerSchema, key: str) -> FindingKind | None:
     if key in schema.definitions:
         return None
-    return Sort.NOT_ALLOWED if schema.defined_only else Sort.UNDEFINED
+    return FindingKind.NOT_ALLOWED if schema.defined_only else FindingKind.UNDEFINED
 
 
 def ask(client: Client) -> tuple[RateHeaders, CustomerSchema | None]:
@@ -272,13 +272,13 @@ def _call(client: Client, path: str, params: dict[str, str] | None = None) -> Re
     try:
         return client.call("GET", path, params=params)
     except NotSent as error:
-        raise unreachable(error) from None
+        raise unreachable_error(error) from None
     except NoAnswer as error:
         raise RunStopped(f"Voucherify cannot be asked: {error.detail}", _AGAIN) from None
 
 
 def _raise_unless_ok(reply: Reply) -> None:
-    if error := halting(reply):
+    if error := stopping_error(reply):
         raise error
     status = reply.status
     if status == 429:

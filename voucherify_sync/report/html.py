@@ -188,7 +188,7 @@ def chart(timeline: TimelineReport | None, started_at: datetime, duration_s: flo
             "x": _percent_of(at * width_s, whole_s),
             "width": _percent_of(min(width_s, whole_s - at * width_s) * _BAR_RATIO, whole_s),
             "bars": list(_bars(rates[at], base, scale)),
-            "label": f"{_when(at * width_s, started_at, whole_s, exact=True)}: {_told(counts)}",
+            "label": f"{_when(at * width_s, started_at, whole_s, exact=True)}: {_counts_text(counts)}",
         }
         for at, counts in enumerate(buckets)
         if any(counts)
@@ -200,7 +200,7 @@ def chart(timeline: TimelineReport | None, started_at: datetime, duration_s: flo
         "levels": list(_levels(up * unit_s, down * unit_s, base, scale / unit_s)),
         "times": list(_times(started_at, whole_s)),
         "unit": unit,
-        "summary": f"{_told(totals)} in {span(whole_s)}; at most {_amount(up * unit_s)} delivered {unit}",
+        "summary": f"{_counts_text(totals)} in {span(whole_s)}; at most {_amount(up * unit_s)} delivered {unit}",
         "states": [str(state) for state, total in zip(TIMED_STATES, totals, strict=True) if total],
     }
 
@@ -247,7 +247,7 @@ def _when(at_s: float, started_at: datetime, whole_s: float, *, exact: bool = Fa
     return f"{round(at_s, 2):g} s"
 
 
-def _told(counts: Sequence[int]) -> str:
+def _counts_text(counts: Sequence[int]) -> str:
     return ", ".join(ended(state, count) for state, count in zip(TIMED_STATES, counts, strict=True) if count)
 
 

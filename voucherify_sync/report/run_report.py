@@ -1,4 +1,4 @@
-"""What happened in a run: counts its records, and reports them as one typed value.
+"""Counts how the records of a run ended, and reports the run as one typed value.
 
 `RunReport` is that value. The JSON report is its encoding, and docs/reference/report.md lists its fields from the
 docstrings below. The summary and the HTML page render the same value.
@@ -334,13 +334,13 @@ class RecordCounts:
         return counts
 
     @property
-    def lawful(self) -> bool:
+    def holds_invariant(self) -> bool:
         """Whether every record that was read has ended in exactly one state."""
         return self.read == sum(self.counts().values())
 
-    def check_law(self) -> None:
+    def check_invariant(self) -> None:
         """Raise VoucherifySyncError, a bug, unless every record read has ended in exactly one state."""
-        if not self.lawful:
+        if not self.holds_invariant:
             raise VoucherifySyncError(
                 f"{self.read:,} records were read and {sum(self.counts().values()):,} were counted",
                 "This is a bug: please report it. The ledger and the dead letters are intact.",
@@ -441,7 +441,7 @@ def exit_code(
         found.add(signal)
     if error is not None:
         found.add(error.exit_code)
-    if not records.lawful:
+    if not records.holds_invariant:
         found.add(ExitCode.BUG)
     return min(found, key=PRECEDENCE.index)
 

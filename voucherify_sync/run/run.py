@@ -303,7 +303,7 @@ class Run:
                 self._replay()
         self.sinks.report.read = self._read
         try:
-            self.sinks.report.check_law()
+            self.sinks.report.check_invariant()
         except VoucherifySyncError as error:
             self._stop.because(error)
         self.sinks.save()

@@ -1,4 +1,4 @@
-"""What the sandbox processed and what it answered: the log that tests compare a client's report with."""
+"""Logs what the sandbox processed and what it answered: tests compare the report of a client with it."""
 
 from __future__ import annotations
 

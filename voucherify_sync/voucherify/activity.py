@@ -20,7 +20,7 @@ from voucherify_sync.events import Json, Kind, Request
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.voucherify.answers import Reply
 from voucherify_sync.voucherify.limited_client import ApiCall, LimitedClient
-from voucherify_sync.voucherify.retry_policy import PAUSES, InDoubt, RetryLater, halting, json_object
+from voucherify_sync.voucherify.retry_policy import PAUSES, InDoubt, RetryLater, json_object, stopping_error
 
 _PAGES = 10
 _CLOCK_ERROR_S = 2.0
@@ -190,7 +190,7 @@ class Doubts:
             if reply.status != 429:
                 body = json_object(reply.body) if reply.status == 200 else None
                 return body if body is not None and isinstance(body.get("data"), list) else {}
-            if error := halting(reply):  # the billing cycle is used up: to wait would be in vain
+            if error := stopping_error(reply):  # the billing cycle is used up: to wait would be in vain
                 raise error
             # The limiter knows, and lets no call through before it is time.
         return {}

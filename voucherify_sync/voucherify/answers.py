@@ -1,4 +1,4 @@
-"""How a call ended: Reply, NotSent or NoAnswer, and what may be shown of it.
+"""Says how a call ended (Reply, NotSent or NoAnswer), and hides what must not be shown of an answer.
 
 No text in them ever holds a key, a header or a password. What an answer repeats of its request is hidden before it is
 shown, logged or kept.
@@ -72,9 +72,9 @@ def trouble_of(answer: Answer) -> str:
 
 
 HIDDEN = b"***"
-_MOST = 64 << 10
+_MAX_SEARCHED_BYTES = 64 << 10
 """Bytes of an answer that are looked at: an error that is longer is not the API's, and of it only little is kept."""
-_SHORTEST = 4
+_MIN_HIDDEN_LENGTH = 4
 """Shorter texts, such as a country code, say little and are part of ordinary words."""
 
 
@@ -84,7 +84,7 @@ def presentable(reply: Reply, sent: Iterable[Any], token: Secret) -> Reply:
     Errors of the API, and the pages of proxies, like to quote what they are about: values of the customer, even the
     token. The body stays the JSON that it was. It is to be cut afterwards: a text that is cut in two is not found.
     """
-    body = hide(reply.body[:_MOST], (), token)
+    body = hide(reply.body[:_MAX_SEARCHED_BYTES], (), token)
     for value in sent if body else ():
         body = hide(body, value, token)
     return msgspec.structs.replace(reply, body=body)
@@ -98,7 +98,7 @@ def sent_of_customer(request: Request) -> list[Any]:
 
 def hide(said: bytes, sent: Any, token: Secret) -> bytes:
     """Return what was said without the token and without the texts in a JSON value that was sent."""
-    texts = {text for text in _texts(sent) if len(text) >= _SHORTEST}
+    texts = {text for text in _texts(sent) if len(text) >= _MIN_HIDDEN_LENGTH}
     for text in sorted({token.reveal(), *texts}, key=len, reverse=True):
         for written in {text.encode(errors="replace"), json.dumps(text)[1:-1].encode()}:
             said = said.replace(written, HIDDEN)
@@ -136,6 +136,6 @@ _CHECKS: Final = {
 """Reason of a NotSent -> what to check."""
 
 
-def unreachable(error: NotSent) -> Unreachable:
+def unreachable_error(error: NotSent) -> Unreachable:
     """Return the error to stop with where nothing was ever reached."""
     return Unreachable(f"Voucherify cannot be reached: {error.detail}", _CHECKS[error.reason])

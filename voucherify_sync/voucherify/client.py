@@ -1,4 +1,4 @@
-"""One HTTP call to Voucherify: method, path and bytes in; Reply, NotSent or NoAnswer out. The only user of requests.
+"""Makes one HTTP call to Voucherify within a deadline, and tells whether it left this machine. Only it uses requests.
 
 It never follows a redirect, never repeats a call, never reads .netrc, and sends the token to the base URL only.
 
@@ -347,7 +347,7 @@ POOLS: dict[str, Any] = {
 }
 
 
-VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 """The first that is set and not empty counts: what is said to Python's HTTP clients, to curl, and to all of OpenSSL."""
 
 
@@ -357,7 +357,7 @@ def trusted_authorities(environment: Mapping[str, str]) -> str | bool:
     Raises:
         UsageProblem: the variable that counts names nothing that holds certificates; else every call would fail for it.
     """
-    for variable in VARIABLES:
+    for variable in CA_VARIABLES:
         if path := environment.get(variable):
             # Only OpenSSL's own variable is by its definition a file; requests takes a folder of hashed names, too.
             if variable == "SSL_CERT_FILE" or not Path(path).is_dir():

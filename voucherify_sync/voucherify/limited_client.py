@@ -32,10 +32,10 @@ from voucherify_sync.voucherify.retry_policy import (
     Halt,
     RetryLater,
     Verdict,
-    halting,
     is_success,
     judge,
     shows_health,
+    stopping_error,
 )
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class RefusalPolicy:
                 said = "and the next call was accepted: something on the way blocks this record"
                 detail = f"{refusal.error.message}, {said}"
                 return Failed(BLOCKED, detail, refusal.status, refusal.response)
-            return refusal if halting(answer) else None
+            return refusal if stopping_error(answer) else None
 
 
 class LimitedClient:

@@ -216,7 +216,7 @@ class Bucket(StrEnum):
     BULK = "bulk_api_calls"
 
 
-class Blocked(Struct, frozen=True):
+class CallWait(Struct, frozen=True):
     """Why a call has to wait.
 
     Attributes:
@@ -228,7 +228,7 @@ class Blocked(Struct, frozen=True):
     until: float
 
 
-_FOR_AN_ANSWER = Blocked("answer", inf)
+_FOR_AN_ANSWER = CallWait("answer", inf)
 
 
 class Permit(Struct, frozen=True, eq=False):
@@ -284,12 +284,14 @@ class RateWindow:
         self._minute_s, self._hour_s = minute_s, hour_s
         self._in_flight = 0
         self._alone = True
-        self._told_at = self._opened_at = self._missed_at = self._tested_at = -inf
+        self._heard_at = self._opened_at = self._missed_at = self._tested_at = -inf
         self._ends_at: float | None = None  # by the server's word
         self._paused_until = -inf
         self._paused_for = ""
         self._refusals = self._hits = self._tests_made = 0
-        self._untold: deque[float] = deque()  # ends of calls that no word of what remains accounts for
+        self._unaccounted_ends: deque[float] = (
+            deque()
+        )  # ends of calls that no word of what remains accounts for
         self._ends: deque[float] = deque(maxlen=_MAX_ENDS)  # ends of our calls that the API may still count
 
     @property
@@ -311,7 +313,7 @@ class RateWindow:
         """Calls that remain above the reserve."""
         if self.remaining is None:
             return inf
-        return self.remaining - self._in_flight - len(self._untold) - self._kept
+        return self.remaining - self._in_flight - len(self._unaccounted_ends) - self._kept
 
     @property
     def _is_spent(self) -> bool:
@@ -319,26 +321,26 @@ class RateWindow:
         has_tests = self._kept and not self._is_minute_proved
         return self._left <= (min(_CALLS_HELD_BACK, (self.usable or 0) // 2) if has_tests else 0)
 
-    def blocked(self, now: float) -> Blocked | None:
+    def next_wait(self, now: float) -> CallWait | None:
         """Tell what a call has to wait for; None when it may go out now."""
         if now < self._paused_until:
-            return Blocked(self._paused_for, self._paused_until)
+            return CallWait(self._paused_for, self._paused_until)
         if self._alone and self._in_flight:
             return _FOR_AN_ANSWER
         next_at = self.slow_down.next_at(now)
         if now < next_at:
-            return Blocked("throttled", next_at)
+            return CallWait("throttled", next_at)
         if not self._is_spent:
             return None
         if self._in_flight:  # its answer brings a newer word
             return _FOR_AN_ANSWER
         chance_at, _ = self._next_chance(now)
-        return Blocked("quota", chance_at) if now < chance_at else None
+        return CallWait("quota", chance_at) if now < chance_at else None
 
     def _next_chance(self, now: float) -> tuple[float, bool]:
         """Return when a single call is worth sending although nothing is left, and whether it tests the minute."""
         # Where others took what came back, the next try is a little later.
-        missed_at = self._missed_at if self._ends else self._told_at
+        missed_at = self._missed_at if self._ends else self._heard_at
         due, is_test = missed_at + self._minute_s / 16, False
         if self._ends and self._is_minute_proved:
             due = max(due, self._ends[0] + self._minute_s * _LATE)
@@ -370,20 +372,20 @@ class RateWindow:
         return permit
 
     def ended(self, now: float) -> None:
-        """Count a call that is over, with an answer or without; `told`, `untold` or `refused` must follow."""
+        """Count a call that is over, answered or not; `learn`, `learn_nothing` or `learn_of_refusal` must follow."""
         self._in_flight -= 1
         # The API counted it by now, and counts it for a window from now on at most.
         self._ends.append(now)
 
-    def untold(self, permit: Permit, now: float) -> None:
-        """Learn that a call brought no word of what remains: it counts as used until a later one brings word."""
+    def learn_nothing(self, permit: Permit, now: float) -> None:
+        """Learn that a call brought no word of what remains: it counts as used until a later one does."""
         if self.remaining is None:
             return
-        self._untold.append(now)
+        self._unaccounted_ends.append(now)
         if permit.is_due or permit.tests is not None:
             self._missed_at = now
 
-    def told(
+    def learn(
         self, permit: Permit, now: float, limit: int | None, remaining: int | None, ends_at: float | None
     ) -> None:
         """Learn from an answer that is no 429.
@@ -402,24 +404,24 @@ class RateWindow:
             # The window has turned, and the answer does not tell what remains: know as little as at the start.
             self._alone = True
             self.remaining = self._ends_at = None
-            self._untold.clear()
+            self._unaccounted_ends.clear()
         # An answer to a call that is older than the one that opened this window may speak of the last window.
         if remaining is None or permit.sent_at < self._opened_at:
-            self.untold(permit, now)
+            self.learn_nothing(permit, now)
             return
         self.limit = max(self.limit or 1, remaining) if limit is None else limit
         remaining = min(remaining, self.limit)
         before = self.remaining
-        if before is None or (remaining >= before and permit.sent_at >= self._told_at):
-            self._rose(permit, now, remaining)
+        if before is None or (remaining >= before and permit.sent_at >= self._heard_at):
+            self._take_rise(permit, now, remaining)
         elif remaining < before:
-            self._heard(permit, now, remaining)
-            self._missed(permit, now)
+            self._take_remaining(permit, now, remaining)
+            self._learn_of_miss(permit, now)
         if remaining == 0 and ends_at is not None and ends_at > now:
             self._ends_at = ends_at
             self._learn_from(ends_at, now)
 
-    def _rose(self, permit: Permit, now: float, remaining: int) -> None:
+    def _take_rise(self, permit: Permit, now: float, remaining: int) -> None:
         before, limit = self.remaining, self.limit or 1
         has_turned = (
             before is None or remaining - before > limit // 4 or remaining + self._in_flight >= limit - 1
@@ -434,28 +436,28 @@ class RateWindow:
         if has_turned:
             self._opened_at = permit.sent_at
             self._tests_made, self._tested_at = 0, -inf
-        self._heard(permit, now, remaining)
+        self._take_remaining(permit, now, remaining)
         self._ends_at = None
 
-    def _missed(self, permit: Permit, now: float) -> None:
+    def _learn_of_miss(self, permit: Permit, now: float) -> None:
         """Learn that a call that should have found room found none."""
         if permit.is_due:
             self._missed_at = now
         elif permit.tests is not None:
             self._hits, self.period_s = 0, self._hour_s
 
-    def _heard(self, permit: Permit, now: float, remaining: int) -> None:
+    def _take_remaining(self, permit: Permit, now: float, remaining: int) -> None:
         """Take a word of what remains.
 
         It accounts for all calls that ended before its call went out. Of those under way meanwhile it accounts for each
         that has brought a word of its own: a lower one would have been taken in its place.
         """
-        self.remaining, self._told_at = remaining, now
-        while self._untold and self._untold[0] <= permit.sent_at:
-            self._untold.popleft()
+        self.remaining, self._heard_at = remaining, now
+        while self._unaccounted_ends and self._unaccounted_ends[0] <= permit.sent_at:
+            self._unaccounted_ends.popleft()
         # How long answers take makes it uncertain which calls of a window ago the server still counted.
         since = max(self._opened_at, 2 * now - permit.sent_at - (self.period_s or inf))
-        used = (self.limit or 1) - remaining + len(self._untold)
+        used = (self.limit or 1) - remaining + len(self._unaccounted_ends)
         while self._ends and (self._ends[0] < since or len(self._ends) > used):
             self._ends.popleft()
 
@@ -470,7 +472,9 @@ class RateWindow:
             self._paused_until, self._paused_for = until, reason
         self._alone = True
 
-    def refused(self, permit: Permit | None, now: float, until: float | None, *, tells_limit: bool) -> None:
+    def learn_of_refusal(
+        self, permit: Permit | None, now: float, until: float | None, *, tells_limit: bool
+    ) -> None:
         """Learn of a 429: nothing goes out before `until`, or a growing while where the server names no time.
 
         Args:
@@ -488,14 +492,14 @@ class RateWindow:
             resume_at = now + min(2.0 ** min(self._refusals - 1, 6), _LONGEST_BACKOFF_S)
         if tells_limit:
             if permit is not None:
-                self._missed(permit, now)
+                self._learn_of_miss(permit, now)
             if until is not None:
                 self._learn_from(until, now)
-            self.remaining, self._told_at, self._ends_at = 0, now, resume_at
-            self._untold.clear()
+            self.remaining, self._heard_at, self._ends_at = 0, now, resume_at
+            self._unaccounted_ends.clear()
         else:
             if permit is not None:
-                self.untold(permit, now)
+                self.learn_nothing(permit, now)
             self.slow_down.refused(now, resume_at, self.period_s, is_first=is_first)
         self.pause(resume_at, "throttled")
 
@@ -538,7 +542,7 @@ class Limiter:
         self._out: dict[Permit, None] = {}  # of the calls under way, the oldest first
         self._changed = threading.Condition(threading.Lock())
         self._sleepers = 0
-        self._waiting: Blocked | None = None
+        self._waiting: CallWait | None = None
 
     def acquire(self, bucket: Bucket = Bucket.API) -> Permit | None:
         """Block until one call may go out; None when the run is stopping.
@@ -583,9 +587,9 @@ class Limiter:
                 # The bulk limit says nothing about ordinary calls; any other limit holds for both.
                 for bucket in {Bucket.BULK} if said.type == Bucket.BULK else {Bucket.API, permit.bucket}:
                     refused = permit if bucket == permit.bucket else None
-                    self._windows[bucket].refused(refused, now, until, tells_limit=said.tells_limit)
+                    self._windows[bucket].learn_of_refusal(refused, now, until, tells_limit=said.tells_limit)
             else:
-                self._windows[permit.bucket].told(permit, now, said.limit, said.remaining, next_at)
+                self._windows[permit.bucket].learn(permit, now, said.limit, said.remaining, next_at)
             if status >= 500 and said.retry_after_s is not None:
                 for window in self._windows.values():  # it speaks of the server, not of a limit
                     window.pause(now + said.retry_after_s, f"Voucherify (HTTP {status})")
@@ -596,7 +600,7 @@ class Limiter:
         with self._changed:
             now = self._clock()
             self._end(permit, now)
-            self._windows[permit.bucket].untold(permit, now)
+            self._windows[permit.bucket].learn_nothing(permit, now)
             self._changed.notify()
 
     def unused(self, permit: Permit) -> None:
@@ -605,7 +609,7 @@ class Limiter:
         with self._changed:
             self.calls -= 1
 
-    def waiting(self) -> Blocked | None:
+    def waiting(self) -> CallWait | None:
         """Tell what all calls are waiting for at present, None while they flow."""
         with self._changed:
             waiting = self._waiting if self._sleepers else None
@@ -636,18 +640,18 @@ class Limiter:
                 speeds.append(window.usable / window.period_s)
             return min(speeds, default=None)
 
-    def _try_acquire(self, bucket: Bucket) -> Permit | Blocked:
+    def _try_acquire(self, bucket: Bucket) -> Permit | CallWait:
         """Give a permit, or say what it waits for. Once all calls are made the run stops instead."""
         if self._max_calls is not None and self.calls >= self._max_calls:
             calls = f"{self.calls:,} call" if self.calls == 1 else f"{self.calls:,} calls"
             self._stop.because(RunStopped(f"{calls} made, as --max-calls asks."))
-            return Blocked("stop", inf)
+            return CallWait("stop", inf)
         now = self._clock()
         window = self._windows[bucket]
-        if blocked := window.blocked(now):
-            return blocked
+        if wait := window.next_wait(now):
+            return wait
         if self._rate and now < self._rate.next_at():
-            return Blocked("rate", self._rate.next_at())
+            return CallWait("rate", self._rate.next_at())
         self.calls += 1
         permit = window.send(bucket, now)
         self._out[permit] = None

@@ -1,7 +1,7 @@
 """Decides what follows from how a call ended and how often it was tried: the one retry policy.
 
-No clock, no wait, no call. The HTTP status decides, never the `code` in a body. The pauses of the delivery that are a
-matter of policy stand here, too.
+It reads no clock, waits for nothing and makes no call. The HTTP status decides, never the `code` in a body. The pauses
+of the delivery that are a matter of policy stand here, too.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def judge(
             return answer
         answer = hide(answer)
         response = answer.body[:MAX_RESPONSE_BYTES]
-        if error := halting(answer):
+        if error := stopping_error(answer):
             proof = NotProcessed.THROTTLED if status == 429 else NotProcessed.REFUSED
             return Halt(error, proof, status, response)
         asked_s = read_rate_headers(answer.headers).retry_after_s
@@ -177,7 +177,7 @@ def judge(
             reason, said = read_error(json_object(answer.body) or {}, f"http_{status}")
             detail = f"HTTP {status}: {said}"
         else:
-            reason, detail = _oddity(answer)
+            reason, detail = _odd_answer(answer)
         failed = Failed(reason, detail, status, response)
         if is_refusal:
             return failed
@@ -221,7 +221,7 @@ def json_object(body: bytes) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
-def halting(reply: Reply) -> VoucherifySyncError | None:
+def stopping_error(reply: Reply) -> VoucherifySyncError | None:
     """Return what stops the run, if the answer is of that sort."""
     status = reply.status
     if 300 <= status < 400:
@@ -301,7 +301,7 @@ def read_error(error: Json, otherwise: str) -> tuple[str, str]:
     return reason, " - ".join(said)[:500] or "no message"
 
 
-def _oddity(reply: Reply) -> tuple[str, str]:
+def _odd_answer(reply: Reply) -> tuple[str, str]:
     """Return (reason, detail) of an answer that says nothing about the record."""
     start = reply.body[:80].decode("utf-8", "replace")
     detail = f"HTTP {reply.status}, {reply.headers.get('Content-Type', 'no content type')}: {start!r}"
