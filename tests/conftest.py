@@ -40,6 +40,12 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture(autouse=True)
+def colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a terminal have colours, whatever the one has that runs the tests."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
 @pytest.fixture(scope="session")
 def corpora() -> Path:
     """Return the folder of public events with the oddities of the wild; skip the test where it is not at hand."""

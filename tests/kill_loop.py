@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.cli import environment
 from support.evidence import (
     Verdict,
     ambiguous_answers,
@@ -32,6 +32,7 @@ from support.evidence import (
     write_settings,
 )
 from support.ledger_parts import make_ledger
+from support.waiting import outlives
 
 from voucherify_sync.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
 
@@ -153,7 +154,9 @@ class Loop:
         report, errors = self._folder / f"{self.runs}.json", self._folder / f"{self.runs}.err"
         calls = self._sandbox.call_log.calls
         with errors.open("wb") as stderr:
-            process = subprocess.Popen(self._command(report), env=self._env(), stderr=stderr)
+            process = subprocess.Popen(
+                self._command(report), env=environment(self._folder, self._folder), stderr=stderr
+            )
             ended = self._await_moment(process)
             if ended:
                 process.send_signal(self._plan.signal)
@@ -177,19 +180,15 @@ class Loop:
             str(self._archive),
         ]
 
-    def _env(self) -> dict[str, str]:
-        keep = {name: value for name, value in os.environ.items() if not name.startswith("VOUCHERIFY")}
-        return {**keep, "HOME": str(self._folder), "XDG_STATE_HOME": str(self._folder)}
-
     def _await_moment(self, process: subprocess.Popen[bytes]) -> bool:
         """Wait for the moment to end it; tell whether it is still running then."""
         if self._chance.random() < 0.2:
-            return _outlives(process, self._chance.uniform(0, STARTING_S))
+            return outlives(process, self._chance.uniform(0, STARTING_S))
         calls = self._sandbox.call_log.calls
         while self._sandbox.call_log.calls == calls:
-            if not _outlives(process, 0.005):
+            if not outlives(process, 0.005):
                 return False
-        return _outlives(process, self._chance.uniform(0, self._plan.spread_s))
+        return outlives(process, self._chance.uniform(0, self._plan.spread_s))
 
     def _check(self, code: int, report: Path, errors: str, *, has_begun: bool) -> None:
         if "Traceback" in errors:
@@ -200,14 +199,6 @@ class Loop:
             self.broken.append(f"run {self.runs} ended with {code}: {errors}")
         else:
             self.broken += breaches_of_the_law(json.loads(report.read_text()))
-
-
-def _outlives(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
 
 
 def run_loop(plan: Plan, folder: Path, tell: Callable[[str], object] = lambda _: None) -> Figures:

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from support.cli import environment
 from support.evidence import (
     Record,
     ambiguous_answers,
@@ -39,6 +40,7 @@ from support.evidence import (
     write_archive,
     write_settings,
 )
+from support.waiting import outlives
 
 from voucherify_sync.outcomes import State
 from voucherify_sync.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
@@ -79,8 +81,6 @@ CODES = {
 """Each way of stopping, and the exit code that belongs to it."""
 MODES = ("each", "bulk", "stdin", "gz", "retry")
 WORKERS = 8
-STOP_S = 8.0
-"""A stop may take so long."""
 MOST_RUNS = 200
 """An archive that takes more is not getting anywhere."""
 _PATIENCE_S = 1_200
@@ -103,6 +103,7 @@ class Plan:
         outage: first and last of the custom events that meet an outage.
         program: another version, which takes its own pauses.
         most_stops: enough for this archive.
+        stop_s: a stop may take so long.
     """
 
     seed: int
@@ -115,6 +116,7 @@ class Plan:
     outage: tuple[int, int] | None = None
     program: Path | None = None
     most_stops: int = 1_000
+    stop_s: float = 8.0
 
 
 @dataclass
@@ -235,7 +237,7 @@ class Loop:
             figures.stops[kind] += 1
             if kind in SIGNALS:
                 figures.slowest_s = max(figures.slowest_s, took_s)
-                if took_s > STOP_S and self._plan.program is None:
+                if took_s > self._plan.stop_s and self._plan.program is None:
                     self._break(f"{kind} took {took_s:.1f} s")
             self._look_at_notes(run, kind)
         elif kind in SIGNALS and code == -SIGNALS[kind] and run.report.exists():
@@ -296,7 +298,7 @@ class Loop:
         with run.errors.open("wb") as stderr, self._archive.open("rb") as stdin:
             process = subprocess.Popen(
                 self._program(run.notes, bug_after) + run.words + ["--report", str(run.report)],
-                env=self._env(),
+                env=environment(self._folder, self._folder),
                 stdin=stdin if plan.mode == "stdin" else subprocess.DEVNULL,
                 stderr=stderr,
                 preexec_fn=partial(_prepare, size),
@@ -317,18 +319,14 @@ class Loop:
             str(bug_after),
         ]
 
-    def _env(self) -> dict[str, str]:
-        keep = {name: value for name, value in os.environ.items() if not name.startswith("VOUCHERIFY")}
-        return {**keep, "HOME": str(self._folder), "XDG_STATE_HOME": str(self._folder)}
-
     def _stop(self, process: subprocess.Popen[bytes], run: _Run) -> float:
         """Wait for the moment, do what stops the run, and wait for its end; return the seconds that took."""
         moment = self._chance.uniform(0, self._plan.spread_s)
         if run.kind in SIGNALS or run.kind in REFUSALS or run.kind == "source":
             calls = self._sandbox.call_log.calls
-            while self._sandbox.call_log.calls == calls and _outlives(process, 0.005):
+            while self._sandbox.call_log.calls == calls and outlives(process, 0.005):
                 pass
-            if _outlives(process, moment):
+            if outlives(process, moment):
                 self._do(run, process)
         began = time.monotonic()
         process.wait(_PATIENCE_S)
@@ -397,14 +395,6 @@ class _Run:
         self.errors = self.folder / "errors"
         self.report = self.folder / "report.json"
         self.notes = self.folder / "notes.json"
-
-
-def _outlives(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
 
 
 def _prepare(size: int | None) -> None:

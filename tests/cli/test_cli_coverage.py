@@ -6,15 +6,15 @@ import json
 import re
 import subprocess
 import sys
-import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.cli import Cli
 from support.cli_modules import cli_module
+from support.replays import write_events
 from support.segment_events import event_of
-from support.terminal import Terminal, colourless
+from support.terminal import colourless, is_harmless, terminal_of
 
 from voucherify_sync.preview.coverage import Coverage
 from voucherify_sync.preview.suggestions import proposed_yaml
@@ -28,30 +28,13 @@ IDENTIFY: dict[str, Any] = {"type": "identify", "userId": "u1", "traits": {"emai
 
 def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: dict[str, Any]) -> str:
     """Return what is drawn on a terminal of so many columns, with its colours."""
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setattr(sys, "stdout", stream := Terminal())
+    monkeypatch.setattr(sys, "stdout", stream := terminal_of(monkeypatch, columns))
     coverage = Coverage(Settings())
     coverage.add(map(event_of, events))
     result = coverage.report()
     rows = {"identify": result.identify.proposed_rows, "track": result.track.proposed_rows}
     view.show_coverage(result, proposed_yaml(rows, Settings()))
     return stream.getvalue()
-
-
-def is_harmless(text: str) -> bool:
-    """Tell whether no character controls a terminal or the direction of writing."""
-    bad = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return all(sign == "\n" or unicodedata.category(sign) not in bad for sign in text)
-
-
-def write(folder: Path, *events: dict[str, Any] | str) -> Path:
-    """Write events to a file."""
-    file = folder / "events.ndjson"
-    file.write_text(
-        "".join(f"{e if isinstance(e, str) else json.dumps(e)}\n" for e in events), encoding="utf-8"
-    )
-    return file
 
 
 def test_paths_destinations_and_rows_are_shown(run_cli: Cli, samples: Path) -> None:
@@ -97,7 +80,7 @@ def test_json_is_one_object(run_cli: Cli, samples: Path) -> None:
 )
 def test_a_share_below_the_gate_ends_in_3(run_cli: Cli, gate: str, code: int) -> None:
     """The share is compared exactly, not as it is shown."""
-    ended = run_cli("coverage", "--fail-under", gate, write(run_cli.folder, IDENTIFY))
+    ended = run_cli("coverage", "--fail-under", gate, write_events(run_cli.folder, IDENTIFY))
     assert ended.code == code
     assert ended.err == ("" if code == 0 else f"50.0 % of 2 values are mapped, which is less than {gate} %\n")
 
@@ -119,7 +102,7 @@ def test_a_gate_without_any_value_is_not_met(run_cli: Cli) -> None:
 )
 def test_events_are_picked_as_in_a_replay(run_cli: Cli, options: list[str], counted: dict[str, int]) -> None:
     """By type, by name, or the first ones."""
-    file = write(
+    file = write_events(
         run_cli.folder,
         IDENTIFY,
         {"type": "track", "event": "Order Completed", "userId": "u"},
@@ -172,7 +155,7 @@ def test_a_damaged_source_is_told(run_cli: Cli, samples: Path) -> None:
 
 def test_very_many_names_are_bounded_and_said(run_cli: Cli) -> None:
     """Memory and output stay small."""
-    file = write(
+    file = write_events(
         run_cli.folder, {"type": "identify", "userId": "u", "traits": {f"k{n}": n for n in range(5_000)}}
     )
     ended = run_cli("coverage", file)
@@ -200,7 +183,6 @@ def test_a_narrow_terminal_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is mapped is green and what is not is yellow, unless nobody wants colours."""
-    monkeypatch.delenv("NO_COLOR", raising=False)
     text = drawn(monkeypatch, 100, IDENTIFY)
     assert "\x1b[32m" in text
     assert "\x1b[33m" in text
@@ -226,7 +208,7 @@ def test_hostile_data_does_nothing_in_a_pipe(run_cli: Cli, options: list[str]) -
         "userId": HOSTILE,
         "properties": {HOSTILE: HOSTILE, "name": HOSTILE},
     }
-    ended = run_cli("coverage", *options, write(run_cli.folder, event))
+    ended = run_cli("coverage", *options, write_events(run_cli.folder, event))
     assert (ended.code, ended.err) == (0, "")
     assert is_harmless(ended.out)
 

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cli import Cli
 from support.cli_modules import cli_module
+from support.replays import write_events
 from support.segment_events import identify, track
-from support.terminal import Terminal
+from support.terminal import Terminal, colourless, is_harmless, terminal_of
 
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview.explain import explained
@@ -32,29 +32,11 @@ HOSTILE = "'\"`$(id)${HOME} !x \x1b[31m\u202e</script><script>[red]:smiley:\n\x0
 
 def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: Any, colours: bool = False) -> str:
     """Return what is drawn on a terminal of so many columns."""
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr(sys, "stdout", stream := Terminal())
+    monkeypatch.setattr(sys, "stdout", stream := terminal_of(monkeypatch, columns))
     show, pipeline = explanation_viewer(), Pipeline(Settings(), Selection())
     for event in events:
         show(explained(pipeline, event))
-    text = stream.getvalue()
-    return text if colours else re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
-def is_harmless(text: str) -> bool:
-    """Tell whether no character controls a terminal or the direction of writing."""
-    bad = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return all(sign == "\n" or unicodedata.category(sign) not in bad for sign in text)
-
-
-def write(folder: Path, *events: dict[str, Any] | str) -> Path:
-    """Write events to a file."""
-    file = folder / "events.ndjson"
-    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
+    return stream.getvalue() if colours else colourless(stream.getvalue())
 
 
 ORDER = {
@@ -100,7 +82,7 @@ def test_the_request_shown_is_the_one_of_a_dry_run(run_cli: Cli, samples: Path) 
 )
 def test_events_are_picked(run_cli: Cli, options: list[str], lines: list[int]) -> None:
     """By name, customer, line, messageId; a broken line is explained, too."""
-    file = write(run_cli.folder, ORDER, {"type": "identify", "userId": "u2", "traits": {}}, "{oops")
+    file = write_events(run_cli.folder, ORDER, {"type": "identify", "userId": "u2", "traits": {}}, "{oops")
     found = run_cli("explain", "--json", *options, file).lines
     assert [int(line["source"].rpartition(":")[2]) for line in found] == lines
 
@@ -108,7 +90,7 @@ def test_events_are_picked(run_cli: Cli, options: list[str], lines: list[int]) -
 def test_a_skipped_event_says_by_which_rule(run_cli: Cli) -> None:
     """The settings that filter it are named."""
     (run_cli.folder / "voucherify-sync.yaml").write_text("track:\n  events_filter: [Signed Up]\n")
-    ended = run_cli("explain", write(run_cli.folder, ORDER))
+    ended = run_cli("explain", write_events(run_cli.folder, ORDER))
     assert "skipped: name_filtered (track.events_filter does not list its name)" in ended.out
     assert "Request" not in ended.out
 
@@ -123,7 +105,7 @@ def test_a_skipped_event_says_by_which_rule(run_cli: Cli) -> None:
 )
 def test_what_cannot_be_shown_is_told(run_cli: Cli, options: list[str], code: int, said: str) -> None:
     """With what to do about it."""
-    ended = run_cli("explain", *options, write(run_cli.folder, ORDER))
+    ended = run_cli("explain", *options, write_events(run_cli.folder, ORDER))
     assert ended.code == code
     assert said in ended.err
     assert not ended.out
@@ -187,7 +169,7 @@ def test_hostile_data_does_nothing_in_a_pipe(run_cli: Cli, options: list[str]) -
     """Nor in a log that is looked at later."""
     event = {**ORDER, "event": HOSTILE, "userId": HOSTILE, "properties": {HOSTILE: HOSTILE, "email": HOSTILE}}
     ended = run_cli(
-        "explain", *options, write(run_cli.folder, event, f"no event {HOSTILE}".replace("\n", " "))
+        "explain", *options, write_events(run_cli.folder, event, f"no event {HOSTILE}".replace("\n", " "))
     )
     assert ended.code == 0
     assert is_harmless(ended.out)
@@ -238,7 +220,7 @@ def test_a_curl_command_never_holds_a_secret() -> None:
 
 def test_a_skipped_event_is_a_comment_among_curl_commands(run_cli: Cli) -> None:
     """The output stays a script."""
-    ended = run_cli("explain", "--curl", write(run_cli.folder, {"type": "page", "userId": "u"}))
+    ended = run_cli("explain", "--curl", write_events(run_cli.folder, {"type": "page", "userId": "u"}))
     assert re.fullmatch(r"# \S+:1: skipped, type_page\n", ended.out)
 
 
@@ -252,7 +234,7 @@ def test_harmless_json_decodes_to_the_same(text: str) -> None:
 
 def test_numbers_come_out_exactly(run_cli: Cli) -> None:
     """Also those that other tools would round."""
-    file = write(
+    file = write_events(
         run_cli.folder, '{"type":"track","event":"E","userId":"u","properties":{"n":12345678901234567890123}}'
     )
     (run_cli.folder / "voucherify-sync.yaml").write_text("track:\n  mapping:\n    properties.n: metadata.n\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from support.cli import Cli
+from support.settings_text import loaded, uncommented
 
 from voucherify_sync.paths import parse_source, path_of, read
 from voucherify_sync.preview.suggestions import MAX_LINES, SAMPLE, SampleCounts, sample, settings_text
-from voucherify_sync.settings import Settings, json_schema, load, template
+from voucherify_sync.settings import Settings, json_schema, template
 from voucherify_sync.sources.discover import find_sources
 from voucherify_sync.stop import Stop
 
@@ -54,18 +54,6 @@ HOSTILE += [
     "a]b",
     "\x85b",
 ]
-
-
-def uncommented(text: str) -> str:
-    """Return a template with all its examples in force."""
-    return re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
-
-
-def loaded(folder: Path, text: str) -> Settings:
-    """Return the settings of a file with this text."""
-    file = folder / "s.yaml"
-    file.write_text(text, encoding="utf-8")
-    return load(file, environment={})
 
 
 def test_schema_prints_the_schema_that_the_file_names(run_cli: Cli) -> None:

@@ -12,7 +12,7 @@ from support.cli import Cli
 from support.cli_modules import cli_module
 from support.replays import identify, settings_for, track
 from support.reports import run_report
-from support.terminal import Terminal
+from support.terminal import terminal_of
 
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
@@ -193,9 +193,7 @@ def drawn(run_cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: int) -> str:
         events={"read": plan["events"]["read"], "by_type": {}},
         **{name: plan[name] for name in known},
     )
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("TERM", "xterm-256color")
-    stream = Terminal()
+    stream = terminal_of(monkeypatch, columns)
     show_plan(stream, plan, report, ["a notice"])
     return stream.getvalue()
 
@@ -205,7 +203,6 @@ def test_a_terminal_of_any_width_shows_it_all(
     run_cli: Cli, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     """No line is wider than the terminal, no number is lost, and data does nothing to the terminal."""
-    monkeypatch.delenv("NO_COLOR", raising=False)
     text = drawn(run_cli, monkeypatch, columns)
     shown = re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert shown != text

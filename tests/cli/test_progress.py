@@ -56,7 +56,6 @@ def a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let rich find the same terminal everywhere."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
 
 
 def visible(text: str) -> str:

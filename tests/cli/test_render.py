@@ -6,7 +6,7 @@ import io
 
 import pytest
 from support.cli_modules import cli_module
-from support.terminal import Terminal, colourless
+from support.terminal import Terminal, colourless, terminal_of
 
 render = cli_module("render")
 Table, TableRow, TextLines, show = render.Table, render.TableRow, render.TextLines, render.show
@@ -25,9 +25,7 @@ TABLE = Table(
 
 def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *blocks: object) -> list[str]:
     """Return the lines that a terminal of a width shows."""
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("TERM", "xterm-256color")
-    show(stream := Terminal(), blocks)
+    show(stream := terminal_of(monkeypatch, columns), blocks)
     lines = [line.rstrip() for line in colourless(stream.getvalue()).splitlines()]
     assert max(map(len, lines)) <= columns
     return lines

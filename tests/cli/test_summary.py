@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.cli_modules import cli_module
 from support.reports import outcomes, run_report
-from support.terminal import Terminal, colourless
+from support.terminal import Terminal, colourless, terminal_of
 
 from voucherify_sync.outcomes import State
 from voucherify_sync.report.run_report import RunReport, headline
@@ -83,10 +83,7 @@ def printed(full: RunReport, stream: io.StringIO | None = None, **more: Any) -> 
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int, full: RunReport, **more: Any) -> str:
     """Return what the summary draws on a terminal of so many columns, with its colours."""
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    return printed(full, Terminal(), **more)
+    return printed(full, terminal_of(monkeypatch, columns), **more)
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import textwrap
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from support.ledger_parts import key_of, make_request, open_ledger, outcome
+from support.ledger_parts import key_of, make_request, open_ledger, outcome, start_beside
 
 from voucherify_sync.errors import ExitCode, RunStopped, VoucherifySyncError
 from voucherify_sync.outcomes import NotProcessed, State
@@ -30,15 +28,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def start(code: str, path: Path) -> subprocess.Popen[str]:
-    """Run some code beside a ledger in a process of its own."""
-    lines = f"from support.ledger_parts import *\nledger_path = Path({str(path)!r})\n" + textwrap.dedent(code)
-    folders = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    return subprocess.Popen(
-        [sys.executable, "-u", "-c", lines],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": folders},
-    )
+    """Start some code beside a ledger."""
+    return start_beside(f"ledger_path = Path({str(path)!r})\n" + textwrap.dedent(code))
 
 
 WORKERS = 4

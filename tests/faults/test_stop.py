@@ -6,9 +6,19 @@ from dataclasses import replace
 
 import pytest
 from stop_loop import MODES, Plan, run_archive
+from support.waiting import HANG_S
 
 PLAN = Plan(
-    7, "each", "verify", records=240, customers=40, spread_s=0.4, rate="150/s", outage=(20, 28), most_stops=6
+    seed=7,
+    mode="each",
+    on_doubt="verify",
+    records=240,
+    customers=40,
+    spread_s=0.4,
+    rate="150/s",
+    outage=(20, 28),
+    most_stops=6,
+    stop_s=HANG_S,
 )
 
 

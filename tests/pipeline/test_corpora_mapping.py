@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
+from support.openapi import as_json_schema
 
 from voucherify_sync.events import Batch, Event, Kind, Request
 from voucherify_sync.mapping.mapper import Mapper
@@ -48,25 +48,13 @@ def _events(corpora: Path) -> Iterator[Event]:
 @pytest.fixture(scope="module")
 def validators(openapi: Path) -> dict[Kind, jsonschema.Draft202012Validator]:
     """Return the published schema of each request body."""
-    document = _as_json_schema(json.loads(openapi.read_text()))
+    document = as_json_schema(json.loads(openapi.read_text()))
     return {
         kind: jsonschema.Draft202012Validator(
             {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         )
         for kind, name in SCHEMAS.items()
     }
-
-
-def _as_json_schema(schema: Any) -> Any:
-    """OpenAPI 3.0 says `nullable` where JSON Schema has a type of its own for null."""
-    if isinstance(schema, list):
-        return [_as_json_schema(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    plain = {key: _as_json_schema(value) for key, value in schema.items() if key != "nullable"}
-    if schema.get("nullable") is True:
-        return {"anyOf": [plain, {"type": "null"}]}
-    return plain
 
 
 @pytest.mark.parametrize("settings", [Settings(), EVERYTHING], ids=["default", "everything"])

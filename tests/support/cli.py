@@ -30,6 +30,12 @@ class Ended:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+def environment(home: Path, state: Path) -> dict[str, str]:
+    """Return the variables of a command that finds no settings of whoever runs the tests."""
+    keep = {name: value for name, value in os.environ.items() if not name.startswith("VOUCHERIFY")}
+    return {**keep, "HOME": str(home), "XDG_STATE_HOME": str(state)}
+
+
 class Cli:
     """The installed command, in a process, a home and a working directory of its own.
 
@@ -41,8 +47,7 @@ class Cli:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / "state"
-        keep = {name: value for name, value in os.environ.items() if not name.startswith("VOUCHERIFY")}
-        self.env = {**keep, "HOME": str(folder), "XDG_STATE_HOME": str(self.state), "COLUMNS": "100"}
+        self.env = {**environment(folder, self.state), "COLUMNS": "100"}
         self.constants: dict[str, Any] = {}
 
     def command(self, *args: str | Path) -> list[str]:

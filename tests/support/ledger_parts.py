@@ -62,8 +62,19 @@ def make_ledger(path: Path, url: str, app_id: str) -> Path:
     return path
 
 
-def run_beside(code: str) -> int:
-    """Run some code, which knows what this module knows, in a process of its own; return how it ended."""
+def start_beside(code: str) -> subprocess.Popen[str]:
+    """Start some code, which knows what this module knows, in a process of its own."""
     folders = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    words = [sys.executable, "-c", "from support.ledger_parts import *\n" + textwrap.dedent(code)]
-    return subprocess.run(words, env={**os.environ, "PYTHONPATH": folders}, check=False).returncode
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", "from support.ledger_parts import *\n" + textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": folders},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_beside(code: str) -> int:
+    """Run such code to its end; return how it ended."""
+    with start_beside(code) as process:
+        process.communicate()
+    return process.returncode

@@ -29,6 +29,14 @@ def track(number: int, **fields: Any) -> str:
     return json.dumps({**event, **fields}) + "\n"
 
 
+def write_events(folder: Path, *events: dict[str, Any] | str) -> Path:
+    """Write events, or lines as they are, to events.ndjson."""
+    file = folder / "events.ndjson"
+    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
 def write_settings(file: Path, url: str, more: str = "", *, key: str = "sandbox-app") -> Path:
     """Write a settings file that leads to a sandbox; the token is the canary."""
     file.write_text(f"api: {{url: '{url}', key: {key}, token: '{CANARY}'}}\n{more}")

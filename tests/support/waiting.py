@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -15,3 +16,12 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.005)
+
+
+def outlives(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait so long for the end of a process; tell whether it is still running."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False

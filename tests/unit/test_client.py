@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 import requests_mock
-from support.servers import raw_server, unused_port
+from support.servers import raw_server, serve, unused_port
 from support.waiting import HANG_S
 
 from voucherify_sync.errors import UsageProblem
@@ -128,19 +128,13 @@ def test_connections_are_kept_alive() -> None:
 def test_head_and_body_leave_in_one_piece() -> None:
     """Each piece would be a packet of its own, and wake the server for half a request."""
     pieces: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                pieces.append(connection.recv(65_536))
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    def handle(connection: socket.socket) -> None:
+        pieces.append(connection.recv(65_536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        with client_for(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
-            client.call("POST", "/v1/events", EVENT)
-        thread.join()
+    with serve(handle) as address, client_for(f"http://{address}") as client:
+        client.call("POST", "/v1/events", EVENT)
     assert pieces[0].startswith(b"POST /v1/events HTTP/1.1\r\n")
     assert pieces[0].endswith(b"\r\n\r\n" + EVENT)
 
@@ -148,22 +142,16 @@ def test_head_and_body_leave_in_one_piece() -> None:
 def test_sending_may_take_longer_than_connecting() -> None:
     """Only the deadline counts once there is a connection: 10 MiB for a slow line are no sign of trouble."""
     body = b"[" + b" " * 10_000_000 + b"]"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                time.sleep(0.4)
-                asked = b""
-                while not asked.endswith(b"]"):
-                    asked = connection.recv(1 << 20)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    def handle(connection: socket.socket) -> None:
+        time.sleep(0.4)
+        asked = b""
+        while not asked.endswith(b"]"):
+            asked = connection.recv(1 << 20)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        with client_for(f"http://127.0.0.1:{listener.getsockname()[1]}", connect_s=0.1) as client:
-            assert client.call("POST", "/v1/customers/bulk/async", body).status == 200
-        thread.join()
+    with serve(handle) as address, client_for(f"http://{address}", connect_s=0.1) as client:
+        assert client.call("POST", "/v1/customers/bulk/async", body).status == 200
 
 
 def test_an_idle_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:

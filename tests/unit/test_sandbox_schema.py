@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from support.openapi import as_json_schema
 from support.sandbox_client import BULK, CUSTOMERS, EVENTS, call, customer, event
 
 from voucherify_sync.sandbox import Sandbox, SandboxOptions
@@ -21,17 +22,7 @@ SCHEMA = {
 @pytest.fixture(scope="module")
 def components(openapi: Path) -> Any:
     """Return the schemas by name, in the words of JSON Schema."""
-    return _in_json_schema(json.loads(openapi.read_text()))["components"]
-
-
-def _in_json_schema(node: Any) -> Any:
-    """OpenAPI 3.0 says `nullable` where JSON Schema has a type for null."""
-    if isinstance(node, list):
-        return [_in_json_schema(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    converted = {key: _in_json_schema(value) for key, value in node.items() if key != "nullable"}
-    return {"anyOf": [converted, {"type": "null"}]} if node.get("nullable") is True else converted
+    return as_json_schema(json.loads(openapi.read_text()))["components"]
 
 
 @pytest.mark.parametrize(

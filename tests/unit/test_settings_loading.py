@@ -10,17 +10,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.settings_text import loaded
 
 from voucherify_sync.errors import ExitCode, SettingsError
 from voucherify_sync.settings import Rate, Secret, Settings, load
 from voucherify_sync.settings import yaml_nodes as document_module
-
-
-def loaded(folder: Path, text: str | bytes, **environment: str) -> Settings:
-    """Return the settings that a file with this text gives."""
-    file = folder / "s.yaml"
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load(file, environment=environment)
 
 
 def problems(folder: Path, text: str | bytes, **environment: str) -> list[str]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import structs
+from support.settings_text import loaded, uncommented
 
 from voucherify_sync.mapping.rules import default_rows
 from voucherify_sync.settings import (
@@ -25,24 +26,11 @@ from voucherify_sync.settings import (
     digest,
     dump,
     json_schema,
-    load,
     template,
 )
 from voucherify_sync.settings.types import IDENTIFY_ROWS, TRACK_ROWS, all_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def loaded(folder: Path, text: str) -> Settings:
-    """Return the settings that a file with this text gives."""
-    file = folder / "s.yaml"
-    file.write_text(text, encoding="utf-8")
-    return load(file, environment={})
-
-
-def uncommented(text: str) -> str:
-    """Return the template with all its examples uncommented."""
-    return re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
 
 
 def test_the_template_loads_to_the_defaults(tmp_path: Path) -> None:
