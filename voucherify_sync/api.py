@@ -48,6 +48,7 @@ from voucherify_sync.settings import (
     settings_file,
     warnings,
 )
+from voucherify_sync.settings.types import OnDoubt
 from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
@@ -72,7 +73,6 @@ from voucherify_sync.stop import Stop
 
 if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import Journal, LiveDelivery
-    from voucherify_sync.voucherify.activity import OnDoubt
 
 __all__ = [
     "CheckReport",
@@ -190,7 +190,7 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
     ledger_is_whole: bool = False
     again: bool = False
     again_since: str | None = None
-    on_doubt: Literal["verify", "hold", "resend", "accept"] | None = None
+    on_doubt: OnDoubt | None = None
     dead_letters: Path | None = None
 
 

@@ -6,11 +6,13 @@ obey them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import islice
-from typing import Final
+from typing import Any, Final, TypeVar
+
+_Name = TypeVar("_Name", bound=Any)
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
@@ -118,3 +120,8 @@ def did_you_mean(suggestions: Sequence[str]) -> str:
 def utc_text(moment: datetime) -> str:
     """Return an aware time as the report and the API have it: `2025-03-01T12:00:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def by_count(counts: Mapping[_Name, int]) -> dict[_Name, int]:
+    """Return counts with the largest first, equal ones by name."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

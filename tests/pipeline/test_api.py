@@ -35,7 +35,7 @@ from voucherify_sync.api import (
 from voucherify_sync.errors import ExitCode, RunStopped, SettingsError, SourceError, UsageProblem
 from voucherify_sync.preview.coverage import ValueTotals
 from voucherify_sync.sandbox import Sandbox
-from voucherify_sync.sandbox.faults import Fault, FaultScript
+from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
 
 IDENTIFY = (
@@ -167,7 +167,7 @@ def test_a_stop_ends_the_run_and_the_next_one_goes_on(archive: Path, config: Pat
 
 def test_what_failed_is_retried(archive: Path, tmp_path: Path) -> None:
     """From the ledger."""
-    faults = FaultScript([Fault.parse("POST /v1/events status 400 #1")], seed=0)
+    faults = [Fault.parse("POST /v1/events status 400 #1")]
     with Sandbox(SandboxOptions(keep=None), faults) as server:
         config = settings_for(tmp_path, server)
         first = replay(ReplayOptions(source=archive, config=config, new_ledger=True))

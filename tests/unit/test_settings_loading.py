@@ -29,7 +29,7 @@ def problems(folder: Path, text: str | bytes, **environment: str) -> list[str]:
 def any_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both parsers of PyYAML: the fast one is not built everywhere."""
     if request.param == "pure Python":
-        monkeypatch.setattr(document_module, "_Loader", yaml.BaseLoader)
+        monkeypatch.setattr(document_module, "Loader", yaml.BaseLoader)
 
 
 @pytest.mark.parametrize(

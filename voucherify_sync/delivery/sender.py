@@ -28,9 +28,9 @@ from voucherify_sync.outcomes import (
     State,
     Waiting,
 )
-from voucherify_sync.settings.types import Credentials, Delivery
+from voucherify_sync.settings.types import Credentials, Delivery, OnDoubt
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.activity import Doubt, Doubts, OnDoubt
+from voucherify_sync.voucherify.activity import Doubt, Doubts
 from voucherify_sync.voucherify.answers import PATHS, Reply, sent_of_customer
 from voucherify_sync.voucherify.bulk import ActionLog, BulkDelivery
 from voucherify_sync.voucherify.client import Client

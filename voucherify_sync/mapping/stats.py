@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from voucherify_sync.events import Position
 from voucherify_sync.mapping.rules import Rules
+from voucherify_sync.text import by_count
 
 MAX_KEYS: Final = 1_000
 """Names that are counted one by one: events may have any number of names."""
@@ -61,7 +62,7 @@ class NameCounts(Struct, array_like=True):
 
     def to_dict(self) -> dict[str, int]:
         """Return the counts, the largest first, and ``(other)`` last if some names found no room."""
-        ordered = dict(sorted(self.by_name.items(), key=lambda item: (-item[1], item[0])))
+        ordered = by_count(self.by_name)
         return {**ordered, OTHER: self.other} if self.other else ordered
 
 

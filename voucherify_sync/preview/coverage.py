@@ -26,13 +26,13 @@ from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.paths import Keys, path_of
-from voucherify_sync.preview.suggestions import by_count, proposed_rows, similar_paths
+from voucherify_sync.preview.suggestions import proposed_rows, similar_paths
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
 from voucherify_sync.sources.decode import Record, portions
 from voucherify_sync.stop import Stop
-from voucherify_sync.text import clean
+from voucherify_sync.text import by_count, clean
 
 if TYPE_CHECKING:
     from voucherify_sync.run.workers import Work

@@ -27,7 +27,7 @@ from voucherify_sync.sources.decode import decode
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader
 from voucherify_sync.stop import Stop
-from voucherify_sync.text import counted, similar
+from voucherify_sync.text import by_count, counted, similar
 
 SAMPLE: Final = 10_000
 """Records that are read for a sample."""
@@ -260,8 +260,3 @@ def similar_paths(source: str, seen: dict[str, Keys]) -> list[str]:
     near = similar(source, seen, fold=folded, most=2, cutoff=_CLOSE)
     last_key = folded(source.rpartition(".")[2])  # the same key may lie elsewhere, such as in the context
     return near or [text for text, keys in seen.items() if folded(str(keys[-1])) == last_key][:2]
-
-
-def by_count(counts: Mapping[_Name, int]) -> dict[_Name, int]:
-    """Return counts with the largest first, equal ones by name."""
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -18,7 +18,7 @@ from voucherify_sync.events import Kind
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State, ended
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.private_files import utf8, write_error, write_whole
-from voucherify_sync.text import counted
+from voucherify_sync.text import by_count, counted
 from voucherify_sync.voucherify.answers import PATHS
 
 MAX_NAMES = 1_000
@@ -351,7 +351,7 @@ class RecordCounts:
         counts: dict[str, int] = {}
         for (_, type_, _, _), found in self._counts.items():
             counts[type_ or NONE] = counts.get(type_ or NONE, 0) + found.count
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        return by_count(counts)
 
     def by_endpoint(self) -> dict[str, dict[str, int]]:
         """Return records with a request, by endpoint and state."""

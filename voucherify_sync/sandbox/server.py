@@ -39,7 +39,8 @@ class Sandbox:
 
     Args:
         options: how it behaves.
-        faults: when it misbehaves: Faults in order, or a script that others can look into.
+        faults: when it misbehaves, in order: the first that applies to a call decides.
+        seed: of the chances of faults.
         clock: epoch seconds; `options.clock_skew_s` is added.
 
     Attributes:
@@ -51,7 +52,8 @@ class Sandbox:
     def __init__(
         self,
         options: SandboxOptions | None = None,
-        faults: FaultScript | Iterable[Fault] = (),
+        faults: Iterable[Fault] = (),
+        seed: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.options = options or SandboxOptions()
@@ -59,7 +61,7 @@ class Sandbox:
         self.call_log = CallLog(self.options.keep)
         self.store = SandboxStore(self.options, self.call_log, self._clock)
         self._endpoints = ApiEndpoints(self.options, self.store, self._clock())
-        self._faults = faults if isinstance(faults, FaultScript) else FaultScript(faults)
+        self._faults = FaultScript(faults, seed)
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
         self._acceptor = threading.Thread(target=self._accept, name="sandbox", daemon=True)

@@ -8,7 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,8 +77,7 @@ class StoredCustomer(Struct, frozen=True, kw_only=True):
         return shown | {name: value for name, value in known.items() if value is not UNSET}
 
 
-@dataclass(slots=True)
-class BulkAction:
+class BulkAction(Struct):
     """One bulk request that waits in the queue, or has left it.
 
     Attributes:
@@ -97,7 +95,7 @@ class BulkAction:
     will_fail: bool
     done_count: int = 0
     is_finished: bool = False
-    errors: list[Json] = field(default_factory=list)
+    errors: list[Json] = []
 
     def view(self, now: float, *, has_result: bool = True) -> Json:
         """Return the object that the API shows, with the result once there is one."""

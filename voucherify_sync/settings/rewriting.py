@@ -21,10 +21,9 @@ from voucherify_sync.events import Json
 from voucherify_sync.settings.conversion import TESTS, is_json_word
 from voucherify_sync.settings.mapping_tests import CONTAINS, Expected, MappingTest, MappingTestReader
 from voucherify_sync.settings.template import escaped
-from voucherify_sync.settings.yaml_nodes import Mistake, Problems, raise_all, read_document
+from voucherify_sync.settings.yaml_nodes import NULLS, Loader, Mistake, Problems, raise_all, read_document
 
-_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-_NO_TEXTS: Final = {"", "~", "null", "Null", "NULL", "<<"}
+_NO_TEXTS: Final = NULLS | {"<<"}
 """What is no text without quotes."""
 
 _Edit = tuple[int, int, str]
@@ -47,7 +46,7 @@ def rewrite(
         Mistake: it cannot be done without touching something else.
     """
     old, wanted = _plain(_tests_in(text, file, environment)[number].expect), _plain(expect)
-    root: Any = yaml.compose(text, Loader=_Loader)
+    root: Any = yaml.compose(text, Loader=Loader)
     listed = next(node for key, node in root.value if key.value == TESTS)
     new_text = text
     for start, end, edited in sorted(_edits_of_test(text, listed.value[number], old, wanted), reverse=True):
@@ -71,7 +70,7 @@ def _tests_in(text: str, file: Path, environment: Mapping[str, str]) -> list[Map
 
 def _others(text: str, number: int) -> Any:
     """Return what a file holds, without the expectation of a test."""
-    data = yaml.load(text, Loader=_Loader)  # noqa: S506 - it makes texts, lists and dicts only
+    data = yaml.load(text, Loader=Loader)  # noqa: S506 - it makes texts, lists and dicts only
     for key in ("expect", "expect_skipped"):
         data[TESTS][number].pop(key, None)
     return data

@@ -40,6 +40,9 @@ TRACK_ROWS: Final = {f"properties.{source}": destination for source, destination
 Rows = dict[str, list[str]]
 """Source path in the event -> destination paths in the request, in the file's order; checked, not parsed."""
 
+OnDoubt = Literal["verify", "hold", "resend", "accept"]
+"""What becomes of a custom event whose answer was lost: see the help of `delivery.on_doubt`."""
+
 PERIODS_S: Final = {"s": 1, "min": 60, "h": 3600}
 """Unit of a rate as it is written -> its seconds."""
 
@@ -225,7 +228,7 @@ class Delivery(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = None
     on_doubt: Annotated[
-        Literal["verify", "hold", "resend", "accept"],
+        OnDoubt,
         Meta(
             description="A custom event whose answer was lost: look it up (verify), leave it in doubt (hold), "
             "send it again (resend), or count it as delivered (accept)."

@@ -19,7 +19,9 @@ from voucherify_sync.errors import SettingsError
 MAX_SHOWN: Final = 50
 MAX_DEPTH: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_.\- ]{0,39}|<<")
-_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml is not built everywhere
+Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml is not built everywhere
+NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
+"""What YAML takes for null without quotes."""
 _NOT_PRINTABLE: Final = yaml.reader.Reader.NON_PRINTABLE
 _QUOTED: Final = re.compile(r"(['\"])(?:(.|<[a-z ]+>)|.*?)\1")
 _HINTS: Final = {
@@ -116,7 +118,7 @@ class YamlNode(Struct, frozen=True):
     @property
     def is_null(self) -> bool:
         """Nothing, ~ or null without quotes: the setting keeps its default."""
-        return self.plain and self.text in {"", "~", "null", "Null", "NULL"}
+        return self.plain and self.text in NULLS
 
     @property
     def is_noted(self) -> bool:
@@ -133,7 +135,7 @@ def read_document(text: str, problems: Problems) -> YamlNode | None:
         problems.add(place, "", "a character that YAML does not allow; write it as an escape")
         return None
     try:
-        return _Builder(yaml.parse(text, Loader=_Loader), problems).document()
+        return _Builder(yaml.parse(text, Loader=Loader), problems).document()
     except Mistake as mistake:
         problems.add(mistake.place or LineColumn(1, 1), "", str(mistake))
     except yaml.MarkedYAMLError as error:

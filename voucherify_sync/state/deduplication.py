@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, repeat
 from tempfile import TemporaryFile
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,6 +30,7 @@ from voucherify_sync.events import (
     request_hash,
 )
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, State
+from voucherify_sync.settings.types import OnDoubt
 from voucherify_sync.state.ledger_reader import KnownRecord, LedgerReader
 from voucherify_sync.state.private_files import write_all
 
@@ -60,7 +61,7 @@ class ResendPolicy(Struct, frozen=True):
 
     again_before: float = NEVER
     retries_failed: bool = False
-    on_doubt: Literal["verify", "hold", "resend", "accept"] = "hold"
+    on_doubt: OnDoubt = "hold"
 
 
 class Deduplicator:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from voucherify_sync.events import Json, Kind, Request
 from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.settings.types import OnDoubt
 from voucherify_sync.voucherify.answers import Reply
 from voucherify_sync.voucherify.limited_client import ApiCall, LimitedClient
 from voucherify_sync.voucherify.retry_policy import PAUSES, InDoubt, RetryLater, json_object, stopping_error
@@ -26,8 +27,6 @@ _PAGES = 10
 _CLOCK_ERROR_S = 2.0
 """How far the server's time, known from whole seconds, may be off."""
 _THROTTLED_TRIES = 3
-
-OnDoubt = Literal["verify", "hold", "resend", "accept"]
 
 
 class Doubt(Struct):
