@@ -73,9 +73,9 @@ def agreed(prepared: PreparedReplay, progress_kind: str) -> bool:
     from .progress import progress
     from .summary import notices_of
 
-    place, stop = prepared.place, prepared.stop
-    with LedgerReader(place.path) as ledger:
-        if place.adds_identity and not _agreed_to_identity(ledger):
+    location, stop = prepared.location, prepared.stop
+    with LedgerReader(location.path) as ledger:
+        if location.adds_identity and not _agreed_to_identity(ledger):
             return False
         bytes_of_ledger = ledger.size
     with progress(progress_kind, prepared.snapshot, sys.stderr):
@@ -85,8 +85,8 @@ def agreed(prepared: PreparedReplay, progress_kind: str) -> bool:
     if not plan.tracked:
         return True
     tell(_question(plan, credentials(prepared.settings, os.environ)))
-    path = clean(str(place.path), 4_096)
-    if place.is_new:
+    path = clean(str(location.path), 4_096)
+    if location.is_new:
         tell(f"A new ledger will be made: {path}")
     else:
         tell(f"The ledger is {path} ({size(bytes_of_ledger)}).")

@@ -81,11 +81,11 @@ def command(
             "forget must be told what: none of --failed, --invalid, --user and --before is given.",
             "`voucherify-sync status` shows what there is.",
         )
-    path, place = existing_ledger(config, ledger, same_project=same_project, is_whole=ledger_is_whole)
-    if place.problem is not None:
-        raise place.problem
-    check_free(place)
-    with LedgerReader(place.path) as reader:
+    path, location = existing_ledger(config, ledger, same_project=same_project, is_whole=ledger_is_whole)
+    if location.problem is not None:
+        raise location.problem
+    check_free(location)
+    with LedgerReader(location.path) as reader:
         selection = _selection(reader, failed=failed, invalid=invalid, users=user, before=before)
         counts = reader.count_letters(selection)
     in_files = forget_in_files(selection, before, is_trial=True) if user else 0

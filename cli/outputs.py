@@ -116,7 +116,7 @@ def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:
 
     A live run writes to the ledger; in the other modes it only must not be damaged.
     """
-    options, ledger = prepared.options, prepared.place.path
+    options, ledger = prepared.options, prepared.location.path
     outputs = list(_outputs_of(display, options.dead_letters))
     inputs = [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)]
     if isinstance(options, RetryOptions) and options.file is not None:
@@ -175,9 +175,11 @@ def existing_ledger(config: Path | None, ledger: str | None, **said: bool) -> tu
         UsageProblem: there is none, or it is not known which is meant.
     """
     settings = load(config, environment=os.environ)
-    place = find_ledger(settings, LedgerChoice.of(settings, config, ledger, **said), os.environ)
-    try_outputs([], [*settings_files(config, settings), *(ledger_files(place.path) if place.path else ())])
-    return place.existing(), place
+    location = find_ledger(settings, LedgerChoice.of(settings, config, ledger, **said), os.environ)
+    try_outputs(
+        [], [*settings_files(config, settings), *(ledger_files(location.path) if location.path else ())]
+    )
+    return location.existing(), location
 
 
 def _outputs_of(display: Display, dead_letters: Path | None) -> Iterator[FileWritten]:

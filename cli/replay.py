@@ -77,6 +77,6 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
 
 def tell_problem_of_ledger(prepared: PreparedReplay, display: Display) -> None:
     """Say as a notice of a dry run what a run that sends must refuse."""
-    problem = prepared.place.problem
+    problem = prepared.location.problem
     if prepared.options.mode is Mode.DRY_RUN and problem is not None and not display.quiet:
         tell(f"Notice: {problem}")

@@ -47,10 +47,10 @@ def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool
 
     if as_json + failed + doubt > 1:
         raise UsageProblem("--json, --failed and --doubt cannot be combined.", "Give one of them.")
-    _, place = existing_ledger(config, ledger)
-    if place.problem is not None:  # a run that sends would refuse the ledger
-        tell(f"Notice: {place.problem}")
-    with LedgerReader(place.path) as reader:
+    _, location = existing_ledger(config, ledger)
+    if location.problem is not None:  # a run that sends would refuse the ledger
+        tell(f"Notice: {location.problem}")
+    with LedgerReader(location.path) as reader:
         if failed or doubt:
             selection = LetterSelection(outcomes=frozenset({State.FAILED if failed else State.IN_DOUBT}))
             for letter in reader.dead_letters(selection):

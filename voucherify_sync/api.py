@@ -253,7 +253,7 @@ class PreparedReplay(Prepared):
         UsageProblem: the ledger cannot be looked at, or the file of ids cannot be read.
 
     Attributes:
-        place: the ledger, and what is wrong with it.
+        location: of the ledger, and what is wrong with it.
         run: the run of `plan` or `execute`, once that has begun.
         earlier_run: the last run that the ledger knew before.
         last_failure: how the last call failed that did.
@@ -282,7 +282,7 @@ class PreparedReplay(Prepared):
             is_whole=options.ledger_is_whole,
         )
         needs_ledger = options.mode is not Mode.SANDBOX
-        self.place = (
+        self.location = (
             find_ledger(self.settings, self._choice, os.environ) if needs_ledger else LedgerLocation()
         )
         self.run_options = self._run_options(_read_ids(options.exclude_ids), self._opener(plans_first))
@@ -311,17 +311,17 @@ class PreparedReplay(Prepared):
         if self.options.mode is not Mode.LIVE:
             return
         keys = credentials(self.settings, os.environ)
-        if self.place.problem is not None:
-            raise self.place.problem
+        if self.location.problem is not None:
+            raise self.location.problem
         is_sandbox = ProjectIdentity.of(keys.url, keys.app_id).is_sandbox
         is_safe = asks or self.options.new_ledger or is_sandbox or not self._may_send_events()
-        if self.place.is_first and not is_safe:
+        if self.location.is_first and not is_safe:
             raise UsageProblem(
-                f"no ledger yet at {self.place.path}: without one that stays, the next run would send "
+                f"no ledger yet at {self.location.path}: without one that stays, the next run would send "
                 "everything again.",
                 "Name one that stays (delivery.ledger), or give --new-ledger for the first run.",
             )
-        check_free(self.place)
+        check_free(self.location)
 
     def plan(self) -> Plan:
         """Read everything as a dry run does, and tell what would be sent and what it would cost.
@@ -330,7 +330,7 @@ class PreparedReplay(Prepared):
             UsageProblem: `again_since` names a run that the ledger does not know.
         """
         policy = self._policy()
-        with LedgerReader(self.place.path) as ledger:
+        with LedgerReader(self.location.path) as ledger:
             planner = Planner(self.run_options, self.stop, ledger, policy)
             self.run = planner.run
             plan = planner.plan()
@@ -408,7 +408,7 @@ class PreparedReplay(Prepared):
         """Say what is sent although it was sent before; what cannot be looked up is held in a dry run."""
         again_before: float = float("inf") if self.options.again else NEVER
         if self.options.again_since is not None:
-            with LedgerReader(self.place.path) as ledger:
+            with LedgerReader(self.location.path) as ledger:
                 again_before = ledger.run_named(self.options.again_since).number
         on_doubt = self.settings.delivery.on_doubt
         if self.options.mode is not Mode.LIVE and on_doubt != "resend":
@@ -422,7 +422,7 @@ class PreparedReplay(Prepared):
         match self.options.mode:
             case Mode.DRY_RUN:
                 write = discard if output is None else output.write
-                return DryRun(write, self.stop), resources.enter_context(LedgerReader(self.place.path))
+                return DryRun(write, self.stop), resources.enter_context(LedgerReader(self.location.path))
             case Mode.SANDBOX:
                 sandbox = resources.enter_context(Sandbox())
                 resources.callback(self._count, sandbox)
@@ -443,7 +443,7 @@ class PreparedReplay(Prepared):
     @contextmanager
     def _ledger(self, start: RunStart) -> Iterator[Ledger]:
         """Open the ledger, and close it, knowing why the run ends."""
-        with closing(write_ledger(self.place, self._choice, start, self.stop)) as ledger:
+        with closing(write_ledger(self.location, self._choice, start, self.stop)) as ledger:
             try:
                 yield ledger
             except VoucherifySyncError as error:
@@ -505,11 +505,11 @@ class PreparedRetry(PreparedReplay):
             users=frozenset(options.user),
             runs=frozenset(options.run),
         )
-        path = self.place.existing()
-        if self.place.problem is not None and options.mode is not Mode.DRY_RUN:
-            raise self.place.problem
+        path = self.location.existing()
+        if self.location.problem is not None and options.mode is not Mode.DRY_RUN:
+            raise self.location.problem
         self.has_letters = any(True for _ in letters_of_ledger(path, selection, Stop()))
-        with LedgerReader(self.place.path) as ledger:
+        with LedgerReader(self.location.path) as ledger:
             for run in options.run:
                 ledger.run_named(run)
             self.without_event = ledger.counts().failed_without_event

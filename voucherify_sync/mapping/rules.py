@@ -94,8 +94,8 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
         put: puts a value there.
         text: the field of the customer, of the address or of the draft that takes a text as it is; None for all other
             places.
-        twin: the leaf of the row's fallback source, which lies beside it.
-        main: key beside a twin that is read in its place unless it is null.
+        fallback: the leaf of the row's fallback source, which is another key of the same object.
+        main_key: of a fallback, the key of the row's own source: if it holds a value, the fallback is not read.
     """
 
     row: int
@@ -103,15 +103,15 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
     place: Keys
     put: Put
     text: str | None = None
-    twin: Leaf | None = None
-    main: str | None = None
+    fallback: Leaf | None = None
+    main_key: str | None = None
 
     def applies(self, key: str, values: set[str], nulls: set[str]) -> bool:
         """Tell whether the row reads this key of an object that holds values and nulls at these keys."""
         if key in values:
-            return self.main not in values
-        is_second = self.main in nulls or self.main in values
-        return not is_second and (self.twin is None or self.twin.path.keys[-1] not in values)
+            return self.main_key not in values
+        is_second = self.main_key in nulls or self.main_key in values
+        return not is_second and (self.fallback is None or self.fallback.path.keys[-1] not in values)
 
 
 Match = tuple[Leaf, Any]
@@ -301,10 +301,10 @@ class Rules:
             or (len(place) == 3 and place[1] == "address")
         )
         text = WORKING.get(name, name) if is_text else None
-        twin = None
+        fallback = None
         if row.fallback_source is not None:
-            twin = Leaf(number, row.fallback_source, place, put, text, main=str(row.source.keys[-1]))
-        return Leaf(number, row.source, place, put, text, twin)
+            fallback = Leaf(number, row.fallback_source, place, put, text, main_key=str(row.source.keys[-1]))
+        return Leaf(number, row.source, place, put, text, fallback)
 
     def _place(self, leaf: Leaf) -> None:
         """Put a leaf where its value is found: into the tree, or among those that read elsewhere."""
@@ -317,7 +317,7 @@ class Rules:
             self.elsewhere.append(leaf)
             self._note_mapped(keys, leaf.place)
             return
-        for each in (leaf, leaf.twin) if leaf.twin else (leaf,):
+        for each in (leaf, leaf.fallback) if leaf.fallback else (leaf,):
             own = _names(each.path.keys[1:])
             self.tree.node(own[:-1]).leaves.setdefault(own[-1], []).append(each)
             if leaf.place in FIELDS_OF:

@@ -130,10 +130,10 @@ def _read(draft: Draft, rules: Rules, leaves: Sequence[Leaf], fields: Json) -> N
     """Read rows one by one, by their paths."""
     for each in leaves:
         leaf, value = each, read(fields, each.path)
-        if leaf.twin is not None and (value is MISSING or value is None):
-            other = read(fields, leaf.twin.path)
+        if leaf.fallback is not None and (value is MISSING or value is None):
+            other = read(fields, leaf.fallback.path)
             if other is not MISSING and other is not value:  # of two nulls the first counts
-                leaf, value = leaf.twin, other
+                leaf, value = leaf.fallback, other
         if value is not MISSING and (value is not None or rules.keep_nulls):
             draft.matched_rows.append(leaf.row)
             draft.matches.append((leaf, value))

@@ -69,8 +69,6 @@ _LOOKUP_CUSTOMERS = 500
 class BulkCustomers:
     """Folds the customer updates of the whole input, delivers them, and knows how each customer ended.
 
-    It is the ActionLog of the delivery: a ledger that can be written keeps the actions.
-
     Args:
         ledger: what customers were sent; one that can be written remembers what they are sent now.
         policy: what is sent although it was sent before.
@@ -93,7 +91,9 @@ class BulkCustomers:
         self._deduplicator = Deduplicator(ledger, policy)
         self._ledger = ledger
         self._again = policy.again_before > NEVER
-        self._customer_delivery: CustomerDelivery = delivery.bulk(self)
+        # Not a method of this object: the two would keep each other alive, with their files, after the run.
+        log = ledger if isinstance(ledger, Ledger) and not self._again else _UnknownActions(ledger)
+        self._customer_delivery: CustomerDelivery = delivery.bulk(log)
         self._stop = stop
         self._refusals: dict[str, Failed | None] = {}  # None: not sent, as nothing about the customer is new
 
@@ -155,17 +155,6 @@ class BulkCustomers:
         for kind in self._types.elements():
             yield Outcome(BadRecord(Position("", 0), b"", kind), State.PENDING)
 
-    def remember_action(self, body_hash: bytes, action_id: str) -> None:
-        """Return when the ledger, if there is one, durably holds as which action a body was accepted."""
-        if isinstance(self._ledger, Ledger):
-            self._ledger.remember_action(body_hash, action_id)
-
-    def action(self, body_hash: bytes) -> str | None:
-        """Return the action as which a body was accepted; None if it is not known, or all is sent again."""
-        if self._again or not isinstance(self._ledger, Ledger):
-            return None
-        return self._ledger.action(body_hash)
-
     def _count(self, mapped: Sequence[Decision]) -> None:
         self.read += len(mapped)
         for decision in mapped:
@@ -206,6 +195,21 @@ class BulkCustomers:
                 self._ledger.remember_update(customer.source_id, update)
         self._ledger.forget_actions()
         self._ledger.flush()
+
+
+class _UnknownActions:
+    """An ActionLog that knows no action, where all is sent again or no ledger is written."""
+
+    def __init__(self, ledger: LedgerReader) -> None:
+        self._ledger = ledger
+
+    def remember_action(self, body_hash: bytes, action_id: str) -> None:
+        """Leave it to the ledger, if there is one that is written."""
+        if isinstance(self._ledger, Ledger):
+            self._ledger.remember_action(body_hash, action_id)
+
+    def action(self, body_hash: bytes) -> str | None:
+        """Return None, whatever the ledger knows."""
 
 
 def without_added_lines(lines: Mapping[str, int], batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -275,8 +275,8 @@ class Run:
         self._input = options.open_input(stop)
         self._is_bulk = options.settings.delivery.customers == "bulk" and not policy.retries_failed
         has_first_pass = self._is_bulk and fold is None
-        self._first = BulkCustomers(ledger, policy, delivery, stop) if has_first_pass else None
-        self._lines_at_first: dict[str, int] | None = None
+        self._first_pass = BulkCustomers(ledger, policy, delivery, stop) if has_first_pass else None
+        self._lines_of_first_pass: dict[str, int] | None = None
         self.sinks = OutcomeSinks(options, ledger, stop, in_bulk=self._is_bulk, observer=observer)
         self.pipeline = self._new_pipeline()
         self._deduplicator = Deduplicator(
@@ -291,7 +291,7 @@ class Run:
         return Pipeline(
             options.settings,
             options.selection,
-            folds=self._first is not None or self._fold is not None,
+            folds=self._first_pass is not None or self._fold is not None,
             refers=self._is_bulk,
             decode=options.decode,
         )
@@ -299,7 +299,7 @@ class Run:
     def execute(self) -> None:
         """Read, map, deliver and record to the end of the input, or until the run stops."""
         with _time_limit(self._options.max_duration_s, self._stop):
-            if self._first is None or self._send_customers(self._first):
+            if self._first_pass is None or self._send_customers(self._first_pass):
                 self._replay()
         self.sinks.report.read = self._read
         try:
@@ -309,14 +309,14 @@ class Run:
         self.sinks.save()
         self.sinks.close(self.exit_code)
 
-    def _send_customers(self, first: BulkCustomers) -> bool:
+    def _send_customers(self, first_pass: BulkCustomers) -> bool:
         """Deliver the customers of the input, and open it again; False: the run stopped, all records are pending."""
-        first.run(self._batches(self._new_pipeline()))
+        first_pass.run(self._batches(self._new_pipeline()))
         if self._stop.requested:
-            self._read = first.read
-            self.sinks.report.add(first.pending())
+            self._read = first_pass.read
+            self.sinks.report.add(first_pass.pending())
             return False
-        self._lines_at_first = {facts.name: facts.lines for facts in self._input.facts}
+        self._lines_of_first_pass = {facts.name: facts.lines for facts in self._input.facts}
         self._input = self._options.open_input(self._stop)
         return True
 
@@ -326,8 +326,8 @@ class Run:
             for mapped in self._batches(self.pipeline):
                 self._read += len(mapped)
                 decisions: Iterable[Decision] = self._decide(mapped)
-                if self._first is not None:
-                    decisions = map(self._first.decide, decisions)
+                if self._first_pass is not None:
+                    decisions = map(self._first_pass.decide, decisions)
                 for outcomes in self._delivery.deliver(decisions):
                     self.sinks.add(outcomes)
         except VoucherifySyncError as error:
@@ -352,8 +352,8 @@ class Run:
     def _is_shared(self) -> bool:
         """Tell whether several processes map the input: nothing is sent meanwhile, and all of it is read."""
         options = self._options
-        is_second_pass = self._lines_at_first is not None
-        sends = not isinstance(self._delivery, DryRun) and (self._first is None or is_second_pass)
+        is_second_pass = self._lines_of_first_pass is not None
+        sends = not isinstance(self._delivery, DryRun) and (self._first_pass is None or is_second_pass)
         is_whole = options.limit is None and options.max_errors is None and options.decode is None
         return is_whole and not (sends or is_second_pass) and is_worth_processes(self._input, options.jobs)
 
@@ -376,7 +376,7 @@ class Run:
 
     def _input_batches(self) -> Iterator[Batch]:
         """Yield the input; what came of one batch is flushed before the next is awaited, so that pipes flow."""
-        lines = self._lines_at_first
+        lines = self._lines_of_first_pass
         try:
             for batch in self._input if lines is None else without_added_lines(lines, self._input):
                 yield batch
@@ -389,7 +389,7 @@ class Run:
         """Return the state of the run; any thread may ask at any time."""
         requests, per_min = self.requests_left(), self._delivery.calls_per_min
         return Snapshot(
-            events=self._read or (self._first.read if self._first else 0),
+            events=self._read or (self._first_pass.read if self._first_pass else 0),
             bytes=sum(facts.bytes for facts in list(self._input.facts)),
             bytes_total=self._input.bytes_total,
             counts=self.sinks.report.counts(),
@@ -457,5 +457,5 @@ class Run:
             stopped_by=utf8(str(self._stop.error)) if self._stop.error else None,
             dead_letters=utf8(self.sinks.dead_letters) if self.sinks.dead_letters else None,
             older_updates=OlderUpdatesReport(self.sinks.older.count, self.sinks.older.capped),
-            bulk=self._first.tally if self._first else UNSET,
+            bulk=self._first_pass.tally if self._first_pass else UNSET,
         )

@@ -137,9 +137,9 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
     """
     if choice.named is not None:
         if bytes_in(choice.named):
-            return _named(choice.named, choice, origin, identity)
-        return _missing(choice.named, choice, identity)
-    found = _in_state_directory()
+            return _judge_named(choice.named, choice, origin, identity)
+        return _judge_missing(choice.named, choice, identity)
+    found = _read_state_directory()
     if identity is None:
         paths = [path for path, known, _ in found if any(own.origin == origin for own in known)]
         return LedgerLocation(path=paths[0] if len(paths) == 1 else None)
@@ -151,7 +151,7 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
                 "Name the right one with --ledger FILE, or move the others away.",
             )
             return LedgerLocation(path=used[0], problem=problem)
-        return _existing(next(iter(used or own)), choice, is_used=bool(used), stranger=None)
+        return _judge_existing(next(iter(used or own)), choice, is_used=bool(used), stranger=None)
     try:
         path = default_path(identity)
     except UsageProblem as error:
@@ -179,7 +179,9 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
     return LedgerLocation(path=path, is_new=True, problem=problem)
 
 
-def _named(path: Path, choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) -> LedgerLocation:
+def _judge_named(
+    path: Path, choice: LedgerChoice, origin: str, identity: ProjectIdentity | None
+) -> LedgerLocation:
     """Judge a ledger that the user names."""
     _, known, is_used = _look_into(path)
     stranger = None
@@ -194,15 +196,15 @@ def _named(path: Path, choice: LedgerChoice, origin: str, identity: ProjectIdent
             "If both are the same project, for example after its keys were rotated or its host was renamed: "
             "--same-project. Otherwise name the ledger of this project.",
         )
-    return _existing(path, choice, is_used=is_used, stranger=stranger)
+    return _judge_existing(path, choice, is_used=is_used, stranger=stranger)
 
 
-def _existing(
+def _judge_existing(
     path: Path, choice: LedgerChoice, *, is_used: bool, stranger: UsageProblem | None
 ) -> LedgerLocation:
     """Judge a ledger that is there; `stranger`: why it seems to be that of another project."""
     if choice.is_new:
-        return _new(path, in_use=path if is_used else None)
+        return _locate_new(path, in_use=path if is_used else None)
     try:
         if not choice.is_whole:
             refuse_copy(path)
@@ -218,7 +220,7 @@ def _existing(
     return LedgerLocation(path=path, problem=problem)
 
 
-def _missing(path: Path, choice: LedgerChoice, identity: ProjectIdentity | None) -> LedgerLocation:
+def _judge_missing(path: Path, choice: LedgerChoice, identity: ProjectIdentity | None) -> LedgerLocation:
     """Judge a named ledger that is not there."""
     if choice.earlier is not None and bytes_in(choice.earlier):
         problem = UsageProblem(
@@ -232,12 +234,12 @@ def _missing(path: Path, choice: LedgerChoice, identity: ProjectIdentity | None)
         return LedgerLocation(path=path, problem=problem)
     used: list[Path] = []
     if identity is not None:
-        found = _in_state_directory()
+        found = _read_state_directory()
         used = [path for path, known, is_used in found if is_used and identity.is_among(known)]
-    return _new(path, in_use=used[0] if used else None)
+    return _locate_new(path, in_use=used[0] if used else None)
 
 
-def _new(path: Path, *, in_use: Path | None) -> LedgerLocation:
+def _locate_new(path: Path, *, in_use: Path | None) -> LedgerLocation:
     """Make a ledger, unless there is one by which something was sent."""
     problem = None
     if in_use is not None:
@@ -249,7 +251,7 @@ def _new(path: Path, *, in_use: Path | None) -> LedgerLocation:
     return LedgerLocation(path=path, is_new=True, problem=problem)
 
 
-def _in_state_directory() -> list[_Found]:
+def _read_state_directory() -> list[_Found]:
     """Read what the ledgers in the state directory say of themselves.
 
     Raises:
@@ -273,21 +275,21 @@ def _look_into(path: Path) -> _Found:
         return path, reader.identities, not reader.is_empty
 
 
-def check_free(place: LedgerLocation) -> None:
+def check_free(location: LedgerLocation) -> None:
     """Check that a run could write to a ledger just now, before the user is asked anything.
 
     Raises:
         RunStopped: another run holds it.
     """
-    if place.path is not None and place.path.exists():
-        LedgerLock(place.path).release()
+    if location.path is not None and location.path.exists():
+        LedgerLock(location.path).release()
 
 
-def write_ledger(place: LedgerLocation, choice: LedgerChoice, start: RunStart, stop: Stop) -> Ledger:
+def write_ledger(location: LedgerLocation, choice: LedgerChoice, start: RunStart, stop: Stop) -> Ledger:
     """Open the ledger for a run that sends.
 
     Args:
-        place: as it was found.
+        location: of the ledger, as it was found.
         choice: what the user says of the ledger.
         start: the run.
         stop: gets the error when the ledger cannot be written any more.
@@ -296,15 +298,15 @@ def write_ledger(place: LedgerLocation, choice: LedgerChoice, start: RunStart, s
         UsageProblem: the ledger must not be used, or cannot be written.
         RunStopped: another run holds it, or the disk is full.
     """
-    if place.problem is not None:
-        raise place.problem
-    assert place.path is not None  # noqa: S101  # a run that sends knows its key
+    if location.problem is not None:
+        raise location.problem
+    assert location.path is not None  # noqa: S101  # a run that sends knows its key
     ledger = Ledger.open(
-        place.path,
+        location.path,
         start,
         stop=stop,
-        is_new=place.is_new,
-        same_project=place.adds_identity,
+        is_new=location.is_new,
+        same_project=location.adds_identity,
         is_whole=choice.is_whole,
     )
     if ledger.has_old_files:  # failed records of an earlier version get their events from its files
