@@ -1,4 +1,4 @@
-"""What the rate headers of an answer say: one parser for the limiter and for the retry policy."""
+"""What the rate headers of an answer say."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from requests.structures import CaseInsensitiveDict
 
-from voucherify_sync.events import Kind
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.answers import Reply
-from voucherify_sync.voucherify.rate_limit import Bucket, Limiter, http_date, read_rate_headers
-from voucherify_sync.voucherify.retry_policy import Attempts, RetryLater, judge
+from voucherify_sync.voucherify.rate_limit import Limiter, http_date, read_rate_headers
 
 DATE = "Tue, 06 Jan 2026 10:00:00 GMT"
 RETRY_AFTER = [
@@ -44,22 +40,6 @@ RETRY_AFTER = [
 def test_retry_after_is_read_leniently(text: str, expected: float | None) -> None:
     """Dates are held against the answer's own Date, never against the local clock; nonsense counts as absent."""
     assert read_rate_headers({"retry-after": text, "DATE": DATE}).retry_after_s == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), RETRY_AFTER, ids=[text[:40] or "empty" for text, _ in RETRY_AFTER]
-)
-def test_limiter_and_retry_policy_read_the_same_wait(text: str, expected: float | None) -> None:
-    """Where Retry-After says nothing, each has a pause of its own."""
-    headers = CaseInsensitiveDict({"Retry-After": text, "Date": DATE})
-    verdict = judge(Kind.EVENT, Reply(429, headers, b""), Attempts(), lambda: 1.0)
-    limiter = Limiter(stop=Stop(), clock=lambda: 0.0)
-    permit = limiter.acquire()
-    assert permit
-    limiter.answered(permit, 429, headers)
-    assert isinstance(verdict, RetryLater)
-    assert verdict.after_s == (expected or 1.0)
-    assert limiter._windows[Bucket.API].next_wait(0.0).until == (expected or 1.0)  # type: ignore[union-attr]
 
 
 def test_a_date_in_retry_after_means_nothing_without_a_date_to_hold_it_against() -> None:
