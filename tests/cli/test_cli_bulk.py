@@ -16,6 +16,7 @@ import pytest
 from support.cli import Cli, Ended
 from support.ledger_parts import make_ledger
 from support.replays import assert_lawful, outcomes_of, reasons_of, report_of, settings_for
+from support.waiting import wait_until
 
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -369,7 +370,7 @@ def test_nobody_else_can_read_the_copy_of_stdin(bench: Bench) -> None:
         assert run.stdin is not None
         run.stdin.write(identify("a", 1).encode())
         run.stdin.flush()
-        copy = _wait_for(lambda: next(spools.glob("*/*"), None))
+        copy = wait_until(lambda: next(spools.glob("*/*"), None))
         assert copy.stat().st_mode & 0o777 == 0o600
         assert copy.parent.stat().st_mode & 0o777 == 0o700
         run.stdin.close()
@@ -383,7 +384,7 @@ def test_lines_that_are_added_meanwhile_are_left_for_the_next_run(run_cli: Cli) 
         bench = Bench(run_cli, sandbox)
         archive = bench.file("a.ndjson", [identify("a", 1, name="A")])
         with run_cli.start(*bench.command(archive)) as run:
-            _wait_for(lambda: bench.calls(BULK) or None)
+            wait_until(lambda: bench.calls(BULK))
             with archive.open("a") as file:
                 file.write(identify("late", 1))
             assert run.wait(60) == 0
@@ -393,16 +394,18 @@ def test_lines_that_are_added_meanwhile_are_left_for_the_next_run(run_cli: Cli) 
 
 def test_a_run_that_was_killed_before_its_action_was_over_asks_after_it(run_cli: Cli) -> None:
     """The request was accepted, so it is not posted a second time."""
-    with Sandbox(SandboxOptions(keep=None, async_delay_s=1.5)) as sandbox:
+    now = [time.time()]
+    with Sandbox(SandboxOptions(keep=None, async_delay_s=1.5), clock=lambda: now[0]) as sandbox:
         bench = Bench(run_cli, sandbox)
         archive = bench.file(
             "a.ndjson", [identify(f"u{n}", 1, name=str(n)) + track(f"u{n}", 2) for n in range(20)]
         )
         with run_cli.start(*bench.command(archive)) as run:
-            _wait_for(lambda: bench.calls(BULK) or None)
-            _wait_for(lambda: len(sandbox.call_log.answered) > 1 or None)
+            wait_until(lambda: bench.calls(BULK))
+            wait_until(lambda: len(sandbox.call_log.answered) > 1)
             run.send_signal(signal.SIGKILL)
         assert not sandbox.store.customers
+        now[0] += 10
         assert bench.replay(archive).code == 0
         assert bench.calls(BULK) == 1
         assert bench.outcomes() == {"delivered": 40}
@@ -418,7 +421,7 @@ def test_a_run_that_was_killed_among_its_events_sends_no_customer_again(run_cli:
             "a.ndjson", [identify(f"u{n}", 1, name=str(n)) + track(f"u{n}", 2) for n in range(120)]
         )
         with run_cli.start(*bench.command("--workers", "2", archive)) as run:
-            _wait_for(lambda: bench.calls("/v1/events") > 20 or None)
+            wait_until(lambda: bench.calls("/v1/events") > 20)
             run.send_signal(signal.SIGKILL)
         ended = bench.replay("--workers", "32", archive)
         assert ended.code in (0, 3)
@@ -435,7 +438,7 @@ def test_an_interrupted_run_tells_that_its_records_are_still_to_do(run_cli: Cli)
         bench = Bench(run_cli, sandbox)
         archive = bench.file("a.ndjson", [identify("a", 1), track("a", 2)])
         with run_cli.start(*bench.command(archive)) as run:
-            _wait_for(lambda: bench.calls(BULK) or None)
+            wait_until(lambda: bench.calls(BULK))
             run.send_signal(signal.SIGINT)
             assert run.wait(60) == 130
         assert bench.outcomes() == {"pending": 2}
@@ -471,13 +474,3 @@ def test_trouble_with_bulk_requests_ends_in_counted_outcomes(
         bench = Bench(run_cli, sandbox)
         assert bench.replay("-", stdin=identify("a", 1) + track("a", 2)).code == code
         assert bench.outcomes() == outcomes
-
-
-def _wait_for(look: Any) -> Any:
-    """Look until there is something, 30 seconds at most."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        if (found := look()) is not None:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it never came")

@@ -8,13 +8,13 @@ import os
 import signal
 import stat
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.cli import Cli
 from support.replays import CANARY, assert_lawful, identify, report_of, settings_for, track
+from support.waiting import wait_until
 
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -161,9 +161,7 @@ def test_a_signal_ends_the_run_in_order(run_cli: Cli, number: signal.Signals, co
         process = run_cli.start(
             "replay", "-c", settings, "--yes", "--workers", "4", "--report", "report.json", events
         )
-        deadline = time.monotonic() + 60
-        while sandbox.counts()[2] < 20 and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: sandbox.counts()[2] >= 20)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code

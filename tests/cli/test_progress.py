@@ -137,7 +137,7 @@ def test_plain_lines_come_after_the_first_interval_only() -> None:
     """A short run has its summary and no progress."""
     stream = io.StringIO()
     with progress("plain", lambda: HALF, stream):
-        time.sleep(0.05)
+        time.sleep(0.05)  # the first interval is 10 s
     assert stream.getvalue() == ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from support.cli import Cli, Ended
 from support.evidence import Record, write_archive, write_settings
+from support.waiting import wait_until
 
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.stop import Stop
@@ -62,9 +62,7 @@ def stop_a_run(row: Row, folder: Path) -> Ended:
         if row.options not in signal.Signals.__members__:
             return cli(*words, *row.options.split())
         process = cli.start(*words)
-        deadline = time.monotonic() + 60
-        while sandbox.counts()[2] < 5 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: sandbox.counts()[2] >= 5)
         process.send_signal(signal.Signals[row.options])
         out, err = process.communicate(timeout=60)
         return Ended(process.returncode, out.decode(), err.decode())

@@ -5,17 +5,22 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 HANG_S = 60.0
 """After so long a test gives up: only what hangs takes that long, and what must not be waited for takes longer."""
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Look until a condition holds; fail where it never comes to that."""
+Found = TypeVar("Found")
+
+
+def wait_until(look: Callable[[], Found]) -> Found:
+    """Look until there is something, and return it; fail where it never comes to that."""
     end = time.monotonic() + HANG_S
-    while not condition():
+    while not (found := look()):
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.005)
+    return found
 
 
 def outlives(process: subprocess.Popen[bytes], seconds: float) -> bool:
