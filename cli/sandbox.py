@@ -54,7 +54,7 @@ def command(**given: Any) -> int:
     """
     faults = [Fault.parse(text) for text in given["fault"]]
     stop = Stop()
-    with Sandbox(options_of(given), faults, given["seed"]) as sandbox, stopping_cleanly(stop):
+    with Sandbox(options_of(given), faults, seed=given["seed"]) as sandbox, stopping_cleanly(stop):
         tell(
             f"The sandbox listens on {sandbox.url}: open it in a browser, or put this into a settings file:\n"
             f"  api: {{url: '{sandbox.url}', key: {sandbox.store.app_id}, token: any}}\n"

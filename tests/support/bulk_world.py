@@ -54,9 +54,7 @@ class Log(dict[bytes, str]):
 class World:
     """A sandbox and what sends customers to it."""
 
-    def __init__(
-        self, sandbox: Sandbox, client: Client, stop: Hasty, log: Log, poll_timeout_s: float
-    ) -> None:
+    def __init__(self, sandbox: Sandbox, client: Client, stop: Hasty, log: Log) -> None:
         self.sandbox = sandbox
         self.log = log
         self.stop = stop
@@ -67,7 +65,7 @@ class World:
         self.client = LimitedClient(
             client, self.limiter, breaker, stop, leaves_calls=True, clock=lambda: stop.waited_s
         )
-        self.bulk = BulkDelivery(self.client, log, Secret("token-77aa"), stop, poll_timeout_s=poll_timeout_s)
+        self.bulk = BulkDelivery(self.client, log, Secret("token-77aa"), stop)
 
     def deliver(self, *customers: Customer) -> dict[str, str | None]:
         """Deliver, and return by source_id the reason why it failed, None where it did not."""
@@ -87,9 +85,7 @@ class World:
 
 
 @contextmanager
-def world(
-    *faults: str | Fault, log: Log | None = None, poll_timeout_s: float = 7200, **options: Any
-) -> Iterator[World]:
+def world(*faults: str | Fault, log: Log | None = None, **options: Any) -> Iterator[World]:
     """Run a sandbox with these faults and options."""
     parsed = [Fault.parse(fault) if isinstance(fault, str) else fault for fault in faults]
     stop = Hasty()
@@ -97,7 +93,7 @@ def world(
     with Sandbox(SandboxOptions(keep=None, **options), parsed, clock) as sandbox:
         client = Client(Credentials("app", Secret("token"), sandbox.url, None), deadline_s=5)
         try:
-            yield World(sandbox, client, stop, Log() if log is None else log, poll_timeout_s)
+            yield World(sandbox, client, stop, Log() if log is None else log)
         finally:
             client.close()
 

@@ -31,6 +31,7 @@ UNREACHED_S = 10.0
 _UNREACHED_PAUSE_S = 0.5
 _BAD_IN_A_ROW = 3
 _SLICE_S = 0.25
+"""The longest wait without asking whether the run stops."""
 
 
 class _Health:

@@ -23,6 +23,7 @@ from voucherify_sync.voucherify.retry_policy import DRAIN_S, Attempts, RetryLate
 _SLICE_S = 0.1
 """The main thread sleeps no longer, so that signals and a stop are noticed."""
 _JOIN_S = 1.0
+"""How long `close` waits for all threads together."""
 _FREED_PLACES = 64
 """Places made before the main thread is woken to fill them: waking it for each one would cost more."""
 

@@ -14,7 +14,7 @@ from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.events import Json, Kind
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.stats import NameCounts
-from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, Snapshot, State
+from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
 from voucherify_sync.report.run_report import BulkReport, RunReport
 from voucherify_sync.run.bulk_run import BulkCustomers
 from voucherify_sync.run.options import Mode, RunOptions
@@ -244,10 +244,6 @@ class Planner:
         self._plan.bulk_counts = bulk.tally
         self._plan.report = self.run.report()
         return self._plan
-
-    def snapshot(self) -> Snapshot:
-        """Tell how the run stands."""
-        return self.run.snapshot()
 
 
 def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate | None) -> Json:

@@ -40,8 +40,8 @@ class Sandbox:
     Args:
         options: how it behaves.
         faults: when it misbehaves, in order: the first that applies to a call decides.
-        seed: of the chances of faults.
         clock: epoch seconds; `options.clock_skew_s` is added.
+        seed: of the chances of faults.
 
     Attributes:
         store: the customers and events that it holds.
@@ -53,8 +53,9 @@ class Sandbox:
         self,
         options: SandboxOptions | None = None,
         faults: Iterable[Fault] = (),
-        seed: int = 0,
         clock: Callable[[], float] = time.time,
+        *,
+        seed: int = 0,
     ) -> None:
         self.options = options or SandboxOptions()
         self._clock: Callable[[], float] = lambda: clock() + self.options.clock_skew_s

@@ -24,9 +24,11 @@ from voucherify_sync.voucherify.limited_client import ApiCall, LimitedClient
 from voucherify_sync.voucherify.retry_policy import PAUSES, InDoubt, RetryLater, json_object, stopping_error
 
 _PAGES = 10
+"""Of 100 events each, about two minutes of one customer: nobody makes more."""
 _CLOCK_ERROR_S = 2.0
 """How far the server's time, known from whole seconds, may be off."""
 _THROTTLED_TRIES = 3
+"""After that a look counts as one that did not find the event: its lane must not wait for ever."""
 
 
 class Doubt(Struct):

@@ -52,9 +52,11 @@ _ACTIONS_PATH: Final = "/v1/async-actions"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 120.0
 """Pauses before polls; each is twice the one before."""
 _POLL_TIMEOUT_S: Final = 2 * 3600.0
+"""Sum of the pauses before polls after which an action is given up."""
 _UNKNOWN_POLLS: Final = 4
 """An action that was just accepted may be unknown for this many polls: reads lag."""
 _SENDS: Final = 2
+"""Times that a body is sent at most: an action that is lost twice is no accident."""
 _MAX_BISECTS: Final = 32
 """Maximum number of requests to bisect to find customers that a report counts as refused and does not name."""
 
@@ -217,7 +219,6 @@ class BulkDelivery:
         log: what was accepted before.
         token: never shown.
         stop: ends the waits; takes what stops the run.
-        poll_timeout_s: sum of the pauses before polls after which an action is given up.
 
     Attributes:
         limits: what a request may hold, as far as is known.
@@ -236,8 +237,6 @@ class BulkDelivery:
         log: ActionLog,
         token: Secret,
         stop: Stop,
-        *,
-        poll_timeout_s: float = _POLL_TIMEOUT_S,
     ) -> None:
         self.limits = BulkLimits()
         self.requests = self.polls = self.bytes = 0
@@ -246,7 +245,6 @@ class BulkDelivery:
         self._log = log
         self._token = token
         self._stop = stop
-        self._poll_timeout_s = poll_timeout_s
         self._bisects_left = _MAX_BISECTS
 
     def deliver(self, customers: Iterable[Item]) -> Iterator[CustomerResult]:
@@ -345,7 +343,7 @@ class BulkDelivery:
             template=f"{_ACTIONS_PATH}/{{id}}",
         )
         waited_s, pause_s, polls = 0.0, _FIRST_PAUSE_S, 0
-        while waited_s < self._poll_timeout_s:
+        while waited_s < _POLL_TIMEOUT_S:
             self.polls_at = time.monotonic() + pause_s
             is_stopping = self._stop.wait(pause_s)
             self.polls_at = None

@@ -229,6 +229,7 @@ class Deadlines:
 
 
 _IDLE_S = 30.0
+"""A connection that was idle for longer is not used again: the server may be closing it."""
 
 
 class _Current(threading.local):

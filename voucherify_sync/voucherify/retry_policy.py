@@ -35,6 +35,9 @@ ANSWER_TOO_LARGE = "answer_too_large"
 """Reason of a customer whose update was answered, again and again, with a success too long to be read."""
 
 _LARGE_ANSWERS = 3
+"""An update that is answered this often with a success too large to be read fails: it would be so for ever."""
+_MAX_RETRY_TOKENS = 500
+"""A hundred failures in a row before retries slow down; see `RetryBudget.spend` for the price of each."""
 _MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 60.0
 MAX_RESPONSE_BYTES = 4096
 _PLAIN_CODE = re.compile(r"[a-z0-9_]{1,64}")
@@ -269,15 +272,14 @@ _REFUSALS = {
 class RetryBudget:
     """What all records together may spend on retries: an empty budget slows them down, and never fails one."""
 
-    def __init__(self, tokens: int = 500) -> None:
-        self._full = tokens
-        self._tokens = tokens
+    def __init__(self) -> None:
+        self._tokens = _MAX_RETRY_TOKENS
         self._lock = threading.Lock()
 
     def earn(self) -> None:
         """Count a success."""
         with self._lock:
-            self._tokens = min(self._full, self._tokens + 1)
+            self._tokens = min(_MAX_RETRY_TOKENS, self._tokens + 1)
 
     def spend(self, reason: str) -> bool:
         """Count a retry, and tell whether the budget allowed it: a timeout costs 10, any other 5."""
