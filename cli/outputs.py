@@ -130,7 +130,7 @@ def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:
             inputs.append(itself)
     if options.exclude_ids is not None:
         inputs.append(FileRead(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
-    try_outputs(outputs, inputs, options.source_names)
+    try_outputs(outputs, inputs, prepared.source_names)
 
 
 def source_files(sources: Iterable[Source]) -> Iterator[FileRead]:

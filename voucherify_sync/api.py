@@ -15,13 +15,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.errors import ExitCode, SettingsError, UsageProblem, VoucherifySyncError
@@ -45,6 +47,7 @@ from voucherify_sync.settings import (
     digest,
     load,
     load_with_tests,
+    parse_rate,
     settings_file,
     warnings,
 )
@@ -119,6 +122,66 @@ _MAX_JOBS: Final = 8  # the first process, which decides on what the others map,
 _log = logging.getLogger(__name__)
 
 
+def _texts(value: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """Read one text or several; a lone one is not taken for its letters."""
+    return (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
+
+
+def _number(low: float, high: float, kind: type[float]) -> Callable[[Any], float]:
+    """Return what reads a number within bounds."""
+
+    def read(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | kind) or not low <= value <= high:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _moment(value: datetime) -> datetime:
+    """Read a time; UTC unless it says otherwise."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _error_limit(value: Any) -> ErrorLimit:
+    return value if isinstance(value, ErrorLimit) else ErrorLimit(count=int(_number(0, inf, int)(value)))
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    """Return what reads one of a few texts."""
+
+    def read(value: str) -> str:
+        if value not in allowed:
+            raise ValueError
+        return value
+
+    return read
+
+
+_COUNT: Final = (_number(1, inf, int), "a whole number from 1 on")
+_TEXTS: Final = (_texts, "a text or a list of texts")
+_MOMENT: Final = (_moment, "a datetime")
+_PATH: Final = (Path, "a path")
+_READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
+    **dict.fromkeys(("source", "type", "event", "user", "message_id", "reason", "run"), _TEXTS),
+    **dict.fromkeys(("config", "exclude_ids", "dead_letters", "file"), _PATH),
+    **dict.fromkeys(("limit", "jobs", "max_calls", "line"), _COUNT),
+    **dict.fromkeys(("since", "until"), _MOMENT),
+    "mode": (Mode, "a Mode"),
+    "ledger": (str, "a path"),
+    "workers": (_number(1, 256, int), "a whole number from 1 to 256"),
+    "rate": (
+        lambda value: value if isinstance(value, Rate) else parse_rate(value),
+        "a Rate, or such as '90/min'",
+    ),
+    "max_errors": (_error_limit, "an ErrorLimit, or a number of records"),
+    "max_duration": (_number(0, inf, float), "a number of seconds"),
+    "customers": (_one_of("each", "bulk"), "'each' or 'bulk'"),
+    "on_doubt": (_one_of("verify", "hold", "resend", "accept"), "'verify', 'hold', 'resend' or 'accept'"),
+}
+"""Option -> what reads it, and what it must be."""
+
+
 class InputOptions(Struct, frozen=True, kw_only=True):
     """What is read, and by which settings.
 
@@ -132,12 +195,21 @@ class InputOptions(Struct, frozen=True, kw_only=True):
     config: Path | None = None
     settings: Settings | None = None
 
-    @property
-    def source_names(self) -> list[str]:
-        """The sources as texts."""
-        if isinstance(self.source, str | Path):
-            return [str(self.source)]
-        return list(map(str, self.source))
+    def __post_init__(self) -> None:
+        """Read each option as the command line reads its text, so that nothing is found out in the middle of a run.
+
+        Raises:
+            UsageProblem: a value cannot be meant.
+        """
+        for name in self.__struct_fields__:
+            read, demand = _READERS.get(name, (None, ""))
+            value = getattr(self, name)
+            if read is None or value is None:
+                continue
+            try:
+                force_setattr(self, name, read(value))
+            except (AttributeError, TypeError, ValueError):
+                raise UsageProblem(f"{name}: must be {demand}, not {value!r}.") from None
 
 
 class ReplayOptions(InputOptions, frozen=True, kw_only=True):
@@ -221,12 +293,14 @@ class Prepared:
 
     Attributes:
         settings: the effective ones.
+        source_names: as they are given.
         sources: what is read.
         notices: sentences on files that are not read.
     """
 
     def __init__(self, options: InputOptions, stop: Stop | None) -> None:
         self.stop = stop or Stop()
+        self.source_names = list(_texts(options.source))
         self.settings = options.settings or load(options.config, environment=os.environ)
         try:
             is_terminal = sys.stdin is not None and sys.stdin.isatty()
@@ -235,7 +309,7 @@ class Prepared:
         self.sources: list[Source] = []
         self.notices: list[str] = []
         if not isinstance(options, RetryOptions):  # dead letters are no events of a source
-            found = find_sources(options.source_names, stdin_is_terminal=is_terminal)
+            found = find_sources(self.source_names, stdin_is_terminal=is_terminal)
             self.sources, self.notices = found.sources, found.notices
 
 
@@ -656,7 +730,8 @@ class PreparedCoverage(Prepared):
         self.reader = Reader(self.sources, self.stop)
         self._options = options
         self._counts = Coverage(
-            self.settings, Selection(types=frozenset(options.type), names=frozenset(options.event))
+            self.settings,
+            Selection(types=frozenset(options.type), names=frozenset(options.event)),
         )
 
     def count(self) -> CoverageReport:
@@ -715,12 +790,13 @@ class CheckReport(Struct, frozen=True, kw_only=True):
         return all(result.passed for result in self.tests)
 
 
-def check(config: Path | None = None) -> CheckReport:
+def check(config: str | Path | None = None) -> CheckReport:
     """Check a settings file and run its mapping tests; no call is made.
 
     Raises:
         SettingsError: the file has mistakes; all of them are named.
     """
+    config = None if config is None else Path(config)
     settings, tests = load_with_tests(config, environment=os.environ)
     return checked(settings, tests, config)
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,88 @@ def test_the_service_of_the_docs_runs(
     monkeypatch.setattr(threading.Timer, "start", lambda _: None)
     _, printed = run_block("service.py", capfd)
     assert re.search(r"\d+ events read, \d+ calls\n\d+ delivered\n$", printed)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"event": "Order Completed"}, id="event"),
+        pytest.param({"user": "u1", "type": "track"}, id="user-and-type"),
+        pytest.param({"source": "events.ndjson", "type": "track"}, id="source"),
+        pytest.param({"mode": "dry_run", "type": ["track"], "rate": "90/min", "max_errors": 5}, id="texts"),
+        pytest.param({"since": datetime(2024, 11, 1), "type": ["track"]}, id="without-a-time-zone"),  # noqa: DTZ001
+    ],
+)
+def test_a_lone_value_means_what_it_says(archive: Path, options: dict[str, Any]) -> None:
+    """A text is not taken for its letters, and what the command line reads as text can be one."""
+    report = replay(ReplayOptions(**{"source": archive, "mode": Mode.DRY_RUN, **options}))
+    assert report.outcomes["planned"] == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"workers": count} for count in (0, -1, 257, True, 2.5)),
+        *({"limit": count} for count in (0, -1, "3", 2.5)),
+        {"jobs": 0},
+        {"max_errors": "5"},
+        {"max_errors": -1},
+        {"max_duration": "8h"},
+        {"rate": "fast"},
+        {"since": "2024-11-01"},
+        {"customers": "BULK"},
+        {"on_doubt": "forget"},
+        {"mode": "dry-run"},
+        {"exclude_ids": 5},
+        {"event": 5},
+    ],
+    ids=str,
+)
+def test_an_option_that_cannot_be_meant_is_refused_at_once(options: dict[str, Any]) -> None:
+    """Not in the middle of a run, and with the name of the option."""
+    with pytest.raises(UsageProblem, match=f"^{next(iter(options))}: must be "):
+        ReplayOptions(**options)
+
+
+def test_live_as_a_text_is_checked_as_live(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked, so a missing ledger must be meant."""
+    monkeypatch.setenv("VOUCHERIFY_API_KEY", "key")
+    monkeypatch.setenv("VOUCHERIFY_API_TOKEN", "token")
+    with pytest.raises(UsageProblem, match="no ledger yet"):
+        replay(ReplayOptions(source=archive, mode="live"))  # type: ignore[arg-type]
+
+
+def test_an_unbuffered_output_gets_every_byte(archive: Path) -> None:
+    """It may take a part of what it is given."""
+
+    class Slow(io.RawIOBase):
+        data = b""
+
+        def write(self, data: Any, /) -> int:
+            self.data += bytes(data[:10])
+            return min(len(data), 10)
+
+    output, whole = Slow(), io.BytesIO()
+    for each in (output, whole):
+        replay(ReplayOptions(source=archive, mode=Mode.DRY_RUN), output=each)  # type: ignore[arg-type]
+    assert output.data == whole.getvalue()
+
+
+def test_fewer_threads_do_the_same_work(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system allows no more of them; without any the run ends, and those that began end with it."""
+    start, begun = threading.Thread.start, 0
+
+    def refused(thread: threading.Thread) -> None:
+        nonlocal begun
+        if thread.name == "delivery":
+            begun += 1
+            if begun > allowed:
+                raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    allowed = 2
+    assert replay(ReplayOptions(source=archive, mode=Mode.SANDBOX)).outcomes["delivered"] == 2
+    allowed, begun = 1, 0
+    with pytest.raises(RunStopped, match="no more threads"):
+        replay(ReplayOptions(source=archive, mode=Mode.SANDBOX))

@@ -66,7 +66,10 @@ class DryRun:
                 outcomes.append(Outcome(event, State.PLANNED, None, None, decision))
             elif type(decision) is Outcome:
                 outcomes.append(decision)
-        self._write(b"".join(lines))
+        data = b"".join(lines)
+        # An unbuffered stream may take a part of them only.
+        while isinstance(written := self._write(data), int) and written < len(data):
+            data = data[written:]
         yield outcomes
 
     def drain(self) -> Iterator[Outcome]:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 
+from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Kind, Request
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.stop import Stop
@@ -118,12 +119,20 @@ class Lanes:
         self._records = self._bytes = self._idle = 0
         self._blocked = self._closed = False
         self._bug: BaseException | None = None
-        self._threads = [
-            threading.Thread(target=target, name="delivery", daemon=True)
-            for target in [self._timer] + [self._worker] * workers
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        for target in [self._timer] + [self._worker] * workers:
+            thread = threading.Thread(target=target, name="delivery", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The system allows no more threads. Fewer workers do the same work, and take longer.
+                if len(self._threads) < 2:
+                    self.close()
+                    raise RunStopped(
+                        "the system allows no more threads.", "Raise the limit of processes: `ulimit -u`."
+                    ) from None
+                break
+            self._threads.append(thread)
 
     @property
     def waiting(self) -> int:
