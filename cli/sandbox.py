@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.sandbox.faults import Fault
+from voucherify_sync.sandbox.faults import Fault, FaultScript
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 from voucherify_sync.stop import Stop
@@ -52,9 +52,9 @@ def command(**given: Any) -> int:
       voucherify-sync sandbox --limit 100/min
       voucherify-sync sandbox --fault 'POST /v1/events status 500 5%' --switch nulls=ignore
     """
-    faults = [Fault.parse(text) for text in given["fault"]]
+    faults = FaultScript(map(Fault.parse, given["fault"]), seed=given["seed"])
     stop = Stop()
-    with Sandbox(options_of(given), faults, seed=given["seed"]) as sandbox, stopping_cleanly(stop):
+    with Sandbox(options_of(given), faults) as sandbox, stopping_cleanly(stop):
         tell(
             f"The sandbox listens on {sandbox.url}: open it in a browser, or put this into a settings file:\n"
             f"  api: {{url: '{sandbox.url}', key: {sandbox.store.app_id}, token: any}}\n"

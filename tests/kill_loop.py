@@ -34,7 +34,7 @@ from support.evidence import (
 from support.ledger_parts import make_ledger
 from support.waiting import outlives
 
-from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
+from voucherify_sync.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
 
 FAULTS = (
     "POST /v1/events drop before 2%",
@@ -208,8 +208,8 @@ def run_loop(plan: Plan, folder: Path, tell: Callable[[str], object] = lambda _:
     while figures.kills < plan.kills:
         place = folder / str(figures.archives)
         place.mkdir()
-        options = SandboxOptions(keep=None, latency_s=0.005)
-        with Sandbox(options, map(Fault.parse, FAULTS), seed=chance.getrandbits(32)) as sandbox:
+        faults = FaultScript(map(Fault.parse, FAULTS), seed=chance.getrandbits(32))
+        with Sandbox(SandboxOptions(keep=None, latency_s=0.005), faults) as sandbox:
             loop = Loop(place, plan, chance, sandbox)
             loop.run()
             verdict = judge(loop.records, sandbox, loop.ledger)

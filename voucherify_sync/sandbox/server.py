@@ -39,9 +39,8 @@ class Sandbox:
 
     Args:
         options: how it behaves.
-        faults: when it misbehaves, in order: the first that applies to a call decides.
+        faults: when it misbehaves, in order; or a script with a seed, or one that chooses in its own way.
         clock: epoch seconds; `options.clock_skew_s` is added.
-        seed: of the chances of faults.
 
     Attributes:
         store: the customers and events that it holds.
@@ -52,17 +51,15 @@ class Sandbox:
     def __init__(
         self,
         options: SandboxOptions | None = None,
-        faults: Iterable[Fault] = (),
+        faults: FaultScript | Iterable[Fault] = (),
         clock: Callable[[], float] = time.time,
-        *,
-        seed: int = 0,
     ) -> None:
         self.options = options or SandboxOptions()
         self._clock: Callable[[], float] = lambda: clock() + self.options.clock_skew_s
         self.call_log = CallLog(self.options.keep)
         self.store = SandboxStore(self.options, self.call_log, self._clock)
         self._endpoints = ApiEndpoints(self.options, self.store, self._clock())
-        self._faults = FaultScript(faults, seed)
+        self._faults = faults if isinstance(faults, FaultScript) else FaultScript(faults)
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
         self._acceptor = threading.Thread(target=self._accept, name="sandbox", daemon=True)
