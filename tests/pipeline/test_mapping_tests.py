@@ -269,7 +269,10 @@ UPDATES = {
         "expect:\n      contains:\n        body: {name: Bob, gone: 1}  # who",
         "expect:\n      contains:\n        body: {name: Ann}  # who",
     ),
-    "no request any more": ("expect_skipped: no_id  # odd", None),
+    "a request where none was": (
+        "expect_skipped: no_id  # odd",
+        "expect:  # odd\n      method: POST\n      path: /v1/customers\n      body:\n        source_id: u1\n        name: Ann\n        email: a@b.c",
+    ),
     "a text becomes an object": ("expect:\n      contains:\n        body:\n          source_id: {a: 1}", "expect:\n      contains:\n        body:\n          source_id: u1"),
     "nothing is left of a part": ("expect: {contains: {body: {gone: 1}}}", None),
     "a block text": ("expect:\n      contains:\n        path: |\n          /x\n        body:\n          name: >-\n            Bob\n            B\n          email: a@b.c", None),
@@ -307,6 +310,17 @@ def test_an_update_touches_the_expectation_only(tmp_path: Path, before: str, aft
     assert new.endswith(tail)
     if after is not None:
         assert new == head + one_test(after) + tail
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-01-01", "yes", "on", "0x1F", "1:30", "~", "1_000", "<<", "=", "true", "1e3"]
+)
+def test_a_text_that_other_programs_read_otherwise_is_quoted(tmp_path: Path, text: str) -> None:
+    """YAML 1.1 reads dates, numbers and booleans in more spellings than the settings do."""
+    event = f"{{type: identify, userId: u1, traits: {{name: '{text}'}}}}"
+    new = updated(tmp_path, one_test("expect: {contains: {body: {name: x}}}", event))
+    assert f"name: '{text}'}}}}}}" in new
+    assert yaml.safe_load(new)["tests"][0]["expect"]["contains"]["body"]["name"] == text
 
 
 def test_an_update_keeps_line_ends_mark_and_permissions(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from voucherify_sync.events import Json
 from voucherify_sync.settings.conversion import TESTS, is_json_word
 from voucherify_sync.settings.mapping_tests import CONTAINS, Expected, MappingTest, MappingTestReader
 from voucherify_sync.settings.template import escaped
-from voucherify_sync.settings.yaml_nodes import NULLS, Loader, Mistake, Problems, raise_all, read_document
+from voucherify_sync.settings.yaml_nodes import Loader, Mistake, Problems, raise_all, read_document
 
-_NO_TEXTS: Final = NULLS | {"<<"}
-"""What is no text without quotes."""
+_TEXT: Final = "tag:yaml.org,2002:str"
+_RESOLVER: Final[Any] = yaml.resolver.Resolver()
 
 _Edit = tuple[int, int, str]
 """Characters from start to end, and what replaces them."""
@@ -133,11 +133,21 @@ def _edit_of_pair(text: str, key: Any, node: Any, old: Json, new: Json) -> _Edit
     end = (text + "\n").index("\n", _end_of_pair(key, node, text))
     parser, stream = _round_trip(), io.StringIO()
     lines = [line.removeprefix(indent) for line in text[start:end].split("\n")]
-    pair = _merged(parser.load("\n".join(lines)), old, new)
+    pair = parser.load("\n".join(lines))
+    ((name, comment),) = [(name, _comment(pair, name)) for name in pair]
+    pair = _merged(pair, old, new)
+    if comment and name not in new:
+        pair.yaml_add_eol_comment(comment, next(iter(new)))
     parser.indent(**_indentation(pair, {"mapping": 2, "sequence": 4, "offset": 2}))
     parser.dump(pair, stream)
     first, *others = stream.getvalue().rstrip("\n").split("\n")
     return start, end, "\n".join([first, *(indent + line if line else line for line in others)])
+
+
+def _comment(pair: Any, name: str) -> str:
+    """Return the comment behind the value of a key, without the lines below it."""
+    text: str = next((token.value for token in pair.ca.items.get(name, ()) if hasattr(token, "value")), "")
+    return text.partition("\n")[0].strip()
 
 
 def _round_trip() -> Any:
@@ -212,13 +222,15 @@ def _written(value: Any) -> Any:
         return PlainScalarString(json.dumps(value))
     if not value.isprintable():
         return DoubleQuotedScalarString(value)
-    return SingleQuotedScalarString(value) if is_json_word(value) or value in _NO_TEXTS else value
+    # Other programs read `on`, `yes` and dates without quotes as YAML 1.1 does.
+    is_text = _RESOLVER.resolve(yaml.ScalarNode, value, (True, False)) == _TEXT and not is_json_word(value)
+    return value if is_text else SingleQuotedScalarString(value)
 
 
 def _in_braces(value: Any) -> str:
     """Return a value as it stands inside of braces, on one line."""
     emitter, stream = _round_trip(), io.StringIO()
-    emitter.default_flow_style = True
+    emitter.default_flow_style = emitter.brace_single_entry_mapping_in_flow_sequence = True
     emitter.dump({"a": value}, stream)  # in a list, one pair would have no braces
     return stream.getvalue().strip().removeprefix("{a: ").removesuffix("}")
 
