@@ -29,7 +29,7 @@ _LOOK_S = 3600.0
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
-@option("--limit", metavar="N/min", help="Limit to enforce, such as 100/min or 100/2s; default: none.")
+@option("--limit", metavar="N/min", help="Limit to enforce, such as 100/min or 2000/h; default: none.")
 @option("--latency", type=DURATION, default="0s", help="Delay of each answer, such as 0.05s.")
 @option(
     "--switch",
