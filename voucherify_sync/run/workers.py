@@ -1,7 +1,7 @@
-"""Share the work on an input between processes; the results come in the order of the input.
+"""Share the work on an input between processes, and yield the results in the order of the input.
 
-Small files are read by the processes themselves; of large ones they get the lines. The processes change nothing but the
-time that it takes: results travel by futures, and nothing is shared.
+Small files are read by the processes themselves; of large ones they get the lines. What comes out is the same for any
+number of processes, even if some of them are killed: nothing is shared, and a task that is lost is done again.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ MAX_TRIES: Final = 4
 _POLL_S: Final = 0.25
 """Seconds between two looks at whether the run stops, or a process was killed."""
 _KILLED: Final = "the process that reads it was killed each time, as for want of memory"
-_FOR_ALL: Final = (signal.SIGINT, signal.SIGHUP)
+_TERMINAL_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP)
 """Signals that a terminal sends to all processes, and that only the first one is to hear."""
 
 
 class Task(Struct, frozen=True):
-    """What a process is given at once: files that it reads, or batches."""
+    """Work for one process: files that it reads itself, or batches."""
 
     sources: list[Source] = []
     batches: list[Batch] = []
@@ -98,7 +98,7 @@ def results(
                 return
             file_count = len(answer.facts) + max(len(answer.left) - 1, 0)
             facts = [open_facts.popleft() for _ in range(file_count)]
-            _copy(answer.facts, facts)
+            _copy_facts(answer.facts, facts)
             yield from answer.results
             if answer.left:
                 yield from _read_here(answer.left, facts, stop, pool)
@@ -107,7 +107,7 @@ def results(
 
 
 def _read_here(sources: list[Source], facts: list[SourceFacts], stop: Stop, pool: _Pool) -> Iterator[bytes]:
-    """Read what a process has left of its sources, which is more than it should have at once."""
+    """Read what a process has left of its sources: more text than one process should hold."""
     reader = Reader(sources, stop)
     done = facts[-len(sources)].lines
     for batch in reader:
@@ -115,10 +115,10 @@ def _read_here(sources: list[Source], facts: list[SourceFacts], stop: Stop, pool
             _, batch = batch.parted(done - batch.first_line + 1)  # noqa: PLW2901
         if batch.text:
             yield from pool.work_here([batch])
-    _copy(reader.facts, facts[-len(sources) :])
+    _copy_facts(reader.facts, facts[-len(sources) :])
 
 
-def _copy(found: list[SourceFacts], facts: list[SourceFacts]) -> None:
+def _copy_facts(found: list[SourceFacts], facts: list[SourceFacts]) -> None:
     for one, other in zip(found, facts, strict=False):
         for name in SourceFacts.__struct_fields__:
             setattr(other, name, getattr(one, name))
@@ -168,12 +168,12 @@ class _Pool:
         under_way: deque[tuple[Task, Future[Answer] | None]] = deque()
         for task in tasks:
             if len(under_way) == self._size * TASKS_PER_PROCESS:
-                yield from self._first(under_way)
+                yield from self._finish_first(under_way)
             if self._stop.requested:
                 return
-            under_way.append((task, self._ask(task)))
+            under_way.append((task, self._submit(task)))
         while under_way and not self._stop.requested:
-            yield from self._first(under_way)
+            yield from self._finish_first(under_way)
 
     def work_here(self, batches: Iterable[Batch]) -> Iterator[bytes]:
         """Do the work in this process."""
@@ -184,7 +184,7 @@ class _Pool:
         """End the processes at once, and wait for none; what they are working on is of no use any more.
 
         A process that is killed while it hands an answer over leaves half of it. The thread of the executor then waits
-        for the rest as long as anybody could write it, so the pipe of the answers is closed here.
+        for the rest as long as the pipe is open for writing, so it is closed here.
         """
         executor, self._executor = self._executor, None
         if executor is None:
@@ -199,28 +199,28 @@ class _Pool:
         if thread is not None:
             thread.join()
 
-    def _first(self, under_way: deque[tuple[Task, Future[Answer] | None]]) -> Iterator[Answer]:
+    def _finish_first(self, under_way: deque[tuple[Task, Future[Answer] | None]]) -> Iterator[Answer]:
         """Wait for the answer to the first task, or the answers to its files.
 
-        Where a process was killed nobody knows by which task: the first one is tried alone, and then all others are
-        handed in again.
+        If a process was killed, it is not known by which task: the first one is tried alone, and then all others are
+        submitted again.
         """
         task, future = under_way.popleft()
         try:
-            yield from self._answer(task, future)
+            yield from self._wait_for(task, future)
         except BrokenProcessPool:
-            yield from self._alone(task)
+            yield from self._try_alone(task)
             open_tasks = [each for each, _ in under_way]
             under_way.clear()
-            under_way.extend((each, self._ask(each)) for each in open_tasks)
+            under_way.extend((each, self._submit(each)) for each in open_tasks)
 
-    def _alone(self, task: Task) -> Iterator[Answer]:
-        """Hand in a task beside which there is no other one, until it has killed MAX_TRIES processes."""
+    def _try_alone(self, task: Task) -> Iterator[Answer]:
+        """Submit a task with no other one in flight, until it has killed MAX_TRIES processes."""
         for _ in range(MAX_TRIES):
             self.close()
-            future = self._ask(task)
+            future = self._submit(task)
             try:
-                yield from self._answer(task, future)
+                yield from self._wait_for(task, future)
             except BrokenProcessPool:
                 continue
             return
@@ -229,11 +229,11 @@ class _Pool:
             yield self._answer_here(task)
         elif len(task.sources) > 1:
             for source in task.sources:
-                yield from self._alone(Task([source]))
+                yield from self._try_alone(Task([source]))
         else:
             yield Answer([], [SourceFacts(task.sources[0].name, damaged=_KILLED)])
 
-    def _answer(self, task: Task, future: Future[Answer] | None) -> Iterator[Answer]:
+    def _wait_for(self, task: Task, future: Future[Answer] | None) -> Iterator[Answer]:
         """Yield the answer to a task, or none once the run stops.
 
         Raises:
@@ -261,15 +261,15 @@ class _Pool:
             return Answer(self.work_here(task.batches))
         return Answer([], [SourceFacts(task.sources[0].name)], task.sources)
 
-    def _ask(self, task: Task) -> Future[Answer] | None:
-        """Hand a task in; None if it is to be done here."""
+    def _submit(self, task: Task) -> Future[Answer] | None:
+        """Submit a task to a process; None if this process has to do it."""
         is_long = any(len(batch.text) > MAX_BLOCK_BYTES for batch in task.batches)
         if is_long or not self._has_processes:
             return None
         try:
             self._executor = self._executor or self._new_executor()
             with _without_main():
-                return self._executor.submit(_do, task)
+                return self._executor.submit(_work_on, task)
         except BrokenProcessPool as error:
             broken: Future[Answer] = Future()
             broken.set_exception(error)
@@ -281,10 +281,12 @@ class _Pool:
     def _new_executor(self) -> ProcessPoolExecutor:
         context = get_context("forkserver")
         context.set_forkserver_preload([__name__, self._prepare.__module__])
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)  # what starts meanwhile never hears them
+        mask = signal.pthread_sigmask(
+            signal.SIG_BLOCK, _TERMINAL_SIGNALS
+        )  # what starts meanwhile never hears them
         try:
             resource_tracker.ensure_running()  # it lets signals through again
-            signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_ALL)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -293,7 +295,11 @@ class _Pool:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Let a process that is started meanwhile import nothing of the program that called this library."""
+    """Keep a process that is started meanwhile from importing the program that called this library.
+
+    multiprocessing imports the main module again in each process. A script without ``if __name__ == "__main__"`` would
+    run once more there.
+    """
     main = vars(sys.modules["__main__"])
     hidden = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
     main["__spec__"] = None
@@ -314,16 +320,16 @@ def _start(prepare: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
     global _work  # noqa: PLW0603  # an executor hands nothing else to its tasks
     parent = parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
     _work = prepare(*arguments)
 
 
-def _end_with(sentinel: int) -> NoReturn:
+def _exit_with(sentinel: int) -> NoReturn:
     connection.wait([sentinel])
     os._exit(1)
 
 
-def _do(task: Task) -> Answer:
+def _work_on(task: Task) -> Answer:
     work = _work
     assert work is not None  # noqa: S101  # the executor has called _start
     if task.batches:
