@@ -192,7 +192,7 @@ def test_what_the_ledger_knows_decides_how_long_a_delivery_waits(
     keys = Credentials("app", Secret(CANARY), "https://api.example.test", None)
     stop = Stop()
     delivery = LiveDelivery(keys, Delivery(), "hold", None, stop, Accepted(anything=ever_succeeded))
-    assert delivery._breaker._patience_s == patience_s
+    assert delivery._breaker._timeout_s == patience_s
     list(delivery._lanes.drain(0))
 
 
