@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Final
 
 
 class ExitCode(IntEnum):
@@ -33,6 +34,20 @@ class ExitCode(IntEnum):
     """Interrupted by Ctrl-C (SIGINT). The same command continues."""
     TERMINATED = 143
     """Interrupted by SIGTERM. The same command continues."""
+
+
+PRECEDENCE: Final = (
+    ExitCode.BUG,
+    ExitCode.USAGE,
+    ExitCode.REFUSED,
+    ExitCode.HANGUP,
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.STOPPED,
+    ExitCode.INCOMPLETE,
+    ExitCode.OK,
+)
+"""Where several exit codes apply, the first of these wins."""
 
 
 class VoucherifySyncError(Exception):

@@ -13,21 +13,12 @@ from typing import Any, Final
 
 from msgspec import UNSET, Struct
 
+from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_FIELDS
+
 _PLAIN_KEY: Final = re.compile(r"[^.\[\]\"'\\*\s]+")
 
 Keys = tuple[str | int, ...]
 """Keys of objects, and 0-based indexes into lists."""
-
-ADDRESS_FIELDS: Final = ("city", "state", "line_1", "line_2", "country", "postal_code")
-"""What an address holds at Voucherify; each is text."""
-
-CUSTOMER_TEXTS: Final = ("id", "source_id", "name", "description", "email", "phone", "birthdate")
-"""The customer's fields that are text."""
-
-WORKING_FIELDS: Final = ("firstName", "lastName")
-"""What a mapping may fill to make a name of; Voucherify has no such fields."""
-
-CUSTOMER_FIELDS: Final = (*CUSTOMER_TEXTS, *WORKING_FIELDS, "address", "metadata")
 
 _PARTS: Final = ("event", "customer", "metadata", "referral", "loyalty")
 FIELDS_OF: Final[dict[Keys, tuple[str, ...]]] = {

@@ -7,8 +7,8 @@ from typing import Final
 
 from generating.markdown import code, member_docs, table
 from generating.markdown import page as page_of
-from voucherify_sync.errors import ExitCode, VoucherifySyncError
-from voucherify_sync.report.run_report import PRECEDENCE, status_of
+from voucherify_sync.errors import PRECEDENCE, ExitCode, VoucherifySyncError
+from voucherify_sync.report.run_report import status_of
 
 _INTRODUCTION: Final = """\
 Every command ends with one of these codes. The field `status` of a [report](report.md) has the same in a word.

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from generating.markdown import code, marked, table
 from generating.markdown import page as page_of
-from voucherify_sync.paths import ADDRESS_FIELDS, CUSTOMER_TEXTS
+from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_TEXTS
 from voucherify_sync.settings.template import plain, to_yaml
 from voucherify_sync.settings.types import (
     DEFAULT_ROWS,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.segment_events import event_of, identify, track
 
 from voucherify_sync.events import Json, Kind, Request
-from voucherify_sync.mapping.drafts import CustomerBody, CustomEvent
+from voucherify_sync.fields import CustomerBody, CustomEvent
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.settings.types import Identify, Settings, Track

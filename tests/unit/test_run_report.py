@@ -25,10 +25,10 @@ from voucherify_sync.report.run_report import (
     InputReport,
     RecordCounts,
     encode_report,
-    exit_code,
     status_of,
     write_report,
 )
+from voucherify_sync.run.run import exit_code
 from voucherify_sync.sources.reader import SourceFacts
 
 

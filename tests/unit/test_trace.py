@@ -11,7 +11,7 @@ from msgspec import to_builtins
 from support.segment_events import identify, track
 
 from voucherify_sync.events import Event
-from voucherify_sync.mapping.drafts import CustomerBody
+from voucherify_sync.fields import CustomerBody
 from voucherify_sync.mapping.field_types import text_of
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.trace import ROOTS, Trace, located, traced, values_below

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Json
+from voucherify_sync.fields import Address, CustomerBody
 from voucherify_sync.mapping.field_types import (
     MAX_NESTING,
     NOT_AN_OBJECT,
@@ -25,44 +26,6 @@ from voucherify_sync.paths import FIELDS_OF, FREE_OBJECTS, Keys, object_at
 
 if TYPE_CHECKING:
     from voucherify_sync.mapping.rules import Match, Route
-
-Text = str | None | UnsetType
-
-
-class Address(Struct, omit_defaults=True, gc=False):
-    """A customer's address; the fields stand in the order in which they are sent."""
-
-    city: Text = UNSET
-    state: Text = UNSET
-    line_1: Text = UNSET
-    line_2: Text = UNSET
-    country: Text = UNSET
-    postal_code: Text = UNSET
-
-
-class CustomerBody(Struct, omit_defaults=True, gc=False):
-    """The body of a customer update, and the customer of a custom event."""
-
-    source_id: Text = UNSET
-    id: Text = UNSET
-    name: Text = UNSET
-    email: Text = UNSET
-    description: Text = UNSET
-    phone: Text = UNSET
-    birthdate: Text = UNSET
-    address: Address | UnsetType | None = UNSET
-    metadata: Json | UnsetType | None = UNSET
-
-
-class CustomEvent(Struct, omit_defaults=True, gc=False):
-    """The body of a custom event."""
-
-    event: str
-    customer: CustomerBody
-    metadata: Json | UnsetType = UNSET
-    referral: dict[str, Any] | UnsetType = UNSET
-    loyalty: dict[str, Any] | UnsetType = UNSET
-
 
 NO_ADDRESS: Final = Address()
 """An address of which no field is sent, so that it is not sent either."""

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Event, Json, Kind, Request
-from voucherify_sync.mapping.drafts import NO_ADDRESS, CustomerBody, CustomEvent, Draft, copied
+from voucherify_sync.fields import WORKING_FIELDS, CustomerBody, CustomEvent
+from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
 from voucherify_sync.mapping.field_types import (
     BLANK_ID,
     MAX_EVENT_NAME,
@@ -27,7 +28,7 @@ from voucherify_sync.mapping.rules import Rules, compile_rules
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats
 from voucherify_sync.mapping.walk import walk
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.paths import WORKING_FIELDS, holds_a_non_number
+from voucherify_sync.paths import holds_a_non_number
 from voucherify_sync.settings.types import Settings
 
 _IDENTIFIERS: Final = frozenset(

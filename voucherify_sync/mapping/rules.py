@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from voucherify_sync.fields import CUSTOMER_TEXTS
 from voucherify_sync.mapping.drafts import IDS, WORKING, Put, put_at
 from voucherify_sync.paths import FIELDS_OF, FieldPath, Keys, check_row, parse_destination, parse_source
 from voucherify_sync.settings.types import DEFAULT_ROWS, Settings
@@ -24,7 +25,7 @@ _SNAKE_CASE: Final = {
     "lastName": "last_name",
     "address.postalCode": "address.postal_code",
 }
-_TEXTS: Final = frozenset({"id", "source_id", "name", "email", "description", "phone"})
+_TEXTS: Final = frozenset(CUSTOMER_TEXTS) - {"birthdate"}
 """Fields of a customer that take a text as it is."""
 _MAX_ROUTES_BYTES: Final = 4 << 20
 """Memory of all routes of one node, about."""

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from voucherify_sync.events import Event, Json
-from voucherify_sync.mapping.drafts import CustomerBody, Draft
+from voucherify_sync.fields import CustomerBody
+from voucherify_sync.mapping.drafts import Draft
 from voucherify_sync.mapping.rules import Leaf, Node, Route, Rules, Signature
 from voucherify_sync.paths import MISSING, read
 

@@ -12,15 +12,8 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct, field
 
 from voucherify_sync.events import Event
-from voucherify_sync.paths import (
-    CUSTOMER_TEXTS,
-    Keys,
-    PathError,
-    check_row,
-    parse_destination,
-    parse_source,
-    path_of,
-)
+from voucherify_sync.fields import CUSTOMER_TEXTS
+from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
 from voucherify_sync.settings import DEFAULT_ROWS, Settings, template
 from voucherify_sync.settings.template import escaped, to_yaml
 from voucherify_sync.sources.decode import decode

@@ -42,18 +42,6 @@ _STATUS = {
     ExitCode.USAGE: "unusable",
     ExitCode.BUG: "broken",
 }
-PRECEDENCE = (
-    ExitCode.BUG,
-    ExitCode.USAGE,
-    ExitCode.REFUSED,
-    ExitCode.HANGUP,
-    ExitCode.INTERRUPTED,
-    ExitCode.TERMINATED,
-    ExitCode.STOPPED,
-    ExitCode.INCOMPLETE,
-    ExitCode.OK,
-)
-"""Where several exit codes apply, the first of these wins."""
 
 
 class SourceReport(Struct, frozen=True):
@@ -425,25 +413,6 @@ class Timeline:
     def report(self) -> TimelineReport:
         """Return the counts so far."""
         return TimelineReport(self._width_s, *(self._counts[state][: self._used] for state in TIMED_STATES))
-
-
-def exit_code(
-    records: RecordCounts, *, error: VoucherifySyncError | None, signal: ExitCode | None, damaged: bool
-) -> ExitCode:
-    """Return how the run ends. Where several codes apply: 1, 2, 5, a signal, 4, 3, 0, in this order."""
-    counts = records.counts()
-    found = {ExitCode.OK}
-    if damaged or counts[State.INVALID] or counts[State.FAILED] or counts[State.IN_DOUBT]:
-        found.add(ExitCode.INCOMPLETE)
-    if counts[State.PENDING]:
-        found.add(ExitCode.STOPPED)
-    if signal is not None:
-        found.add(signal)
-    if error is not None:
-        found.add(error.exit_code)
-    if not records.holds_invariant:
-        found.add(ExitCode.BUG)
-    return min(found, key=PRECEDENCE.index)
 
 
 def status_of(code: ExitCode) -> str:

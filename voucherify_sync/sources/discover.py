@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from voucherify_sync.errors import SourceError
 from voucherify_sync.sources.formats import HEAD_BYTES, recognise
-from voucherify_sync.sources.gzip_stream import MAGIC, first_bytes
+from voucherify_sync.sources.gzip_stream import first_bytes, is_gzip
 
 STDIN = "-"
 
@@ -169,7 +169,7 @@ class _SourceSearch:
             return None
         if not head:
             self.notices.append(f"{name}: this file is empty.")
-        gzipped = head.startswith(MAGIC)
+        gzipped = is_gzip(head)
         wrong = recognise(first_bytes(head, HEAD_BYTES) if gzipped else head, name, gzipped=gzipped)
         return wrong or Source(text, Path(name), status.st_size, gzipped)
 

@@ -22,6 +22,11 @@ _GZIP_FORMAT = 31  # wbits: 16 for the gzip frame, 15 for the largest window
 _RESCUE_STEP = 4 * 1024
 
 
+def is_gzip(head: bytes) -> bool:
+    """Tell by its first two bytes whether a file is gzip; its name does not matter."""
+    return head.startswith(MAGIC)
+
+
 class DamageError(Exception):
     """A source cannot be read further; the message says where and why."""
 

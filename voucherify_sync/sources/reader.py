@@ -28,7 +28,7 @@ from voucherify_sync.errors import RunStopped, SourceError
 from voucherify_sync.events import Batch
 from voucherify_sync.sources.discover import STDIN, Source
 from voucherify_sync.sources.formats import HEAD_BYTES, recognise
-from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip
+from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip, is_gzip
 from voucherify_sync.stop import Stop
 
 MAX_LINE_BYTES = 10 * 1024 * 1024
@@ -334,7 +334,7 @@ def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> I
     while len(head) < len(MAGIC) and (piece := next(pieces, b"")):
         head += piece
     texts: Iterator[bytes] = chain([head], pieces)
-    gzipped = head.startswith(MAGIC)
+    gzipped = is_gzip(head)
     if gzipped:
         texts = iter(Gunzip(texts, reread if is_file else None))
     if source.size is None:

@@ -1,0 +1,62 @@
+"""The fields of Voucherify's requests: where a new field of the customer is added.
+
+The order of the fields is the order in which they are sent. A field that is UNSET is not sent; None is sent as null,
+which erases it. Which trait fills a field without a mapping is in `settings.types`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from msgspec import UNSET, Struct, UnsetType
+
+Text = str | None | UnsetType
+
+
+class Address(Struct, omit_defaults=True, gc=False):
+    """A customer's address; the fields stand in the order in which they are sent."""
+
+    city: Text = UNSET
+    state: Text = UNSET
+    line_1: Text = UNSET
+    line_2: Text = UNSET
+    country: Text = UNSET
+    postal_code: Text = UNSET
+
+
+class CustomerBody(Struct, omit_defaults=True, gc=False):
+    """The body of a customer update, and the customer of a custom event."""
+
+    source_id: Text = UNSET
+    id: Text = UNSET
+    name: Text = UNSET
+    email: Text = UNSET
+    description: Text = UNSET
+    phone: Text = UNSET
+    birthdate: Text = UNSET
+    address: Address | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+
+
+class CustomEvent(Struct, omit_defaults=True, gc=False):
+    """The body of a custom event."""
+
+    event: str
+    customer: CustomerBody
+    metadata: dict[str, Any] | UnsetType = UNSET
+    referral: dict[str, Any] | UnsetType = UNSET
+    loyalty: dict[str, Any] | UnsetType = UNSET
+
+
+CUSTOMER_TEXTS: Final = tuple(
+    name for name in CustomerBody.__struct_fields__ if name not in {"address", "metadata"}
+)
+"""The customer's fields that are text; `birthdate` must be a date as well."""
+
+ADDRESS_FIELDS: Final = Address.__struct_fields__
+"""What an address holds; each is text."""
+
+WORKING_FIELDS: Final = ("firstName", "lastName")
+"""What a mapping may fill to make a name of; Voucherify has no such fields."""
+
+CUSTOMER_FIELDS: Final = (*CUSTOMER_TEXTS, *WORKING_FIELDS, "address", "metadata")
