@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from multiprocessing import active_children, connection
+from collections.abc import Iterator
+from multiprocessing import active_children
 from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from support.odd_events import ODD_LINES, SETTINGS
@@ -28,7 +28,6 @@ from voucherify_sync.preview import coverage
 from voucherify_sync.preview.coverage import Coverage
 from voucherify_sync.run import options, workers
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.run.workers import Work
 from voucherify_sync.settings.types import Settings, Track
 from voucherify_sync.sources.discover import find_sources
 from voucherify_sync.sources.reader import Reader
@@ -36,35 +35,11 @@ from voucherify_sync.stop import Stop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from events import generate
-from support.batches import Lines, echo, numbered
+from support.batches import Lines, asleep, doomed, echo, half_answered, mortal, numbered
 
 NAMES = Settings(
     track=Track(events_filter=["Order*", "Nowhere"], mapping={"properties.total": ["metadata.n"]})
 )
-
-
-def doomed(parent: int) -> Work:
-    """Work in the first process only; the others die of it."""
-
-    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
-        for batch in batches:
-            if os.getpid() != parent:
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield batch.lines[0]
-
-    return work
-
-
-def mortal() -> Work:
-    """Die of a certain line."""
-
-    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
-        for batch in batches:
-            if batch.lines == [b"die"]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield batch.lines[0]
-
-    return work
 
 
 def results(source: Any, jobs: int, prepare: Any, *arguments: Any) -> list[bytes]:
@@ -162,26 +137,6 @@ def test_a_run_that_stops_waits_for_no_more_than_what_is_worked_on() -> None:
     assert not active_children()
 
 
-def half_answered(parent: int) -> Work:
-    """Die in the middle of handing an answer over, in one of the processes."""
-
-    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
-        for batch in batches:
-            if os.getpid() != parent and batch.first_line == 5:
-                connection.Connection._send.__defaults__ = (write_half,)  # type: ignore[attr-defined]
-                yield b"x" * 100_000
-            yield batch.lines[0]
-
-    return work
-
-
-def write_half(descriptor: int, data: bytes) -> NoReturn:
-    """Write the beginning, and die."""
-    os.write(descriptor, data[:1_000])
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
-
-
 def test_half_an_answer_is_not_waited_for() -> None:
     """A process may be killed at any time."""
     found = results(Lines(numbered(8)), 2, half_answered, os.getpid())
@@ -196,17 +151,6 @@ def test_a_run_that_stops_while_it_waits_for_an_answer_ends_at_once() -> None:
     assert list(workers.results(Lines(numbered(2)), 2, stop, asleep)) == []
     assert time.monotonic() - begun < HANG_S
     assert not active_children()
-
-
-def asleep() -> Work:
-    """Never answer."""
-
-    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
-        for batch in batches:
-            time.sleep(3600)
-            yield batch.lines[0]
-
-    return work
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM], ids=lambda kill: kill.name)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterable, Iterator
+from multiprocessing import connection
+from typing import NoReturn
 
 from voucherify_sync.events import Batch
 from voucherify_sync.run import options, workers
@@ -38,3 +42,58 @@ def numbered(count: int) -> Iterator[Batch]:
 def echo(suffix: str) -> Work:
     """Answer with the first lines, and the process that did it."""
     return lambda batches: (b"%b%b %d" % (batch.lines[0], suffix.encode(), os.getpid()) for batch in batches)
+
+
+def doomed(parent: int) -> Work:
+    """Work in the first process only; the others die of it."""
+
+    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+        for batch in batches:
+            if os.getpid() != parent:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch.lines[0]
+
+    return work
+
+
+def mortal() -> Work:
+    """Die of a certain line."""
+
+    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+        for batch in batches:
+            if batch.lines == [b"die"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch.lines[0]
+
+    return work
+
+
+def half_answered(parent: int) -> Work:
+    """Die in the middle of handing an answer over, in one of the processes."""
+
+    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+        for batch in batches:
+            if os.getpid() != parent and batch.first_line == 5:
+                connection.Connection._send.__defaults__ = (write_half,)  # type: ignore[attr-defined]
+                yield b"x" * 100_000
+            yield batch.lines[0]
+
+    return work
+
+
+def write_half(descriptor: int, data: bytes) -> NoReturn:
+    """Write the beginning, and die."""
+    os.write(descriptor, data[:1_000])
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def asleep() -> Work:
+    """Never answer."""
+
+    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+        for batch in batches:
+            time.sleep(3600)
+            yield batch.lines[0]
+
+    return work
