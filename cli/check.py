@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from voucherify_sync.errors import ExitCode
-from voucherify_sync.paths import path_of
 from voucherify_sync.text import clean, counted
 
 from .options import CONFIG, FILE, option
@@ -259,6 +258,7 @@ def _tell_findings(findings: Sequence[Finding], title: str) -> ExitCode:
 
 
 def _sentence(finding: Finding) -> str:
+    from voucherify_sync.paths import path_of
     from voucherify_sync.preview.project_check import FindingKind
 
     key = clean(path_of("customer", "metadata", finding.key))

@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
-import msgspec
-
-from voucherify_sync.outcomes import Snapshot, ended
 from voucherify_sync.text import clean, counted, size, span
+
+if TYPE_CHECKING:  # help names the kinds of progress only
+    from voucherify_sync.outcomes import Snapshot
 
 KINDS = ("auto", "bar", "plain", "json", "none")
 
@@ -32,7 +32,7 @@ _WAITS = {
 """Reason to wait -> words for it."""
 
 
-Show = Callable[[Snapshot, float], None]
+Show = Callable[["Snapshot", float], None]
 """Shows where the run stands; takes a snapshot and the seconds since it began."""
 
 
@@ -52,6 +52,8 @@ def json_objects(stream: TextIO) -> Iterator[Show]:
     """Show one JSON object a line, for programs."""
 
     def show(snapshot: Snapshot, elapsed_s: float) -> None:
+        import msgspec
+
         fields: dict[str, Any] = {"elapsed_s": round(elapsed_s, 1), **msgspec.to_builtins(snapshot)}
         stream.write(msgspec.json.encode(fields).decode() + "\n")
         stream.flush()
@@ -190,6 +192,8 @@ def _read(snapshot: Snapshot) -> str:
 
 def _details(snapshot: Snapshot) -> list[str]:
     """Return what is worth saying beside it: outcomes, calls, what it waits for, how long to go."""
+    from voucherify_sync.outcomes import ended
+
     details = [", ".join(ended(state, count) for state, count in snapshot.counts.items() if count)]
     if snapshot.calls:
         rate = "" if snapshot.calls_per_min is None else f", {snapshot.calls_per_min:,.0f} a minute"

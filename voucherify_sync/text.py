@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -108,6 +107,8 @@ def similar(
     by_folded: dict[str, str] = {}
     for name in islice(names, MAX_CANDIDATES):
         by_folded.setdefault(fold(name)[-MAX_LENGTH:], name)
+    from difflib import get_close_matches  # of use to mistakes only
+
     near = get_close_matches(fold(wanted)[-MAX_LENGTH:], by_folded, n=most, cutoff=cutoff)
     return [by_folded[folded] for folded in near]
 

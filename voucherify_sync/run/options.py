@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
-from voucherify_sync.events import Batch
-from voucherify_sync.stop import Stop
-
-if TYPE_CHECKING:  # help shows these options, and must not wait for the YAML of settings
+if TYPE_CHECKING:  # help shows these options, and must not wait for what a run needs
+    from voucherify_sync.events import Batch
     from voucherify_sync.mapping.filters import Selection
     from voucherify_sync.settings import Settings
     from voucherify_sync.sources.decode import Decode
     from voucherify_sync.sources.discover import Source
     from voucherify_sync.sources.reader import SourceFacts
+    from voucherify_sync.stop import Stop
 
 
 class ErrorLimit(Struct, frozen=True):
