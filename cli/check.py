@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from voucherify_sync.errors import ExitCode
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.text import clean, counted
 
 from .options import CONFIG, FILE, option

@@ -63,7 +63,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     if it reaches the request, by any row or rule. Without any value the share is 0.
     """  # click reads the \b itself
     from voucherify_sync.api import CoverageOptions, PreparedCoverage
-    from voucherify_sync.errors import ExitCode
+    from voucherify_sync.exit_codes import ExitCode
 
     from .outputs import try_streams
     from .progress import progress

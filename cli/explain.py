@@ -81,7 +81,8 @@ def command(limit: int, as_json: bool, as_curl: bool, **values: Any) -> int:
     shows the reason. The mapping and the filters are those of a replay. Nothing is sent.
     """  # click reads the \b itself
     from voucherify_sync.api import ExplainOptions, PreparedExplanation
-    from voucherify_sync.errors import ExitCode, UsageProblem
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.exit_codes import ExitCode
 
     from .outputs import try_streams
 

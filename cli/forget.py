@@ -66,7 +66,8 @@ def command(
       voucherify-sync forget --failed
       voucherify-sync forget --user u-1001
     """
-    from voucherify_sync.errors import ExitCode, UsageProblem
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.exit_codes import ExitCode
     from voucherify_sync.state.dead_letters import forget_in_files
     from voucherify_sync.state.ledger import forget
     from voucherify_sync.state.ledger_location import check_free

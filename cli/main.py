@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from voucherify_sync.errors import ExitCode, RunStopped, VoucherifySyncError
+    from voucherify_sync.errors import RunStopped, VoucherifySyncError
+    from voucherify_sync.exit_codes import ExitCode
 
     from .streams import StdoutLost
 
@@ -48,7 +49,8 @@ def _run(args: list[str] | None) -> int:
     """Run a command; return its exit code."""
     import click
 
-    from voucherify_sync.errors import ExitCode, VoucherifySyncError
+    from voucherify_sync.errors import VoucherifySyncError
+    from voucherify_sync.exit_codes import ExitCode
 
     from .group import cli
     from .streams import StdoutLost

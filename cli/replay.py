@@ -43,7 +43,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     Raises:
         VoucherifySyncError: the run cannot begin.
     """
-    from voucherify_sync.errors import ExitCode
+    from voucherify_sync.exit_codes import ExitCode
 
     from .confirm import agreed, require_yes_where_nobody_can_be_asked
     from .outputs import records_shown, try_outputs_of_run

@@ -32,7 +32,8 @@ def command(file: Path | None, **values: Any) -> int:
       voucherify-sync retry letters.ndjson
     """
     from voucherify_sync.api import PreparedRetry, RetryOptions
-    from voucherify_sync.errors import ExitCode, UsageProblem
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.exit_codes import ExitCode
 
     from .replay import perform, tell_problem_of_ledger
 

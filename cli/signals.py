@@ -47,7 +47,7 @@ def stopping_cleanly(stop: Stop) -> Iterator[None]:
 
     The handler writes with `os.write`: buffered streams may be in the middle of a write when it runs.
     """
-    from voucherify_sync.errors import ExitCode
+    from voucherify_sync.exit_codes import ExitCode
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.signal_exit is not None:

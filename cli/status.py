@@ -38,7 +38,8 @@ def command(config: Path | None, ledger: str | None, as_json: bool, failed: bool
     """
     import msgspec
 
-    from voucherify_sync.errors import ExitCode, UsageProblem
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.exit_codes import ExitCode
     from voucherify_sync.outcomes import State
     from voucherify_sync.state.dead_letters import LetterSelection
     from voucherify_sync.state.ledger_reader import LedgerReader

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from voucherify_sync.errors import ExitCode
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, label_of, words
 from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions

@@ -26,7 +26,8 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
-from voucherify_sync.errors import ExitCode, SettingsError, UsageProblem, VoucherifySyncError
+from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State
 from voucherify_sync.preview.coverage import Coverage, CoverageReport

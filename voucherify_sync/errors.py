@@ -6,48 +6,8 @@ A problem of one record is never an error. It is an Outcome.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
-from typing import Final
 
-
-class ExitCode(IntEnum):
-    """How a command ended, for scripts."""
-
-    OK = 0
-    """Every record was delivered, skipped, sent before or dismissed."""
-    BUG = 1
-    """The program has a bug."""
-    USAGE = 2
-    """The command line, the settings, a source, an output, the address or the ledger cannot be used, or the program
-    never reached Voucherify."""
-    INCOMPLETE = 3
-    """Finished, but some records were invalid, failed (now or before) or are in doubt, a source was damaged, or a check
-    failed."""
-    STOPPED = 4
-    """Stopped early: quota used up, outage, a limit that you set, another run, a full disk. The same command
-    continues."""
-    REFUSED = 5
-    """Voucherify refuses the keys, the plan or the permissions."""
-    HANGUP = 129
-    """Interrupted because the terminal was closed (SIGHUP). The same command continues."""
-    INTERRUPTED = 130
-    """Interrupted by Ctrl-C (SIGINT). The same command continues."""
-    TERMINATED = 143
-    """Interrupted by SIGTERM. The same command continues."""
-
-
-PRECEDENCE: Final = (
-    ExitCode.BUG,
-    ExitCode.USAGE,
-    ExitCode.REFUSED,
-    ExitCode.HANGUP,
-    ExitCode.INTERRUPTED,
-    ExitCode.TERMINATED,
-    ExitCode.STOPPED,
-    ExitCode.INCOMPLETE,
-    ExitCode.OK,
-)
-"""Where several exit codes apply, the first of these wins."""
+from voucherify_sync.exit_codes import ExitCode
 
 
 class VoucherifySyncError(Exception):

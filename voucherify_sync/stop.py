@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from voucherify_sync.errors import ExitCode, RunStopped, VoucherifySyncError
+from voucherify_sync.errors import RunStopped, VoucherifySyncError
+from voucherify_sync.exit_codes import ExitCode
 
 _SLICE_S = 0.05
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from generating.markdown import code, member_docs, table
 from generating.markdown import page as page_of
-from voucherify_sync.errors import PRECEDENCE, ExitCode, VoucherifySyncError
+from voucherify_sync.errors import VoucherifySyncError
+from voucherify_sync.exit_codes import PRECEDENCE, ExitCode
 from voucherify_sync.report.run_report import status_of
 
 _INTRODUCTION: Final = """\
@@ -31,7 +32,7 @@ def page() -> str:
     order = ", ".join(str(int(each)) for each in PRECEDENCE)
     return page_of(
         "Exit codes",
-        "voucherify_sync/errors.py",
+        "voucherify_sync/exit_codes.py",
         _INTRODUCTION,
         table(("code", "status", "meaning"), codes),
         _CHECKS,

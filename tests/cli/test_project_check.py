@@ -14,15 +14,9 @@ from typing import Any
 import pytest
 from support.cli import Cli, Ended
 
-from voucherify_sync.errors import (
-    AccessRefused,
-    ExitCode,
-    RunStopped,
-    Unreachable,
-    VoucherifySyncError,
-    WrongAddress,
-)
+from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, VoucherifySyncError, WrongAddress
 from voucherify_sync.events import Event
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.preview.project_check import (
     CustomerSchema,
     Definition,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.cli import Cli
 
-from voucherify_sync.errors import ExitCode
+from voucherify_sync.exit_codes import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from support.ledger_parts import key_of, make_request, open_ledger, outcome, start_beside
 
-from voucherify_sync.errors import ExitCode, RunStopped, VoucherifySyncError
+from voucherify_sync.errors import RunStopped, VoucherifySyncError
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import NotProcessed, State
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LedgerReader

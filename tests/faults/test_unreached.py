@@ -18,7 +18,8 @@ from support.servers import raw_server, tls_server, unused_port
 from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, UNREACHED_S, CircuitBreaker
 from voucherify_sync.delivery.lanes import Lanes
 from voucherify_sync.delivery.sender import LiveDelivery, Sender
-from voucherify_sync.errors import ExitCode, Unreachable
+from voucherify_sync.errors import Unreachable
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import Accepted, State
 from voucherify_sync.settings.types import Credentials, Delivery, Secret
 from voucherify_sync.stop import Stop

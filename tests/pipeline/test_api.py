@@ -33,7 +33,8 @@ from voucherify_sync.api import (
     replay,
     retry,
 )
-from voucherify_sync.errors import ExitCode, RunStopped, SettingsError, SourceError, UsageProblem
+from voucherify_sync.errors import RunStopped, SettingsError, SourceError, UsageProblem
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.preview.coverage import ValueTotals
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.sandbox.faults import Fault

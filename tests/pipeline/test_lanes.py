@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from support.waiting import HANG_S, wait_until
 
 from voucherify_sync.delivery.lanes import Lanes, PendingRequest
-from voucherify_sync.errors import ExitCode, RunStopped
+from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Event, Kind, Position, Request
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import NotProcessed, Outcome, State
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.retry_policy import RetryLater

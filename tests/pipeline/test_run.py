@@ -9,8 +9,9 @@ from support.batches import Lines
 from support.segment_events import identify
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
-from voucherify_sync.errors import ExitCode, VoucherifySyncError
+from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.events import Batch
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import State
 from voucherify_sync.run.options import Mode, RunOptions

@@ -21,8 +21,8 @@ import pytest
 from support.odd_events import ODD_LINES, SETTINGS
 from support.waiting import HANG_S
 
-from voucherify_sync.errors import ExitCode
 from voucherify_sync.events import Batch, Request
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview import coverage
 from voucherify_sync.preview.coverage import Coverage

@@ -11,8 +11,9 @@ import requests_mock
 from support.waiting import HANG_S, wait_until
 
 from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, SILENCE_S, UNREACHED_S, CircuitBreaker
-from voucherify_sync.errors import ExitCode, RunStopped, Unreachable
+from voucherify_sync.errors import RunStopped, Unreachable
 from voucherify_sync.events import Kind
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.settings.types import Credentials, Secret
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import Answer, NoAnswer, NotSent, Reply

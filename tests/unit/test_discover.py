@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from voucherify_sync.errors import ExitCode, SourceError
+from voucherify_sync.errors import SourceError
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.sources.discover import FoundSources, Source, find_sources
 
 LINE = b'{"type":"track"}\n'

@@ -14,7 +14,8 @@ from msgspec import json
 from msgspec.structs import replace
 from support.ledger_parts import IDENTITY, URL, key_of, make_request, open_ledger, outcome, run_beside
 
-from voucherify_sync.errors import ExitCode, RunStopped, UsageProblem
+from voucherify_sync.errors import RunStopped, UsageProblem
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import NotProcessed, State
 from voucherify_sync.state import ledger_db, ledger_file
 from voucherify_sync.state.dead_letters import compress

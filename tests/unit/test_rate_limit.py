@@ -10,7 +10,8 @@ import pytest
 from support.limits import Hand
 from support.waiting import HANG_S, wait_until
 
-from voucherify_sync.errors import ExitCode, RunStopped
+from voucherify_sync.errors import RunStopped
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.settings.types import Rate
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.rate_limit import Bucket, Limiter, Permit

@@ -9,7 +9,7 @@ import pytest
 from support.simulated_quota import Api, SilentApi, World
 from support.waiting import HANG_S, wait_until
 
-from voucherify_sync.errors import ExitCode
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.rate_limit import Limiter
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voucherify_sync.errors import ExitCode, SourceError
+from voucherify_sync.errors import SourceError
 from voucherify_sync.events import Batch
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, check_gzip

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from voucherify_sync.errors import AccessRefused, ExitCode, RunStopped, WrongAddress
+from voucherify_sync.errors import AccessRefused, RunStopped, WrongAddress
 from voucherify_sync.events import Kind
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import NotProcessed
 from voucherify_sync.voucherify.answers import Answer, NoAnswer, NotSent, Reply
 from voucherify_sync.voucherify.retry_policy import (

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.reports import run_report
 
-from voucherify_sync.errors import AccessRefused, ExitCode, RunStopped, UsageProblem, VoucherifySyncError
+from voucherify_sync.errors import AccessRefused, RunStopped, UsageProblem, VoucherifySyncError
 from voucherify_sync.events import BadRecord, Event, Kind, Position, Request
+from voucherify_sync.exit_codes import ExitCode, exit_code
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.report.run_report import (
     MAX_NAMES,
@@ -28,7 +29,6 @@ from voucherify_sync.report.run_report import (
     status_of,
     write_report,
 )
-from voucherify_sync.run.run import exit_code
 from voucherify_sync.sources.reader import SourceFacts
 
 
@@ -234,13 +234,23 @@ def test_the_exit_code_follows_the_precedence(
     expected: ExitCode,
 ) -> None:
     """1, 2, 5, a signal, 4, 3, 0: the first that applies."""
-    assert exit_code(counted(*outcomes), error=error, signal=signal, damaged=damaged) is expected
+    code = None if error is None else error.exit_code
+    counts = counted(*outcomes).counts()
+    found = exit_code(counts, error=code, signal=signal, is_damaged=damaged, holds_invariant=True)
+    assert found is expected
 
 
 def test_a_broken_law_is_a_bug_whatever_else_happened() -> None:
     """A run that lost count must not look like one that went well."""
     records = counted(DONE, read=5)
-    found = exit_code(records, error=AccessRefused("keys"), signal=ExitCode.INTERRUPTED, damaged=True)
+    assert not records.holds_invariant
+    found = exit_code(
+        records.counts(),
+        error=AccessRefused.exit_code,
+        signal=ExitCode.INTERRUPTED,
+        is_damaged=True,
+        holds_invariant=False,
+    )
     assert found is ExitCode.BUG
 
 

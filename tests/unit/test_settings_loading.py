@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.settings_text import loaded
 
-from voucherify_sync.errors import ExitCode, SettingsError
+from voucherify_sync.errors import SettingsError
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.settings import Rate, Secret, Settings, load
 from voucherify_sync.settings import yaml_nodes as document_module
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from voucherify_sync.errors import ExitCode, VoucherifySyncError
+from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.events import Kind
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State, ended
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.private_files import utf8, write_error, write_whole

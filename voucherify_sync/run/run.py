@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from msgspec import UNSET, convert
 
 from voucherify_sync.delivery.dry_run import DryRun
-from voucherify_sync.errors import PRECEDENCE, ExitCode, RunStopped, SourceError, VoucherifySyncError
+from voucherify_sync.errors import RunStopped, SourceError, VoucherifySyncError
 from voucherify_sync.events import Batch, Kind, Request, request_hash
+from voucherify_sync.exit_codes import ExitCode, exit_code
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Snapshot, State
 from voucherify_sync.report.run_report import (
@@ -420,9 +421,13 @@ class Run:
     @property
     def exit_code(self) -> ExitCode:
         """How the run ends, once it is over."""
-        damaged = any(facts.damaged for facts in self._input.facts)
+        records, error = self.sinks.report, self._stop.error
         return exit_code(
-            self.sinks.report, error=self._stop.error, signal=self._stop.signal_exit, damaged=damaged
+            records.counts(),
+            error=None if error is None else error.exit_code,
+            signal=self._stop.signal_exit,
+            is_damaged=any(facts.damaged for facts in self._input.facts),
+            holds_invariant=records.holds_invariant,
         )
 
     def report(self) -> RunReport:
@@ -458,22 +463,3 @@ class Run:
             older_updates=OlderUpdatesReport(self.sinks.older.count, self.sinks.older.capped),
             bulk=self._first_pass.tally if self._first_pass else UNSET,
         )
-
-
-def exit_code(
-    records: RecordCounts, *, error: VoucherifySyncError | None, signal: ExitCode | None, damaged: bool
-) -> ExitCode:
-    """Return how the run ends. Where several codes apply: 1, 2, 5, a signal, 4, 3, 0, in this order."""
-    counts = records.counts()
-    found = {ExitCode.OK}
-    if damaged or counts[State.INVALID] or counts[State.FAILED] or counts[State.IN_DOUBT]:
-        found.add(ExitCode.INCOMPLETE)
-    if counts[State.PENDING]:
-        found.add(ExitCode.STOPPED)
-    if signal is not None:
-        found.add(signal)
-    if error is not None:
-        found.add(error.exit_code)
-    if not records.holds_invariant:
-        found.add(ExitCode.BUG)
-    return min(found, key=PRECEDENCE.index)

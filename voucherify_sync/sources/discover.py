@@ -15,8 +15,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from voucherify_sync.errors import SourceError
-from voucherify_sync.sources.formats import HEAD_BYTES, recognise
 from voucherify_sync.sources.gzip_stream import first_bytes, is_gzip
+from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
 
 STDIN = "-"
 

@@ -27,8 +27,8 @@ from msgspec.structs import replace
 from voucherify_sync.errors import RunStopped, SourceError
 from voucherify_sync.events import Batch
 from voucherify_sync.sources.discover import STDIN, Source
-from voucherify_sync.sources.formats import HEAD_BYTES, recognise
 from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip, is_gzip
+from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
 from voucherify_sync.stop import Stop
 
 MAX_LINE_BYTES = 10 * 1024 * 1024

@@ -17,7 +17,7 @@ from typing import Any, Final
 from msgspec import Struct, json
 from msgspec.structs import asdict, replace
 
-from voucherify_sync.errors import ExitCode, UsageProblem, VoucherifySyncError
+from voucherify_sync.errors import UsageProblem, VoucherifySyncError
 from voucherify_sync.events import (
     HASH_BYTES,
     HASH_VERSION,
@@ -27,6 +27,7 @@ from voucherify_sync.events import (
     record_key,
     request_hash,
 )
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import FAILED_BEFORE, NotProcessed, Outcome, State
 from voucherify_sync.settings.environment import state_directory
 from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection, compress, invalid_key, letter_of

@@ -1,7 +1,7 @@
 """Decides what follows from how a call ended and how often it was tried: the one retry policy.
 
 It reads no clock, waits for nothing and makes no call. The HTTP status decides, never the `code` in a body. The pauses
-of the delivery that are a matter of policy stand here, too.
+of the delivery that are a matter of policy stand here, too; how long all calls pause after a 429 is `rate_limit`'s.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voucherify_sync.sources.formats import HEAD_BYTES, recognise
+from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
 
 EVENT = {
     "type": "track",
