@@ -15,7 +15,7 @@ COMMANDS = {
     "init": "Write a commented settings file, or its JSON Schema.",
     "status": "Show what was sent to this project.",
     "retry": "Send failed records again.",
-    "forget": "Give up dead letters, or remove what the ledger knows of a person.",
+    "forget": "Remove dead letters from the ledger: all of a kind, or those of one person.",
     "sandbox": "Run a local stand-in for the Voucherify API.",
 }
 """Command -> its line in the overview. A module is imported only when it is used: `--help` is instant."""

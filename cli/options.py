@@ -204,7 +204,7 @@ JOBS = _which(
     "--jobs",
     type=COUNT,
     metavar="N",
-    help="Processes that map a large archive while nothing is sent; default: one per core, at most 8.",
+    help="Processes that read a large archive in a dry run or preview; default: one per core, at most 8.",
 )
 SAME_PROJECT = _before(
     "--same-project",
@@ -216,7 +216,7 @@ LEDGER_IS_WHOLE = _before(
     "--ledger-is-whole",
     is_flag=True,
     is_deliberate=True,
-    help="Only if an error asks for it: the ledger is no copy of one in use.",
+    help="Only if an error asks for it: the ledger is complete, although it looks like a copy of one in use.",
 )
 
 _SETTINGS = [
@@ -258,7 +258,7 @@ _HOW = [
         "--rate",
         type=RATE,
         metavar="N/min",
-        help="Highest rate of calls, such as 90/min; default: the limit of the API.",
+        help="Highest rate of calls, such as 90/min; default: the limit of the API, less the reserve (10 %).",
     ),
     _how(
         "--max-calls", type=COUNT, metavar="N", help="Stop cleanly after N calls; the same command continues."
@@ -267,7 +267,7 @@ _HOW = [
     _how(
         "--max-errors",
         type=ERROR_LIMIT,
-        help="Stop cleanly when more records than this are invalid or failed.",
+        help="Stop cleanly when more records than this, or than this share of those read, are invalid or failed.",
     ),
     _how("--yes", is_flag=True, is_deliberate=True, help="Send custom events without asking first."),
 ]
@@ -292,7 +292,7 @@ _BEFORE = [
         "--new-ledger",
         is_flag=True,
         is_deliberate=True,
-        help="Make a ledger where there is none; refused where there is one.",
+        help="Make the ledger, in the first run with --yes or with a named ledger; refused where there is one.",
     ),
     SAME_PROJECT,
     LEDGER_IS_WHOLE,

@@ -237,7 +237,7 @@ def _limits(plan: Json) -> Table:
         for way in _WAYS:
             fit = each[way]
             seconds, share = fit["duration_s"], fit["share_of_cycle"]
-            duration = "not known" if seconds is None else "at once" if seconds < 1 else span(seconds)
+            duration = "not known" if seconds is None else "< 1 s" if seconds < 1 else span(seconds)
             numbers = (f"{fit['calls']:,}", duration, "" if share is None else percent(share))
             note, style = "", ""
             if not fit["fits"]:

@@ -24,7 +24,7 @@ def command(**values: Any) -> int:
     \b
     Examples:
       voucherify-sync replay --dry-run segment-logs/ | jq .body
-      zcat part-*.gz | jq -c 'select(.userId)' | voucherify-sync replay --yes -
+      zcat part-*.gz | jq -c 'select(.userId)' | voucherify-sync replay --dry-run -
     """
     from voucherify_sync.api import PreparedReplay, ReplayOptions  # `--help` has no need of the pipeline
 

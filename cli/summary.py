@@ -120,7 +120,7 @@ def _rows(report: RunReport) -> Iterator[TableRow]:
     if report.bulk and report.bulk.requests:
         bulk = report.bulk
         requests = f"{counted(bulk.requests, 'request')} of {size(bulk.bytes)}"
-        note = f"of {counted(bulk.updates, 'update')}, in {requests}, {counted(bulk.polls, 'poll')}"
+        note = f"folded from {counted(bulk.updates, 'update')}, in {requests}, {counted(bulk.polls, 'poll')}"
         yield TableRow("customers", (f"{bulk.delivered + bulk.failed:,}",), (note,))
     api = report.api
     if api.calls:
@@ -175,14 +175,15 @@ def notices_of(run: Run) -> Iterator[str]:
         yield (
             f"{counted(stats.renamed_count, 'track event')} give customer.name the value of properties.name: "
             f"{examples}. "
-            "If those are products, give track.mapping rows of your own without properties.name."
+            "If those are products, write your own rows under track.mapping (they replace the default ones) and leave "
+            "properties.name out."
         )
     if older.count:
         at_least = "at least " if older.capped else ""
         yield (
             f"{at_least}{counted(older.count, 'customer update is', 'customer updates are')} older than an "
-            "update of the same customer earlier in the input. Sent one by one, they overwrite newer values with older "
-            "ones; --bulk keeps the newest."
+            "update of the same customer earlier in the input. Sent one by one, such an update overwrites newer "
+            "values; --bulk keeps the newest."
         )
     if sinks.letters_error is not None:
         missing = counted(sinks.letters_missing, "dead letter is", "dead letters are")
