@@ -73,30 +73,31 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
     from .outputs import try_outputs_of_run
     from .progress import progress
     from .replay import tell_problem_of_ledger
-    from .signals import stopping_cleanly
+    from .signals import leaving, stopping_cleanly
     from .summary import notices_of
 
     display = Display.take(values)
-    prepared = PreparedReplay(ReplayOptions(mode=Mode.DRY_RUN, **values), plans_first=True)
-    try_outputs_of_run(prepared, display)
-    if not display.quiet:
-        tell(*prepared.notices)
-    settings, stop = prepared.settings, prepared.stop
-    allowances = list(_allowances(settings, cycle, from_api=from_api, has_rate=values["rate"] is not None))
-    tell_problem_of_ledger(prepared, display)
-    with prepared, stopping_cleanly(stop):
-        with progress(display.progress_kind, prepared.snapshot, sys.stderr):
+    options = ReplayOptions(mode=Mode.DRY_RUN, **values)
+    with leaving(), PreparedReplay(options, plans_first=True) as prepared:
+        try_outputs_of_run(prepared, display)
+        if not display.quiet:
+            tell(*prepared.notices)
+        settings, stop = prepared.settings, prepared.stop
+        has_rate = options.rate is not None
+        allowances = list(_allowances(settings, cycle, from_api=from_api, has_rate=has_rate))
+        tell_problem_of_ledger(prepared, display)
+        with stopping_cleanly(stop), progress(display.progress_kind, prepared.snapshot, sys.stderr):
             plan = prepared.plan()
-        run = prepared.finished_run
-        if stop.requested:
-            tell("Interrupted: the input was not read completely, so there is no plan.")
+    run = prepared.finished_run
+    if stop.requested:
+        tell("Interrupted: the input was not read completely, so there is no plan.")
+    else:
+        facts = to_dict(plan, allowances, settings.delivery.reserve, settings.delivery.rate)
+        notices = list(notices_of(run))
+        if as_json:
+            write_harmless(sys.stdout.buffer, msgspec.json.encode(facts | {"notices": notices}))
         else:
-            facts = to_dict(plan, allowances, settings.delivery.reserve, settings.delivery.rate)
-            notices = list(notices_of(run))
-            if as_json:
-                write_harmless(sys.stdout.buffer, msgspec.json.encode(facts | {"notices": notices}))
-            else:
-                show_plan(sys.stdout, facts, plan.report, notices)
+            show_plan(sys.stdout, facts, plan.report, notices)
     if stop.error is not None:
         tell(f"Stopped: {stop.error}")
     return run.exit_code

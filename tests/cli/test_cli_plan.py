@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,17 @@ def test_what_is_not_mapped_is_counted_exactly(run_cli: Cli) -> None:
     assert ended.out.startswith("Read 2,050 events: 2,000 would be sent, 50 duplicates.")
     assert re.search(r"properties\.lost +1,950\n", ended.out)
     assert re.search(r"properties\.rare +100\n", ended.out)
+
+
+def test_a_plan_that_cannot_begin_leaves_no_copy_of_a_pipe(run_cli: Cli) -> None:
+    """The folder for the copy is made before the project is asked for its limit."""
+    folder = run_cli.folder / "temporary"
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    config = run_cli.folder / "s.yaml"
+    config.write_text(f"api: {{url: 'http://127.0.0.1:{port}', key: k, token: t}}\n")
+    ended = run_cli("plan", "-c", config, "--from-api", "-", stdin="{}\n", env={"TMPDIR": str(folder)})
+    assert ended.code == 2
+    assert "cannot be reached" in ended.err
+    assert not list(folder.iterdir())
