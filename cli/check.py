@@ -211,10 +211,11 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
         Unreachable, WrongAddress, RunStopped: as `voucherify_sync.preview.project_check.ask` does.
     """
     from voucherify_sync import settings as library
-    from voucherify_sync.preview.project_check import ask, planned_findings, sampled_findings
+    from voucherify_sync.preview.project_check import planned_findings, sampled_findings
     from voucherify_sync.preview.suggestions import SampleCounts, sample
     from voucherify_sync.stop import Stop
     from voucherify_sync.voucherify.client import Client
+    from voucherify_sync.voucherify.project import ask
 
     keys = library.credentials(effective, os.environ)
     with closing(Client(keys, workers=1)) as client:

@@ -120,9 +120,9 @@ def _allowances(
 def _of_project(settings: Settings, cycle: int | None) -> Iterator[Allowance]:
     """Ask the project. It never tells the period of its limit; where the answer does not show it, both may be."""
     from voucherify_sync.preview.plan import Allowance
-    from voucherify_sync.preview.project_check import ask
     from voucherify_sync.settings import credentials
     from voucherify_sync.voucherify.client import Client
+    from voucherify_sync.voucherify.project import ask
 
     with closing(Client(credentials(settings, os.environ), workers=1)) as client:
         rate, _ = ask(client)

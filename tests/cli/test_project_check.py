@@ -17,21 +17,14 @@ from support.cli import Cli, Ended
 from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, VoucherifySyncError, WrongAddress
 from voucherify_sync.events import Event
 from voucherify_sync.exit_codes import ExitCode
-from voucherify_sync.preview.project_check import (
-    CustomerSchema,
-    Definition,
-    FindingKind,
-    ask,
-    planned_findings,
-    read_schema,
-    sampled_findings,
-)
+from voucherify_sync.preview.project_check import FindingKind, planned_findings, sampled_findings
 from voucherify_sync.preview.suggestions import SampleCounts, sample
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.settings import Credentials, Identify, Secret, Settings, Track
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.client import Client
+from voucherify_sync.voucherify.project import CustomerSchema, Definition, ask, read_schema
 
 SCHEMA = {
     "related_object": "customer",
