@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from voucherify_sync.events import Kind
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, label_of, words
 from voucherify_sync.report.run_report import RunReport, headline
@@ -14,6 +15,7 @@ from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
 from voucherify_sync.text import clean, clean_lines, counted, did_you_mean, size, span
+from voucherify_sync.voucherify.answers import PATHS
 
 from .render import Table, TableRow, TextLines, sentences, show, warnings_of
 from .status import ledger_words
@@ -30,7 +32,10 @@ GOES_ON = {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode
 
 _TOP = 5
 _STYLES = {"delivered": "green", "planned": "green", "invalid": "red", "failed": "red", "in_doubt": "yellow"}
-_REQUESTS = {"POST /v1/customers": "customer update", "POST /v1/events": "custom event"}
+_REQUESTS = {
+    f"POST {PATHS[Kind.CUSTOMER]}": "customer update",
+    f"POST {PATHS[Kind.EVENT]}": "custom event",
+}
 _NEEDS_A_HAND = ("invalid", "failed", "in_doubt")
 _REQUESTED = ("planned", "delivered", "failed", "in_doubt")
 

@@ -299,6 +299,8 @@ class Prepared:
         notices: sentences on files that are not read.
     """
 
+    reads_sources = True
+
     def __init__(self, options: InputOptions, stop: Stop | None) -> None:
         self.stop = stop or Stop()
         self.source_names = list(_texts(options.source))
@@ -309,7 +311,7 @@ class Prepared:
             is_terminal = False
         self.sources: list[Source] = []
         self.notices: list[str] = []
-        if not isinstance(options, RetryOptions):  # dead letters are no events of a source
+        if self.reads_sources:
             found = find_sources(self.source_names, stdin_is_terminal=is_terminal)
             self.sources, self.notices = found.sources, found.notices
 
@@ -558,6 +560,7 @@ class PreparedRetry(PreparedReplay):
         without_event: failed records of an earlier version of which the ledger has no event.
     """
 
+    reads_sources = False  # dead letters are no events of a source
     sends_again = True
     options: RetryOptions
 
