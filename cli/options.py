@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,11 +118,11 @@ def _duration_s(text: str) -> float:
 
 
 def _moment(text: str) -> datetime:
+    """Read a time; one without a zone is UTC for the library."""
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no time; write 2025-03-01 or 2025-03-01T12:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _error_limit(text: str) -> ErrorLimit:

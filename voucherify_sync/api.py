@@ -52,7 +52,7 @@ from voucherify_sync.settings import (
     settings_file,
     warnings,
 )
-from voucherify_sync.settings.types import OnDoubt
+from voucherify_sync.settings.types import OnDoubt, settings_of
 from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
@@ -159,6 +159,16 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return read
 
 
+def _of_setting(name: str) -> tuple[Callable[[Any], Any], str]:
+    """Return what reads a delivery setting, within the bounds that the settings file has."""
+    setting = settings_of("delivery")[name]
+    if setting.choices:
+        return _one_of(*setting.choices), " or ".join(map(repr, setting.choices))
+    low, high = setting.bounds
+    bounds = f"from {low} on" if high is None else f"from {low} to {high}"
+    return _number(low or 0, high or inf, int), f"a whole number {bounds}"
+
+
 _COUNT: Final = (_number(1, inf, int), "a whole number from 1 on")
 _TEXTS: Final = (_texts, "a text or a list of texts")
 _MOMENT: Final = (_moment, "a datetime")
@@ -166,19 +176,17 @@ _PATH: Final = (Path, "a path")
 _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     **dict.fromkeys(("source", "type", "event", "user", "message_id", "reason", "run"), _TEXTS),
     **dict.fromkeys(("config", "exclude_ids", "dead_letters", "file"), _PATH),
-    **dict.fromkeys(("limit", "jobs", "max_calls", "line"), _COUNT),
+    **dict.fromkeys(("limit", "jobs", "line"), _COUNT),
     **dict.fromkeys(("since", "until"), _MOMENT),
+    **{name: _of_setting(name) for name in ("customers", "workers", "max_calls", "on_doubt")},
     "mode": (Mode, "a Mode"),
     "ledger": (str, "a path"),
-    "workers": (_number(1, 256, int), "a whole number from 1 to 256"),
     "rate": (
         lambda value: value if isinstance(value, Rate) else parse_rate(value),
         "a Rate, or such as '90/min'",
     ),
     "max_errors": (_error_limit, "an ErrorLimit, or a number of records"),
     "max_duration": (_number(0, inf, float), "a number of seconds"),
-    "customers": (_one_of("each", "bulk"), "'each' or 'bulk'"),
-    "on_doubt": (_one_of("verify", "hold", "resend", "accept"), "'verify', 'hold', 'resend' or 'accept'"),
 }
 """Option -> what reads it, and what it must be."""
 
