@@ -208,7 +208,7 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
     Raises:
         SettingsError: a key is missing.
         AccessRefused: the keys do not work.
-        Unreachable, WrongAddress, RunStopped: as `voucherify_sync.preview.project_check.ask` does.
+        Unreachable, WrongAddress, RunStopped: as `voucherify_sync.voucherify.project.ask` does.
     """
     from voucherify_sync import settings as library
     from voucherify_sync.preview.project_check import planned_findings, sampled_findings

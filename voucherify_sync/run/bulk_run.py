@@ -28,6 +28,10 @@ from voucherify_sync.voucherify.retry_policy import Failed
 if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import LiveDelivery
 
+CUSTOMER_REFUSED = "customer_refused"
+_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
+_LOOKUP_CUSTOMERS = 500
+"""Customers that are looked up in the ledger at once."""
 _GIVEN_UP = frozenset({FAILED_BEFORE, "dismissed"})
 """An update that is not tried again must not come with a later one of its customer."""
 
@@ -57,13 +61,6 @@ def fold_updates(fold: Fold, mapped: Iterable[Decision], decided: Iterable[Decis
             event.message_id or "",
             news,
         )
-
-
-CUSTOMER_REFUSED = "customer_refused"
-_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
-
-_LOOKUP_CUSTOMERS = 500
-"""Customers that are looked up in the ledger at once."""
 
 
 class BulkCustomers:
