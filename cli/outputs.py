@@ -49,6 +49,8 @@ _STDERR = "standard error"
 Identity = tuple[int, int] | tuple[int, int, str]
 """Device and inode of a file; of one that is not there yet, those of its folder, and its name."""
 
+_QUIET = {State.DELIVERED, State.PLANNED}
+
 
 class FileRead(NamedTuple):
     """A file that the command must not write to.
@@ -270,9 +272,6 @@ def _try_ledger(path: Path) -> None:
         return
     folder = next(each for each in path.absolute().parents if each.exists())
     try_to_append(folder / f".voucherify-sync-{os.getpid()}")
-
-
-_QUIET = {State.DELIVERED, State.PLANNED}
 
 
 def write_reports(paths: Sequence[str], report: RunReport, *, quiet: bool) -> None:

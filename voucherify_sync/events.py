@@ -23,6 +23,14 @@ from voucherify_sync.paths import holds_a_non_number
 Json = dict[str, Any]
 """A JSON object."""
 
+KEY_BYTES = 16
+HASH_BYTES = 8
+HASH_VERSION = 2
+"""Of the rule by which requests are hashed. Hashes of two rules cannot be compared.
+
+1 hashed the bytes of a request, 2 hashes what they say.
+"""
+
 
 class Position(Struct, frozen=True, gc=False, array_like=True):
     """Where a record stands in the input.
@@ -162,14 +170,6 @@ class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", 
         body: Json = decode(self.payload)
         return body
 
-
-KEY_BYTES = 16
-HASH_BYTES = 8
-HASH_VERSION = 2
-"""Of the rule by which requests are hashed. Hashes of two rules cannot be compared.
-
-1 hashed the bytes of a request, 2 hashes what they say.
-"""
 
 _encode_sorted = Encoder(order="sorted").encode
 _decode = Decoder().decode

@@ -13,6 +13,28 @@ from msgspec import Struct
 from voucherify_sync.events import BadRecord, Event, Request
 from voucherify_sync.text import counted
 
+FAILED_BEFORE: Final = "failed_before"
+"""Reason of a record that failed in an earlier run, and is not tried again: it counts for nothing else."""
+_DOUBT: Final = "No action needed: the next run that reads it follows `delivery.on_doubt`."
+_NOT_OURS: Final = "No action needed: only customers and custom events are sent."
+_SELECTED: Final = "No action needed. Without the option it is sent."
+_ONE_KEY: Final = "No action needed, unless it happened twice: then give each event its own messageId."
+WHY_NOT_MAPPED: Final = {
+    "no_row": "no row for it",
+    "null": "null counts as absent",
+    "no_field": "Voucherify has no such field",
+    "not_text": "the field holds text only",
+    "not_an_object": "an object belongs there",
+    "no_code": "it has no code, and Voucherify refuses it without one",
+    "blank": "it is blank",
+    "blank_id": "a blank id does not count",
+    "empty": "it is empty",
+    "overwritten": "a later row or constant wins",
+    "name_given": "the name has a value already",
+    "partly": "only a part of it is sent",
+}
+"""Why a value of an event that is sent does not arrive: code -> words for people."""
+
 
 class State(StrEnum):
     """Where a record ends. Every record read ends in exactly one of these."""
@@ -61,10 +83,6 @@ class NotProcessed(Enum):
     NOT_CONNECTED = "no connection was made, so no byte of the request left"
     THROTTLED = "HTTP 429; that it is answered before anything is processed is an assumption"
     REFUSED = "HTTP 3xx or 4xx, but for 408 and 429: the API does not take the request"
-
-
-FAILED_BEFORE: Final = "failed_before"
-"""Reason of a record that failed in an earlier run, and is not tried again: it counts for nothing else."""
 
 
 class Accepted(Struct, frozen=True):
@@ -125,11 +143,6 @@ class Reason(Struct, frozen=True):
     meaning: str
     remedy: str = ""
 
-
-_DOUBT: Final = "No action needed: the next run that reads it follows `delivery.on_doubt`."
-_NOT_OURS: Final = "No action needed: only customers and custom events are sent."
-_SELECTED: Final = "No action needed. Without the option it is sent."
-_ONE_KEY: Final = "No action needed, unless it happened twice: then give each event its own messageId."
 
 _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
     State.DELIVERED: {
@@ -295,21 +308,6 @@ REASONS: Final = tuple(
 )
 """Every code of ours, in the order in which a record can meet them."""
 
-WHY_NOT_MAPPED: Final = {
-    "no_row": "no row for it",
-    "null": "null counts as absent",
-    "no_field": "Voucherify has no such field",
-    "not_text": "the field holds text only",
-    "not_an_object": "an object belongs there",
-    "no_code": "it has no code, and Voucherify refuses it without one",
-    "blank": "it is blank",
-    "blank_id": "a blank id does not count",
-    "empty": "it is empty",
-    "overwritten": "a later row or constant wins",
-    "name_given": "the name has a value already",
-    "partly": "only a part of it is sent",
-}
-"""Why a value of an event that is sent does not arrive: code -> words for people."""
 
 _BY_CODE: Final = {(reason.state, reason.code): reason for reason in REASONS}
 

@@ -13,6 +13,11 @@ from typing import Any, Final, TypeVar
 
 _Name = TypeVar("_Name", bound=Any)
 
+MAX_CANDIDATES: Final = 200
+"""Names that one is compared with, at most: the first of those that are given."""
+MAX_LENGTH: Final = 60
+"""Characters of a name that are compared, its last ones: the time of a comparison grows with their square."""
+
 
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Return `1 call`, `1,204 calls`."""
@@ -83,13 +88,6 @@ def _escape(code: int) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-
-
-MAX_CANDIDATES: Final = 200
-"""Names that one is compared with, at most: the first of those that are given."""
-
-MAX_LENGTH: Final = 60
-"""Characters of a name that are compared, its last ones: the time of a comparison grows with their square."""
 
 
 def similar(

@@ -33,6 +33,8 @@ _ROUTE_BYTES: Final = 1_000
 _KEY_BYTES: Final = 50
 """Memory of a route, and of each of its keys beside its characters, about."""
 
+_ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "traits", "properties")
+
 
 class MappingRow(Struct, frozen=True):
     """One source and one of its destinations.
@@ -361,8 +363,6 @@ def _names(keys: Keys) -> list[str]:
 
 Projection = dict[str, frozenset[str] | None]
 """Top-level key of an event -> the keys of the object there that are decoded; None: all that is there."""
-
-_ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "traits", "properties")
 
 
 def projection_of(compiled: Iterable[Rules]) -> Projection:

@@ -47,6 +47,11 @@ MAX_ID_LENGTH: Final = 200
 _SENT: Final = {State.PLANNED, State.DELIVERED}
 _PLAIN: Final = len("2024-11-05T10:15:30.000Z")  # as Segment writes times
 
+_MAX_BATCHES: Final = 16
+"""Batches in a part, whose decisions are in memory together."""
+_MAX_EPOCH: Final = 1 << 62
+"""No number from here on is a time."""
+
 
 class OlderUpdates:
     """Counts customer updates that are older than one sent before them for the same customer.
@@ -104,11 +109,6 @@ What becomes of the records, of which no event has its text any more; what the m
 allowed, counted; and the allowed ones that were met.
 """
 
-_MAX_BATCHES: Final = 16
-"""Batches in a part, whose decisions are in memory together."""
-
-_MAX_EPOCH: Final = 1 << 62
-"""No number from here on is a time."""
 
 _encode_part = msgspec.msgpack.Encoder().encode
 _decode_part = msgspec.msgpack.Decoder(MappedPart).decode

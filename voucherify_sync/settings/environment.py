@@ -17,6 +17,15 @@ from voucherify_sync.errors import SettingsError, UsageProblem
 from voucherify_sync.settings.types import Api, Credentials, Secret, Settings
 from voucherify_sync.settings.yaml_nodes import Mistake
 
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_PATHS: Final = {"", "/", "/v1", "/v1/"}
+_REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
+_INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_WHERE: Final = (
+    "Application ID and Secret Key are shown in the Voucherify dashboard, in the project's settings."
+)
+_MAX_TOKEN_BYTES: Final = 4096
+
 
 def state_directory() -> Path:
     """Return the directory of ledgers and dead letters, in the user's state directory. It need not exist.
@@ -55,10 +64,6 @@ def expanded(text: str) -> Path:
         ) from None
 
 
-_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
-_PATHS: Final = {"", "/", "/v1", "/v1/"}
-
-
 def clean_url(text: str) -> str:
     """Return the URL as `scheme://host[:port]`; a trailing slash and /v1 are tolerated. No connection is opened.
 
@@ -92,14 +97,6 @@ def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
         return ipaddress.ip_address(host)
     except ValueError:
         return None
-
-
-_REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
-_INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
-_WHERE: Final = (
-    "Application ID and Secret Key are shown in the Voucherify dashboard, in the project's settings."
-)
-_MAX_TOKEN_BYTES: Final = 4096
 
 
 def interpolate(text: str, environment: Mapping[str, str]) -> str:

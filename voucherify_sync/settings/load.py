@@ -24,6 +24,9 @@ DEFAULT_FILE = Path("voucherify-sync.yaml")
 
 MAX_BYTES = 1024 * 1024
 
+_REFERENCES = re.compile(r"(\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\})+")
+_DEFAULT = re.compile(r":-[^}]+\}")
+
 
 def settings_file(path: Path | None) -> Path | None:
     """Return the file that `load` reads: the one named, else the default one if it is there, else None."""
@@ -114,10 +117,6 @@ def _root_of(file: Path, problems: Problems) -> YamlNode | None:
         place = LineColumn(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
         problems.add(place, "", "not UTF-8; save the file in that encoding")
         return None
-
-
-_REFERENCES = re.compile(r"(\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\})+")
-_DEFAULT = re.compile(r":-[^}]+\}")
 
 
 def masked(secret: Secret) -> str:

@@ -27,6 +27,69 @@ from voucherify_sync.settings.types import (
     settings_of,
 )
 
+SCHEMA_FILE: Final = "voucherify-sync.schema.json"
+"""What the file calls its schema, to lie beside it."""
+_WIDTH: Final = 100
+_INDENT: Final = "  "
+_INTRODUCTION: Final = f"""\
+# yaml-language-server: $schema=./{SCHEMA_FILE}
+# With the line above, editors complete and check this file, also offline. Put the schema beside it:
+# voucherify-sync init --schema > {SCHEMA_FILE}
+#
+# Settings of voucherify-sync. The values are the defaults: change what you need, delete the rest.
+# Lines that begin with `#` and no space are examples: remove the # to use them.
+#
+# Any text may hold ${{VARIABLE}} or ${{VARIABLE:-default}}; $$ is a dollar sign.
+# `voucherify-sync check` finds mistakes, runs the tests below and shows the effective settings.
+"""
+_TESTS: Final = """\
+# Mapping tests: an event, and the request that it must become. `voucherify-sync check` runs them.
+# After a change of the mapping, `check --update` updates what they expect. *.test.yaml files beside
+# this one may hold tests, too.
+tests:
+  # The whole request. Texts, numbers, true, false and null are read as in JSON.
+  - name: an identify event becomes a customer
+    event:
+      type: identify
+      userId: u-1001
+      traits:
+        firstName: Mia
+        lastName: Hoffmann
+        email: mia@example.com
+        address: {city: Berlin, postalCode: 10115}
+    expect:
+      method: POST
+      path: /v1/customers
+      body:
+        source_id: u-1001
+        name: Mia Hoffmann
+        email: mia@example.com
+        address:
+          city: Berlin
+          postal_code: "10115"
+
+  # A part of the request is enough. The event may also come from a file: `event: events.ndjson:12`.
+  - name: a track event becomes a custom event of its customer
+    event:
+      type: track
+      userId: u-1001
+      event: Order Completed
+      properties: {total: 49.9, email: mia@example.com}
+    expect:
+      contains:
+        path: /v1/events
+        body:
+          event: Order Completed
+          customer:
+            source_id: u-1001
+            email: mia@example.com
+
+  # Nothing is sent, for this reason.
+  - name: an event without a usable id is skipped
+    event: {type: track, event: Order Completed}
+    expect_skipped: no_id
+"""
+
 
 def dump(settings: Settings) -> str:
     """Return the effective settings as YAML. Literal secrets are masked, references to variables stand."""
@@ -92,71 +155,6 @@ def to_yaml(value: Any) -> str:
         return sign[0] if sign[0].isprintable() else f"\\U{ord(sign[0]):08x}"
 
     return re.sub(r"[^\n\x20-\x7e]", printable, text)
-
-
-SCHEMA_FILE: Final = "voucherify-sync.schema.json"
-"""What the file calls its schema, to lie beside it."""
-
-_WIDTH: Final = 100
-_INDENT: Final = "  "
-_INTRODUCTION: Final = f"""\
-# yaml-language-server: $schema=./{SCHEMA_FILE}
-# With the line above, editors complete and check this file, also offline. Put the schema beside it:
-# voucherify-sync init --schema > {SCHEMA_FILE}
-#
-# Settings of voucherify-sync. The values are the defaults: change what you need, delete the rest.
-# Lines that begin with `#` and no space are examples: remove the # to use them.
-#
-# Any text may hold ${{VARIABLE}} or ${{VARIABLE:-default}}; $$ is a dollar sign.
-# `voucherify-sync check` finds mistakes, runs the tests below and shows the effective settings.
-"""
-_TESTS: Final = """\
-# Mapping tests: an event, and the request that it must become. `voucherify-sync check` runs them.
-# After a change of the mapping, `check --update` updates what they expect. *.test.yaml files beside
-# this one may hold tests, too.
-tests:
-  # The whole request. Texts, numbers, true, false and null are read as in JSON.
-  - name: an identify event becomes a customer
-    event:
-      type: identify
-      userId: u-1001
-      traits:
-        firstName: Mia
-        lastName: Hoffmann
-        email: mia@example.com
-        address: {city: Berlin, postalCode: 10115}
-    expect:
-      method: POST
-      path: /v1/customers
-      body:
-        source_id: u-1001
-        name: Mia Hoffmann
-        email: mia@example.com
-        address:
-          city: Berlin
-          postal_code: "10115"
-
-  # A part of the request is enough. The event may also come from a file: `event: events.ndjson:12`.
-  - name: a track event becomes a custom event of its customer
-    event:
-      type: track
-      userId: u-1001
-      event: Order Completed
-      properties: {total: 49.9, email: mia@example.com}
-    expect:
-      contains:
-        path: /v1/events
-        body:
-          event: Order Completed
-          customer:
-            source_id: u-1001
-            email: mia@example.com
-
-  # Nothing is sent, for this reason.
-  - name: an event without a usable id is skipped
-    event: {type: track, event: Order Completed}
-    expect_skipped: no_id
-"""
 
 
 def template(introduction: str = "", examples: Mapping[str, Iterable[str]] | None = None) -> str:

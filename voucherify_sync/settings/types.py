@@ -46,6 +46,11 @@ OnDoubt = Literal["verify", "hold", "resend", "accept"]
 PERIODS_S: Final = {"s": 1, "min": 60, "h": 3600}
 """Unit of a rate as it is written -> its seconds."""
 
+_MAPPING_HELP: Final = (
+    "Rows of source: destination. Without rows, the default table applies, which is shown here. "
+    "With any row of your own, the default rows no longer apply; extend_default: true keeps them."
+)
+
 
 class Rate(Struct, frozen=True):
     """Number of calls in a period, such as 90/min.
@@ -87,10 +92,6 @@ class Secret:
         return hash(self._text)
 
 
-_MAPPING_HELP: Final = (
-    "Rows of source: destination. Without rows, the default table applies, which is shown here. "
-    "With any row of your own, the default rows no longer apply; extend_default: true keeps them."
-)
 _ExtendDefault = Annotated[
     bool, Meta(description="Add the rows of mapping to the default table instead of replacing it.")
 ]

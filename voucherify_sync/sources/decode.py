@@ -66,6 +66,24 @@ _COMMON_TOO_LONG = f"context and integrations of the envelope are longer than {M
 _TOO_MANY = f"more than {MAX_VALUES:,} keys and items are in it"
 _TOO_MANY_IN_LINE = f"more than {MAX_LINE_VALUES:,} keys and items are in the line"
 
+TIME_FIELDS = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
+"""Of an event, those that may tell when it happened; the first of them that does counts."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
+_DATE_DIGITS = 8  # 20240131 is a date, longer runs of digits are epoch times
+# Possessive repeats (`++`, `*+`) never backtrack, so each pattern is linear in the text, whatever that holds.
+_TEXT: Final = rb'"(?:[^"\\]++|\\.)*+"'
+_FLAT: Final = rb'(?:[^"\[\]{}]++|%b)*+' % _TEXT
+_TO_A_SIGN: Final = re.compile(
+    rb'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+(?:([,\[{])|\Z)',  # a text without an end goes on to the end
+    re.DOTALL,
+)
+# It matches anywhere, so that a search never begins inside of a text.
+_TO_A_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+' % (_TEXT, _FLAT), re.DOTALL)
+# Containers that hold no other container are skipped like texts, which spares most of the steps.
+_SCALAR: Final = re.compile(rb'%b|[^ \t\r\n,:"\[\]{}]++' % _TEXT, re.DOTALL)
+_BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
+
 
 class _Text(Struct, frozen=True):
     """Bytes of which records are made; the flags are those of Event."""
@@ -439,14 +457,6 @@ def _repaired(value: Any) -> Any:
     return value
 
 
-TIME_FIELDS = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
-"""Of an event, those that may tell when it happened; the first of them that does counts."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
-_DATE_DIGITS = 8  # 20240131 is a date, longer runs of digits are epoch times
-
-
 def event_time(event: Json) -> datetime | None:
     """Return the event's time in UTC, from the first of Segment's four fields that holds one.
 
@@ -474,20 +484,6 @@ def _time(value: object) -> datetime | None:
         return None
     is_milliseconds = abs(value) >= _FIRST_MILLISECONDS
     return _EPOCH + (timedelta(milliseconds=value) if is_milliseconds else timedelta(seconds=value))
-
-
-# Possessive repeats (`++`, `*+`) never backtrack, so each pattern is linear in the text, whatever that holds.
-_TEXT: Final = rb'"(?:[^"\\]++|\\.)*+"'
-_FLAT: Final = rb'(?:[^"\[\]{}]++|%b)*+' % _TEXT
-_TO_A_SIGN: Final = re.compile(
-    rb'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+(?:([,\[{])|\Z)',  # a text without an end goes on to the end
-    re.DOTALL,
-)
-# It matches anywhere, so that a search never begins inside of a text.
-_TO_A_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+' % (_TEXT, _FLAT), re.DOTALL)
-# Containers that hold no other container are skipped like texts, which spares most of the steps.
-_SCALAR: Final = re.compile(rb'%b|[^ \t\r\n,:"\[\]{}]++' % _TEXT, re.DOTALL)
-_BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
 
 
 class BrokenError(UnreadableError):

@@ -39,6 +39,10 @@ KEPT_LINE_BYTES = 64 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 
+PIECE_BYTES = 128 * 1024
+"""Bytes read at once. Lines of larger pieces leave the caches of the processor before they are decoded."""
+_POLL_S = 0.1  # how often a reader that waits for a pipe looks whether the run stops
+
 
 class Lines:
     """Cuts the text of one source into batches of lines, at line feeds only, and removes a BOM.
@@ -118,12 +122,6 @@ def _line_feeds(text: bytes) -> int:
     while (at := find(b"\n", at + 1)) >= 0:
         count += 1
     return count
-
-
-PIECE_BYTES = 128 * 1024
-"""Bytes read at once. Lines of larger pieces leave the caches of the processor before they are decoded."""
-
-_POLL_S = 0.1  # how often a reader that waits for a pipe looks whether the run stops
 
 
 class SourceFacts(Struct):

@@ -17,6 +17,30 @@ from voucherify_sync.errors import Unreachable
 from voucherify_sync.events import Kind, Request
 from voucherify_sync.settings.types import Secret
 
+HIDDEN = b"***"
+_MAX_SEARCHED_BYTES = 64 << 10
+"""Bytes of an answer that are looked at: an error that is longer is not the API's, and of it only little is kept."""
+_MIN_HIDDEN_LENGTH = 4
+"""Shorter texts, such as a country code, say little and are part of ordinary words."""
+PATHS = {Kind.CUSTOMER: "/v1/customers", Kind.EVENT: "/v1/events"}
+"""What a request does -> where it is posted to."""
+_CHECKS: Final = {
+    "dns": "Check the host in api.url, and that this machine can resolve names.",
+    "refused": "Check host and port in api.url, and the network. Where only a proxy leads out, set HTTPS_PROXY.",
+    "connect_timeout": (
+        "Check host and port in api.url, and the firewall. Where only a proxy leads out, set HTTPS_PROXY."
+    ),
+    "tls": (
+        "Check the host in api.url and the clock of this machine. Where the network opens secure connections, set "
+        "SSL_CERT_FILE to a file with its certificates."
+    ),
+    "proxy": (
+        "Check HTTPS_PROXY: its address, user and password, and that it may connect to the host in api.url. To go "
+        "without it, name that host in NO_PROXY."
+    ),
+}
+"""Reason of a NotSent -> what to check."""
+
 
 class Reply(Struct, frozen=True):
     """A complete answer, whatever its status.
@@ -71,13 +95,6 @@ def trouble_of(answer: Answer) -> str:
     return f"HTTP {answer.status}" if isinstance(answer, Reply) else answer.detail
 
 
-HIDDEN = b"***"
-_MAX_SEARCHED_BYTES = 64 << 10
-"""Bytes of an answer that are looked at: an error that is longer is not the API's, and of it only little is kept."""
-_MIN_HIDDEN_LENGTH = 4
-"""Shorter texts, such as a country code, say little and are part of ordinary words."""
-
-
 def presentable(reply: Reply, sent: Iterable[Any], token: Secret) -> Reply:
     """Return a reply without the token and without the texts in JSON values that were sent.
 
@@ -112,28 +129,6 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _texts(item)
-
-
-PATHS = {Kind.CUSTOMER: "/v1/customers", Kind.EVENT: "/v1/events"}
-"""What a request does -> where it is posted to."""
-
-
-_CHECKS: Final = {
-    "dns": "Check the host in api.url, and that this machine can resolve names.",
-    "refused": "Check host and port in api.url, and the network. Where only a proxy leads out, set HTTPS_PROXY.",
-    "connect_timeout": (
-        "Check host and port in api.url, and the firewall. Where only a proxy leads out, set HTTPS_PROXY."
-    ),
-    "tls": (
-        "Check the host in api.url and the clock of this machine. Where the network opens secure connections, set "
-        "SSL_CERT_FILE to a file with its certificates."
-    ),
-    "proxy": (
-        "Check HTTPS_PROXY: its address, user and password, and that it may connect to the host in api.url. To go "
-        "without it, name that host in NO_PROXY."
-    ),
-}
-"""Reason of a NotSent -> what to check."""
 
 
 def unreachable_error(error: NotSent) -> Unreachable:

@@ -50,6 +50,22 @@ from voucherify_sync.voucherify.retry_policy import DRAIN_S
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 _TUNNEL_REASONS = {"403": ", it forbids the connection", "407": ", it asks for a user and a password"}
 
+_SLICE_S = 0.25
+"""The longest sleep without asking whether the run stops, while a call is in flight."""
+_IDLE_S = 30.0
+"""A connection that was idle for longer is not used again: the server may be closing it."""
+CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""The first that is set and not empty counts: what is said to Python's HTTP clients, to curl, and to all of OpenSSL."""
+_CHUNK = 1 << 16
+_HEADER_VALUE = re.compile(r"[!-~]+")
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_NO_ANSWER = {
+    "timeout": "{host} did not answer in time",
+    "reset": "the connection to {host} ended before an answer came",
+    "cut": "the answer of {host} ended too early, or could not be decoded",
+    "too_large": "the answer of {host} was too large to be read",
+}
+
 
 def not_sent(error: Exception, host: str, proxy: str) -> NotSent:
     """Return why no connection could be had.
@@ -109,10 +125,6 @@ def _tls_reason(causes: tuple[BaseException, ...]) -> str:
         if isinstance(cause, ssl.SSLError) and cause.reason:
             return cause.reason.lower().replace("_", " ")
     return "the handshake failed"
-
-
-_SLICE_S = 0.25
-"""The longest sleep without asking whether the run stops, while a call is in flight."""
 
 
 class CallWatch:
@@ -226,10 +238,6 @@ class Deadlines:
                     oldest.cut()
                 else:
                     self._changed.wait(min(left_s, _SLICE_S))
-
-
-_IDLE_S = 30.0
-"""A connection that was idle for longer is not used again: the server may be closing it."""
 
 
 class _Current(threading.local):
@@ -348,10 +356,6 @@ POOLS: dict[str, Any] = {
 }
 
 
-CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-"""The first that is set and not empty counts: what is said to Python's HTTP clients, to curl, and to all of OpenSSL."""
-
-
 def trusted_authorities(environment: Mapping[str, str]) -> str | bool:
     """Return what requests takes as `verify`: the path of a bundle, or True for its own.
 
@@ -383,17 +387,6 @@ def _check_bundle(variable: str, path: str) -> None:
             f"{variable} names {path}, {problem}",
             f"Set {variable} to a file with the certificates of the authorities to trust, or unset it.",
         )
-
-
-_CHUNK = 1 << 16
-_HEADER_VALUE = re.compile(r"[!-~]+")
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_NO_ANSWER = {
-    "timeout": "{host} did not answer in time",
-    "reset": "the connection to {host} ended before an answer came",
-    "cut": "the answer of {host} ended too early, or could not be decoded",
-    "too_large": "the answer of {host} was too large to be read",
-}
 
 
 class _Adapter(HTTPAdapter):

@@ -31,6 +31,29 @@ SHORTEST_WAIT_S = 1.0
 _SLOWEST_ANSWER_S = 180.0
 """The longest deadline of a call: the Date of an answer is no older."""
 
+_BURST_S = 0.05
+"""Calls that are due within this time may go out at once; sleeping is no finer than that under load."""
+_MEASURED_CALLS = 256
+_MEASURED_S = 60.0
+_FREE_INTERVAL_S = 1e-4
+"""A pace of more calls than that holds no call back."""
+MINUTE_S, HOUR_S = 60.0, 3600.0
+"""The windows that Voucherify documents."""
+_LATE = 1.001
+"""Clocks differ: a call just after the turn opens the window, one just before it is wasted or refused."""
+_HEADER_ROUNDING_S = 2.0
+"""X-Rate-Limit-Retry and Date are whole seconds: a moment computed from both may be this much too late."""
+_LONGEST_BACKOFF_S = 60.0
+_CALLS_HELD_BACK = 3
+"""One for each test, and one for the first call of a run that follows in the same window and knows nothing of it."""
+_TESTS = 2
+"""Tests in a window before it is taken for an hour, once our own share is used up. A test that finds no room may have
+come just after other clients had taken it, so one is not enough."""
+_HITS_THAT_PROVE = 2
+_MAX_ENDS = 100_000
+_SLICE_S = 0.1
+"""The longest sleep without asking whether the run stops."""
+
 
 class RateHeaders(Struct, frozen=True):
     """The rate-limit headers of one answer; None is a header that is missing or unreadable.
@@ -105,14 +128,6 @@ def _retry_after(text: str | None, date: float | None) -> float | None:
             return None
         seconds = moment - date
     return None if math.isnan(seconds) else min(max(seconds, SHORTEST_WAIT_S), LONGEST_WAIT_S)
-
-
-_BURST_S = 0.05
-"""Calls that are due within this time may go out at once; sleeping is no finer than that under load."""
-_MEASURED_CALLS = 256
-_MEASURED_S = 60.0
-_FREE_INTERVAL_S = 1e-4
-"""A pace of more calls than that holds no call back."""
 
 
 class Pace:
@@ -191,22 +206,6 @@ class SlowDown:
             self._sent.clear()
         self._window_s = max(period_s or resume_at - now, self.interval_s or 0.0)
         self._doubles_at = resume_at + self._window_s
-
-
-MINUTE_S, HOUR_S = 60.0, 3600.0
-"""The windows that Voucherify documents."""
-_LATE = 1.001
-"""Clocks differ: a call just after the turn opens the window, one just before it is wasted or refused."""
-_HEADER_ROUNDING_S = 2.0
-"""X-Rate-Limit-Retry and Date are whole seconds: a moment computed from both may be this much too late."""
-_LONGEST_BACKOFF_S = 60.0
-_CALLS_HELD_BACK = 3
-"""One for each test, and one for the first call of a run that follows in the same window and knows nothing of it."""
-_TESTS = 2
-"""Tests in a window before it is taken for an hour, once our own share is used up. A test that finds no room may have
-come just after other clients had taken it, so one is not enough."""
-_HITS_THAT_PROVE = 2
-_MAX_ENDS = 100_000
 
 
 class Bucket(StrEnum):
@@ -502,10 +501,6 @@ class RateWindow:
                 self.learn_nothing(permit, now)
             self.slow_down.refused(now, resume_at, self.period_s, is_first=is_first)
         self.pause(resume_at, "throttled")
-
-
-_SLICE_S = 0.1
-"""The longest sleep without asking whether the run stops."""
 
 
 class Limiter:

@@ -43,6 +43,21 @@ MAX_RESPONSE_BYTES = 4096
 _PLAIN_CODE = re.compile(r"[a-z0-9_]{1,64}")
 _EXPECTED = {Kind.CUSTOMER: ("customer", "unconfirmed_customer"), Kind.EVENT: ("event",)}
 
+_REFUSALS = {
+    401: (
+        "Voucherify does not accept the keys",
+        "Check api.key (Application ID) and api.token (Secret Key), and that api.url is the region of the project.",
+    ),
+    402: (
+        "Voucherify asks for payment: the plan does not include what was asked for, or has ended",
+        "Check the plan in Voucherify's billing settings, then run the same command again.",
+    ),
+    403: (
+        "Voucherify forbids it to this key",
+        "Give the key's role the permissions to create customers and custom events, and check its list of allowed IPs.",
+    ),
+}
+
 
 class RetryLater(Struct, frozen=True):
     """The attempt decided nothing.
@@ -251,22 +266,6 @@ def stopping_error(reply: Reply) -> VoucherifySyncError | None:
             "Go on in the next cycle, or when the plan was raised.",
         )
     return None
-
-
-_REFUSALS = {
-    401: (
-        "Voucherify does not accept the keys",
-        "Check api.key (Application ID) and api.token (Secret Key), and that api.url is the region of the project.",
-    ),
-    402: (
-        "Voucherify asks for payment: the plan does not include what was asked for, or has ended",
-        "Check the plan in Voucherify's billing settings, then run the same command again.",
-    ),
-    403: (
-        "Voucherify forbids it to this key",
-        "Give the key's role the permissions to create customers and custom events, and check its list of allowed IPs.",
-    ),
-}
 
 
 class RetryBudget:
