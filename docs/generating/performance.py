@@ -71,7 +71,7 @@ _OTHERS: Final = """\
 | a start with that ledger | 0.24 CPU s, as with an empty one | `benchmarks/ledger.py` |
 | ledger, a million failed records of 1.2 KB | 886 MB; `status` in 1.4 s and 47 MB | `benchmarks/ledger.py` |
 | `retry` to its first call | 0.5 s | `benchmarks/ledger.py` |
-| 100, 60 and 200 a minute, a minute as 2, 6, 6 s | 93 to 100 % used in 30 s, no call throttled | `benchmarks/limits.py` |
+| 100, 60, 200 a minute (as 2, 6, 6 s) | 93 to 100 % used in 30 s, no call throttled | `benchmarks/limits.py` |
 | the same beside a client that takes a third | 96 to 111 %; no call throttled | `benchmarks/limits.py` |
 
 The used share counts against what the reserve leaves, and includes the first windows. Live runs are measured
