@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from voucherify_sync.events import Kind
 from voucherify_sync.exit_codes import ExitCode
+from voucherify_sync.findings import sentences_of
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, label_of, words
 from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
@@ -171,18 +172,9 @@ def unmapped_table(report: RunReport, most: int, width: int) -> Table:
 
 
 def notices_of(run: Run) -> Iterator[str]:
-    """Yield what a person should know before sending, or after: customers renamed, filters that met nothing."""
-    stats, older, sinks = run.pipeline.mapper.stats, run.sinks.older, run.sinks
-    if stats.renamed_count:
-        examples = ", ".join(
-            f'"{clean(name, 40)}" ({clean(where, 200)})' for where, name in stats.renamed_examples
-        )
-        yield (
-            f"{counted(stats.renamed_count, 'track event')} give customer.name the value of properties.name: "
-            f"{examples}. "
-            "If those are products, write your own rows under track.mapping (they replace the default ones) and leave "
-            "properties.name out."
-        )
+    """Yield what a person should know before sending, or after: findings, filters that met nothing."""
+    older, sinks = run.sinks.older, run.sinks
+    yield from sentences_of(run.pipeline.mapper.stats.findings)
     if older.count:
         at_least = "at least " if older.capped else ""
         yield (

@@ -6,6 +6,7 @@ from typing import Final
 
 from generating.markdown import code, member_docs, sentence, table
 from generating.markdown import page as page_of
+from voucherify_sync.findings import FINDINGS
 from voucherify_sync.outcomes import REASONS, WHY_NOT_MAPPED, State
 
 _INTRODUCTION: Final = """\
@@ -25,6 +26,11 @@ _LOST: Final = """\
 A record can be sent without some of its values. `explain` and `coverage` show these values. `dropped` in the report
 counts some of them."""
 
+_FINDINGS: Final = """\
+Records that are sent may still not be as their owner means them. What a person should know of them is counted, with its
+first three places. A finding changes no request. `plan`, the question before a live run and the summary say it in a
+sentence, and `findings` in the report has the numbers."""
+
 
 def page() -> str:
     """Return the page."""
@@ -35,6 +41,11 @@ def page() -> str:
         *map(_state, State),
         f"## Values that are not mapped\n\n{_LOST}",
         table(("code", "meaning"), [(code(key), sentence(words)) for key, words in WHY_NOT_MAPPED.items()]),
+        f"## Findings\n\n{_FINDINGS}",
+        table(
+            ("code", "what was found", "what to do"),
+            [(code(key), f"N {each.many}.", each.remedy) for key, each in FINDINGS.items()],
+        ),
     )
 
 

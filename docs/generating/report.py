@@ -21,6 +21,7 @@ _NAMES: Final = {
     "reasons": ("state", "reason"),
     "by_endpoint": ("endpoint", "state"),
     "mapping": ("type",),
+    "findings": ("code",),
     "rows": ("row",),
     "unmapped": ("path",),
     "dropped": ("path", "reason"),

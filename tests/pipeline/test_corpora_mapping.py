@@ -11,6 +11,7 @@ import pytest
 from support.openapi import as_json_schema
 
 from voucherify_sync.events import Batch, Event, Kind, Request
+from voucherify_sync.findings import NAMED_BY_PROPERTIES
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.settings.types import Identify, Settings, Track
@@ -102,4 +103,4 @@ def test_the_corpora_s_oddities_are_told(events: list[Event]) -> None:
     tally = mapping.stats.to_dict()
     assert tally["identify"]["unmapped"]
     assert tally["track"]["unmapped"]
-    assert mapping.stats.renamed_count > 0
+    assert mapping.stats.findings[NAMED_BY_PROPERTIES].count > 0

@@ -219,7 +219,7 @@ def test_several_processes_decide_what_one_decides(
     found = [decision for batch in there.shared(together, jobs, Stop()) for decision in batch]
     assert list(map(known, found)) == list(map(known, expected))
     assert there.mapper.stats.to_dict() == here.mapper.stats.to_dict()
-    assert there.mapper.stats.renamed_examples == here.mapper.stats.renamed_examples
+    assert there.mapper.stats.findings == here.mapper.stats.findings
     assert there.filters.names.rejected == here.filters.names.rejected
     assert there.filters.names.near_misses() == here.filters.names.near_misses()
     assert together.facts == alone.facts

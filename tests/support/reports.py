@@ -33,6 +33,7 @@ def run_report(*, records: RecordCounts | None = None, **changes: Any) -> RunRep
         "reasons": records.reasons(),
         "api": {"by_endpoint": records.by_endpoint()},
         "mapping": {"identify": {}, "track": {}},
+        "findings": {},
         "timeline": None,
         "settings": {"digest": "4288c0b33aa9"},
         "stopped_by": None,

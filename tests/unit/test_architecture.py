@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "voucherify_sync"
 CLI = ROOT / "cli"
 
-FOUNDATION = {"outcomes", "events", "fields", "exit_codes", "paths", "errors", "text", "stop"}
+FOUNDATION = {"outcomes", "events", "fields", "exit_codes", "paths", "errors", "text", "stop", "findings"}
 DATA = FOUNDATION | {"settings"}
 MIDDLE = DATA | {"sources", "mapping", "voucherify", "state"}
 MAY_IMPORT = {

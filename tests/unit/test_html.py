@@ -117,6 +117,12 @@ def fields(**changes: Any) -> dict[str, Any]:
             },
             "track": {"rows": {}, "unmapped": {"properties.total": 600}, "dropped": {}},
         },
+        "findings": {
+            "named_by_properties": {
+                "count": 7,
+                "examples": [{"position": "logs/a/1.gz:3", "text": "Monopoly"}],
+            }
+        },
         "timeline": {
             "bucket_s": 32.0,
             "delivered": [200, 210, 190, 200, 150],

@@ -8,6 +8,7 @@ import pytest
 from support.segment_events import body_of, dropped_of, event_of, identify, outcome_of, request_of, track
 
 from voucherify_sync.events import Event, Json, Kind
+from voucherify_sync.findings import NAMED_BY_PROPERTIES, Example, FindingCount
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import State
 from voucherify_sync.settings.types import Identify, Personas, Rows, Settings, Track
@@ -436,13 +437,14 @@ def test_rule_9_a_default_row_that_names_customers_after_products_is_noticed() -
     names = ["Monopoly", "Oreos", None, " ", "Game", "Fourth"]
     for line, name in enumerate(names, 1):
         mapping.request(event_of({"type": "track", "userId": "u", "properties": {"name": name}}, line=line))
-    stats = mapping.stats
-    assert stats.renamed_count == 4
-    assert stats.renamed_examples == [
-        ("events.ndjson:1", "Monopoly"),
-        ("events.ndjson:2", "Oreos"),
-        ("events.ndjson:5", "Game"),
-    ]
+    assert mapping.stats.findings[NAMED_BY_PROPERTIES] == FindingCount(
+        4,
+        [
+            Example("events.ndjson:1", "Monopoly"),
+            Example("events.ndjson:2", "Oreos"),
+            Example("events.ndjson:5", "Game"),
+        ],
+    )
 
 
 def test_rule_9_a_row_of_the_user_s_own_is_no_surprise() -> None:
@@ -450,7 +452,7 @@ def test_rule_9_a_row_of_the_user_s_own_is_no_surprise() -> None:
     mapping = Mapper(track_rows({"properties.name": ["customer.name"]}))
     mapping.request(track({"name": "Ann"}))
     mapping.request(identify({"name": "Ann"}))
-    assert mapping.stats.renamed_count == 0
+    assert not mapping.stats.findings
 
 
 # Rule 10: values arrive unaltered

@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Event, Json, Kind, Request
 from voucherify_sync.fields import WORKING_FIELDS, CustomerBody, CustomEvent
+from voucherify_sync.findings import NAMED_BY_PROPERTIES
 from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
 from voucherify_sync.mapping.field_types import (
     BLANK_ID,
@@ -176,7 +177,7 @@ class Mapper:
             # properties.name is the name of a product, a page or a campaign.
             own_name = present_text(draft.traits_or_properties.get("name"))
             if own_name is not None and draft.customer.name == own_name:
-                self._stats.add_renamed(event.position, own_name)
+                self._stats.find(NAMED_BY_PROPERTIES, event.position, own_name)
         body = CustomEvent(name, draft.customer)
         if draft.metadata:
             body.metadata = draft.metadata

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from voucherify_sync.events import Position
+from voucherify_sync.findings import FindingCount
 from voucherify_sync.mapping.rules import Rules
 from voucherify_sync.text import by_count
 
@@ -25,8 +25,6 @@ OTHER: Final = "(other)"
 
 MAX_KEYS_OF_PART: Final = 100_000
 """Names of a part of the input: one that found no room there may be among those that are counted in the end."""
-
-_MAX_RENAME_EXAMPLES: Final = 3
 
 
 class NameCounts(Struct, array_like=True):
@@ -101,14 +99,11 @@ class MappingStats(Struct, array_like=True):
 
     Attributes:
         sections: by type of event.
-        renamed_count: track events that named a customer from ``properties.name`` by the default table: in shop
-            archives, after a product.
-        renamed_examples: the first of them, each with its position and the beginning of the name.
+        findings: what a person should know of the events, by code.
     """
 
     sections: dict[str, SectionStats]
-    renamed_count: int = 0
-    renamed_examples: list[tuple[str, str]] = []
+    findings: dict[str, FindingCount] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rules: Mapping[str, Rules], most: int = MAX_KEYS) -> MappingStats:
@@ -120,11 +115,9 @@ class MappingStats(Struct, array_like=True):
             }
         )
 
-    def add_renamed(self, position: Position, name: str) -> None:
-        """Count a customer who got the name of something else."""
-        self.renamed_count += 1
-        if len(self.renamed_examples) < _MAX_RENAME_EXAMPLES:
-            self.renamed_examples.append((str(position), name[:MAX_KEY_LENGTH]))
+    def find(self, code: str, position: object, text: str = "") -> None:
+        """Count a finding at a position; the text is what was found there."""
+        self.findings.setdefault(code, FindingCount()).add(position, text)
 
     def merge(self, part: MappingStats) -> None:
         """Add the statistics of a part of the input; the parts come in its order."""
@@ -135,8 +128,8 @@ class MappingStats(Struct, array_like=True):
             for path, reasons in other.dropped.items():
                 for reason, times in reasons.items():
                     section.drop(path, reason, times)
-        self.renamed_count += part.renamed_count
-        self.renamed_examples = (self.renamed_examples + part.renamed_examples)[:_MAX_RENAME_EXAMPLES]
+        for code, found in part.findings.items():
+            self.findings.setdefault(code, FindingCount()).merge(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report's ``mapping``."""

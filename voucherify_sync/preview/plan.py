@@ -292,4 +292,5 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate 
             for allowance in allowances
         ],
         "mapping": report["mapping"],
+        "findings": report["findings"],
     }

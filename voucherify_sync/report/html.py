@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from voucherify_sync.events import Json, Kind
+from voucherify_sync.findings import sentences_of
 from voucherify_sync.outcomes import State, ended, label_of, words
 from voucherify_sync.report.run_report import (
     OTHER,
@@ -87,6 +88,7 @@ def render(report: RunReport) -> str:
         chart=chart(report.timeline, started, report.duration_s),
         folder=common_folder([source.name for source in report.input.sources]),
         mapping=list(_mapping(report)),
+        findings=sentences_of(report.findings),
         states=[s for s in report.outcomes if any(s in counts for counts in api.by_endpoint.values())],
         used=used,
         counted=counted,

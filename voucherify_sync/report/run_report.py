@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.events import Kind
 from voucherify_sync.exit_codes import ExitCode
+from voucherify_sync.findings import FindingCount
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State, ended
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.private_files import utf8, write_error, write_whole
@@ -233,6 +234,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
         reasons: why they ended so.
         api: calls and endpoints.
         mapping: by type of event.
+        findings: what a person should know of the input, by [code](reasons.md#findings).
         timeline: when requests ended.
         settings: which settings it had.
         stopped_by: what ended the run early and what to do, or null.
@@ -255,6 +257,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     reasons: dict[str, dict[str, ReasonCount]]
     api: ApiReport
     mapping: dict[str, MappingReport]
+    findings: dict[str, FindingCount]
     timeline: TimelineReport | None
     settings: SettingsReport
     stopped_by: str | None
