@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from io import BytesIO
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder, decode
@@ -22,6 +22,9 @@ from voucherify_sync.paths import holds_a_non_number
 
 Json = dict[str, Any]
 """A JSON object."""
+
+EVENT_TYPES: Final = {kind: kind for kind in ("identify", "track", "page", "screen", "group", "alias")}
+"""The types of Segment's events, each by itself."""
 
 KEY_BYTES = 16
 HASH_BYTES = 8
@@ -89,13 +92,22 @@ class Batch(Struct, frozen=True):
         )
 
 
+def event_type(text: str) -> str:
+    """Return the type that an event means: one of Segment's in its own spelling, any other one as it is written.
+
+    Case and surrounding blanks do not count. A blank text gives an empty one.
+    """
+    stripped = text.strip()
+    return EVENT_TYPES.get(stripped.lower(), stripped)
+
+
 class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
     """One event of a Segment archive.
 
     Attributes:
         position: where it was read.
-        type: ``identify``, ``track``, ``page``...: the event's own, lower-cased nowhere.
-        name: the event's own ``event`` if that is a string, else None.
+        type: ``identify``, ``track``, ``page``...: see `event_type`.
+        name: the event's own ``event``, a number as its text; None if it is neither text nor number.
         message_id: ``messageId`` as text, None if it is absent, blank or neither string nor number.
         fields: what is decoded of it: the whole event, or all that the settings look at.
         raw: its bytes as they came: the line, or the item of an envelope, merged and encoded.

@@ -1,4 +1,4 @@
-"""Format numbers, sizes and times, make foreign text safe to show, and suggest names for misspelt ones.
+"""Format numbers, sizes, times and JSON values, make foreign text safe to show, and suggest names for misspelt ones.
 
 Text from events, files and answers may hold escape sequences. `clean` makes them visible, because a terminal would
 obey them.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
+from math import isfinite
 from typing import Any, Final, TypeVar
 
 _Name = TypeVar("_Name", bound=Any)
@@ -61,6 +63,21 @@ def _two(whole: int, large: tuple[int, str], small: tuple[int, str]) -> str:
     first, rest = divmod(whole, large[0])
     second = rest // small[0]
     return f"{first:,} {large[1]} {second} {small[1]}" if second else f"{first:,} {large[1]}"
+
+
+def text_of(value: object) -> str | None:
+    """Return what a text field can hold: text as it is, a number's decimal text, None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and isfinite(value):
+        if value.is_integer() and abs(value) < 2**53:
+            return str(int(value))  # 12.0 is 12
+        return format(Decimal(repr(value)), "f")  # without an exponent: 1e21 has 22 digits
+    return None
 
 
 def clean(text: str, limit: int = 120) -> str:

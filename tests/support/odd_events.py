@@ -152,7 +152,9 @@ def events(draw: st.DrawFn) -> Json:
     """Return something like an event; each of its keys may be missing or odd."""
     address = st.fixed_dictionaries({}, optional={"city": SCALARS, "postalCode": SCALARS, "a": VALUES})
     optional: dict[str, st.SearchStrategy[Any]] = {
-        "event": st.sampled_from(["Order Completed", "Cart Seen", "Cart Left", "", " ", "x" * 301, 5, None]),
+        "event": st.sampled_from(
+            ["Order Completed", "Cart Seen", "Cart Left", "", " ", "x" * 301, 5, 4.5, True, None]
+        ),
         "userId": IDS,
         "anonymousId": IDS,
         "messageId": st.sampled_from(["m1", "m2", "m3", "m4", "é", '"', "", " ", 12, None]),
@@ -178,7 +180,7 @@ def events(draw: st.DrawFn) -> Json:
         "batch": st.just([{"type": "track"}]),
         "other": VALUES,
     }
-    kinds = ["identify", "track", "track", "page", "group", "Track", "", 5]
+    kinds = ["identify", "track", "track", "page", "group", " Track", "RECORD", "", "\u2003", 5]
     return draw(st.fixed_dictionaries({"type": st.sampled_from(kinds)}, optional=optional))
 
 

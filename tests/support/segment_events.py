@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from voucherify_sync.events import Event, Json, Position, Request
+from voucherify_sync.events import Event, Json, Position, Request, event_type
 from voucherify_sync.mapping.field_types import Dropped
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.settings.types import Settings
+from voucherify_sync.text import text_of
 
 
 def event_of(fields: Json, *, line: int = 1, unsafe: bool = False) -> Event:
     """Return the event that holds these fields."""
-    name = fields.get("event")
     message_id = fields.get("messageId")
     return Event(
         position=Position("events.ndjson", line),
-        type=fields["type"],
-        name=name if isinstance(name, str) else None,
+        type=event_type(fields["type"]),
+        name=text_of(fields.get("event")),
         message_id=message_id if isinstance(message_id, str) else None,
         fields=fields,
         raw=json.dumps(fields).encode(),

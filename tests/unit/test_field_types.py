@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from support.segment_events import body_of, dropped_of, identify
 
 from voucherify_sync.events import Json, Request
-from voucherify_sync.mapping.field_types import present_text, text_of
+from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import holds_a_non_number
 from voucherify_sync.settings.types import Identify, Settings
+from voucherify_sync.text import text_of
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,15 @@ def filters(settings: Settings | None = None, **selection: Any) -> Filters:
         ("screen", "type_screen"),
         ("group", "type_group"),
         ("alias", "type_alias"),
-        ("Track", "type_other"),
+        ("Track", None),
+        ("Page", "type_page"),
+        ("RECORD", "type_other"),
         ("delete", "type_other"),
         ("", "type_other"),
     ],
 )
 def test_only_identify_and_track_are_mapped(kind: str, reason: str | None) -> None:
-    """Other types are skipped by type; types are compared exactly."""
+    """Other types are skipped by type; types are compared without case."""
     assert filters().reason_to_skip(event_of({"type": kind, "userId": "u"})) == reason
 
 
@@ -72,7 +74,8 @@ def test_a_disabled_type_is_skipped() -> None:
         pytest.param(["track"], [], None, None, id="without a name: its type"),
         pytest.param(["Order"], [], None, "name_filtered", id="without a name, filtered"),
         pytest.param(["track"], [], " ", None, id="a blank name"),
-        pytest.param(["track"], [], 5, None, id="a name that is no text"),
+        pytest.param(["4711"], [], 4711, None, id="a number is its text"),
+        pytest.param(["track"], [], True, None, id="a name that is no text"),
     ],
 )
 def test_track_events_are_filtered_by_name(

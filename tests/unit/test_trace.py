@@ -12,12 +12,12 @@ from support.segment_events import identify, track
 
 from voucherify_sync.events import Event
 from voucherify_sync.fields import CustomerBody
-from voucherify_sync.mapping.field_types import text_of
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.trace import ROOTS, Trace, located, traced, values_below
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import MISSING, PathError, check_row, parse_destination, parse_source
 from voucherify_sync.settings import Identify, Settings, Track
+from voucherify_sync.text import text_of
 
 
 def trace(event: Event, rules: Settings | None = None) -> tuple[Trace, dict[str, Any]]:

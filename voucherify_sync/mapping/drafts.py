@@ -20,9 +20,9 @@ from voucherify_sync.mapping.field_types import (
     NOT_TEXT,
     Dropped,
     date_of,
-    text_of,
 )
 from voucherify_sync.paths import FIELDS_OF, FREE_OBJECTS, Keys, object_at
+from voucherify_sync.text import text_of
 
 if TYPE_CHECKING:
     from voucherify_sync.mapping.rules import Match, Route

@@ -6,11 +6,10 @@ Ids are never trimmed.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
-from math import isfinite
 from typing import Final
 
 from voucherify_sync.events import Json
+from voucherify_sync.text import text_of
 
 MAX_EVENT_NAME: Final = 300
 """Characters that Voucherify takes for the name of a custom event."""
@@ -28,21 +27,6 @@ Dropped = tuple[str, str]
 """A value that a row found and that is not sent: the path of its destination, such as ``customer.phone``, and why."""
 
 _DATE_OF_A_DATETIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]\d\d")
-
-
-def text_of(value: object) -> str | None:
-    """Return what a text field can hold: text as it is, a number's decimal text, None for anything else."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float) and isfinite(value):
-        if value.is_integer() and abs(value) < 2**53:
-            return str(int(value))  # 12.0 is 12
-        return format(Decimal(repr(value)), "f")  # without an exponent: 1e21 has 22 digits
-    return None
 
 
 def present_text(value: object) -> str | None:

@@ -22,7 +22,6 @@ from voucherify_sync.mapping.field_types import (
     NOT_TEXT,
     normalize_coded,
     present_text,
-    text_of,
 )
 from voucherify_sync.mapping.filters import reason_of_type
 from voucherify_sync.mapping.rules import Rules, compile_rules
@@ -31,6 +30,7 @@ from voucherify_sync.mapping.walk import walk
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.paths import holds_a_non_number
 from voucherify_sync.settings.types import Settings
+from voucherify_sync.text import text_of
 
 _IDENTIFIERS: Final = frozenset(
     {"email", "id", "userId", "user_id", "anonymousId", "anonymous_id", "source_id"}

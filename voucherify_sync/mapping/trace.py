@@ -14,11 +14,12 @@ from msgspec import Struct, to_builtins
 from voucherify_sync.events import Event, Json
 from voucherify_sync.fields import WORKING_FIELDS, CustomerBody, CustomEvent
 from voucherify_sync.mapping.drafts import Draft, Put
-from voucherify_sync.mapping.field_types import NOT_AN_OBJECT, NOT_TEXT, present_text, text_of
+from voucherify_sync.mapping.field_types import NOT_AN_OBJECT, NOT_TEXT, present_text
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.mapping.rules import Leaf, MappingRow, Rules
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import FIELDS_OF, MISSING, Keys, read
+from voucherify_sync.text import text_of
 
 NO_ROW: Final = "no_row"
 NO_FIELD: Final = "no_field"

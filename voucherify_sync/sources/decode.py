@@ -19,9 +19,10 @@ from typing import Any, Final, TypedDict
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.events import BadRecord, Batch, Event, Json, Position
+from voucherify_sync.events import EVENT_TYPES, BadRecord, Batch, Event, Json, Position, event_type
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.reader import MAX_LINE_BYTES
+from voucherify_sync.text import text_of
 
 Record = Event | Outcome
 """An event, or how a record ends that is none."""
@@ -160,10 +161,15 @@ def decoder(projection: Mapping[str, frozenset[str] | None]) -> Decode:
                     raise ValueError  # noqa: TRY301  # as if the decoder had seen it
                 fields = decode_needed(raw)
                 kind, message_id = fields["type"], fields["messageId"]
-                if type(kind) is str and type(message_id) is str and kind.strip() and message_id.strip():
+                if (
+                    type(kind) is str
+                    and type(message_id) is str
+                    and (kind := EVENT_TYPES.get(kind) or event_type(kind))
+                    and message_id.strip()
+                ):
                     name = fields.get("event")
-                    if type(name) is not str:
-                        name = None
+                    if name is not None and type(name) is not str:
+                        name = text_of(name)
                     yield Event(Position(source, number), kind, name, message_id, fields, raw)
                     continue
             except (ValueError, KeyError, RecursionError):
@@ -349,25 +355,18 @@ def _record(text: _Text, value: Any) -> Record:
 
 def _has_type(value: Json) -> bool:
     kind = value.get("type")
-    return isinstance(kind, str) and bool(kind.strip())
+    return isinstance(kind, str) and bool(event_type(kind))
 
 
 def _event(text: _Text, fields: Json) -> Event:
-    name, message_id = _name(fields), _message_id(fields)
-    return Event(
-        text.position, fields["type"], name, message_id, fields, text.raw, text.repaired, text.unsafe
-    )
+    kind, name, message_id = event_type(fields["type"]), text_of(fields.get("event")), _message_id(fields)
+    return Event(text.position, kind, name, message_id, fields, text.raw, text.repaired, text.unsafe)
 
 
 def _invalid(text: _Text, reason: str, detail: str, fields: Json | None = None) -> Outcome:
     fields = fields or {}
-    record = BadRecord(text.position, text.raw, None, _name(fields), _message_id(fields))
+    record = BadRecord(text.position, text.raw, None, text_of(fields.get("event")), _message_id(fields))
     return Outcome(record, State.INVALID, reason, detail)
-
-
-def _name(fields: Json) -> str | None:
-    name = fields.get("event")
-    return name if isinstance(name, str) else None
 
 
 def _message_id(fields: Json) -> str | None:
