@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MAX_LINES: Final = 200
 _MAX_ENTRIES: Final = 60
 _VALUE: Final = 60
+_MAX_REPAIRED: Final = 3
 _Entry = TypeVar("_Entry")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-.*)?\}")
 _MAPPED, _UNMAPPED, _DIM, _HEAD = "green", "yellow", "dim", "bold"
@@ -169,7 +170,13 @@ def _head(explanation: Explanation, sign: str) -> list[Line]:
     else:
         line.append((f"{outcome.state}: {clean(outcome.reason or '', 60)}", f"{_HEAD} {_UNMAPPED}"))
         line.append((f" ({clean(explanation.why, 200)})" if explanation.why else "", ""))
-    return [line, [(clean(str(record.position), 4_096), _DIM)]]
+    lines: list[Line] = [line, [(clean(str(record.position), 4_096), _DIM)]]
+    if isinstance(record, Event) and record.repaired:
+        texts = ", ".join(compact(text, _VALUE) for text in record.repaired[:_MAX_REPAIRED])
+        more = len(record.repaired) - _MAX_REPAIRED
+        texts += f" and {more:,} more" if more > 0 else ""
+        lines.append([(f"Broken text, with U+FFFD for what cannot be read: {texts}", _UNMAPPED)])
+    return lines
 
 
 def _trace_lines(explanation: Explanation, sign: str) -> Iterator[Line]:

@@ -108,10 +108,10 @@ class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
         position: where it was read.
         type: ``identify``, ``track``, ``page``...: see `event_type`.
         name: the event's own ``event``, a number as its text; None if it is neither text nor number.
-        message_id: ``messageId`` as text, None if it is absent, blank or neither string nor number.
+        message_id: ``messageId`` as text, None if it is absent, blank, repaired, or neither string nor number.
         fields: what is decoded of it: the whole event, or all that the settings look at.
         raw: its bytes as they came: the line, or the item of an envelope, merged and encoded.
-        repaired: invalid UTF-8 or lone surrogates were replaced by U+FFFD.
+        repaired: texts of `fields`, keys too, in which invalid UTF-8 or lone surrogates were replaced by U+FFFD.
         unsafe: it holds NaN, Infinity or a number out of range somewhere; what is mapped must be checked.
         key: by which the ledger knows it, once that is known; that of a dead letter stays when it is edited.
         letter: key of the dead letter that it was read from.
@@ -123,10 +123,14 @@ class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
     message_id: str | None
     fields: Json
     raw: bytes
-    repaired: bool = False
+    repaired: tuple[str, ...] = ()
     unsafe: bool = False
     key: bytes | None = None
     letter: bytes | None = None
+
+    def is_repaired(self, text: object) -> bool:
+        """Tell whether a text of the event is one of those that were repaired: itself, not one that equals it."""
+        return any(text is each for each in self.repaired)
 
 
 class BadRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=1):
@@ -194,9 +198,22 @@ def record_key(event: Event) -> bytes:
     record, whatever the order of their keys. That makes 16 bytes. An identify tells a state, and one messageId with
     another content is another record: 8 bytes of its content follow. Neither the mapping nor the version changes them.
     """
-    if event.key is not None:
-        return event.key
-    message_id = event.message_id
+    return event.key or _key_of(event, event.message_id)
+
+
+def earlier_keys(event: Event) -> list[bytes]:
+    """Return the keys by which earlier versions knew an event, that of the first version last.
+
+    They took a messageId that had to be repaired for one, and the first one knew an identify without its content.
+    """
+    key, message_id = record_key(event), event.fields.get("messageId")
+    if not (event.repaired and isinstance(message_id, str) and event.is_repaired(message_id)):
+        return [key[:KEY_BYTES]]
+    key = _key_of(event, message_id)
+    return [key, key[:KEY_BYTES]]
+
+
+def _key_of(event: Event, message_id: str | None) -> bytes:
     if message_id is None:
         key = blake2b(_canonical(event.fields, event, event.unsafe), digest_size=KEY_BYTES).digest()
     else:
@@ -210,11 +227,6 @@ def record_key(event: Event) -> bytes:
     state = _state(event.fields)
     unsafe = event.unsafe and holds_a_non_number(state)  # what else the event holds has no say
     return key + blake2b(_canonical(state, event, unsafe), digest_size=HASH_BYTES).digest()
-
-
-def earlier_key(key: bytes) -> bytes:
-    """Return the key that an earlier version gave to an event: without the content of an identify."""
-    return key[:KEY_BYTES]
 
 
 def _state(fields: Json) -> list[Any]:

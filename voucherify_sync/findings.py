@@ -35,6 +35,7 @@ class FindingWords(Struct, frozen=True):
 
 
 NAMED_BY_PROPERTIES: Final = "named_by_properties"
+BROKEN_TEXT: Final = "broken_text"
 
 FINDINGS: Final = {
     NAMED_BY_PROPERTIES: FindingWords(
@@ -42,6 +43,12 @@ FINDINGS: Final = {
         "track events give customer.name the value of properties.name",
         "If those are products, write your own rows under track.mapping (they replace the default ones) and leave "
         "properties.name out.",
+    ),
+    BROKEN_TEXT: FindingWords(
+        "event that is sent holds broken text, which is no UTF-8 or half of a character",
+        "events that are sent hold broken text, which is no UTF-8 or half of a character",
+        "U+FFFD takes the place of what cannot be read. To send the right text, fix the encoding of the source first, "
+        "such as with `iconv -f latin1 -t utf-8`.",
     ),
 }
 """Code -> its words, in the order in which they are shown."""

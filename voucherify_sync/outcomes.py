@@ -231,6 +231,13 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "a value that would be sent is NaN, Infinity or out of range",
             "Remove the row that maps it, or fix the source.",
         ),
+        "broken_id": (
+            "the text of the id that names its customer is broken: invalid UTF-8, or half of a character",
+            (
+                "Fix the encoding in the source, such as with `iconv -f latin1 -t utf-8`. "
+                "It is not sent, since two people could become one customer."
+            ),
+        ),
         "event_name_too_long": (
             "its name is longer than the 300 characters that Voucherify takes",
             "Map a shorter text to `event`.",

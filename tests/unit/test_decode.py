@@ -266,7 +266,7 @@ def test_an_item_with_odd_values_keeps_them_in_its_raw() -> None:
     """The bytes of an item decode to the very same event: NaN is not made null, what was mended stays mended."""
     (record,) = records(b'{"batch":[{"type":"track","n":NaN,"big":18446744073709551617,"s":"\\ud83d"}]}')
     assert isinstance(record, Event)
-    assert (record.unsafe, record.repaired) == (True, True)
+    assert (record.unsafe, record.repaired) == (True, ("\ufffd",))
     again = event(record.raw)
     assert again.unsafe
     assert str(again.fields) == str(record.fields)

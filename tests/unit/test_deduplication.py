@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from support.ledger_parts import make_request, open_ledger, outcome
 
-from voucherify_sync.events import Kind, Request, earlier_key, record_key
+from voucherify_sync.events import Batch, Event, Kind, Request, earlier_keys, record_key
 from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.sources.decode import decode
 from voucherify_sync.state.deduplication import Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger_reader import LedgerReader
 
@@ -144,6 +146,23 @@ def test_a_superseded_update_is_held_back() -> None:
     assert [said(step) for step in steps] == [("skipped", "superseded")]
 
 
+@pytest.mark.parametrize("type_", ["identify", "track"])
+def test_what_was_sent_under_a_repaired_message_id_counts(path: Path, type_: str) -> None:
+    """An earlier version took it for one; this version knows such an event by its content, and sends it once."""
+    line = b'{"type":"%s","userId":"u","event":"E","messageId":"m\xff"}' % type_.encode()
+    (record,) = decode(Batch.of("a", 1, [line]))
+    assert isinstance(record, Event)
+    assert record.message_id is None
+    request = Request(record, Kind.EVENT if type_ == "track" else Kind.CUSTOMER, "u", b"{}")
+    old = replace(record, message_id="m\ufffd", repaired=())
+    with open_ledger(path) as ledger:
+        assert record_key(old) != record_key(record)
+        ledger.record(outcome(replace(request, event=old), State.DELIVERED))
+    with LedgerReader(path) as ledger:
+        steps = decide(Deduplicator(ledger, ResendPolicy()), request)
+    assert [said(step) for step in steps] == [("duplicate", "delivered")]
+
+
 def test_what_an_earlier_version_sent_counts_for_every_content(path: Path) -> None:
     """It knew an identify by its messageId alone."""
     one, other = (make_request(1, kind=Kind.CUSTOMER, amount=amount) for amount in (1, 2))
@@ -152,7 +171,7 @@ def test_what_an_earlier_version_sent_counts_for_every_content(path: Path) -> No
     assert record_key(one.event) != record_key(other.event)
     with open_ledger(path) as ledger:
         old = make_request(1, kind=Kind.CUSTOMER)
-        old.event.key = earlier_key(record_key(one.event))
+        old.event.key = earlier_keys(one.event)[-1]
         ledger.record(outcome(old, State.DELIVERED))
     with LedgerReader(path) as ledger:
         assert [said(step) for step in decide(Deduplicator(ledger, ResendPolicy()), one)] == [("sent", None)]

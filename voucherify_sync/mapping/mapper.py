@@ -38,6 +38,7 @@ _IDENTIFIERS: Final = frozenset(
 """Traits that come along with a computed one only to say whose it is."""
 _OWN_NAMES: Final = frozenset(WORKING_FIELDS)
 _NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"
+_BROKEN_ID: Final = "fix the encoding of the source: the id that names its customer is broken text"
 _encode = msgspec.json.Encoder().encode
 
 LeaveOut = Callable[[str], str | None]
@@ -158,6 +159,8 @@ class Mapper:
             return Outcome(event, State.SKIPPED, "no_id")
         if self._leave_out is not None and (reason := self._leave_out(source_id)):
             return Outcome(event, State.SKIPPED, reason)
+        if event.repaired and any(map(event.is_repaired, (draft.customer.id, draft.customer.source_id))):
+            return Outcome(event, State.INVALID, "broken_id", f"{_BROKEN_ID}: {source_id}")
         body = draft.customer if event.type == "identify" else self._custom_event(event, draft)
         if type(body) is Outcome:
             return body

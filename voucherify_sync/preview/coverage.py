@@ -512,7 +512,7 @@ class Coverage:
         Only what the mapping needs of an event is decoded. Of most texts it matters only that they are there, but the
         name of a computed trait decides which trait goes to the metadata.
         """
-        if event.unsafe or len(event.raw) > _MAX_EVENT_BYTES:
+        if event.unsafe or event.repaired or len(event.raw) > _MAX_EVENT_BYTES:
             return None
         context = event.fields.get("context")
         personas = context.get("personas") if isinstance(context, dict) else None

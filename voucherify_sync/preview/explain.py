@@ -170,6 +170,7 @@ def to_dict(explanation: Explanation) -> Json:
         "reason": outcome.reason,
         "why": explanation.why or None,
         "event": record.fields if isinstance(record, Event) else None,
+        "repaired": list(record.repaired) if isinstance(record, Event) else [],
         **_trace_to_dict(explanation.trace or _NO_TRACE),
         "request": request and {"method": "POST", "path": explanation.path, "body": Raw(request.payload)},
     }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from voucherify_sync.events import BadRecord, Batch, Event, Request, record_key
+from voucherify_sync.findings import BROKEN_TEXT
 from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.rules import projection_of
@@ -172,7 +173,12 @@ class Pipeline:
     def decide(self, record: Record) -> Decision:
         """Return the request of a record, or how it ends without one."""
         event = self.admitted(record)
-        return self.mapper.request(event) if type(event) is Event else event  # type: ignore[return-value]
+        if type(event) is not Event:
+            return event  # type: ignore[return-value]
+        decision = self.mapper.request(event)
+        if event.repaired and type(decision) is Request:
+            self.mapper.stats.find(BROKEN_TEXT, event.position, event.repaired[0])
+        return decision
 
     def admitted(self, record: Record) -> Record:
         """Return the event if it is to be mapped, with its key; else how the record ends.
@@ -214,7 +220,7 @@ def _lean(decision: Decision) -> Decision:
     if isinstance(record, Event):
         fields = record.fields
         record.fields = {name: time for name in TIME_FIELDS if _may_be_time(time := fields.get(name))}
-        record.raw = b""
+        record.raw, record.repaired = b"", ()
         return decision
     bad = BadRecord(record.position, b"", record.type, record.name, record.message_id)
     assert isinstance(decision, Outcome)  # noqa: S101  # no request is made of a bad record

@@ -1,13 +1,14 @@
 """Decode lines to events, and to an invalid Outcome for each record that is no event.
 
 The strict decoder reads nearly every line. What it refuses is decoded again, leniently: text that is no Unicode is
-repaired with U+FFFD, and the event is marked. A number is never altered: if it cannot be read exactly, the record is
-invalid. No line makes this module raise, and none fills the memory: a line with very many values is cut into its items
-as bytes, which are decoded one by one.
+repaired with U+FFFD, and the event knows which of its texts that are. A number is never altered: if it cannot be read
+exactly, the record is invalid. No line makes this module raise, and none fills the memory: a line with very many values
+is cut into its items as bytes, which are decoded one by one.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,6 +48,10 @@ MAX_INTEGER_LENGTH: Final = 4_300
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_MARK: Final = "\udfff"
+"""What stands for bytes that are no UTF-8 until the text is repaired; a low surrogate begins no pair."""
+_MARKING: Final = "voucherify_sync.mark"
+codecs.register_error(_MARKING, lambda error: (_MARK, error.end))  # type: ignore[attr-defined]
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")  # so that any long number is a run of zeros
 
 MAX_BATCH_RECORDS: Final = 1_000
@@ -62,6 +67,7 @@ _WAREHOUSE_COLUMNS = ("received_at", "event_text", "uuid_ts")
 _WAREHOUSE = "this looks like a row of a warehouse export, which is not the event as it was sent"
 _NO_EVENTS = "the list of events is empty"
 _NO_TYPE = "an event has a type: identify, track, page, ..."
+_TOO_DEEP = "objects or lists are nested too deep"
 _TOO_LONG = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB"
 _COMMON_TOO_LONG = f"context and integrations of the envelope are longer than {MAX_COMMON_BYTES // 2**10} KiB"
 _TOO_MANY = f"more than {MAX_VALUES:,} keys and items are in it"
@@ -87,11 +93,16 @@ _BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
 
 
 class _Text(Struct, frozen=True):
-    """Bytes of which records are made; the flags are those of Event."""
+    """Bytes of which records are made.
+
+    Attributes:
+        position, raw, unsafe: as in Event.
+        is_marked: values that were decoded of it may hold lone surrogates, where its text is broken.
+    """
 
     position: Position
     raw: bytes
-    repaired: bool = False
+    is_marked: bool = False
     unsafe: bool = False
 
     def at(self, index: int) -> Position:
@@ -233,8 +244,8 @@ def _read(text: _Text) -> tuple[_Text, Any]:
     try:
         return text, _decode_json(text.raw)
     except (ValueError, RecursionError):
-        value, repaired, unsafe = _decode_leniently(text.raw)
-    return _Text(text.position, text.raw, text.repaired or repaired, text.unsafe or unsafe), value
+        value, is_marked, unsafe = _decode_leniently(text.raw)
+    return _Text(text.position, text.raw, text.is_marked or is_marked, text.unsafe or unsafe), value
 
 
 def _read_part(text: _Text, raw: bytes) -> tuple[_Text, Any]:
@@ -245,7 +256,7 @@ def _read_part(text: _Text, raw: bytes) -> tuple[_Text, Any]:
     """
     if has_more_values(raw, MAX_VALUES):
         raise UnreadableError("too_many_values", _TOO_MANY)
-    return _read(_Text(text.position, raw, text.repaired, text.unsafe))
+    return _read(_Text(text.position, raw, text.is_marked, text.unsafe))
 
 
 def _one_by_one(text: _Text) -> Iterable[Record]:
@@ -268,7 +279,7 @@ def _one_by_one(text: _Text) -> Iterable[Record]:
     batch = values.get("batch", b"")
     if not batch.startswith(b"[") or _has_type(envelope) or len(found) > _MAX_MEMBERS:
         return [_invalid(text, "too_many_values", _TOO_MANY)]
-    return _items_of_text(_Text(text.position, text.raw, part.repaired, part.unsafe), batch, envelope)
+    return _items_of_text(_Text(text.position, text.raw, part.is_marked, part.unsafe), batch, envelope)
 
 
 def _items_of_text(text: _Text, array: bytes, envelope: Json) -> Iterator[Record]:
@@ -321,8 +332,8 @@ def _item(text: _Text, index: int, value: Any, envelope: Json) -> Record:
             common, own = envelope.get(key), item.get(key)
             if isinstance(common, dict) and (own is None or isinstance(own, dict)):
                 value[key] = {**common, **(own or {})}
-    raw = encode(value, unsafe=text.unsafe)
-    return _record(_Text(text.at(index), raw, text.repaired, text.unsafe), value)
+    raw = encode(value, leniently=text.is_marked or text.unsafe)
+    return _record(_Text(text.at(index), raw, text.is_marked, text.unsafe), value)
 
 
 def _adds_too_much(text: _Text, envelope: Json) -> bool:
@@ -330,7 +341,8 @@ def _adds_too_much(text: _Text, envelope: Json) -> bool:
     if len(text.raw) <= MAX_COMMON_BYTES:
         return False
     try:
-        return len(encode({key: envelope.get(key) for key in _COMMON}, unsafe=text.unsafe)) > MAX_COMMON_BYTES
+        common = {key: envelope.get(key) for key in _COMMON}
+        return len(encode(common, leniently=text.is_marked or text.unsafe)) > MAX_COMMON_BYTES
     except UnreadableError:  # no event can be encoded with it
         return False
 
@@ -345,10 +357,10 @@ def _record(text: _Text, value: Any) -> Record:
     if isinstance(payload, dict) and _has_type(payload):
         event = {"messageId": value["messageId"], **payload} if "messageId" in value else payload
         try:
-            raw = encode(event, unsafe=text.unsafe)
+            raw = encode(event, leniently=text.is_marked or text.unsafe)
         except UnreadableError as error:
             return _invalid(text, error.reason, error.detail)
-        return _event(_Text(text.position, raw, text.repaired, text.unsafe), event)
+        return _event(_Text(text.position, raw, text.is_marked, text.unsafe), event)
     looks_flat = any(column in value for column in _WAREHOUSE_COLUMNS)
     return _invalid(text, "no_type", _WAREHOUSE if looks_flat else _NO_TYPE, value)
 
@@ -358,14 +370,29 @@ def _has_type(value: Json) -> bool:
     return isinstance(kind, str) and bool(event_type(kind))
 
 
-def _event(text: _Text, fields: Json) -> Event:
+def _event(text: _Text, fields: Json) -> Record:
+    """Return an event, its texts repaired; a messageId that had to be repaired names no event."""
+    repaired: list[str] = []
+    if text.is_marked:
+        try:
+            fields = _repaired(fields, repaired)
+        except RecursionError:
+            return _invalid(text, "too_deep", _TOO_DEEP)
     kind, name, message_id = event_type(fields["type"]), text_of(fields.get("event")), _message_id(fields)
-    return Event(text.position, kind, name, message_id, fields, text.raw, text.repaired, text.unsafe)
+    event = Event(text.position, kind, name, message_id, fields, text.raw, tuple(repaired), text.unsafe)
+    if repaired and event.is_repaired(message_id):
+        event.message_id = None
+    return event
 
 
 def _invalid(text: _Text, reason: str, detail: str, fields: Json | None = None) -> Outcome:
     fields = fields or {}
-    record = BadRecord(text.position, text.raw, None, text_of(fields.get("event")), _message_id(fields))
+    shown: Json = {key: fields.get(key) for key in ("event", "messageId")}
+    if text.is_marked:
+        shown = {
+            key: _repaired(value, []) if isinstance(value, str) else value for key, value in shown.items()
+        }
+    record = BadRecord(text.position, text.raw, None, text_of(shown.get("event")), _message_id(shown))
     return Outcome(record, State.INVALID, reason, detail)
 
 
@@ -397,7 +424,8 @@ def _decode_leniently(line: bytes) -> tuple[Any, bool, bool]:
     """Decode JSON that the strict decoder refuses: invalid UTF-8, lone surrogates, NaN, Infinity, floats out of range.
 
     Returns:
-        The value, and the flags of Event: whether it was repaired, and whether it is unsafe.
+        The value; whether it may hold lone surrogates, which stand for broken text; and whether it is unsafe, as an
+        Event is.
 
     Raises:
         UnreadableError: it is no JSON, or cannot be read exactly.
@@ -410,33 +438,43 @@ def _decode_leniently(line: bytes) -> tuple[Any, bool, bool]:
         is_unsafe = is_unsafe or not isfinite(number)
         return number
 
-    text = line.decode("utf-8", "replace")
+    is_marked = _SURROGATE.search(line) is not None
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        text, is_marked = line.decode(errors=_MARKING), True
     try:
         value = json.loads(text, parse_int=_integer, parse_float=read_float, parse_constant=read_float)
-        fixed = _repaired(value) if b"\\u" in line else value
-        return fixed, fixed != value or text.encode() != line, is_unsafe
     except json.JSONDecodeError as error:
         raise UnreadableError("not_json", f"{error.msg} at character {error.pos + 1}") from None
     except RecursionError:
-        raise UnreadableError("too_deep", "objects or lists are nested too deep") from None
+        raise UnreadableError("too_deep", _TOO_DEEP) from None
     except ValueError:
         raise UnreadableError(
             "number_too_long", "an integer has more digits than can be read exactly"
         ) from None
+    return value, is_marked, is_unsafe
 
 
-def encode(value: Any, *, unsafe: bool = False) -> bytes:
-    """Encode a decoded value again; an unsafe one keeps NaN and Infinity, which the strict encoder makes null.
+def encode(value: Any, *, leniently: bool = False) -> bytes:
+    """Encode a decoded value again.
+
+    Args:
+        value: what was decoded.
+        leniently: it may hold NaN and Infinity, which the strict encoder makes null, or lone surrogates, which it
+            refuses. Both are written so that they are read as what they are.
 
     Raises:
         UnreadableError: it is nested too deep.
     """
     try:
-        if unsafe:
-            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        if leniently:
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            # Not as they came: one of them and the next might be read as a pair.
+            return _LONE_SURROGATE.sub(r"\\udfff", text).encode()
         return msgspec.json.encode(value)
     except RecursionError:
-        raise UnreadableError("too_deep", "objects or lists are nested too deep") from None
+        raise UnreadableError("too_deep", _TOO_DEEP) from None
 
 
 def _integer(text: str) -> int:
@@ -445,14 +483,27 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _repaired(value: Any) -> Any:
-    """Return the value with U+FFFD for every lone surrogate, in keys too."""
+def _repaired(value: Any, texts: list[str]) -> Any:
+    """Return a value with U+FFFD for every lone surrogate, in keys too, and add the texts that had one.
+
+    The decoder has joined those that make a pair.
+    """
     if isinstance(value, str):
-        return _LONE_SURROGATE.sub("\ufffd", value)  # the decoder has joined those that make a pair
+        if _LONE_SURROGATE.search(value) is None:
+            return value
+        text = _LONE_SURROGATE.sub("\ufffd", value)
+        texts.append(text)
+        return text
     if isinstance(value, list):
-        return [_repaired(item) for item in value]
+        items_: list[Any] = []
+        for item in value:  # no comprehension, which would halve the depth that can be walked
+            items_.append(_repaired(item, texts))  # noqa: PERF401
+        return items_
     if isinstance(value, dict):
-        return {_repaired(key): _repaired(item) for key, item in value.items()}
+        members_: Json = {}
+        for key, item in value.items():
+            members_[_repaired(key, texts)] = _repaired(item, texts)
+        return members_
     return value
 
 

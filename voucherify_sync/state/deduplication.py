@@ -13,7 +13,7 @@ from array import array
 from binascii import crc32
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from tempfile import TemporaryFile
 from typing import Final
 
@@ -25,7 +25,7 @@ from voucherify_sync.events import (
     KEY_BYTES,
     Event,
     Request,
-    earlier_key,
+    earlier_keys,
     record_key,
     request_hash,
 )
@@ -118,13 +118,16 @@ class Deduplicator:
     ) -> dict[bytes | None, KnownRecord]:
         """Return what earlier runs left of records, by their keys.
 
-        What an earlier version kept of an identify counts for every content.
+        What an earlier version kept under another key counts, too: of an identify for every content.
         """
         if self._ledger is None:
             return {}
-        asked = [key for key in keys if key is not None]
-        if self._has_earlier_keys:
-            asked += [earlier_key(key) for key in asked if key != earlier_key(key)]
+        earlier: dict[bytes | None, list[bytes]] = {
+            key: earlier_keys(_event_of(decision))
+            for decision, key in zip(decisions, keys, strict=True)
+            if key is not None and (self._has_earlier_keys or _event_of(decision).repaired)
+        }
+        asked = list({key for key in (*keys, *chain.from_iterable(earlier.values())) if key is not None})
         this_run = self._ledger.run
         found = {
             key: known
@@ -133,11 +136,11 @@ class Deduplicator:
         }
         known_of: dict[bytes | None, KnownRecord] = {}
         for decision, key in zip(decisions, keys, strict=True):
-            if key in found:
-                known_of[key] = found[key]
-            elif key is not None and earlier_key(key) in found:
-                _event_of(decision).key = earlier_key(key)
-                known_of[key] = found[earlier_key(key)]
+            known_as = next((each for each in (key, *earlier.get(key, ())) if each in found), None)
+            if known_as is not None:
+                known_of[key] = found[known_as]
+                if known_as != key:
+                    _event_of(decision).key = known_as
         return known_of
 
     def _decide_known(self, decision: Decision, known: KnownRecord) -> Decision:

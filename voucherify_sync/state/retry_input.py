@@ -12,7 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from voucherify_sync.errors import SourceError
-from voucherify_sync.events import Batch, Event, Position, earlier_key, record_key
+from voucherify_sync.events import Batch, Event, Position, earlier_keys, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.sources.reader import SourceFacts
@@ -119,7 +119,7 @@ def letters_of_earlier_files() -> Iterator[tuple[Event, DeadLetter]]:
             for _, letter in read_dead_letters(file):
                 for record in _records_of(letter, _position(letter.source)):
                     if isinstance(record, Event):
-                        record.key = earlier_key(record_key(record))
+                        record.key = earlier_keys(record)[-1]
                         yield record, letter
 
 
