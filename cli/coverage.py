@@ -32,7 +32,7 @@ _RENAMING_ROW: Final = "properties.name: customer.name"
 
 
 @click.command("coverage")
-@click.argument("source", nargs=-1)
+@click.argument("source", nargs=-1, type=click.Path())
 @CONFIG
 @TYPE
 @EVENT

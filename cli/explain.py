@@ -36,7 +36,7 @@ _MAPPED, _UNMAPPED, _DIM, _HEAD = "green", "yellow", "dim", "bold"
 
 
 @click.command("explain")
-@click.argument("source", nargs=-1)
+@click.argument("source", nargs=-1, type=click.Path())
 @CONFIG
 @EVENT
 @option(

@@ -25,26 +25,28 @@ if TYPE_CHECKING:
     "--config",
     type=FILE,
     is_deliberate=True,
-    help="Settings file; default: ./voucherify-sync.yaml.",
+    show_default="./voucherify-sync.yaml",
+    help="Settings file.",
 )
 @option(
     "--ledger",
     type=LEDGER_FILE,
     is_deliberate=True,
-    help="Use this ledger instead of the project's own.",
+    show_default="the project's own, in the state directory",
+    help="Use this ledger.",
 )
 @SAME_PROJECT
 @LEDGER_IS_WHOLE
-@option("--failed", is_flag=True, is_deliberate=True, help="Dead letters of failed records.")
-@option("--invalid", is_flag=True, is_deliberate=True, help="Dead letters of invalid records.")
+@option("--failed", is_flag=True, is_deliberate=True, help="Only dead letters of failed records.")
+@option("--invalid", is_flag=True, is_deliberate=True, help="Only dead letters of invalid records.")
 @option(
     "--user",
     metavar="ID",
     multiple=True,
-    help="Dead letters of this customer, by userId, anonymousId or source_id.",
+    help="Only dead letters of this customer, by userId, anonymousId or source_id.",
 )
 @option("--before", metavar="RUN", is_deliberate=True, help="Only dead letters of runs before RUN.")
-@option("--yes", is_flag=True, is_deliberate=True, help="Do not ask.")
+@option("-y", "--yes", is_flag=True, is_deliberate=True, help="Forget without asking first.")
 def command(
     config: Path | None,
     ledger: str | None,

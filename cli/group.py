@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "replay": "Send the events of archives to Voucherify, or print the requests.",
@@ -15,10 +19,14 @@ COMMANDS = {
     "init": "Write a commented settings file, or its JSON Schema.",
     "status": "Show what was sent to this project.",
     "retry": "Send failed records again.",
-    "forget": "Remove dead letters from the ledger: all of a kind, or those of one person.",
+    "forget": "Remove dead letters from the ledger, of a kind or of a person.",
     "sandbox": "Run a local stand-in for the Voucherify API.",
+    "completion": "Print the script for completion with Tab, for bash, zsh or fish.",
 }
 """Command -> its line in the overview. A module is imported only when it is used: `--help` is instant."""
+
+COMPLETION_VARIABLE = "_VOUCHERIFY_SYNC_COMPLETE"
+"""Variable with which the script of a shell asks for completions; click derives its name from the program's."""
 
 
 class LazyGroup(click.Group):
@@ -36,6 +44,15 @@ class LazyGroup(click.Group):
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101  # a fact of this package, for the type checker
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Propose commands without importing them, and options of the program itself."""
+        from click.shell_completion import CompletionItem
+
+        commands = [
+            CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -66,7 +83,7 @@ def show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> N
     expose_value=False,
     is_eager=True,
     callback=show_version,
-    help="Show the version.",
+    help="Show the version and exit.",
 )
 def cli() -> None:
     """Replay Segment event archives into Voucherify.
@@ -75,4 +92,6 @@ def cli() -> None:
     Try it without an account:
       voucherify-sync replay --sandbox sample_events
       voucherify-sync replay --dry-run segment-logs/ | head
+
+    `voucherify-sync COMMAND --help` explains a command and its options.
     """

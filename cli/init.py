@@ -35,7 +35,7 @@ Wrote {file}. Next:
     multiple=True,
     metavar="SOURCE",
     is_deliberate=True,
-    help="List the event names, traits and properties of SOURCE in the file, as comments. Repeatable.",
+    help="List the event names, traits and properties of SOURCE in the file, as comments.",
 )
 @option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
 def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:

@@ -52,9 +52,13 @@ def _run(args: list[str] | None) -> int:
     from voucherify_sync.errors import VoucherifySyncError
     from voucherify_sync.exit_codes import ExitCode
 
-    from .group import cli
+    from .group import COMPLETION_VARIABLE, cli
     from .streams import StdoutLost
 
+    if COMPLETION_VARIABLE in os.environ:
+        from .completion import register
+
+        register()
     try:
         code = cli.main(args=args, prog_name="voucherify-sync", standalone_mode=False)
         sys.stdout.flush()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,18 @@ import click
 from msgspec import Struct
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.run.options import ErrorLimit, Mode
+from voucherify_sync.run.options import ErrorLimit, Mode, parse_duration_s, parse_moment, parse_type
 
 from .progress import KINDS
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+    from click.types import OptionHelpExtra
+
     from voucherify_sync.settings import Rate
 
 Command = Callable[..., Any]
 REST = "Options"
-_UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 class Display(Struct, frozen=True, kw_only=True):
@@ -75,11 +77,15 @@ class ParsedType(click.ParamType[Any]):
     Args:
         name: shown in the help in place of a value.
         parse: reads a text; raises ValueError with a sentence that says what to write.
+        choices: the values that a shell proposes; called only then.
     """
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+    def __init__(
+        self, name: str, parse: Callable[[str], Any], choices: Callable[[], Iterable[str]] = tuple
+    ) -> None:
         self.name = name
         self._parse = parse
+        self._choices = choices
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read a text; what is read already stays."""
@@ -89,6 +95,14 @@ class ParsedType(click.ParamType[Any]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Propose the choices that begin like an incomplete value."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(each) for each in self._choices() if each.startswith(incomplete)]
 
 
 class FileType(click.Path):
@@ -110,19 +124,23 @@ def _rate(text: str) -> Rate:
     return parse_rate(text)
 
 
-def _duration_s(text: str) -> float:
-    parts = re.findall(r"(\d+(?:\.\d+)?)(min|[smhd])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
-        raise ValueError(f"{text!r} is no duration; write 90s, 30min, 8h or 1h30m")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-
-
 def _moment(text: str) -> datetime:
     """Read a time; one without a zone is UTC for the library."""
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time; write 2025-03-01 or 2025-03-01T12:00:00Z") from None
+    return parse_moment(text, datetime.now(UTC))
+
+
+def _event_types() -> Sequence[str]:
+    from voucherify_sync.events import SENT_TYPES
+
+    return SENT_TYPES
+
+
+def _reasons() -> Sequence[str]:
+    """Return our codes for records that become dead letters; Voucherify's own keys may stand there, too."""
+    from voucherify_sync.outcomes import REASONS, State
+
+    kept = {State.FAILED, State.IN_DOUBT, State.INVALID}
+    return [reason.code for reason in REASONS if reason.state in kept and "*" not in reason.code]
 
 
 def _error_limit(text: str) -> ErrorLimit:
@@ -136,8 +154,10 @@ def _error_limit(text: str) -> ErrorLimit:
 FILE = FileType()
 LEDGER_FILE = FileType(str)
 COUNT = click.IntRange(min=1)
+REASON = ParsedType("reason", str, _reasons)
 RATE = ParsedType("N/min", _rate)
-DURATION = ParsedType("duration", _duration_s)
+EVENT_TYPE = ParsedType("type", parse_type, _event_types)
+DURATION = ParsedType("duration", parse_duration_s)
 MOMENT = ParsedType("time", _moment)
 ERROR_LIMIT = ParsedType("N|P%", _error_limit)
 
@@ -155,10 +175,24 @@ class GroupedOption(click.Option):
     """
 
     def __init__(self, *names: Any, group: str = REST, is_deliberate: bool = False, **settings: Any) -> None:
+        if settings.get("multiple"):
+            settings["help"] += " Repeatable."
         if is_deliberate or settings.get("multiple"):
             settings["allow_from_autoenv"] = False
         super().__init__(*names, **settings)
         self.group = group
+
+    def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        """Return what stands in brackets: a default that another place decides as it is, and a range in words."""
+        extra = super().get_help_extra(ctx)
+        if isinstance(self.show_default, str):
+            extra["default"] = self.show_default
+        if "range" in extra:
+            bounds: Any = self.type
+            extra["range"] = f"from {bounds.min}" if bounds.max is None else f"{bounds.min} to {bounds.max}"
+        if extra.get("range") == "from 1":  # as every count
+            del extra["range"]
+        return extra
 
 
 def options_of(group: str = REST) -> Callable[..., Callable[..., Any]]:
@@ -194,17 +228,27 @@ _how = options_of("How to send")
 _before = options_of("What was sent before")
 _shown = options_of("What is shown and kept")
 
-CONFIG = _where("-c", "--config", type=FILE, help="Settings file; default: ./voucherify-sync.yaml.")
-TYPE = _which("--type", metavar="T", multiple=True, help="Only events of this type: identify or track.")
+CONFIG = _where("-c", "--config", type=FILE, show_default="./voucherify-sync.yaml", help="Settings file.")
+TYPE = _which(
+    "--type",
+    type=EVENT_TYPE,
+    metavar="[identify|track]",
+    multiple=True,
+    help="Only events of this type.",
+)
 EVENT = _which(
-    "--event", metavar="NAME", multiple=True, help="Only track events of this name; a * matches any."
+    "--event",
+    metavar="NAME",
+    multiple=True,
+    help="Only track events of this name; * stands for any characters.",
 )
 LIMIT = _which("--limit", type=COUNT, metavar="N", help="Read the first N records only.")
 JOBS = _which(
     "--jobs",
     type=COUNT,
     metavar="N",
-    help="Processes that read a large archive in a dry run or preview; default: one per core, at most 8.",
+    help="Read a large archive with N processes in a dry run or preview.",
+    show_default="one per core, at most 8",
 )
 SAME_PROJECT = _before(
     "--same-project",
@@ -221,7 +265,7 @@ LEDGER_IS_WHOLE = _before(
 
 _SETTINGS = [
     CONFIG,
-    _where("--dry-run", is_flag=True, help="Print the requests as JSON lines instead of sending them."),
+    _where("-n", "--dry-run", is_flag=True, help="Print the requests as JSON lines instead of sending them."),
 ]
 _SANDBOX = _where(
     "--sandbox", is_flag=True, help="Send to a sandbox on this machine that lives as long as the run."
@@ -229,10 +273,24 @@ _SANDBOX = _where(
 _WHICH = [
     TYPE,
     EVENT,
-    _which("--user", metavar="ID", multiple=True, help="Only this customer, by source_id."),
-    _which("--exclude-ids", type=FILE, help="Skip the customers whose ids are in FILE, one per line."),
-    _which("--since", type=MOMENT, help="Only events from TIME on, and those without a time."),
-    _which("--until", type=MOMENT, help="Only events before TIME, and those without a time."),
+    _which(
+        "--user",
+        metavar="ID",
+        multiple=True,
+        help="Only the customer with this source_id (the userId, else the anonymousId).",
+    ),
+    _which("--exclude-ids", type=FILE, help="Skip the customers whose ids are in FILE, one id per line."),
+    _which(
+        "--since",
+        type=MOMENT,
+        help="Only events from TIME on, and those without a time. TIME is a date (2025-03-01), a date with a time "
+        "(2025-03-01T12:00:00Z; UTC if no zone is given), or how long ago it is (90min, 12h, 30d, 2w).",
+    ),
+    _which(
+        "--until",
+        type=MOMENT,
+        help="Only events before TIME, and those without a time. TIME is written as for --since.",
+    ),
     LIMIT,
     JOBS,
 ]
@@ -253,26 +311,40 @@ _BULK = [
     ),
 ]
 _HOW = [
-    _how("--workers", type=click.IntRange(1, 256), metavar="N", help="Maximum number of requests in flight."),
+    _how(
+        "--workers",
+        type=click.IntRange(1, 256),
+        metavar="N",
+        help="Maximum number of requests in flight.",
+        show_default="16",
+    ),
     _how(
         "--rate",
         type=RATE,
         metavar="N/min",
-        help="Highest rate of calls, such as 90/min; default: the limit of the API, less the reserve (10 %).",
+        help="Highest rate of calls, such as 90/min.",
+        show_default="the limit of the API, less a reserve of 10 %",
     ),
     _how(
         "--max-calls", type=COUNT, metavar="N", help="Stop cleanly after N calls; the same command continues."
     ),
-    _how("--max-duration", type=DURATION, help="Stop cleanly after this time, such as 8h."),
+    _how(
+        "--max-duration",
+        type=DURATION,
+        help="Stop cleanly after this time, such as 8h or 1h30m; the same command continues.",
+    ),
     _how(
         "--max-errors",
         type=ERROR_LIMIT,
-        help="Stop cleanly when more records than this, or than this share of those read, are invalid or failed.",
+        help="Stop cleanly once more than N records, or P % of those read, are invalid or failed.",
     ),
-    _how("--yes", is_flag=True, is_deliberate=True, help="Send custom events without asking first."),
+    _how("-y", "--yes", is_flag=True, is_deliberate=True, help="Send custom events without asking first."),
 ]
 _LEDGER = _before(
-    "--ledger", type=LEDGER_FILE, help="Use this ledger instead of the project's own in the state directory."
+    "--ledger",
+    type=LEDGER_FILE,
+    show_default="the project's own, in the state directory",
+    help="Use this ledger.",
 )
 _AGAIN = [
     _before(
@@ -282,8 +354,9 @@ _AGAIN = [
     _before(
         "--on-doubt",
         type=click.Choice(["verify", "hold", "resend", "accept"]),
-        help="Events in doubt: verify looks them up, hold leaves them, resend sends them again, accept counts them as "
-        "delivered.  [default: verify]",
+        help="What to do with events in doubt: verify looks them up, hold leaves them, resend sends them again, accept "
+        "counts them as delivered.",
+        show_default="verify",
     ),
 ]
 _BEFORE = [
@@ -292,14 +365,14 @@ _BEFORE = [
         "--new-ledger",
         is_flag=True,
         is_deliberate=True,
-        help="Make the ledger, in the first run with --yes or with a named ledger; refused where there is one.",
+        help="Create the ledger. The first run needs it if it has --yes or names a ledger. Refused if there is one.",
     ),
     SAME_PROJECT,
     LEDGER_IS_WHOLE,
     *_AGAIN,
 ]
 _LETTERS = [
-    _which("--reason", metavar="REASON", multiple=True, help="Only dead letters with this reason."),
+    _which("--reason", type=REASON, multiple=True, help="Only dead letters with this reason."),
     _which("--event", metavar="NAME", multiple=True, help="Only events of this name."),
     _which(
         "--user",
@@ -317,12 +390,12 @@ _SHOWN = [
         "--report",
         type=click.Path(),
         multiple=True,
-        help="Write a report: JSON, or HTML if PATH ends in .html; - prints JSON on stdout.",
+        help="Write a report to PATH: JSON, or HTML if PATH ends in .html; - prints JSON on stdout.",
     ),
     _shown("--dead-letters", type=FILE, help="Also write this run's dead letters to FILE."),
     _PROGRESS,
     _shown("--log-file", type=FILE, help="Write a line to FILE for every record that was not delivered."),
-    _shown("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
+    _shown("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only errors."),
     _shown("-v", "--verbose", is_flag=True, help="Show every record that was not delivered, as it happens."),
 ]
 
@@ -330,7 +403,7 @@ _SHOWN = [
 def replay_options(command: Command) -> Command:
     """Give a command the options of `replay`, in the order in which its help shows them."""
     command = _with([*_SETTINGS, _SANDBOX, *_WHICH, *_BULK, *_HOW, *_BEFORE, *_SHOWN], command)
-    return click.argument("source", nargs=-1)(command)
+    return click.argument("source", nargs=-1, type=click.Path())(command)
 
 
 def retry_options(command: Command) -> Command:
@@ -341,7 +414,7 @@ def retry_options(command: Command) -> Command:
 def plan_options(command: Command) -> Command:
     """Give a command those options of `replay` that decide what would be sent."""
     command = _with([CONFIG, *_WHICH, *_BULK, _LEDGER, *_AGAIN, _PROGRESS], command)
-    return click.argument("source", nargs=-1)(command)
+    return click.argument("source", nargs=-1, type=click.Path())(command)
 
 
 def _with(options: list[Command], command: Command) -> Command:

@@ -39,23 +39,24 @@ _BAD: Final = {"invalid", "failed"}
 
 
 @click.command("plan", cls=GroupedCommand)
-@_limit("--rate", type=RATE, metavar="N/min", help="Highest rate of calls, such as 90/min.")
-@_limit("--cycle", type=COUNT, metavar="N", help="Calls in a billing cycle, such as 100000.")
+@_limit("--rate", type=RATE, metavar="N/min", help="Calculate with this rate of calls, such as 90/min.")
+@_limit("--cycle", type=COUNT, metavar="N", help="Calculate with N calls in a billing cycle, such as 100000.")
 @_limit(
     "--from-api",
     is_flag=True,
-    help="Also use the limit of the project itself: makes one call and needs keys.",
+    help="Also calculate with the limit of your project. This makes one call and needs the keys.",
 )
 @plan_options
 @_shown("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_shown("-q", "--quiet", is_flag=True, help="No progress and no notices; errors only.")
+@_shown("-q", "--quiet", is_flag=True, help="Show no progress and no notices, only errors.")
 def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> int:
-    """Show what a replay of SOURCE would send, its calls and its duration, and whether it fits a plan.
+    """Show what a replay of SOURCE would send, its calls and its duration, and whether it fits Voucherify's plans.
 
     \b
     Examples:
       voucherify-sync plan segment-logs/
-      voucherify-sync plan --rate 500/min --cycle 1000000 --json segment-logs/ | jq .plans
+      voucherify-sync plan --rate 500/min --cycle 1000000 segment-logs/
+      voucherify-sync plan --json segment-logs/ | jq .plans
 
     plan reads all of SOURCE, as a dry run does, and the ledger if an API key is set. It makes no call
     without --from-api. Each number comes twice: with one call per customer update (--each), and with

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 @click.command("replay", cls=GroupedCommand)
 @replay_options
 def command(**values: Any) -> int:
-    """Send the events of SOURCE to Voucherify: files, directories, globs, or - for stdin.
+    """Send the events of SOURCE to Voucherify. SOURCE is a file, a directory or a glob, or - for stdin.
 
     \b
     Examples:
       voucherify-sync replay --dry-run segment-logs/ | jq .body
-      zcat part-*.gz | jq -c 'select(.userId)' | voucherify-sync replay --dry-run -
-    """
+      zcat part-*.gz | jq -c 'select(.userId)' | voucherify-sync replay -n -
+
+    An option wins over its environment variable, and both win over the settings file. The defaults below
+    apply where the settings file says nothing.
+    """  # click reads the \b itself
     from voucherify_sync.api import PreparedReplay, ReplayOptions  # `--help` has no need of the pipeline
 
     from .signals import leaving

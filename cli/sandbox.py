@@ -2,56 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import click
-import msgspec
 
-from voucherify_sync.errors import UsageProblem
-from voucherify_sync.sandbox.faults import Fault, FaultScript
-from voucherify_sync.sandbox.options import SandboxOptions
-from voucherify_sync.sandbox.server import Sandbox
-from voucherify_sync.stop import Stop
-from voucherify_sync.text import counted
-
-from .options import DURATION, option
-from .signals import stopping_cleanly
+from .options import DURATION, ParsedType, option
 from .streams import tell
 
+if TYPE_CHECKING:
+    from voucherify_sync.sandbox import SandboxOptions
+
 _LOOK_S = 3600.0
+
+
+def switch_values() -> list[str]:
+    """Return the switches that have a few values, with each of these: `nulls=ignore`."""
+    from voucherify_sync.sandbox import SandboxOptions
+
+    kinds = get_type_hints(SandboxOptions).items()
+    return [
+        f"{name}={value}" for name, kind in kinds if get_origin(kind) is Literal for value in get_args(kind)
+    ]
 
 
 @click.command("sandbox")
 @option(
     "--port",
     type=click.IntRange(0, 65535),
+    metavar="PORT",
     default=8900,
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
-@option("--limit", metavar="N/min", help="Limit to enforce, such as 100/min or 2000/h; default: none.")
-@option("--latency", type=DURATION, default="0s", help="Delay of each answer, such as 0.05s.")
+@option("--limit", metavar="N/min", show_default="none", help="Limit to enforce, such as 100/min or 2000/h.")
+@option(
+    "--latency", type=DURATION, default="0s", show_default=True, help="Delay of each answer, such as 0.05s."
+)
 @option(
     "--switch",
+    type=ParsedType("name=value", str, switch_values),
     metavar="NAME=VALUE",
     multiple=True,
-    help="Set an undocumented API behaviour, NAME=VALUE.",
+    help="Choose how an undocumented part of the API behaves, such as nulls=ignore.",
 )
 @option(
     "--fault",
     metavar="TEXT",
     multiple=True,
-    help="Add a fault, such as 'POST /v1/events drop after 10%'.",
+    help="Add a fault, such as 'POST /v1/events drop after 10%': 10 % of the answers are lost.",
 )
-@option("--seed", type=int, default=0, help="Random seed for faults given with a percentage.")
+@option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Random seed for faults with a percentage.",
+)
 def command(**given: Any) -> int:
     """Run a local stand-in for the Voucherify API.
 
     \b
     Examples:
       voucherify-sync sandbox --limit 100/min
-      voucherify-sync sandbox --fault 'POST /v1/events status 500 5%' --switch nulls=ignore
+      voucherify-sync sandbox --fault 'POST /v1/events status 500 5%'
+      voucherify-sync sandbox --switch nulls=ignore
+
+    It keeps what it receives until it stops, and shows it on a page in the browser.
     """
+    from voucherify_sync.sandbox import Fault, FaultScript, Sandbox
+    from voucherify_sync.stop import Stop
+    from voucherify_sync.text import counted
+
+    from .signals import stopping_cleanly
+
     faults = FaultScript(map(Fault.parse, given["fault"]), seed=given["seed"])
     stop = Stop()
     with Sandbox(options_of(given), faults) as sandbox, stopping_cleanly(stop):
@@ -74,6 +98,11 @@ def options_of(given: dict[str, Any]) -> SandboxOptions:
     Raises:
         UsageProblem: a switch is unknown, or its value is.
     """
+    import msgspec
+
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.sandbox import SandboxOptions
+
     fields = {"port": given["port"], "limit": given["limit"], "latency_s": given["latency"]}
     for switch in given["switch"]:
         name, _, value = switch.partition("=")

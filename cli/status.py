@@ -24,7 +24,12 @@ _RUNS = 10
 
 @click.command("status")
 @CONFIG
-@option("--ledger", type=LEDGER_FILE, help="Read this ledger instead of the project's own.")
+@option(
+    "--ledger",
+    type=LEDGER_FILE,
+    show_default="the project's own, in the state directory",
+    help="Read this ledger.",
+)
 @option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @option("--failed", is_flag=True, help="Print the dead letters of failed records, one JSON object per line.")
 @option("--doubt", is_flag=True, help="Print the dead letters of events in doubt, one JSON object per line.")

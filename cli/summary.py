@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO
 
 from voucherify_sync.events import Kind
@@ -15,7 +17,7 @@ from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
-from voucherify_sync.text import clean, clean_lines, counted, did_you_mean, size, span
+from voucherify_sync.text import clean, clean_lines, counted, did_you_mean, size, span, utc_text
 from voucherify_sync.voucherify.answers import PATHS
 
 from .render import Table, TableRow, TextLines, sentences, show, warnings_of
@@ -238,8 +240,34 @@ def _remaining(run: Run) -> str | None:
 
 
 def next_command(request: RunOptions) -> str:
-    """Return the command that goes on: the same one, but nothing is sent a third time, and the ledger exists now."""
+    """Return the command that goes on: the same one, but nothing is sent a third time, and the ledger exists now.
+
+    A period that counts back from now is fixed: later, it would leave out what this run did not get to.
+    """
     # --again would send once more what this run has sent; the other two are for a ledger that is new to the command.
     replaced = {"--again": ["--again-since", request.run_id], "--new-ledger": [], "--same-project": []}
     words = [part for word in sys.argv[1:] for part in replaced.get(word, [word])]
-    return shlex.join(["voucherify-sync", *words])
+    selection = request.selection
+    times = {"--since": selection.since, "--until": selection.until}
+    return shlex.join(["voucherify-sync", *_with_fixed_times(words, times)])
+
+
+def _with_fixed_times(words: list[str], times: dict[str, datetime | None]) -> Iterator[str]:
+    """Yield the words of a command, with a time in place of one that counts back from now."""
+    for option, word in pairwise(["", *words]):
+        name, _, value = word.partition("=")
+        if (time := times.get(option)) is not None and _counts_back(word):
+            yield utc_text(time)
+        elif (time := times.get(name)) is not None and value and _counts_back(value):
+            yield f"{name}={utc_text(time)}"
+        else:
+            yield word
+
+
+def _counts_back(text: str) -> bool:
+    """Tell whether a time, which was read before, counts back from now."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return True
+    return False

@@ -35,7 +35,17 @@ from voucherify_sync.preview.explain import EventSearch, Explanation
 from voucherify_sync.preview.mapping_tests import MappingResult, run_tests
 from voucherify_sync.preview.plan import Plan, Planner
 from voucherify_sync.report.run_report import RunReport
-from voucherify_sync.run.options import ErrorLimit, Input, Mode, RunOptions, is_worth_processes, new_run_id
+from voucherify_sync.run.options import (
+    ErrorLimit,
+    Input,
+    Mode,
+    RunOptions,
+    is_worth_processes,
+    new_run_id,
+    parse_duration_s,
+    parse_moment,
+    parse_type,
+)
 from voucherify_sync.run.run import Run
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.settings import (
@@ -139,8 +149,14 @@ def _number(low: float, high: float, kind: type[float]) -> Callable[[Any], float
     return read
 
 
-def _moment(value: datetime) -> datetime:
-    """Read a time; UTC unless it says otherwise."""
+def _types(value: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(parse_type, _texts(value)))
+
+
+def _moment(value: datetime | str) -> datetime:
+    """Read a time, or how long ago it is; UTC unless it says otherwise."""
+    if isinstance(value, str):
+        value = parse_moment(value, datetime.now(UTC))
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
@@ -171,10 +187,11 @@ def _of_setting(name: str) -> tuple[Callable[[Any], Any], str]:
 
 _COUNT: Final = (_number(1, inf, int), "a whole number from 1 on")
 _TEXTS: Final = (_texts, "a text or a list of texts")
-_MOMENT: Final = (_moment, "a datetime")
+_MOMENT: Final = (_moment, "a datetime, or such as '2025-03-01' or '30d' for 30 days ago")
 _PATH: Final = (Path, "a path")
 _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
-    **dict.fromkeys(("source", "type", "event", "user", "message_id", "reason", "run"), _TEXTS),
+    "type": (_types, "identify or track, the types that are sent"),
+    **dict.fromkeys(("source", "event", "user", "message_id", "reason", "run"), _TEXTS),
     **dict.fromkeys(("config", "exclude_ids", "dead_letters", "file"), _PATH),
     **dict.fromkeys(("limit", "jobs", "line"), _COUNT),
     **dict.fromkeys(("since", "until"), _MOMENT),
@@ -186,7 +203,10 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
         "a Rate, or such as '90/min'",
     ),
     "max_errors": (_error_limit, "an ErrorLimit, or a number of records"),
-    "max_duration": (_number(0, inf, float), "a number of seconds"),
+    "max_duration": (
+        lambda value: parse_duration_s(value) if isinstance(value, str) else _number(0, inf, float)(value),
+        "a number of seconds, or such as '8h'",
+    ),
 }
 """Option -> what reads it, and what it must be."""
 
@@ -226,11 +246,12 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
 
     Attributes:
         mode: ``LIVE`` sends to Voucherify, ``SANDBOX`` to a stand-in of its own, ``DRY_RUN`` makes no call.
-        type: types of events to read; empty: all that the settings send.
+        type: types of events to read, ``identify`` or ``track``; empty: all that the settings send.
         event: names of track events to read; empty: all.
         user: customers to read, by the id that would be their source_id; empty: all.
         exclude_ids: file of ids to leave out, one a line.
-        since: leave out what happened earlier; events without a time are kept.
+        since: leave out what happened earlier; events without a time are kept. Also taken as text: ``2025-03-01``, or
+            ``30d`` for 30 days ago.
         until: leave out what happened then or later.
         limit: records to read at most.
         jobs: processes that map a large input while nothing is sent; None: one a core, at most 8.
@@ -238,7 +259,7 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
         workers: requests in flight at most.
         rate: calls at most.
         max_calls: stop cleanly after as many calls.
-        max_duration: stop cleanly after as many seconds.
+        max_duration: stop cleanly after as many seconds; also taken as text, such as ``8h``.
         max_errors: stop cleanly when more records are invalid or failed.
         ledger: path of the ledger, relative to the working directory.
         new_ledger: make a ledger; needed for the first run to a project that sends without asking.

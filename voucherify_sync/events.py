@@ -25,6 +25,8 @@ Json = dict[str, Any]
 
 EVENT_TYPES: Final = {kind: kind for kind in ("identify", "track", "page", "screen", "group", "alias")}
 """The types of Segment's events, each by itself."""
+SENT_TYPES: Final = ("identify", "track")
+"""Those of which requests are made."""
 
 KEY_BYTES = 16
 HASH_BYTES = 8

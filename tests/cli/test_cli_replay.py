@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +220,8 @@ def test_the_corpora_come_through_with_the_law_intact(run_cli: Cli, corpora: Pat
         (["--workers", "0", "-"], "--workers"),
         (["--rate", "fast", "-"], "--rate"),
         (["--since", "yesterday", "-"], "--since"),
+        (["--type", "identfy", "-"], "did you mean identify?"),
+        (["--type", "page", "-"], "page events are not sent"),
         (["--exclude-ids", "nowhere.txt", "-"], "nowhere.txt"),
         (["-c", "nowhere.yaml", "-"], "nowhere.yaml"),
     ],
@@ -282,6 +286,40 @@ def test_selection_limits_what_is_sent(run_cli: Cli, tmp_path: Path) -> None:
     ]
     assert len(run_cli("replay", "--dry-run", "--user", "u-2", "-", stdin=lines).lines) == 1
     assert len(run_cli("replay", "--dry-run", "--event", "Nothing", "-", stdin=lines).lines) == 0
+
+
+def test_times_may_count_back_from_now(run_cli: Cli) -> None:
+    """Days and hours before the start; `-n` is `--dry-run`."""
+    ago = {"an-hour": timedelta(hours=1), "a-week": timedelta(days=7), "a-year": timedelta(days=365)}
+    now = datetime.now(UTC)
+    lines = "".join(
+        json.dumps(
+            {"type": "track", "event": "E", "userId": "u", "messageId": name, "timestamp": f"{now - back}"}
+        )
+        + "\n"
+        for name, back in ago.items()
+    )
+    for options, kept in (
+        (["--since", "2w"], ["an-hour", "a-week"]),
+        (["--since", "2w", "--until=12h"], ["a-week"]),
+        (["--until", "30d"], ["a-year"]),
+    ):
+        assert [
+            line["messageId"] for line in run_cli("replay", "-n", *options, "-", stdin=lines).lines
+        ] == kept
+
+
+def test_the_command_that_goes_on_has_the_same_period(run_cli: Cli) -> None:
+    """Times that count back are fixed in it: it may be run days later. Others stay as they were written."""
+    lines = "".join(track(number) for number in range(9))
+    ended = run_cli("replay", "--sandbox", "--max-calls=2", "--until=1d", "--since", "900w", "-", stdin=lines)
+    assert ended.code == 4
+    found = re.search(r"replay --sandbox --max-calls=2 --until=(\S+)Z --since (\S+)Z -\n", ended.err)
+    assert found is not None, ended.err
+    until, since = map(datetime.fromisoformat, found.groups())
+    assert abs(until - since - timedelta(weeks=900) + timedelta(days=1)) < timedelta(minutes=1)
+    ended = run_cli("replay", "--sandbox", "--max-calls=2", "--since", "2001-01-01", "-", stdin=lines)
+    assert "--since 2001-01-01 -" in ended.err
 
 
 def test_max_errors_stops_the_run(run_cli: Cli) -> None:

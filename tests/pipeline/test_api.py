@@ -284,6 +284,8 @@ def test_the_service_of_the_docs_runs(
         pytest.param({"user": "u1", "type": "track"}, id="user-and-type"),
         pytest.param({"source": "events.ndjson", "type": "track"}, id="source"),
         pytest.param({"mode": "dry_run", "type": ["track"], "rate": "90/min", "max_errors": 5}, id="texts"),
+        pytest.param({"since": "2024-11-01", "until": "12h", "type": "Track"}, id="times-as-texts"),
+        pytest.param({"since": "9999d", "type": ["track"], "max_duration": "8h"}, id="durations-as-texts"),
         pytest.param({"since": datetime(2024, 11, 1), "type": ["track"]}, id="without-a-time-zone"),  # noqa: DTZ001
     ],
 )
@@ -301,9 +303,12 @@ def test_a_lone_value_means_what_it_says(archive: Path, options: dict[str, Any])
         {"jobs": 0},
         {"max_errors": "5"},
         {"max_errors": -1},
-        {"max_duration": "8h"},
+        {"max_duration": "soon"},
         {"rate": "fast"},
-        {"since": "2024-11-01"},
+        {"since": "yesterday"},
+        {"until": 5},
+        {"type": "identfy"},
+        {"type": ["track", "page"]},
         {"customers": "BULK"},
         {"on_doubt": "forget"},
         {"mode": "dry-run"},

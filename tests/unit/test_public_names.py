@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from ast import literal_eval
@@ -28,26 +29,49 @@ def test_the_package_alone_imports_nothing_else() -> None:
     )
 
 
-def imported_by(*words: str) -> list[str]:
+def imported_by(*words: str, **variables: str) -> list[str]:
     """Return which of the heavy libraries a run of the command imports."""
     code = (
         "import sys; from importlib.metadata import entry_points\n"
         "main = next(iter(entry_points(group='console_scripts', name='voucherify-sync'))).load()\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "heavy = 'requests', 'rich', 'jinja2', 'yaml', 'sqlite3', 'multiprocessing'\n"
+        "heavy = 'requests', 'rich', 'jinja2', 'yaml', 'sqlite3', 'multiprocessing', 'http.server'\n"
         "print([m for m in heavy if m in sys.modules], file=sys.stderr)\n"
     )
-    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    command, environment = [sys.executable, "-c", code, *words], {**os.environ, **variables}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return list(literal_eval(run.stderr.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(
-    "command", ["", "replay", "plan", "explain", "coverage", "check", "init", "status", "retry"]
+    "command",
+    [
+        "",
+        "replay",
+        "plan",
+        "explain",
+        "coverage",
+        "check",
+        "init",
+        "status",
+        "retry",
+        "forget",
+        "sandbox",
+        "completion",
+    ],
 )
 def test_help_imports_nothing_heavy(command: str) -> None:
     """Help is instant: no HTTP, no terminal library, no templates, no YAML."""
     assert imported_by(*filter(None, [command]), "--help") == []
+
+
+@pytest.mark.parametrize("words", ["", "replay --", "replay --type ", "sandbox --"])
+def test_a_tab_imports_nothing_heavy(words: str) -> None:
+    """Completion is instant, too."""
+    typed = f"voucherify-sync {words}"
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    assert imported_by(_VOUCHERIFY_SYNC_COMPLETE="bash_complete", **asked) == []
 
 
 @pytest.mark.parametrize("words", [["replay", "--dry-run", "-q"], ["plan", "-q"], ["coverage"]], ids=" ".join)

@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from voucherify_sync.events import Event
+from voucherify_sync.events import EVENT_TYPES, SENT_TYPES, Event
 from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
@@ -22,7 +22,7 @@ from voucherify_sync.stop import Stop
 from voucherify_sync.text import similar
 
 _SIMILARITY: Final = 0.8
-_OTHER_TYPES: Final = {kind: f"type_{kind}" for kind in ("page", "screen", "group", "alias")}
+_OTHER_TYPES: Final = {kind: f"type_{kind}" for kind in EVENT_TYPES if kind not in SENT_TYPES}
 
 
 def name_matcher(names: Iterable[str]) -> Callable[[str], bool]:

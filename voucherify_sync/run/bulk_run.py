@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import VoucherifySyncError
-from voucherify_sync.events import BadRecord, Batch, Event, Kind, Position, Request, request_hash
+from voucherify_sync.events import (
+    EVENT_TYPES,
+    BadRecord,
+    Batch,
+    Event,
+    Kind,
+    Position,
+    Request,
+    request_hash,
+)
 from voucherify_sync.mapping.fold import Fold, FoldedCustomer, News, microseconds
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, State
 from voucherify_sync.report.run_report import BulkReport
@@ -29,7 +38,6 @@ if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import LiveDelivery
 
 CUSTOMER_REFUSED = "customer_refused"
-_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
 _LOOKUP_CUSTOMERS = 500
 """Customers that are looked up in the ledger at once."""
 _GIVEN_UP = frozenset({FAILED_BEFORE, "dismissed"})
@@ -157,7 +165,7 @@ class BulkCustomers:
         for decision in mapped:
             record = decision.event if isinstance(decision, Request) else decision.record
             kind = record.type if isinstance(record, Event) else None
-            self._types[kind if kind in _TYPES else None] += 1  # any text may stand there
+            self._types[kind if kind in EVENT_TYPES else None] += 1  # any text may stand there
 
     def _changed(self, fold: Fold) -> Iterator[FoldedCustomer]:
         """Leave out the customers whose last update said the same."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
+
+from voucherify_sync.text import did_you_mean, similar
 
 if TYPE_CHECKING:  # help shows these options, and must not wait for what a run needs
     from voucherify_sync.events import Batch
@@ -19,6 +22,9 @@ if TYPE_CHECKING:  # help shows these options, and must not wait for what a run 
     from voucherify_sync.sources.discover import Source
     from voucherify_sync.sources.reader import SourceFacts
     from voucherify_sync.stop import Stop
+
+
+_UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class ErrorLimit(Struct, frozen=True):
@@ -89,6 +95,56 @@ class RunOptions(Struct, frozen=True):
     dead_letters: Path | None = None
     command: str = "replay"
     decode: Decode | None = None
+
+
+def parse_type(text: str) -> str:
+    """Read a type of events that can be sent, as it is read in an event.
+
+    Raises:
+        ValueError: there is no such type, or its events are never sent.
+    """
+    from voucherify_sync.events import EVENT_TYPES, SENT_TYPES, event_type
+
+    name = event_type(text)
+    if name in SENT_TYPES:
+        return name
+    sent = " or ".join(SENT_TYPES)
+    if name in EVENT_TYPES:
+        raise ValueError(f"{name} events are not sent to Voucherify; write {sent}")
+    meant = did_you_mean(similar(text, EVENT_TYPES, fold=str.lower, most=1, cutoff=0.6))
+    raise ValueError(f"{text!r} is no type of event{meant or f'; write {sent}'}")
+
+
+def parse_duration_s(text: str) -> float:
+    """Read a length of time: 90s, 30min (or 30m), 8h, 1h30m, 30d, 2w. Return seconds.
+
+    Raises:
+        ValueError: a sentence that says what to write.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)(min|[smhdw])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
+        raise ValueError(f"{text!r} is no duration; write 90s, 30min, 8h or 1h30m")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """Read a time: ISO 8601, without a zone if it has none; or how long before `now` it is, such as 30d.
+
+    A month is no unit, because its length is not fixed. `m` is a minute, as it is to other command lines.
+
+    Raises:
+        ValueError: a sentence that says what to write.
+    """
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    try:
+        return now - timedelta(seconds=parse_duration_s(text))
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{text!r} is no time; write 2025-03-01, 2025-03-01T12:00:00Z, or 30d for 30 days ago"
+        ) from None
 
 
 def new_run_id() -> str:
