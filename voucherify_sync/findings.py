@@ -36,6 +36,8 @@ class FindingWords(Struct, frozen=True):
 
 NAMED_BY_PROPERTIES: Final = "named_by_properties"
 BROKEN_TEXT: Final = "broken_text"
+TRAITS_OF_ANOTHER: Final = "context_traits_of_another"
+HALF_NAME: Final = "half_name"
 
 FINDINGS: Final = {
     NAMED_BY_PROPERTIES: FindingWords(
@@ -49,6 +51,16 @@ FINDINGS: Final = {
         "events that are sent hold broken text, which is no UTF-8 or half of a character",
         "U+FFFD takes the place of what cannot be read. To send the right text, fix the encoding of the source first, "
         "such as with `iconv -f latin1 -t utf-8`.",
+    ),
+    TRAITS_OF_ANOTHER: FindingWords(
+        "identify has its traits in the context, which name another userId: they are not used",
+        "identifies have their traits in the context, which name another userId: they are not used",
+        "Correct the userId in the source if they are one customer.",
+    ),
+    HALF_NAME: FindingWords(
+        "identify holds only a first or a last name, which would replace the whole name of its customer",
+        "identifies hold only a first or a last name, which would replace the whole name of their customer",
+        "--bulk joins both halves, and never replaces a whole name by half of one.",
     ),
 }
 """Code -> its words, in the order in which they are shown."""

@@ -24,6 +24,7 @@ WHY_NOT_MAPPED: Final = {
     "null": "null counts as absent",
     "no_field": "Voucherify has no such field",
     "not_text": "the field holds text only",
+    "not_a_date": "it is no date of the calendar, such as 1990-05-01",
     "not_an_object": "an object belongs there",
     "no_code": "it has no code, and Voucherify refuses it without one",
     "blank": "it is blank",

@@ -161,6 +161,34 @@ def test_customers_in_memory_come_by_their_source_id() -> None:
     assert [c["source_id"] for c in fold(Update({"source_id": each}) for each in ids)] == sorted(ids)
 
 
+@pytest.mark.parametrize(
+    ("updates", "name"),
+    [
+        pytest.param([{"firstName": "Ann"}, {"lastName": "Lee"}], "Ann Lee", id="two halves"),
+        pytest.param([{"lastName": "Lee"}, {"firstName": "Ann"}], "Ann Lee", id="the last name first"),
+        pytest.param([{"firstName": "Ann"}, {"firstName": "Eva"}], "Eva", id="the later half"),
+        pytest.param(
+            [{"name": "Ann Lee"}, {"firstName": "Ann"}], "Ann Lee", id="half a name replaces no whole one"
+        ),
+        pytest.param(
+            [{"name": "A L"}, {"firstName": "Ann"}, {"lastName": "Lee"}], "Ann Lee", id="but both halves do"
+        ),
+        pytest.param(
+            [{"firstName": "Ann"}, {"name": "A L"}, {"lastName": "Lee"}], "A L", id="if both are later"
+        ),
+        pytest.param([{"firstName": "Ann"}, {"name": None}], None, id="a null erases halves"),
+        pytest.param([{"name": None}, {"firstName": "Ann"}], "Ann", id="a null is no whole name"),
+    ],
+)
+@pytest.mark.parametrize("is_reversed", [False, True], ids=["in order", "reversed"])
+def test_a_name_is_folded_by_its_halves(
+    updates: list[dict[str, Any]], name: str | None, is_reversed: bool
+) -> None:
+    """Whatever the order of reading."""
+    timed = [Update(update, at(second)) for second, update in enumerate(updates)]
+    assert one(*(reversed(timed) if is_reversed else timed)) == {"name": name}
+
+
 TEXTS = st.sampled_from(["a", "b", None])
 FIELDS = st.fixed_dictionaries(
     {"source_id": st.sampled_from(["u1", "u2", "u3"])},

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from support.segment_events import body_of, dropped_of, event_of, identify, outcome_of, request_of, track
 
-from voucherify_sync.events import Event, Json, Kind
-from voucherify_sync.findings import NAMED_BY_PROPERTIES, Example, FindingCount
+from voucherify_sync.events import Event, Json, Kind, Request
+from voucherify_sync.findings import (
+    HALF_NAME,
+    NAMED_BY_PROPERTIES,
+    TRAITS_OF_ANOTHER,
+    Example,
+    FindingCount,
+)
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import State
 from voucherify_sync.settings.types import Identify, Personas, Rows, Settings, Track
@@ -87,7 +94,7 @@ def test_rule_2_an_identify_is_one_customer_and_a_track_one_custom_event() -> No
     )
 
 
-@pytest.mark.parametrize("kind", ["page", "screen", "group", "alias", "Identify", "delete"])
+@pytest.mark.parametrize("kind", ["page", "screen", "group", "alias", "delete"])
 def test_rule_2_other_types_make_no_request(kind: str) -> None:
     """Even when no filter has stopped them before."""
     assert outcome_of(event_of({"type": kind, "userId": "u1"})).state is State.SKIPPED
@@ -108,7 +115,8 @@ def test_rule_2_other_types_make_no_request(kind: str) -> None:
         pytest.param("", None, "track", id="empty"),
         pytest.param("  ", None, "track", id="blank"),
         pytest.param(None, None, "track", id="null"),
-        pytest.param(7, None, "track", id="no text"),
+        pytest.param(7, None, "7", id="a number"),
+        pytest.param([7], None, "track", id="no text"),
     ],
 )
 def test_rule_3_an_event_has_a_name(own: object, mapped: object, sent: str) -> None:
@@ -215,7 +223,7 @@ def test_rule_4_a_mapped_id_that_is_none_gives_way_to_the_event_s_own() -> None:
         ),
         pytest.param({"address": {"zip": "1"}}, {}, [], id="an address of which nothing is known"),
         pytest.param({"address": "Main St 1"}, {}, [], id="an address that is a text"),
-        pytest.param({"age": 7, "description": ""}, {"description": ""}, [], id="an unmapped trait"),
+        pytest.param({"age": 7, "description": "d"}, {"description": "d"}, [], id="an unmapped trait"),
     ],
 )
 def test_rule_5_only_voucherify_s_fields_are_sent(
@@ -272,9 +280,11 @@ def test_rule_5_an_event_s_name_has_300_characters_at_most() -> None:
 
 
 def test_rule_6_a_null_is_absent() -> None:
-    """An old null must not wipe what is newer."""
-    event = identify({"name": None, "email": None, "address": {"city": None}, "metadata": {"plan": None}})
-    assert body_of(event) == {"source_id": "u1", "metadata": {"plan": None}}
+    """An old null must not wipe what is newer; deeper in metadata it is data."""
+    event = identify(
+        {"name": None, "email": None, "address": {"city": None}, "metadata": {"plan": None, "a": {"b": None}}}
+    )
+    assert body_of(event) == {"source_id": "u1", "metadata": {"a": {"b": None}}}
 
 
 def test_rule_6_a_null_inside_a_merged_object_is_absent_as_well() -> None:
@@ -317,13 +327,12 @@ def test_rule_6_a_track_never_erases() -> None:
 
 
 def test_rule_6_false_zero_and_empty_are_values() -> None:
-    """Presence is never truth."""
+    """Presence is never truth, but for a blank in a text field of the customer."""
     settings = identify_rows({"traits.*": ["customer.metadata.*"], "traits.e": ["customer.description"]})
     traits = {"f": False, "z": 0, "e": "", "l": [], "n": None}
     assert body_of(identify(traits), settings) == {
         "source_id": "u1",
         "metadata": {"f": False, "z": 0, "e": "", "l": []},
-        "description": "",
     }
 
 
@@ -335,9 +344,9 @@ def personas(traits: Json, key: object = "vip", **fields: Any) -> Event:
     return identify(traits, context={"personas": {"computation_key": key}}, **fields)
 
 
-@pytest.mark.parametrize("value", [True, False, 450.0, 0, "true", {"tier": 1}])
+@pytest.mark.parametrize("value", [True, False, 450.0, 0, "true", {"tier": 1}, None])
 def test_rule_7_a_computed_trait_becomes_customer_metadata(value: object) -> None:
-    """False is sent as false: the customer has left the audience."""
+    """False is sent as false, and a null as null: the customer has left the audience, or has no such trait any more."""
     assert body_of(personas({"vip": value})) == {"source_id": "u1", "metadata": {"vip": value}}
 
 
@@ -374,7 +383,9 @@ def test_rule_7_a_row_keeps_what_it_put_at_the_key() -> None:
         pytest.param(identify({"vip": True}), Settings(), id="no personas"),
         pytest.param(identify({"vip": True}, context=None), Settings(), id="no context"),
         pytest.param(identify({"vip": True}, context={"personas": "x"}), Settings(), id="odd personas"),
-        pytest.param(personas({"vip": None}), Settings(), id="a null trait"),
+        pytest.param(
+            personas({"vip": None}, key=None), Settings(), id="a null that is not the computed trait"
+        ),
         pytest.param(personas({"vip": True}), Settings(personas=Personas(disabled=True)), id="disabled"),
     ],
 )
@@ -386,6 +397,115 @@ def test_rule_7_else_nothing_is_carried(event: Event, settings: Settings) -> Non
 def test_rule_7_an_odd_key_does_no_harm() -> None:
     """A computation_key that is no text names no trait; what no row took is carried all the same."""
     assert body_of(personas({"vip": True}, key=["vip"]))["metadata"] == {"vip": True}
+
+
+# Rule 3: the name of parts
+
+
+@pytest.mark.parametrize(
+    ("traits", "rows", "name"),
+    [
+        pytest.param({"firstName": "Ann", "lastName": "Lee"}, {}, "Ann Lee", id="the default table"),
+        pytest.param({"firstName": "Ann"}, {"traits.plan": ["customer.metadata.plan"]}, None, id="no row"),
+        pytest.param(
+            {"firstName": "Ann", "lastName": "Lee"},
+            {"traits.lastName": ["customer.lastName"]},
+            "Lee",
+            id="one row",
+        ),
+    ],
+)
+def test_rule_3_without_name_from_parts_only_rows_make_a_name(
+    traits: Json, rows: Rows, name: str | None
+) -> None:
+    """The event's own first and last name are not looked at."""
+    settings = identify_rows(rows, name_from_parts=False)
+    assert body_of(identify(traits), settings).get("name") == name
+    event = track({"firstName": "Ann"})
+    assert (
+        "name"
+        not in body_of(event, track_rows({"properties.a": ["metadata.a"]}, name_from_parts=False))["customer"]
+    )
+
+
+def test_rule_3_half_a_name_is_counted_and_folded_as_half_a_name() -> None:
+    """The body that is sent one by one has it as the name; what is folded keeps it apart."""
+    mapping = Mapper(Settings(), folds=True)
+    request = mapping.request(identify({"lastName": " Lee ", "email": "e"}))
+    assert isinstance(request, Request)
+    assert request.body == {"source_id": "u1", "name": "Lee", "email": "e"}
+    assert json.loads(request.customer or b"") == {"source_id": "u1", "email": "e", "lastName": "Lee"}
+    assert mapping.stats.findings[HALF_NAME] == FindingCount(1, [Example("events.ndjson:1", "Lee")])
+    whole = mapping.request(identify({"firstName": "Ann", "lastName": "Lee"}))
+    assert isinstance(whole, Request)
+    assert whole.customer is None
+    assert mapping.stats.findings[HALF_NAME].count == 1
+
+
+# Rule 12: traits in the context
+
+OWN: Json = {"firstName": "A", "lastName": "B", "email": "a@example.com", "plan": "x"}
+FROM_CONTEXT: Json = {"source_id": "u1", "name": "A B", "email": "a@example.com"}
+
+
+@pytest.mark.parametrize("traits", [None, {}, "", []], ids=["null", "empty", "blank", "empty list"])
+def test_rule_12_traits_of_the_context_stand_in_for_missing_ones(traits: object) -> None:
+    """As a whole, read by the rows of traits; what no row reads is counted under the path that it has."""
+    mapping = Mapper(Settings())
+    made = mapping.request(identify(traits, context={"traits": OWN}))
+    assert isinstance(made, Request)
+    assert made.body == FROM_CONTEXT
+    counts = mapping.stats.sections["identify"]
+    assert counts.unmapped.by_name == {"context.traits.plan": 1}
+    assert counts.rows["traits.email: customer.email"] == 1
+
+
+def test_rule_12_traits_of_the_event_itself_are_not_mixed_with_those_of_the_context() -> None:
+    """Those of the context are counted as not mapped, but for rows that read them."""
+    event = identify({"email": "own"}, context={"traits": OWN | {"phone": "1", "id": "x", "userId": "y"}})
+    mapping = Mapper(identify_rows({"context.traits.phone": ["customer.phone"]}, extend_default=True))
+    made = mapping.request(event)
+    assert isinstance(made, Request)
+    assert made.body == {"source_id": "u1", "email": "own", "phone": "1"}
+    paths = [f"context.traits.{key}" for key in OWN]
+    assert mapping.stats.sections["identify"].unmapped.by_name == dict.fromkeys(paths, 1)
+
+
+@pytest.mark.parametrize("user_id", ["u1", None], ids=["the same", "none"])
+def test_rule_12_who_they_are_of_is_no_trait(user_id: str | None) -> None:
+    """Their ids never count as ids, and are not sent."""
+    told = OWN | {"userId": user_id, "id": "7", "anonymousId": "8"}
+    settings = identify_rows({"traits.id": ["customer.id"], "traits.*": ["customer.metadata.*"]})
+    assert body_of(identify(context={"traits": told}), settings) == {
+        "source_id": "u1",
+        "name": "A B",
+        "metadata": OWN,
+    }
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"userId": None, "anonymousId": "a1"}], ids=["another user", "nobody"]
+)
+def test_rule_12_traits_of_another_are_not_taken(fields: Json) -> None:
+    """Two people must never become one."""
+    mapping = Mapper(Settings())
+    made = mapping.request(identify(context={"traits": OWN | {"userId": "u2"}}, **fields))
+    assert isinstance(made, Request)
+    assert list(made.body) == ["source_id"]
+    assert mapping.stats.findings[TRAITS_OF_ANOTHER] == FindingCount(1, [Example("events.ndjson:1", "u2")])
+
+
+def test_rule_12_can_be_switched_off() -> None:
+    """And never holds for a track."""
+    event = identify(context={"traits": OWN})
+    assert body_of(event, identify_rows(context_traits="ignore")) == {"source_id": "u1"}
+    assert body_of(track(context={"traits": OWN}))["customer"] == {"source_id": "u1"}
+
+
+def test_rule_12_a_dotted_key_of_the_context_is_read_as_one_of_traits_is() -> None:
+    """The tree cannot tell which spelling counts, so the rows are read one by one."""
+    event = identify(context={"traits": {"email": "inner", "name": "N"}, "traits.email": "outer"})
+    assert body_of(event) == {"source_id": "u1", "name": "N", "email": "outer"}
 
 
 # Traits and properties that no row takes

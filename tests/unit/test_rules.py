@@ -67,7 +67,7 @@ def filled(
     """Return the parts that rows and constants make of an event's fields, and what they report."""
     lists = {source: [to] if isinstance(to, str) else to for source, to in (mapping or {}).items()}
     rows = effective_rows(root, lists, extend_default=extend_default)
-    rules = Rules(root, rows, add or {}, keep_nulls=keep_nulls)
+    rules = Rules((root,), rows, add or {}, keep_nulls=keep_nulls)
     before = copy.deepcopy(fields)
     draft = draft_of(rules, fields)
     assert fields == before, "the event was changed"
@@ -76,9 +76,9 @@ def filled(
 
 def draft_of(rules: Rules, fields: Json) -> Draft:
     """Return what the rules make of an event's fields."""
-    given = fields.get(rules.root)
+    given = fields.get(str(rules.root[0]))
     event = event_of({"type": "identify", **fields})
-    return walk(rules, event, None, given if isinstance(given, dict) else {})
+    return walk(rules, event, fields, None, given if isinstance(given, dict) else {})
 
 
 def parts_of(draft: Draft) -> Json:
@@ -113,7 +113,9 @@ def test_an_empty_mapping_is_the_default_table_and_any_row_replaces_it() -> None
         pytest.param({"address": {"postal_code": "1"}}, {"address": {"postal_code": "1"}}, id="postal_code"),
         pytest.param({"firstName": "A", "first_name": "B"}, {"firstName": "A"}, id="camelCase first"),
         pytest.param({"firstName": None, "first_name": "B"}, {"firstName": "B"}, id="null is absent"),
-        pytest.param({"firstName": "", "first_name": "B"}, {"firstName": ""}, id="an empty text is present"),
+        pytest.param({"firstName": " ", "first_name": "B"}, {"firstName": "B"}, id="a blank is absent"),
+        pytest.param({"firstName": "", "first_name": None}, {}, id="neither says anything"),
+        pytest.param({"firstName": True, "first_name": "B"}, {}, id="true is present"),
     ],
 )
 def test_the_default_table_takes_snake_case_where_camel_case_is_absent(traits: Json, customer: Json) -> None:
@@ -121,10 +123,31 @@ def test_the_default_table_takes_snake_case_where_camel_case_is_absent(traits: J
     assert filled({"traits": traits})[0]["customer"] == customer
 
 
-def test_rows_of_the_settings_are_literal() -> None:
-    """No snake_case twin is tried for what the user wrote."""
-    rows: Rows = {"traits.firstName": "customer.firstName"}
-    assert filled({"traits": {"first_name": "Ann"}}, rows)[0]["customer"] == {}
+@pytest.mark.parametrize(
+    ("row", "customer"),
+    [
+        pytest.param({"traits.firstName": "customer.firstName"}, {"firstName": "Ann"}, id="firstName"),
+        pytest.param({"traits.lastName": "customer.lastName"}, {"lastName": "Lee"}, id="lastName"),
+        pytest.param(
+            {"traits.address.postalCode": "customer.address.postal_code"},
+            {"address": {"postal_code": "1"}},
+            id="postalCode",
+        ),
+        pytest.param(
+            {"context.person.firstName": "customer.firstName"},
+            {"firstName": "Ben"},
+            id="anywhere in the event",
+        ),
+        pytest.param({"traits.firstName": "customer.name"}, {}, id="not to another field"),
+    ],
+)
+def test_a_snake_case_twin_belongs_to_its_row_wherever_it_stands(row: Rows, customer: Json) -> None:
+    """A default row that is written out does the same as in the default table."""
+    fields: Json = {
+        "traits": {"first_name": "Ann", "last_name": "Lee", "address": {"postal_code": "1"}},
+        "context": {"person": {"first_name": "Ben"}},
+    }
+    assert filled(fields, row)[0]["customer"] == customer
 
 
 @pytest.mark.parametrize(
@@ -182,9 +205,76 @@ def test_an_object_row_merges_what_the_place_knows() -> None:
     """`traits: customer` takes Voucherify's fields, deeply, and neither ids nor what is no field."""
     traits = {**TRAITS, "id": "cust_other", "source_id": "other"}
     parts, dropped = filled({"traits": traits}, {"traits": "customer"})
-    address = {"city": "Łódź", "state": "łódzkie", "country": "PL"}
-    assert parts == {"customer": {**CUSTOMER, "address": address}}
+    assert parts == {"customer": CUSTOMER}
     assert dropped == []
+
+
+@pytest.mark.parametrize(
+    ("traits", "customer"),
+    [
+        pytest.param(
+            {"birthdate": "1990-05-01", "address": {"line_2": "2nd floor"}},
+            {"birthdate": "1990-05-01", "address": {"line_2": "2nd floor"}},
+            id="fields without a default row",
+        ),
+        pytest.param(
+            {"address": {"street": "A 1", "line_1": "B 2", "postalCode": "1", "postal_code": "2"}},
+            {"address": {"line_1": "A 1", "postal_code": "1"}},
+            id="the default row wins",
+        ),
+        pytest.param(
+            {"address": {"street": None, "line_1": "B 2", "postalCode": " ", "postal_code": "2"}},
+            {"address": {"line_1": "B 2", "postal_code": "2"}},
+            id="where it finds nothing, the field's own name is read",
+        ),
+        pytest.param(
+            {"first_name": "Ann", "last_name": "Lee"}, {"firstName": "Ann", "lastName": "Lee"}, id="twins"
+        ),
+    ],
+)
+@pytest.mark.parametrize("root", ["traits", "properties", "context"])
+def test_an_object_row_to_the_customer_is_the_default_table_and_more(
+    traits: Json, customer: Json, root: str
+) -> None:
+    """What no default row has filled is taken by the names of Voucherify's fields."""
+    assert filled({root: traits}, {root: "customer"}, root=root)[0] == {"customer": customer}
+
+
+def test_an_object_row_to_the_address_reads_it_as_the_default_table_does() -> None:
+    """The address of a list, too."""
+    address = {"street": "A 1", "postalCode": "1", "line_2": "B", "zip": "no field"}
+    expected = {"address": {"line_1": "A 1", "line_2": "B", "postal_code": "1"}}
+    for mapping in ({"traits.home": "customer.address"}, {"traits.all[1]": "customer.address"}):
+        fields = {"traits": {"home": address, "all": [{}, address]}}
+        assert filled(fields, mapping)[0]["customer"] == expected
+
+
+def test_a_wildcard_takes_each_key_by_its_own_name() -> None:
+    """`traits.*: customer.*` is a row for each key; street is no name of a field."""
+    fields: Json = {"traits": {"line_1": "A", "street": "B", "city": "C"}}
+    assert filled(fields, {"traits.*": "customer.address.*"})[0]["customer"] == {
+        "address": {"city": "C", "line_1": "A"}
+    }
+
+
+@pytest.mark.parametrize("nulls", [False, True], ids=["omit", "clear"])
+@pytest.mark.parametrize(
+    "value", ["", " ", "\t\n", "\u00a0"], ids=["empty", "space", "tab", "no-break space"]
+)
+def test_a_blank_text_counts_as_absent(value: str, nulls: bool) -> None:
+    """Only a null erases a field; a blank neither erases it nor replaces what an earlier row has put there."""
+    texts = ["name", "email", "description", "phone", "birthdate", "firstName", "lastName"]
+    address = {"city": value, "line_1": value}
+    rows: Rows = {"traits": "customer"}
+    parts, dropped = filled(
+        {"traits": {**dict.fromkeys(texts, value), "address": address}}, rows, keep_nulls=nulls
+    )
+    assert {key: inside for key, inside in parts["customer"].items() if inside} == {}
+    assert {reason for _, reason in dropped} == {"blank"}
+    later: Rows = {"traits.a": "customer.phone", "traits.b": "customer.phone"}
+    assert filled({"traits": {"a": "1", "b": value}}, later, keep_nulls=nulls)[0]["customer"] == {
+        "phone": "1"
+    }
 
 
 def test_only_an_explicit_row_fills_an_id() -> None:
@@ -199,10 +289,14 @@ def test_only_an_explicit_row_fills_an_id() -> None:
     ("mapping", "parts"),
     [
         pytest.param(
-            {"properties": "metadata"}, {"metadata": {"a": 1, "n": None, "o": {"p": 1}}}, id="object"
+            {"properties": "metadata"}, {"metadata": {"a": 1, "o": {"p": 1, "n": None}}}, id="object"
         ),
-        pytest.param({"properties.*": "metadata.*"}, {"metadata": {"a": 1, "o": {"p": 1}}}, id="wildcard"),
-        pytest.param({"properties.*": "metadata"}, {"metadata": {"a": 1, "o": {"p": 1}}}, id="to an object"),
+        pytest.param(
+            {"properties.*": "metadata.*"}, {"metadata": {"a": 1, "o": {"p": 1, "n": None}}}, id="wildcard"
+        ),
+        pytest.param(
+            {"properties.*": "metadata"}, {"metadata": {"a": 1, "o": {"p": 1, "n": None}}}, id="to an object"
+        ),
         pytest.param(
             {"properties.o": "metadata", "context": "metadata.o"},
             {"metadata": {"p": 1, "o": {"q": 2}}},
@@ -210,16 +304,16 @@ def test_only_an_explicit_row_fills_an_id() -> None:
         ),
         pytest.param(
             {"properties": "metadata", "context": "metadata.o"},
-            {"metadata": {"a": 1, "n": None, "o": {"p": 1, "q": 2}}},
+            {"metadata": {"a": 1, "o": {"p": 1, "n": None, "q": 2}}},
             id="merged deeply",
         ),
         pytest.param({"r": "referral"}, {"referral": {"code": "X"}}, id="referral"),
     ],
 )
 def test_objects_go_where_any_key_may_stand(mapping: Rows, parts: Json) -> None:
-    """Nulls inside a metadata object pass; of a wildcard each key is a row, so a null does nothing."""
+    """A null at the first level of metadata does nothing, as at a row of its own; deeper ones are data."""
     fields: Json = {
-        "properties": {"a": 1, "n": None, "o": {"p": 1}},
+        "properties": {"a": 1, "n": None, "o": {"p": 1, "n": None}},
         "context": {"q": 2},
         "r": {"code": "X", "more": 1},
     }
@@ -284,7 +378,7 @@ def test_constants_come_last() -> None:
 def test_an_object_constant_is_merged() -> None:
     """A constant behaves as the value of a row does, and is not shared between events."""
     rows = effective_rows("traits", {"traits.x": ["customer.metadata.x"]}, extend_default=False)
-    rules = Rules("traits", rows, {"customer.metadata": {"deep": {"a": 1}}}, keep_nulls=False)
+    rules = Rules(("traits",), rows, {"customer.metadata": {"deep": {"a": 1}}}, keep_nulls=False)
     first, second = (draft_of(rules, {"traits": {"x": 1}}).customer.metadata for _ in range(2))
     assert first == second == {"x": 1, "deep": {"a": 1}}
     assert isinstance(first, dict)

@@ -171,7 +171,7 @@ def test_fallbacks_and_constants_are_told() -> None:
 
 
 def test_rows_that_fired_come_with_what_became_of_their_value() -> None:
-    """A row from anywhere in the event is told, sent or not."""
+    """A row from anywhere in the event is told, sent or not, and an object row by its parts."""
     rules = Settings(
         track=Track(
             mapping={
@@ -187,7 +187,7 @@ def test_rows_that_fired_come_with_what_became_of_their_value() -> None:
     )
     found, _ = trace(event, rules)
     assert {each.row.text: each.result for each in found.rows} == {
-        "properties.a: customer": "partly",
+        "properties.a.email: customer.email": None,
         "timestamp: metadata.at": None,
         "context.page: customer.phone": "not_text",
     }

@@ -15,13 +15,15 @@ from msgspec import UNSET, Struct
 from voucherify_sync.events import Json
 from voucherify_sync.fields import Address, CustomerBody
 from voucherify_sync.mapping.field_types import (
+    BLANK,
     MAX_NESTING,
+    NOT_A_DATE,
     NOT_AN_OBJECT,
     NOT_TEXT,
     Dropped,
     date_of,
 )
-from voucherify_sync.paths import FIELDS_OF, FREE_OBJECTS, Keys, object_at
+from voucherify_sync.paths import FREE_OBJECTS, Keys, object_at
 from voucherify_sync.text import text_of
 
 if TYPE_CHECKING:
@@ -56,10 +58,11 @@ class Draft(Struct, gc=False):
         unmapped: keys of that object that no row reads, and that were not carried to metadata.
         unmapped_inside: paths of values that no row reads inside objects of which rows read something.
         carried: keys of that object whose values went to metadata without a row.
+        half_name: the one of ``firstName`` and ``lastName`` of which alone the name was made; None for any other name.
         own_names: those of its ``firstName`` and ``lastName`` that served to make a name without a row.
         routes: those of objects of which they tell what was found and what is unmapped.
         outermost: the route of that object, if it is among them.
-        matched_rows: numbers of the rows that found a value, where no route tells it.
+        matched_rows: texts of the rows that found a value, where no route tells it.
         matches: leaves with the values that they found, in the order of their rows; empty where values are put at once.
     """
 
@@ -75,10 +78,11 @@ class Draft(Struct, gc=False):
     unmapped: tuple[str, ...] = ()
     unmapped_inside: list[str] = []
     carried: tuple[str, ...] = ()
+    half_name: str | None = None
     own_names: tuple[str, ...] = ()
     routes: list[Route] = []
     outermost: Route | None = None
-    matched_rows: list[int] = []
+    matched_rows: list[str] = []
     matches: list[Match] = []
 
     def drop(self, place: Keys, reason: str) -> None:
@@ -91,7 +95,8 @@ class Draft(Struct, gc=False):
         self.dropped[:] = [
             (dropped_at, reason)
             for dropped_at, reason in self.dropped
-            if reason != NOT_TEXT or not (dropped_at == path or dropped_at.startswith(f"{path}."))
+            if reason not in (NOT_TEXT, NOT_A_DATE)
+            or not (dropped_at == path or dropped_at.startswith(f"{path}."))
         ]
 
     def address(self) -> Address:
@@ -164,10 +169,9 @@ def put_at(place: Keys, *, each_key: bool, keep_nulls: bool) -> Put:
         each_key: the value stands for its keys, each as if it had a row of its own.
         keep_nulls: a null erases the field; else it is as if it were not there.
     """
-    if place in FIELDS_OF:
-        return _known_fields(place, keep_nulls=keep_nulls)
     if place in FREE_OBJECTS or each_key:
-        return _whole_object(place, skips_nulls=each_key and not keep_nulls)
+        # A null at the first level of metadata is like one at a row of its own; deeper ones are data.
+        return _whole_object(place, skips_nulls=(each_key or place in FREE_OBJECTS) and not keep_nulls)
     if place[:1] in FREE_OBJECTS or place[:2] in FREE_OBJECTS:
         return _free_value(place)
     if place == ("event",):
@@ -183,37 +187,23 @@ def _text(place: Keys) -> Put:
     """Put a text at a field of the customer or of the address."""
     name = str(place[-1])
     in_address, working = len(place) == 3, WORKING.get(name)
-    is_date = name == "birthdate"
+    is_date, is_id = name == "birthdate", name in IDS
 
     def put(draft: Draft, value: Any) -> None:
-        holder: Any = draft if working else draft.address() if in_address else draft.customer
+        text, reason = (None, None) if value is None else (text_of(value), NOT_TEXT)
+        if text is not None and not is_id and not text.strip():
+            draft.drop(place, BLANK)  # as if the field were not there: only a null erases
+            return
+        if text is not None and is_date:
+            text, reason = date_of(text), NOT_A_DATE
         if draft.dropped:
             draft.forget_drop(place)
-        text = value if value is None else text_of(value)
-        if text is None and value is not None:
-            draft.drop(place, NOT_TEXT)
+        holder: Any = draft if working else draft.address() if in_address else draft.customer
+        if text is None and reason is not None:
+            draft.drop(place, reason)
             setattr(holder, working or name, None if working else UNSET)
         else:
-            setattr(holder, working or name, date_of(text) if text and is_date else text)
-
-    return put
-
-
-def _known_fields(place: Keys, *, keep_nulls: bool) -> Put:
-    """Put an object where Voucherify knows the fields: each as if it had a row, the ids not at all."""
-    inner = {
-        name: put_at((*place, name), each_key=False, keep_nulls=keep_nulls)
-        for name in FIELDS_OF[place]
-        if name not in IDS
-    }
-
-    def put(draft: Draft, value: Any) -> None:
-        if type(value) is not dict:
-            _refuse(draft, place, value)
-            return
-        for name, put_inside in inner.items():
-            if name in value and (keep_nulls or value[name] is not None):
-                put_inside(draft, value[name])
+            setattr(holder, working or name, text)
 
     return put
 
@@ -255,6 +245,16 @@ def _object_of(draft: Draft, place: Keys) -> Json:
     """Return the object at a place in metadata, made where there is none."""
     of_customer = place[0] == "customer"
     return object_at(draft.free_object(of_customer=of_customer), place[2 if of_customer else 1 :])
+
+
+def refuse_at(place: Keys) -> Put:
+    """Compile what an object row does with a value that is no object; its parts take what is in an object."""
+
+    def put(draft: Draft, value: Any) -> None:
+        if type(value) is not dict:
+            _refuse(draft, place, value)
+
+    return put
 
 
 def _refuse(draft: Draft, place: Keys, value: Any) -> None:

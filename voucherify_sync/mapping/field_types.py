@@ -6,6 +6,7 @@ Ids are never trimmed.
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Final
 
 from voucherify_sync.events import Json
@@ -19,6 +20,8 @@ MAX_NESTING: Final = 500
 
 NOT_TEXT: Final = "not_text"
 NOT_AN_OBJECT: Final = "not_an_object"
+NOT_A_DATE: Final = "not_a_date"
+BLANK: Final = "blank"
 NO_CODE: Final = "no_code"
 BLANK_ID: Final = "blank_id"
 """Reasons of dropped values."""
@@ -26,7 +29,7 @@ BLANK_ID: Final = "blank_id"
 Dropped = tuple[str, str]
 """A value that a row found and that is not sent: the path of its destination, such as ``customer.phone``, and why."""
 
-_DATE_OF_A_DATETIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ]\d\d")
+_DATE: Final = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})(?:[Tt ][0-9]{2}.*)?", re.DOTALL)
 
 
 def present_text(value: object) -> str | None:
@@ -37,10 +40,20 @@ def present_text(value: object) -> str | None:
     return text if text and not text.isspace() else None
 
 
-def date_of(birthdate: str) -> str:
-    """Cut a datetime to its date; any other text stays as it is."""
-    date = _DATE_OF_A_DATETIME.match(birthdate)
-    return birthdate if date is None else date[1]
+def date_of(birthdate: str) -> str | None:
+    """Return a date of the calendar as YYYY-MM-DD; None if the text is none.
+
+    A datetime is cut to its date, as it is written: a birthday has no time zone. YYYYMMDD is a date, too.
+    """
+    found = _DATE.fullmatch(birthdate.strip())
+    if found is None:
+        return None
+    text = "-".join(found.groups())
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return None
+    return text
 
 
 def normalize_coded(part: Json, path: str, dropped: list[Dropped]) -> bool:

@@ -20,6 +20,7 @@ from msgspec import Raw, Struct
 
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Json
+from voucherify_sync.fields import WORKING_FIELDS
 from voucherify_sync.paths import FIELDS_OF
 
 Version = tuple[int, str, int]
@@ -37,7 +38,9 @@ MEMORY_BYTES: Final = 8 << 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ADDRESS: Final = tuple(FIELDS_OF["customer", "address"])
-_FIELDS: Final = tuple(name for name in FIELDS_OF["customer",] if name != "source_id")
+_FIELDS: Final = tuple(
+    name for name in FIELDS_OF["customer",] if name != "source_id" and name not in WORKING_FIELDS
+)
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -117,6 +120,7 @@ class Profile:
     def folded(self, source_id: str) -> FoldedCustomer:
         """Return what the updates amount to; the same for any order in which they were merged."""
         body: Json = {"source_id": source_id}
+        self._join_halves()
         for name in _FIELDS:
             whole = self._fields.get(name)  # of an object: the null that erased it
             if name not in self._objects:
@@ -131,6 +135,17 @@ class Profile:
                 body[name] = values or None
         updated_at = None if self._time == UNTIMED else _EPOCH + self._time * _MICROSECOND
         return FoldedCustomer(source_id, _ENCODER.encode(body), updated_at, self._updates)
+
+    def _join_halves(self) -> None:
+        """Make the name of the halves that were said later than the last whole name; half a name replaces none."""
+        whole = self._fields.get("name")
+        halves = [self._fields[name] for name in WORKING_FIELDS if name in self._fields]
+        if whole is not None:
+            halves = [half for half in halves if half[0] > whole[0]]
+        is_free = whole is None or whole[1] is None
+        if halves and (is_free or len(halves) == len(WORKING_FIELDS)):
+            name = " ".join([half[1].strip() for half in halves])
+            self._fields["name"] = max(half[0] for half in halves), name
 
 
 def _merge(known: dict[str, tuple[Version, Any]], values: Json, version: Version) -> None:

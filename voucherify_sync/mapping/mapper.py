@@ -5,7 +5,7 @@ An event of which no request can be made becomes an Outcome. Nothing is sent, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 import msgspec
@@ -13,22 +13,29 @@ from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Event, Json, Kind, Request
 from voucherify_sync.fields import WORKING_FIELDS, CustomerBody, CustomEvent
-from voucherify_sync.findings import NAMED_BY_PROPERTIES
-from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
+from voucherify_sync.findings import HALF_NAME, NAMED_BY_PROPERTIES, TRAITS_OF_ANOTHER
+from voucherify_sync.mapping.drafts import NO_ADDRESS, WORKING, Draft, copied
 from voucherify_sync.mapping.field_types import (
     BLANK_ID,
     MAX_EVENT_NAME,
     MAX_NESTING,
     NOT_TEXT,
+    date_of,
     normalize_coded,
     present_text,
 )
 from voucherify_sync.mapping.filters import reason_of_type
-from voucherify_sync.mapping.rules import Rules, compile_rules
+from voucherify_sync.mapping.rules import (
+    CONTEXT_TRAITS,
+    WHOSE_TRAITS,
+    Rules,
+    compile_context_rules,
+    compile_rules,
+)
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats
-from voucherify_sync.mapping.walk import walk
+from voucherify_sync.mapping.walk import find_unmapped_in_context, walk
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.paths import holds_a_non_number
+from voucherify_sync.paths import holds_a_non_number, read
 from voucherify_sync.settings.types import Settings
 from voucherify_sync.text import text_of
 
@@ -37,6 +44,7 @@ _IDENTIFIERS: Final = frozenset(
 )
 """Traits that come along with a computed one only to say whose it is."""
 _OWN_NAMES: Final = frozenset(WORKING_FIELDS)
+_BIRTHDATE: Final = ("customer", "birthdate")
 _NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"
 _BROKEN_ID: Final = "fix the encoding of the source: the id that names its customer is broken text"
 _encode = msgspec.json.Encoder().encode
@@ -49,11 +57,13 @@ class MappedRecord(Struct, frozen=True, gc=False):
     """What is sent for one event, before it is encoded.
 
     Attributes:
+        rules: by which it was mapped.
         source_id: as in Request.
         body: the whole body, which holds the draft's customer or is it.
         draft: of what it was made, with the values left out of the body.
     """
 
+    rules: Rules
     source_id: str
     body: CustomerBody | CustomEvent
     draft: Draft
@@ -84,11 +94,26 @@ class Mapper:
         self._folds = folds
         self._refers = refers
         self.rules = compile_rules(settings)
+        self._context_rules = (
+            compile_context_rules(settings) if settings.identify.context_traits == "fallback" else None
+        )
         self._stats = MappingStats.of(self.rules)
         self._carries_all = {
             "identify": settings.identify.unmapped_traits == "metadata",
             "track": settings.track.unmapped_properties == "metadata",
         }
+        self._joins_own_names = {
+            "identify": settings.identify.name_from_parts,
+            "track": settings.track.name_from_parts,
+        }
+        self._sources_of_dates = {
+            kind: [row.source for row in rules.rows if row.destination.keys == _BIRTHDATE]
+            for kind, rules in self.rules.items()
+        }
+        if self._context_rules is not None:
+            self._sources_of_dates["identify"] += [
+                row.source for row in self._context_rules.rows if row.destination.keys == _BIRTHDATE
+            ]
         self._leave_out = leave_out
         self._carries_personas = not settings.personas.disabled
         self._watches_names = any(
@@ -100,6 +125,8 @@ class Mapper:
         """What the mapping did so far, with what its routes have counted."""
         for kind, rules in self.rules.items():
             self._stats.sections[kind].add_routes(rules)
+        if self._context_rules is not None:
+            self._stats.sections["identify"].add_routes(self._context_rules)
         return self._stats
 
     def cut_stats(self) -> MappingStats:
@@ -129,14 +156,30 @@ class Mapper:
         except RecursionError:
             return _too_deep(event)
 
+    def deciding_values(self, event: Event) -> Hashable:
+        """Return what decides where values go, beside the keys of an event, their types and which texts are blank.
+
+        That is whether birthdates are dates, whose the traits of the context are, and which trait is computed.
+        """
+        fields = event.fields
+        dates = [read(fields, source) for source in self._sources_of_dates[event.type]]
+        traits = _traits_in(fields)
+        return (
+            tuple([date_of(text_of(value) or "") is not None for value in dates]),
+            traits is not None and _names_another(traits, fields),
+            _computed_trait(fields),
+        )
+
     def _encoded(self, event: Event, mapped: MappedRecord) -> Request:
         customer, body, source_id = mapped.draft.customer, mapped.body, mapped.source_id
         is_by_id = customer.id is not UNSET
         if type(body) is CustomerBody:
-            return Request(event, Kind.CUSTOMER, source_id, _encode(body), None, is_by_id)
+            payload = _encode(body)
+            folded = _encode_for_fold(mapped.draft) if self._folds and mapped.draft.half_name else None
+            return Request(event, Kind.CUSTOMER, source_id, payload, None, is_by_id, customer=folded)
         assert type(body) is CustomEvent  # noqa: S101  # there are two
         has_profile = customer != CustomerBody(customer.source_id, customer.id)
-        folded = _encode(customer) if self._folds and has_profile else None
+        folded = _encode_for_fold(mapped.draft) if self._folds and has_profile else None
         if self._refers and not is_by_id:
             body.customer = CustomerBody(source_id)
         return Request(event, Kind.EVENT, source_id, _encode(body), body.event, is_by_id, has_profile, folded)
@@ -145,11 +188,8 @@ class Mapper:
         fields, rules = event.fields, self.rules.get(event.type)
         if rules is None:
             return Outcome(event, State.SKIPPED, reason_of_type(event.type))
-        traits_or_properties = fields.get(rules.root)
-        if type(traits_or_properties) is not dict:
-            traits_or_properties = {}
         own_id = _own_id(fields)
-        draft = walk(rules, event, own_id, traits_or_properties, traces=traces)
+        rules, draft = self._walked(rules, event, own_id, traces)
         if draft.unmapped or event.type == "identify":
             self._carry_unmapped(event, draft)
         if event.unsafe and _is_not_finite(fields, draft):
@@ -164,9 +204,34 @@ class Mapper:
         body = draft.customer if event.type == "identify" else self._custom_event(event, draft)
         if type(body) is Outcome:
             return body
-        _normalize_customer(draft)
+        _normalize_customer(draft, joins_own=self._joins_own_names[event.type])
+        if draft.half_name is not None and event.type == "identify":
+            self._stats.find(HALF_NAME, event.position, str(draft.customer.name))
         self._count(rules, event, draft)
-        return MappedRecord(source_id, body, draft)  # type: ignore[arg-type]
+        return MappedRecord(rules, source_id, body, draft)  # type: ignore[arg-type]
+
+    def _walked(self, rules: Rules, event: Event, own_id: str | None, traces: bool) -> tuple[Rules, Draft]:
+        """Walk an event; return what its rows make of it, and their rules.
+
+        RudderStack's libraries put the traits of an identify into its context. They stand in for missing traits, unless
+        they name another person. Who they are of is no trait.
+        """
+        fields = event.fields
+        given = fields.get(str(rules.root[0]))
+        told = _traits_in(fields) if rules.context_tree is not None else None
+        if told and not given and self._context_rules is not None:
+            if not _names_another(told, fields):
+                if not WHOSE_TRAITS.isdisjoint(told):
+                    told = {key: value for key, value in told.items() if key not in WHOSE_TRAITS}
+                    context = fields[CONTEXT_TRAITS[0]] | {CONTEXT_TRAITS[1]: told}
+                    fields = fields | {CONTEXT_TRAITS[0]: context}
+                rules = self._context_rules
+                return rules, walk(rules, event, fields, own_id, told, traces=traces)
+            self._stats.find(TRAITS_OF_ANOTHER, event.position, str(text_of(told["userId"])))
+        draft = walk(rules, event, fields, own_id, given if type(given) is dict else {}, traces=traces)
+        if told:
+            find_unmapped_in_context(draft, rules, told)
+        return rules, draft
 
     def _custom_event(self, event: Event, draft: Draft) -> CustomEvent | Outcome:
         """Make the body of a custom event, of which the customer is yet to be normalized."""
@@ -207,7 +272,7 @@ class Mapper:
                 are_remembered = are_remembered and route.is_remembered
             route.taken_count += 1
         for row in draft.matched_rows:
-            section.rows[rules.row_texts[row]] += 1
+            section.rows[row] += 1
         for path in draft.unmapped_inside:
             section.unmapped.add(path)
         for path, reason in draft.dropped:
@@ -216,13 +281,10 @@ class Mapper:
         if outermost is None or outermost.unmapped is not draft.unmapped or draft.own_names:
             if outermost is not None:
                 outermost.carried_count += 1
-            left = [
-                key
-                for key in draft.unmapped
-                if key not in draft.own_names and draft.traits_or_properties[key] is not None
-            ]
+            values = draft.traits_or_properties
+            left = [key for key in draft.unmapped if key not in draft.own_names and values[key] is not None]
             for key in left:
-                section.unmapped.add(f"{rules.root}.{key}")
+                section.unmapped.add(rules.tree.path_of(key))
         if not are_remembered:  # no later event takes such a route, so it is not kept for its counts
             section.add_routes(rules)
 
@@ -247,20 +309,24 @@ def _carry(draft: Draft, keys: Sequence[str], *, of_customer: bool) -> None:
 
 def _carry_personas(event: Event, draft: Draft) -> None:
     """Carry a computed trait or an audience, which no table can know, to the customer's metadata."""
-    context = event.fields.get("context")
-    personas = context.get("personas") if context and isinstance(context, dict) else None
-    if not isinstance(personas, dict):
+    computed = _computed_trait(event.fields)
+    if computed is None:
         return
     keys = [key for key in draft.unmapped if key not in _IDENTIFIERS]
-    computed = personas.get("computation_key")
-    if (
-        isinstance(computed, str)
-        and computed not in keys
-        and draft.traits_or_properties.get(computed) is not None
-    ):
-        keys.append(computed)
+    if computed not in keys and computed in draft.traits_or_properties:
+        keys.append(computed)  # also as null: it takes the person out
     if keys:
         _carry(draft, keys, of_customer=True)
+
+
+def _computed_trait(fields: Json) -> str | None:
+    """Return the name of the trait that was computed; empty if only something was, None if nothing was."""
+    context = fields.get("context")
+    personas = context.get("personas") if context and isinstance(context, dict) else None
+    if not isinstance(personas, dict):
+        return None
+    key = personas.get("computation_key")
+    return key if isinstance(key, str) else ""
 
 
 def _is_not_finite(fields: Json, draft: Draft) -> bool:
@@ -289,38 +355,40 @@ def _normalize_ids(draft: Draft, own_id: str | None) -> str | None:
     return customer.id or customer.source_id or None
 
 
-def _normalize_customer(draft: Draft) -> None:
+def _normalize_customer(draft: Draft, *, joins_own: bool) -> None:
     """Give a customer its name, and take out objects that hold nothing.
 
-    A name is made of firstName and lastName, first the mapped ones, then the event's own. A blank name goes; a null
-    stays, to erase.
+    A name is made of firstName and lastName, first the mapped ones, then the event's own if it `joins_own`. A null
+    that nothing fills stays, to erase.
     """
     customer = draft.customer
     if customer.address is not UNSET and customer.address == NO_ADDRESS:
         customer.address = UNSET
     if customer.metadata is not UNSET and customer.metadata == {}:
         customer.metadata = UNSET
-    name = customer.name
-    if name and not name.isspace():
+    if customer.name:
         return
-    if (
-        name is UNSET
-        and draft.first is None
-        and draft.last is None
-        and _OWN_NAMES.isdisjoint(draft.traits_or_properties)
-    ):
-        return
-    names = []
-    for key, mapped in zip(WORKING_FIELDS, (draft.first, draft.last), strict=True):
-        text = present_text(mapped)
-        if text is None and (text := present_text(draft.traits_or_properties.get(key))):
-            draft.own_names = (*draft.own_names, key)
-        if text:
-            names.append(text.strip())
-    if names:
-        customer.name = " ".join(names)
-    elif name is not None:
-        customer.name = UNSET
+    names = {key: getattr(draft, attribute) for key, attribute in WORKING.items()}
+    if joins_own and not _OWN_NAMES.isdisjoint(draft.traits_or_properties):
+        for key, mapped in names.items():
+            if mapped is None and (own := present_text(draft.traits_or_properties.get(key))):
+                names[key] = own
+                draft.own_names = (*draft.own_names, key)
+    found = {key: text.strip() for key, text in names.items() if text is not None}
+    if found:
+        customer.name = " ".join(found.values())
+        draft.half_name = next(iter(found)) if len(found) == 1 else None
+
+
+def _encode_for_fold(draft: Draft) -> bytes:
+    """Encode a customer for the fold: half a name is no name until the fold knows the other half."""
+    customer, half = draft.customer, draft.half_name
+    if half is None:
+        return _encode(customer)
+    name, customer.name = customer.name, UNSET
+    payload = _encode(customer)
+    customer.name = name
+    return b"%b,%b:%b}" % (payload[:-1], _encode(half), _encode(name))
 
 
 def _event_name(event: Event, draft: Draft) -> str:
@@ -337,3 +405,16 @@ def _event_name(event: Event, draft: Draft) -> str:
 def _too_deep(event: Event) -> Outcome:
     detail = f"a value that is mapped has more than {MAX_NESTING} levels"
     return Outcome(event, State.INVALID, "too_deep", detail)
+
+
+def _names_another(traits: Json, fields: Json) -> bool:
+    """Tell whether the traits of a context say that they are those of another user than the event's."""
+    user_id = present_text(traits.get("userId"))
+    return user_id is not None and user_id != present_text(fields.get("userId"))
+
+
+def _traits_in(fields: Json) -> Json | None:
+    """Return the traits of an event's context, if that holds an object of them."""
+    context = fields.get(CONTEXT_TRAITS[0])
+    traits = context.get(CONTEXT_TRAITS[1]) if context and type(context) is dict else None
+    return traits if type(traits) is dict else None

@@ -13,18 +13,42 @@ from typing import Any, Final
 from msgspec import Struct
 
 from voucherify_sync.fields import CUSTOMER_TEXTS
-from voucherify_sync.mapping.drafts import IDS, WORKING, Put, put_at
-from voucherify_sync.paths import FIELDS_OF, FieldPath, Keys, check_row, parse_destination, parse_source
+from voucherify_sync.mapping.drafts import IDS, WORKING, Put, put_at, refuse_at
+from voucherify_sync.paths import (
+    FIELDS_OF,
+    FieldPath,
+    Keys,
+    check_row,
+    parse_destination,
+    parse_source,
+    path_of,
+)
 from voucherify_sync.settings.types import DEFAULT_ROWS, Settings
 
 OUR_INTEGRATIONS: Final = ("Voucherify", "Voucherify (Actions)")
 """Keys by which an event is kept from Voucherify."""
 
-_SNAKE_CASE: Final = {
-    "firstName": "first_name",
-    "lastName": "last_name",
-    "address.postalCode": "address.postal_code",
+CONTEXT_TRAITS: Final = ("context", "traits")
+"""Where RudderStack puts the traits of an identify."""
+
+WHOSE_TRAITS: Final = frozenset({"userId", "anonymousId", "id"})
+"""Of the traits of a context, those that tell whose they are: they say nothing of the customer."""
+
+_TWINS: Final[dict[tuple[str | int, Keys], str]] = {
+    ("firstName", ("customer", "firstName")): "first_name",
+    ("lastName", ("customer", "lastName")): "last_name",
+    ("postalCode", ("customer", "address", "postal_code")): "postal_code",
 }
+"""Last key of a source and its destination -> the other spelling of the key: Segment takes both."""
+_OWN_TABLES: Final[dict[Keys, dict[str, str]]] = {
+    ("customer",): {name: name for name in DEFAULT_ROWS if "." not in name},
+    ("customer", "address"): {
+        name.removeprefix("address."): destination.removeprefix("customer.address.")
+        for name, destination in DEFAULT_ROWS.items()
+        if name.startswith("address.")
+    },
+}
+"""Destination of an object row -> how it reads the object: key of the object -> field of the destination."""
 _TEXTS: Final = frozenset(CUSTOMER_TEXTS) - {"birthdate"}
 """Fields of a customer that take a text as it is."""
 _MAX_ROUTES_BYTES: Final = 4 << 20
@@ -42,30 +66,73 @@ class MappingRow(Struct, frozen=True):
     Attributes:
         source: where the value is read.
         destination: where it goes.
-        fallback_source: where it is read if the source holds nothing or null.
+        fallback_source: where it is read if the source holds nothing, null or, for a text field, a blank.
         is_default: the row is of a default table, not of the settings.
+        whole: the row as it is written, of which this one is a part; None if it is written so itself.
     """
 
     source: FieldPath
     destination: FieldPath
     fallback_source: FieldPath | None = None
     is_default: bool = False
+    whole: MappingRow | None = None
 
     @property
     def text(self) -> str:
         """The row as a line of the settings."""
         return f"{self.source.text}: {self.destination.text}"
 
+    @property
+    def depth(self) -> int:
+        """How deep its destination lies as the row is written: a deeper row wins over an object row."""
+        return len((self.whole or self).destination.keys)
+
+    @property
+    def has_parts(self) -> bool:
+        """Tell whether it reads an object whose fields Voucherify knows: its parts say where each of them goes."""
+        return self.destination.keys in FIELDS_OF
+
+    def with_parts(self) -> Iterator[MappingRow]:
+        """Yield the row and the rows that it stands for.
+
+        ``traits: customer`` is the default table in short, as the seed has it. Beyond that it takes what bears the name
+        of one of Voucherify's fields, but never an id: Segment's ``traits.id`` would turn one customer into another.
+        A wildcard stands for its keys, so each of them goes to the field of its own name.
+        """
+        yield self
+        if not self.has_parts:
+            return
+        place, source = self.destination.keys, self.source.text.removesuffix(".*")
+        table = {} if self.source.wildcard else _OWN_TABLES.get(place, {})
+        keys_of: dict[str, list[str]] = {}
+        for key, field in (*table.items(), *zip(FIELDS_OF[place], FIELDS_OF[place], strict=True)):
+            if field not in IDS and key not in keys_of.setdefault(field, []):
+                keys_of[field].append(key)
+        for field, keys in keys_of.items():
+            sources = [parse_source(f"{source}.{key}") for key in keys]
+            destination = parse_destination(path_of(*place, field))
+            yield from _row(*sources, destination=destination, whole=self.whole or self).with_parts()
+
+
+def _row(
+    source: FieldPath,
+    fallback_source: FieldPath | None = None,
+    *,
+    destination: FieldPath,
+    is_default: bool = False,
+    whole: MappingRow | None = None,
+) -> MappingRow:
+    """Return a row. A source that has a snake_case twin is read there, too, wherever the row stands."""
+    twin = _TWINS.get((source.keys[-1], destination.keys))
+    if twin is not None:
+        fallback_source = parse_source(path_of(*source.keys[:-1], twin))
+    return MappingRow(source, destination, fallback_source, is_default, whole)
+
 
 def default_rows(root: str) -> list[MappingRow]:
-    """Return the seed's table for ``traits`` or ``properties``; three of its keys have a snake_case twin."""
+    """Return the seed's table for ``traits`` or ``properties``."""
     return [
-        MappingRow(
-            parse_source(f"{root}.{name}"),
-            parse_destination(destination),
-            parse_source(f"{root}.{_SNAKE_CASE[name]}") if name in _SNAKE_CASE else None,
-            is_default=True,
-        )
+        _row(parse_source(f"{root}.{name}"), destination=parse_destination(destination), is_default=True)
         for name, destination in DEFAULT_ROWS.items()
     ]
 
@@ -83,8 +150,15 @@ def effective_rows(
         for text in destinations:
             destination = parse_destination(text)
             check_row(source, destination)
-            rows.append(MappingRow(source, destination))
+            rows.append(_row(source, destination=destination))
     return rows
+
+
+def _in_context(row: MappingRow) -> MappingRow:
+    """Return a row that reads in ``context.traits`` what this one reads in ``traits``."""
+    if row.source.keys[0] != CONTEXT_TRAITS[-1]:
+        return row
+    return _row(parse_source(f"{CONTEXT_TRAITS[0]}.{row.source.text}"), destination=row.destination)
 
 
 class Leaf(Struct, frozen=True, gc=False, eq=False):
@@ -109,12 +183,17 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
     fallback: Leaf | None = None
     main_key: str | None = None
 
+    @property
+    def twin_key(self) -> str | None:
+        """The key of the same object at which a blank text is looked for again; None where there is none."""
+        return None if self.fallback is None else str(self.fallback.path.keys[-1])
+
     def applies(self, key: str, values: set[str], nulls: set[str]) -> bool:
         """Tell whether the row reads this key of an object that holds values and nulls at these keys."""
         if key in values:
             return self.main_key not in values
         is_second = self.main_key in nulls or self.main_key in values
-        return not is_second and (self.fallback is None or self.fallback.path.keys[-1] not in values)
+        return not is_second and self.twin_key not in values
 
 
 Match = tuple[Leaf, Any]
@@ -123,7 +202,7 @@ Match = tuple[Leaf, Any]
 Signature = tuple[str | tuple[str], ...]
 """The keys of an object in their order; those of nulls, where a null is a value, each in a tuple."""
 
-_TextPut = tuple[str, str, Put]
+_TextPut = tuple[str, str, Put, str | None]
 
 
 class Route(Struct, gc=False, eq=False):
@@ -165,7 +244,7 @@ class Route(Struct, gc=False, eq=False):
             else:
                 is_name = leaf.text in WORKING.values()
                 texts = self.names if is_name else self.texts if len(leaf.place) == 2 else self.address
-                texts.append((key, leaf.text, leaf.put))
+                texts.append((key, leaf.text, leaf.put, leaf.twin_key))
 
 
 class Node:
@@ -178,6 +257,7 @@ class Node:
         mapped_keys: keys that object rows map as a whole.
         maps_all: an object row maps all that is there.
         dotted_keys: keys with dots in them that a row reads here.
+        is_object: a row reads the object here by its parts; what is no object is dropped.
         routes: by the keys of an object.
     """
 
@@ -187,6 +267,7 @@ class Node:
         self.below: dict[str, Node] = {}
         self.mapped_keys: set[str] = set()
         self.maps_all = False
+        self.is_object = False
         self.dotted_keys: set[str] = set()
         self.routes: dict[Signature, Route] = {}
         self._free_bytes = _MAX_ROUTES_BYTES
@@ -244,49 +325,60 @@ class Rules:
     """The compiled rows and constants of one event type.
 
     Attributes:
-        root: ``traits`` or ``properties``.
+        root: keys of the object that the tree reads: that of ``traits``, ``properties`` or ``context.traits``.
         rows: as they are applied: an object row before the deeper ones that win over it, a later row last.
-        row_texts: the same, as they are counted.
+        row_texts: by number of the row, under which text it is counted; None for a part, which is not counted itself.
         tree: the rows that read the object at the root, by its keys.
+        context_tree: of an identify, those that read ``context.traits``: it tells what no row reads there.
         elsewhere: the rows that read something else of the event, the object as a whole, or an item of a list.
-        leaves: of all rows, in their order: how each reads on its own.
+        objects: the rows of which only the parts are read, by what they do with a value that is no object.
+        leaves: of all other rows, in their order: how each reads on its own.
         constants: what is put in the end, with its place.
         are_gathered: what the rows find is put in their order: they write to the same place or into one another's, or
             some of them read elsewhere.
         keep_nulls: nulls erase fields.
-        dotted_keys: keys of an event that are the dotted spelling of a path that a row reads from its top.
+        dotted_keys: keys, above the root, that are the dotted spelling of a path that a row reads.
         taken_routes: routes that have counted objects, in the order in which they were taken first.
     """
 
     def __init__(
-        self, root: str, rows: Sequence[MappingRow], constants: Mapping[str, Any], *, keep_nulls: bool
+        self, root: Keys, rows: Sequence[MappingRow], constants: Mapping[str, Any], *, keep_nulls: bool
     ) -> None:
         self.root = root
-        self.rows = sorted(rows, key=lambda row: len(row.destination.keys))
-        self.row_texts = [row.text for row in self.rows]
+        self.rows = sorted([part for row in rows for part in row.with_parts()], key=lambda row: row.depth)
+        self.row_texts = [None if row.whole else row.text for row in self.rows]
         self.keep_nulls = keep_nulls
-        self.tree = Node((root,))
+        self.tree = Node(tuple(map(str, root)))
+        self.context_tree = Node(tuple(map(str, CONTEXT_TRAITS))) if root == CONTEXT_TRAITS[1:] else None
         self.taken_routes: list[Route] = []
         self.elsewhere: list[Leaf] = []
-        self.leaves = [self._leaf(number, row) for number, row in enumerate(self.rows)]
-        for leaf in self.leaves:
-            self._place(leaf)
-        for node in self.tree.nodes():
-            for key, below in node.below.items():
-                whole = any(leaf.place not in FIELDS_OF for leaf in node.leaves.get(key, ()))
-                below.maps_all = below.maps_all or node.maps_all or whole or key in node.mapped_keys
-        places = [row.destination.keys for row in self.rows]
-        self.are_gathered = bool(self.elsewhere) or any(
-            number != other and place == place_of_other[: len(place)]
-            for number, place in enumerate(places)
-            for other, place_of_other in enumerate(places)
+        self.objects: list[Leaf] = []
+        self.leaves: list[Leaf] = []
+        for number, row in enumerate(self.rows):
+            self._add(row, self._leaf(number, row))
+        for tree in filter(None, (self.tree, self.context_tree)):
+            for node in tree.nodes():
+                for key, below in node.below.items():
+                    below.maps_all = below.maps_all or node.maps_all or node.maps(key)
+        places = [leaf.place for leaf in self.leaves]
+        erases = keep_nulls and bool(self.objects)  # before deeper rows fill anything
+        self.are_gathered = (
+            bool(self.elsewhere)
+            or erases
+            or any(
+                number != other and place == place_of_other[: len(place)]
+                for number, place in enumerate(places)
+                for other, place_of_other in enumerate(places)
+            )
         )
         self.constants: list[tuple[Keys, Put, Any]] = []
         for text, value in constants.items():
             if value is not None or keep_nulls:
                 keys = parse_destination(text).keys
                 self.constants.append((keys, put_at(keys, each_key=False, keep_nulls=keep_nulls), value))
-        self.dotted_keys = frozenset(source.steps[0].dotted_key for source in self.sources()) - {None}
+        self.dotted_keys = frozenset(
+            {step.dotted_key for source in self.sources() for step in source.steps[: len(root)]} - {None}
+        )
 
     def sources(self) -> Iterator[FieldPath]:
         """Yield where rows read, with their fallback sources."""
@@ -297,6 +389,8 @@ class Rules:
 
     def _leaf(self, number: int, row: MappingRow) -> Leaf:
         place = row.destination.keys
+        if row.has_parts:
+            return Leaf(number, row.source, place, refuse_at(place))
         put = put_at(place, each_key=row.source.wildcard, keep_nulls=self.keep_nulls)
         name = str(place[-1])
         is_text = place[0] == "customer" and (
@@ -309,50 +403,73 @@ class Rules:
             fallback = Leaf(number, row.fallback_source, place, put, text, main_key=str(row.source.keys[-1]))
         return Leaf(number, row.source, place, put, text, fallback)
 
-    def _place(self, leaf: Leaf) -> None:
+    def _add(self, row: MappingRow, leaf: Leaf) -> None:
         """Put a leaf where its value is found: into the tree, or among those that read elsewhere."""
-        path = leaf.path
-        if path.keys[0] != self.root:
-            self.elsewhere.append(leaf)
+        keys = leaf.path.keys
+        if row.has_parts:
+            self.objects.append(leaf)
+            if keys[: len(self.root)] == self.root:
+                self.tree.node(_names(keys[len(self.root) :])).is_object = True
             return
-        keys = _names(path.keys[1:])
-        if len(keys) < len(path.keys) - 1 or not keys:  # an item of a list, or the object as a whole
+        self.leaves.append(leaf)
+        if self.context_tree is not None and keys[:2] == CONTEXT_TRAITS:
+            _grow(self.context_tree, leaf)
+        if keys[: len(self.root)] != self.root or not _grow(self.tree, leaf):
             self.elsewhere.append(leaf)
-            self._note_mapped(keys, leaf.place)
-            return
-        for each in (leaf, leaf.fallback) if leaf.fallback else (leaf,):
-            own = _names(each.path.keys[1:])
-            self.tree.node(own[:-1]).leaves.setdefault(own[-1], []).append(each)
-            if leaf.place in FIELDS_OF:
-                self._note_mapped(own, leaf.place)
-        for depth, step in enumerate(path.steps[1:]):
-            if step.dotted_key is not None:
-                self.tree.node(keys[:depth]).dotted_keys.add(step.dotted_key)
-                self._note_mapped([*keys[:depth], step.dotted_key], leaf.place)
 
-    def _note_mapped(self, keys: list[str], place: Keys) -> None:
-        """Note which keys of the object at these keys a row maps that puts it as a whole at a place."""
-        known = FIELDS_OF.get(place)
-        if known is not None:
-            for name in known:
-                if name not in IDS:
-                    self._note_mapped([*keys, name], (*place, name))
-        elif keys:
-            self.tree.node(keys[:-1]).mapped_keys.add(keys[-1])
+
+def _grow(tree: Node, leaf: Leaf) -> bool:
+    """Put a leaf into a tree; False for one that the tree cannot read: an item of a list, or the object as a whole."""
+    depth_of_root = len(tree.path)
+    path = leaf.path.keys[depth_of_root:]
+    keys = _names(path)
+    if len(keys) < len(path) or not keys:
+        if keys:
+            tree.node(keys[:-1]).mapped_keys.add(keys[-1])
         else:
-            self.tree.maps_all = True
+            tree.maps_all = True
+        return False
+    for each in (leaf, leaf.fallback) if leaf.fallback else (leaf,):
+        own = _names(each.path.keys[depth_of_root:])
+        tree.node(own[:-1]).leaves.setdefault(own[-1], []).append(each)
+    for depth, step in enumerate(leaf.path.steps[depth_of_root:]):
+        if step.dotted_key is not None:
+            node = tree.node(keys[:depth])
+            node.dotted_keys.add(step.dotted_key)
+            node.mapped_keys.add(step.dotted_key)
+    return True
 
 
 def compile_rules(settings: Settings) -> dict[str, Rules]:
     """Return the rules of each type of event; an identify has no use for rows that fill a custom event."""
-    identify, track = settings.identify, settings.track
-    rows = effective_rows("traits", identify.mapping, extend_default=identify.extend_default)
-    of_customers = [row for row in rows if row.destination.keys[0] == "customer"]
+    track = settings.track
     of_events = effective_rows("properties", track.mapping, extend_default=track.extend_default)
     return {
-        "identify": Rules("traits", of_customers, identify.add, keep_nulls=identify.nulls == "clear"),
-        "track": Rules("properties", of_events, track.add, keep_nulls=False),
+        "identify": Rules(
+            CONTEXT_TRAITS[1:],
+            _identify_rows(settings),
+            settings.identify.add,
+            keep_nulls=settings.identify.nulls == "clear",
+        ),
+        "track": Rules(("properties",), of_events, track.add, keep_nulls=False),
     }
+
+
+def compile_context_rules(settings: Settings) -> Rules:
+    """Return the rules of an identify whose traits stand in its context; rows count as those of the settings."""
+    identify = settings.identify
+    rows = _identify_rows(settings)
+    rules = Rules(
+        CONTEXT_TRAITS, list(map(_in_context, rows)), identify.add, keep_nulls=identify.nulls == "clear"
+    )
+    rules.row_texts = Rules(CONTEXT_TRAITS[1:], rows, {}, keep_nulls=False).row_texts
+    return rules
+
+
+def _identify_rows(settings: Settings) -> list[MappingRow]:
+    identify = settings.identify
+    rows = effective_rows("traits", identify.mapping, extend_default=identify.extend_default)
+    return [row for row in rows if row.destination.keys[0] == "customer"]
 
 
 def _names(keys: Keys) -> list[str]:

@@ -86,7 +86,9 @@ class SectionStats(Struct, array_like=True):
         """Add what the routes have counted since the last time."""
         for route in rules.taken_routes:
             for _, leaf in route.leaves:
-                self.rows[rules.row_texts[leaf.row]] += route.taken_count
+                text = rules.row_texts[leaf.row]
+                if text is not None:
+                    self.rows[text] += route.taken_count
             times = route.taken_count - route.carried_count
             for path in route.unmapped_paths if times else ():
                 self.unmapped.add(path, times)
@@ -110,7 +112,7 @@ class MappingStats(Struct, array_like=True):
         """Return statistics of nothing yet, of at most `most` names of unmapped values."""
         return cls(
             {
-                kind: SectionStats(dict.fromkeys(each.row_texts, 0), NameCounts(most=most))
+                kind: SectionStats(dict.fromkeys(filter(None, each.row_texts), 0), NameCounts(most=most))
                 for kind, each in rules.items()
             }
         )

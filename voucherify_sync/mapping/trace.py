@@ -14,9 +14,15 @@ from msgspec import Struct, to_builtins
 from voucherify_sync.events import Event, Json
 from voucherify_sync.fields import WORKING_FIELDS, CustomerBody, CustomEvent
 from voucherify_sync.mapping.drafts import Draft, Put
-from voucherify_sync.mapping.field_types import NOT_AN_OBJECT, NOT_TEXT, present_text
+from voucherify_sync.mapping.field_types import (
+    BLANK,
+    NOT_A_DATE,
+    NOT_AN_OBJECT,
+    NOT_TEXT,
+    present_text,
+)
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
-from voucherify_sync.mapping.rules import Leaf, MappingRow, Rules
+from voucherify_sync.mapping.rules import CONTEXT_TRAITS, WHOSE_TRAITS, Leaf, MappingRow
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import FIELDS_OF, MISSING, Keys, read
 from voucherify_sync.text import text_of
@@ -24,7 +30,6 @@ from voucherify_sync.text import text_of
 NO_ROW: Final = "no_row"
 NO_FIELD: Final = "no_field"
 NULL: Final = "null"
-BLANK: Final = "blank"
 EMPTY: Final = "empty"
 OVERWRITTEN: Final = "overwritten"
 NAME_GIVEN: Final = "name_given"
@@ -35,8 +40,8 @@ MAX_DEPTH: Final = 32
 """Keys of a path at most; an object that lies deeper counts as one value."""
 
 ROOTS: Final[dict[str, tuple[Keys, ...]]] = {
-    "identify": (("traits",), ("context", "traits")),
-    "track": (("properties",), ("context", "traits")),
+    "identify": (("traits",), CONTEXT_TRAITS),
+    "track": (("properties",), CONTEXT_TRAITS),
 }
 """Type of event -> the objects whose values are traced."""
 
@@ -123,7 +128,7 @@ def traced(mapper: Mapper, event: Event) -> tuple[MappedRecord, Trace] | Outcome
     mapped = mapper.mapped(event, traces=True)
     if isinstance(mapped, Outcome):
         return mapped
-    return mapped, _Tracer(mapper.rules[event.type], event, mapped).trace()
+    return mapped, _Tracer(event, mapped).trace()
 
 
 class _Write(Struct):
@@ -147,8 +152,8 @@ class _Write(Struct):
 class _Tracer:
     """Traces one event."""
 
-    def __init__(self, rules: Rules, event: Event, mapped: MappedRecord) -> None:
-        self._rules = rules
+    def __init__(self, event: Event, mapped: MappedRecord) -> None:
+        self._rules = mapped.rules
         self._event = event
         self._draft = mapped.draft
         self._found: list[tuple[Leaf, Keys, Any]] = []
@@ -158,7 +163,7 @@ class _Tracer:
             self._found.append((leaf, tuple(keys), value))
         body = to_builtins(mapped.body)
         self._parts: Json = body if type(mapped.body) is CustomEvent else {"customer": body}
-        self._root = ROOTS[event.type][0]
+        self._root = mapped.rules.root
         self._writes = list(self._all_writes())
         self._give_reasons()
 
@@ -209,7 +214,9 @@ class _Tracer:
             write.place == _NAME and write.reason is None and present_text(write.value) is not None
             for write in written
         )
-        dropped = {path: reason for path, reason in self._draft.dropped if reason != NOT_AN_OBJECT}
+        dropped = {
+            path: reason for path, reason in self._draft.dropped if reason not in (NOT_AN_OBJECT, BLANK)
+        }
         for write in written:
             if write.reason is None:
                 write.reason = self._reason(write, name_is_given, dropped)
@@ -233,9 +240,12 @@ class _Tracer:
         by_source: dict[Keys, list[_Write]] = {}
         for write in self._writes:
             by_source.setdefault(_outside_lists(write.source), []).append(write)
+        objects = [leaf.path.keys for leaf in self._rules.objects]  # of which each field has its place
         metadata, carried_keys = _METADATA[self._event.type], set(self._draft.carried)
         for root in ROOTS[self._event.type]:
             for keys, value in values_below(root, located(self._event.fields, root)):
+                if root == CONTEXT_TRAITS and len(keys) > len(root) and keys[len(root)] in WHOSE_TRAITS:
+                    continue  # it tells whose they are
                 writes = by_source.get(keys, [])
                 places = [
                     _NAME if write.place in _WORKING else write.place
@@ -245,9 +255,11 @@ class _Tracer:
                 if keys in map(self._own_name, self._draft.own_names):
                     places.append(_NAME)
                 carried = None
-                if root == self._root and len(keys) > 1 and keys[1] in carried_keys:
-                    places.append(carried := (*metadata, *keys[1:]))
-                reason = NULL if value is None else writes[0].reason if writes else NO_ROW
+                below = keys[len(root) :]
+                if root == self._root and below and below[0] in carried_keys:
+                    places.append(carried := (*metadata, *below))
+                no_row = NO_FIELD if any(keys[: len(each)] == each for each in objects) else NO_ROW
+                reason = NULL if value is None else writes[0].reason if writes else no_row
                 yield TracedValue(
                     keys, value, tuple(dict.fromkeys(places)), None if places else reason, carried
                 )
@@ -297,10 +309,10 @@ def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: 
     if draft.dropped:
         path, reason = draft.dropped[0]
         dropped_at = tuple(path.split("."))
-        if reason == NOT_TEXT:  # it takes the place of a text that an earlier row has put there
+        if reason in (NOT_TEXT, NOT_A_DATE):  # it takes the place of a text that an earlier row has put there
             taken = source[: len(source) - len(own_place) + len(dropped_at)]
             yield _Write(row, taken, dropped_at, located(alone, dropped_at[len(place) :]))
-        if reason == NOT_AN_OBJECT or dropped_at != own_place:
+        if reason in (NOT_AN_OBJECT, BLANK) or dropped_at != own_place:
             yield _Write(row, source, dropped_at, value, reason)
     elif own_place in _WORKING or _holds(draft, own_place):
         yield _Write(row, source, own_place, value)

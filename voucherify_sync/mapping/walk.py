@@ -12,35 +12,42 @@ from typing import Any
 from voucherify_sync.events import Event, Json
 from voucherify_sync.fields import CustomerBody
 from voucherify_sync.mapping.drafts import Draft
-from voucherify_sync.mapping.rules import Leaf, Node, Route, Rules, Signature
+from voucherify_sync.mapping.rules import WHOSE_TRAITS, Leaf, Match, Node, Route, Rules, Signature
 from voucherify_sync.paths import MISSING, read
 
 
 def walk(
-    rules: Rules, event: Event, own_id: str | None, traits_or_properties: Json, *, traces: bool = False
+    rules: Rules,
+    event: Event,
+    fields: Json,
+    own_id: str | None,
+    traits_or_properties: Json,
+    *,
+    traces: bool = False,
 ) -> Draft:
     """Return a draft with all that rows and constants make of an event.
 
     Args:
         rules: of its type.
         event: which.
+        fields: what rows read of it.
         own_id: of its customer.
-        traits_or_properties: its own object.
+        traits_or_properties: the object at the root of the rules.
         traces: the draft keeps all matches.
     """
-    customer = CustomerBody() if own_id is None else CustomerBody(own_id)
-    draft = Draft(customer, traits_or_properties)
+    draft = Draft(CustomerBody() if own_id is None else CustomerBody(own_id), traits_or_properties)
     gathers = rules.are_gathered or event.unsafe or traces
-    if rules.dotted_keys.isdisjoint(event.fields) and _take(
+    if (rules.dotted_keys and _holds_dotted_keys(rules, fields)) or not _take(
         draft, rules, rules.tree, traits_or_properties, gathers
     ):
-        if rules.elsewhere:
-            _read(draft, rules, rules.elsewhere, event.fields)
-    else:
-        customer = CustomerBody() if own_id is None else CustomerBody(own_id)
-        draft = Draft(customer, traits_or_properties)
+        draft = Draft(CustomerBody() if own_id is None else CustomerBody(own_id), traits_or_properties)
+        gathers = True
         _find_unmapped(draft, rules, rules.tree, traits_or_properties)
-        _read(draft, rules, rules.leaves, event.fields)
+        _read(draft, rules, rules.leaves, fields)
+    elif rules.elsewhere:
+        _read(draft, rules, rules.elsewhere, fields)
+    if rules.objects:
+        _read_objects(draft, rules, fields, gathers)
     if draft.matches:
         draft.matches.sort(key=lambda match: match[0].row)
         for leaf, value in draft.matches:
@@ -48,6 +55,25 @@ def walk(
     for _, put, value in rules.constants:
         put(draft, value)
     return draft
+
+
+def find_unmapped_in_context(draft: Draft, rules: Rules, traits: Json) -> None:
+    """Note which traits of the context no row reads; those that say whose they are say nothing of the customer."""
+    told = {key: value for key, value in traits.items() if key not in WHOSE_TRAITS}
+    assert rules.context_tree is not None  # noqa: S101  # only an identify has such traits
+    _find_unmapped(draft, rules, rules.context_tree, told)
+
+
+def _holds_dotted_keys(rules: Rules, fields: Json) -> bool:
+    """Tell whether a key above the root is the dotted spelling of a path that a row reads."""
+    value: Any = fields
+    for key in rules.root:
+        if type(value) is not dict:
+            return False
+        if not rules.dotted_keys.isdisjoint(value):
+            return True
+        value = value.get(key)
+    return False
 
 
 def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -> bool:
@@ -74,7 +100,10 @@ def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -
         draft.outermost = route
         draft.unmapped = route.unmapped
     if gathers:
-        draft.matches += [(leaf, values[key]) for key, leaf in route.leaves]
+        draft.matches += [
+            (leaf, values[key]) if leaf.fallback is None else _of_twins(leaf, values[key], values)
+            for key, leaf in route.leaves
+        ]
     else:
         # Most values are texts, and go where they are: a function for them would take longer than they do.
         holder: Any
@@ -83,15 +112,28 @@ def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -
             (draft, route.names),
             (draft.address() if route.address else None, route.address),
         ):
-            for key, name, put in texts:
+            for key, name, put, twin_key in texts:
                 value = values[key]
-                if type(value) is str:
+                if type(value) is str and value and not value.isspace():
                     setattr(holder, name, value)
+                elif twin_key is not None and _is_blank(value) and values.get(twin_key) is not None:
+                    put(draft, values[twin_key])
                 else:
                     put(draft, value)
         for key, put in route.others:
             put(draft, values[key])
     return not route.below or _take_inside(draft, rules, node, route, values, gathers)
+
+
+def _is_blank(value: Any) -> bool:
+    return type(value) is str and not value.strip()
+
+
+def _of_twins(leaf: Leaf, value: Any, values: Json) -> Match:
+    """Return what a leaf finds: where its own key holds a blank, what the twin holds."""
+    if leaf.fallback is not None and _is_blank(value) and values.get(str(leaf.twin_key)) is not None:
+        return leaf.fallback, values[str(leaf.twin_key)]
+    return leaf, value
 
 
 def _take_inside(draft: Draft, rules: Rules, node: Node, route: Route, values: Json, gathers: bool) -> bool:
@@ -101,7 +143,7 @@ def _take_inside(draft: Draft, rules: Rules, node: Node, route: Route, values: J
         if type(value) is dict:
             if not _take(draft, rules, below, value, gathers):
                 return False
-        elif value is not None and not below.maps_all:
+        elif value is not None and not (below.maps_all or below.is_object):
             _note_unmapped(draft, rules, node, key)
     return True
 
@@ -114,7 +156,7 @@ def _find_unmapped(draft: Draft, rules: Rules, node: Node, values: Json) -> None
         if below is not None and type(value) is dict:
             _find_unmapped(draft, rules, below, value)
         elif below is not None:
-            if value is not None and not below.maps_all:
+            if value is not None and not (below.maps_all or below.is_object):
                 _note_unmapped(draft, rules, node, key)
         elif not (node.maps_all or node.maps(key)) and (value is not None or keeps_nulls):
             _note_unmapped(draft, rules, node, key)
@@ -131,10 +173,31 @@ def _read(draft: Draft, rules: Rules, leaves: Sequence[Leaf], fields: Json) -> N
     """Read rows one by one, by their paths."""
     for each in leaves:
         leaf, value = each, read(fields, each.path)
-        if leaf.fallback is not None and (value is MISSING or value is None):
+        if leaf.fallback is not None and (value is MISSING or value is None or _is_blank(value)):
             other = read(fields, leaf.fallback.path)
-            if other is not MISSING and other is not value:  # of two nulls the first counts
+            if other is not MISSING and (other is not None or value is MISSING):
                 leaf, value = leaf.fallback, other
         if value is not MISSING and (value is not None or rules.keep_nulls):
-            draft.matched_rows.append(leaf.row)
+            _note_match(draft, rules, leaf)
             draft.matches.append((leaf, value))
+
+
+def _note_match(draft: Draft, rules: Rules, leaf: Leaf) -> None:
+    text = rules.row_texts[leaf.row]
+    if text is not None:  # the row of which it is a part counts itself
+        draft.matched_rows.append(text)
+
+
+def _read_objects(draft: Draft, rules: Rules, fields: Json, gathers: bool) -> None:
+    """Read the object rows: their parts take what is in an object, and what is no object is dropped or erases."""
+    for leaf in rules.objects:
+        value = read(fields, leaf.path)
+        if value is MISSING or (value is None and not rules.keep_nulls):
+            continue
+        _note_match(draft, rules, leaf)
+        if type(value) is dict:
+            continue
+        if gathers:
+            draft.matches.append((leaf, value))
+        else:
+            leaf.put(draft, value)

@@ -387,9 +387,13 @@ class Coverage:
         self._pipeline = Pipeline(*self._arguments)
         rules = self._pipeline.mapper.rules
         self.read = 0
+        written = {kind: [row for row in each.rows if row.whole is None] for kind, each in rules.items()}
         self.sections = {
-            kind: SectionCoverage([(row.text, row.is_default) for row in each.rows])
-            for kind, each in rules.items()
+            kind: SectionCoverage([(row.text, row.is_default) for row in rows])
+            for kind, rows in written.items()
+        }
+        self._counted_as = {
+            kind: [written[kind].index(row.whole or row) for row in each.rows] for kind, each in rules.items()
         }
         self.ends: dict[tuple[State, str], int] = {}
         sources = [row.source for each in rules.values() for row in each.rows]
@@ -494,7 +498,7 @@ class Coverage:
             ],
             [(_bounded(keys), _TYPES[type(value)]) for keys, value in filled_places(mapped)],
             [(_bounded(tuple(path.split("."))), reason) for path, reason in mapped.draft.dropped],
-            [applied.number for applied in trace.rows],
+            sorted({self._counted_as[event.type][applied.number] for applied in trace.rows}),
             seen=sum(value.value is not None for value in trace.values),
             mapped=sum(value.value is not None and value.reason is None for value in trace.values),
         )
@@ -509,16 +513,13 @@ class Coverage:
     def _shape(self, event: Event) -> Hashable:
         """Return what decides the effect of an event; None for one that is not worth remembering.
 
-        Only what the mapping needs of an event is decoded. Of most texts it matters only that they are there, but the
-        name of a computed trait decides which trait goes to the metadata.
+        Only what the mapping needs of an event is decoded. Of most texts it matters only that they are there.
         """
         if event.unsafe or event.repaired or len(event.raw) > _MAX_EVENT_BYTES:
             return None
-        context = event.fields.get("context")
-        personas = context.get("personas") if isinstance(context, dict) else None
-        key = personas.get("computation_key") if isinstance(personas, dict) else None
+        deciding = self._pipeline.mapper.deciding_values(event)
         try:
-            return event.type, key if isinstance(key, str) else None, _shape_of(event.fields, self._items, 0)
+            return event.type, deciding, _shape_of(event.fields, self._items, 0)
         except RecursionError:
             return None
 

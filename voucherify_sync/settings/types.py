@@ -97,6 +97,15 @@ _ExtendDefault = Annotated[
 ]
 
 
+_NameFromParts = Annotated[
+    bool,
+    Meta(
+        description="Where customer.name is not filled, join firstName and lastName of the event, also without rows "
+        "for them. false: only what rows put into customer.firstName and customer.lastName is joined."
+    ),
+]
+
+
 class Api(Struct, frozen=True, forbid_unknown_fields=True):
     """Address and credentials of the Voucherify project. key and token are read only when a call is made."""
 
@@ -151,6 +160,14 @@ class Identify(Struct, frozen=True, forbid_unknown_fields=True):
             description="Traits that are null: leave the field as it is (omit), or erase it at Voucherify (clear)."
         ),
     ] = "omit"
+    name_from_parts: _NameFromParts = True
+    context_traits: Annotated[
+        Literal["fallback", "ignore"],
+        Meta(
+            description="Where traits are missing or empty, use context.traits in their place (fallback), as events "
+            "of RudderStack need it; or do not (ignore)."
+        ),
+    ] = "fallback"
 
 
 class Track(Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,6 +201,7 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["drop", "metadata"],
         Meta(description="Properties that are not mapped: drop them, or keep them in the event's metadata."),
     ] = "drop"
+    name_from_parts: _NameFromParts = True
 
 
 class Personas(Struct, frozen=True, forbid_unknown_fields=True):
