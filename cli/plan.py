@@ -263,7 +263,8 @@ def _verdict(plan: Json) -> Iterator[str]:
     """Yield the sentences that matter most: how many calls, and whether they fit."""
     each, bulk = (plan["costs"][way]["calls"] for way in _WAYS)
     if not each:
-        yield "There is nothing to send."
+        if plan["outcomes"]["skipped"] != plan["events"]["read"]:  # else the headline says it
+            yield "There is nothing to send."
         return
     if plan["customers"] == "bulk":
         yield f"That is {counted(bulk, 'call')} with customers in bulk; one by one (--each) it would be {each:,}."

@@ -176,7 +176,7 @@ def unmapped_table(report: RunReport, most: int, width: int) -> Table:
 def notices_of(run: Run) -> Iterator[str]:
     """Yield what a person should know before sending, or after: findings, filters that met nothing."""
     older, sinks = run.sinks.older, run.sinks
-    yield from sentences_of(run.pipeline.mapper.stats.findings)
+    yield from sentences_of(run.findings())
     if older.count:
         at_least = "at least " if older.capped else ""
         yield (

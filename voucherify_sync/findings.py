@@ -6,6 +6,7 @@ question and reports say them in the words below.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +19,7 @@ MAX_EXAMPLE_LENGTH: Final = 200
 """Characters of an example that are kept."""
 
 _SHOWN_LENGTH: Final = 40
+_MAX_SHOWN: Final = 20
 
 
 class FindingWords(Struct, frozen=True):
@@ -26,20 +28,74 @@ class FindingWords(Struct, frozen=True):
     Attributes:
         one: what was found, in words that follow `1`.
         many: in words that follow a larger number.
-        remedy: sentences that say what to do, or what happens.
+        remedy: sentences that say what to do, or what happens; `{}` is replaced by the texts, quoted for a shell.
+        is_by_text: the examples are all texts that were found, each with its number.
     """
 
     one: str
     many: str
     remedy: str
+    is_by_text: bool = False
 
 
+OTHER_TYPES: Final = "other_types"
+SLIP_IDS: Final = "slip_ids"
+FROM_VOUCHERIFY: Final = "from_voucherify"
+NAMED_BY_TYPE: Final = "named_by_type"
+NO_OBJECT: Final = "no_object"
 NAMED_BY_PROPERTIES: Final = "named_by_properties"
 BROKEN_TEXT: Final = "broken_text"
 TRAITS_OF_ANOTHER: Final = "context_traits_of_another"
 HALF_NAME: Final = "half_name"
 
+EVENTS_OF_VOUCHERIFY: Final = frozenset(
+    {
+        *(f"Customer Redemption {end}" for end in ("Succeeded", "Failed")),
+        *(f"Customer Redemption Rollback {end}" for end in ("Succeeded", "Failed")),
+        *(f"Customer Reward Redemptions {end}" for end in ("Created", "Completed")),
+        *("Customer Rewarded", "Customer Rewarded Loyalty Points"),
+        *(
+            f"Customer {what} {end}"
+            for what in ("Validation", "Publication")
+            for end in ("Succeeded", "Failed")
+        ),
+    }
+)
+"""Names of the events that Voucherify sends to Segment, where it is a source."""
+
 FINDINGS: Final = {
+    OTHER_TYPES: FindingWords(
+        "record is of another type",
+        "records are of other types",
+        "Only identify and track events are sent. If the events are inside of these records, take them out first, for "
+        "example with jq.",
+        is_by_text=True,
+    ),
+    SLIP_IDS: FindingWords(
+        "event has an id that looks like a slip of a program",
+        "events have an id that looks like a slip of a program",
+        "All people with such an id become one customer. To leave these events out: "
+        "`printf '%s\\n' {} > ids.txt`, then add `--exclude-ids ids.txt` to the command.",
+        is_by_text=True,
+    ),
+    FROM_VOUCHERIFY: FindingWords(
+        "track event came from Voucherify itself, by its name",
+        "track events came from Voucherify itself, by their names",
+        "Each would go back to it as a custom event, a call each. To leave them out, add to the settings, under "
+        "`track:`, `events_exclude: [Customer Redemption *, Customer Reward Redemptions *, Customer Rewarded, "
+        "Customer Rewarded Loyalty Points, Customer Validation *, Customer Publication *]`.",
+    ),
+    NAMED_BY_TYPE: FindingWords(
+        "track event has no name that can be used, and is named by its type",
+        "track events have no name that can be used, and are named by their type",
+        "A name is a text or a number in `event`. A row to `event` takes it from another field.",
+    ),
+    NO_OBJECT: FindingWords(
+        "event has traits or properties that are no object, so none of them is mapped",
+        "events have traits or properties that are no object, so none of them is mapped",
+        "Make objects of them first. Where they are JSON texts: "
+        """`jq -c '.traits = (.traits | fromjson? // .) | .properties = (.properties | fromjson? // .)'`.""",
+    ),
     NAMED_BY_PROPERTIES: FindingWords(
         "track event gives customer.name the value of properties.name",
         "track events give customer.name the value of properties.name",
@@ -72,10 +128,12 @@ class Example(Struct, frozen=True):
     Attributes:
         position: of the record, as `file:line`.
         text: what was found there; empty where the position says it all.
+        count: how often this text was found, where that is counted by text.
     """
 
     position: str
     text: str = ""
+    count: int = 1
 
 
 class FindingCount(Struct):
@@ -83,7 +141,7 @@ class FindingCount(Struct):
 
     Attributes:
         count: how often it was found.
-        examples: the first 3 places.
+        examples: the first 3 places; where it is counted by text, all texts, the most frequent first.
     """
 
     count: int = 0
@@ -104,10 +162,26 @@ class FindingCount(Struct):
 def sentences_of(findings: Mapping[str, FindingCount]) -> list[str]:
     """Return a sentence or two for each finding, safe to be shown, in a fixed order."""
     return [
-        f"{counted(found.count, words.one, words.many)}: {', '.join(map(_shown, found.examples))}. {words.remedy}"
+        f"{counted(found.count, words.one, words.many)}: {_examples(words, found)}. {_remedy(words, found)}"
         for code, words in FINDINGS.items()
         if (found := findings.get(code)) is not None and found.count
     ]
+
+
+def _examples(words: FindingWords, found: FindingCount) -> str:
+    if not words.is_by_text:
+        return ", ".join(map(_shown, found.examples))
+    shown = [f'"{clean(each.text, _SHOWN_LENGTH)}" {each.count:,}' for each in found.examples[:_MAX_SHOWN]]
+    more = len(found.examples) - len(shown)
+    position = clean(found.examples[0].position, MAX_EXAMPLE_LENGTH)
+    return f"{', '.join(shown)}{f' and {more:,} more' if more else ''} (such as {position})"
+
+
+def _remedy(words: FindingWords, found: FindingCount) -> str:
+    if "{}" not in words.remedy:
+        return words.remedy
+    texts = [each.text for each in found.examples[:_MAX_SHOWN] if each.text.isprintable()]
+    return words.remedy.replace("{}", shlex.join(texts))
 
 
 def _shown(example: Example) -> str:

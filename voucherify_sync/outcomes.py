@@ -15,6 +15,8 @@ from voucherify_sync.text import counted
 
 FAILED_BEFORE: Final = "failed_before"
 """Reason of a record that failed in an earlier run, and is not tried again: it counts for nothing else."""
+OTHER_TYPE: Final = "type_other"
+"""Reason of a record of a type that is none of Segment's."""
 _DOUBT: Final = "No action needed: the next run that reads it follows `delivery.on_doubt`."
 _NOT_OURS: Final = "No action needed: only customers and custom events are sent."
 _SELECTED: Final = "No action needed. Without the option it is sent."
@@ -155,7 +157,7 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
         "type_screen": ("screen events are not sent to Voucherify", _NOT_OURS),
         "type_group": ("group events are not sent to Voucherify", _NOT_OURS),
         "type_alias": ("alias events are not sent to Voucherify", _NOT_OURS),
-        "type_other": ("only identify and track events are sent", _NOT_OURS),
+        OTHER_TYPE: ("only identify and track events are sent", _NOT_OURS),
         "identify_disabled": ("identify.disabled is set", "Set it to false to send customers."),
         "track_disabled": ("track.disabled is set", "Set it to false to send custom events."),
         "integration_off": (

@@ -44,7 +44,10 @@ def page() -> str:
         f"## Findings\n\n{_FINDINGS}",
         table(
             ("code", "what was found", "what to do"),
-            [(code(key), f"N {each.many}.", each.remedy) for key, each in FINDINGS.items()],
+            [
+                (code(key), f"N {each.many}.", each.remedy.replace("{}", "ID…"))
+                for key, each in FINDINGS.items()
+            ],
         ),
     )
 

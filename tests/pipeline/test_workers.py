@@ -23,6 +23,7 @@ from support.waiting import HANG_S
 
 from voucherify_sync.events import Batch, Request
 from voucherify_sync.exit_codes import ExitCode
+from voucherify_sync.findings import FROM_VOUCHERIFY, NAMED_BY_TYPE, NO_OBJECT, SLIP_IDS
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview import coverage
 from voucherify_sync.preview.coverage import Coverage
@@ -187,8 +188,13 @@ def archive(folder: Path) -> Reader:
         lines[1_400],
         b'{"type":"page","userId":"u"}\n',
         b'{"type":"track"}\n',
+        b'{"type":"Track","userId":"null","messageId":"s1","anonymousId":"a","event":["x"]}\n',
     ]
     lines += [b'{"type":"page","userId":"u","messageId":"n","timestamp":%d}\n' % 2**70]
+    lines += [
+        b'{"type":"identify","userId":"null","messageId":"s2","anonymousId":"b","traits":"x"}\n',
+        b'{"type":"track","userId":"nil","messageId":"s3","event":"Customer Rewarded"}\n',
+    ]
     lines += [*lines[2_000:2_100], *(line + b"\n" for line in ODD_LINES.values())]
     folder.mkdir()
     for number in range(0, len(lines), 400):
@@ -220,6 +226,8 @@ def test_several_processes_decide_what_one_decides(
     assert list(map(known, found)) == list(map(known, expected))
     assert there.mapper.stats.to_dict() == here.mapper.stats.to_dict()
     assert there.mapper.stats.findings == here.mapper.stats.findings
+    if settings is not NAMES:
+        assert here.mapper.stats.findings.keys() >= {SLIP_IDS, NAMED_BY_TYPE, NO_OBJECT, FROM_VOUCHERIFY}
     assert there.filters.names.rejected == here.filters.names.rejected
     assert there.filters.names.near_misses() == here.filters.names.near_misses()
     assert together.facts == alone.facts

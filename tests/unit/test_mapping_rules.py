@@ -94,7 +94,7 @@ def test_rule_2_an_identify_is_one_customer_and_a_track_one_custom_event() -> No
     )
 
 
-@pytest.mark.parametrize("kind", ["page", "screen", "group", "alias", "delete"])
+@pytest.mark.parametrize("kind", ["page", "screen", "group", "alias", "RECORD", "delete"])
 def test_rule_2_other_types_make_no_request(kind: str) -> None:
     """Even when no filter has stopped them before."""
     assert outcome_of(event_of({"type": kind, "userId": "u1"})).state is State.SKIPPED
@@ -117,6 +117,7 @@ def test_rule_2_other_types_make_no_request(kind: str) -> None:
         pytest.param(None, None, "track", id="null"),
         pytest.param(7, None, "7", id="a number"),
         pytest.param([7], None, "track", id="no text"),
+        pytest.param(True, None, "track", id="true"),
     ],
 )
 def test_rule_3_an_event_has_a_name(own: object, mapped: object, sent: str) -> None:

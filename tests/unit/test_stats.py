@@ -35,7 +35,8 @@ def tally_of(*events: Event, settings: Settings | None = None) -> Json:
         pytest.param({"first_name": "A", "address": {"postal_code": "1"}}, {}, id="snake_case twins"),
         pytest.param({"metadata": {"any": {"thing": 1}}}, {}, id="inside metadata"),
         pytest.param({"company": {"name": "X"}}, ["traits.company"], id="an unmapped object"),
-        pytest.param("text", {}, id="traits that are no object"),
+        pytest.param("text", ["traits"], id="traits that are no object"),
+        pytest.param([], {}, id="an empty list for an empty object"),
     ],
 )
 def test_traits_that_no_row_takes_are_counted_by_path(traits: object, lost: list[str]) -> None:

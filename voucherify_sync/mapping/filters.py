@@ -17,6 +17,7 @@ from voucherify_sync.events import EVENT_TYPES, SENT_TYPES, Event
 from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
+from voucherify_sync.outcomes import OTHER_TYPE
 from voucherify_sync.settings.types import Settings
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import similar
@@ -210,7 +211,7 @@ class Filters:
 
 def reason_of_type(kind: str) -> str:
     """Return the code of the rule that skips events of a type that is not mapped."""
-    return _OTHER_TYPES.get(kind, "type_other")
+    return _OTHER_TYPES.get(kind, OTHER_TYPE)
 
 
 def name_of(event: Event) -> str:

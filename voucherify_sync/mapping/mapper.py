@@ -13,7 +13,15 @@ from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Event, Json, Kind, Request
 from voucherify_sync.fields import WORKING_FIELDS, CustomerBody, CustomEvent
-from voucherify_sync.findings import HALF_NAME, NAMED_BY_PROPERTIES, TRAITS_OF_ANOTHER
+from voucherify_sync.findings import (
+    EVENTS_OF_VOUCHERIFY,
+    FROM_VOUCHERIFY,
+    HALF_NAME,
+    NAMED_BY_PROPERTIES,
+    NAMED_BY_TYPE,
+    NO_OBJECT,
+    TRAITS_OF_ANOTHER,
+)
 from voucherify_sync.mapping.drafts import NO_ADDRESS, WORKING, Draft, copied
 from voucherify_sync.mapping.field_types import (
     BLANK_ID,
@@ -32,6 +40,7 @@ from voucherify_sync.mapping.rules import (
     compile_context_rules,
     compile_rules,
 )
+from voucherify_sync.mapping.slips import looks_like_a_slip
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats
 from voucherify_sync.mapping.walk import find_unmapped_in_context, walk
 from voucherify_sync.outcomes import Outcome, State
@@ -207,6 +216,8 @@ class Mapper:
         _normalize_customer(draft, joins_own=self._joins_own_names[event.type])
         if draft.half_name is not None and event.type == "identify":
             self._stats.find(HALF_NAME, event.position, str(draft.customer.name))
+        if looks_like_a_slip(source_id):
+            self._stats.slips.add(event, source_id, draft.customer)
         self._count(rules, event, draft)
         return MappedRecord(rules, source_id, body, draft)  # type: ignore[arg-type]
 
@@ -228,7 +239,13 @@ class Mapper:
                 rules = self._context_rules
                 return rules, walk(rules, event, fields, own_id, told, traces=traces)
             self._stats.find(TRAITS_OF_ANOTHER, event.position, str(text_of(told["userId"])))
-        draft = walk(rules, event, fields, own_id, given if type(given) is dict else {}, traces=traces)
+        if type(given) is dict:
+            draft = walk(rules, event, fields, own_id, given, traces=traces)
+        else:
+            draft = walk(rules, event, fields, own_id, {}, traces=traces)
+            if given:
+                self._stats.find(NO_OBJECT, event.position, _brief(given))
+                draft.unmapped_inside.append(str(rules.root[0]))
         if told:
             find_unmapped_in_context(draft, rules, told)
         return rules, draft
@@ -236,6 +253,11 @@ class Mapper:
     def _custom_event(self, event: Event, draft: Draft) -> CustomEvent | Outcome:
         """Make the body of a custom event, of which the customer is yet to be normalized."""
         name = _event_name(event, draft)
+        if name is None:
+            name, own = event.type, event.fields.get("event")
+            self._stats.find(NAMED_BY_TYPE, event.position, "" if own is None else _brief(own))
+        elif name in EVENTS_OF_VOUCHERIFY:
+            self._stats.find(FROM_VOUCHERIFY, event.position, name)
         if len(name) > MAX_EVENT_NAME:
             detail = (
                 f"the event's name has {len(name)} characters and Voucherify takes at most {MAX_EVENT_NAME}"
@@ -295,6 +317,13 @@ def _own_id(fields: Json) -> str | None:
     if type(user_id) is str and user_id and not user_id.isspace():
         return user_id  # as for nearly every event
     return present_text(user_id) or present_text(fields.get("anonymousId"))
+
+
+def _brief(value: object) -> str:
+    """Return how a value of the wrong type is shown as an example."""
+    if isinstance(value, list | dict):
+        return "[…]" if isinstance(value, list) else "{…}"
+    return "true" if value is True else "false" if value is False else text_of(value) or str(value)
 
 
 def _carry(draft: Draft, keys: Sequence[str], *, of_customer: bool) -> None:
@@ -391,15 +420,15 @@ def _encode_for_fold(draft: Draft) -> bytes:
     return b"%b,%b:%b}" % (payload[:-1], _encode(half), _encode(name))
 
 
-def _event_name(event: Event, draft: Draft) -> str:
-    """Return the mapped name, else the event's own, else its type."""
+def _event_name(event: Event, draft: Draft) -> str | None:
+    """Return the mapped name, else the event's own; None if neither can be used: then its type is its name."""
     mapped, name = draft.event, event.name
     if mapped is None and name and not name.isspace():
         return name  # as of nearly every event
     text = present_text(mapped)
     if text is None and mapped is not None and text_of(mapped) is None:
         draft.drop(("event",), NOT_TEXT)
-    return text or present_text(name) or event.type
+    return text or present_text(name)
 
 
 def _too_deep(event: Event) -> Outcome:

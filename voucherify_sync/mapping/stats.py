@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from voucherify_sync.findings import FindingCount
+from voucherify_sync.events import Event
+from voucherify_sync.fields import CustomerBody
+from voucherify_sync.findings import SLIP_IDS, Example, FindingCount
 from voucherify_sync.mapping.rules import Rules
-from voucherify_sync.text import by_count
+from voucherify_sync.text import by_count, text_of
 
 MAX_KEYS: Final = 1_000
 """Names that are counted one by one: events may have any number of names."""
@@ -22,6 +24,9 @@ MAX_KEY_LENGTH: Final = 200
 
 OTHER: Final = "(other)"
 """The key under which a map counts all further names together."""
+
+MANY_SLIPS: Final = 10
+"""Events that make ids that look like a slip worth a warning, even if nothing shows that people share them."""
 
 MAX_KEYS_OF_PART: Final = 100_000
 """Names of a part of the input: one that found no room there may be among those that are counted in the end."""
@@ -96,16 +101,67 @@ class SectionStats(Struct, array_like=True):
         rules.taken_routes.clear()
 
 
+class SlipIds(Struct, array_like=True):
+    """Ids that look like a slip, of all events that were mapped, or of those of a part of the input.
+
+    Attributes:
+        counts: events by id.
+        first: position of the first of them.
+        people: the first mail, name and anonymousId of their events, where there is one.
+        are_shared: another mail, name or anonymousId was seen.
+    """
+
+    counts: NameCounts = field(default_factory=NameCounts)
+    first: str = ""
+    people: dict[str, str] = field(default_factory=dict)
+    are_shared: bool = False
+
+    @classmethod
+    def of(cls, most: int = MAX_KEYS) -> SlipIds:
+        """Return counts of nothing yet, of at most `most` ids."""
+        return cls(NameCounts(most=most))
+
+    def add(self, event: Event, source_id: str, customer: CustomerBody) -> None:
+        """Count an event of such an id, and look whose it is."""
+        self.counts.add(source_id)
+        self.first = self.first or str(event.position)
+        own_id = text_of(event.fields.get("anonymousId"))
+        people = {"email": customer.email, "name": customer.name, "anonymousId": own_id}
+        self._see({kind: text for kind, text in people.items() if isinstance(text, str)})
+
+    def merge(self, later: SlipIds) -> None:
+        """Add what a later part of the input holds."""
+        self.counts.merge(later.counts)
+        self.first = self.first or later.first
+        self.are_shared = self.are_shared or later.are_shared
+        self._see(later.people)
+
+    def _see(self, people: dict[str, str]) -> None:
+        if not self.are_shared:
+            self.are_shared = any(self.people.setdefault(kind, text) != text for kind, text in people.items())
+
+    def finding(self) -> FindingCount | None:
+        """Return what to warn of: nothing where one person may bear the only such id."""
+        count = sum(self.counts.by_name.values()) + self.counts.other
+        if not self.are_shared and count < MANY_SLIPS:
+            return None
+        return FindingCount(
+            count, [Example(self.first, name, times) for name, times in by_count(self.counts.by_name).items()]
+        )
+
+
 class MappingStats(Struct, array_like=True):
     """What a mapping did to all events that it saw, or to those of a part of the input.
 
     Attributes:
         sections: by type of event.
-        findings: what a person should know of the events, by code.
+        found: what a person should know of the events, by code, but for the ids.
+        slips: ids that look like a slip.
     """
 
     sections: dict[str, SectionStats]
-    findings: dict[str, FindingCount] = field(default_factory=dict)
+    found: dict[str, FindingCount] = field(default_factory=dict)
+    slips: SlipIds = field(default_factory=SlipIds)
 
     @classmethod
     def of(cls, rules: Mapping[str, Rules], most: int = MAX_KEYS) -> MappingStats:
@@ -114,12 +170,19 @@ class MappingStats(Struct, array_like=True):
             {
                 kind: SectionStats(dict.fromkeys(filter(None, each.row_texts), 0), NameCounts(most=most))
                 for kind, each in rules.items()
-            }
+            },
+            slips=SlipIds.of(most),
         )
 
     def find(self, code: str, position: object, text: str = "") -> None:
         """Count a finding at a position; the text is what was found there."""
-        self.findings.setdefault(code, FindingCount()).add(position, text)
+        self.found.setdefault(code, FindingCount()).add(position, text)
+
+    @property
+    def findings(self) -> dict[str, FindingCount]:
+        """What a person should know of the events, by code."""
+        slips = self.slips.finding()
+        return self.found if slips is None else {**self.found, SLIP_IDS: slips}
 
     def merge(self, part: MappingStats) -> None:
         """Add the statistics of a part of the input; the parts come in its order."""
@@ -130,8 +193,9 @@ class MappingStats(Struct, array_like=True):
             for path, reasons in other.dropped.items():
                 for reason, times in reasons.items():
                     section.drop(path, reason, times)
-        for code, found in part.findings.items():
-            self.findings.setdefault(code, FindingCount()).merge(found)
+        for code, found in part.found.items():
+            self.found.setdefault(code, FindingCount()).merge(found)
+        self.slips.merge(part.slips)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report's ``mapping``."""

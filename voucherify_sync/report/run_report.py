@@ -16,11 +16,11 @@ from msgspec import UNSET, Struct, UnsetType
 from voucherify_sync.errors import VoucherifySyncError
 from voucherify_sync.events import Kind
 from voucherify_sync.exit_codes import ExitCode
-from voucherify_sync.findings import FindingCount
-from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State, ended
+from voucherify_sync.findings import OTHER_TYPES, Example, FindingCount
+from voucherify_sync.outcomes import FAILED_BEFORE, OTHER_TYPE, Outcome, State, ended, words
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.private_files import utf8, write_error, write_whole
-from voucherify_sync.text import by_count, counted
+from voucherify_sync.text import by_count, clean, counted
 from voucherify_sync.voucherify.answers import PATHS
 
 MAX_NAMES = 1_000
@@ -31,6 +31,8 @@ MAX_EXAMPLES = 3
 
 _MAX_NAME = 200
 _MAX_DETAIL = 500
+_MAX_REASONS = 3
+_MAX_TYPES = 5
 _WITH_REASONS = (State.DELIVERED, State.SKIPPED, State.DUPLICATE, State.INVALID, State.FAILED, State.IN_DOUBT)
 TIMED_STATES = (State.DELIVERED, State.FAILED, State.IN_DOUBT)
 """States that the timeline counts: how requests ended. A record without a request says nothing about time."""
@@ -345,6 +347,19 @@ class RecordCounts:
             counts[type_ or NONE] = counts.get(type_ or NONE, 0) + found.count
         return by_count(counts)
 
+    def other_types(self) -> FindingCount | None:
+        """Return what is found of records whose type is none of Segment's, by type, the most frequent first."""
+        types = {
+            type_ or NONE: found
+            for (_, type_, reason, _), found in self._counts.items()
+            if reason == OTHER_TYPE
+        }
+        if not types:
+            return None
+        counts = by_count({type_: found.count for type_, found in types.items()})
+        examples = [Example(types[type_].examples[0], type_, count) for type_, count in counts.items()]
+        return FindingCount(sum(counts.values()), examples)
+
     def by_endpoint(self) -> dict[str, dict[str, int]]:
         """Return records with a request, by endpoint and state."""
         endpoints: dict[str, dict[str, int]] = {}
@@ -463,6 +478,8 @@ def headline(report: RunReport, begun: str | None = None) -> str:
         return "No events were read."
     if report.status not in ("complete", "incomplete"):
         begun = "Stopped after {}"
+    elif read == report.outcomes["skipped"]:
+        return f"Read {counted(read, 'record')}; nothing to send: {_why_skipped(report)}."
     # Nothing was sent for what failed in an earlier run, so it is no failure of this one.
     before = report.reason_count(State.FAILED, FAILED_BEFORE)
     counts = report.outcomes | {"failed": report.outcomes["failed"] - before}
@@ -470,3 +487,20 @@ def headline(report: RunReport, begun: str | None = None) -> str:
     parts += [f"{before:,} failed earlier and were not tried again"] if before else []
     sentence = f"{(begun or _MODES[report.mode]).format(counted(read, 'event'))}: {', '.join(parts)}"
     return f"{sentence}: voucherify-sync retry" if before else f"{sentence}."
+
+
+def _why_skipped(report: RunReport) -> str:
+    """Return why all records were skipped; the types of others than Segment's events are named."""
+    reasons, types = report.reasons["skipped"], report.findings.get(OTHER_TYPES)
+    why = []
+    for reason, found in list(reasons.items())[:_MAX_REASONS]:
+        if reason == OTHER_TYPE and types is not None:
+            named = [f"{clean(each.text, 40)} {each.count:,}" for each in types.examples]
+            more = f" and {counted(len(named) - _MAX_TYPES, 'more type')}" if len(named) > _MAX_TYPES else ""
+            number = "all are" if found.count == report.events.read else f"{found.count:,} are"
+            why.append(f"{number} of other types ({', '.join(named[:_MAX_TYPES])}{more})")
+        else:
+            why.append(f"{found.count:,} because {words(State.SKIPPED, reason)}")
+    if len(reasons) > _MAX_REASONS:
+        why.append(counted(len(reasons) - _MAX_REASONS, "more reason"))
+    return ", ".join(why)

@@ -20,6 +20,7 @@ from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import RunStopped, SourceError, VoucherifySyncError
 from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
+from voucherify_sync.findings import OTHER_TYPES, FindingCount
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Snapshot, State
 from voucherify_sync.report.run_report import (
@@ -414,6 +415,11 @@ class Run:
         undecided = self._delivery.open + counts[State.PENDING]
         return undecided + records * (min(decided, self._delivery.calls) + undecided) / taken
 
+    def findings(self) -> dict[str, FindingCount]:
+        """Return what a person should know of the records read so far, by code."""
+        findings, other_types = self.pipeline.mapper.stats.findings, self.sinks.report.other_types()
+        return findings if other_types is None else {**findings, OTHER_TYPES: other_types}
+
     def near_misses(self) -> dict[str, list[str]]:
         """Return the names of the settings' filter that no event had, each with what may be meant by it."""
         return self.pipeline.filters.names.near_misses(self._stop)
@@ -456,7 +462,7 @@ class Run:
                 records.by_endpoint(),
             ),
             mapping=convert(self.pipeline.mapper.stats.to_dict(), dict[str, MappingReport]),
-            findings=self.pipeline.mapper.stats.findings,
+            findings=self.findings(),
             timeline=self.sinks.timeline.report() if self.sinks.timeline else None,
             settings=SettingsReport(digest(self._options.settings)),
             stopped_by=utf8(str(self._stop.error)) if self._stop.error else None,
