@@ -42,24 +42,26 @@ _MAX_FINDINGS: Final = 50
     type=FILE,
     help="Write the test results to FILE, as JUnit XML.",
 )
+@option("--show", is_flag=True, help="Print the effective settings as YAML, without the keys.")
 @option(
     "--online",
     is_flag=True,
     help="Make one call to Voucherify: check the keys, the limit and the metadata schema.",
 )
 def command(
-    source: tuple[str, ...], config: Path | None, update: bool, junit: Path | None, online: bool
+    source: tuple[str, ...], config: Path | None, update: bool, junit: Path | None, show: bool, online: bool
 ) -> int:
-    """Check the settings file, run its mapping tests, and show the effective settings.
+    """Check the settings file and run its mapping tests.
 
     \b
     Examples:
       voucherify-sync check -c production.yaml --junit mapping-tests.xml
       voucherify-sync check --online segment-logs/
 
-    Every mistake comes with its line and what to write instead (exit code 2). Without mistakes, stdout
-    gets the effective settings as YAML, with secrets masked. Mapping tests stand under `tests:` and in
-    *.test.yaml files beside the settings file. A failed test is shown path by path (exit code 3).
+    Every mistake comes with its line and what to write instead (exit code 2). What can be, and is likely
+    to be meant otherwise, is a warning. Mapping tests stand under `tests:` and in *.test.yaml files beside
+    the settings file. A failed test is shown path by path (exit code 3). With --show, stdout gets the
+    effective settings, with the default rows where they apply; a settings file can be made of them.
 
     Nothing is sent. Only --online makes a call, and it changes nothing at Voucherify. With SOURCE, it
     also counts how many of the first 10,000 records break the project's metadata schema (exit code 3 if
@@ -72,14 +74,21 @@ def command(
 
     if source and not online:
         raise UsageProblem("SOURCE is looked at with --online only", "Add --online, or leave SOURCE out.")
-    effective, tests = library.load_with_tests(config, environment=os.environ)
+    effective, tests, doubts = library.load_with_tests(config, environment=os.environ)
     found = find_sources(source, stdin_is_terminal=sys.stdin.isatty()) if source else None
     _try_outputs(config, effective, tests, found, junit)
-    report = checked(effective, tests, config)
-    _show(report, online=online)
-    code = ExitCode.OK
-    if tests or update or junit is not None:
-        code = tell_results(report.tests, update=update, junit_file=junit)
+    report = checked(effective, tests, doubts, config)
+    if show:
+        _show(report)
+    _tell_notes(report, online=online)
+    verdict = "No settings file: the defaults apply" if report.file is None else f"{report.file}: no mistakes"
+    if report.warnings:
+        verdict += f", {counted(len(report.warnings), 'warning')}"
+    if report.tests or update or junit is not None:
+        code = tell_results(report.tests, verdict, update=update, junit_file=junit)
+    else:
+        code = ExitCode.OK
+        tell(verdict)
     if online:
         code = max(code, ask_project(effective, found))
     return code
@@ -108,8 +117,8 @@ def _try_outputs(
     try_outputs(outputs, inputs)
 
 
-def _show(report: CheckReport, *, online: bool) -> None:
-    """Print the effective settings on stdout, and what is to be known of them on stderr."""
+def _show(report: CheckReport) -> None:
+    """Print the effective settings on stdout."""
     from voucherify_sync.settings import dump
 
     click.echo(
@@ -119,6 +128,10 @@ def _show(report: CheckReport, *, online: bool) -> None:
         click.echo(f"# Ledger of live runs: {clean(str(report.ledger.path), 4_096)}")
     click.echo(dump(report.settings), nl=False)
     sys.stdout.flush()
+
+
+def _tell_notes(report: CheckReport, *, online: bool) -> None:
+    """Say what is likely to be meant otherwise, and what a live run would lack."""
     notes = [] if report.ledger.problem is None else [f"Before a live run: {report.ledger.problem}"]
     notes += [f"Warning: {warning}" for warning in report.warnings]
     if not online:  # previews and the sandbox need no keys
@@ -126,8 +139,17 @@ def _show(report: CheckReport, *, online: bool) -> None:
     tell(*notes)
 
 
-def tell_results(results: Sequence[MappingResult], *, update: bool, junit_file: Path | None) -> ExitCode:
-    """Say how the mapping tests went, then write what is asked for; return the exit code."""
+def tell_results(
+    results: Sequence[MappingResult], verdict: str, *, update: bool, junit_file: Path | None
+) -> ExitCode:
+    """Say how the mapping tests went, then write what is asked for; return the exit code.
+
+    Args:
+        results: of the tests.
+        verdict: the words on the settings that stand before those on tests that passed.
+        update: the expectations of failed tests are updated.
+        junit_file: where the results are written as well.
+    """
     from voucherify_sync.preview.mapping_tests import junit
     from voucherify_sync.state.private_files import write_error, write_whole
 
@@ -137,7 +159,7 @@ def tell_results(results: Sequence[MappingResult], *, update: bool, junit_file: 
         tell("\n".join(_lines_of(result)))
     tests = counted(len(results), "mapping test")
     if not failed:
-        tell(f"{tests} passed" if results else "no mapping tests")
+        tell(f"{verdict}, {tests} passed" if results else f"{verdict}, no mapping tests")
     else:
         tell(f"{len(failed):,} of {tests} failed")
         code = _updated(failed) if update else ExitCode.INCOMPLETE

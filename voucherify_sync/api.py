@@ -55,6 +55,7 @@ from voucherify_sync.settings import (
     Secret,
     Settings,
     credentials,
+    default_table_notices,
     digest,
     load,
     load_with_tests,
@@ -325,7 +326,7 @@ class Prepared:
         settings: the effective ones.
         source_names: as they are given.
         sources: what is read.
-        notices: sentences on files that are not read.
+        notices: sentences on files that are not read, and of a preview on fields that are no longer filled.
     """
 
     reads_sources = True
@@ -374,6 +375,8 @@ class PreparedReplay(Prepared):
         super().__init__(options, stop)
         self.options = options
         self.settings = _with_delivery_options(options, self.settings)
+        if options.mode is Mode.DRY_RUN:
+            self.notices = [*default_table_notices(self.settings), *self.notices]
         self.run: Run | None = None
         self.earlier_run: EarlierRun | None = None
         self.last_failure: str | None = None
@@ -830,17 +833,25 @@ def check(config: str | Path | None = None) -> CheckReport:
         SettingsError: the file has mistakes; all of them are named.
     """
     config = None if config is None else Path(config)
-    settings, tests = load_with_tests(config, environment=os.environ)
-    return checked(settings, tests, config)
+    return checked(*load_with_tests(config, environment=os.environ), config)
 
 
-def checked(settings: Settings, tests: Sequence[MappingTest], config: Path | None) -> CheckReport:
-    """Run the mapping tests of settings that are loaded, and look at what a live run would need."""
+def checked(
+    settings: Settings, tests: Sequence[MappingTest], doubts: Sequence[str], config: Path | None
+) -> CheckReport:
+    """Run the mapping tests of settings that are loaded, and look at what a live run would need.
+
+    Args:
+        settings: as `load_with_tests` returns them, as are the next two.
+        tests: to run.
+        doubts: what in the file is likely to be meant otherwise.
+        config: the settings file, as it was given.
+    """
     return CheckReport(
         settings=settings,
         file=settings_file(config),
         ledger=find_ledger(settings, LedgerChoice.of(settings, config, None), os.environ),
-        warnings=list(warnings(config, settings)),
+        warnings=[*doubts, *default_table_notices(settings), *warnings(config, settings)],
         missing=_missing_keys(settings),
         tests=run_tests(settings, tests) if tests else [],
     )

@@ -45,7 +45,7 @@ class SettingsError(VoucherifySyncError):
     """The settings file has mistakes.
 
     Attributes:
-        problems: one line per mistake, each ``file:line:column: message``.
+        problems: one line per mistake, each ``file:line:column: message``; then the warnings, which say so.
     """
 
     exit_code = ExitCode.USAGE

@@ -38,6 +38,10 @@ _TOKEN: Final = re.compile(
 )
 
 
+_EVENT: Final = re.compile(r"\$(?=[.\[])\.?")
+"""The `$.` of JSONPath, which stands for the event or the request itself."""
+
+
 class PathError(ValueError):
     """A text that is no path, or a destination that no request has. The message is a sentence for people."""
 
@@ -95,11 +99,15 @@ def holds_a_non_number(value: object) -> bool:
 def parse_source(text: str) -> FieldPath:
     """Parse where in an event a value is: ``traits.address.city``, ``traits["odd key"]``, ``traits.*``.
 
+    A leading ``$.`` is no part of the path.
+
     Raises:
         PathError: the text is no path.
     """
     wildcard = text.endswith(".*")
-    body = text.removesuffix(".*")
+    body = (
+        _EVENT.sub("", text.removesuffix(".*"), count=1) if text.startswith("$") else text.removesuffix(".*")
+    )
     if not body.strip():
         raise PathError(f"{text!r} names no field")
     tokens = _tokens(text, body)
@@ -136,6 +144,12 @@ def check_row(source: FieldPath, destination: FieldPath) -> None:
         raise PathError(
             f"{destination.text!r} needs a source that ends in '.*', too; did you mean '{source.text}.*'?"
         )
+
+
+def stars_in_names(text: str) -> bool:
+    """Tell whether a name of a path holds a star, such as ``traits.a*``: it is a character of the key there."""
+    names = (match["name"] for match in _TOKEN.finditer(text.removesuffix(".*")))
+    return any("*" in name for name in names if name)
 
 
 def read(value: object, path: FieldPath, keys: list[str | int] | None = None) -> object:
@@ -226,6 +240,10 @@ def _check_keys(path: FieldPath) -> None:
 def _unknown(path: FieldPath, place: Keys, known: tuple[str, ...]) -> str:
     """Say what is not known at the place, and what is likely meant."""
     wrong = str(path.keys[len(place)])
+    if not place and wrong in CUSTOMER_FIELDS:
+        return (
+            f"{path.text!r}: a request has no {wrong!r}; did you mean {_shown(('customer', *path.keys))!r}?"
+        )
     by_folded = {_folded(name): name for name in known}
     meant = get_close_matches(_MEANT.get(wrong, _folded(wrong)).replace("_", ""), by_folded, n=1)
     told = f"{path.text!r}: {_shown(place) or 'a request'} has no {wrong!r}"

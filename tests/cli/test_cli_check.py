@@ -38,8 +38,82 @@ def test_what_init_writes_passes(cli: Cli) -> None:
     """Three tests come with it; stdout stays the settings in force."""
     cli("init")
     ended = cli("check")
-    assert (ended.code, ended.err) == (0, "3 mapping tests passed\n")
+    assert (ended.code, ended.err) == (
+        0,
+        "voucherify-sync.yaml: no mistakes, 3 mapping tests passed\n",
+    )
+    assert ended.out == ""
     assert "tests:" not in ended.out
+
+
+def test_settings_without_mistakes_are_one_line(cli: Cli) -> None:
+    """Nothing on stdout: what one does not ask for does not push away what matters."""
+    write(cli, "identify: {unmapped_traits: metadata}\n")
+    ended = cli("check")
+    assert (ended.code, ended.out, ended.err) == (0, "", "voucherify-sync.yaml: no mistakes\n")
+
+
+def test_warnings_come_with_their_line_and_end_in_0(cli: Cli) -> None:
+    """A row that cannot match, rows that switch the default table off."""
+    write(cli, "identify:\n  mapping:\n    trait.email: customer.email\n")
+    ended = cli("check")
+    assert (ended.code, ended.out) == (0, "")
+    row, table, verdict = ended.err.splitlines()
+    assert row == (
+        "Warning: voucherify-sync.yaml:3:5: identify.mapping: 'trait.email': no event has a key 'trait' at its top "
+        "level; did you mean traits.email?"
+    )
+    assert table.startswith("Warning: identify.mapping replaces the default table")
+    assert verdict == "voucherify-sync.yaml: no mistakes, 2 warnings"
+
+
+def test_show_prints_the_rows_that_apply_and_no_key(cli: Cli) -> None:
+    """As YAML that a settings file can be made of, which gives the same requests."""
+    write(
+        cli,
+        "api: {key: CANARY, token: '${T:-CANARY}', version: Latest}\n"
+        "identify: {mapping: {$.traits.plan: customer.metadata.plan}, extend_default: true}\n",
+    )
+    ended = cli("check", "--show")
+    assert ended.code == 0
+    assert "CANARY" not in ended.out + ended.err
+    assert "version: latest\n" in ended.out
+    assert "    $.traits.plan: customer.metadata.plan\n  extend_default: true\n" in ended.out
+    assert "    properties.address.street: customer.address.line_1\n" in ended.out
+    copy = write(cli, ended.out, "copy.yaml")
+    event = (
+        '{"type":"track","event":"A","userId":"u","properties":{"email":"a@b.c","address":{"street":"S"}}}\n'
+        '{"type":"identify","userId":"u","traits":{"email":"a@b.c","plan":"x","metadata":{"k":1}}}\n'
+    )
+    requests = [cli("replay", "--dry-run", "-q", *option, stdin=event).out for option in ([], ["-c", copy])]
+    assert requests[0] == requests[1]
+    assert requests[0].count("a@b.c") == 2
+
+
+SWITCHED_OFF = "identify.mapping replaces the default table, which would fill these fields"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["replay", "--dry-run"], 1),
+        (["plan"], 1),
+        (["replay", "--dry-run", "-q"], 0),
+        (["replay", "--sandbox", "--yes"], 0),
+        (["coverage"], 0),
+    ],
+    ids=["dry run", "plan", "quiet", "sandbox", "coverage"],
+)
+@pytest.mark.parametrize("said", ["", "  extend_default: false\n"], ids=["not said", "said"])
+def test_previews_say_once_that_the_default_table_is_off(
+    cli: Cli, arguments: list[str], count: int, said: str
+) -> None:
+    """Until the file says that it is meant."""
+    write(cli, "identify:\n  mapping: {traits.plan: customer.metadata.plan}\n" + said)
+    line = '{"type":"identify","userId":"u","messageId":"m","traits":{"email":"a@b.c","plan":"x"}}\n'
+    ended = cli(*arguments, "-", stdin=line)
+    assert ended.code == 0
+    assert (ended.out + ended.err).count(SWITCHED_OFF) == (0 if said else count)
 
 
 def test_a_failing_test_ends_in_3_and_is_shown_path_by_path(cli: Cli) -> None:
@@ -99,7 +173,7 @@ def test_junit_is_written_whether_tests_pass_or_fail(cli: Cli) -> None:
 def test_no_tests_are_no_failure(cli: Cli) -> None:
     """Who asks for their results is told that there are none."""
     ended = cli("check", "--junit", "out.xml")
-    assert (ended.code, ended.err) == (0, "no mapping tests\n")
+    assert (ended.code, ended.err) == (0, "No settings file: the defaults apply, no mapping tests\n")
     assert ET.parse(cli.folder / "out.xml").getroot().get("tests") == "0"
 
 
@@ -111,7 +185,7 @@ def test_tests_beside_the_settings_file_are_run(cli: Cli) -> None:
     (cli.folder / "sub" / "a.test.yaml").write_text(
         "tests: [{name: a, event: e.ndjson:1, expect_skipped: identify_disabled}]"
     )
-    assert cli("check", "-c", "sub/s.yaml").err == "1 mapping test passed\n"
+    assert cli("check", "-c", "sub/s.yaml").err == "sub/s.yaml: no mistakes, 1 mapping test passed\n"
 
 
 def test_wrong_settings_end_in_2_before_any_test_runs(cli: Cli) -> None:

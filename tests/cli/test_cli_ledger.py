@@ -173,7 +173,7 @@ def test_a_relative_ledger_of_the_settings_is_where_the_settings_are(
     assert project.cli(*words, "--new-ledger", "-", stdin=TRACK).code == 0
     ledger = project.cli.folder / "state" / "x.ledger"
     assert ledger.exists()
-    shown = project.cli("check", "-c", settings).out
+    shown = project.cli("check", "--show", "-c", settings).out
     assert f"# Ledger of live runs: {ledger}" in shown
 
     cli = Cli(elsewhere)

@@ -24,7 +24,7 @@ DATA = [
         "--help",
         "--version",
         "replay --help",
-        "check",
+        "check --show",
         "status --ledger my.ledger",
         "status --json --ledger my.ledger",
         "plan events.ndjson",
@@ -35,6 +35,7 @@ DATA = [
         "explain --json events.ndjson",
         "explain --curl events.ndjson",
         "init --schema",
+        "init -",
         "replay --dry-run events.ndjson",
         "replay --dry-run --bulk events.ndjson",
     )
@@ -110,7 +111,7 @@ def test_shell_completion_is_data_like_any_other(cli: Cli, kind: str, code: int)
 
 
 @pytest.mark.parametrize("redirection", ["| true", ">&-", "2>&-", "<&- >&- 2>&-", f"2>{FULL}", f">{FULL}"])
-@pytest.mark.parametrize("words", ["--version", "check", "explain events.ndjson"])
+@pytest.mark.parametrize("words", ["--version", "check --show", "explain events.ndjson"])
 def test_a_shell_finds_it_so_too(cli: Cli, words: str, redirection: str) -> None:
     """The same in a fresh interpreter, which has its own mind about streams that are closed."""
     command = f"{cli.command()[0]} {words} {redirection}; exit ${{PIPESTATUS[0]}}"

@@ -197,12 +197,13 @@ def run(cli: Cli, url: str, *arguments: str | Path, settings: str = "") -> Ended
 
 
 def test_check_online_says_that_all_is_well(run_cli: Cli) -> None:
-    """On stderr; stdout has the settings in force, as ever."""
+    """On stderr; stdout stays empty."""
     with project(limit="100/min") as (sandbox, _):
         ended = run(run_cli, sandbox.url)
     assert ended.code == 0
-    assert ended.out.startswith("# Effective settings: ")
+    assert ended.out == ""
     assert ended.err.splitlines() == [
+        "voucherify-sync.yaml: no mistakes",
         f"{sandbox.url}: keys accepted. Limit: 100 calls a period, 99 left.",
         "Customer metadata that the settings name: nothing against the project's schema.",
         "To compare values, too, name sources: voucherify-sync check --online SOURCE",
@@ -211,7 +212,7 @@ def test_check_online_says_that_all_is_well(run_cli: Cli) -> None:
 
 def test_check_online_with_a_source_tells_what_will_be_refused(run_cli: Cli) -> None:
     """Ends in 3: requests of this mapping would fail."""
-    rows = "identify: {mapping: {traits.*: customer.metadata.*}}\n"
+    rows = "identify: {mapping: {traits.*: customer.metadata.*}, extend_default: false}\n"
     line = {"type": "identify", "userId": "u", "traits": {"points": "m\u202eany", "a.b\x1b": 1}}
     (run_cli.folder / "e.ndjson").write_text(json.dumps(line) + "\n")
     with project(metadata_schemas=(SCHEMA,)) as (sandbox, _):
@@ -219,6 +220,7 @@ def test_check_online_with_a_source_tells_what_will_be_refused(run_cli: Cli) -> 
         assert sandbox.counts() == (0, 0, 1)
     assert ended.code == 3
     assert ended.err.splitlines() == [
+        "voucherify-sync.yaml: no mistakes",
         f"{sandbox.url}: keys accepted. The API reported no rate limit.",
         "Customer metadata in 1 request of 1 record:",
         "  customer.metadata.points: refused: must be a number",

@@ -44,7 +44,7 @@ def run(folder: Path, text: str) -> list[MappingResult]:
     """Run the tests of a settings file with this text."""
     file = folder / "s.yaml"
     file.write_text(text, encoding="utf-8")
-    effective, tests = load_with_tests(file, environment={"CITY": "Berlin"})
+    effective, tests, _ = load_with_tests(file, environment={"CITY": "Berlin"})
     return run_tests(effective, tests)
 
 
@@ -200,7 +200,7 @@ MISTAKES = {
     "no reason": (one_test("expect_skipped:"), "4:20: tests[0].expect_skipped: must be the reason why no request is made, such as no_id"),
     "infinite": (one_test("expect_skipped: a", "{a: 1e999}"), "3:16: tests[0].event: a number out of range; quote it to send it as text"),
     "unset": (one_test("expect_skipped: a", "{a: '${NO}'}"), "3:16: tests[0].event: the variable NO is not set; run `export NO=…`"),
-    "twice": ("tests: []\ntests: []", "2:1: tests: given twice, in line 1 and in line 2"),
+    "twice": ("tests: []\ntests: []", "2:1: tests: given twice, in line 1 and in line 2; leave one out"),
     "alias": (one_test("expect_skipped: *a"), "4:21: tests.expect_skipped: an alias (*); quote the value, or write out what it stands for"),
     "test": ("test: []", "1:1: test: no such setting; did you mean tests?"),
 }  # fmt: skip
@@ -330,7 +330,7 @@ def test_an_update_keeps_line_ends_mark_and_permissions(tmp_path: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbf" + text.encode())
     file.chmod(0o640)
     link.symlink_to("real.yaml")
-    update(run_tests(*load_with_tests(link, environment={})), {})
+    update(run_tests(*load_with_tests(link, environment={})[:2]), {})
     assert file.read_bytes() == b"\xef\xbb\xbf" + text.replace("Bob", "Ann").encode()
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert link.is_symlink()

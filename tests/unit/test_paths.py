@@ -32,6 +32,12 @@ from voucherify_sync.paths import (
         pytest.param("properties.products[12].sku", ("properties", "products", 12, "sku"), False, id="below"),
         pytest.param("traits.*", ("traits",), True, id="wildcard"),
         pytest.param("traits.a*b", ("traits", "a*b"), False, id="a star inside a name"),
+        pytest.param("$.properties.email", ("properties", "email"), False, id="dollar"),
+        pytest.param("$.traits.*", ("traits",), True, id="dollar and wildcard"),
+        pytest.param("$['properties']['a b']", ("properties", "a b"), False, id="dollar and brackets"),
+        pytest.param('["$"].x', ("$", "x"), False, id="a key that is a dollar"),
+        pytest.param("$traits.x", ("$traits", "x"), False, id="a key that begins with a dollar"),
+        pytest.param("traits.$.x", ("traits", "$", "x"), False, id="a dollar inside"),
     ],
 )
 def test_a_source_path_is_taken_apart(text: str, keys: tuple[str | int, ...], wildcard: bool) -> None:
@@ -46,6 +52,8 @@ def test_a_source_path_is_taken_apart(text: str, keys: tuple[str | int, ...], wi
         pytest.param("", "names no field", id="empty"),
         pytest.param("  ", "names no field", id="blank"),
         pytest.param(".*", "names no field", id="only a wildcard"),
+        pytest.param("$.", "names no field", id="only a dollar and a dot"),
+        pytest.param("$..email", "empty name beside a dot", id="JSONPath's two dots"),
         pytest.param("traits..name", "empty name beside a dot", id="two dots"),
         pytest.param(".traits", "empty name beside a dot", id="a dot first"),
         pytest.param("traits.", "empty name beside a dot", id="a dot last"),

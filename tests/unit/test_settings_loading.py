@@ -14,7 +14,14 @@ from support.settings_text import loaded
 
 from voucherify_sync.errors import SettingsError
 from voucherify_sync.exit_codes import ExitCode
-from voucherify_sync.settings import Rate, Secret, Settings, load
+from voucherify_sync.settings import (
+    Rate,
+    Secret,
+    Settings,
+    default_table_notices,
+    load,
+    load_with_tests,
+)
 from voucherify_sync.settings import yaml_nodes as document_module
 
 
@@ -112,14 +119,16 @@ def test_a_constant_is_read_as_in_json_and_never_as_in_norway(
     tmp_path: Path, written: str, value: object
 ) -> None:
     """Unquoted null, true, false and numbers are JSON's; everything else, and all that is quoted, is text."""
-    read = loaded(tmp_path, f"track:\n  add:\n    metadata.x: {written}\n").track.add["metadata.x"]
+    read = loaded(
+        tmp_path, f"identify:\n  nulls: clear\n  add:\n    customer.metadata.x: {written}\n"
+    ).identify.add["customer.metadata.x"]
     assert (read, type(read)) == (value, type(value))
 
 
 MISTAKES = {
     "unknown": ("tracks: {}", "1:1: tracks: no such setting; did you mean track?"),
     "unknown inside": ("track:\n  event_filter: a", "2:3: track.event_filter: no such setting; did you mean track.events_filter?"),
-    "wrong section": ("identify:\n  events_filter: a", "2:3: identify.events_filter: no such setting; did you mean track.events_filter?"),
+    "wrong section": ("identify:\n  events_filter: a", "2:3: identify.events_filter: no such setting here; events_filter belongs to track"),
     "two of that name": ("mapping: {}", "1:1: mapping: no such setting; did you mean identify.mapping or track.mapping?"),
     "like nothing": ("zzzzz: 1", "1:1: zzzzz: no such setting"),
     "apiKey": ("apiKey: x", "1:1: apiKey: no such setting; did you mean api.key?"),
@@ -128,16 +137,16 @@ MISTAKES = {
     "trackEventsFilter": ("trackEventsFilter: []", "1:1: trackEventsFilter: no such setting; did you mean track.events_filter?"),
     "ignoreAnonymous": ("ignoreAnonymous: true", "1:1: ignoreAnonymous: no such setting; did you mean identity.ignore_anonymous?"),
     "dotted": ("track.disabled: true", "1:1: track.disabled: no such setting; did you mean track.disabled?"),
-    "twice": ("track:\n  disabled: true\n  disabled: false", "3:3: track.disabled: given twice, in line 2 and in line 3"),
-    "section twice": ("track: {}\n\ntrack: {}", "3:1: track: given twice, in line 1 and in line 3"),
-    "row twice": ("track:\n  mapping:\n    a: event\n    a: event", "4:5: track.mapping.a: given twice, in line 3 and in line 4"),
+    "twice": ("track:\n  disabled: true\n  disabled: false", "3:3: track.disabled: given twice, in line 2 and in line 3; leave one out"),
+    "section twice": ("track: {}\n\ntrack: {}", "3:1: track: given twice, in line 1 and in line 3; leave one out"),
+    "row twice": ("track:\n  mapping:\n    event: event\n    event: event", "4:5: track.mapping.event: given twice, in line 3 and in line 4; leave one out"),
     "anchor": ("track: &t {}", "1:8: track: an anchor (&); quote the value, or leave the anchor out"),
     "alias": ("track:\n  events_filter: [*Order]", "2:19: track.events_filter: an alias (*); quote the value, or write out what it stands for"),
-    "tag": ("api:\n  version: !latest x", "2:12: api.version: a tag (!); quote the value"),
+    "tag": ("api:\n  version: !latest latest", "2:12: api.version: a tag (!); quote the value"),
     "standard tag": ("delivery:\n  workers: !!int 3", "2:12: delivery.workers: a tag (!); quote the value"),
     "merge": ("track:\n  <<: {disabled: true}", "2:3: track.<<: a merge key (<<); write out what it stands for"),
     "list as key": ("? [a]\n: b", "1:3: a key must be a text; quote it"),
-    "root is a list": ("- a", "1:1: must hold sections such as `identify:`"),
+    "root is a list": ("- a", "1:1: must hold sections such as `identify:`, not a list"),
     "section is a text": ("track: on", "1:8: track: must hold `name: value` lines"),
     "yes": ("track:\n  disabled: yes", "2:13: track.disabled: must be true or false; did you mean true?"),
     "Off": ("track:\n  disabled: Off", "2:13: track.disabled: must be true or false; did you mean false?"),
@@ -157,10 +166,10 @@ MISTAKES = {
     "blank name": ("track:\n  events_filter: [a, ' ']", "2:22: track.events_filter: a name is missing"),
     "null name": ("track:\n  events_filter: [a, ]\n  events_exclude:\n    -\n", "4:6: track.events_exclude: a name is missing"),
     "names as rows": ("track:\n  events_filter: {a: b}", "2:18: track.events_filter: must be one value, not `name: value` lines"),
-    "rows as list": ("track:\n  mapping: [a]", "2:12: track.mapping: must hold `source: destination` rows"),
-    "row to nowhere": ("track:\n  mapping:\n    a: []", "3:8: track.mapping: a destination is missing"),
-    "row to null": ("track:\n  mapping:\n    a: [event, null]", "3:16: track.mapping: a destination is missing"),
-    "row to a list of lists": ("track:\n  mapping:\n    a: [[event]]", "3:9: track.mapping: must be one value, not a list"),
+    "rows as list": ("track:\n  mapping: [a]", "2:12: track.mapping: must hold `source: destination` rows, not a list"),
+    "row to nowhere": ("track:\n  mapping:\n    name: []", "3:11: track.mapping: a destination is missing"),
+    "row to null": ("track:\n  mapping:\n    name: [event, null]", "3:19: track.mapping: a destination is missing"),
+    "row to a list of lists": ("track:\n  mapping:\n    name: [[event]]", "3:12: track.mapping: must be one value, not a list"),
     "long path": (f"track:\n  mapping:\n    {'a.' * 300}b: event", "3:5: track.mapping: a path of more than 500 characters"),
     "infinite": ("track:\n  add: {metadata.x: 1e999}", "2:21: track.add: a number out of range; quote it to send it as text"),
     "digits": (f"track:\n  add: {{metadata.x: [{'9' * 5000}]}}", "2:22: track.add: a number with too many digits; quote it to send it as text"),
@@ -168,8 +177,28 @@ MISTAKES = {
     "http": ("api: {url: http://example.com}", "1:12: api.url: must begin with https://; http:// would show the keys to the network"),
     "unset": ("api: {url: 'https://${HOST}'}", "1:12: api.url: the variable HOST is not set; run `export HOST=…`"),
     "odd reference": ("api: {key: '${a-b}'}", "1:12: api.key: `${` begins ${NAME} or ${NAME:-default}; for the characters themselves write $${"),
+    "row to metadata": ("identify:\n  mapping:\n    traits.plan: metadata.plan", "3:18: identify.mapping: 'metadata.plan': a customer update has no metadata; did you mean customer.metadata.plan?"),
+    "rows to metadata": ("identify: {mapping: {traits.*: metadata.*}}", "1:32: identify.mapping: 'metadata.*': a customer update has no metadata; did you mean customer.metadata.*?"),
+    "row to event": ("identify: {mapping: {traits.plan: event}}", "1:35: identify.mapping: 'event': a customer update has no event; only a custom event has, so it belongs to track"),
+    "constant to loyalty": ("identify: {add: {loyalty.code: x}}", "1:18: identify.add: 'loyalty.code': a customer update has no loyalty; only a custom event has, so it belongs to track"),
+    "constant to metadata": ("identify: {add: {metadata.a: 1}}", "1:18: identify.add: 'metadata.a': a customer update has no metadata; did you mean customer.metadata.a?"),
+    "null constant": ("track:\n  add:\n    metadata.a:\n", "3:16: track.add: metadata.a has no value, and null adds nothing"),
+    "null constant of a customer": ("identify: {add: {customer.name: null}}", "1:33: identify.add: customer.name has no value, and null adds nothing; to erase the field, set nulls: clear"),
+    "row the other way": ("track: {mapping: {customer.email: properties.email}}", "1:35: track.mapping: a row is `source: destination`; did you mean `properties.email: customer.email`?"),
+    "field without customer": ("track: {mapping: {properties.email: email}}", "1:37: track.mapping: 'email': a request has no 'email'; did you mean 'customer.email'?"),
+    "gateway": ("api: {url: 'https://us1.segmentio.voucherify.io'}", "1:12: api.url: that is the gateway of Segment; the API is https://us1.api.voucherify.io"),
+    "gateway of mParticle": ("api: {url: 'https://mparticle.voucherify.io/v1/'}", "1:12: api.url: that is the gateway of mParticle; the API is https://api.voucherify.io"),
+    "gateway of PostHog": ("api: {url: 'HTTPS://AS1.PostHog.voucherify.io'}", "1:12: api.url: that is the gateway of PostHog; the API is https://as1.api.voucherify.io"),
+    "variable without braces": ("api: {key: $KEY}", "1:12: api.key: the name of a variable stands in ${…}, such as ${VOUCHERIFY_API_KEY}"),
+    "identify or identity": ("identiy: {}", "1:1: identiy: no such setting; did you mean identity or identify?"),
+    "identity for identify": ("identity: {mapping: {}}", "1:12: identity.mapping: no such setting here; mapping belongs to identify"),
+    "identify for identity": ("identify: {ignore_anonymous: true}", "1:12: identify.ignore_anonymous: no such setting here; ignore_anonymous belongs to identity"),
+    "events": ("events: [a]", "1:1: events: no such setting; did you mean track.events_filter or track.events_exclude?"),
+    "several owners": ("delivery: {mapping: {}}", "1:12: delivery.mapping: no such setting here; mapping belongs to identify or track"),
+    "a list of rows": ("track:\n  mapping:\n    - event: event", "3:5: track.mapping: must hold `source: destination` rows, not a list; leave the `- ` out"),
+    "no blank after the colon": ("track:\n  disabled:true", "2:3: track: must hold `name: value` lines; write a space after the colon"),
     "two documents": ("track: {}\n---\ntrack: {}", "2:1: only one document (`---`) is read"),
-    "not UTF-8": (b"track:\n  # caf\xe9", "2:8: not UTF-8; save the file in that encoding"),
+    "not UTF-8": (b"track:\n  # caf\xe9", "2:8: not UTF-8 text; save the file with the encoding UTF-8"),
     "control character": ("track:\n  \x00", "2:3: a character that YAML does not allow; write it as an escape"),
     "deep": ("[" * 40, "1:33: nested deeper than 32 levels"),
     "large": (b"#" * (1 << 20) + b"\n", "1:1: larger than 1 MiB, which no settings file is"),
@@ -189,10 +218,10 @@ def test_a_mistake_is_named_with_its_place_and_what_to_write(
     ("text", "place", "hint"),
     [
         ("track:\n\tdisabled: true", "2:1:", "indent with spaces"),
-        ("api:\n  url: @x", "2:8:", "quote a value that begins with @"),
-        ("track:\n  events_filter: [* , b]", "2:20:", "quote a value that begins with *"),
+        ("api:\n  url: @x", "2:8:", "a value that begins with @, ` or %; quote it"),
+        ("track:\n  events_filter: [* , b]", "2:20:", "a value that begins with * or &; quote it"),
         ("api:\n  url: a: b", "2:9:", "quote a value that holds `: `"),
-        ("api:\n  url: 'x", "2:10:", "close the quotes"),
+        ("api:\n  url: 'x", "2:10:", "open quotes or brackets; close them"),
         ("api: {url: ${X}}\n", "1:13:", "quote a value that holds ${…}"),
     ],
     ids=["tab", "at sign", "star", "colon", "quote", "brace"],
@@ -209,6 +238,102 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
     text = "delivery: {workers: 0, rate: x}\napi: &a {url: ftp://x}\nnope: 1\ntrack: {disabled: 1, disabled: 2}\n"
     places = [":".join(line.split(":")[1:3]) for line in problems(tmp_path, text)]
     assert places == ["1:21", "1:30", "2:6", "2:15", "3:1", "4:19", "4:22"]
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("track: {nope: 1}\ntrack: {disabled: maybe}\n", ["1:9", "2:1", "2:19"]),
+        ("nope: 1\ndelivery:\n  workers: x\n  reserve: x\n\trate: x\n", ["1:1", "3:12", "5:1"]),
+        ("nope: 1\ntrack: {disabled: maybe}\n---\na: b\n", ["1:1", "2:19", "3:1"]),
+        ("nope: 1\napi: {url: 'x\n", ["1:1", "3:1"]),
+        ("nope: 1 # \x01\ntrack: {disabled: maybe}\n", ["1:11", "2:19"]),
+        (b"# caf\xe9\ntrack: {disabled: maybe}\n", ["1:6", "2:19"]),
+        (b"\xff\xfet\0r\0a\0c\0k\0", ["1:1"]),
+    ],
+    ids=["section twice", "tab", "two documents", "open quote", "control character", "Latin-1", "UTF-16"],
+)
+def test_a_mistake_of_yaml_hides_no_other_mistake(
+    tmp_path: Path, text: str | bytes, places: list[str]
+) -> None:
+    """What stands before a mistake of syntax is read, and so is the second of two sections of one name."""
+    assert [":".join(line.split(":")[1:3]) for line in problems(tmp_path, text)] == places
+
+
+def test_half_a_mapping_test_is_no_mistake_of_its_own(tmp_path: Path) -> None:
+    """What is missing there may stand behind the mistake of syntax."""
+    file = tmp_path / "s.yaml"
+    file.write_text("tests:\n  - name: a\n    event: {type: track}\n\texpect_skipped: no_id\n")
+    with pytest.raises(SettingsError) as caught:
+        load_with_tests(file, environment={})
+    (line,) = caught.value.problems
+    assert line.endswith("s.yaml:4:1: not valid YAML: a tab; indent with spaces")
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "version", "warned"),
+    [
+        ("api: {url: '', version: ''}", "https://api.voucherify.io", "latest", False),
+        ("api: {url: null, version: ~}", "https://api.voucherify.io", "latest", False),
+        ("api: {url: '${NONE:-}', version: ' '}", "https://api.voucherify.io", "latest", False),
+        ("api: {version: LATEST}", "https://api.voucherify.io", "latest", False),
+        ("api: {version: v2017-04-20}", "https://api.voucherify.io", "v2017-04-20", False),
+        ("api: {version: 2018-08-01}", "https://api.voucherify.io", "2018-08-01", True),
+        ("api: {url: 'https://shop.api.voucherify.io'}", "https://shop.api.voucherify.io", "latest", False),
+    ],
+)
+def test_an_empty_url_or_version_is_the_default(
+    tmp_path: Path, text: str, url: str, version: str, warned: bool
+) -> None:
+    """Segment has empty texts there; and a version that Voucherify cannot know is a warning."""
+    api = loaded(tmp_path, text).api
+    assert (api.url, api.version) == (url, version)
+    _, _, warnings = load_with_tests(tmp_path / "s.yaml", environment={})
+    assert ["Voucherify knows v2018-08-01" in warning for warning in warnings] == [True] * warned
+
+
+def test_an_empty_path_is_the_default(tmp_path: Path) -> None:
+    """The token beside an empty token_file counts."""
+    settings = loaded(tmp_path, "api: {token: a, token_file: ''}\ndelivery: {ledger: ''}")
+    assert (settings.api.token_file, settings.delivery.ledger) == (None, None)
+
+
+def test_a_null_constant_erases_with_nulls_clear(tmp_path: Path) -> None:
+    """Wherever the two stand in the section."""
+    text = "identify: {add: {customer.phone: null}, nulls: clear}"
+    assert loaded(tmp_path, text).identify.add == {"customer.phone": None}
+
+
+def rows_of(*targets: str) -> str:
+    """Return an identify section with rows to these destinations."""
+    return "identify:\n  mapping:\n" + "".join(f"    traits.{n}: {to}\n" for n, to in enumerate(targets))
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (rows_of("customer.email"), "name, description, phone, address, metadata"),
+        (rows_of("customer.address.city", "customer.metadata.x"),
+         "name, email, description, phone, address.state, address.line_1, address.country, address.postal_code"),
+        (rows_of("customer.firstName", "customer.address"), "email, description, phone, metadata"),
+        (rows_of("customer.name") + "  add: {customer.phone: x}\n", "email, description, address, metadata"),
+        (rows_of("customer"), None),
+        (rows_of("customer.email") + "  extend_default: true\n", None),
+        (rows_of("customer.email") + "  extend_default: false\n", None),
+        ("identify: {add: {customer.phone: x}}", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_rows_that_switch_the_default_table_off_are_told_with_the_fields(
+    tmp_path: Path, text: str, fields: str | None
+) -> None:
+    """The remedy beside it; whoever says `extend_default: false` knows."""
+    notices = default_table_notices(loaded(tmp_path, text))
+    notice = (
+        "identify.mapping replaces the default table, which would fill these fields of the customer, too: "
+        f"{fields}. Set identify.extend_default: true to keep it, or false if this is meant."
+    )
+    assert notices == ([] if fields is None else [notice])
 
 
 def test_beyond_fifty_mistakes_only_their_number_is_told(tmp_path: Path) -> None:

@@ -136,15 +136,21 @@ json_values = st.recursive(
     ),
     max_leaves=6,
 )
+versions = texts.filter(lambda text: text.strip() != "" and text.lower() != "latest")
 any_settings = st.builds(
     Settings,
-    api=st.builds(Api, key=st.just(Secret("${KEY}")), version=texts, token_file=st.none() | paths),
+    api=st.builds(Api, key=st.just(Secret("${KEY}")), version=versions, token_file=st.none() | paths),
     identify=st.builds(Identify, nulls=st.sampled_from(["omit", "clear"]), disabled=st.booleans()),
     track=st.builds(
         Track,
         events_filter=names,
+        extend_default=st.sampled_from([None, False, True]),
         mapping=st.just({"properties": ["customer", "metadata"], 'traits["a:b"]': ["metadata.$$x"]}),
-        add=st.dictionaries(st.sampled_from(["metadata.a", "customer.name"]), json_values, max_size=2),
+        add=st.dictionaries(
+            st.sampled_from(["metadata.a", "customer.name"]),
+            json_values.filter(lambda value: value is not None),
+            max_size=2,
+        ),
     ),
     delivery=st.builds(
         Delivery,
@@ -159,8 +165,13 @@ any_settings = st.builds(
 @given(effective=any_settings)
 @settings(max_examples=150)
 def test_what_is_dumped_loads_to_the_same_settings(tmp_path: Path, effective: Settings) -> None:
-    """`check > file` makes a settings file of the effective settings."""
-    assert loaded(tmp_path, dump(effective)) == effective
+    """`check --show > file` makes a settings file of the effective settings; the default rows stand there as rows."""
+    rows = {source: [target] for source, target in IDENTIFY_ROWS.items()}
+    identify = structs.replace(effective.identify, mapping=rows, extend_default=False)
+    track = structs.replace(effective.track, extend_default=bool(effective.track.extend_default))
+    expected = structs.replace(effective, identify=identify, track=track)
+    assert loaded(tmp_path, dump(effective)) == expected
+    assert dump(expected) == dump(effective)
     assert all(line.isprintable() for line in dump(effective).splitlines())
 
 
@@ -169,6 +180,7 @@ def test_the_digest_follows_what_shapes_requests_and_nothing_else() -> None:
     one = Settings(identify=Identify(mapping={"traits": ["customer"], "traits.a": ["customer.name"]}))
     other = Settings(identify=Identify(mapping={"traits.a": ["customer.name"], "traits": ["customer"]}))
     assert len({digest(one), digest(other), digest(Settings())}) == 3
+    assert digest(Settings(identify=Identify(extend_default=False))) == digest(Settings())
     changed = structs.replace(one, delivery=Delivery(workers=2), api=Api(key=Secret("x")))
     assert digest(changed) == digest(one)
     assert re.fullmatch("[0-9a-f]{12}", digest(one))

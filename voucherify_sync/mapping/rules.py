@@ -138,7 +138,7 @@ def default_rows(root: str) -> list[MappingRow]:
 
 
 def effective_rows(
-    root: str, mapping: Mapping[str, Iterable[str]], *, extend_default: bool
+    root: str, mapping: Mapping[str, Iterable[str]], *, extend_default: bool | None
 ) -> list[MappingRow]:
     """Return the rows that apply, in their order: the settings', or the default table, or both.
 

@@ -5,6 +5,7 @@ from voucherify_sync.settings.environment import application_id, clean_url, cred
 from voucherify_sync.settings.load import (
     DEFAULT_FILE,
     absolute,
+    default_table_notices,
     load,
     load_with_tests,
     settings_file,
@@ -47,6 +48,7 @@ __all__ = [
     "application_id",
     "clean_url",
     "credentials",
+    "default_table_notices",
     "digest",
     "dump",
     "json_schema",

@@ -6,13 +6,23 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
-from voucherify_sync.paths import FieldPath, PathError, check_row, parse_destination, parse_source
-from voucherify_sync.settings.environment import check_references, clean_url, interpolate
+from voucherify_sync.paths import (
+    FieldPath,
+    PathError,
+    check_row,
+    parse_destination,
+    parse_source,
+    path_of,
+)
+from voucherify_sync.settings.environment import check_references, clean_url, clean_version, interpolate
+from voucherify_sync.settings.segment import doubt_of_source, foreign_kind
 from voucherify_sync.settings.types import (
+    CUSTOMER_SECTIONS,
     PERIODS_S,
+    ROOTS,
     SECTIONS,
     Api,
     Rate,
@@ -35,6 +45,10 @@ _LIKE_FLAGS: Final = dict.fromkeys(("yes", "on", "y", "1", "true"), "true") | di
     ("no", "off", "n", "0", "false"), "false"
 )
 _UNITS: Final = {"second": "s", "sec": "s", "m": "min", "minute": "min", "hour": "h", "hr": "h"}
+_BARE_VARIABLE: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*|%[A-Za-z_][A-Za-z0-9_]*%")
+_EVENT_PATH: Final = re.compile(r"(\$\.)?(traits|properties|context)\b")
+_KNOWN_VERSION: Final = "v2018-08-01"
+_VERSION: Final = re.compile(r"v[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _JSON_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 _P = ParamSpec("_P")
@@ -165,9 +179,17 @@ class NodeReader:
         """Return the pairs of a node; what holds something else is a mistake, what is null holds none."""
         if node is None or node.pairs is None:
             if node is not None and not node.is_null and not node.is_noted:
-                self._problems.add(node.place, path, f"must hold {expected}")
+                self._problems.add(node.place, path, f"must hold {expected}{_hint_at_pairs(node)}")
             return {}
         return node.pairs
+
+
+def _hint_at_pairs(node: YamlNode) -> str:
+    """Return what makes pairs of a node that has none."""
+    if node.items:
+        return ", not a list" + ("; leave the `- ` out" if node.items[0].pairs else "")
+    is_unspaced = node.plain and re.match(r"[^\s:]+:\S", node.text or "")
+    return "; write a space after the colon" if is_unspaced else ""
 
 
 def one_value(node: YamlNode) -> str:
@@ -185,6 +207,9 @@ class SettingsReader(NodeReader):
     def settings(self, root: YamlNode | None) -> Settings:
         """Return the settings of a tree; they count only if no problem was added."""
         found: dict[str, Any] = {}
+        if root is not None and (kind := foreign_kind(root)):
+            self._problems.replace_all(root.place, kind)
+            return Settings()
         for name, (key, node) in self.pairs(root, "", "sections such as `identify:`").items():
             if name in SECTIONS:
                 found[name] = self._section(node, name)
@@ -203,14 +228,36 @@ class SettingsReader(NodeReader):
         found = {name: self._value(value, known[name]) for name, value in nodes.items()}
         if found.get("url") is not None:
             found["url"] = self.tried(nodes["url"], "api.url", clean_url, found["url"])
-        if "token_file" in nodes and found.get("token", Api().token) != Api().token:
+        if version := found.get("version"):
+            found["version"] = self._version(nodes["version"], version)
+        if "add" in nodes and found.get("nulls") != "clear":
+            for name, (_, value) in (nodes["add"].pairs or {}).items():
+                if value.is_null:
+                    remedy = "; to erase the field, set nulls: clear" if "nulls" in known else ""
+                    message = f"{shown(name)} has no value, and null adds nothing{remedy}"
+                    self._problems.add(value.place, f"{section}.add", message)
+        if found.get("token_file") and found.get("token", Api().token) != Api().token:
             later = max(nodes["token"].place, nodes["token_file"].place)
             self._problems.add(later, "api", "token and token_file are both given; leave one out")
         return SECTIONS[section](**{name: value for name, value in found.items() if value is not None})
 
+    def _version(self, node: YamlNode, text: str) -> str:
+        version = clean_version(text)
+        if version != "latest" and not _VERSION.fullmatch(version):
+            self._problems.doubt(
+                node.place, "api.version", f"Voucherify knows {_KNOWN_VERSION}, or write latest"
+            )
+        return version
+
     def _note_unknown(self, key: YamlNode, section: str) -> None:
         name = key.text or ""
         path = f"{section}.{shown(name)}" if section else shown(name)
+        owners = [each for each in SECTIONS if section and name in settings_of(each)]
+        if owners:
+            near = difflib.get_close_matches(section, owners, n=1, cutoff=0.7)
+            belongs = f"no such setting here; {name} belongs to {' or '.join(near or owners)}"
+            self._problems.add(key.place, path, belongs)
+            return
         suggestions = [] if self._problems.are_many else _similar_settings(section, name)
         self._problems.add(key.place, path, f"no such setting{did_you_mean(suggestions)}")
 
@@ -220,20 +267,24 @@ class SettingsReader(NodeReader):
             items = [node] if node.items is None else node.items
             return [self.tried(item, path, self._name, item) for item in items]
         if kind == Rows:
-            return self._rows(node, path)
+            return self._rows(node, setting)
         if kind == dict[str, Any]:
             pairs = self.pairs(node, path, "`destination: value` lines")
             for name, (key, _) in pairs.items():
-                self.tried(key, path, _parse, parse_destination, name)
+                self.tried(key, path, self._destination, name, setting.section)
             return {name: self.constant(value, path) for name, (_, value) in pairs.items()}
         return self.tried(node, path, self._one, node, setting)
 
     def _one(self, node: YamlNode, setting: Setting) -> Any:
-        """Read a setting of one value."""
+        """Read a setting of one value; None stands for the default, which an empty text of any kind is."""
         if setting.type is Secret:  # its variables are looked up when a call is made
             check_references(one_value(node))
+            if _BARE_VARIABLE.fullmatch(one_value(node)):
+                raise Mistake("the name of a variable stands in ${…}, such as ${VOUCHERIFY_API_KEY}")
             return Secret(one_value(node))
         text = self.text(node)
+        if setting.type is str and not text.strip():
+            return None
         if setting.choices:
             return _read_choice(text, setting.choices)
         if setting.type is int:
@@ -247,22 +298,42 @@ class SettingsReader(NodeReader):
             raise Mistake("a name is missing")
         return text
 
-    def _rows(self, node: YamlNode, path: str) -> dict[str, list[str | None]]:
+    def _rows(self, node: YamlNode, setting: Setting) -> dict[str, list[str | None]]:
         rows: dict[str, list[str | None]] = {}
+        path, section = setting.path, setting.section
         for name, (key, value) in self.pairs(node, path, "`source: destination` rows").items():
             source = self.tried(key, path, _parse, parse_source, name)
             targets = value.items or [value]
-            rows[name] = [self.tried(each, path, self._destination, each, source) for each in targets]
+            doubt = doubt_of_source(source, ROOTS[section]) if source is not None else None
+            if doubt and not any(_EVENT_PATH.match(each.text or "") for each in targets):
+                self._problems.doubt(key.place, path, f"{name!r}: {doubt}")
+            rows[name] = [self.tried(each, path, self._target, each, source, section) for each in targets]
         return rows
 
-    def _destination(self, node: YamlNode, source: FieldPath | None) -> str:
+    def _target(self, node: YamlNode, source: FieldPath | None, section: str) -> str:
         if node.is_null or node.items == []:
             raise Mistake("a destination is missing")
         text = self.text(node)
-        destination = _parse(parse_destination, text)
+        if source is not None and _EVENT_PATH.match(text):
+            raise Mistake(f"a row is `source: destination`; did you mean `{text}: {source.text}`?")
+        destination = self._destination(text, section)
         if source is not None:
             check_row(source, destination)
         return text
+
+    def _destination(self, text: str, section: str) -> FieldPath:
+        """Parse a place in a request, and refuse what the requests of a section do not have."""
+        destination = _parse(parse_destination, text)
+        part, *below = destination.keys
+        if section in CUSTOMER_SECTIONS and part != "customer":
+            meant = path_of("customer", part, *below) + (".*" if destination.wildcard else "")
+            advice = (
+                did_you_mean([meant])
+                if part == "metadata"
+                else "; only a custom event has, so it belongs to track"
+            )
+            raise Mistake(f"{text!r}: a customer update has no {part}{advice}")
+        return destination
 
 
 def _parse(parser: Callable[[str], FieldPath], text: str) -> FieldPath:
@@ -288,10 +359,23 @@ def _similar_settings(section: str, key: str) -> list[str]:
     wanted = squashed(key)
     if wanted in own:
         return [own[wanted]]
-    everywhere = [(squashed(text), each.path) for each in all_settings() for text in (each.name, each.path)]
-    paths = dict(everywhere)
+    paths: dict[str, list[str]] = {}
+    for setting in all_settings():
+        for text in (setting.name, setting.path):
+            paths.setdefault(squashed(text), []).append(setting.path)
+    near = [own[name] for name in _nearest(wanted, own, 0.6)]
     return (
-        [path for name, path in everywhere if name == wanted]
-        or [own[name] for name in difflib.get_close_matches(wanted, own, n=1)]
-        or [paths[name] for name in difflib.get_close_matches(wanted, paths, n=1, cutoff=0.75)]
+        paths.get(wanted)
+        or near
+        or [path for name in _nearest(wanted, paths, 0.8) for path in paths[name]]
+        or [
+            setting.path for setting in all_settings() if len(wanted) > 3 and wanted in squashed(setting.name)
+        ]
     )
+
+
+def _nearest(wanted: str, names: Iterable[str], cutoff: float) -> list[str]:
+    """Return the most similar name; two that are about as similar, such as identify and identity, are both meant."""
+    near = difflib.get_close_matches(wanted, names, n=2, cutoff=cutoff)
+    ratios = [difflib.SequenceMatcher(None, name, wanted).ratio() for name in near]
+    return [name for name, ratio in zip(near, ratios, strict=True) if ratio > ratios[0] - 0.05]

@@ -18,6 +18,9 @@ from voucherify_sync.settings.types import Api, Credentials, Secret, Settings
 from voucherify_sync.settings.yaml_nodes import Mistake
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_GATEWAY: Final = re.compile(r"(?:([a-z0-9-]+)\.)?(segmentio|mparticle|posthog)\.voucherify\.io")
+_GATEWAYS: Final = {"segmentio": "Segment", "mparticle": "mParticle", "posthog": "PostHog"}
+"""Servers that take the format of another company -> that company."""
 _PATHS: Final = {"", "/", "/v1", "/v1/"}
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 _INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -85,11 +88,20 @@ def clean_url(text: str) -> str:
     address = _ip_address(host)
     if not (_HOST.fullmatch(host) or (address and address.version == 6 and "%" not in host)):
         raise Mistake("must name a host, such as https://api.voucherify.io")
+    if gateway := _GATEWAY.fullmatch(host):
+        region = f"{gateway[1]}." if gateway[1] else ""
+        api = f"https://{region}api.voucherify.io"
+        raise Mistake(f"that is the gateway of {_GATEWAYS[gateway[2]]}; the API is {api}")
     if parts.path not in _PATHS or "?" in text or "#" in text:
         raise Mistake("must end after the host; the paths of the API are added to it")
     if parts.scheme == "http" and not (address.is_loopback if address else host == "localhost"):
         raise Mistake("must begin with https://; http:// would show the keys to the network")
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{port}" if port else "")
+
+
+def clean_version(text: str) -> str:
+    """Return a version of the API as it is sent, or `latest`, in whatever case that is written."""
+    return "latest" if text.lower() == "latest" else text
 
 
 def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -156,7 +168,7 @@ def credentials(settings: Settings, environment: Mapping[str, str]) -> Credentia
     app_id = resolved("api.key", lambda: _header_value(interpolate(api.key.reveal(), environment)))
     path = "api.token_file" if api.token_file else "api.token"
     token = resolved(path, lambda: _header_value(_token(api, environment)))
-    version = resolved("api.version", lambda: _header_value(api.version))
+    version = resolved("api.version", lambda: _header_value(clean_version(api.version)))
     url = resolved("api.url", lambda: clean_url(api.url))
     if problems:
         raise SettingsError(problems, _WHERE)

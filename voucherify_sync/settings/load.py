@@ -13,11 +13,20 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from voucherify_sync.errors import SettingsError, UsageProblem
+from voucherify_sync.fields import ADDRESS_FIELDS, WORKING_FIELDS
+from voucherify_sync.paths import parse_destination
 from voucherify_sync.settings.conversion import SettingsReader
 from voucherify_sync.settings.environment import expanded, token_file
 from voucherify_sync.settings.mapping_tests import MappingTest, MappingTestReader, files_of_tests
-from voucherify_sync.settings.types import Secret, Settings
-from voucherify_sync.settings.yaml_nodes import LineColumn, Problems, YamlNode, raise_all, read_document
+from voucherify_sync.settings.types import DEFAULT_ROWS, Secret, Settings
+from voucherify_sync.settings.yaml_nodes import (
+    LineColumn,
+    Problems,
+    YamlNode,
+    place_of,
+    raise_all,
+    read_document,
+)
 
 DEFAULT_FILE = Path("voucherify-sync.yaml")
 """Read from the working directory when no file is named."""
@@ -54,8 +63,10 @@ def load(path: Path | None, *, environment: Mapping[str, str]) -> Settings:
 
 def load_with_tests(
     path: Path | None, *, environment: Mapping[str, str]
-) -> tuple[Settings, list[MappingTest]]:
+) -> tuple[Settings, list[MappingTest], list[str]]:
     """Read the settings file with its mapping tests, and the `*.test.yaml` files beside it.
+
+    Return also what in the file is likely to be meant otherwise, each with its place.
 
     Args:
         path: as for `load`; without any settings file, `*.test.yaml` of the working directory.
@@ -70,13 +81,15 @@ def load_with_tests(
         all_problems.append(problems := Problems(str(file)))
         root = _root_of(file, problems)
         settings = _with_absolute_paths(SettingsReader(problems, environment).settings(root), file)
-        tests += MappingTestReader(problems, environment, file).tests(root)
+        if not problems.is_cut:  # half of a test would have mistakes of its own
+            tests += MappingTestReader(problems, environment, file).tests(root)
     for other in files_of_tests(file):
         all_problems.append(problems := Problems(str(other)))
         reader = MappingTestReader(problems, environment, other)
-        tests += reader.tests(_root_of(other, problems), only=True)
+        root = _root_of(other, problems)
+        tests += [] if problems.is_cut else reader.tests(root, only=True)
     raise_all(all_problems)
-    return settings, tests
+    return settings, tests, [line for problems in all_problems for line in problems.warnings()]
 
 
 def absolute(path: str, folder: Path) -> str:
@@ -111,12 +124,16 @@ def _root_of(file: Path, problems: Problems) -> YamlNode | None:
         problems.add(LineColumn(1, 1), "", "larger than 1 MiB, which no settings file is")
         return None
     try:
-        return read_document(content.decode("utf-8-sig"), problems)
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = content[: error.start]
-        place = LineColumn(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        problems.add(place, "", "not UTF-8; save the file in that encoding")
-        return None
+        before = bytes(error.object[: error.start]).decode()
+        problems.add(
+            place_of(before, len(before)), "", "not UTF-8 text; save the file with the encoding UTF-8"
+        )
+        if b"\0" in content:  # it is UTF-16, or no text at all
+            return None
+        text = content.decode("utf-8-sig", "replace")
+    return read_document(text, problems)
 
 
 def masked(secret: Secret) -> str:
@@ -144,6 +161,36 @@ def warnings(path: Path | None, settings: Settings) -> list[str]:
         for file in files
         if file is not None and _is_shared(file)
     ]
+
+
+def default_table_notices(settings: Settings) -> list[str]:
+    """Return a sentence for each section whose rows have switched the default table off, with what that leaves empty.
+
+    There is none where the rows fill the same fields, or where the file says `extend_default: false`.
+    """
+    notices = []
+    for name, section in (("identify", settings.identify), ("track", settings.track)):
+        if not section.mapping or section.extend_default is not None:
+            continue
+        targets = [target for targets in section.mapping.values() for target in targets]
+        own = [parse_destination(target).keys for target in (*targets, *section.add)]
+        if any(place[-1] in WORKING_FIELDS for place in own):
+            own.append(("customer", "name"))  # it is made of these
+        empty = []
+        for destination in DEFAULT_ROWS.values():
+            keys = parse_destination(destination).keys
+            is_filled = any(place[: len(keys)] == keys[: len(place)] for place in own)
+            if not is_filled and keys[-1] not in WORKING_FIELDS:
+                empty.append(destination.removeprefix("customer."))
+        if empty:
+            whole = [field for field in ADDRESS_FIELDS if f"address.{field}" in empty]
+            if len(whole) == sum("address." in each for each in DEFAULT_ROWS.values()):
+                empty = list(dict.fromkeys(field.partition(".")[0] for field in empty))
+            notices.append(
+                f"{name}.mapping replaces the default table, which would fill these fields of the customer, too: "
+                f"{', '.join(empty)}. Set {name}.extend_default: true to keep it, or false if this is meant."
+            )
+    return notices
 
 
 def _is_shared(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Writes settings as YAML: the commented file of `init`, and the effective settings of `check`, secrets masked.
+"""Writes settings as YAML: the commented file of `init`, and the effective settings of `check --show`, secrets masked.
 
 Whatever is written here loads to the same settings.
 """
@@ -19,7 +19,9 @@ import yaml
 from voucherify_sync.settings.conversion import is_json_word
 from voucherify_sync.settings.load import masked
 from voucherify_sync.settings.types import (
+    IDENTIFY_ROWS,
     SECTIONS,
+    TRACK_ROWS,
     Rate,
     Secret,
     Setting,
@@ -40,7 +42,8 @@ _INTRODUCTION: Final = f"""\
 # Lines that begin with `#` and no space are examples: remove the # to use them.
 #
 # Any text may hold ${{VARIABLE}} or ${{VARIABLE:-default}}; $$ is a dollar sign.
-# `voucherify-sync check` finds mistakes, runs the tests below and shows the effective settings.
+# `voucherify-sync check` finds mistakes and runs the tests below. With --show, it prints the effective
+# settings.
 """
 _TESTS: Final = """\
 # Mapping tests: an event, and the request that it must become. `voucherify-sync check` runs them.
@@ -92,19 +95,33 @@ tests:
 
 
 def dump(settings: Settings) -> str:
-    """Return the effective settings as YAML. Literal secrets are masked, references to variables stand."""
-    return to_yaml(
-        {
-            name: {each: plain(getattr(getattr(settings, name), each)) for each in settings_of(name)}
-            for name in SECTIONS
+    """Return the effective settings as YAML. Literal secrets are masked, references to variables stand.
+
+    Where the default table applies alone, its rows are shown as rows of the settings.
+    """
+    shown = {
+        name: {each: plain(getattr(getattr(settings, name), each)) for each in settings_of(name)}
+        for name in SECTIONS
+    }
+    for name, default in (("identify", IDENTIFY_ROWS), ("track", TRACK_ROWS)):
+        section = shown[name]
+        section["extend_default"] = bool(section["extend_default"] and section["mapping"])
+        rows = section["mapping"] or {source: [destination] for source, destination in default.items()}
+        section["mapping"] = {
+            source: targets[0] if len(targets) == 1 else targets for source, targets in rows.items()
         }
-    )
+    return to_yaml(shown)
 
 
 def digest(settings: Settings) -> str:
     """Return a short hash of what shapes the requests: equal digests make equal requests of equal events."""
-    shaping = (settings.identify, settings.track, settings.personas, settings.identity)
-    text = json.dumps([msgspec.structs.asdict(section) for section in shaping])
+    shaping = [
+        msgspec.structs.asdict(section)
+        for section in (settings.identify, settings.track, settings.personas, settings.identity)
+    ]
+    for section in shaping[:2]:
+        section["extend_default"] = bool(section["extend_default"])
+    text = json.dumps(shaping)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 

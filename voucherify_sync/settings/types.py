@@ -37,6 +37,12 @@ IDENTIFY_ROWS: Final = {f"traits.{source}": destination for source, destination 
 TRACK_ROWS: Final = {f"properties.{source}": destination for source, destination in DEFAULT_ROWS.items()}
 """The rows of track events, unless the settings say otherwise."""
 
+ROOTS: Final = {"identify": "traits", "track": "properties"}
+"""Section -> the key below which its events hold their values."""
+
+CUSTOMER_SECTIONS: Final = frozenset({"identify"})
+"""Sections whose events become customer updates, not custom events."""
+
 Rows = dict[str, list[str]]
 """Source path in the event -> destination paths in the request, in the file's order; checked, not parsed."""
 
@@ -93,7 +99,12 @@ class Secret:
 
 
 _ExtendDefault = Annotated[
-    bool, Meta(description="Add the rows of mapping to the default table instead of replacing it.")
+    bool | None,
+    Meta(
+        description="Add the rows of mapping to the default table instead of replacing it. If it is not set, `check` "
+        "and previews name the fields that are no longer filled; false says that this is meant.",
+        examples=[True],
+    ),
 ]
 
 
@@ -127,11 +138,15 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             description="Base URL: https://api.voucherify.io, https://us1.api.voucherify.io, "
-            "https://as1.api.voucherify.io or a dedicated one. http:// only for a server on this machine."
+            "https://as1.api.voucherify.io or a dedicated one; empty: the first. "
+            "http:// only for a server on this machine."
         ),
     ] = "https://api.voucherify.io"
     version: Annotated[
-        str, Meta(description="Value of the header X-Voucherify-API-Version; latest sends no such header.")
+        str,
+        Meta(
+            description="Value of the header X-Voucherify-API-Version; latest, or nothing, sends no such header."
+        ),
     ] = "latest"
 
 
@@ -142,7 +157,7 @@ class Identify(Struct, frozen=True, forbid_unknown_fields=True):
     mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[IDENTIFY_ROWS])] = field(
         default_factory=dict
     )
-    extend_default: _ExtendDefault = False
+    extend_default: _ExtendDefault = None
     add: Annotated[
         dict[str, Any],
         Meta(
@@ -188,7 +203,7 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
     mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[TRACK_ROWS])] = field(
         default_factory=dict
     )
-    extend_default: _ExtendDefault = False
+    extend_default: _ExtendDefault = None
     add: Annotated[
         dict[str, Any],
         Meta(

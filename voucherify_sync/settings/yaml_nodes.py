@@ -24,16 +24,19 @@ NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
 """What YAML takes for null without quotes."""
 _NOT_PRINTABLE: Final = yaml.reader.Reader.NON_PRINTABLE
 _QUOTED: Final = re.compile(r"(['\"])(?:(.|<[a-z ]+>)|.*?)\1")
-_HINTS: Final = {
-    "cannot start any token": "quote a value that begins with @, ` or %, and indent with spaces, not tabs",
-    "alphabetic or numeric": "quote a value that begins with * or &",
-    "mapping values are not allowed": "quote a value that holds `: `, and indent like the lines around",
-    "expected key": "indent like the lines around",
-    "block end": "indent like the lines around",
-    "expected ':'": "write `name: value`, with a space after the colon",
-    "expected ','": "close the bracket or brace, and quote a value that holds ${…} inside one",
-    "end of stream": "close the quotes or brackets that are open",
+_MEANT: Final = {
+    "cannot start any token": "a value that begins with @, ` or %; quote it",
+    "alphabetic or numeric": "a value that begins with * or &; quote it",
+    "mapping values are not allowed": "a second `: ` on the line; quote a value that holds `: `, "
+    "and indent like the lines around",
+    "expected key": "a line that is indented differently; indent like the lines around",
+    "block end": "a line that is indented differently; indent like the lines around",
+    "expected ':'": "no `name: value`; write a space after the colon",
+    "expected ','": "an open bracket or brace; close it, and quote a value that holds ${…} inside one",
+    "document start": "something behind the end of the settings; leave it out",
+    "end of stream": "open quotes or brackets; close them",
 }
+"""Words of YAML's parsers -> what people have most likely written."""
 
 
 class LineColumn(NamedTuple):
@@ -56,19 +59,37 @@ class Mistake(ValueError):
 
 
 class Problems:
-    """The mistakes found so far.
+    """The mistakes found so far, and what is likely to be meant otherwise.
 
     Attributes:
         file: the file's name as the user gave it.
+        is_cut: the file ceases to be YAML somewhere, so that what follows is not known.
     """
 
     def __init__(self, file: str) -> None:
         self.file = file
+        self.is_cut = False
+        self._spoiled_lines: set[int] = set()
         self._found: list[tuple[LineColumn, str]] = []
+        self._doubts: list[tuple[LineColumn, str]] = []
 
     def add(self, place: LineColumn, path: str, message: str) -> None:
         """Note a mistake of the setting at `path`; an empty path means the file as such."""
-        self._found.append((place, f"{path}: {message}" if path else message))
+        if place.line not in self._spoiled_lines:
+            self._found.append((place, f"{path}: {message}" if path else message))
+
+    def add_spoiled(self, place: LineColumn, message: str) -> None:
+        """Note what spoils a line: what else is found on it would mislead."""
+        self.add(place, "", message)
+        self._spoiled_lines.add(place.line)
+
+    def replace_all(self, place: LineColumn, message: str) -> None:
+        """Note one mistake of the file as such in place of all others, which follow from it."""
+        self._found = [(place, message)]
+
+    def doubt(self, place: LineColumn, path: str, message: str) -> None:
+        """Note what can be, and is likely to be meant otherwise."""
+        self._doubts.append((place, f"{path}: {message}"))
 
     @property
     def are_many(self) -> bool:
@@ -77,19 +98,27 @@ class Problems:
 
     def lines(self) -> list[str]:
         """Return one line a mistake; beyond `MAX_SHOWN` only how many more there are."""
-        ordered = sorted(self._found, key=lambda problem: problem[0])
+        return self._lines(self._found, "mistakes")
+
+    def warnings(self) -> list[str]:
+        """Return one line for each thing that is likely to be meant otherwise, as `lines` does."""
+        return self._lines(self._doubts, "warnings")
+
+    def _lines(self, found: list[tuple[LineColumn, str]], kind: str) -> list[str]:
+        ordered = sorted(found, key=lambda problem: problem[0])
         lines = [f"{self.file}:{line}:{column}: {text}" for (line, column), text in ordered[:MAX_SHOWN]]
         if len(ordered) > MAX_SHOWN:
-            lines.append(f"{self.file}: and {len(ordered) - MAX_SHOWN} mistakes more")
+            lines.append(f"{self.file}: and {len(ordered) - MAX_SHOWN} {kind} more")
         return [
             "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines
         ]
 
 
 def raise_all(files: Iterable[Problems]) -> None:
-    """Raise one SettingsError for the mistakes of all files, if there is one."""
-    lines = [line for problems in files for line in problems.lines()]
-    if lines:
+    """Raise one SettingsError for the mistakes of all files, if there is one; the warnings follow them."""
+    files = list(files)
+    if lines := [line for problems in files for line in problems.lines()]:
+        lines += [f"Warning: {line}" for problems in files for line in problems.warnings()]
         raise SettingsError(lines, "`voucherify-sync init` writes a settings file with every setting.")
 
 
@@ -128,43 +157,69 @@ class YamlNode(Struct, frozen=True):
 
 def read_document(text: str, problems: Problems) -> YamlNode | None:
     """Return the file's tree, or None if it is empty or unreadable; what is wrong is added to `problems`."""
-    odd = _NOT_PRINTABLE.search(text)
-    if odd:
-        before = text[: odd.start()]
-        place = LineColumn(before.count("\n") + 1, odd.start() - before.rfind("\n"))
-        problems.add(place, "", "a character that YAML does not allow; write it as an escape")
-        return None
+    if odd := _NOT_PRINTABLE.search(text):
+        problems.add_spoiled(
+            place_of(text, odd.start()), "a character that YAML does not allow; write it as an escape"
+        )
+        text = _NOT_PRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
     try:
-        return _Builder(yaml.parse(text, Loader=Loader), problems).document()
+        return _Builder(text, problems).document()
     except Mistake as mistake:
         problems.add(mistake.place or LineColumn(1, 1), "", str(mistake))
-    except yaml.MarkedYAMLError as error:
-        # The parser's words without what they quote, which may be a secret, and what usually helps.
-        words = _QUOTED.sub(lambda quoted: quoted[0] if quoted[2] else "…", error.problem or "cannot be read")
-        hint = next((f"; {hint}" for part, hint in _HINTS.items() if part in words), "")
-        problems.add(_place(error.problem_mark or error.context_mark), "", f"not valid YAML: {words}{hint}")
     except (yaml.YAMLError, ValueError, OverflowError):
         problems.add(LineColumn(1, 1), "", "not valid YAML")
     return None
 
 
-class _Builder:
-    """Makes nodes of the parser's events: those still know of anchors and aliases, composed nodes do not."""
+def place_of(text: str, index: int) -> LineColumn:
+    """Return where a character of a text stands."""
+    return LineColumn(text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
 
-    def __init__(self, events: Iterator[Any], problems: Problems) -> None:
-        self._events = events
+
+class _Builder:
+    """Makes nodes of the parser's events: those still know of anchors and aliases, composed nodes do not.
+
+    Where the text is no YAML, the tree ends with what stands before, so that the mistakes there are found, too.
+    """
+
+    def __init__(self, text: str, problems: Problems) -> None:
+        self._text = text
+        self._events: Iterator[Any] = yaml.parse(text, Loader=Loader)
         self._problems = problems
 
     def document(self) -> YamlNode | None:
         root: YamlNode | None = None
-        for event in self._events:
+        while (event := self._next()) is not None and not isinstance(event, yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
-                    raise Mistake("only one document (`---`) is read", _place(event.start_mark))
-                root = self._node(next(self._events), "", 1)
+                    message = "only one document (`---`) is read"
+                    self._problems.add(_place(event.start_mark), "", message)
+                    break
+                root = self._node(self._next(), "", 1)
         return root
 
+    def _next(self) -> Any:
+        """Return the next event, or None from the first mistake of syntax on."""
+        if not self._problems.is_cut:
+            try:
+                return next(self._events)
+            except yaml.MarkedYAMLError as error:
+                place = _place(error.problem_mark or error.context_mark)
+                self._problems.add_spoiled(place, f"not valid YAML: {self._meant(error, place)}")
+                self._problems.is_cut = True
+        return None
+
+    def _meant(self, error: Any, place: LineColumn) -> str:
+        """Return what is likely wrong; else the parser's words without what they quote, which may be a secret."""
+        words = _QUOTED.sub(lambda quoted: quoted[0] if quoted[2] else "…", error.problem or "cannot be read")
+        line = self._text.split("\n")[place.line - 1 : place.line]
+        if line and line[0][place.column - 1 : place.column] == "\t":
+            return "a tab; indent with spaces"
+        return next((meant for part, meant in _MEANT.items() if part in words), words)
+
     def _node(self, event: Any, path: str, depth: int) -> YamlNode:
+        if event is None:
+            return YamlNode(LineColumn(1, 1))
         place = _place(event.start_mark)
         if depth > MAX_DEPTH:
             raise Mistake(f"nested deeper than {MAX_DEPTH} levels", place)
@@ -179,11 +234,11 @@ class _Builder:
             return YamlNode(place, event.value, plain=not event.style)
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[YamlNode] = []
-            while not isinstance(inside := next(self._events), yaml.SequenceEndEvent):
+            while (inside := self._next()) is not None and not isinstance(inside, yaml.SequenceEndEvent):
                 items.append(self._node(inside, path, depth + 1))
             return YamlNode(place, items=items)
         pairs: dict[str, tuple[YamlNode, YamlNode]] = {}
-        while not isinstance(inside := next(self._events), yaml.MappingEndEvent):
+        while (inside := self._next()) is not None and not isinstance(inside, yaml.MappingEndEvent):
             self._add_pair(inside, pairs, path, depth + 1)
         return YamlNode(place, pairs=pairs)
 
@@ -193,15 +248,19 @@ class _Builder:
         key = self._node(event, path, depth)
         name = "…" if key.text is None else shown(key.text)
         inner = f"{path}.{name}" if path else name
-        value = self._node(next(self._events), inner, depth)
+        value = self._node(self._next(), inner, depth)
         if key.text is None:
             if not key.is_noted:
                 self._problems.add(key.place, path, "a key must be a text; quote it")
         elif key.plain and key.text == "<<":
             self._problems.add(key.place, inner, "a merge key (<<); write out what it stands for")
         elif key.text in pairs:
-            lines = f"in line {pairs[key.text][0].place.line} and in line {key.place.line}"
-            self._problems.add(key.place, inner, f"given twice, {lines}")
+            earlier, first = pairs[key.text]
+            lines = f"in line {earlier.place.line} and in line {key.place.line}"
+            self._problems.add(key.place, inner, f"given twice, {lines}; leave one out")
+            if first.pairs is not None:  # the mistakes of both are found
+                for name, pair in (value.pairs or {}).items():
+                    first.pairs.setdefault(name, pair)
         else:
             pairs[key.text] = key, value
 

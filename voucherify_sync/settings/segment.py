@@ -1,0 +1,93 @@
+"""Recognises what a settings file says about Segment: sources that no event has, and Segment's own configuration."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Final
+
+from voucherify_sync.paths import FieldPath, path_of, stars_in_names
+from voucherify_sync.settings.yaml_nodes import YamlNode
+from voucherify_sync.text import did_you_mean
+
+_OBJECTS: Final = ("traits", "properties", "context", "integrations")
+_EVENT_KEYS: Final = frozenset({
+    "type", "event", "name", "category", "userId", "anonymousId", "groupId", "previousId", "messageId", "timestamp",
+    "originalTimestamp", "sentAt", "receivedAt", "channel", "version", "projectId", "writeKey", "rudderId",
+    "request_ip", "user_id", "anonymous_id", "_metadata", *_OBJECTS,
+})  # fmt: skip
+"""The keys that an event has, at Segment or at RudderStack."""
+
+_CONFIGURATION_KEYS: Final = frozenset({
+    # of the classic destination
+    "apiKey", "apiToken", "apiUrl", "apiVersion", "identifyDisabled", "identifyMapping", "trackDisabled",
+    "trackEventsFilter", "trackMapping", "pageDisabled", "pageMapping", "screenDisabled", "screenMapping",
+    "groupDisabled", "groupMapping", "ignoreAnonymous", "trackOnlyExistingCustomers",
+    # of Voucherify (Actions), and of its subscriptions
+    "secretKey", "customURL", "actionSlug", "actionId", "action_id", "destinationId", "destination", "subscriptions",
+    "trigger", "settings", "enabled",
+})  # fmt: skip
+_WRAPPERS: Final = {"data": ("destination", "subscriptions", "data"), "config": ()}
+"""Keys of answers of Segment's APIs, with the keys below, one of which there must be; none: a list."""
+
+
+def foreign_kind(root: YamlNode) -> str | None:
+    """Return what a file is that is no settings file at all, and what to do; None where it may be one."""
+    if _is_configuration(root):
+        return (
+            "this is the configuration of a destination at Segment, not a settings file. Write its values into one: "
+            "docs/how-to/from-segments-destination.md says which is which, such as api.key for apiKey and "
+            "track.mapping for trackMapping"
+        )
+    if "type" in (root.pairs or {}) and {"userId", "anonymousId", "messageId"} & (root.pairs or {}).keys():
+        return "this is an event, not a settings file; name events as SOURCE, and settings with -c"
+    return None
+
+
+def _is_configuration(root: YamlNode) -> bool:
+    """Tell whether a file is what Segment's settings page, its APIs or Terraform show of a destination."""
+    if root.items:
+        root = root.items[0]  # a list of subscriptions
+    pairs = root.pairs or {}
+    for wrapper, needed in _WRAPPERS.items():
+        inside = pairs[wrapper][1] if wrapper in pairs else None
+        if inside is not None and (
+            (not needed and inside.items) or any(key in (inside.pairs or {}) for key in needed)
+        ):
+            return True
+    return len(_CONFIGURATION_KEYS & pairs.keys()) >= 2
+
+
+def doubt_of_source(source: FieldPath, root: str) -> str | None:
+    """Return why no event of a type is likely to have anything at a source, or None.
+
+    Args:
+        source: of a row.
+        root: where events of that type hold their values, `traits` or `properties`.
+    """
+    first = str(source.keys[0])
+    others = source.keys[1:]
+    end = ".*" if source.wildcard else ""
+    if stars_in_names(source.text):
+        exact = path_of(*source.keys) + end
+        return f"this * stands for itself, not for any text; {root}.* takes all keys, {exact} takes this one"
+    if first in {"traits", "properties"} - {root}:
+        meant = [path_of(root, *others) + end]
+        if first == "traits":
+            meant.append(path_of("context", "traits", *others) + end)
+        kind = "track" if root == "properties" else "identify"
+        return f"{kind} events have {root}, not {first}" + did_you_mean(meant)
+    if first in _EVENT_KEYS:
+        return None
+    known = _OBJECTS if others or end else sorted(_EVENT_KEYS, key=lambda key: "_" not in key)
+    near = get_close_matches(
+        _folded(first), by_folded := {_folded(key): key for key in known}, n=1, cutoff=0.75
+    )
+    key = by_folded[near[0]] if near else None
+    if key in {"traits", "properties"} or (len(first) > 3 and root.startswith(_folded(first))):
+        key = root
+    meant_keys = (root, *source.keys) if key is None else (key, *others)
+    return f"no event has a key {first!r} at its top level" + did_you_mean([path_of(*meant_keys) + end])
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "")
