@@ -8,25 +8,29 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.cli import Cli
 
 from voucherify_sync.sandbox.server import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(file for file in DOCS.rglob("*.md") if file.parent.name != "reference")
+PAGES = [ROOT / "README.md", *sorted(file for file in DOCS.rglob("*.md") if file.parent.name != "reference")]
 EVERY_PAGE = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"]
-BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-FILE_NAME = re.compile(r"# ([\w./-]+\.(?:yaml|sh))\n")
+BLOCK = re.compile(
+    r"^( *)(?:<!-- not run: (?P<why_not>[^\n]+) -->\n *)?```(?P<language>\w*)\n(?P<text>.*?)^\1```$",
+    re.MULTILINE | re.DOTALL,
+)
+"""A block; a comment above it says why no test can run it."""
+FILE_NAME = re.compile(r"# ([\w./-]+\.(?:yaml|sh|py))\n")
 LIVE = re.compile(r"voucherify-sync (replay|retry)\b(?![^|]*(?:--dry-run|--sandbox|--yes))")
-NOT_RUN = ("python3 -m venv", "export ", "voucherify-sync sandbox", "voucherify-sync forget")
-"""What a reader does and a test does not: it would change the machine, or run until it is stopped."""
 TOOLS = ("jq", "zcat")
 """What pipelines of the pages need; where one is missing, only our own part of them is run."""
 API = "https://api.voucherify.io"
@@ -84,14 +88,42 @@ class Step:
 
 
 def steps_of(page: Path) -> Iterator[Step]:
-    """Yield the steps of a page in their order."""
-    for indent, language, block in BLOCK.findall(page.read_text()):
-        text = re.sub(rf"^{indent}", "", block, flags=re.MULTILINE)
-        named = FILE_NAME.match(text)
-        if named and language in {"yaml", "sh"}:
+    """Yield the steps of a page in their order; a block that is neither a file nor a session has none."""
+    for block in BLOCK.finditer(page.read_text()):
+        text = re.sub(rf"^{block[1]}", "", block["text"], flags=re.MULTILINE)
+        if block["why_not"]:
+            continue
+        if named := FILE_NAME.match(text):
             yield Step(file=named[1], text=text)
-        elif language == "console":
+        elif block["language"] == "console":
             yield from commands_in(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_each_block_is_run_or_says_why_not(page: Path) -> None:
+    """A session, a file with its name, or output of a program; anything else tells why no test runs it."""
+    unclear = [
+        block["text"].splitlines()[0]
+        for block in BLOCK.finditer(page.read_text())
+        if not (
+            block["why_not"] or block["language"] in {"console", "text"} or FILE_NAME.match(block["text"])
+        )
+    ]
+    assert unclear == []
+    assert page.read_text().count("not run:") == sum(
+        1 for b in BLOCK.finditer(page.read_text()) if b["why_not"]
+    )
+
+
+def test_the_image_is_made_of_what_the_package_needs() -> None:
+    """Every source of the Dockerfile is there, and nothing that the wheel is built of is missing."""
+    lines = (DOCS / "Dockerfile").read_text().splitlines()
+    assert len(lines) <= 20
+    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = {*project["tool"]["setuptools"]["package-dir"].values(), project["project"]["readme"]}
+    assert copied == {*needed, *project["project"]["license-files"], "pyproject.toml"}
+    assert [name for name in copied if not (ROOT / name).exists()] == []
 
 
 def commands_in(block: str) -> Iterator[Step]:
@@ -146,7 +178,9 @@ class Reader:
             file = self.folder / step.file
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(LIVE.sub(r"voucherify-sync \1 --yes", step.text))
-        elif not step.command.startswith(NOT_RUN):
+            if file.suffix == ".yaml":
+                yaml.safe_load(step.text)
+        else:
             self._run(step)
         self._turn_to_the_sandbox()
 

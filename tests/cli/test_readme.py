@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
-import shutil
 from pathlib import Path
 
-import pytest
 from support.cli import Cli
 
 from voucherify_sync.exit_codes import ExitCode
@@ -50,28 +47,6 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
         for number in row.split(",")
     }
     assert named == {int(code) for code in ExitCode}
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        line[2:]
-        for block in blocks("console")
-        for line in block.splitlines()
-        if re.match(r"\$ voucherify-sync", line)
-    ],
-)
-def test_the_commands_shown_work(run_cli: Cli, samples: Path, command: str) -> None:
-    """Each command of the tutorial runs, in the order of a newcomer; what would reach out is run as a dry run."""
-    words = shlex.split(command.split(" > ", maxsplit=1)[0].split(" | ", maxsplit=1)[0])[1:]
-    if words[0] == "sandbox":
-        pytest.skip("it runs until it is stopped; the tests of the sandbox start it")
-    shutil.copytree(samples, run_cli.folder / "sample_events")
-    shutil.copytree(samples / "segment-logs", run_cli.folder / "segment-logs")
-    if words[0] == "replay" and "--dry-run" not in words and "--sandbox" not in words:
-        words.insert(1, "--dry-run")
-    ended = run_cli(*words)
-    assert ended.code == 0, ended.err
 
 
 def test_the_yaml_shown_is_a_settings_file(run_cli: Cli) -> None:
