@@ -63,13 +63,15 @@ class Batch(Struct, frozen=True):
         source: as in Position.
         first_line: 1-based number of the first of the lines.
         text: the lines as they came, each with a line feed; blank ones are kept, so that numbers stay exact.
-        truncated: the one line is only the head of a line that was too long to be read.
+        truncated: the one line is only the head of a value that was too long to be read.
+        first_item: index of the first record, where the batch is a part of a long line of several values.
     """
 
     source: str
     first_line: int
     text: bytes
     truncated: bool = False
+    first_item: int | None = None
 
     @classmethod
     def of(cls, source: str, first_line: int, lines: Iterable[bytes], *, truncated: bool = False) -> Self:
@@ -89,8 +91,14 @@ class Batch(Struct, frozen=True):
         first = list(islice(BytesIO(self.text), max(0, count)))
         head = b"".join(first)
         return (
-            Batch(self.source, self.first_line, head, self.truncated),
-            Batch(self.source, self.first_line + len(first), self.text[len(head) :], self.truncated),
+            Batch(self.source, self.first_line, head, self.truncated, self.first_item),
+            Batch(
+                self.source,
+                self.first_line + len(first),
+                self.text[len(head) :],
+                self.truncated,
+                self.first_item,
+            ),
         )
 
 

@@ -102,11 +102,9 @@ def test_a_name_is_the_event_as_text(name: Any, text: str | None) -> None:
     [
         pytest.param(b"nope", "not_json", id="a word"),
         pytest.param(b'{"type":"track"', "not_json", id="a line cut off"),
-        pytest.param(b'{"type":"track"}{"type":"track"}', "not_json", id="two events"),
         pytest.param(b'{"type":"track",}', "not_json", id="a comma too many"),
         pytest.param(b"{'type':'track'}", "not_json", id="single quotes"),
         pytest.param(b'{"type":"a\tb"}', "not_json", id="a bare tab"),
-        pytest.param(b'\xef\xbb\xbf{"type":"track"}', "not_json", id="a BOM within the file"),
         pytest.param(b"\x1f\x8b\x08\x00", "not_json", id="binary"),
         pytest.param(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "too_deep", id="objects too deep"),
         pytest.param(
@@ -288,6 +286,157 @@ def test_the_wrapper_of_rudderstack_archives_is_taken_off() -> None:
     assert event(json.dumps(outer).encode()).message_id == "own"
 
 
+ONE, TWO = b'{"type":"track","event":"One"}', b'{"type":"track","event":"Two"}'
+
+
+@pytest.mark.parametrize(
+    ("line", "ends"),
+    [
+        pytest.param(ONE + TWO, ["f:1[0] track", "f:1[1] track"], id="nothing between"),
+        pytest.param(b" %b \t%b " % (ONE, TWO), ["f:1[0] track", "f:1[1] track"], id="blanks between"),
+        pytest.param(b"%b,%b," % (ONE, TWO), ["f:1[0] track", "f:1[1] track"], id="commas"),
+        pytest.param(b"%b\r%b\r" % (ONE, TWO), ["f:1[0] track", "f:1[1] track"], id="carriage returns alone"),
+        pytest.param(b"\x1e%b\x1e%b" % (ONE, TWO), ["f:1[0] track", "f:1[1] track"], id="record separators"),
+        pytest.param(b"\xef\xbb\xbf%b\xef\xbb\xbf%b" % (ONE, TWO), ["f:1[0] track", "f:1[1] track"], id="BOMs"),
+        pytest.param(b"\xef\xbb\xbf" + ONE, ["f:1 track"], id="a BOM at the start of a line"),
+        pytest.param(ONE + b",", ["f:1 track"], id="a comma at the end of a line"),
+        pytest.param(b"\x1e" + ONE, ["f:1 track"], id="a record separator at the start of a line"),
+        pytest.param(b",", [], id="nothing but a comma"),
+        pytest.param(b"\x1e\xef\xbb\xbf \r", [], id="nothing but marks"),
+        pytest.param(
+            b"[%b,%b]%b[%b]" % (ONE, TWO, ONE, TWO),
+            ["f:1[0] track", "f:1[1] track", "f:1[2] track", "f:1[3] track"],
+            id="arrays among them",
+        ),
+        pytest.param(
+            b'{"batch":[%b,5]}%b' % (ONE, TWO),
+            ["f:1[0] track", "f:1[1] not_an_object", "f:1[2] track"],
+            id="an envelope among them",
+        ),
+        pytest.param(b"[] %b" % ONE, ["f:1[0] no_events", "f:1[1] track"], id="an empty array among them"),
+        pytest.param(b'{"payload":%b}%b' % (ONE, TWO), ["f:1[0] track", "f:1[1] track"], id="a wrapper among them"),
+        pytest.param(b'"x""y"%b' % ONE, ["f:1 not_json"], id="a text right before a text"),
+        pytest.param(
+            b'17 null "x" %b' % ONE,
+            ["f:1[0] not_an_object", "f:1[1] not_an_object", "f:1[2] not_an_object", "f:1[3] track"],
+            id="other values among them",
+        ),
+        pytest.param(b"%b{oops}%b" % (ONE, TWO), ["f:1[0] track", "f:1[1] not_json", "f:1[2] track"], id="broken"),
+        pytest.param(b"{oops},%b" % TWO, ["f:1[0] not_json", "f:1[1] track"], id="a broken one before a comma"),
+        pytest.param(
+            b'%b{"type":"a%b' % (ONE, TWO), ["f:1[0] track", "f:1[1] not_json"], id="one without an end"
+        ),
+        pytest.param(
+            b'{"a":"x}%b {"b":"y}%b' % (ONE, TWO),
+            ["f:1[0] not_json", "f:1[1] track", "f:1[2] not_json", "f:1[3] track"],
+            id="texts without an end, which hide what is between them",
+        ),
+        pytest.param(b"oops\r%b" % ONE, ["f:1[0] not_json", "f:1[1] track"], id="garbage before a carriage return"),
+        pytest.param(b"oops\x1e%b" % ONE, ["f:1[0] not_json", "f:1[1] track"], id="garbage before a separator"),
+        pytest.param(b"INFO sent %b" % ONE, ["f:1 not_json"], id="an event in the line of a log"),
+        pytest.param(b"%b]}%b" % (ONE, TWO), ["f:1[0] track", "f:1[1] not_json", "f:1[2] track"], id="brackets"),
+        pytest.param(
+            b'{"type":"track","properties":{"items":[{"type":"track"},{"type":"track"}],oops}}',
+            ["f:1 not_json"],
+            id="the objects of a broken event are none",
+        ),
+        pytest.param(
+            b'%b{"type":"track","text":"}{}{\\"type\\":\\"x\\"}"}' % ONE,
+            ["f:1[0] track", "f:1[1] track"],
+            id="JSON in a text",
+        ),
+        pytest.param(
+            b'%b{"type":"track","n":%b}%b' % (ONE, b"1" * 5_000, TWO),
+            ["f:1[0] track", "f:1[1] number_too_long", "f:1[2] track"],
+            id="a number too long",
+        ),
+        pytest.param(
+            b"%b[%b1]%b" % (ONE, b"1," * 120_000, TWO),
+            ["f:1[0] track", *[f"f:1[{item}] not_an_object" for item in range(1, 120_002)], "f:1[120002] track"],
+            id="a large array among them",
+        ),
+    ],
+)  # fmt: skip
+def test_values_that_stand_one_after_the_other_are_read_as_items_of_an_array(
+    line: bytes, ends: list[str]
+) -> None:
+    """Whatever is between them; a broken one is one invalid record, and the others of the line are read."""
+    for decoded in (decode, decoder({"type": None, "messageId": None, "event": None})):
+        found = list(decoded(Batch.of("f", 1, [line])))
+        places = [record.record if isinstance(record, Outcome) else record for record in found]
+        told = [record.reason if isinstance(record, Outcome) else record.type for record in found]
+        assert [f"{place.position} {end}" for place, end in zip(places, told, strict=True)] == ends
+
+
+SEPARATORS = [b"\n", b"\r\n", b"\r", b"\x1e", b"\n\x1e", b",\n", b"", b" ", b"\t", b",", b"\n\xef\xbb\xbf"]
+EVENTS = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["track", "identify"]),
+        "properties": st.dictionaries(st.text(), st.text() | st.integers()),
+    }
+)
+
+
+@given(events=st.lists(st.tuples(EVENTS, st.sampled_from(SEPARATORS))), in_array=st.booleans())
+@settings(max_examples=500)
+def test_events_are_read_whatever_stands_between_them(
+    events: list[tuple[dict[str, Any], bytes]], in_array: bool
+) -> None:
+    """A sequence of events in any serialisation is read as these events, in their order."""
+    text = b"".join(
+        msgspec.json.encode([fields] if in_array else fields) + between for fields, between in events
+    )
+    found = records(*text.split(b"\n"))
+    assert [record.fields for record in found if isinstance(record, Event)] == [
+        fields for fields, _ in events
+    ]
+    assert len({str(record.position) for record in found if isinstance(record, Event)}) == len(events)
+
+
+GARBAGE = [
+    b"oops",
+    b'{"a":"b',
+    b"[1,",
+    b"}",
+    b"]",
+    b'"',
+    b"\\",
+    b"\0",
+    b"\xff",
+    b"{}}",
+    b"{[}",
+    b"tru",
+    b":",
+    b'{"a" "b"}',
+    b"'",
+]
+
+
+@given(st.lists(st.tuples(EVENTS, st.lists(st.sampled_from(GARBAGE)).map(b"".join)), min_size=1))
+@settings(max_examples=500)
+def test_garbage_between_events_hides_none(events: list[tuple[dict[str, Any], bytes]]) -> None:
+    """If a line end, a carriage return or a record separator is behind it."""
+    for end in (b"\n", b"\r", b"\x1e"):
+        text = b"".join(msgspec.json.encode(fields) + end + garbage + end for fields, garbage in events)
+        found = records(*text.split(b"\n"))
+        read = [record.fields for record in found if isinstance(record, Event)]
+        assert read == [fields for fields, _ in events]
+
+
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        (b'{"type":"track"', "cut off: it ends too early"),
+        (b'{"type":"track",}', "broken at character 17"),
+        (b"{'type':'track'}", "broken at character 2"),
+        (b"oops", "broken at character 1"),
+    ],
+)
+def test_what_is_no_json_is_told_in_our_own_words(line: bytes, detail: str) -> None:
+    """Those of the parser do not help, and change with it."""
+    assert invalid(line).detail == detail
+
+
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -318,7 +467,8 @@ def test_every_json_value_is_at_least_one_record(value: Any, kind: str | None, a
 @settings(max_examples=300)
 def test_no_bytes_raise(line: bytes) -> None:
     """Whatever a line holds, it is records."""
-    assert len(records(line)) >= (1 if line.strip() else 0)
+    is_blank = not line.replace(b"\xef\xbb\xbf", b"").strip(b" \t\r\n\x0b\x0c,\x1e")
+    assert len(records(line)) >= (0 if is_blank else 1)
 
 
 def test_the_corpora_decode_to_events(corpora: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-import msgspec
+import msgspec.structs
 from msgspec import UNSET, Struct
 
 from voucherify_sync.errors import SourceError, UsageProblem
@@ -171,7 +171,7 @@ def _read_lines(path: Path, wanted: set[int]) -> dict[int, Batch]:
     for batch in Reader(find_sources([str(path)], stdin_is_terminal=True).sources, Stop()):
         for number in wanted.intersection(range(batch.first_line, batch.first_line + len(batch.lines))):
             line = batch.lines[number - batch.first_line]
-            found[number] = Batch.of(batch.source, number, [line], truncated=batch.truncated)
+            found.setdefault(number, msgspec.structs.replace(batch, first_line=number, text=line + b"\n"))
         if batch.first_line + len(batch.lines) > max(wanted):
             break
     return found

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
 from typing import Any, Final, NoReturn
 
@@ -63,13 +64,14 @@ class Answer(Struct, frozen=True):
     Attributes:
         results: what was made of it; in a process a list, here as it is asked for.
         facts: of the files that were begun, in order.
-        left: sources of which not all was read, the first of them after as many lines as its facts say; all those
-            that were not begun are among them.
+        left: sources of which not all was read; all those that were not begun are among them.
+        done: number of batches that were read of the first of them.
     """
 
     results: Iterable[bytes]
     facts: list[SourceFacts] = []
     left: list[Source] = []
+    done: int = 0
 
 
 def results(
@@ -101,21 +103,17 @@ def results(
             _copy_facts(answer.facts, facts)
             yield from answer.results
             if answer.left:
-                yield from _read_here(answer.left, facts, stop, pool)
+                yield from _read_here(answer, facts, stop, pool)
     finally:
         pool.close()
 
 
-def _read_here(sources: list[Source], facts: list[SourceFacts], stop: Stop, pool: _Pool) -> Iterator[bytes]:
+def _read_here(answer: Answer, facts: list[SourceFacts], stop: Stop, pool: _Pool) -> Iterator[bytes]:
     """Read what a process has left of its sources: more text than one process should hold."""
-    reader = Reader(sources, stop)
-    done = facts[-len(sources)].lines
-    for batch in reader:
-        if len(reader.facts) == 1:
-            _, batch = batch.parted(done - batch.first_line + 1)  # noqa: PLW2901
-        if batch.text:
-            yield from pool.work_here([batch])
-    _copy_facts(reader.facts, facts[-len(sources) :])
+    reader = Reader(answer.left, stop)
+    for batch in islice(reader, answer.done, None):  # a file is cut into batches alike each time
+        yield from pool.work_here([batch])
+    _copy_facts(reader.facts, facts[-len(answer.left) :])
 
 
 def _copy_facts(found: list[SourceFacts], facts: list[SourceFacts]) -> None:
@@ -336,14 +334,18 @@ def _work_on(task: Task) -> Answer:
         return Answer(list(work(task.batches)))
     reader = Reader(task.sources, Stop())
     left: list[Source] = []
+    done = 0
 
     def batches() -> Iterator[Batch]:
-        size = 0
+        nonlocal done
+        size, begun = 0, 0
         for batch in reader:
+            done = done + 1 if len(reader.facts) == begun else 1
+            begun = len(reader.facts)
             yield batch
             size += len(batch.text)
             if size > MAX_TEXT_BYTES:
-                left.extend(task.sources[len(reader.facts) - 1 :])
+                left.extend(task.sources[begun - 1 :])
                 return
 
-    return Answer(list(work(batches())), reader.facts, left)
+    return Answer(list(work(batches())), reader.facts, left, done)

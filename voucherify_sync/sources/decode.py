@@ -1,9 +1,10 @@
 """Decode lines to events, and to an invalid Outcome for each record that is no event.
 
-The strict decoder reads nearly every line. What it refuses is decoded again, leniently: text that is no Unicode is
-repaired with U+FFFD, and the event knows which of its texts that are. A number is never altered: if it cannot be read
-exactly, the record is invalid. No line makes this module raise, and none fills the memory: a line with very many values
-is cut into its items as bytes, which are decoded one by one.
+The strict decoder reads nearly every line. What it refuses is cut into the values that stand one after the other on the
+line, and each is decoded again, leniently: text that is no Unicode is repaired with U+FFFD, and the event knows which
+of its texts that are. A number is never altered: if it cannot be read exactly, the record is invalid. No line makes
+this module raise, and none fills the memory: a line with very many values is cut into its items as bytes, which are
+decoded one by one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from msgspec import Struct
 
 from voucherify_sync.events import EVENT_TYPES, BadRecord, Batch, Event, Json, Position, event_type
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.sources.reader import MAX_LINE_BYTES
+from voucherify_sync.sources.json_text import (
+    MAX_VALUE_BYTES,
+    BrokenError,
+    Values,
+    after_separators,
+    first_byte,
+    has_more_values,
+    items,
+    members,
+)
 from voucherify_sync.text import text_of
 
 Record = Event | Outcome
@@ -35,7 +45,7 @@ MAX_VALUES: Final = 110_000
 """Values of an event, which are keys and items at any depth. Decoded, each of them may take 300 bytes."""
 
 MAX_LINE_VALUES: Final = 1_000_000
-"""Values of all events of a line. No line of MAX_LINE_BYTES bytes that holds real events has more."""
+"""Values of all events of an array or envelope. None of MAX_VALUE_BYTES bytes that holds real events has more."""
 
 MAX_COMMON_BYTES: Final = 64 * 1024
 """Bytes of what an envelope adds to each of its events, encoded; twice what Segment takes for a whole event."""
@@ -60,6 +70,9 @@ MAX_BATCH_RECORDS: Final = 1_000
 MAX_BATCH_BYTES: Final = 1 << 20
 """Bytes of their text, about."""
 
+KEPT_VALUE_BYTES: Final = 64 * 1024
+"""Bytes that are kept of a value that is too long."""
+
 _decode_json = msgspec.json.Decoder().decode
 
 _COMMON = ("context", "integrations")  # keys of an envelope that hold for each of its events
@@ -68,28 +81,16 @@ _WAREHOUSE = "this looks like a row of a warehouse export, which is not the even
 _NO_EVENTS = "the list of events is empty"
 _NO_TYPE = "an event has a type: identify, track, page, ..."
 _TOO_DEEP = "objects or lists are nested too deep"
-_TOO_LONG = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB"
+_TOO_LONG = f"it is longer than {MAX_VALUE_BYTES // 2**20} MiB"
 _COMMON_TOO_LONG = f"context and integrations of the envelope are longer than {MAX_COMMON_BYTES // 2**10} KiB"
 _TOO_MANY = f"more than {MAX_VALUES:,} keys and items are in it"
-_TOO_MANY_IN_LINE = f"more than {MAX_LINE_VALUES:,} keys and items are in the line"
+_TOO_MANY_IN_LINE = f"more than {MAX_LINE_VALUES:,} keys and items are in it"
 
 TIME_FIELDS = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
 """Of an event, those that may tell when it happened; the first of them that does counts."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
 _DATE_DIGITS = 8  # 20240131 is a date, longer runs of digits are epoch times
-# Possessive repeats (`++`, `*+`) never backtrack, so each pattern is linear in the text, whatever that holds.
-_TEXT: Final = rb'"(?:[^"\\]++|\\.)*+"'
-_FLAT: Final = rb'(?:[^"\[\]{}]++|%b)*+' % _TEXT
-_TO_A_SIGN: Final = re.compile(
-    rb'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+(?:([,\[{])|\Z)',  # a text without an end goes on to the end
-    re.DOTALL,
-)
-# It matches anywhere, so that a search never begins inside of a text.
-_TO_A_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|%b|[\[{]%b[\]}])*+' % (_TEXT, _FLAT), re.DOTALL)
-# Containers that hold no other container are skipped like texts, which spares most of the steps.
-_SCALAR: Final = re.compile(rb'%b|[^ \t\r\n,:"\[\]{}]++' % _TEXT, re.DOTALL)
-_BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
 
 
 class _Text(Struct, frozen=True):
@@ -106,18 +107,18 @@ class _Text(Struct, frozen=True):
     unsafe: bool = False
 
     def at(self, index: int) -> Position:
-        """Return the position of an item of the line."""
-        return Position(self.position.source, self.position.line, index)
+        """Return the position of an item; those of an array go on from where the array stands on its line."""
+        return Position(self.position.source, self.position.line, (self.position.item or 0) + index)
 
 
 def decode(batch: Batch) -> Iterator[Record]:
     """Yield what the lines hold, in order: events, and invalid outcomes for what is none.
 
-    A blank line is no record. An envelope or an array yields one record an item. An event with a line of its
-    own keeps that line as its `raw`.
+    A blank line is no record. An envelope or an array yields one record an item, and so do values that stand one after
+    the other on a line. An event with a line of its own keeps that line as its `raw`.
     """
-    if batch.truncated:
-        yield _too_long(batch)
+    if batch.truncated or batch.first_item is not None:
+        yield from _records_of_part(batch)
         return
     for number, raw in enumerate(batch.lines, batch.first_line):
         yield from _records_of(_Text(Position(batch.source, number), raw))
@@ -126,15 +127,65 @@ def decode(batch: Batch) -> Iterator[Record]:
 def _records_of(text: _Text) -> Iterable[Record]:
     """Return what one line holds."""
     raw = text.raw
+    if len(raw) > MAX_VALUES and has_more_values(raw, MAX_VALUES):
+        return _values(text)
     try:
-        if len(raw) > MAX_VALUES and has_more_values(raw, MAX_VALUES) and first_byte(raw) in (b"[", b"{"):
-            is_too_large = has_more_values(raw, MAX_LINE_VALUES)
-            return (
-                [_invalid(text, "too_many_values", _TOO_MANY_IN_LINE)] if is_too_large else _one_by_one(text)
-            )
-        text, value = _read(text)
-    except UnreadableError as error:
-        return [_invalid(text, error.reason, error.detail)] if raw.strip() else []
+        value = _decode_json(raw)
+    except (ValueError, RecursionError):
+        return _values(text)
+    return _records_of_value(text, value)
+
+
+def _records_of_part(batch: Batch) -> Iterable[Record]:
+    """Return what a part of a line holds: some of its values, or the head of one that is too long."""
+    text = _Text(Position(batch.source, batch.first_line, batch.first_item), batch.text)
+    return [_too_long(text)] if batch.truncated else _values(text)
+
+
+def _values(text: _Text) -> Iterator[Record]:
+    """Yield the records of values that stand one after the other, numbered as the items of one array.
+
+    An event that is alone on its line has no number. A value that is broken is one invalid record.
+    """
+    count = 0
+    values = Values(text.raw)
+    for begin, end in values:
+        records: Iterable[Record]
+        try:
+            records = _records_of_bytes(_value(text, begin, end, count))
+        except UnreadableError as error:
+            own_end = values.restart(begin, end) if error.reason == "not_json" else end
+            records = [_invalid(_value(text, begin, own_end, count), error.reason, error.detail)]
+        for record in records:
+            yield record
+            count += 1
+
+
+def _value(text: _Text, begin: int, end: int, count: int) -> _Text:
+    """Return one of the values of a line, of which `count` records have been made."""
+    raw = text.raw
+    is_alone = text.position.item is None and not count and after_separators(raw, end, len(raw)) == len(raw)
+    return _Text(text.position if is_alone else text.at(count), text.raw[begin:end])
+
+
+def _records_of_bytes(text: _Text) -> Iterable[Record]:
+    """Return what one value holds, which the strict decoder may refuse.
+
+    Raises:
+        UnreadableError: it is no JSON, or cannot be read exactly.
+    """
+    raw = text.raw
+    if len(raw) > MAX_VALUE_BYTES:
+        return [_too_long(_Text(text.position, raw[:KEPT_VALUE_BYTES]))]
+    if len(raw) > MAX_VALUES and has_more_values(raw, MAX_VALUES) and first_byte(raw) in (b"[", b"{"):
+        is_too_large = has_more_values(raw, MAX_LINE_VALUES)
+        return [_invalid(text, "too_many_values", _TOO_MANY_IN_LINE)] if is_too_large else _one_by_one(text)
+    text, value = _read(text)
+    return _records_of_value(text, value)
+
+
+def _records_of_value(text: _Text, value: Any) -> Iterable[Record]:
+    """Return what a decoded value holds."""
     if isinstance(value, dict) and _has_type(value):
         return (_event(text, value),)
     if isinstance(value, list):
@@ -162,8 +213,8 @@ def decoder(projection: Mapping[str, frozenset[str] | None]) -> Decode:
 
     def decode_batch(batch: Batch) -> Iterator[Record]:
         nonlocal has_message_ids
-        if batch.truncated:
-            yield _too_long(batch)
+        if batch.truncated or batch.first_item is not None:
+            yield from _records_of_part(batch)
             return
         source = batch.source
         for number, raw in enumerate(batch.lines, batch.first_line):
@@ -227,12 +278,12 @@ def portions(records: Iterable[Record], most: int = MAX_BATCH_RECORDS) -> Iterat
         yield portion
 
 
-def _too_long(batch: Batch) -> Outcome:
-    head = batch.lines[0]
+def _too_long(text: _Text) -> Outcome:
+    """Return the record of a value of which only the head is kept."""
     detail = _TOO_LONG
-    if head.lstrip().startswith(b"["):
+    if text.raw.lstrip().startswith(b"["):
         detail += "; if it is one array of events, put one on a line: jq -c '.[]'"
-    return _invalid(_Text(Position(batch.source, batch.first_line), head), "too_long", detail)
+    return _invalid(text, "too_long", detail)
 
 
 def _read(text: _Text) -> tuple[_Text, Any]:
@@ -274,6 +325,8 @@ def _one_by_one(text: _Text) -> Iterable[Record]:
         for key in ("type", *_COMMON):
             if key in values:
                 part, envelope[key] = _read_part(part, values[key])
+    except BrokenError as error:
+        return [_invalid(text, "not_json", str(error))]
     except UnreadableError as error:
         return [_invalid(text, error.reason, error.detail)]
     batch = values.get("batch", b"")
@@ -300,7 +353,7 @@ def _items_of_text(text: _Text, array: bytes, envelope: Json) -> Iterator[Record
             yield _invalid(text, "no_events", _NO_EVENTS)
     except BrokenError as error:
         rest = text if index < 0 else _Text(text.at(index + 1), array[error.at :])
-        yield _invalid(rest, error.reason, error.detail)
+        yield _invalid(rest, "not_json", str(error))
 
 
 def _items(text: _Text, values: list[Any], envelope: Json) -> Iterator[Record]:
@@ -446,7 +499,9 @@ def _decode_leniently(line: bytes) -> tuple[Any, bool, bool]:
     try:
         value = json.loads(text, parse_int=_integer, parse_float=read_float, parse_constant=read_float)
     except json.JSONDecodeError as error:
-        raise UnreadableError("not_json", f"{error.msg} at character {error.pos + 1}") from None
+        is_cut = not text[error.pos :].strip()
+        where = "cut off: it ends too early" if is_cut else f"broken at character {error.pos + 1}"
+        raise UnreadableError("not_json", where) from None
     except RecursionError:
         raise UnreadableError("too_deep", _TOO_DEEP) from None
     except ValueError:
@@ -534,106 +589,3 @@ def _time(value: object) -> datetime | None:
         return None
     is_milliseconds = abs(value) >= _FIRST_MILLISECONDS
     return _EPOCH + (timedelta(milliseconds=value) if is_milliseconds else timedelta(seconds=value))
-
-
-class BrokenError(UnreadableError):
-    """A text is no array, or no object, from some place on.
-
-    Attributes:
-        at: offset in bytes of the first member that cannot be read, or of what stands in its place.
-    """
-
-    def __init__(self, at: int) -> None:
-        super().__init__("not_json", f"broken or cut off at byte {at + 1}")
-        self.at = at
-
-
-def has_more_values(text: bytes, most: int) -> bool:
-    """Tell whether a JSON text holds more than `most` values, which are keys and items at any depth.
-
-    What is counted are the commas and the opening brackets outside of texts.
-    """
-    if len(text) <= most:
-        return False
-    if text.count(b",") + text.count(b"[") + text.count(b"{") <= most:  # even with those inside of texts
-        return False
-    found = next(islice(_TO_A_SIGN.finditer(text), most, None), None)
-    return found is not None and found[1] is not None
-
-
-def first_byte(text: bytes) -> bytes:
-    """Return the first byte that is not blank; nothing if there is none."""
-    at = _after_blanks(text, 0)
-    return text[at : at + 1]
-
-
-def items(text: bytes) -> Iterator[bytes]:
-    """Yield the items of the array that a text is, as they are written.
-
-    Raises:
-        BrokenError: the text is no array; the items before that place have been yielded.
-    """
-    for begin, end in _spans(text, b"[", b"]"):
-        yield text[begin:end]
-
-
-def members(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield key and value of each member of the object that a text is, as they are written; a key may come twice.
-
-    Raises:
-        BrokenError: the text is no object; the members before that place have been yielded.
-    """
-    for begin, end in _spans(text, b"{", b"}"):
-        key_end = _end_of_value(text, begin)
-        yield text[begin:key_end], text[_after_blanks(text, _after_blanks(text, key_end) + 1) : end]
-
-
-def _spans(text: bytes, opening: bytes, closing: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where each member of an array or an object begins and ends; of an object, from its key on."""
-    at = _after_blanks(text, 0)
-    if text[at : at + 1] != opening:
-        raise BrokenError(at)
-    at = _after_blanks(text, at + 1)
-    is_over = text[at : at + 1] == closing
-    while not is_over:
-        begin, end = at, _end_of_value(text, at)
-        if opening == b"{":
-            at = _after_blanks(text, end)
-            if text[begin : begin + 1] != b'"' or text[at : at + 1] != b":":
-                raise BrokenError(begin)
-            end = _end_of_value(text, _after_blanks(text, at + 1))
-        at = _after_blanks(text, end)
-        is_over = text[at : at + 1] == closing
-        if not is_over and text[at : at + 1] != b",":
-            raise BrokenError(begin)
-        yield begin, end
-        if not is_over:
-            at = _after_blanks(text, at + 1)
-    at = _after_blanks(text, at + 1)
-    if at < len(text):
-        raise BrokenError(at)
-
-
-def _end_of_value(text: bytes, begin: int) -> int:
-    """Return where the value that begins at an offset ends; brackets are counted, and not told apart."""
-    if text[begin : begin + 1] not in (b"[", b"{"):
-        scalar = _SCALAR.match(text, begin)
-        if scalar is None:
-            raise BrokenError(begin)
-        return scalar.end()
-    depth, at, skip = 1, begin + 1, _TO_A_BRACKET.match
-    while depth:
-        at = skip(text, at).end()  # type: ignore[union-attr]  # it matches anywhere
-        match text[at : at + 1]:
-            case b"[" | b"{":
-                depth += 1
-            case b"]" | b"}":
-                depth -= 1
-            case _:  # the text ends, or a text in it has no end
-                raise BrokenError(begin)
-        at += 1
-    return at
-
-
-def _after_blanks(text: bytes, at: int) -> int:
-    return _BLANKS.match(text, at).end()  # type: ignore[union-attr]  # it matches anywhere

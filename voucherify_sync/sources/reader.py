@@ -1,6 +1,6 @@
 """Read the sources of events, one after the other, as batches of whole lines.
 
-No other module opens event files. Line numbers are exact, and a line that is too long is never buffered. A damaged
+No other module opens event files. Line numbers are exact, and a value that is too long is never buffered. A damaged
 source does not end the reading: its facts say what is wrong, and the next source follows. Pipes that are read twice are
 copied to private temporary files.
 """
@@ -26,18 +26,15 @@ from msgspec.structs import replace
 
 from voucherify_sync.errors import RunStopped, SourceError
 from voucherify_sync.events import Batch
+from voucherify_sync.sources.decode import KEPT_VALUE_BYTES, decode
 from voucherify_sync.sources.discover import STDIN, Source
 from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip, is_gzip
+from voucherify_sync.sources.json_text import MAX_VALUE_BYTES, RESTART_BYTES, Values, batch_of, next_start
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
 from voucherify_sync.stop import Stop
 
-MAX_LINE_BYTES = 10 * 1024 * 1024
-"""Bytes; a longer line is one invalid record."""
-
-KEPT_LINE_BYTES = 64 * 1024
-"""Bytes that are kept of a line that is too long."""
-
-_BOM = b"\xef\xbb\xbf"
+PART_BYTES = 512 * 1024
+"""Bytes of a line that is not at its end yet, from which on its values are handed out in parts."""
 
 PIECE_BYTES = 128 * 1024
 """Bytes read at once. Lines of larger pieces leave the caches of the processor before they are decoded."""
@@ -45,75 +42,136 @@ _POLL_S = 0.1  # how often a reader that waits for a pipe looks whether the run 
 
 
 class Lines:
-    """Cuts the text of one source into batches of lines, at line feeds only, and removes a BOM.
+    """Cuts the text of one source into batches of lines, at line feeds only.
+
+    A long line of several values is handed out in parts, each of whole values, so that memory stays flat however long
+    it is. Of a value that is too long only the head is kept.
 
     Attributes:
         count: lines handed out so far.
     """
 
     def __init__(
-        self, source: str, *, max_line: int = MAX_LINE_BYTES, kept_of_long: int = KEPT_LINE_BYTES
+        self,
+        source: str,
+        *,
+        max_value: int = MAX_VALUE_BYTES,
+        kept_of_long: int = KEPT_VALUE_BYTES,
+        part: int = PART_BYTES,
     ) -> None:
         self.count = 0
         self._source = source
-        self._max_line = max_line
+        self._max_value = max_value
         self._kept_of_long = kept_of_long
+        self._part_bytes = part
         self._open: list[bytes | memoryview] = []  # pieces of the line whose end has not come yet
-        self._length = 0  # of that line so far, in bytes
-        self._at_start = True
+        self._length = 0  # of that line so far, or of what was not handed out of it, in bytes
+        self._next_cut = part  # length at which values are handed out
+        self._first_item: int | None = None  # of the next part, if the line is handed out in parts
+        self._head: bytes | None = None  # of the value that is passed over, since it is too long
 
     def feed(self, piece: bytes) -> Iterator[Batch]:
-        """Yield the lines that this piece completes; no piece may be longer than `max_line`."""
-        if self._at_start:
-            piece = self._without_bom(piece)
+        """Yield the lines that this piece completes; no piece may be longer than `part`."""
         begin, end = 0, piece.rfind(b"\n") + 1
-        if end and self._length:
+        if end and (self._length or self._first_item is not None):
             first = piece.index(b"\n")
-            if self._length + first > self._max_line:
-                self._keep(piece[:first])
-                yield self._batch(b"\n", truncated=True)
+            is_long = self._first_item is not None or self._head is not None
+            if is_long or self._length + first >= self._next_cut:
+                yield from self._extend(piece[:first])
+                yield from self._end_line()
                 begin = first + 1
         if begin < end:
             self._open.append(memoryview(piece)[begin:end])  # it is copied only once
             yield self._batch()
         if end < len(piece):
-            self._keep(piece[end:])
+            yield from self._extend(piece[end:])
 
     def finish(self) -> Iterator[Batch]:
         """Yield the last line, if the source did not end with a line end."""
-        if self._length:
-            yield self._batch(b"\n", truncated=self._length > self._max_line)
+        if self._length or self._first_item is not None:
+            yield from self._end_line()
+
+    def rescue(self) -> Iterator[Batch]:
+        """Yield the values before the last one of the line that a damage has cut off."""
+        if self._head is None:
+            yield from self._cut()
+
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether values of the line whose end has not come yet were handed out."""
+        return self._first_item is not None
 
     @property
     def unfinished(self) -> int:
-        """The length in bytes of the line whose end has not come yet."""
+        """The length in bytes of what is not handed out of the line whose end has not come yet."""
         return self._length
 
-    def _without_bom(self, piece: bytes) -> bytes:
-        """Take the BOM off, which may come in several pieces."""
-        head = b"".join(self._open) + piece
-        self._open, self._length = [], 0
-        if len(head) < len(_BOM) and _BOM.startswith(head):
-            return head
-        self._at_start = False
-        return head.removeprefix(_BOM)
-
-    def _keep(self, piece: bytes) -> None:
-        """Remember a piece of a line; of a line that gets too long only its head."""
-        was_short = self._length <= self._max_line
+    def _extend(self, piece: bytes) -> Iterator[Batch]:
+        """Add a piece to the open line; yield its values from time to time."""
         self._length += len(piece)
-        if self._length <= self._max_line:
-            self._open.append(piece)
-        elif was_short:
-            self._open = [b"".join([*self._open, piece])[: self._kept_of_long]]
+        self._open.append(piece)
+        if self._head is not None:
+            text = b"".join(self._open)
+            at = next_start(text, 0, len(text))
+            if at is None:
+                self._open = [text[-RESTART_BYTES:]]
+                return
+            yield self._part(self._head, 1, truncated=True)
+            self._head, self._open, self._length = None, [text[at:]], len(text) - at
+        if self._length >= self._next_cut:
+            yield from self._cut()
 
-    def _batch(self, end: bytes = b"", *, truncated: bool = False) -> Batch:
+    def _cut(self) -> Iterator[Batch]:
+        """Yield the values of the open line but the last one, which may not be at its end."""
+        text = b"".join(self._open)
+        count = begin = end = 0
+        for next_begin, next_end in Values(text, is_whole=False):
+            count += _count(text[begin:end])
+            begin, end = next_begin, next_end
+        if count:
+            yield self._part(text[:begin], count)
+        text = text[begin:end] + b" " * (end < len(text))
+        if len(text) > self._max_value:
+            self._head = text[: self._kept_of_long]
+            self._open, self._length = [], 0
+            yield from self._extend(text[1:])
+            return
+        self._open, self._length = [text], len(text)
+        # Twice as far each time, so that a long value is not looked through again and again.
+        self._next_cut = max(self._part_bytes, min(2 * len(text), self._max_value + 1))
+
+    def _part(self, text: bytes, count: int, *, truncated: bool = False) -> Batch:
+        """Return a part of the open line that holds `count` records: the next part goes on from there."""
+        first_item = self._first_item or 0
+        self._first_item = first_item + count
+        return Batch(self._source, self.count + 1, text + b"\n", truncated, first_item)
+
+    def _end_line(self) -> Iterator[Batch]:
+        """Yield what is left of the open line."""
+        if self._head is None and self._first_item is None:
+            yield self._batch(b"\n")
+            return
+        if self._head is not None or self._length:
+            text = b"".join(self._open) if self._head is None else self._head
+            yield Batch(self._source, self.count + 1, text + b"\n", self._head is not None, self._first_item)
+        self.count += 1
+        self._open, self._length, self._next_cut = [], 0, self._part_bytes
+        self._first_item = self._head = None
+
+    def _batch(self, end: bytes = b"") -> Batch:
         """Return the open line or lines with a last line end."""
         text = b"".join([*self._open, end])
-        self._open, self._length = [], 0
+        self._open, self._length, self._next_cut = [], 0, self._part_bytes
         first_line = self.count + 1
         self.count += _line_feeds(text)
-        return Batch(self._source, first_line, text, truncated)
+        return Batch(self._source, first_line, text)
+
+
+def _count(value: bytes) -> int:
+    """Count the records of a value: an object is one, unless it is an envelope or broken."""
+    batch = batch_of(value)
+    is_one = batch is not None and not batch.startswith(b"[")
+    return 1 if is_one else sum(1 for _ in decode(Batch.of("", 1, [value])))
 
 
 def _line_feeds(text: bytes) -> int:
@@ -221,6 +279,7 @@ class Reader:
                         return
         except (DamageError, OSError) as error:
             if not self._stop.requested:
+                yield from lines.rescue()
                 facts.damaged = _damage(error, facts, lines)
         else:
             if not self._stop.requested:
@@ -261,7 +320,8 @@ def _damage(error: DamageError | OSError, facts: SourceFacts, lines: Lines | Non
     if isinstance(error, OSError):
         sentence = f"cannot be read at byte {facts.bytes}: {error.strerror}"
     if lines and lines.unfinished:
-        sentence += f"; line {lines.count + 1} is incomplete and was left out ({lines.unfinished} bytes)"
+        what = "the end of line" if lines.is_in_parts else "line"
+        sentence += f"; {what} {lines.count + 1} is incomplete and was left out ({lines.unfinished} bytes)"
     return sentence
 
 
