@@ -218,11 +218,11 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
         ),
         "no_events": ("the envelope or array holds no events", "No action needed."),
         "too_long": (
-            "the line is longer than 10 MiB, or the context of an envelope than 64 KiB",
+            "it is longer than 10 MiB, or the context of its envelope than 64 KiB",
             "If it is an array of events, make lines of it: `jq -c '.[]'`.",
         ),
         "too_many_values": (
-            "it is an event of more than 110,000 keys and items, or a line of more than 1,000,000",
+            "it is an event of more than 110,000 keys and items, or an array of more than 1,000,000",
             "Remove it from the input. If it is an array of events, make lines of it: `jq -c '.[]'`.",
         ),
         "too_deep": ("objects or lists are nested too deep to be read", "Fix the source."),
