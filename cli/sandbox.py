@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+import shlex
+from typing import Any
 
 import click
 
 from .options import DURATION, ParsedType, option
 from .streams import tell
 
-if TYPE_CHECKING:
-    from voucherify_sync.sandbox import SandboxOptions
-
 _LOOK_S = 3600.0
+_OWN_OPTIONS = ("port", "limit", "latency_s")
+_FAULT_FORM = "[METHOD] [PATH] ACTION [CODE] [before|after] [10%] [#3-5] [NAME=VALUE]"
 
 
 def switch_values() -> list[str]:
     """Return the switches that have a few values, with each of these: `nulls=ignore`."""
-    from voucherify_sync.sandbox import SandboxOptions
+    from voucherify_sync.sandbox.options import SandboxOptions, describe_fields
 
-    kinds = get_type_hints(SandboxOptions).items()
+    fields = describe_fields(SandboxOptions)
     return [
-        f"{name}={value}" for name, kind in kinds if get_origin(kind) is Literal for value in get_args(kind)
+        f"{each.name}={value}" for each in fields if "|" in each.values for value in each.values.split("|")
     ]
 
 
-@click.command("sandbox")
+class _SandboxCommand(click.Command):
+    """Adds the switches and the actions of faults to the help, from where they are defined."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a line for each."""
+        from voucherify_sync.sandbox.faults import ACTIONS
+        from voucherify_sync.sandbox.options import SandboxOptions, describe_fields
+
+        with formatter.section("Switches (--switch NAME=VALUE)"):
+            formatter.write_dl(
+                [
+                    (f"{each.name}={each.values}", f"{each.help} [default: {each.default or 'none'}]")
+                    for each in describe_fields(SandboxOptions)
+                    if each.name not in _OWN_OPTIONS
+                ],
+                col_max=24,
+            )
+        with formatter.section("Faults (--fault TEXT)"):
+            formatter.write_text(_FAULT_FORM)
+            formatter.write_dl([(name, words.replace("`", "")) for name, words in ACTIONS.items()])
+
+
+@click.command("sandbox", cls=_SandboxCommand)
 @option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -43,13 +65,13 @@ def switch_values() -> list[str]:
     type=ParsedType("name=value", str, switch_values),
     metavar="NAME=VALUE",
     multiple=True,
-    help="Choose how an undocumented part of the API behaves, such as nulls=ignore.",
+    help="Choose how an undocumented part of the API behaves, such as nulls=ignore; all are listed below.",
 )
 @option(
     "--fault",
     metavar="TEXT",
     multiple=True,
-    help="Add a fault, such as 'POST /v1/events drop after 10%': 10 % of the answers are lost.",
+    help="Add a fault, such as 'POST /v1/events drop after 10%': 10 % of the answers are lost. All are listed below.",
 )
 @option(
     "--seed",
@@ -68,20 +90,30 @@ def command(**given: Any) -> int:
       voucherify-sync sandbox --fault 'POST /v1/events status 500 5%'
       voucherify-sync sandbox --switch nulls=ignore
 
-    It keeps what it receives until it stops, and shows it on a page in the browser.
+    It refuses what the published description of the API refuses. It keeps what it receives until it stops, and shows
+    it on a page in the browser. Each start is a new project with a key of its own.
     """
-    from voucherify_sync.sandbox import Fault, FaultScript, Sandbox
+    from voucherify_sync.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
     from voucherify_sync.stop import Stop
     from voucherify_sync.text import counted
 
     from .signals import stopping_cleanly
 
     faults = FaultScript(map(Fault.parse, given["fault"]), seed=given["seed"])
+    fields = {"port": given["port"], "limit": given["limit"], "latency_s": given["latency"]}
+    options = SandboxOptions.read(fields, given["switch"])
     stop = Stop()
-    with Sandbox(options_of(given), faults) as sandbox, stopping_cleanly(stop):
+    with Sandbox(options, faults) as sandbox, stopping_cleanly(stop):
+        api = sandbox.api_settings()
+        # A key that is not of this start may be a project's, so the run wants to know that its ledger is new.
+        agreed = "--yes" if options.app_id is None else "--yes --new-ledger"
+        replay = f"voucherify-sync replay -c sandbox.yaml {agreed} sample_events"
         tell(
-            f"The sandbox listens on {sandbox.url}: open it in a browser, or put this into a settings file:\n"
-            f"  api: {{url: '{sandbox.url}', key: {sandbox.store.app_id}, token: any}}\n"
+            f"The sandbox listens on {sandbox.url}. Open it in a browser to see what arrives.\n\n"
+            "Send to it: paste this in another terminal, with your events in place of sample_events.\n"
+            f"  echo {shlex.quote(api)} > sandbox.yaml && {replay}\n"
+            "Or put this line into your settings file, in place of its api section:\n"
+            f"  {api}\n\n"
             "Ctrl-C stops it, and what it holds is gone."
         )
         while not stop.wait(_LOOK_S):
@@ -90,25 +122,3 @@ def command(**given: Any) -> int:
     held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
     tell(f"It held {held} after {counted(calls, 'call')}.")
     return 0
-
-
-def options_of(given: dict[str, Any]) -> SandboxOptions:
-    """Make the sandbox's options of the command line's.
-
-    Raises:
-        UsageProblem: a switch is unknown, or its value is.
-    """
-    import msgspec
-
-    from voucherify_sync.errors import UsageProblem
-    from voucherify_sync.sandbox import SandboxOptions
-
-    fields = {"port": given["port"], "limit": given["limit"], "latency_s": given["latency"]}
-    for switch in given["switch"]:
-        name, _, value = switch.partition("=")
-        fields[name.replace("-", "_")] = value
-    try:
-        return msgspec.convert(fields, SandboxOptions, strict=False)
-    except msgspec.ValidationError as error:
-        known = ", ".join(name for name in SandboxOptions.__struct_fields__ if name not in {"port", "limit"})
-        raise UsageProblem(f"--switch: {error}", f"Switches: {known}.") from None

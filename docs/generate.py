@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from generating import commands, exit_codes, performance, reasons, report, settings
+from generating import commands, exit_codes, performance, reasons, report, sandbox, settings
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/settings.md": settings.page,
@@ -15,6 +15,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/exit-codes.md": exit_codes.page,
     "reference/report.md": report.page,
     "reference/reasons.md": reasons.page,
+    "reference/sandbox.md": sandbox.page,
     "performance.md": performance.page,
 }
 """File in this folder -> the function that makes it."""

@@ -26,14 +26,14 @@ REFUSED = [
     pytest.param(
         EVENTS, {"event": "E", "customer": "u1"}, "Property .customer must be object", id="customer no object"
     ),
-    pytest.param(EVENTS, event(metadata=[]), "Property .metadata should be object", id="metadata no object"),
+    pytest.param(EVENTS, event(metadata=[]), "Property .metadata must be object", id="metadata no object"),
     pytest.param(
         EVENTS, event(referral={}), "Property .referral should have required property 'code'", id="referral"
     ),
     pytest.param(
         EVENTS, event(loyalty={"code": 1}), "Property .loyalty.code should be string", id="loyalty code"
     ),
-    pytest.param(EVENTS, event(loyalty="x"), "Property .loyalty should be object", id="loyalty no object"),
+    pytest.param(EVENTS, event(loyalty="x"), "Property .loyalty must be object", id="loyalty no object"),
     pytest.param(
         EVENTS,
         {"event": "E", "customer": {"phone": 1}},
@@ -46,10 +46,10 @@ REFUSED = [
     pytest.param(CUSTOMERS, customer(""), "shorter than 1", id="empty id"),
     pytest.param(CUSTOMERS, customer(name=["x"]), "Property .name should be string,null", id="name no text"),
     pytest.param(
-        CUSTOMERS, customer(metadata="x"), "Property .metadata should be object,null", id="metadata no object"
+        CUSTOMERS, customer(metadata="x"), "Property .metadata must be object,null", id="metadata no object"
     ),
     pytest.param(
-        CUSTOMERS, customer(address="x"), "Property .address should be object,null", id="address no object"
+        CUSTOMERS, customer(address="x"), "Property .address must be object,null", id="address no object"
     ),
     pytest.param(
         CUSTOMERS,

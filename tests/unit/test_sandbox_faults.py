@@ -7,12 +7,15 @@ import http.client
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 from support.sandbox_client import BULK, CUSTOMERS, EVENTS, call, customer, event, exchange, raw
 from support.waiting import wait_until
 
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
+from voucherify_sync.sandbox.endpoints import HttpAnswer
+from voucherify_sync.sandbox.faults import perform
 
 BODY = b'{"event":"E","customer":{"source_id":"u1"}}'
 
@@ -102,12 +105,38 @@ def test_cut_body_ends_within_the_body() -> None:
         call(sandbox, "POST", EVENTS, event())
 
 
-def test_close_lies_about_the_connection() -> None:
-    """The answer is good and says keep-alive, and then the connection is gone."""
-    with Sandbox(faults=[Fault.parse("close")]) as sandbox:
-        received = exchange(sandbox, raw("POST", EVENTS, BODY))
-        assert b"Connection: keep-alive" in received
-        assert received.endswith(b"}")
+class SlowSocket(socket.socket):
+    """A socket of a server that is interrupted after each send."""
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Send, and then do nothing for a while."""
+        super().sendall(data, flags)
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not hasattr(socket, "MSG_MORE"), reason="the system cannot hold a byte back")
+@pytest.mark.parametrize("size", [1, 300_000], ids=["small", "large"])
+def test_close_ends_the_connection_with_the_last_byte(size: int) -> None:
+    """Who has the whole answer sees the end at once, so that nobody sends another call into the void."""
+    answer = HttpAnswer(200, b"x" * size)
+    expected = answer.head(0) + answer.body
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname(), timeout=60) as client,
+    ):
+        accepted, _ = listener.accept()
+        with SlowSocket(fileno=accepted.detach()) as sock:
+            arguments = (Fault("close"), sock, answer, 0.0, threading.Event())
+            thread = threading.Thread(target=perform, args=arguments)
+            thread.start()
+            received = b""
+            while len(received) < len(expected):
+                received += client.recv(65_536)
+            client.setblocking(False)
+            assert client.recv(1) == b""
+            thread.join()
+    assert received == expected
+    assert b"Connection: keep-alive" in received
 
 
 def test_html_is_a_page_with_status_200() -> None:

@@ -21,6 +21,7 @@ from voucherify_sync.sandbox.limits import API_CALLS, BULK_API_CALLS, CallLimits
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
 from voucherify_sync.sandbox.validation import (
+    BULK_IDS,
     KNOWN_ERRORS,
     ApiRefusal,
     check_customer,
@@ -143,7 +144,7 @@ class ApiEndpoints:
         self._store = store
         self._limits = CallLimits(options)
         self._schemas = [_complete_schema(schema, now) for schema in options.metadata_schemas]
-        self._routes: dict[tuple[str, ...], dict[str, Endpoint]] = {
+        self.routes: dict[tuple[str, ...], dict[str, Endpoint]] = {
             ("v1", "customers"): {"GET": self.list_customers, "POST": self.save_customer},
             ("v1", "customers", "*"): {"GET": self.get_customer, "PUT": self.update_customer},
             ("v1", "customers", "*", "activity"): {"GET": self.list_activity},
@@ -182,9 +183,9 @@ class ApiEndpoints:
         """Return the endpoint of a request, and set the request's argument."""
         # An id may hold an encoded slash, so the path is split before it is decoded.
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
-        methods = self._routes.get(tuple(parts))
+        methods = self.routes.get(tuple(parts))
         if methods is None and len(parts) > 2:
-            methods = self._routes.get((*parts[:2], "*", *parts[3:]))
+            methods = self.routes.get((*parts[:2], "*", *parts[3:]))
             request.argument = parts[2]
         if methods is None:
             raise not_found("resource", request.path)
@@ -208,7 +209,7 @@ class ApiEndpoints:
 
     def save_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
         """Answer ``POST /v1/customers``."""
-        fields = check_customer(request.json(), "", self._options.unknown_fields)
+        fields = check_customer(request.json(), "", self._options)
         return self._store.save_customer(fields, request.body, now)
 
     def get_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
@@ -220,13 +221,13 @@ class ApiEndpoints:
 
     def update_customer(self, request: HttpRequest, now: float) -> StoredCustomer:
         """Answer ``PUT /v1/customers/ID``: the path names the customer, whatever id the body has."""
-        fields = check_customer(request.json(), "", self._options.unknown_fields)
+        fields = check_customer(request.json(), "", self._options, ids=())
         named = {**fields, "id": self._store.find_customer(request.argument).id}
         return self._store.save_customer(named, request.body, now)
 
     def record_event(self, request: HttpRequest, now: float) -> Json:
         """Answer ``POST /v1/events``."""
-        body = check_event(request.json(), self._options.unknown_fields)
+        body = check_event(request.json(), self._options)
         return _event_object(body, self._store.record_event(body, request.body, now))
 
     def submit_bulk(self, request: HttpRequest, now: float) -> Json:
@@ -236,13 +237,14 @@ class ApiEndpoints:
             raise invalid("Payload must be array")
         cap = self._options.bulk_item_cap
         if cap is not None and len(items) > cap:
-            details = f"Specify at most {cap} customers"
-            raise ApiRefusal(400, {"code": 400, "key": "too_many_customers", "details": details})
+            raise invalid(f"Specify at most {cap} customers", "too_many_customers", "Too many customers")
         for number, item in enumerate(items):
             if not isinstance(item, dict):
                 raise invalid(f"Property [{number}] must be object")
             if not isinstance(item.get("source_id"), str) or not item["source_id"]:
                 raise invalid(f"Property [{number}] should have required property 'source_id'")
+            if self._options.bulk_invalid == "request":
+                check_customer(item, f"[{number}]", self._options, BULK_IDS)
         return {"async_action_id": self._store.submit_bulk(items, now, will_fail=request.action_will_fail).id}
 
     def get_action(self, request: HttpRequest, now: float) -> Json:

@@ -39,64 +39,96 @@ _PAGE = (
 _HUGE_START = b'{"object":"customer","padding":"'
 _FOREVER_S = 7 * 86_400.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_MORE_FOLLOWS = getattr(socket, "MSG_MORE", 0)
+"""Holds the end of a text back until more comes, or the end of the connection; 0 where the system cannot."""
 
 Silence = Literal["drop", "reset", "hang"]
-"""No answer: the connection is closed, or reset, or nothing comes."""
+"""No answer."""
 SpoiledAnswer = Literal["delay", "drip", "cut_header", "cut_body", "close", "fail_action"]
-"""The good answer, but late, byte by byte, cut within its headers or its body, followed by a close that it does not
-announce; or with an asynchronous action that fails later."""
-MadeUpAnswer = Literal["html", "empty", "wrong_shape", "huge", "status", "redirect", "throttle"]
-"""Another answer: a web page as a captive portal sends it, a success with nothing in it, with JSON of another object
-or with many megabytes; a status of your choice, a redirect, or 429 whatever the limits say."""
-_ACTIONS = (*get_args(Silence), *get_args(SpoiledAnswer), *get_args(MadeUpAnswer))
+"""The good answer, spoiled."""
+MadeUpAnswer = Literal["status", "throttle", "redirect", "html", "empty", "wrong_shape", "huge"]
+"""Another answer."""
+
+ACTIONS: dict[Silence | SpoiledAnswer | MadeUpAnswer, str] = {
+    "drop": "closes the connection without an answer",
+    "reset": "resets the connection without an answer",
+    "hang": "answers nothing until the client leaves, or for `seconds`",
+    "delay": "gives the good answer late, after `seconds` (default: 1)",
+    "drip": "gives the good answer byte by byte, one each `interval_s`",
+    "cut_header": "ends the connection within the headers of the good answer",
+    "cut_body": "ends the connection within the body of the good answer",
+    "close": "gives the good answer, says keep-alive, and closes with the last byte",
+    "fail_action": "accepts a bulk request, and lets its asynchronous action fail",
+    "status": "answers CODE (default: 500) with the API's error, or another `body`",
+    "throttle": "answers 429 as if the limit were reached",
+    "redirect": "answers CODE (default: 302) and leads to `location`",
+    "html": "answers a web page, as the login page of a network does",
+    "empty": "answers a success with nothing in it",
+    "wrong_shape": "answers a success with JSON of another object",
+    "huge": "answers a success of `size` bytes",
+}
+"""What a fault can do, in words that begin with a verb."""
 _ONLY_AFTER = {"drip", "cut_header", "cut_body", "close", "wrong_shape", "huge", "fail_action"}
 _USUAL_CODE = {"status": 500, "redirect": 302, "throttle": 429}
 
 
 class Fault(Struct, frozen=True, forbid_unknown_fields=True):
-    """One rule of misbehaviour.
-
-    Attributes:
-        action: what happens in place of a good answer.
-        method: ``*`` or an HTTP method.
-        path: pattern for the path as it is requested, with ``*`` for any characters.
-        when: the call is misanswered ``before`` it is processed, so never is, or ``after``. Default: what is
-            natural for the action: those that spoil a good answer come after, all others before.
-        chance: of each matching call, 0 to 1.
-        every: only each n-th matching call.
-        first: only from the n-th matching call on, counted from 1.
-        last: only up to the n-th matching call.
-        code: HTTP status of status, redirect, html, empty and wrong_shape; 0 takes 500, 302 or 200.
-        body: of status and empty: the API's error object (a), its framework's (b), a web page, nothing, or an error
-            that shows the request with its keys, as a debugging proxy does (echo).
-        location: where a redirect leads.
-        retry_after: throttle's Retry-After, word for word; None sends no such header.
-        retry_in_s: throttle's X-Rate-Limit-Retry lies this far ahead; None sends none.
-        type: throttle's X-Rate-Limit-Type, such as ``api_calls_cycle``; None sends none.
-        seconds: how long delay and hang take; None lets hang go on until the client leaves.
-        interval_s: drip's pause between two bytes.
-        part: what drips.
-        size: bytes of a huge body.
-    """
+    """One rule of misbehaviour: which calls are misanswered, and what happens in place of a good answer."""
 
     action: Silence | SpoiledAnswer | MadeUpAnswer
-    method: str = "*"
-    path: str = "*"
-    when: Literal["before", "after"] | None = None
-    chance: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    every: Annotated[int, Meta(ge=1)] = 1
-    first: Annotated[int, Meta(ge=1)] = 1
-    last: int | None = None
-    code: int = 0
-    body: Literal["a", "b", "html", "empty", "json", "echo"] = "a"
-    location: str = "http://127.0.0.1:9/elsewhere"
-    retry_after: str | None = None
-    retry_in_s: float | None = None
-    type: str | None = None
-    seconds: Annotated[float, Meta(ge=0)] | None = None
-    interval_s: Annotated[float, Meta(ge=0)] = 0.1
-    part: Literal["headers", "body"] = "body"
-    size: Annotated[int, Meta(ge=0)] = 8 * 1024 * 1024
+    method: Annotated[str, Meta(description="HTTP method; `*` for any.")] = "*"
+    path: Annotated[
+        str, Meta(description="Path as it is requested; a `*` in it stands for any characters.")
+    ] = "*"
+    when: Annotated[
+        Literal["before", "after"] | None,
+        Meta(
+            description="`before` or `after`: whether the call takes effect. Misanswered after that it does, "
+            "misanswered before it never does. The default is `after` for `delay`, `drip`, `cut_header`, `cut_body`, "
+            "`close`, `fail_action`, `wrong_shape` and `huge`, and `before` for the others. With `delay before` the "
+            "call takes effect late."
+        ),
+    ] = None
+    chance: Annotated[float, Meta(ge=0, le=1, description="Chance of each matching call, 0 to 1.")] = 1.0
+    every: Annotated[int, Meta(ge=1, description="Only each N-th of the matching calls.")] = 1
+    first: Annotated[int, Meta(ge=1, description="Only from the N-th matching call on, counted from 1.")] = 1
+    last: Annotated[int | None, Meta(description="Only up to the N-th matching call.")] = None
+    code: Annotated[
+        int,
+        Meta(
+            description="HTTP status of `status`, `redirect`, `html`, `empty` and `wrong_shape`; 0 is the usual one."
+        ),
+    ] = 0
+    body: Annotated[
+        Literal["a", "b", "html", "empty", "json", "echo"],
+        Meta(
+            description="What `status` and `empty` send. The API's error object (`a`), that of its framework (`b`), a "
+            "web page, nothing, an empty object (`json`), or the request with its keys, as a debugging proxy does "
+            "(`echo`)."
+        ),
+    ] = "a"
+    location: Annotated[str, Meta(description="Where `redirect` leads.")] = "http://127.0.0.1:9/elsewhere"
+    retry_after: Annotated[
+        str | None,
+        Meta(description="Retry-After of `throttle`, word for word. Without it there is no such header."),
+    ] = None
+    retry_in_s: Annotated[
+        float | None,
+        Meta(description="X-Rate-Limit-Retry of `throttle`, from now. Without it there is no such header."),
+    ] = None
+    type: Annotated[
+        str | None,
+        Meta(
+            description="X-Rate-Limit-Type of `throttle`, such as api_calls_cycle. Without it there is no such header."
+        ),
+    ] = None
+    seconds: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="Seconds that `delay` and `hang` take. By default `hang` has no end."),
+    ] = None
+    interval_s: Annotated[float, Meta(ge=0, description="Pause of `drip` between two bytes.")] = 0.1
+    part: Annotated[Literal["headers", "body"], Meta(description="What `drip` sends byte by byte.")] = "body"
+    size: Annotated[int, Meta(ge=0, description="Bytes of the body of `huge`.")] = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if self.when == "before" and self.action in _ONLY_AFTER:
@@ -124,7 +156,7 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             UsageProblem: it cannot be read; the message says where.
         """
-        actions = f"Actions: {', '.join(_ACTIONS)}."
+        actions = f"Actions: {', '.join(ACTIONS)}."
         try:
             words = shlex.split(text)
         except ValueError as error:
@@ -150,7 +182,7 @@ _NAMES = frozenset(Fault.__struct_fields__) - {"action", "method", "path", "when
 
 def _read_call_or_action(word: str) -> dict[str, Any]:
     """Return the field that a word sets up to the action; empty if it sets none."""
-    if word.replace("-", "_") in _ACTIONS:
+    if word.replace("-", "_") in ACTIONS:
         return {"action": word.replace("-", "_")}
     if word.startswith("/"):
         return {"path": word}
@@ -274,18 +306,27 @@ def perform(
     if answer is None:
         return False
     head, body = answer.head(now), answer.body
-    if action == "cut_header":
-        sock.sendall(head[: len(head) // 2])
-    elif action == "cut_body":
-        sock.sendall(head + body[: len(body) // 2])
-    elif action == "drip":
-        at_once, dripping, rest = (b"", head, body) if fault.part == "headers" else (head, body, b"")
-        sock.sendall(at_once)
-        for index in range(len(dripping)):
-            sock.sendall(dripping[index : index + 1])
-            if stopping.wait(fault.interval_s):
-                return False
-        sock.sendall(rest)
-    else:
-        sock.sendall(head + body)
-    return action not in ("cut_header", "cut_body", "close")
+    if action == "drip":
+        return _drip(fault, sock, head, body, stopping)
+    if action == "close":
+        # The end of the connection travels with the last byte, so that no client can have the whole answer and send
+        # another request before it sees the end.
+        answer_bytes = head + body
+        sock.sendall(answer_bytes[:-1])
+        sock.sendall(answer_bytes[-1:], _MORE_FOLLOWS)
+        sock.shutdown(socket.SHUT_WR)
+        return False
+    cuts = {"cut_header": head[: len(head) // 2], "cut_body": head + body[: len(body) // 2]}
+    sock.sendall(cuts.get(action, head + body))
+    return action not in cuts
+
+
+def _drip(fault: Fault, sock: socket.socket, head: bytes, body: bytes, stopping: threading.Event) -> bool:
+    at_once, dripping, rest = (b"", head, body) if fault.part == "headers" else (head, body, b"")
+    sock.sendall(at_once)
+    for index in range(len(dripping)):
+        sock.sendall(dripping[index : index + 1])
+        if stopping.wait(fault.interval_s):
+            return False
+    sock.sendall(rest)
+    return True

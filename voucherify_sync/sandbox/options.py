@@ -1,67 +1,264 @@
-"""The switches of the sandbox: limits, credentials, and behaviours of the API that no document settles."""
+"""The options of the sandbox: where it listens, its limits, and behaviours of the API that no document settles."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
+
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.text import did_you_mean, similar
 
 
 class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the stand-in behaves. What is marked "undocumented" is a choice, not a fact about Voucherify.
+    """How the stand-in behaves.
 
-    Attributes:
-        host: address to listen on.
-        port: TCP port; 0 takes a free one.
-        app_id: the only X-App-Id accepted; None accepts any that is not empty.
-        token: the only X-App-Token accepted; None accepts any that is not empty.
-        limit: API calls allowed, such as ``100/min`` or ``100/2s``; None: no limit and no rate headers.
-        bulk_limit: the same for bulk calls, which have a bucket of their own.
-        cycle_limit: API calls allowed in the whole billing cycle.
-        window: how a limit is counted: fixed windows that begin with a call, or a sliding one (undocumented).
-        auth_error_rate_headers: a 401 carries the rate headers, too (undocumented).
-        latency_s: wait between processing a call and answering it.
-        keep_alive_s: an idle connection is closed after this time; 0 never closes it.
-        clock_skew_s: the server's clock runs ahead of this machine's by this.
-        read_lag_s: writes are visible to reads after this time: new customers and events (undocumented).
-        metadata_update: a customer's metadata is merged by key, or replaced (undocumented).
-        address_update: the same for the address (undocumented).
-        nulls: an explicit null clears a field, or is ignored (undocumented).
-        unknown_fields: unknown customer fields are ignored, or the request is refused (undocumented).
-        undefined_events: an event outside `defined_events` is accepted, or refused (undocumented).
-        defined_events: names that the event schema defines.
-        metadata_schemas: objects with ``related_object``, ``properties`` and ``allow_defined_only``, as the
-            API lists them; the one of ``customer`` is enforced.
-        bulk_item_cap: most customers a bulk request may hold; None sets no cap.
-        async_delay_s: how long an async action is enqueued, and how long it then runs: half each.
-        activity_shape: where a row of the activity holds its event: ``data.data.event`` or ``data.event``
-            (undocumented).
-        activity_metadata: event metadata comes back as it was sent, as strings, or not at all (undocumented).
-        keep: number of events, processed requests and answered calls kept; older ones are only counted. None keeps all.
+    The first sentence of a description stands in the help of the command line, all of it in the documentation. What
+    a description calls undocumented is a choice, not a fact about Voucherify.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 0
-    app_id: str | None = None
-    token: str | None = None
-    limit: str | None = None
-    bulk_limit: str | None = None
-    cycle_limit: int | None = None
-    window: Literal["fixed", "sliding"] = "fixed"
-    auth_error_rate_headers: bool = True
-    latency_s: float = 0.0
-    keep_alive_s: float = 75.0
-    clock_skew_s: float = 0.0
-    read_lag_s: float = 0.0
-    metadata_update: Literal["merge", "replace"] = "merge"
-    address_update: Literal["merge", "replace"] = "merge"
-    nulls: Literal["clear", "ignore"] = "clear"
-    unknown_fields: Literal["ignore", "reject"] = "ignore"
-    undefined_events: Literal["accept", "reject"] = "accept"
-    defined_events: tuple[str, ...] = ()
-    metadata_schemas: tuple[dict[str, Any], ...] = ()
-    bulk_item_cap: int | None = None
-    async_delay_s: float = 0.0
-    activity_shape: Literal["nested", "flat"] = "nested"
-    activity_metadata: Literal["same", "strings", "none"] = "same"
-    keep: int | None = 100_000
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 0
+    app_id: Annotated[
+        str | None,
+        Meta(description="The only Application ID accepted. Without it any is accepted that is not empty."),
+    ] = None
+    token: Annotated[
+        str | None,
+        Meta(description="The only Secret Key accepted. Without it any is accepted that is not empty."),
+    ] = None
+    limit: Annotated[
+        str | None,
+        Meta(
+            description="API calls allowed, such as 100/min, 2000/h or 100/2s. Without it nothing is limited, and no "
+            "answer has rate headers."
+        ),
+    ] = None
+    bulk_limit: Annotated[
+        str | None, Meta(description="Bulk requests allowed, which are counted apart from other calls.")
+    ] = None
+    cycle_limit: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="API calls allowed in a billing cycle of 30 days. Bulk requests do not count. Calls over it "
+            "are answered with 429 and X-Rate-Limit-Type: api_calls_cycle."
+        ),
+    ] = None
+    window: Annotated[
+        Literal["fixed", "sliding"],
+        Meta(
+            description="How a limit is counted (undocumented). A fixed window begins with its first call and frees "
+            "all calls at its end; a sliding one frees each call a period after it came."
+        ),
+    ] = "fixed"
+    auth_error_rate_headers: Annotated[
+        bool, Meta(description="A 401 carries the rate headers, too (undocumented).")
+    ] = True
+    latency_s: Annotated[
+        float, Meta(ge=0, le=86_400, description="Seconds between processing a call and answering it.")
+    ] = 0.0
+    keep_alive_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds after which an idle connection is closed; 0 never closes it.",
+        ),
+    ] = 75.0
+    clock_skew_s: Annotated[
+        float, Meta(ge=-1e9, le=1e9, description="Seconds by which the clock runs ahead of this machine's.")
+    ] = 0.0
+    read_lag_s: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="Seconds until reads show a new customer or event (undocumented)."),
+    ] = 0.0
+    nulls: Annotated[
+        Literal["clear", "ignore", "reject"],
+        Meta(
+            description="What a null does to a field of a customer (undocumented). It holds for every field of the "
+            "customer, for the parts of the address and for the keys of the customer's metadata, single and in "
+            "bulk. `clear` empties the field: a text or a part of the address is gone, a key of the metadata stays "
+            "with the value null. `ignore` leaves the field as it is. `reject` refuses the request. A null `id` or "
+            "`source_id` counts as absent under `clear` and `ignore`. A null deeper in the metadata is a value. The "
+            "published schemas disagree: the stricter one has null for the address alone, the other for every field."
+        ),
+    ] = "clear"
+    unknown_fields: Annotated[
+        Literal["ignore", "reject"],
+        Meta(
+            description="What a field does that the API does not have (undocumented). It holds for the fields of "
+            "customers, addresses, events, `referral` and `loyalty`, never for metadata. `ignore` drops the field, "
+            "`reject` refuses the request."
+        ),
+    ] = "ignore"
+    metadata_update: Annotated[
+        Literal["merge", "replace"],
+        Meta(
+            description="What new metadata does to a customer's metadata (undocumented). It is merged key by key, or "
+            "replaces all of it."
+        ),
+    ] = "merge"
+    address_update: Annotated[
+        Literal["merge", "replace"],
+        Meta(
+            description="What new parts do to a customer's address (undocumented). They are merged, or replace it."
+        ),
+    ] = "merge"
+    nested_metadata: Annotated[
+        Literal["accept", "reject"],
+        Meta(
+            description="Metadata with an object inside a nested object (undocumented). `reject` refuses it in "
+            "customers and events. The documents forbid it only for metadata that a schema defines, and there it "
+            "is always refused."
+        ),
+    ] = "accept"
+    undefined_events: Annotated[
+        Literal["accept", "reject"],
+        Meta(
+            description="Events whose name is not in `defined_events` (undocumented). `reject` answers 404 not_found."
+        ),
+    ] = "accept"
+    defined_events: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names of events that the project defines. It counts only with `undefined_events=reject`. "
+            "Upper and lower case matter."
+        ),
+    ] = ()
+    metadata_schemas: Annotated[
+        tuple[dict[str, Any], ...],
+        Meta(
+            description="Metadata schemas, as the API lists them. That is, objects with `related_object`, `properties` "
+            "and `allow_defined_only`. The customers' metadata is checked against the one of `customer`."
+        ),
+    ] = ()
+    bulk_item_cap: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="Most customers in a bulk request (undocumented; 100 until about 2024). More are answered with "
+            "400 too_many_customers.",
+        ),
+    ] = None
+    bulk_invalid: Annotated[
+        Literal["customer", "request"],
+        Meta(
+            description="What an invalid customer in a bulk request spoils (undocumented). `customer`: it fails alone, "
+            "and the result of the asynchronous action names it. `request`: all of the request is refused with 400. A "
+            "customer without a `source_id` always spoils the request, as the result could not name it."
+        ),
+    ] = "customer"
+    async_delay_s: Annotated[
+        float,
+        Meta(ge=0, le=1e9, description="Seconds that a bulk request takes: half enqueued, half in progress."),
+    ] = 0.0
+    activity_shape: Annotated[
+        Literal["nested", "flat"],
+        Meta(
+            description="Where a row of a customer's activity holds the event (undocumented). `nested` is "
+            "`data.data.event`, `flat` is `data.event`."
+        ),
+    ] = "nested"
+    activity_metadata: Annotated[
+        Literal["same", "strings", "none"],
+        Meta(
+            description="How the activity shows an event's metadata (undocumented). As it was sent, with each value as "
+            "text, or not at all."
+        ),
+    ] = "same"
+    keep: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(
+            description="Events and calls kept in memory; older ones are only counted. Customers are all kept. `null` "
+            "keeps everything.",
+        ),
+    ] = 100_000
+
+    @classmethod
+    def read(cls, fields: dict[str, Any], switches: Sequence[str]) -> SandboxOptions:
+        """Make options of some fields, and of switches, which win over them.
+
+        Args:
+            fields: values by name.
+            switches: texts of the form NAME=VALUE; a list is written as JSON.
+
+        Raises:
+            UsageProblem: a switch is unknown, or does not take its value; the message says what it takes.
+        """
+        known = {described.name: described for described in describe_fields(cls)}
+        for text in switches:
+            name, _, value = text.partition("=")
+            name = name.strip().replace("-", "_")
+            if name not in known:
+                near = similar(name, known, fold=str.lower, most=1, cutoff=0.6)
+                problem = f"--switch {text}: there is no switch {name!r}{did_you_mean(near)}"
+                raise UsageProblem(problem, f"Switches: {', '.join(known)}.")
+            try:
+                given = {name: msgspec.json.decode(value) if known[name].is_list else value}
+                msgspec.convert(given, cls, strict=False)
+            except (msgspec.ValidationError, msgspec.DecodeError):
+                problem = f"--switch {text}: {value!r} is no value of {name}"
+                raise UsageProblem(
+                    problem, f"Write {name}={known[name].values}. {known[name].help}"
+                ) from None
+            fields = {**fields, **given}
+        return msgspec.convert(fields, cls, strict=False)
+
+
+class DescribedField(Struct, frozen=True):
+    """A field of the options or of a fault, as the help and the documentation show it.
+
+    Attributes:
+        values: what it takes, such as ``clear|ignore|reject`` or ``SECONDS``.
+        default: as it would be written, empty for none.
+        description: all that is said of it.
+        is_list: its value is written as JSON.
+    """
+
+    name: str
+    values: str
+    default: str
+    description: str
+    is_list: bool
+
+    @property
+    def help(self) -> str:
+        """The first sentence of the description."""
+        return self.description.partition(". ")[0].removesuffix(".") + "."
+
+
+def describe_fields(struct: type[Struct]) -> list[DescribedField]:
+    """Describe the fields of a struct that have a description, in their order."""
+    hints = get_type_hints(struct, include_extras=True)
+    defaults = dict(
+        zip(reversed(struct.__struct_fields__), reversed(struct.__struct_defaults__), strict=False)
+    )
+    described = []
+    for name, hint in hints.items():
+        type_, *annotations = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        meta = next((each for each in annotations if isinstance(each, Meta)), None)
+        if meta is None or meta.description is None:
+            continue
+        default = defaults.get(name)
+        shown = f"{default:g}" if isinstance(default, float) else str(default).lower()
+        shown = "" if default in (None, ()) else shown
+        is_list = get_origin(type_) is tuple
+        described.append(DescribedField(name, _values(name, type_), shown, meta.description, is_list))
+    return described
+
+
+def _values(name: str, type_: Any) -> str:
+    """Say what a field takes."""
+    while get_origin(type_) in (Annotated, Union, UnionType):  # of a union the first, as the other is None
+        type_ = get_args(type_)[0]
+    if get_origin(type_) is Literal:
+        return "|".join(get_args(type_))
+    if get_origin(type_) is tuple:
+        return "[TEXT,…]" if get_args(type_)[0] is str else "[OBJECT,…]"
+    if name.endswith("_s"):
+        return "SECONDS"
+    if type_ is str and name.endswith("limit"):
+        return "N/min"
+    return {bool: "true|false", int: "N", float: "NUMBER", str: "TEXT"}[type_]

@@ -7,6 +7,7 @@ its own what the faults have to control.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import struct
@@ -31,6 +32,7 @@ _MAX_HEAD_BYTES = 65_536
 _MAX_BODY_BYTES = 10_485_760
 _MAX_DRAINED_BYTES = 8 * _MAX_BODY_BYTES
 _READ_BYTES = 65_536
+_PLAIN = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -69,9 +71,17 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Base URL, without a slash at its end."""
-        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
-        return f"http://{host}:{self.port}"
+        """Base URL, without a slash at its end. Of all addresses of this machine it has the loopback one."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.options.host, self.options.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def api_settings(self) -> str:
+        """Return a line of a settings file that sends to this sandbox."""
+        shown = [
+            text if _PLAIN.fullmatch(text) else json.dumps(text.replace("$", "$$"))
+            for text in (self.store.app_id, self.options.token or "any")
+        ]
+        return 'api: {{url: "{}", key: {}, token: {}}}'.format(self.url, *shown)
 
     def counts(self) -> tuple[int, int, int]:
         """Return the number of customers and events that it holds, and of API calls that it met."""

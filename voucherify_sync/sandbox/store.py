@@ -19,7 +19,7 @@ from voucherify_sync.events import Json, Kind
 from voucherify_sync.sandbox.call_log import CallLog, ProcessedRequest
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.validation import (
-    ADDRESS_FIELDS,
+    BULK_IDS,
     TEXT_FIELDS,
     ApiRefusal,
     check_customer,
@@ -148,8 +148,7 @@ class SandboxStore:
         self._id_of: dict[str, str] = {}
         self._events: deque[ProcessedRequest] = deque(maxlen=options.keep)
         self._queue: deque[BulkAction] = deque()
-        schemas = {schema.get("related_object"): schema for schema in options.metadata_schemas}
-        self._customer_schema = schemas.get("customer")
+        self._schemas = {str(schema.get("related_object")): schema for schema in options.metadata_schemas}
 
     @contextmanager
     def step(self) -> Iterator[float]:
@@ -234,7 +233,7 @@ class SandboxStore:
     def _carry_out(self, action: BulkAction) -> None:
         for item in [] if action.will_fail else action.items:
             try:
-                fields = check_customer(item, "", self._options.unknown_fields)
+                fields = check_customer(item, "", self._options, BULK_IDS)
                 self.save_customer(fields, msgspec.json.encode(item), action.ends, is_bulk=True)
                 action.done_count += 1
             except ApiRefusal as refusal:
@@ -255,7 +254,7 @@ class SandboxStore:
 
     def _upsert(self, known: StoredCustomer | None, fields: Json, now: float) -> StoredCustomer:
         """Store a customer as a request leaves it. What the request does not name stays, and so does the source_id."""
-        check_metadata(self._customer_schema, fields.get("metadata"), creating=known is None)
+        check_metadata(self._schemas, fields.get("metadata"), creating=known is None)
         stamp: Json = {"updated_at": iso(now)}
         if known is None:
             customer_id, source_id = f"cust_{random.getrandbits(96):024x}", fields.get("source_id") or UNSET
@@ -267,23 +266,15 @@ class SandboxStore:
         return customer
 
     def _changes(self, customer: StoredCustomer, fields: Json) -> Json:
-        options = self._options
-        clears = options.nulls == "clear"
-        given = {name: value for name, value in fields.items() if value is not None or clears}
+        """Return what fields that were checked change; a null empties its field."""
         changes: Json = {
-            name: UNSET if given[name] is None else given[name] for name in TEXT_FIELDS[1:] if name in given
+            name: UNSET if fields[name] is None else fields[name] for name in TEXT_FIELDS if name in fields
         }
-        if "address" in given:
-            parts = given["address"]
-            merges = options.address_update == "merge" and parts is not None
-            address: Json = dict(customer.address or {}) if merges else {}
-            for name, part in (parts or {}).items():
-                if name in ADDRESS_FIELDS and (part is not None or clears):
-                    address[name] = part
+        if "address" in fields:
+            kept = customer.address if self._options.address_update == "merge" else None
+            address = {} if fields["address"] is None else {**(kept or {}), **fields["address"]}
             changes["address"] = {name: part for name, part in address.items() if part is not None} or None
-        for name in ("metadata", "system_metadata"):
-            if name in given:
-                kept = getattr(customer, name) if options.metadata_update == "merge" else {}
-                # An empty object empties the metadata in either mode.
-                changes[name] = {**kept, **given[name]} if given[name] else {}
+        if "metadata" in fields:
+            kept = customer.metadata if self._options.metadata_update == "merge" else {}
+            changes["metadata"] = {} if fields["metadata"] is None else {**kept, **fields["metadata"]}
         return changes

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import re
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime
 from http.client import responses
-from typing import Any, Literal
+from typing import Any
 
 from voucherify_sync.events import Json
+from voucherify_sync.sandbox.options import SandboxOptions
 
-TEXT_FIELDS = ("source_id", "name", "description", "email", "phone", "birthday", "birthdate")
+TEXT_FIELDS = ("name", "description", "email", "phone", "birthday", "birthdate")
+DATE_FIELDS = ("birthday", "birthdate")
 ADDRESS_FIELDS = ("city", "state", "line_1", "line_2", "country", "postal_code")
+ID_FIELDS, BULK_IDS = ("id", "source_id"), ("source_id",)
+"""The ids that name a customer, in the body of a customer or an event and in a bulk request."""
 MAX_EVENT_NAME = 300
 
 KNOWN_ERRORS: dict[int, Json] = {
@@ -34,11 +40,15 @@ KNOWN_ERRORS: dict[int, Json] = {
 
 # Python names 413 otherwise from 3.13 on; the API keeps the old words.
 _PHRASES = {**responses, 413: "Request Entity Too Large"}
+_WORDS: dict[type, str] = {str: "should be string", dict: "must be object", object: "should NOT be null"}
+_CUSTOMER_TYPES: dict[str, type] = {**dict.fromkeys(TEXT_FIELDS, str), "address": dict, "metadata": dict}
 _ADDRESS_TYPES: dict[str, type] = dict.fromkeys(ADDRESS_FIELDS, str)
-_CUSTOMER_TYPES: dict[str, type] = {
-    **dict.fromkeys(("id", *TEXT_FIELDS), str),
-    **dict.fromkeys(("address", "metadata", "system_metadata"), dict),
+_EVENT_TYPES: dict[str, type] = {
+    "event": str,
+    **dict.fromkeys(("customer", "metadata", "referral", "loyalty"), dict),
 }
+_REFERRAL_TYPES: dict[str, type] = {"code": str, "referrer_id": str}
+_LOYALTY_TYPES: dict[str, type] = {"code": str}
 _METADATA_TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("string", "image_url", "geopoint"), str),
     "number": (int, float),
@@ -46,9 +56,19 @@ _METADATA_TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict,
 }
 _METADATA_READERS = {"date": date.fromisoformat, "datetime": datetime.fromisoformat}
-_BIRTHDATE = re.compile(r"\d{4}-\d{2}-\d{2}(T.+)?", re.ASCII)
-
-UnknownFields = Literal["ignore", "reject"]
+_METADATA_BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "eq": ("be equal to one of", lambda value, allowed: value in allowed),
+    "ne": ("not be equal to any of", lambda value, refused: value not in refused),
+    "lt": ("be less than", operator.lt),
+    "lte": ("be at most", operator.le),
+    "gt": ("be greater than", operator.gt),
+    "gte": ("be at least", operator.ge),
+    "minLength": ("have at least this number of characters:", lambda value, length: len(value) >= length),
+    "maxLength": ("have at most this number of characters:", lambda value, length: len(value) <= length),
+    "exactLength": ("have exactly this number of characters:", lambda value, length: len(value) == length),
+}
+"""What a definition of metadata may demand beside a type: its words, and whether a value of that type meets it."""
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class ApiRefusal(Exception):
@@ -96,30 +116,46 @@ def not_found(kind: str, reference: str, status: int = 404) -> ApiRefusal:
     return ApiRefusal(status, body)
 
 
-def check_customer(fields: object, at: str, unknown: UnknownFields) -> Json:
-    """Check the fields of a customer and return them.
+def check_customer(
+    fields: object, at: str, options: SandboxOptions, ids: Collection[str] = ID_FIELDS
+) -> Json:
+    """Check the fields of a customer, and return those that count.
+
+    Fields that customers do not have are left out, and so are nulls that are ignored.
 
     Args:
         fields: what the body has in the place of a customer.
         at: its place in the body, such as ``.customer``; empty for the body itself.
-        unknown: what happens to a field that customers do not have.
+        options: what happens to nulls, unknown fields and nested metadata.
+        ids: the ids that a customer may be named by in this place.
 
     Raises:
         ApiRefusal: a field breaks a rule.
     """
     if not isinstance(fields, dict):
         raise invalid(f"Property {at} must be object" if at else "Payload must be object")
-    _check_fields(fields, _CUSTOMER_TYPES, at, unknown)
-    if fields.get("source_id") == "" or fields.get("id") == "":
-        raise invalid(f"Property {at}.source_id should NOT be shorter than 1 characters")
-    for name in ("birthday", "birthdate"):
-        if fields.get(name) and not _BIRTHDATE.fullmatch(fields[name]):
+    customer = _check_fields(fields, dict.fromkeys(ids, str) | _CUSTOMER_TYPES, at, options, takes_null=True)
+    for name in ids:
+        if customer.get(name) == "":
+            raise invalid(f"Property {at}.{name} should NOT be shorter than 1 characters")
+    for name in DATE_FIELDS:
+        if customer.get(name) is not None and not _is_date(customer[name]):
             raise invalid(f"Property {at}.{name} should match format 'date'")
-    return fields
+    if customer.get("address"):
+        customer["address"] = _check_fields(
+            customer["address"], _ADDRESS_TYPES, f"{at}.address", options, takes_null=True
+        )
+    if customer.get("metadata"):
+        types = dict.fromkeys(customer["metadata"], object)
+        customer["metadata"] = _check_fields(
+            customer["metadata"], types, f"{at}.metadata", options, takes_null=True
+        )
+        _check_nesting(customer["metadata"], f"{at}.metadata", options)
+    return customer
 
 
-def check_event(body: object, unknown: UnknownFields) -> Json:
-    """Check the body of ``POST /v1/events`` and return it.
+def check_event(body: object, options: SandboxOptions) -> Json:
+    """Check the body of ``POST /v1/events``, and return the fields that count.
 
     Raises:
         ApiRefusal: a field breaks a rule.
@@ -129,80 +165,118 @@ def check_event(body: object, unknown: UnknownFields) -> Json:
     for name in ("event", "customer"):
         if name not in body:
             raise invalid(f"Payload must have required property '{name}'")
-    event = body["event"]
-    if not isinstance(event, str):
-        raise invalid("Property .event should be string")
-    if not 1 <= len(event) <= MAX_EVENT_NAME:
+    event = _check_fields(body, _EVENT_TYPES, "", options)
+    if not 1 <= len(event["event"]) <= MAX_EVENT_NAME:
         raise invalid(f"Property .event should have 1 to {MAX_EVENT_NAME} characters")
-    check_customer(body["customer"], ".customer", unknown)
-    if not isinstance(body.get("metadata", {}), dict):
-        raise invalid("Property .metadata should be object")
-    for name in ("referral", "loyalty"):
-        _check_code(body.get(name), f".{name}")
-    return body
+    event["customer"] = check_customer(event["customer"], ".customer", options)
+    for name, types in (("referral", _REFERRAL_TYPES), ("loyalty", _LOYALTY_TYPES)):
+        if name in event:
+            if "code" not in event[name]:
+                raise invalid(f"Property .{name} should have required property 'code'")
+            event[name] = _check_fields(event[name], types, f".{name}", options)
+    _check_nesting(event.get("metadata", {}), ".metadata", options)
+    return event
 
 
-def check_metadata(schema: Json | None, metadata: Json | None, *, creating: bool) -> None:
+def check_metadata(schemas: Mapping[str, Json], metadata: Json | None, *, creating: bool) -> None:
     """Compare a customer's metadata with the schema of customers, if there is one.
 
     Args:
-        schema: the metadata schema, as the API lists it.
+        schemas: the metadata schemas as the API lists them, by what they belong to.
         metadata: what the request sends.
         creating: the customer is new, so that what is required must be there.
 
     Raises:
         ApiRefusal: the metadata breaks the schema.
     """
+    schema = schemas.get("customer")
     if schema is None or (metadata is None and not creating):
         return
-    values = metadata or {}
-    rules = {key: rule for key, rule in (schema.get("properties") or {}).items() if not rule.get("deleted")}
-    breaches = {key: _find_breach(rule, values.get(key), creating) for key, rule in rules.items()}
-    problems = [f"{key}: {breach}" for key, breach in breaches.items() if breach]
-    if schema.get("allow_defined_only"):
-        problems += [f"{key}: is not defined" for key in values if key not in rules]
-    if problems:
+    if problems := _find_breaches(schema, metadata or {}, schemas, creating=creating):
         raise invalid("; ".join(problems), "metadata_validation_failed", "Metadata validation failed")
 
 
-def _check_fields(fields: Json, types: dict[str, type], at: str, unknown: UnknownFields) -> None:
+def _check_fields(
+    fields: Json, types: Mapping[str, type], at: str, options: SandboxOptions, *, takes_null: bool = False
+) -> Json:
+    """Return the fields that have a type here; raise an ApiRefusal where one has another."""
+    kept: Json = {}
     for name, value in fields.items():
-        if name not in types:
-            if unknown == "reject":
+        demanded = types.get(name)
+        if demanded is None:
+            if options.unknown_fields == "reject":
                 raise invalid(f"Property {at}.{name} is not allowed")
-        elif value is not None and not isinstance(value, types[name]):
-            demanded = "string" if types[name] is str else "object"
-            raise invalid(f"Property {at}.{name} should be {demanded},null")
-        elif name == "address" and value:
-            _check_fields(fields[name], _ADDRESS_TYPES, f"{at}.address", unknown)
+        elif value is None and takes_null and options.nulls != "reject":
+            if options.nulls == "clear":
+                kept[name] = None
+        elif value is None or not isinstance(value, demanded):
+            or_null = ",null" if takes_null and options.nulls != "reject" else ""
+            raise invalid(f"Property {at}.{name} {_WORDS[demanded]}{or_null}")
+        else:
+            kept[name] = value
+    return kept
 
 
-def _check_code(value: object, at: str) -> None:
-    if value is None:
-        return
-    if not isinstance(value, dict):
-        raise invalid(f"Property {at} should be object")
-    if "code" not in value:
-        raise invalid(f"Property {at} should have required property 'code'")
-    if not isinstance(value["code"], str):
-        raise invalid(f"Property {at}.code should be string")
+def _is_date(text: str) -> bool:
+    """Tell whether a text is a day of the calendar, written YYYY-MM-DD."""
+    try:
+        return bool(_DATE.fullmatch(text) and date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
-def _find_breach(rule: Json, value: Any, creating: bool) -> str | None:
+def _check_nesting(metadata: Json, at: str, options: SandboxOptions) -> None:
+    if options.nested_metadata == "reject":
+        for name, value in metadata.items():
+            items = value if isinstance(value, list) else [value]
+            if any(isinstance(item, dict) and _has_object(item) for item in items):
+                raise invalid(f"Property {at}.{name} should NOT have an object inside its object")
+
+
+def _has_object(value: Json) -> bool:
+    """Tell whether an object has another one in it, in a list or not."""
+    inside = [item for one in value.values() for item in (one if isinstance(one, list) else [one])]
+    return any(isinstance(item, dict) for item in inside)
+
+
+def _find_breaches(schema: Json, values: Json, schemas: Mapping[str, Json], *, creating: bool) -> list[str]:
+    """List how metadata, or an object in it, breaks its schema."""
+    rules = {key: rule for key, rule in (schema.get("properties") or {}).items() if not rule.get("deleted")}
+    breaches = {key: _find_breach(rule, values.get(key), schemas, creating) for key, rule in rules.items()}
+    problems = [f"{key}: {breach}" for key, breach in breaches.items() if breach]
+    if schema.get("allow_defined_only"):
+        problems += [f"{key}: is not defined" for key in values if key not in rules]
+    return problems
+
+
+def _find_breach(rule: Json, value: Any, schemas: Mapping[str, Json], creating: bool) -> str | None:
     """Say how a metadata value breaks its definition, None if it does not."""
     if value is None:
         return "property is required" if creating and not rule.get("optional", True) else None
     kind = str(rule.get("type", "string"))
-    demands = f"must be a {kind}"
+    bounds = {name: rule[name] for name in _METADATA_BOUNDS if rule.get(name) not in (None, [])}
+    demands = [f"must be a {kind}"]
+    for name, bound in bounds.items():
+        shown = ",".join(map(str, bound)) if isinstance(bound, list) else bound
+        demands.append(f"must {_METADATA_BOUNDS[name][0]} {shown}")
+    words = ", ".join(demands)
+    values = [value]
     if rule.get("array"):
-        demands = f"must be an array, and every element: {demands}"
-        is_right = isinstance(value, list) and all(_fits(kind, one) for one in value)
-    else:
-        is_right = _fits(kind, value)
-    if allowed := rule.get("eq"):
-        demands += f", must be equal to one of {','.join(map(str, allowed))}"
-        is_right = is_right and all(one in allowed for one in (value if isinstance(value, list) else [value]))
-    return None if is_right else f"{demands} (actual value is '{value}')"
+        words = f"must be an array, and every element: {words}"
+        values = value if isinstance(value, list) else [None]
+    is_right = all(
+        _fits(kind, one) and all(_METADATA_BOUNDS[name][1](one, bound) for name, bound in bounds.items())
+        for one in values
+    )
+    if not is_right:
+        return f"{words} (actual value is '{value}')"
+    if kind != "object":
+        return None
+    if any(_has_object(one) for one in values):
+        return "a nested object cannot hold another object"
+    nested = schemas.get(str(rule.get("objectType")), {})
+    problems = [each for one in values for each in _find_breaches(nested, one, {}, creating=creating)]
+    return "; ".join(problems) or None
 
 
 def _fits(kind: str, value: Any) -> bool:
