@@ -22,8 +22,8 @@ _NEXT = """\
 Wrote {file}. Next:
   1. see what would be sent, without an account:  voucherify-sync replay --dry-run{option} SOURCE
   2. change the mapping and check it:             voucherify-sync check{option}
-  3. set the two keys of your project:            export VOUCHERIFY_API_KEY=(Application ID)
-                                                  export VOUCHERIFY_API_TOKEN=(Secret Key)
+  3. set the two keys of your project:            export VOUCHERIFY_API_KEY=…    # Application ID
+                                                  export VOUCHERIFY_API_TOKEN=…  # Secret Key
   4. send:                                        voucherify-sync replay{option} SOURCE"""
 
 

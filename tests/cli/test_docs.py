@@ -148,7 +148,6 @@ class Reader:
         self.folder.mkdir()
         self._url = url
         shutil.copytree(samples, self.folder / "sample_events")
-        shutil.copytree(samples / "segment-logs", self.folder / "segment-logs")
         tools = cli.folder / "tools"
         tools.mkdir()
         self._make_aws(tools / "aws", samples)
