@@ -107,7 +107,11 @@ def _destinations() -> str:
     ]
     note = (
         "A number in a text field becomes its decimal text. `true`, a list or an object in a text field is dropped "
-        "and counted."
+        "and counted, and so is a blank text in a field of the customer: it neither fills nor erases the field. A "
+        "birthdate is a day of the calendar, written `YYYY-MM-DD`; a datetime is cut to its date, `YYYYMMDD` is read, "
+        "and any other text is dropped and counted, because Voucherify would refuse the whole customer.\n\n"
+        "At the first level of metadata a `null` counts as absent; deeper ones are sent. `identify.nulls: clear` sends "
+        "it, to erase the key."
     )
     return f"## Destinations\n\n{table(('destination', 'type', 'meaning'), rows)}\n\n{note}"
 
@@ -118,7 +122,11 @@ def _default_table() -> str:
         for source, destination in DEFAULT_ROWS.items()
     ]
     note = (
-        "The table applies if `mapping` has no rows. `extend_default: true` adds your rows to it. If a key of it is "
-        "absent, `first_name`, `last_name` and `address.postal_code` are tried."
+        "The table applies if `mapping` has no rows. `extend_default: true` adds your rows to it. The row "
+        "`traits: customer` (or `properties: customer`) is the table in short; it also takes `birthdate` and whatever "
+        "else has the name of a field of Voucherify, but never an id. A row to `customer.address` reads an address as "
+        "the table does.\n\n"
+        "Where `firstName`, `lastName` or `postalCode` is absent, null or blank, its row reads `first_name`, "
+        "`last_name` or `postal_code`. This holds for rows of your own, too."
     )
     return f"## The default table\n\n{note}\n\n{table(('identify', 'track', 'becomes'), rows)}"

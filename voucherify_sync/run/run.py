@@ -20,7 +20,7 @@ from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import RunStopped, SourceError, VoucherifySyncError
 from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
-from voucherify_sync.findings import OTHER_TYPES, FindingCount
+from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, FindingCount
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Snapshot, State
 from voucherify_sync.report.run_report import (
@@ -417,8 +417,12 @@ class Run:
 
     def findings(self) -> dict[str, FindingCount]:
         """Return what a person should know of the records read so far, by code."""
-        findings, other_types = self.pipeline.mapper.stats.findings, self.sinks.report.other_types()
-        return findings if other_types is None else {**findings, OTHER_TYPES: other_types}
+        findings, other_types = dict(self.pipeline.mapper.stats.findings), self.sinks.report.other_types()
+        if other_types is not None:
+            findings[OTHER_TYPES] = other_types
+        if self._is_bulk:
+            findings.pop(HALF_NAME, None)  # the fold joins the halves
+        return findings
 
     def near_misses(self) -> dict[str, list[str]]:
         """Return the names of the settings' filter that no event had, each with what may be meant by it."""
