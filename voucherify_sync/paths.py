@@ -248,8 +248,11 @@ def _unknown(path: FieldPath, place: Keys, known: tuple[str, ...]) -> str:
     meant = get_close_matches(_MEANT.get(wrong, _folded(wrong)).replace("_", ""), by_folded, n=1)
     told = f"{path.text!r}: {_shown(place) or 'a request'} has no {wrong!r}"
     if meant:
-        rest = path.keys[len(place) + 1 :]
-        return f"{told}; did you mean {_shown((*place, by_folded[meant[0]], *rest))!r}?"
+        keys = (*place, by_folded[meant[0]])
+        for key in path.keys[len(keys) :]:
+            inside = {_folded(name): name for name in FIELDS_OF.get(keys, ())}
+            keys = (*keys, inside.get(_folded(str(key)), key))
+        return f"{told}; did you mean {_shown(keys)!r}?"
     if place == ("customer",):
         return f"{told}; what Voucherify has no field for can go to 'customer.metadata.{wrong}'"
     return f"{told}, only {', '.join(known)}"

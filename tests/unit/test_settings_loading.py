@@ -136,7 +136,7 @@ MISTAKES = {
     "identifyMapping": ("identifyMapping: {}", "1:1: identifyMapping: no such setting; did you mean identify.mapping?"),
     "trackEventsFilter": ("trackEventsFilter: []", "1:1: trackEventsFilter: no such setting; did you mean track.events_filter?"),
     "ignoreAnonymous": ("ignoreAnonymous: true", "1:1: ignoreAnonymous: no such setting; did you mean identity.ignore_anonymous?"),
-    "dotted": ("track.disabled: true", "1:1: track.disabled: no such setting; did you mean track.disabled?"),
+    "dotted": ("track.disabled: true", "1:1: track.disabled: write `disabled:` below `track:`, on a line of its own"),
     "twice": ("track:\n  disabled: true\n  disabled: false", "3:3: track.disabled: given twice, in line 2 and in line 3; leave one out"),
     "section twice": ("track: {}\n\ntrack: {}", "3:1: track: given twice, in line 1 and in line 3; leave one out"),
     "row twice": ("track:\n  mapping:\n    event: event\n    event: event", "4:5: track.mapping.event: given twice, in line 3 and in line 4; leave one out"),
@@ -197,6 +197,13 @@ MISTAKES = {
     "several owners": ("delivery: {mapping: {}}", "1:12: delivery.mapping: no such setting here; mapping belongs to identify or track"),
     "a list of rows": ("track:\n  mapping:\n    - event: event", "3:5: track.mapping: must hold `source: destination` rows, not a list; leave the `- ` out"),
     "no blank after the colon": ("track:\n  disabled:true", "2:3: track: must hold `name: value` lines; write a space after the colon"),
+    "dashboard": ("api: {url: 'https://us1.app.voucherify.io/#/app'}", "1:12: api.url: that is the dashboard; the API is https://us1.api.voucherify.io"),
+    "url without scheme": ("api: {url: us1.api.voucherify.io}", "1:12: api.url: must begin with https://; did you mean https://us1.api.voucherify.io?"),
+    "another name": ("api:\n  secret_key: x", "2:3: api.secret_key: no such setting; did you mean api.token?"),
+    "row without mapping": ("identify:\n  traits.email: customer.email", "2:3: identify.traits.email: a row belongs below `mapping:`, in identify"),
+    "row of rows": ("identify:\n  mapping:\n    traits:\n      email: customer.email", "4:7: identify.mapping: a row goes to one destination or to a list of them; write a row for each key, such as `traits.email: …`"),
+    "case of a destination": ("identify: {mapping: {traits.city: Customer.Adress.City}}", "1:35: identify.mapping: 'Customer.Adress.City': a request has no 'Customer'; did you mean 'customer.Adress.City'?"),
+    "false for a section": ("track: false", "1:8: track: must hold `name: value` lines; `disabled: true` switches off what can be"),
     "two documents": ("track: {}\n---\ntrack: {}", "2:1: only one document (`---`) is read"),
     "not UTF-8": (b"track:\n  # caf\xe9", "2:8: not UTF-8 text; save the file with the encoding UTF-8"),
     "control character": ("track:\n  \x00", "2:3: a character that YAML does not allow; write it as an escape"),
@@ -222,9 +229,24 @@ def test_a_mistake_is_named_with_its_place_and_what_to_write(
         ("track:\n  events_filter: [* , b]", "2:20:", "a value that begins with * or &; quote it"),
         ("api:\n  url: a: b", "2:9:", "quote a value that holds `: `"),
         ("api:\n  url: 'x", "2:10:", "open quotes or brackets; close them"),
+        ("track:\n  add:\n    metadata.x: 'it's'", "3:21:", "inside single quotes, write '' for one quote"),
+        (r'api: {key: "C:\Users"}', "1:17:", "a backslash in double quotes; write it twice"),
+        ("track: {disabled: true}\n...\nx", "3:1:", "something behind the end of the settings"),
+        ("identify:\n mapping:\n  traits.a: customer.x\n   traits.b: customer.y", "4:12:", "a second `: `"),
         ("api: {url: ${X}}\n", "1:13:", "quote a value that holds ${…}"),
     ],
-    ids=["tab", "at sign", "star", "colon", "quote", "brace"],
+    ids=[
+        "tab",
+        "at sign",
+        "star",
+        "colon",
+        "quote",
+        "quote inside",
+        "backslash",
+        "behind the end",
+        "indented",
+        "brace",
+    ],
 )
 def test_a_syntax_error_is_one_mistake_with_a_hint(tmp_path: Path, text: str, place: str, hint: str) -> None:
     """The parser's own words are for its authors; the hint says what it usually is."""
@@ -290,6 +312,32 @@ def test_an_empty_url_or_version_is_the_default(
     assert (api.url, api.version) == (url, version)
     _, _, warnings = load_with_tests(tmp_path / "s.yaml", environment={})
     assert ["Voucherify knows v2018-08-01" in warning for warning in warnings] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("track: {events_filter: 'A, B'}", "this is one name; several are a list"),
+        ("track:\n  events_exclude: A, B", "this is one name; several are a list"),
+        (
+            "track:\n  extend_default: true\n  mapping:\n    properties.a: metadata.a, metadata.b",
+            "several are a list",
+        ),
+        (
+            "track:\n  extend_default: true\n  mapping:\n    properties.a + properties.b: metadata.a",
+            "cannot be joined",
+        ),
+        ("track: {events_filter: ['A, B']}", None),
+        ('track:\n  extend_default: true\n  mapping:\n    properties["a, b"]: metadata.a', None),
+    ],
+)
+def test_a_list_that_is_one_text_is_a_warning(tmp_path: Path, text: str, says: str | None) -> None:
+    """It can be meant: names and keys may hold commas."""
+    file = tmp_path / "s.yaml"
+    file.write_text(text)
+    _, _, warnings = load_with_tests(file, environment={})
+    assert len(warnings) == (says is not None)
+    assert says is None or says in warnings[0]
 
 
 def test_an_empty_path_is_the_default(tmp_path: Path) -> None:

@@ -46,6 +46,14 @@ _LIKE_FLAGS: Final = dict.fromkeys(("yes", "on", "y", "1", "true"), "true") | di
 )
 _UNITS: Final = {"second": "s", "sec": "s", "m": "min", "minute": "min", "hour": "h", "hr": "h"}
 _BARE_VARIABLE: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*|%[A-Za-z_][A-Za-z0-9_]*%")
+_ALSO_CALLED: Final = (
+    dict.fromkeys(("appid", "applicationid", "xappid"), "api.key")
+    | dict.fromkeys(("secret", "secretkey", "apptoken", "xapptoken", "password"), "api.token")
+    | dict.fromkeys(("region", "host", "baseurl", "apiurl", "endpoint"), "api.url")
+    | dict.fromkeys(("bulk", "mode"), "delivery.customers")
+)
+"""Names without case and separators that people give to settings -> the setting."""
+_JOINED: Final = re.compile(r"[,;+|&]\s*(\$\.)?(customer|metadata|traits|properties|context|event)\b")
 _EVENT_PATH: Final = re.compile(r"(\$\.)?(traits|properties|context)\b")
 _KNOWN_VERSION: Final = "v2018-08-01"
 _VERSION: Final = re.compile(r"v[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -188,6 +196,8 @@ def _hint_at_pairs(node: YamlNode) -> str:
     """Return what makes pairs of a node that has none."""
     if node.items:
         return ", not a list" + ("; leave the `- ` out" if node.items[0].pairs else "")
+    if node.plain and (node.text or "").lower() in ("false", "no", "off", "disabled"):
+        return "; `disabled: true` switches off what can be"
     is_unspaced = node.plain and re.match(r"[^\s:]+:\S", node.text or "")
     return "; write a space after the colon" if is_unspaced else ""
 
@@ -231,15 +241,18 @@ class SettingsReader(NodeReader):
         if version := found.get("version"):
             found["version"] = self._version(nodes["version"], version)
         if "add" in nodes and found.get("nulls") != "clear":
-            for name, (_, value) in (nodes["add"].pairs or {}).items():
-                if value.is_null:
-                    remedy = "; to erase the field, set nulls: clear" if "nulls" in known else ""
-                    message = f"{shown(name)} has no value, and null adds nothing{remedy}"
-                    self._problems.add(value.place, f"{section}.add", message)
+            self._note_null_constants(nodes["add"], section, can_clear="nulls" in known)
         if found.get("token_file") and found.get("token", Api().token) != Api().token:
             later = max(nodes["token"].place, nodes["token_file"].place)
             self._problems.add(later, "api", "token and token_file are both given; leave one out")
         return SECTIONS[section](**{name: value for name, value in found.items() if value is not None})
+
+    def _note_null_constants(self, node: YamlNode, section: str, *, can_clear: bool) -> None:
+        for name, (_, value) in (node.pairs or {}).items():
+            if value.is_null:
+                remedy = "; to erase the field, set nulls: clear" if can_clear else ""
+                message = f"{shown(name)} has no value, and null adds nothing{remedy}"
+                self._problems.add(value.place, f"{section}.add", message)
 
     def _version(self, node: YamlNode, text: str) -> str:
         version = clean_version(text)
@@ -252,19 +265,15 @@ class SettingsReader(NodeReader):
     def _note_unknown(self, key: YamlNode, section: str) -> None:
         name = key.text or ""
         path = f"{section}.{shown(name)}" if section else shown(name)
-        owners = [each for each in SECTIONS if section and name in settings_of(each)]
-        if owners:
-            near = difflib.get_close_matches(section, owners, n=1, cutoff=0.7)
-            belongs = f"no such setting here; {name} belongs to {' or '.join(near or owners)}"
-            self._problems.add(key.place, path, belongs)
-            return
-        suggestions = [] if self._problems.are_many else _similar_settings(section, name)
-        self._problems.add(key.place, path, f"no such setting{did_you_mean(suggestions)}")
+        why = "no such setting" if self._problems.are_many else _why_unknown(section, name)
+        self._problems.add(key.place, path, why)
 
     def _value(self, node: YamlNode, setting: Setting) -> Any:
         path, kind = setting.path, setting.type
         if kind == list[str]:
             items = [node] if node.items is None else node.items
+            if "," in (node.text or ""):
+                self._problems.doubt(node.place, path, "this is one name; several are a list: [A, B]")
             return [self.tried(item, path, self._name, item) for item in items]
         if kind == Rows:
             return self._rows(node, setting)
@@ -304,6 +313,14 @@ class SettingsReader(NodeReader):
         for name, (key, value) in self.pairs(node, path, "`source: destination` rows").items():
             source = self.tried(key, path, _parse, parse_source, name)
             targets = value.items or [value]
+            if _JOINED.search(name):
+                self._problems.doubt(
+                    key.place, path, "this is one path; values of two sources cannot be joined"
+                )
+            for each in targets:
+                if _JOINED.search(each.text or ""):
+                    message = "this is one path; several are a list, such as [customer.name, metadata.name]"
+                    self._problems.doubt(each.place, path, message)
             doubt = doubt_of_source(source, ROOTS[section]) if source is not None else None
             if doubt and not any(_EVENT_PATH.match(each.text or "") for each in targets):
                 self._problems.doubt(key.place, path, f"{name!r}: {doubt}")
@@ -313,6 +330,13 @@ class SettingsReader(NodeReader):
     def _target(self, node: YamlNode, source: FieldPath | None, section: str) -> str:
         if node.is_null or node.items == []:
             raise Mistake("a destination is missing")
+        if node.pairs:
+            example = (
+                f", such as `{source.text}.{shown(next(iter(node.pairs)))}: …`" if source is not None else ""
+            )
+            raise Mistake(
+                f"a row goes to one destination or to a list of them; write a row for each key{example}"
+            )
         text = self.text(node)
         if source is not None and _EVENT_PATH.match(text):
             raise Mistake(f"a row is `source: destination`; did you mean `{text}: {source.text}`?")
@@ -342,6 +366,19 @@ def _parse(parser: Callable[[str], FieldPath], text: str) -> FieldPath:
     return parser(text)
 
 
+def _why_unknown(section: str, name: str) -> str:
+    """Say what an unknown name inside a section may stand for; at the top of the file the section is empty."""
+    if not section and name in {setting.path for setting in all_settings()}:
+        owner, _, own_name = name.partition(".")
+        return f"write `{own_name}:` below `{owner}:`, on a line of its own"
+    if section in ROOTS and _EVENT_PATH.match(name):
+        return f"a row belongs below `mapping:`, in {section}"
+    if owners := [each for each in SECTIONS if section and name in settings_of(each)]:
+        owners = difflib.get_close_matches(section, owners, n=1, cutoff=0.7) or owners
+        return f"no such setting here; {name} belongs to {' or '.join(owners)}"
+    return "no such setting" + did_you_mean(_similar_settings(section, name))
+
+
 def _similar_settings(section: str, key: str) -> list[str]:
     """Return what an unknown key inside a section may stand for; at the top of the file the section is empty.
 
@@ -359,6 +396,8 @@ def _similar_settings(section: str, key: str) -> list[str]:
     wanted = squashed(key)
     if wanted in own:
         return [own[wanted]]
+    if wanted in _ALSO_CALLED:
+        return [_ALSO_CALLED[wanted]]
     paths: dict[str, list[str]] = {}
     for setting in all_settings():
         for text in (setting.name, setting.path):

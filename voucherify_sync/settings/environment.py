@@ -16,11 +16,18 @@ import platformdirs
 from voucherify_sync.errors import SettingsError, UsageProblem
 from voucherify_sync.settings.types import Api, Credentials, Secret, Settings
 from voucherify_sync.settings.yaml_nodes import Mistake
+from voucherify_sync.text import did_you_mean
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
-_GATEWAY: Final = re.compile(r"(?:([a-z0-9-]+)\.)?(segmentio|mparticle|posthog)\.voucherify\.io")
-_GATEWAYS: Final = {"segmentio": "Segment", "mparticle": "mParticle", "posthog": "PostHog"}
-"""Servers that take the format of another company -> that company."""
+_OTHER_HOST: Final = re.compile(r"(?:([a-z0-9-]+)\.)?(segmentio|mparticle|posthog|app)\.voucherify\.io")
+_OTHER_HOSTS: Final = {
+    "segmentio": "the gateway of Segment",
+    "mparticle": "the gateway of mParticle",
+    "posthog": "the gateway of PostHog",
+    "app": "the dashboard",
+}
+"""Hosts of Voucherify that are not the API -> what they are."""
+_API_HOST: Final = re.compile(r"(?:[a-z0-9-]+\.)?api\.voucherify\.io/?")
 _PATHS: Final = {"", "/", "/v1", "/v1/"}
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 _INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -75,7 +82,8 @@ def clean_url(text: str) -> str:
             address. The message does not quote the URL, which may hold a password.
     """
     if not re.match(r"(?i)https?://", text):
-        raise Mistake("must begin with https://")
+        suggestions = [f"https://{text}"] if _API_HOST.fullmatch(text) else []
+        raise Mistake("must begin with https://" + did_you_mean(suggestions))
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         raise Mistake("must not hold spaces, backslashes or letters beyond ASCII")
     try:
@@ -88,10 +96,9 @@ def clean_url(text: str) -> str:
     address = _ip_address(host)
     if not (_HOST.fullmatch(host) or (address and address.version == 6 and "%" not in host)):
         raise Mistake("must name a host, such as https://api.voucherify.io")
-    if gateway := _GATEWAY.fullmatch(host):
-        region = f"{gateway[1]}." if gateway[1] else ""
-        api = f"https://{region}api.voucherify.io"
-        raise Mistake(f"that is the gateway of {_GATEWAYS[gateway[2]]}; the API is {api}")
+    if other := _OTHER_HOST.fullmatch(host):
+        region = f"{other[1]}." if other[1] else ""
+        raise Mistake(f"that is {_OTHER_HOSTS[other[2]]}; the API is https://{region}api.voucherify.io")
     if parts.path not in _PATHS or "?" in text or "#" in text:
         raise Mistake("must end after the host; the paths of the API are added to it")
     if parts.scheme == "http" and not (address.is_loopback if address else host == "localhost"):

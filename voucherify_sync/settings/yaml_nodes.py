@@ -33,6 +33,9 @@ _MEANT: Final = {
     "block end": "a line that is indented differently; indent like the lines around",
     "expected ':'": "no `name: value`; write a space after the colon",
     "expected ','": "an open bracket or brace; close it, and quote a value that holds ${…} inside one",
+    "hexdecimal": "a backslash in double quotes; write it twice, or use single quotes",
+    "hexadecimal": "a backslash in double quotes; write it twice, or use single quotes",
+    "unknown escape": "a backslash in double quotes; write it twice, or use single quotes",
     "document start": "something behind the end of the settings; leave it out",
     "end of stream": "open quotes or brackets; close them",
 }
@@ -80,8 +83,12 @@ class Problems:
 
     def add_spoiled(self, place: LineColumn, message: str) -> None:
         """Note what spoils a line: what else is found on it would mislead."""
-        self.add(place, "", message)
-        self._spoiled_lines.add(place.line)
+        self._found.append((place, message))
+        self.spoil(place.line)
+
+    def spoil(self, line: int) -> None:
+        """Leave out what is found on a line from now on."""
+        self._spoiled_lines.add(line)
 
     def replace_all(self, place: LineColumn, message: str) -> None:
         """Note one mistake of the file as such in place of all others, which follow from it."""
@@ -119,7 +126,7 @@ def raise_all(files: Iterable[Problems]) -> None:
     files = list(files)
     if lines := [line for problems in files for line in problems.lines()]:
         lines += [f"Warning: {line}" for problems in files for line in problems.warnings()]
-        raise SettingsError(lines, "`voucherify-sync init` writes a settings file with every setting.")
+        raise SettingsError(lines, "`voucherify-sync init -` prints a settings file with every setting.")
 
 
 def shown(key: str) -> str:
@@ -186,6 +193,7 @@ class _Builder:
         self._text = text
         self._events: Iterator[Any] = yaml.parse(text, Loader=Loader)
         self._problems = problems
+        self._last: Any = None
 
     def document(self) -> YamlNode | None:
         root: YamlNode | None = None
@@ -202,11 +210,15 @@ class _Builder:
         """Return the next event, or None from the first mistake of syntax on."""
         if not self._problems.is_cut:
             try:
-                return next(self._events)
+                self._last = next(self._events)
             except yaml.MarkedYAMLError as error:
                 place = _place(error.problem_mark or error.context_mark)
+                if self._last is not None and self._last.end_mark.line + 1 == place.line:
+                    self._problems.spoil(_place(self._last.start_mark).line)  # the value goes on to that line
                 self._problems.add_spoiled(place, f"not valid YAML: {self._meant(error, place)}")
                 self._problems.is_cut = True
+            else:
+                return self._last
         return None
 
     def _meant(self, error: Any, place: LineColumn) -> str:
@@ -215,6 +227,8 @@ class _Builder:
         line = self._text.split("\n")[place.line - 1 : place.line]
         if line and line[0][place.column - 1 : place.column] == "\t":
             return "a tab; indent with spaces"
+        if "expected key" in words and line and line[0][: place.column - 1].strip():
+            return "text behind a value in quotes; inside single quotes, write '' for one quote"
         return next((meant for part, meant in _MEANT.items() if part in words), words)
 
     def _node(self, event: Any, path: str, depth: int) -> YamlNode:
