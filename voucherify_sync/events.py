@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -125,6 +126,9 @@ class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
         unsafe: it holds NaN, Infinity or a number out of range somewhere; what is mapped must be checked.
         key: by which the ledger knows it, once that is known; that of a dead letter stays when it is edited.
         letter: key of the dead letter that it was read from.
+        former_message_id: a ``messageId`` that had to be repaired: earlier versions took it for one.
+        time: when it happened, where anything depends on that; None if it has no time that can be read.
+        told_time: the same as the event tells it: a wrong clock may have set it.
     """
 
     position: Position
@@ -137,6 +141,9 @@ class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
     unsafe: bool = False
     key: bytes | None = None
     letter: bytes | None = None
+    former_message_id: str | None = None
+    time: datetime | None = None
+    told_time: datetime | None = None
 
     def is_repaired(self, text: object) -> bool:
         """Tell whether a text of the event is one of those that were repaired: itself, not one that equals it."""
@@ -208,7 +215,17 @@ def record_key(event: Event) -> bytes:
     record, whatever the order of their keys. That makes 16 bytes. An identify tells a state, and one messageId with
     another content is another record: 8 bytes of its content follow. Neither the mapping nor the version changes them.
     """
-    return event.key or _key_of(event, event.message_id)
+    if event.key is not None:
+        return event.key
+    if event.message_id is None:
+        key = blake2b(_canonical(event.fields, event, event.unsafe), digest_size=KEY_BYTES).digest()
+    else:
+        key = _key_of_id(event.type, event.message_id)
+    if event.type != "identify":
+        return key
+    state = _state(event.fields)
+    unsafe = event.unsafe and holds_a_non_number(state)  # what else the event holds has no say
+    return key + blake2b(_canonical(state, event, unsafe), digest_size=HASH_BYTES).digest()
 
 
 def earlier_keys(event: Event) -> list[bytes]:
@@ -216,27 +233,17 @@ def earlier_keys(event: Event) -> list[bytes]:
 
     They took a messageId that had to be repaired for one, and the first one knew an identify without its content.
     """
-    key, message_id = record_key(event), event.fields.get("messageId")
-    if not (event.repaired and isinstance(message_id, str) and event.is_repaired(message_id)):
+    key = record_key(event)
+    if event.former_message_id is None:
         return [key[:KEY_BYTES]]
-    key = _key_of(event, message_id)
-    return [key, key[:KEY_BYTES]]
+    first = _key_of_id(event.type, event.former_message_id)
+    return [first + key[KEY_BYTES:], first]
 
 
-def _key_of(event: Event, message_id: str | None) -> bytes:
-    if message_id is None:
-        key = blake2b(_canonical(event.fields, event, event.unsafe), digest_size=KEY_BYTES).digest()
-    else:
-        digest = _hash_of(event.type).copy()
-        digest.update(
-            message_id.encode() if message_id.isascii() else message_id.encode(errors="surrogatepass")
-        )
-        key = digest.digest()
-    if event.type != "identify":
-        return key
-    state = _state(event.fields)
-    unsafe = event.unsafe and holds_a_non_number(state)  # what else the event holds has no say
-    return key + blake2b(_canonical(state, event, unsafe), digest_size=HASH_BYTES).digest()
+def _key_of_id(kind: str, message_id: str) -> bytes:
+    digest = _hash_of(kind).copy()
+    digest.update(message_id.encode() if message_id.isascii() else message_id.encode(errors="surrogatepass"))
+    return digest.digest()
 
 
 def _state(fields: Json) -> list[Any]:

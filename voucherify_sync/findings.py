@@ -62,6 +62,8 @@ EVENTS_OF_VOUCHERIFY: Final = frozenset(
     }
 )
 """Names of the events that Voucherify sends to Segment, where it is a source."""
+UNREAD_TIME: Final = "unread_time"
+WRONG_CLOCK: Final = "wrong_clock"
 
 FINDINGS: Final = {
     OTHER_TYPES: FindingWords(
@@ -117,6 +119,18 @@ FINDINGS: Final = {
         "identify holds only a first or a last name, which would replace the whole name of its customer",
         "identifies hold only a first or a last name, which would replace the whole name of their customer",
         "--bulk joins both halves, and never replaces a whole name by half of one.",
+    ),
+    UNREAD_TIME: FindingWords(
+        "event has a time that cannot be read",
+        "events have a time that cannot be read",
+        "Such a time counts as absent: the next one of timestamp, originalTimestamp, receivedAt and sentAt takes its "
+        "place. With --bulk an event without any is older than all others; --since and --until keep it. Write times "
+        "as 2024-03-02T10:15:30Z, or as seconds or milliseconds since 1970.",
+    ),
+    WRONG_CLOCK: FindingWords(
+        "event has a time more than a minute later than its receivedAt",
+        "events have a time more than a minute later than their receivedAt",
+        "The clock of the device was wrong: receivedAt counts as the time.",
     ),
 }
 """Code -> its words, in the order in which they are shown."""

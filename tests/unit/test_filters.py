@@ -13,15 +13,15 @@ from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.settings.types import Identify, Identity, Settings, Track
 
 
-def time_of(event: Event) -> datetime | None:
+def set_time(event: Event) -> None:
     """Read the timestamp, as simply as the test events have it."""
     text = event.fields.get("timestamp")
-    return datetime.fromisoformat(text) if text else None
+    event.time = datetime.fromisoformat(text) if text else None
 
 
 def filters(settings: Settings | None = None, **selection: Any) -> Filters:
     """Return the filters of settings and options."""
-    return Filters(settings or Settings(), Selection(**selection), time_of)
+    return Filters(settings or Settings(), Selection(**selection), set_time)
 
 
 @pytest.mark.parametrize(

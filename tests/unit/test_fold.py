@@ -28,6 +28,7 @@ class Update(Struct, frozen=True):
     time: datetime | None = BEGIN
     message_id: str | None = None
     is_new: bool = True
+    told: datetime | None = None
 
 
 def at(seconds: float) -> datetime:
@@ -41,6 +42,7 @@ def add(folding: Fold, update: Update) -> None:
         update.customer["source_id"],
         msgspec.json.encode(update.customer),
         microseconds(update.time),
+        microseconds(update.told or update.time),
         update.message_id or "",
         News.UPDATE if update.is_new else News.NONE,
     )
@@ -56,7 +58,9 @@ def fold(updates: Iterable[Update], memory: int = 1 << 20) -> list[dict[str, Any
 
 def one(*updates: Update) -> dict[str, Any]:
     """Fold updates of the customer u1, who needs not be named, and return what they amount to."""
-    named = [Update({"source_id": "u1", **u.customer}, u.time, u.message_id, u.is_new) for u in updates]
+    named = [
+        Update({"source_id": "u1", **u.customer}, u.time, u.message_id, u.is_new, u.told) for u in updates
+    ]
     (customer,) = fold(named)
     assert customer.pop("source_id") == "u1"
     return customer
@@ -95,6 +99,13 @@ def test_equal_times_are_decided_by_the_message_id_then_by_the_input_order() -> 
     first, second = Update({"name": "a"}, message_id="a"), Update({"name": "b"}, message_id="b")
     assert one(first, second) == one(second, first) == {"name": "b"}
     assert one(Update({"name": "x"}), Update({"name": "y"})) == {"name": "y"}
+
+
+def test_equal_times_are_decided_by_the_time_as_told_first() -> None:
+    """Two events whose wrong clock gave way to one receivedAt keep their order."""
+    later = Update({"name": "later"}, message_id="a", told=at(9))
+    earlier = Update({"name": "earlier"}, message_id="b", told=at(8))
+    assert one(later, earlier) == one(earlier, later) == {"name": "later"}
 
 
 def test_microseconds_count() -> None:

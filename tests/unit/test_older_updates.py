@@ -8,6 +8,7 @@ import pytest
 from support.segment_events import identify, request_of, track
 
 from voucherify_sync.events import Event
+from voucherify_sync.mapping.times import set_time
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.run.pipeline import OlderUpdates
 
@@ -17,6 +18,7 @@ def counted(*events: Event, book: OlderUpdates | None = None, state: State = Sta
     book = book or OlderUpdates()
     for event in events:
         request = request_of(event)
+        set_time(event, lambda *_found: None)
         book.add([Outcome(event, state, request=request)])
     return book.count
 
@@ -38,6 +40,7 @@ def at(time: Any, **fields: Any) -> Event:
         pytest.param([1_709_300_000_000, "2024-03-01T00:00:00.000Z"], 1, id="epoch"),
         pytest.param(["2024-99-99T00:00:00.000Z", "2024-03-01"], 0, id="a time that is none"),
         pytest.param([None, "2024-03-01T00:00:00.000Z", None], 0, id="no time"),
+        pytest.param(["Sat, 02 Mar 2024 00:00:00 GMT", "2024-03-01 00:00:00 UTC"], 1, id="other spellings"),
     ],
 )
 def test_updates_of_one_customer_are_compared_by_their_time(times: list[Any], count: int) -> None:
@@ -49,6 +52,13 @@ def test_a_timestamp_that_only_looks_like_one_gives_way_to_the_next() -> None:
     """The first of the four fields that tells a time counts."""
     odd = at("2024-99-99T00:00:00.000Z", receivedAt="2024-03-02T00:00:00.000Z")
     assert counted(odd, at("2024-03-01T00:00:00.000Z")) == 1
+
+
+def test_a_wrong_clock_makes_no_later_update_older() -> None:
+    """Its time counts as receivedAt; between equal ones the time as it is told decides."""
+    wrong = at("2031-01-01T00:00:00.000Z", receivedAt="2024-03-01T00:00:00.000Z")
+    assert counted(wrong, at("2024-03-02T00:00:00.000Z")) == 0
+    assert counted(wrong, at("2030-01-01T00:00:00.000Z", receivedAt="2024-03-01T00:00:00.000Z")) == 1
 
 
 def test_customers_do_not_mix() -> None:

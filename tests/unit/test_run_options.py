@@ -72,7 +72,10 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         ("90m", datetime(2025, 3, 31, 10, 30, tzinfo=UTC)),
         ("2025-03-01T12:00:00Z", datetime(2025, 3, 1, 12, 0, tzinfo=UTC)),
         ("2025-03-01T12:00:00+02:00", datetime(2025, 3, 1, 10, 0, tzinfo=UTC)),
-        ("2025-03-01", datetime(2025, 3, 1)),  # noqa: DTZ001  # its zone is chosen by who asks
+        ("2025-03-01", datetime(2025, 3, 1, tzinfo=UTC)),
+        ("2025-03-01 12:00:00 UTC", datetime(2025, 3, 1, 12, 0, tzinfo=UTC)),
+        ("Sat, 01 Mar 2025 12:00:00 GMT", datetime(2025, 3, 1, 12, 0, tzinfo=UTC)),
+        ("1740830400", datetime(2025, 3, 1, 12, 0, tzinfo=UTC)),
     ],
 )
 def test_a_moment_is_a_date_or_counts_back(text: str, moment: datetime) -> None:
@@ -80,7 +83,20 @@ def test_a_moment_is_a_date_or_counts_back(text: str, moment: datetime) -> None:
     assert parse_moment(text, NOW) == moment
 
 
-@pytest.mark.parametrize("text", ["yesterday", "30", "6mo", "30d ago", "999999999999d", "99999w" * 40])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yesterday",
+        "30",
+        "2025",
+        "2025-02-30",
+        "2025-03-01T24:00:00Z",
+        "6mo",
+        "30d ago",
+        "999999999999d",
+        "99999w" * 40,
+    ],
+)
 def test_what_is_no_moment_is_refused(text: str) -> None:
     """The message shows both ways to write one; what is older than the calendar is none."""
     with pytest.raises(

@@ -99,8 +99,8 @@ class NameMatches:
         return misses
 
 
-TimeOf = Callable[[Event], datetime | None]
-"""Tells when an event happened, if it says so."""
+SetTime = Callable[[Event], None]
+"""Finds out when an event happened, and sets its time."""
 
 
 class Selection(Struct, frozen=True):
@@ -129,13 +129,14 @@ class Filters:
     Attributes:
         names: the names of the track events, compared with those that the settings allow.
         has_customer_rules: `reason_to_skip_customer` must be asked, too.
+        has_period: the time of every event that is not skipped is set.
     """
 
-    def __init__(self, settings: Settings, selection: Selection, time_of: TimeOf) -> None:
+    def __init__(self, settings: Settings, selection: Selection, set_time: SetTime) -> None:
         self.names = NameMatches(settings.track.events_filter)
         self._settings = settings
         self._selection = selection
-        self._time_of = time_of
+        self._set_time = set_time
         self._is_selected_name = name_matcher(selection.names)
         self._reason_of_type = {
             "identify": "identify_disabled" if settings.identify.disabled else None,
@@ -144,14 +145,14 @@ class Filters:
         self._is_allowed = name_matcher(settings.track.events_filter)
         self._is_excluded = name_matcher(settings.track.events_exclude)
         self._has_name_rules = bool(settings.track.events_filter or settings.track.events_exclude)
-        self._has_period = selection.since is not None or selection.until is not None
+        self.has_period = selection.since is not None or selection.until is not None
         self.has_customer_rules = bool(selection.users or selection.exclude_ids)
         self._has_more_rules = bool(
             settings.identity.ignore_anonymous
             or selection.types
             or selection.names
             or self._has_name_rules
-            or self._has_period
+            or self.has_period
             or selection.exclude_ids
         )
 
@@ -178,7 +179,7 @@ class Filters:
             return "not_selected"
         if is_track and self._has_name_rules and (reason := self._reason_of_name(event)):
             return reason
-        if self._has_period and not self._is_in_period(event):
+        if self.has_period and not self._is_in_period(event):
             return "out_of_period"
         if selection.exclude_ids:
             ids = (present_text(event.fields.get(key)) for key in ("userId", "anonymousId"))
@@ -197,7 +198,8 @@ class Filters:
         return "name_excluded" if self._is_excluded(name) else None
 
     def _is_in_period(self, event: Event) -> bool:
-        time = self._time_of(event)
+        self._set_time(event)
+        time = event.time
         since, until = self._selection.since, self._selection.until
         return time is None or ((since is None or time >= since) and (until is None or time < until))
 

@@ -23,8 +23,11 @@ from voucherify_sync.events import Json
 from voucherify_sync.fields import WORKING_FIELDS
 from voucherify_sync.paths import FIELDS_OF
 
-Version = tuple[int, str, int]
-"""When an update was made: microseconds since 1970, messageId, place in the input. The later one wins."""
+Version = tuple[int, int, str, int]
+"""When an update was made: time and time as told, in microseconds since 1970, messageId, place in the input.
+
+The later one wins.
+"""
 
 UNTIMED: Final = -(1 << 62)
 """Microseconds of an update whose event has no time: it is older than every update that has one."""
@@ -75,12 +78,13 @@ class CustomerUpdate(Struct, frozen=True, array_like=True, gc=False):
     """What one event says of a customer.
 
     Attributes:
-        time, message_id, place: the version.
+        time, told_time, message_id, place: the version.
         news: what of it has not been sent before.
         customer: its fields, ``source_id`` among them.
     """
 
     time: int
+    told_time: int
     message_id: str
     place: int
     news: int
@@ -105,7 +109,7 @@ class Profile:
 
     def merge(self, update: CustomerUpdate) -> None:
         """Merge one update by its version, field by field; address and metadata by key."""
-        version = (update.time, update.message_id, update.place)
+        version = (update.time, update.told_time, update.message_id, update.place)
         self.has_news = self.has_news or update.news > News.NONE
         self._updates += update.news == News.UPDATE
         self._time = max(self._time, update.time)
@@ -186,7 +190,13 @@ class Fold:
         self.close()
 
     def add(
-        self, source_id: str, payload: bytes, time: int, message_id: str, news: News = News.UPDATE
+        self,
+        source_id: str,
+        payload: bytes,
+        time: int,
+        told_time: int,
+        message_id: str,
+        news: News = News.UPDATE,
     ) -> None:
         """Take one update.
 
@@ -194,7 +204,8 @@ class Fold:
             source_id: of the customer.
             payload: its fields as JSON, ``source_id`` among them.
             time: when it was made, as ``microseconds`` tells it.
-            message_id: decides between equal times; then the order of the calls does.
+            told_time: the same as the event tells it; decides between equal times.
+            message_id: decides after that; then the order of the calls does.
             news: what of it has not been sent before.
 
         Raises:
@@ -202,7 +213,9 @@ class Fold:
         """
         partition = self._partitions[crc32(source_id.encode()) % PARTITIONS]
         before = len(partition)
-        _ENCODER.encode_into((time, message_id, self.updates, news, Raw(payload)), partition, before)
+        _ENCODER.encode_into(
+            (time, told_time, message_id, self.updates, news, Raw(payload)), partition, before
+        )
         partition += b"\n"
         self.updates += 1
         self._bytes += len(partition) - before

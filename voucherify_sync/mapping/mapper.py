@@ -138,6 +138,10 @@ class Mapper:
             self._stats.sections["identify"].add_routes(self._context_rules)
         return self._stats
 
+    def find(self, code: str, position: object, text: str) -> None:
+        """Count what a person should know of an event."""
+        self._stats.find(code, position, text)
+
     def cut_stats(self) -> MappingStats:
         """Return the statistics since the last call, and begin those of the next part of the input."""
         stats, self._stats = self.stats, MappingStats.of(self.rules, MAX_KEYS_OF_PART)

@@ -26,7 +26,6 @@ from voucherify_sync.events import (
 from voucherify_sync.mapping.fold import Fold, FoldedCustomer, News, microseconds
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, State
 from voucherify_sync.report.run_report import BulkReport
-from voucherify_sync.sources.decode import event_time
 from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
@@ -65,7 +64,8 @@ def fold_updates(fold: Fold, mapped: Iterable[Decision], decided: Iterable[Decis
         fold.add(
             request.source_id,
             request.customer or request.payload,
-            microseconds(event_time(event.fields)),
+            microseconds(event.time),
+            microseconds(event.told_time),
             event.message_id or "",
             news,
         )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # help shows these options, and must not wait for what a run 
     from voucherify_sync.stop import Stop
 
 
+_MIN_MOMENT_LENGTH: Final = len("20250301")
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -128,17 +129,19 @@ def parse_duration_s(text: str) -> float:
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """Read a time: ISO 8601, without a zone if it has none; or how long before `now` it is, such as 30d.
+    """Read a time as those of events are read, in UTC, or how long before `now` it is, such as 30d.
 
-    A month is no unit, because its length is not fixed. `m` is a minute, as it is to other command lines.
+    A short number is more likely a slip than seconds since 1970. A month is no unit, because its length is not fixed.
+    `m` is a minute, as it is to other command lines.
 
     Raises:
         ValueError: a sentence that says what to write.
     """
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        pass
+    from voucherify_sync.mapping.times import parse_time
+
+    time = None if len(text) < _MIN_MOMENT_LENGTH else parse_time(text)
+    if time is not None:
+        return time
     try:
         return now - timedelta(seconds=parse_duration_s(text))
     except (ValueError, OverflowError):

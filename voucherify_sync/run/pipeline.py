@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -22,16 +22,15 @@ from voucherify_sync.mapping.filters import Filters, Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.rules import projection_of
 from voucherify_sync.mapping.stats import MappingStats, NameCounts
+from voucherify_sync.mapping.times import TIME_FIELDS, set_time
 from voucherify_sync.outcomes import Decision, Outcome, State
 from voucherify_sync.run.options import Input
 from voucherify_sync.settings import Settings
 from voucherify_sync.sources.decode import (
     MAX_BATCH_RECORDS,
-    TIME_FIELDS,
     Decode,
     Record,
     decoder,
-    event_time,
     portions,
 )
 from voucherify_sync.stop import Stop
@@ -46,12 +45,9 @@ MAX_ID_LENGTH: Final = 200
 """Characters of an id that is remembered; longer ones would fill the memory, and are not looked at."""
 
 _SENT: Final = {State.PLANNED, State.DELIVERED}
-_PLAIN: Final = len("2024-11-05T10:15:30.000Z")  # as Segment writes times
 
 _MAX_BATCHES: Final = 16
 """Batches in a part, whose decisions are in memory together."""
-_MAX_EPOCH: Final = 1 << 62
-"""No number from here on is a time."""
 
 
 class OlderUpdates:
@@ -66,7 +62,7 @@ class OlderUpdates:
         self.count = 0
         self.capped = False
         self._max_customers = max_customers
-        self._newest: dict[str, str] = {}
+        self._newest: dict[str, tuple[datetime, datetime]] = {}
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Look at outcomes in their order; only what was sent, and says something of a customer, counts."""
@@ -75,32 +71,17 @@ class OlderUpdates:
             request = outcome.request
             if request is None or not request.has_profile or outcome.state not in _SENT:
                 continue
-            source_id = request.source_id
-            time: Any = request.event.fields.get("timestamp")
-            if not _is_plain(time):
-                moment = event_time(request.event.fields)
-                if moment is None:
-                    continue
-                # Text compares as the times do: in UTC, to the millisecond as Segment's own.
-                time = f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+            event, source_id = request.event, request.source_id
+            if event.time is None or event.told_time is None:
+                continue
+            version = event.time, event.told_time
             before = newest.get(source_id)
             if before is None and (len(newest) >= most or len(source_id) > MAX_ID_LENGTH):
                 self.capped = True
-            elif before is None or before <= time:
-                newest[source_id] = time
+            elif before is None or before <= version:
+                newest[source_id] = version
             else:
                 self.count += 1
-
-
-def _is_plain(time: Any) -> bool:
-    """Tell whether a timestamp is written as Segment does, in UTC, so that it compares as the times do."""
-    if type(time) is not str or len(time) != _PLAIN or time[10] != "T" or time[-1] != "Z":
-        return False
-    try:
-        datetime.fromisoformat(time)
-    except ValueError:
-        return False
-    return True
 
 
 MappedPart = tuple[list[list[Decision]], MappingStats, NameCounts, list[str]]
@@ -140,7 +121,7 @@ class Pipeline:
         decode: Decode | None = None,
     ) -> None:
         self._arguments = settings, selection, folds, refers
-        self.filters = Filters(settings, selection, lambda event: event_time(event.fields))
+        self.filters = Filters(settings, selection, lambda event: set_time(event, self.mapper.find))
         leave_out = self.filters.reason_to_skip_customer if self.filters.has_customer_rules else None
         self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
         self.decode = decode or decoder(
@@ -176,8 +157,11 @@ class Pipeline:
         if type(event) is not Event:
             return event  # type: ignore[return-value]
         decision = self.mapper.request(event)
-        if event.repaired and type(decision) is Request:
-            self.mapper.stats.find(BROKEN_TEXT, event.position, event.repaired[0])
+        if type(decision) is Request:
+            if decision.has_profile and not self.filters.has_period:
+                set_time(event, self.mapper.find)
+            if event.repaired:
+                self.mapper.find(BROKEN_TEXT, event.position, event.repaired[0])
         return decision
 
     def admitted(self, record: Record) -> Record:
@@ -218,17 +202,8 @@ def _lean(decision: Decision) -> Decision:
     """Strip a decision of what is not needed where nothing is sent, since it goes to another process; return it."""
     record = decision.event if isinstance(decision, Request) else decision.record
     if isinstance(record, Event):
-        fields = record.fields
-        record.fields = {name: time for name in TIME_FIELDS if _may_be_time(time := fields.get(name))}
-        record.raw, record.repaired = b"", ()
+        record.fields, record.raw, record.repaired = {}, b"", ()
         return decision
     bad = BadRecord(record.position, b"", record.type, record.name, record.message_id)
     assert isinstance(decision, Outcome)  # noqa: S101  # no request is made of a bad record
     return Outcome(bad, decision.state, decision.reason, decision.detail)
-
-
-def _may_be_time(value: object) -> bool:
-    """Tell whether a value may be a time; any other one may be too large to go to another process."""
-    if type(value) is str:
-        return True
-    return type(value) is float or (type(value) is int and abs(value) < _MAX_EPOCH)

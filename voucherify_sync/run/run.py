@@ -39,7 +39,7 @@ from voucherify_sync.run.bulk_run import BulkCustomers, fold_updates, without_ad
 from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.settings import digest
-from voucherify_sync.sources.decode import MAX_BATCH_RECORDS, event_time
+from voucherify_sync.sources.decode import MAX_BATCH_RECORDS
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.dead_letters import DEAD_LETTER_STATES, DeadLetterFile
 from voucherify_sync.state.deduplication import Deduplicator, ResendPolicy
@@ -184,7 +184,7 @@ class OutcomeSinks:
             if request is None or not has_called:
                 self._ledger.record(outcome)
             elif state is State.DELIVERED and request.kind is Kind.CUSTOMER and not self._in_bulk:
-                update = LastUpdate(event_time(request.event.fields), request_hash(request.payload))
+                update = LastUpdate(request.event.time, request_hash(request.payload))
                 self._ledger.remember_update(request.source_id, update)
 
     def _limit_errors(self, outcomes: Sequence[Outcome]) -> None:
@@ -208,7 +208,7 @@ class OutcomeSinks:
         """Tell whether the customer was sent an update that is newer than this one."""
         if request.kind is not Kind.CUSTOMER or self._ledger is None:
             return False
-        last, time = self._ledger.last_update(request.source_id), event_time(request.event.fields)
+        last, time = self._ledger.last_update(request.source_id), request.event.time
         return bool(last and last.updated_at and time and time < last.updated_at)
 
     @property

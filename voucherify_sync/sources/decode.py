@@ -13,7 +13,6 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from math import isfinite
 from typing import Any, Final, TypedDict
@@ -85,12 +84,6 @@ _TOO_LONG = f"it is longer than {MAX_VALUE_BYTES // 2**20} MiB"
 _COMMON_TOO_LONG = f"context and integrations of the envelope are longer than {MAX_COMMON_BYTES // 2**10} KiB"
 _TOO_MANY = f"more than {MAX_VALUES:,} keys and items are in it"
 _TOO_MANY_IN_LINE = f"more than {MAX_LINE_VALUES:,} keys and items are in it"
-
-TIME_FIELDS = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
-"""Of an event, those that may tell when it happened; the first of them that does counts."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_MILLISECONDS = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
-_DATE_DIGITS = 8  # 20240131 is a date, longer runs of digits are epoch times
 
 
 class _Text(Struct, frozen=True):
@@ -434,7 +427,7 @@ def _event(text: _Text, fields: Json) -> Record:
     kind, name, message_id = event_type(fields["type"]), text_of(fields.get("event")), _message_id(fields)
     event = Event(text.position, kind, name, message_id, fields, text.raw, tuple(repaired), text.unsafe)
     if repaired and event.is_repaired(message_id):
-        event.message_id = None
+        event.message_id, event.former_message_id = None, message_id
     return event
 
 
@@ -560,32 +553,3 @@ def _repaired(value: Any, texts: list[str]) -> Any:
             members_[_repaired(key, texts)] = _repaired(item, texts)
         return members_
     return value
-
-
-def event_time(event: Json) -> datetime | None:
-    """Return the event's time in UTC, from the first of Segment's four fields that holds one.
-
-    ISO-8601 with or without offset (UTC then), dates alone, and epoch seconds or milliseconds are understood.
-    """
-    for field in TIME_FIELDS:
-        value = event.get(field)
-        try:
-            time = None if value is None else _time(value)
-        except (ValueError, OverflowError):
-            continue
-        if time is not None:
-            return time
-    return None
-
-
-def _time(value: object) -> datetime | None:
-    if isinstance(value, str):
-        text = value.strip()
-        if not text.isdecimal() or len(text) == _DATE_DIGITS:
-            time = datetime.fromisoformat(text)
-            return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-        value = int(text)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    is_milliseconds = abs(value) >= _FIRST_MILLISECONDS
-    return _EPOCH + (timedelta(milliseconds=value) if is_milliseconds else timedelta(seconds=value))

@@ -125,7 +125,8 @@ class Deduplicator:
         earlier: dict[bytes | None, list[bytes]] = {
             key: earlier_keys(_event_of(decision))
             for decision, key in zip(decisions, keys, strict=True)
-            if key is not None and (self._has_earlier_keys or _event_of(decision).repaired)
+            if key is not None
+            and (self._has_earlier_keys or _event_of(decision).former_message_id is not None)
         }
         asked = list({key for key in (*keys, *chain.from_iterable(earlier.values())) if key is not None})
         this_run = self._ledger.run

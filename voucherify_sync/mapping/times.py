@@ -1,0 +1,168 @@
+"""Tell when an event happened: read times as archives write them, and hold a wrong clock against `receivedAt`.
+
+A time without an offset is UTC. What is no time of the calendar is not read: the next field counts. Text is read by one
+grammar; what is quicker for the spelling of Segment reads nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any, Final
+
+from voucherify_sync.events import Event
+from voucherify_sync.findings import UNREAD_TIME, WRONG_CLOCK
+from voucherify_sync.text import text_of
+
+TIME_FIELDS: Final = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
+"""Of an event, those that may tell when it happened; the first of them that does counts."""
+
+MAX_CLOCK_LEAD: Final = timedelta(minutes=1)
+"""By how much a time may be later than the `receivedAt` of its event; beyond, the clock of the device is wrong."""
+
+_BY_CLOCK_OF_DEVICE: Final = TIME_FIELDS[:2]
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MILLISECONDS: Final = 100_000_000_000  # as seconds this is the year 5138, as milliseconds 1973
+_MAX_LENGTH: Final = 100
+"""Characters of a time; the longest ones end with the name of a zone."""
+
+# As Segment writes times, 2024-11-05T10:15:30.000Z, with any characters in the place of digits.
+_SEGMENT_LENGTH: Final = 24
+_ISO: Final = re.compile(
+    r"""(?P<year>\d{4})
+    (?: (?P<dash>-?) (?P<month>\d\d) (?P=dash) (?P<day>\d\d)
+      | (?P<hyphen>-?) W (?P<week>\d\d) (?: (?P=hyphen) (?P<weekday>\d) )?
+      | -? (?P<ordinal>\d{3}) )
+    (?: [Tt ] (?P<hour>\d\d)
+        (?: (?P<colon>:?) (?P<minute>\d\d) (?: (?P=colon) (?P<second>\d\d) (?: [.,] (?P<fraction>\d+) )? )? )?
+        (?: [ ]? (?: Z | UTC | GMT
+                   | (?P<sign>[-+\u2212]) (?P<hours>\d\d) (?: :? (?P<minutes>\d\d) )? (?: [ ](?:UTC|GMT) )? ) )?
+        (?: \[ [^]]* \] )*  # the name of the zone, as in 2024-03-02T01:00+01:00[Europe/Paris]
+    )?""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_COMPACT: Final = re.compile(r"(\d{8})(\d{6})?")
+"""Digits that are a date, or a date and a time: as an epoch time they would lie before 1973 or after 2286."""
+_NUMBER: Final = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_RFC_2822: Final = re.compile(
+    r"""((?: (?:mon|tue|wed|thu|fri|sat|sun),?[ ]+ )?
+    \d{1,2}[ ]+ (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[ ]+ \d{4}[ ]+ \d\d:\d\d(?::\d\d)?
+    (?: [ ]+ (?: [-+]\d{4} | Z | UTC? | GMT | [ECMP][SD]T ) )? )
+    (?: [ ]* \( [^()]* \) )?""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+
+Find = Callable[[str, object, str], None]
+"""Counts a finding: its code, the position, and what was found there."""
+
+
+def set_time(event: Event, find: Find) -> None:
+    """Set when an event happened, and which time it tells; count what cannot be read, and times after `receivedAt`.
+
+    Null and a blank text are no time, and nothing to be told.
+
+    Args:
+        event: gets its `time` and `told_time`.
+        find: called once at most for each of the two findings.
+    """
+    fields, time, unread, name = event.fields, None, "", ""
+    for name in TIME_FIELDS:
+        value = fields.get(name)
+        if value is None:
+            continue
+        time = parse_time(value)
+        if time is not None:
+            break
+        if not unread and not (type(value) is str and not value.strip()):
+            unread = _shown(name, value)
+    if unread:
+        find(UNREAD_TIME, event.position, unread)
+    event.time = event.told_time = time
+    if time is None or name not in _BY_CLOCK_OF_DEVICE:
+        return
+    received = fields.get("receivedAt")
+    received_at = None if received is None else parse_time(received)
+    if received_at is not None and time > received_at and time - received_at > MAX_CLOCK_LEAD:
+        find(WRONG_CLOCK, event.position, _shown(name, fields[name]))
+        event.time = received_at
+
+
+def parse_time(value: object) -> datetime | None:
+    """Return a time in UTC, None for what is none: a text, or a number of seconds or milliseconds since 1970.
+
+    Microseconds and nanoseconds are not read: a number of as many digits may be anything.
+    """
+    try:
+        if isinstance(value, str):
+            if (
+                len(value) == _SEGMENT_LENGTH
+                and value[10] == "T"
+                and value[23] == "Z"
+                and value[11:13] != "24"
+                and value.isascii()
+            ):
+                try:
+                    return datetime.fromisoformat(value)
+                except ValueError:
+                    pass
+            return _time_of_text(value.strip())
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _time_of_number(value)
+    except (ValueError, OverflowError):
+        pass
+    return None
+
+
+def _time_of_text(text: str) -> datetime | None:
+    if len(text) > _MAX_LENGTH:
+        return None
+    if compact := _COMPACT.fullmatch(text):
+        text = "T".join(filter(None, compact.groups()))
+    elif _NUMBER.fullmatch(text):
+        return _time_of_number(float(text) if "." in text else int(text))
+    if iso := _ISO.fullmatch(text):
+        return _time_of_iso(iso)
+    if rfc := _RFC_2822.fullmatch(text):
+        from email.utils import parsedate_to_datetime  # of no use to most runs, and slow to import
+
+        time = parsedate_to_datetime(rfc[1])
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return None
+
+
+def _time_of_iso(iso: re.Match[str]) -> datetime:
+    """Return the time of a match; int reads the digits of every script. Raises ValueError and OverflowError."""
+    found: dict[str, Any] = iso.groupdict()
+
+    def number(name: str, otherwise: int = 0) -> int:
+        return int(found[name] or otherwise)
+
+    year = number("year")
+    if found["week"]:
+        day = date.fromisocalendar(year, number("week"), number("weekday", 1))
+    elif found["ordinal"]:
+        day = date(year, 1, 1) + timedelta(days=number("ordinal") - 1)
+        if day.year != year:
+            raise ValueError(f"the year {year} has no day {found['ordinal']}")
+    else:
+        day = date(year, number("month"), number("day"))
+    microsecond = int((found["fraction"] or "")[:6].ljust(6, "0"))
+    offset = timedelta(hours=number("hours"), minutes=number("minutes"))
+    if number("minutes") > 59:
+        raise ValueError("an offset has at most 59 minutes")
+    zone = timezone(offset if found["sign"] == "+" else -offset) if found["sign"] else UTC
+    hour, minute, second = number("hour"), number("minute"), number("second")
+    if hour > 23:  # Python reads 24:00 or does not, depending on its version
+        raise ValueError("no day has an hour 24")
+    return datetime(day.year, day.month, day.day, hour, minute, second, microsecond, zone).astimezone(UTC)
+
+
+def _time_of_number(value: float) -> datetime:
+    is_milliseconds = abs(value) >= _FIRST_MILLISECONDS
+    return _EPOCH + (timedelta(milliseconds=value) if is_milliseconds else timedelta(seconds=value))
+
+
+def _shown(name: str, value: object) -> str:
+    text = text_of(value)
+    return name if text is None else f"{name}: {text}"
