@@ -73,7 +73,7 @@ def command(
     from voucherify_sync.sources.discover import find_sources
 
     if source and not online:
-        raise UsageProblem("SOURCE is looked at with --online only", "Add --online, or leave SOURCE out.")
+        raise UsageProblem("check reads SOURCE only with --online", "Add --online, or leave SOURCE out.")
     effective, tests, doubts = library.load_with_tests(config, environment=os.environ)
     found = find_sources(source, stdin_is_terminal=sys.stdin.isatty()) if source else None
     _try_outputs(config, effective, tests, found, junit)
@@ -263,7 +263,7 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
 
 def _tell_findings(findings: Sequence[Finding], title: str) -> ExitCode:
     if not findings:
-        tell(f"{title}: nothing against the project's schema.")
+        tell(f"{title}: fits the project's schema.")
         return ExitCode.OK
     tell(f"{title}:")
     ordered = sorted(findings, key=lambda each: (not each.kind.refused, -each.count))

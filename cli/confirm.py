@@ -60,7 +60,7 @@ def require_yes_where_nobody_can_be_asked() -> None:
     """
     if not sys.stdin.isatty():
         raise UsageProblem(
-            "custom events fire rewards and messages when they arrive, and there is no terminal to ask on",
+            "custom events trigger rewards and messages when they arrive, and there is no terminal to ask on",
             "Look at it with --dry-run; give --yes to send without being asked.",
         )
 
@@ -104,7 +104,7 @@ def _agreed_to_identity(ledger: LedgerReader) -> bool:
         f"The ledger {clean(str(ledger.path), 4_096)} is that of {clean(known, 4_096)}:\n"
         f"  {counted(delivered, 'record')} delivered, {counts.failed:,} failed, {counts.in_doubt:,} in doubt{run}."
     )
-    return ask("Is it that of the project you are about to send to?")
+    return ask("Is it the ledger of the project that you are about to send to?")
 
 
 def _question(plan: Plan, keys: Credentials) -> str:
@@ -121,6 +121,6 @@ def _question(plan: Plan, keys: Credentials) -> str:
     return (
         f"{customers} and {events} would go to {clean(keys.url)} "
         f"(Application ID {clean(keys.app_id[:_KEY_SHOWN])}…):\n  {names}{more}.\n"
-        "Custom events fire rewards and messages now, whatever their date, and cannot be undone."
+        "Custom events trigger rewards and messages now, whatever their date, and cannot be undone."
         f"{doubts}"
     )

@@ -81,7 +81,7 @@ def command(
 
     if not (failed or invalid or user or before):
         raise UsageProblem(
-            "forget must be told what: none of --failed, --invalid, --user and --before is given.",
+            "forget needs to know what: give --failed, --invalid, --user or --before.",
             "`voucherify-sync status` shows what there is.",
         )
     path, location = existing_ledger(config, ledger, same_project=same_project, is_whole=ledger_is_whole)

@@ -56,7 +56,7 @@ def take_mode(values: dict[str, Any], display: Display) -> Mode:
     if sandbox and any(values[name] for name in ("ledger", "new_ledger", "same_project", "again_since")):
         raise UsageProblem(
             "--sandbox begins with an empty project each time and keeps no ledger",
-            "Leave the options of the ledger out, or send to a sandbox that stays: `voucherify-sync sandbox`.",
+            "Omit the options of the ledger, or send to a sandbox that keeps running: `voucherify-sync sandbox`.",
         )
     if dry_run and "-" in display.report:
         raise UsageProblem("--report - and --dry-run would both write to stdout", "Give the report a file.")

@@ -304,7 +304,7 @@ def _warnings(plan: Json, report: RunReport) -> Iterator[str]:
         others = len(events) - min(len(named), _FEW)
         more = f" and {counted(others, 'other name')}" if others else ""
         yield (
-            f"{counted(sum(events.values()), 'custom event')} would fire rewards and messages now, whatever their "
+            f"{counted(sum(events.values()), 'custom event')} would trigger rewards and messages now, whatever their "
             f"date, and cannot be undone: {most}{more}."
         )
     delivered = report.reason_count(State.DUPLICATE, "delivered")

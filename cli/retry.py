@@ -47,7 +47,7 @@ def command(file: Path | None, **values: Any) -> int:
     with PreparedRetry(options) as prepared:
         if file is not None and not (display.yes or options.mode is Mode.DRY_RUN or file.is_file()):
             raise UsageProblem(
-                f"{file} can be read only once, and the question before a live run reads it, too.",
+                f"{file} can be read only once, and a live run reads it twice: before its question, and after it.",
                 "Save the dead letters to a file first, or give --yes.",
             )
         if prepared.without_event:

@@ -214,7 +214,7 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
         "not_an_object": ("the line is JSON, but not an object", "Remove it from the input."),
         "no_type": (
             "it has no `type`, so it is no Segment event",
-            "Use the raw events. Rows of a warehouse are not the events as they were made.",
+            "Use the raw events. Rows of a warehouse are not raw events.",
         ),
         "no_events": ("the envelope or array holds no events", "No action needed."),
         "too_long": (
@@ -290,7 +290,7 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "Run `voucherify-sync retry`, or the same command with `--each`.",
         ),
         "action_unknown": (
-            "Voucherify accepted a bulk request and then did not know it, twice",
+            "Voucherify accepted a bulk request and then no longer knew it, twice",
             "Run `voucherify-sync retry`, or the same command with `--each`.",
         ),
         "too_large": (

@@ -208,7 +208,7 @@ def test_an_event_that_is_not_there_ends_in_2(cli: Cli) -> None:
 def test_a_source_without_online_is_a_mistake(cli: Cli) -> None:
     """Nobody would look at it."""
     ended = cli("check", "events.ndjson")
-    assert (ended.code, "SOURCE is looked at with --online only" in ended.err) == (2, True)
+    assert (ended.code, "check reads SOURCE only with --online" in ended.err) == (2, True)
 
 
 def test_help_begins_with_examples_and_is_quick_to_import(cli: Cli) -> None:

@@ -124,7 +124,7 @@ def test_a_tilde_that_stands_for_nothing_is_named(
     (homeless.folder / "voucherify-sync.yaml").write_text(settings)
     ended = run(homeless, home, *words.split())
     assert ended.code == code
-    assert "there is no home directory for ~ to stand for. Write the whole path" in " ".join(
+    assert "~ cannot be resolved, because there is no home directory. Write the whole path" in " ".join(
         ended.err.split()
     )
 

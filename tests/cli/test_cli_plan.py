@@ -40,7 +40,7 @@ def test_the_plan_of_the_samples_can_be_forwarded(run_cli: Cli, samples: Path) -
         "100 calls an hour\n",
         "100 calls a minute, 100,000 a cycle\n",
         "2,000 calls a minute, 300,000 a cycle\n",
-        "56 custom events would fire rewards and messages now",
+        "56 custom events would trigger rewards and messages now",
         "give customer.name the value of properties.name",
         "older than an update of the same customer",
         "assuming that nothing has been sent yet",

@@ -205,7 +205,7 @@ def test_check_online_says_that_all_is_well(run_cli: Cli) -> None:
     assert ended.err.splitlines() == [
         "voucherify-sync.yaml: no mistakes",
         f"{sandbox.url}: keys accepted. Limit: 100 calls a period, 99 left.",
-        "Customer metadata that the settings name: nothing against the project's schema.",
+        "Customer metadata that the settings name: fits the project's schema.",
         "To compare values, too, name sources: voucherify-sync check --online SOURCE",
     ]
 

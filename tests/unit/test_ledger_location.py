@@ -159,7 +159,7 @@ def test_a_new_ledger_is_no_way_around_the_one_there_is(state: Path, tmp_path: P
         place(named=tmp_path / "new.ledger", is_new=True),
         place(named=own, is_new=True),
     ):
-        assert f"has a ledger by which something was sent: {own}" in problem(found)
+        assert f"already has a ledger: {own}" in problem(found)
 
 
 def test_a_named_ledger_of_another_project_is_refused(state: Path, tmp_path: Path) -> None:

@@ -142,9 +142,9 @@ def _record_of(test: MappingTest, lines: Mapping[Path, dict[int, Batch] | Mistak
     if not count:
         raise Mistake("that line is blank")
     if item is None and count > 1:
-        raise Mistake(f"{count} events, but a test is of one; name it, such as FILE:12[0]")
+        raise Mistake(f"that line holds {count} events; name one of them, such as FILE:12[0]")
     if found is None:
-        raise Mistake(f"only {count} events are in that line, of which the first is [0]")
+        raise Mistake(f"that line holds {count} events only; the first is [0]")
     return found
 
 

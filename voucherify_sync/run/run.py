@@ -85,7 +85,7 @@ def _time_limit(seconds: float | None, stop: Stop) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    error = RunStopped(f"{seconds:,.0f} s are over, as --max-duration asks.")
+    error = RunStopped(f"{seconds:,.0f} s have passed, as --max-duration asks.")
     timer = threading.Timer(seconds, stop.because, [error])
     timer.daemon = True
     timer.start()

@@ -70,7 +70,8 @@ def expanded(text: str) -> Path:
         return path.expanduser()
     except (KeyError, RuntimeError):
         raise UsageProblem(
-            f"{text}: there is no home directory for ~ to stand for.", "Write the whole path, or set HOME."
+            f"{text}: ~ cannot be resolved, because there is no home directory.",
+            "Write the whole path, or set HOME.",
         ) from None
 
 

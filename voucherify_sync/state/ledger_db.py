@@ -153,7 +153,7 @@ _VIEWS_OF_VERSION_1: Final = (
 _UPGRADE = "Upgrade: pip install --upgrade voucherify-sync."
 _DAMAGED = "Put a backup of it in its place. If there is none, move it away: what was sent before would be sent again."
 _NO_LEDGER = "Name the ledger of this project, or a path where no file is yet with --new-ledger."
-_MAKE_ROOM = "Nothing is sent that the ledger cannot hold. Make room; then the same command goes on."
+_MAKE_ROOM = "Nothing is sent that the ledger cannot hold. Make room; then the same command continues."
 _SET_MARK = "INSERT OR REPLACE INTO header VALUES ('open', ?)"
 _CLEAR_MARK = "DELETE FROM header WHERE name = 'open'"
 
@@ -289,7 +289,8 @@ def open_writable(path: Path, run: str) -> sqlite3.Connection:
             connection.execute(_SET_MARK, (json.encode(mark).decode(),))
             if not checkpoint(connection):
                 raise RunStopped(
-                    f"another program has the ledger {path} open.", "Close it; then the same command goes on."
+                    f"another program has the ledger {path} open.",
+                    "Close it; then the same command continues.",
                 )
     except VoucherifySyncError:
         close_writable(connection, path)
@@ -442,7 +443,7 @@ def explain(error: sqlite3.Error, path: Path) -> VoucherifySyncError:
             return cannot_open(path, str(error))
         case "BUSY" | "LOCKED":
             return RunStopped(
-                f"another program has locked the ledger {path}.", "Close it; then the same command goes on."
+                f"another program has locked the ledger {path}.", "Close it; then the same command continues."
             )
     return VoucherifySyncError(f"the ledger {path} failed: {error}.")
 

@@ -297,7 +297,7 @@ def _lock(ledger: Path) -> int:
                 raise cannot_write(ledger, error) from error
             raise RunStopped(
                 f"another run holds the ledger {ledger}: {holder or 'it does not say which'}.",
-                "Wait until it has ended, or stop it; then the same command goes on.",
+                "Wait until it has ended, or stop it; then the same command continues.",
             ) from error
     since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with suppress(OSError):  # a help for people; the lock holds without it

@@ -147,7 +147,7 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
         used = [path for path, is_used in own.items() if is_used]
         if len(used) > 1:
             problem = UsageProblem(
-                f"{len(used)} ledgers say that they are those of {identity}: {', '.join(map(str, used))}",
+                f"{len(used)} ledgers belong to {identity}: {', '.join(map(str, used))}",
                 "Name the right one with --ledger FILE, or move the others away.",
             )
             return LedgerLocation(path=used[0], problem=problem)
@@ -157,7 +157,7 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
     except UsageProblem as error:
         return LedgerLocation(problem=error)
     if choice.same_project:
-        problem = UsageProblem("--same-project says of no ledger what it means.", "Name it: --ledger FILE")
+        problem = UsageProblem("--same-project needs a ledger.", "Name it: --ledger FILE")
         return LedgerLocation(path=path, problem=problem)
     # Keys are rotated, hosts are renamed: a ledger of the same address or the same key may be the project's.
     alike = {
@@ -172,7 +172,7 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
         return LedgerLocation(path=path, is_new=True, is_first=True)
     others = "; ".join(f"{other} of {names}" for other, names in alike.items())
     problem = UsageProblem(
-        f"there is no ledger of {identity}, but of the same address or key there is {others}.",
+        f"there is no ledger of {identity}, but one of the same address or key: {others}.",
         f"If that is the same project, its keys or host changed: --ledger {next(iter(alike))} --same-project. "
         "For another project: --new-ledger",
     )
@@ -244,7 +244,7 @@ def _locate_new(path: Path, *, in_use: Path | None) -> LedgerLocation:
     problem = None
     if in_use is not None:
         problem = UsageProblem(
-            f"this project has a ledger by which something was sent: {in_use}",
+            f"this project already has a ledger: {in_use}",
             "Leave --new-ledger out, and name that file if it is not found by itself: --ledger FILE. A new one would "
             "send everything again.",
         )

@@ -279,7 +279,7 @@ class BulkDelivery:
         if ended.status == 404:
             self._stop.because(
                 WrongAddress(
-                    "What answers does not know bulk requests (HTTP 404)",
+                    "The server does not know bulk requests (HTTP 404)",
                     "Check api.url and api.version, or send customers one by one: --each.",
                 )
             )

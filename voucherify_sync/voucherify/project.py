@@ -171,5 +171,6 @@ def _raise_unless_ok(reply: Reply) -> None:
         raise RunStopped(f"Voucherify has trouble (HTTP {status})", _AGAIN)
     if not is_success(reply, ("list",)):
         raise WrongAddress(
-            f"What answers (HTTP {status}) is not the Voucherify API", "Check api.url and api.version."
+            f"The server that answers (HTTP {status}) is not the Voucherify API",
+            "Check api.url and api.version.",
         )

@@ -257,13 +257,13 @@ def stopping_error(reply: Reply) -> VoucherifySyncError | None:
         return AccessRefused(f"{message} (HTTP {status}, {reason})", remedy)
     if status in (405, 406, 415):
         return WrongAddress(
-            f"What answers does not take our requests (HTTP {status}), so it is not the Voucherify API",
+            f"The server does not accept our requests (HTTP {status}), so it is not the Voucherify API",
             "Check api.url and api.version.",
         )
     if status == 429 and read_rate_headers(reply.headers).type == "api_calls_cycle":
         return RunStopped(
             "The API calls of this billing cycle are used up",
-            "Go on in the next cycle, or when the plan was raised.",
+            "Run the same command in the next cycle, or after you raised the plan.",
         )
     return None
 
