@@ -104,16 +104,18 @@ def command(**given: Any) -> int:
     options = SandboxOptions.read(fields, given["switch"])
     stop = Stop()
     with Sandbox(options, faults) as sandbox, stopping_cleanly(stop):
-        api = sandbox.api_settings()
+        api = sandbox.store.api_settings(sandbox.url)
         # A key that is not of this start may be a project's, so the run wants to know that its ledger is new.
         agreed = "--yes" if options.app_id is None else "--yes --new-ledger"
+        token = "" if options.token is None else "Set VOUCHERIFY_API_TOKEN to the token of your switch.\n"
         replay = f"voucherify-sync replay -c sandbox.yaml {agreed} sample_events"
         tell(
             f"The sandbox listens on {sandbox.url}. Open it in a browser to see what arrives.\n\n"
             "Send to it: paste this in another terminal, with your events in place of sample_events.\n"
             f"  echo {shlex.quote(api)} > sandbox.yaml && {replay}\n"
             "Or put this line into your settings file, in place of its api section:\n"
-            f"  {api}\n\n"
+            f"  {api}\n"
+            f"{token}\n"
             "Ctrl-C stops it, and what it holds is gone."
         )
         while not stop.wait(_LOOK_S):

@@ -29,8 +29,8 @@ next, although the new one is empty: records that an earlier sandbox took count 
 [duplicates](../glossary.md#duplicate). Use the switches `app_id` and `token` to refuse other keys."""
 
 _PAGE: Final = """\
-Open the address in a browser. The page shows the latest customers and custom events, the number of API calls, and the
-calls that were throttled or refused. It renews itself every second. `/state.json` has the same as data:"""
+Open the address in a browser. The page shows the latest customers and custom events, what was refused and why, and the
+number of API calls and of throttled ones. It renews itself every second. `/state.json` has the same as data:"""
 
 _ENDPOINTS: Final = (
     (

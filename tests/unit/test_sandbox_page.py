@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from support.sandbox_client import CUSTOMERS, EVENTS, call, customer, event
+from support.sandbox_client import BULK, CUSTOMERS, EVENTS, call, customer, event
 
-from voucherify_sync.sandbox import Sandbox, SandboxOptions
+from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 
 EVIL = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"
 
@@ -100,6 +100,35 @@ def test_what_clients_send_stays_text() -> None:
         page = page_of(sandbox)
         assert page.count("<script>") == 1
         assert set(Tags(page).names) - before <= {"table", "tr", "td", "b", "small", "code", "time", "div"}
+
+
+def test_the_page_says_what_was_refused_and_why() -> None:
+    """The latest first: calls, and customers of bulk requests; what is throttled is counted apart."""
+    with Sandbox(SandboxOptions(token="token"), [Fault.parse("GET status 500")]) as sandbox:
+        assert "Refused" not in page_of(sandbox)
+        call(sandbox, "POST", CUSTOMERS, customer(birthdate=""))
+        call(sandbox, "POST", BULK, [customer("good"), customer("u7", email=EVIL), customer("u8", email=5)])
+        assert sandbox.counts()[0] == 2  # which carries the bulk request out
+        call(sandbox, "GET", CUSTOMERS)
+        page = page_of(sandbox)
+        data = call(sandbox, "GET", "/state.json", None, {}).body
+    for text in (
+        "400 POST /v1/customers",
+        "Property .birthdate should match format &#x27;date&#x27;",
+        "400 customer u8 in bulk",
+        "500 GET /v1/customers",
+        "fault: status",
+    ):
+        assert text in page
+    assert page.index("500 GET") < page.index("u8 in bulk") < page.index("400 POST")
+    assert data["refusals"]["count"] == 3
+    assert data["refusals"]["newest"][0]["request"] == "GET /v1/customers"
+
+
+def test_the_page_shows_no_token() -> None:
+    """The one of the options may be a real one."""
+    with Sandbox(SandboxOptions(token="CANARY")) as sandbox:
+        assert "CANARY" not in page_of(sandbox)
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_runs_only_its_own_script() -> None:

@@ -64,18 +64,37 @@ class AnsweredCall(Struct, frozen=True, gc=False):
     at: float
 
 
+class Refusal(Struct, frozen=True, gc=False):
+    """A call, or a customer of a bulk request, that was answered with an error.
+
+    Attributes:
+        request: method and path, or the customer.
+        status: HTTP status; that of a customer in a bulk request is what it would have alone.
+        details: what the answer says.
+        at: epoch seconds on the sandbox's clock.
+    """
+
+    request: str
+    status: int
+    details: str
+    at: float
+
+
 class CallLog:
     """The log. Thread-safe; the newest `keep` entries of each kind are kept, and all are counted.
 
     Attributes:
         calls: number of API calls that were answered, or left without an answer by a fault.
+        refusal_count: number of errors that were answered, but for what was throttled.
     """
 
     def __init__(self, keep: int | None) -> None:
         self.calls = 0
+        self.refusal_count = 0
         self._lock = threading.Lock()
         self._processed: deque[ProcessedRequest] = deque(maxlen=keep)
         self._answered: deque[AnsweredCall] = deque(maxlen=keep)
+        self._refusals: deque[Refusal] = deque(maxlen=keep)
         self._statuses: Counter[str] = Counter()
 
     @property
@@ -89,6 +108,12 @@ class CallLog:
         """The API calls, in the order of their answers."""
         with self._lock:
             return list(self._answered)
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """The errors that were answered, in order."""
+        with self._lock:
+            return list(self._refusals)
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -107,3 +132,9 @@ class CallLog:
             self.calls += 1
             self._statuses["none" if call.status is None else str(call.status)] += 1
             self._answered.append(call)
+
+    def add_refusal(self, refusal: Refusal) -> None:
+        """Log an error that was answered."""
+        with self._lock:
+            self.refusal_count += 1
+            self._refusals.append(refusal)

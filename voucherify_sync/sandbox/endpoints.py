@@ -119,6 +119,11 @@ class HttpAnswer(Struct, frozen=True):
         """Make the answer that refuses a request."""
         return cls(refusal.status, _encode(refusal.body), headers)
 
+    def error_text(self) -> str:
+        """Return what an error says."""
+        error = _decode(self.body)
+        return str(error.get("details") or error.get("message"))
+
     def head(self, now: float, *, close: bool = False) -> bytes:
         """Encode status line and headers, with the blank line after them."""
         lines = [

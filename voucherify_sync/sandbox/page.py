@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable
 from functools import cache
 from html import escape
@@ -14,13 +15,13 @@ from string import Template
 import msgspec
 
 from voucherify_sync.events import Json
-from voucherify_sync.sandbox.call_log import CallLog
+from voucherify_sync.sandbox.call_log import CallLog, Refusal
 from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest, as_text
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
 from voucherify_sync.sandbox.validation import framework_error
 
-_MAX_ROWS = 30
+_MAX_ROWS, _MAX_REFUSALS = 30, 10
 _MAX_TEXT = 160
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _NEVER_STORED = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
@@ -42,7 +43,7 @@ def answer_page(
     everyone = store.customers
     customers, events = everyone[: -_MAX_ROWS - 1 : -1], store.events[: -_MAX_ROWS - 1 : -1]
     customer_count, event_count = len(everyone), store.event_count
-    statuses = call_log.statuses
+    statuses, refusals = call_log.statuses, call_log.refusals
     if request.path == "/state.json":
         newest = [
             {
@@ -58,19 +59,25 @@ def answer_page(
             "customers": {"count": customer_count, "newest": customers},
             "events": {"count": event_count, "newest": newest},
             "calls": {"count": call_log.calls, "by_status": statuses},
+            "refusals": {"count": call_log.refusal_count, "newest": refusals[: -_MAX_ROWS - 1 : -1]},
         }
         return HttpAnswer(200, msgspec.json.encode(data), _NEVER_STORED)
-    refused = sum(count for status, count in statuses.items() if status[0] in "45" and status != "429")
-    tiles = {
-        "custom events": event_count,
-        "customers": customer_count,
-        "API calls": call_log.calls,
-        "throttled": statuses.get("429", 0),
-        "refused": refused,
-    }
+    tiles = (
+        ("custom events", event_count, "POST /v1/events, accepted"),
+        ("customers", customer_count, "different people; updates are not counted"),
+        ("API calls", call_log.calls, "all calls, also refused ones"),
+        (
+            "throttled",
+            statuses.get("429", 0),
+            "calls over the limit, answered with 429: they are repeated later",
+        ),
+        ("refused", call_log.refusal_count, "calls, and customers of bulk requests, answered with an error"),
+    )
+    settings = store.api_settings(f"http://{host}")
     invitation = (
-        '<p class="empty">Nothing has arrived yet. Point the settings here and replay:'
-        f"<code>api:\n  key: {escape(store.app_id)}\n  token: any\n  url: {escape(f'http://{host}')}</code></p>"
+        '<p class="empty">Nothing has arrived yet. Paste this in a terminal, with your events in place of '
+        f"sample_events:<code>echo {escape(shlex.quote(settings))} &gt; sandbox.yaml\n"
+        "voucherify-sync replay -c sandbox.yaml sample_events</code></p>"
     )
     event_rows = [
         _row(event.name or "", event.source_id or event.customer_id, "", event.metadata, iso(event.at))
@@ -80,9 +87,11 @@ def answer_page(
     page = template.substitute(
         url=escape(f"http://{host}"),
         tiles="".join(
-            f'<div class="tile"><b>{number:,}</b><span>{label}</span></div>'
-            for label, number in tiles.items()
+            f'<div class="tile" title="{meaning}"><b>{number:,}</b><span>{label}</span></div>'
+            for label, number, meaning in tiles
         ),
+        settings=escape(settings),
+        refusals=_refusals(refusals, call_log.refusal_count),
         events=_table(event_rows) or invitation,
         events_note=_note(len(events), event_count),
         customers=_table(map(_customer_row, customers)) or '<p class="empty">No customers yet.</p>',
@@ -113,6 +122,14 @@ def _note(shown: int, count: int) -> str:
 def _table(rows: Iterable[str]) -> str:
     filled = "".join(rows)
     return f'<div class="scroll"><table>{filled}</table></div>' if filled else ""
+
+
+def _refusals(refusals: list[Refusal], count: int) -> str:
+    """Make the section of errors, if there are any."""
+    newest = refusals[: -_MAX_REFUSALS - 1 : -1]
+    rows = [_row(f"{each.status} {each.request}", each.details, "", {}, iso(each.at)) for each in newest]
+    title = f"<h2>Refused<small>{_note(len(newest), count)}</small></h2>"
+    return f'<section class="wide">{title}{_table(rows)}</section>' if rows else ""
 
 
 def _customer_row(customer: StoredCustomer) -> str:

@@ -7,7 +7,6 @@ its own what the faults have to control.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import socket
 import struct
@@ -18,7 +17,7 @@ from io import BufferedReader
 from typing import Self
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.sandbox.call_log import AnsweredCall, CallLog
+from voucherify_sync.sandbox.call_log import AnsweredCall, CallLog, Refusal
 from voucherify_sync.sandbox.endpoints import ApiEndpoints, HttpAnswer, HttpRequest
 from voucherify_sync.sandbox.faults import Fault, FaultScript, perform, spoil
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -32,7 +31,6 @@ _MAX_HEAD_BYTES = 65_536
 _MAX_BODY_BYTES = 10_485_760
 _MAX_DRAINED_BYTES = 8 * _MAX_BODY_BYTES
 _READ_BYTES = 65_536
-_PLAIN = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
@@ -74,14 +72,6 @@ class Sandbox:
         """Base URL, without a slash at its end. Of all addresses of this machine it has the loopback one."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.options.host, self.options.host)  # noqa: S104
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-
-    def api_settings(self) -> str:
-        """Return a line of a settings file that sends to this sandbox."""
-        shown = [
-            text if _PLAIN.fullmatch(text) else json.dumps(text.replace("$", "$$"))
-            for text in (self.store.app_id, self.options.token or "any")
-        ]
-        return 'api: {{url: "{}", key: {}, token: {}}}'.format(self.url, *shown)
 
     def counts(self) -> tuple[int, int, int]:
         """Return the number of customers and events that it holds, and of API calls that it met."""
@@ -181,7 +171,7 @@ class Sandbox:
             return self._misanswer(sock, request, fault) and request.keep_alive
         else:
             answer, is_processed = self._process(request)
-            self._log(request, answer.status, is_processed=is_processed)
+            self._log(request, answer, is_processed=is_processed)
         sock.sendall(answer.head(self._clock(), close=not request.keep_alive) + answer.body)
         return request.keep_alive
 
@@ -195,7 +185,7 @@ class Sandbox:
             self._stopping.wait(fault.delay_s)
         now = self._clock()
         answer = spoil(fault, request, good, now)
-        self._log(request, answer.status if answer else None, is_processed=is_processed, fault=fault.action)
+        self._log(request, answer, is_processed=is_processed, fault=fault.action)
         return perform(fault, sock, answer, now, self._stopping)
 
     def _process(self, request: HttpRequest) -> tuple[HttpAnswer, bool]:
@@ -206,10 +196,16 @@ class Sandbox:
         return answer, request.method != "GET" and answer.status < 300
 
     def _log(
-        self, request: HttpRequest, status: int | None, *, is_processed: bool, fault: str | None = None
+        self, request: HttpRequest, answer: HttpAnswer | None, *, is_processed: bool, fault: str | None = None
     ) -> None:
-        call = AnsweredCall(request.method, request.path, status, fault, is_processed, self._clock())
+        now = self._clock()
+        status = answer.status if answer else None
+        call = AnsweredCall(request.method, request.path, status, fault, is_processed, now)
         self.call_log.add_answered(call)
+        if answer and answer.status >= 400 and answer.status != 429:
+            details = f"fault: {fault}" if fault else answer.error_text()
+            refusal = Refusal(f"{request.method} {request.path}", answer.status, details, now)
+            self.call_log.add_refusal(refusal)
 
 
 def _read_request(sock: socket.socket, reader: BufferedReader) -> HttpRequest | None:

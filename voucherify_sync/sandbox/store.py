@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import secrets
 import threading
 from collections import deque
@@ -16,7 +18,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from voucherify_sync.events import Json, Kind
-from voucherify_sync.sandbox.call_log import CallLog, ProcessedRequest
+from voucherify_sync.sandbox.call_log import CallLog, ProcessedRequest, Refusal
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.validation import (
     BULK_IDS,
@@ -29,6 +31,7 @@ from voucherify_sync.sandbox.validation import (
 )
 from voucherify_sync.text import utc_text
 
+_PLAIN = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 _REPORTS_KEPT_S = 7 * 86400.0
 
 # The sandbox has no redemptions, orders, vouchers or campaigns, so these parts of a customer never change.
@@ -150,6 +153,15 @@ class SandboxStore:
         self._queue: deque[BulkAction] = deque()
         self._schemas = {str(schema.get("related_object")): schema for schema in options.metadata_schemas}
 
+    def api_settings(self, url: str) -> str:
+        """Return a line of a settings file that sends to this sandbox at its URL.
+
+        A token of the options may be a real one, so it is not shown: the line takes it from the environment.
+        """
+        app_id = self.app_id if _PLAIN.fullmatch(self.app_id) else json.dumps(self.app_id.replace("$", "$$"))
+        token = "any" if self._options.token is None else '"${VOUCHERIFY_API_TOKEN}"'
+        return f'api: {{url: "{url}", key: {app_id}, token: {token}}}'
+
     @contextmanager
     def step(self) -> Iterator[float]:
         """Keep all other threads out, and yield the time. Bulk requests whose time has come are carried out first.
@@ -239,6 +251,10 @@ class SandboxStore:
             except ApiRefusal as refusal:
                 reported = {name: refusal.body.get(name) for name in ("message", "details", "key")}
                 action.errors.append({**reported, "source_id": item["source_id"]})
+                request = f"customer {item['source_id']} in bulk"
+                self._call_log.add_refusal(
+                    Refusal(request, refusal.status, str(reported["details"]), action.ends)
+                )
         action.items = []
         action.is_finished = True
 
