@@ -14,10 +14,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TextIO
-
-import click
+from typing import NamedTuple
 
 from voucherify_sync.api import Prepared, PreparedReplay, RetryOptions
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
@@ -333,13 +332,13 @@ class RecordLog:
     that it cannot take go to a spare file, and the run goes on.
 
     Args:
-        stream: stderr as it is before a bar is drawn on it, or None.
+        is_shown: lines are written on stderr, too, above a bar if there is one.
         path: of the file, to which lines are added, or None.
         spare: returns the path of the spare file. Raises VoucherifySyncError if there is no place for one.
     """
 
-    def __init__(self, stream: TextIO | None, path: Path | None, spare: Callable[[], Path]) -> None:
-        self._stream = stream
+    def __init__(self, path: Path | None, spare: Callable[[], Path], *, is_shown: bool = False) -> None:
+        self._is_shown = is_shown
         self._has_file = path is not None
         self._path = path
         self._spare = spare
@@ -355,8 +354,8 @@ class RecordLog:
 
     def add_line(self, line: str) -> None:
         """Write one line."""
-        if self._stream is not None:
-            click.echo(line, file=self._stream)
+        if self._is_shown:
+            tell(line)
         if self._has_file:
             self._write(f"{line}\n".encode())
 
@@ -406,11 +405,11 @@ class RecordLog:
 @contextmanager
 def records_shown(options: Display, run_id: str) -> Iterator[RecordLog | None]:
     """Yield the log that --verbose and --log-file ask for, or None."""
-    stream = sys.stderr if options.verbose else None
-    if options.log_file is None and stream is None:
+    if options.log_file is None and not options.verbose:
         yield None
         return
-    with closing(RecordLog(stream, options.log_file, lambda: spare_file("logs", f"{run_id}.log"))) as log:
+    spare = partial(spare_file, "logs", f"{run_id}.log")
+    with closing(RecordLog(options.log_file, spare, is_shown=options.verbose)) as log:
         yield log
 
 

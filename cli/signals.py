@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[int, FrameType | None], object]
 
+_screens: list[Callable[..., str]] = []
+"""Each forgets what is drawn on the terminal, with `for_good` for ever, and returns what takes it off."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -50,17 +52,33 @@ def stopping_cleanly(stop: Stop) -> Iterator[None]:
     from voucherify_sync.exit_codes import ExitCode
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.signal_exit is not None:
-            os._exit(128 + number)
-        stop.by_signal(ExitCode(128 + number))
-        said = "\nStopping after the requests in flight. Press Ctrl-C again to quit now.\n"
+        is_second = stop.signal_exit is not None
+        cleared = "".join(clear(for_good=is_second) for clear in _screens)
+        said = "Stopping after the requests in flight. Press Ctrl-C again to quit now.\n"
         if number != signal.SIGINT:
-            said = f"\n{signal.Signals(number).name}: stopping after the requests in flight. A second one quits now.\n"
+            said = f"{signal.Signals(number).name}: stopping after the requests in flight. A second one quits now.\n"
+        stop.by_signal(ExitCode(128 + number))
         with suppress(OSError):  # a terminal that is gone must not end the run
-            os.write(2, said.encode())
+            os.write(2, (cleared if is_second else (cleared or "\n") + said).encode())
+        if is_second:
+            os._exit(128 + number)
 
     with _handled_by(handle):
         yield
+
+
+@contextmanager
+def clearing_screen(clear: Callable[..., str]) -> Iterator[None]:
+    """Within this block a signal first takes off the terminal what is drawn there.
+
+    Args:
+        clear: forgets what is drawn, with `for_good` for ever, and returns what takes it off.
+    """
+    _screens.append(clear)
+    try:
+        yield
+    finally:
+        _screens.remove(clear)
 
 
 @contextmanager

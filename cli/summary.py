@@ -20,6 +20,7 @@ from voucherify_sync.settings import digest
 from voucherify_sync.text import clean, clean_lines, counted, did_you_mean, size, span, utc_text
 from voucherify_sync.voucherify.answers import PATHS
 
+from .progress import time_left
 from .render import Table, TableRow, TextLines, sentences, show, warnings_of
 from .status import ledger_words
 from .streams import tell
@@ -229,14 +230,12 @@ def _of_kept(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
 
 def _remaining(run: Run) -> str | None:
     """Say how many requests a run did not get to, and how long they will take."""
-    requests, per_min = round(run.requests_left() or 0), run.snapshot().calls_per_min
-    if requests < 1:
+    left, snapshot = run.calls_left(), run.snapshot()
+    if left is None or not left[0]:
         return None
-    sentence = f"About {counted(requests, 'request')} remaining"
-    if not per_min:
-        return f"{sentence}."
-    rate = f"{per_min:,.0f} calls a minute" if per_min >= 10 else f"{per_min * 60:,.0f} calls an hour"
-    return f"{sentence}; at {rate} that is {span(60 * requests / per_min)}."
+    about = "About " if left[1] else ""
+    takes = ", ".join(time_left(snapshot)).replace(" to go", "")
+    return f"{about}{counted(left[0], 'request')} remaining{': ' if takes else ''}{takes}."
 
 
 def next_command(request: RunOptions) -> str:

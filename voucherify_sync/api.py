@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State
+from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State, reading_eta_s
 from voucherify_sync.preview.coverage import Coverage, CoverageReport
 from voucherify_sync.preview.explain import EventSearch, Explanation
 from voucherify_sync.preview.mapping_tests import MappingResult, run_tests
@@ -381,6 +382,7 @@ class PreparedReplay(Prepared):
         self.earlier_run: EarlierRun | None = None
         self.last_failure: str | None = None
         self.sandbox_counts: tuple[int, int] | None = None
+        self._planned_calls: int | None = None
         self._resources = ExitStack()
         self._choice = LedgerChoice.of(
             self.settings,
@@ -444,6 +446,8 @@ class PreparedReplay(Prepared):
             self.run = planner.run
             plan = planner.plan()
             self.run = planner.run  # a plan whose customers are refused needs a second one
+        if not self.stop.requested:
+            self._planned_calls = plan.cost.calls
         return plan
 
     def execute(self, *, output: BinaryIO | None = None, watch: Watch | None = None) -> RunReport:
@@ -463,7 +467,14 @@ class PreparedReplay(Prepared):
             delivery, ledger = self._open(output, resources)
             self.earlier_run = ledger.last_run()
             self.run = run = Run(
-                self.run_options, self.stop, delivery, ledger, policy, output=output, observer=watch
+                self.run_options,
+                self.stop,
+                delivery,
+                ledger,
+                policy,
+                output=output,
+                observer=watch,
+                planned_calls=self._planned_calls,
             )
             run.execute()
             self.last_failure = delivery.trouble()
@@ -765,6 +776,7 @@ class PreparedCoverage(Prepared):
         super().__init__(options, stop)
         self.reader = Reader(self.sources, self.stop)
         self._options = options
+        self._started = time.monotonic()
         self._counts = Coverage(
             self.settings,
             Selection(types=frozenset(options.type), names=frozenset(options.event)),
@@ -784,8 +796,14 @@ class PreparedCoverage(Prepared):
 
     def snapshot(self) -> Snapshot:
         """Tell how far it has read; any thread may ask at any time."""
-        read = sum(facts.bytes for facts in list(self.reader.facts))
-        return Snapshot(events=self._counts.read, bytes=read, bytes_total=self.reader.bytes_total, counts={})
+        read, total = sum(facts.bytes for facts in self.reader.facts[:]), self.reader.bytes_total
+        limit = self._options.limit
+        shares = [read / total] if total else []
+        if limit is not None:
+            shares.append(self._counts.read / limit)
+        share = min(max(shares), 1.0) if shares else None
+        eta_s = reading_eta_s(share, time.monotonic() - self._started)
+        return Snapshot(self._counts.read, bytes=read, bytes_total=total, counts={}, share=share, eta_s=eta_s)
 
 
 def coverage(

@@ -11,8 +11,9 @@ from typing import Final
 from msgspec import Struct
 
 from voucherify_sync.events import BadRecord, Event, Request
-from voucherify_sync.text import counted
+from voucherify_sync.text import clean, counted, span
 
+_FIRST_ETA_S: Final = 1.0
 FAILED_BEFORE: Final = "failed_before"
 """Reason of a record that failed in an earlier run, and is not tried again: it counts for nothing else."""
 OTHER_TYPE: Final = "type_other"
@@ -335,33 +336,99 @@ def words(state: State, code: str | None) -> str:
 
 
 class Waiting(Struct, frozen=True):
-    """What the run waits for, such as ``quota``, and how many seconds are left; None if that is not known."""
+    """What the run waits for.
+
+    Attributes:
+        reason: one of the codes of `_WAITS`.
+        seconds_left: until it goes on, or tries again; None if that is not known.
+        detail: of the reason: the limit, the trouble, or the customer.
+    """
 
     reason: str
-    seconds_left: float | None
+    seconds_left: float | None = None
+    detail: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Say it in words; what is quoted is clean."""
+        seconds = self.seconds_left
+        left = "" if seconds is None else f" {_countdown(seconds)}"
+        try_in = "" if seconds is None else f", next try in{left}" if seconds else ", trying now"
+        poll_in = f", next poll in{left}" if left else ""
+        return _WAITS[self.reason].format(
+            left=left, try_in=try_in, poll_in=poll_in, detail=clean(self.detail, 80)
+        )
+
+
+_WAITS: Final = {
+    "quota": "waiting{left}: rate limit, {detail}",
+    "rate": "waiting{left}: delivery.rate, {detail}",
+    "asked": "waiting{left}: {detail}, Voucherify asks to wait",
+    "slowed": "waiting{left}: fewer calls after HTTP 429",
+    "outage": "{detail}{try_in}",
+    "bulk": "waiting for Voucherify to finish the bulk request{poll_in}",
+    "customer": "waiting for customer {detail}, whose requests go one after the other",
+    "attempt": "waiting{left}: next attempt for {detail}",
+    "answer": "waiting for an answer since {detail}",
+}
+"""Reason to wait -> the sentence."""
+
+
+def _countdown(seconds: float) -> str:
+    """Return a time that runs down in the unit in which one counts along."""
+    return f"{seconds:.1f} s" if seconds < 1.95 else f"{seconds:.0f} s" if seconds < 9.5 else span(seconds)
+
+
+class Phase(StrEnum):
+    """The part of a run that is going on, in the order in which they come.
+
+    Where customers do not go in bulk, their updates and the custom events are sent together, as EVENTS.
+    """
+
+    READING = "reading"
+    CUSTOMERS = "customers"
+    EVENTS = "events"
 
 
 class Snapshot(Struct, frozen=True):
     """How a run stands at one moment.
 
     Attributes:
-        events: records read.
-        bytes: read so far (compressed size).
+        events: records read in this phase.
+        bytes: read so far in this phase (compressed size).
         bytes_total: of all sources; None if that is not known, as with stdin.
         counts: records by state.
+        phase: what is going on.
+        share: part of the work that is done, 0 to 1: calls made of all calls, or input read where nothing is sent.
+            None while the whole is not known. 1 means that all is done.
+        customers: customers sent in bulk by state; empty where they go one by one.
         calls: calls made.
+        calls_total: calls made and calls to come; None while that is not known.
+        is_total_estimated: the total is an estimate.
         calls_per_min: what the limit sustains; None before it is known.
-        in_flight: requests under way.
+        in_flight: calls that are sent and not answered yet.
         waiting: what the next call waits for, or None.
-        eta_s: seconds to go, by the API's limit; None if that is not known.
+        eta_s: seconds to go; None if that is not known.
+        eta_hourly_s: the same if the API's limit is by the hour; None unless it may be either.
     """
 
     events: int
     bytes: int
     bytes_total: int | None
     counts: dict[State, int]
+    phase: Phase = Phase.READING
+    share: float | None = None
+    customers: dict[State, int] = {}
     calls: int = 0
+    calls_total: int | None = None
+    is_total_estimated: bool = False
     calls_per_min: float | None = None
     in_flight: int = 0
     waiting: Waiting | None = None
     eta_s: float | None = None
+    eta_hourly_s: float | None = None
+
+
+def reading_eta_s(share: float | None, elapsed_s: float) -> float | None:
+    """Estimate how long reading goes on at the pace so far; None before there is one."""
+    return elapsed_s * (1 - share) / share if share and elapsed_s >= _FIRST_ETA_S else None

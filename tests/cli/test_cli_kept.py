@@ -197,7 +197,7 @@ def test_a_log_that_fills_up_loses_no_line(tmp_path: Path, monkeypatch: pytest.M
         return written
 
     monkeypatch.setattr(os, "write", limited)
-    log = cli_module("outputs").RecordLog(None, tmp_path / "log", lambda: tmp_path / "spare")
+    log = cli_module("outputs").RecordLog(tmp_path / "log", lambda: tmp_path / "spare")
     for number in range(1, 5):
         log.add_line(f"line number {number}")
     said = log.finish()
@@ -215,7 +215,7 @@ def test_a_log_without_a_place_counts_its_lines(tmp_path: Path) -> None:
     def nowhere() -> Path:
         raise UsageProblem("there is no state directory.", "Name one.")
 
-    log = cli_module("outputs").RecordLog(None, tmp_path / "missing" / "log", nowhere)
+    log = cli_module("outputs").RecordLog(tmp_path / "missing" / "log", nowhere)
     log.add_line("one")
     log.add_line("two")
     said = log.finish()
@@ -226,7 +226,7 @@ def test_a_log_without_a_place_counts_its_lines(tmp_path: Path) -> None:
 
 def test_a_log_whose_spare_file_is_full_counts_its_lines() -> None:
     """As without a place."""
-    log = cli_module("outputs").RecordLog(None, Path(FULL), lambda: Path(FULL))
+    log = cli_module("outputs").RecordLog(Path(FULL), lambda: Path(FULL))
     log.add_line("one")
     log.add_line("two")
     assert log.finish() == (

@@ -94,11 +94,14 @@ def test_the_limiter_knows_how_long_the_oldest_call_has_had_no_answer() -> None:
     now = [100.0]
     limiter = Limiter(stop=Stop(), clock=lambda: now[0])
     assert limiter.unanswered_s() is None
-    first = limiter.acquire()
-    now[0] += 3
-    assert limiter.acquire(Bucket.BULK)
-    now[0] += 1
-    assert limiter.unanswered_s() == 4
+    first, second = limiter.acquire(), limiter.acquire(Bucket.BULK)
     assert first
+    assert second
+    assert (limiter.unanswered_s(), limiter.in_flight) == (None, 0)  # a permit is no call yet
+    limiter.sent(first)
+    now[0] += 3
+    limiter.sent(second)
+    now[0] += 1
+    assert (limiter.unanswered_s(), limiter.in_flight) == (4, 2)
     limiter.unanswered(first)
-    assert limiter.unanswered_s() == 1
+    assert (limiter.unanswered_s(), limiter.in_flight) == (1, 1)

@@ -16,7 +16,7 @@ from voucherify_sync.events import Kind
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.settings.types import Credentials, Secret
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.answers import Answer, NoAnswer, NotSent, Reply
+from voucherify_sync.voucherify.answers import Answer, NoAnswer, NotSent, Reply, outage_in_words
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.limited_client import LimitedClient
 from voucherify_sync.voucherify.rate_limit import Limiter
@@ -328,14 +328,34 @@ def test_a_stop_ends_the_wait() -> None:
 def test_it_says_until_when_everything_waits() -> None:
     """For the display."""
     world = World()
-    assert world.breaker.waiting() is None
+    assert world.breaker.waiting("api.example.com") is None
     assert world.enter(CUSTOMER)
     world.calls(EVENT, [False] * 3)
     world.breaker.leave(CUSTOMER, True, ALIVE)
-    waiting = world.breaker.waiting()
+    waiting = world.breaker.waiting("api.example.com")
     assert waiting is not None
-    assert waiting.reason == "an answer (HTTP 503)"
+    assert (waiting.reason, waiting.detail) == ("outage", "no reliable answer from Voucherify (HTTP 503)")
     assert waiting.until > world.now
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            NotSent("dns", "the name api.example.com cannot be resolved"),
+            "cannot reach api.example.com (name not found)",
+        ),
+        (NotSent("refused"), "cannot reach api.example.com (no connection)"),
+        (
+            NoAnswer("timeout", "no answer within 60 s"),
+            "no reliable answer from Voucherify (no answer within 60 s)",
+        ),
+    ],
+    ids=["name", "connection", "answer"],
+)
+def test_an_outage_is_said_with_the_host_and_the_reason(answer: Answer, words: str) -> None:
+    """In a few words, for a line of a display."""
+    assert outage_in_words(answer, "api.example.com") == words
 
 
 def test_one_worker_probes_while_the_others_wait() -> None:

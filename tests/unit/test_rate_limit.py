@@ -282,7 +282,7 @@ def test_a_failing_server_that_names_a_time_pauses_all_calls(status: int) -> Non
     assert hand.wait_s() == hand.wait_s(Bucket.BULK) == 30
     waiting = hand.wait()
     assert waiting is not None
-    assert waiting.reason == f"Voucherify (HTTP {status})"
+    assert (waiting.reason, waiting.detail) == ("asked", f"HTTP {status}")
     assert hand.limiter.throttled == 0
 
 
@@ -472,7 +472,7 @@ def test_a_stop_frees_every_waiting_call_at_once() -> None:
     wait_until(lambda: limiter.waiting() is not None)
     waiting = limiter.waiting()
     assert waiting is not None
-    assert waiting.reason == "throttled"
+    assert (waiting.reason, waiting.detail) == ("asked", "HTTP 429")
     stop.by_signal(ExitCode.INTERRUPTED)
     for thread in threads:
         thread.join(HANG_S)

@@ -13,11 +13,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Kind
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.answers import Answer, NotSent, Reply, trouble_of, unreachable_error
+from voucherify_sync.voucherify.answers import (
+    Answer,
+    NotSent,
+    Reply,
+    outage_in_words,
+    trouble_of,
+    unreachable_error,
+)
 from voucherify_sync.voucherify.limited_client import Probe
 from voucherify_sync.voucherify.rate_limit import CallWait
 from voucherify_sync.voucherify.retry_policy import PAUSES, Pauses, is_success
@@ -104,9 +112,13 @@ class CircuitBreaker:
     def _last_trouble(self) -> str:
         return "" if self._bad_end is None else trouble_of(self._bad_end)
 
-    def waiting(self) -> CallWait | None:
-        """Say until when everything waits, for the display."""
-        return CallWait(f"an answer ({self._last_trouble})", self._due) if self.is_open else None
+    def waiting(self, host: str) -> CallWait | None:
+        """Say until when everything waits for a host, for the display; the past while it is being tried."""
+        if not self.is_open or self._bad_end is None:
+            return None
+        return CallWait(
+            "outage", -inf if self._is_probing else self._due, outage_in_words(self._bad_end, host)
+        )
 
     def enter(self, kind: Kind | None, probe: Probe) -> bool:
         """Wait until a request may go; `leave` must follow. False: not entered, the run is stopping.

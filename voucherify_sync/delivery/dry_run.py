@@ -35,7 +35,7 @@ class DryRun:
         stop: asked before every customer of a bulk run.
     """
 
-    calls = retries = throttled = in_flight = open = 0
+    calls = retries = throttled = in_flight = submitted = open = 0
     calls_per_min = None
     limit = None
 
@@ -82,6 +82,10 @@ class DryRun:
 
     def trouble(self) -> str | None:
         """Say that there is none."""
+        return None
+
+    def eta_s(self, _calls: float) -> tuple[float, float] | None:
+        """Say nothing: no limit holds a dry run back."""
         return None
 
     def waiting(self) -> Waiting | None:

@@ -88,6 +88,7 @@ class Lanes:
         max_records, max_bytes: of requests without an outcome.
 
     Attributes:
+        submitted: requests taken in so far.
         in_flight: requests that workers are busy with.
         retries: attempts that decided nothing.
     """
@@ -101,6 +102,7 @@ class Lanes:
         max_records: int = 10_000,
         max_bytes: int = 64 * 2**20,
     ) -> None:
+        self.submitted = 0
         self.in_flight = 0
         self.retries = 0
         self._attempt = attempt
@@ -161,6 +163,7 @@ class Lanes:
             finally:
                 self._blocked = False
             self._raise_bug()
+            self.submitted += 1
             pending = PendingRequest(request)
             if self._stop.requested or self._closed:
                 self._decided.append(pending.undecided())
@@ -180,6 +183,11 @@ class Lanes:
                 return None
             lane = max(self._lanes.values(), key=lambda lane: len(lane.requests))
             return lane.source_id if 2 * len(lane.requests) > self._records else None
+
+    def next_attempt_at(self) -> float | None:
+        """Return when the next attempt is due, where all requests wait for another one; None while any can go."""
+        with self._news:
+            return self._due[0][0] if self._due and not (self._ready or self.in_flight) else None
 
     def finished(self) -> list[Outcome]:
         """Return what was decided since it was last asked, without waiting; raise what a worker could not handle."""

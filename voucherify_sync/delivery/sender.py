@@ -7,11 +7,11 @@ A problem of one record raises nothing. An error that stops the run goes to `sto
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -30,12 +30,13 @@ from voucherify_sync.outcomes import (
 )
 from voucherify_sync.settings.types import Credentials, Delivery, OnDoubt
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import counted, span
 from voucherify_sync.voucherify.activity import Doubt, Doubts
 from voucherify_sync.voucherify.answers import PATHS, Reply, sent_of_customer
 from voucherify_sync.voucherify.bulk import ActionLog, BulkDelivery
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.limited_client import ApiCall, LimitedClient, RefusalPolicy
-from voucherify_sync.voucherify.rate_limit import Limiter, RateWindow
+from voucherify_sync.voucherify.rate_limit import CallWait, Limiter, RateWindow
 from voucherify_sync.voucherify.retry_policy import (
     PAUSES,
     THROTTLED,
@@ -51,6 +52,8 @@ _BULK_DEADLINE_S = 180.0
 """For 10 MiB over a slow line; Voucherify's balancer cuts what takes longer."""
 _MAX_BULK_RESPONSE_BYTES = 64 << 20
 """A report names every refused customer."""
+_SHORT_S = 5.0
+"""A wait that the user's own rate asks for is worth a word from then on."""
 _SILENT_S = 2.0
 """From then on a call without an answer is trouble."""
 
@@ -208,6 +211,7 @@ class LiveDelivery:
         client = Client(credentials, workers=settings.workers, stop=stop)
         self._clients = [client]
         self._credentials = credentials
+        self._host = urlsplit(credentials.url).hostname or ""
         self._stop = stop
         self._limiter = Limiter(
             stop=stop, rate=settings.rate, reserve=settings.reserve, max_calls=settings.max_calls
@@ -272,8 +276,13 @@ class LiveDelivery:
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
-        return self._lanes.in_flight
+        """Calls that are sent and not answered yet."""
+        return self._limiter.in_flight
+
+    @property
+    def submitted(self) -> int:
+        """Requests taken in by the lanes so far."""
+        return self._lanes.submitted
 
     @property
     def open(self) -> int:
@@ -306,6 +315,13 @@ class LiveDelivery:
         per_s = self._limiter.calls_per_s()
         return None if per_s is None else per_s * 60
 
+    def eta_s(self, calls: float) -> tuple[float, float] | None:
+        """Estimate how many seconds a number of calls takes, by limits of a minute and of an hour.
+
+        None where that is not known: before the first answers, and in an outage.
+        """
+        return None if self._breaker.is_open else self._limiter.eta_s(calls)
+
     def trouble(self) -> str | None:
         """Say how the last calls failed, in a few words; None where they were answered without trouble."""
         if trouble := self._breaker.trouble:
@@ -314,12 +330,20 @@ class LiveDelivery:
         return None if silent_s is None or silent_s < _SILENT_S else f"no answer for {silent_s:.0f} s"
 
     def waiting(self) -> Waiting | None:
-        """Say what the next call waits for, if it is known until when."""
-        blocked = self._breaker.waiting() or self._limiter.waiting()
-        reason, until = (blocked.reason, blocked.until) if blocked else ("", math.inf)
-        if until == math.inf and self._bulk is not None and self._bulk.polls_at is not None:
-            reason, until = "bulk", self._bulk.polls_at
-        if until < math.inf:
-            return Waiting(reason, max(0.0, until - time.monotonic()))
+        """Say what the next call waits for."""
+        now = time.monotonic()
+        wait = self._breaker.waiting(self._host) or self._limiter.waiting()
+        if wait is None and self._bulk is not None and self._bulk.polls_at is not None:
+            wait = CallWait("bulk", self._bulk.polls_at)
+        # A rate is a pace: that each call waits a little for the one before is no news.
+        if wait is not None and not (wait.reason in ("rate", "slowed") and wait.until < now + _SHORT_S):
+            return Waiting(wait.reason, max(0.0, wait.until - now), wait.detail)
         customer = self._lanes.blocked_on()
-        return None if customer is None else Waiting(f"customer {customer}", None)
+        if customer is not None:
+            return Waiting("customer", detail=customer)
+        next_attempt_at = self._lanes.next_attempt_at()
+        if next_attempt_at is not None:
+            customers = counted(self._lanes.waiting, "customer")
+            return Waiting("attempt", max(0.0, next_attempt_at - now), customers)
+        silent_s = self._limiter.unanswered_s() or 0.0
+        return Waiting("answer", detail=span(silent_s)) if silent_s >= _SILENT_S else None

@@ -150,6 +150,12 @@ class Plan(Struct):
         requests = self.bulk_counts.requests
         return Cost(requests + self.alone, requests * POLLS_OF_A_REQUEST, self.tracked)
 
+    @property
+    def cost(self) -> Cost:
+        """The cost of a run with these settings, without what a stop or a failure adds; a look-up is one call."""
+        cost = self.bulk if self.customers == "bulk" else Cost(self.updates_sent, 0, self.tracked)
+        return msgspec.structs.replace(cost, events=cost.events + self.look_ups)
+
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Count how records end."""
         for outcome in outcomes:
@@ -206,14 +212,15 @@ class Planner:
 
     def _begin(self, fold: Fold | None) -> None:
         """Make an empty plan, and the run that fills it."""
-        customers, path = self._options.settings.delivery.customers, self._ledger.path
-        looks_up = self._policy.on_doubt == "verify"
+        policy, path = self._policy, self._ledger.path
+        customers = "each" if policy.retries_failed else self._options.settings.delivery.customers
+        looks_up = policy.on_doubt == "verify"
         self.run = Run(
             self._options,
             self._stop,
             DryRun(discard, self._stop),
             self._ledger,
-            self._policy,
+            policy,
             observer=self._count,
             fold=fold,
         )
@@ -230,7 +237,7 @@ class Planner:
             if not self._stop.requested:
                 bulk.deliver(self._fold)
         unchanged = bulk.unchanged_updates
-        if self._plan.customers == "bulk" and not self._policy.retries_failed:
+        if self._plan.customers == "bulk":
             if (
                 bulk.tally.failed
             ):  # only a run in bulk tells which events the refused customers take with them

@@ -83,6 +83,8 @@ class BulkCustomers:
     Attributes:
         tally: what came of the customers so far.
         read: records read.
+        alone: requests that follow one by one: events, and customers that no bulk request can carry.
+        has_read: all of the input is folded.
         unchanged_updates: identifies of the customers that are not sent, as nothing about them is new.
     """
 
@@ -90,7 +92,8 @@ class BulkCustomers:
         self, ledger: LedgerReader, policy: ResendPolicy, delivery: LiveDelivery | DryRun, stop: Stop
     ) -> None:
         self.tally = BulkReport()
-        self.read = 0
+        self.read = self.alone = 0
+        self.has_read = False
         self.unchanged_updates = 0
         self._types: Counter[str | None] = Counter()
         self._deduplicator = Deduplicator(ledger, policy)
@@ -107,8 +110,9 @@ class BulkCustomers:
         with Fold() as fold:
             try:
                 for mapped in batches:
-                    fold_updates(fold, mapped, self._deduplicator.decide(mapped))
-                    self._count(mapped)
+                    decided = self._deduplicator.decide(mapped)
+                    fold_updates(fold, mapped, decided)
+                    self._count(mapped, decided)
                     if self._stop.requested:
                         return
                 self.deliver(fold)
@@ -119,6 +123,7 @@ class BulkCustomers:
 
     def deliver(self, fold: Fold) -> None:
         """Deliver the folded customers."""
+        self.has_read = True
         self.tally.updates = fold.updates
         for source_id, refusal in self._customer_delivery.deliver(self._changed(fold)):
             if refusal is None:
@@ -160,8 +165,11 @@ class BulkCustomers:
         for kind in self._types.elements():
             yield Outcome(BadRecord(Position("", 0), b"", kind), State.PENDING)
 
-    def _count(self, mapped: Sequence[Decision]) -> None:
+    def _count(self, mapped: Sequence[Decision], decided: Iterable[Decision]) -> None:
         self.read += len(mapped)
+        self.alone += sum(
+            type(each) is Request and (each.kind is Kind.EVENT or each.is_by_id) for each in decided
+        )
         for decision in mapped:
             record = decision.event if isinstance(decision, Request) else decision.record
             kind = record.type if isinstance(record, Event) else None

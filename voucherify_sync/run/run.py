@@ -22,7 +22,7 @@ from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
 from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, FindingCount
 from voucherify_sync.mapping.fold import Fold
-from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Snapshot, State
+from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Phase, Snapshot, State, reading_eta_s
 from voucherify_sync.report.run_report import (
     ApiReport,
     EventCounts,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import LiveDelivery
 
 
+_NEARLY_ALL: Final = 0.99
 SHARE_COUNTS_AFTER: Final = 100
 """Records before a limit given as a share is looked at: one bad record of the first two is not half an archive."""
 
@@ -74,8 +75,8 @@ def records_left(
     read = sum(each.bytes for each in facts)
     if not bytes_total or not read or not taken:
         return None
-    lines = sum(each.lines for each in facts)
-    left = max(lines * bytes_total / read - taken, 0.0)
+    records = max(sum(each.lines for each in facts), taken)  # a line may hold several
+    left = max(records * bytes_total / read - taken, 0.0)
     return left if limit is None else min(left, limit - taken)
 
 
@@ -249,6 +250,7 @@ class Run:
         output: flushed after each batch, so that pipes flow.
         observer: sees every outcome, too.
         fold: takes the customers of the input along, for a plan; a run in bulk has a fold of its own.
+        planned_calls: calls that a plan of the same input expects; None without a plan.
 
     Attributes:
         sinks: with the counts of the outcomes so far.
@@ -266,6 +268,7 @@ class Run:
         output: BinaryIO | None = None,
         observer: OutcomeSink | None = None,
         fold: Fold | None = None,
+        planned_calls: int | None = None,
     ) -> None:
         self._options = options
         self._stop = stop
@@ -283,7 +286,10 @@ class Run:
         self._deduplicator = Deduplicator(
             ledger, policy, self.sinks.is_superseded if policy.retries_failed else None
         )
+        self._planned_calls = planned_calls
+        self._calls_of_first_pass = self._retries_of_first_pass = 0
         self._read = 0
+        self._is_read = False
         self._started_at = datetime.now(UTC)
         self._clock_at_start = time.monotonic()
 
@@ -317,6 +323,7 @@ class Run:
             self._read = first_pass.read
             self.sinks.report.add(first_pass.pending())
             return False
+        self._calls_of_first_pass, self._retries_of_first_pass = self._delivery.calls, self._delivery.retries
         self._lines_of_first_pass = {facts.name: facts.lines for facts in self._input.facts}
         self._input = self._options.open_input(self._stop)
         return True
@@ -331,6 +338,7 @@ class Run:
                     decisions = map(self._first_pass.decide, decisions)
                 for outcomes in self._delivery.deliver(decisions):
                     self.sinks.add(outcomes)
+            self._is_read = not self._stop.requested
         except VoucherifySyncError as error:
             self._stop.because(error)
         for outcome in self._delivery.drain():
@@ -353,10 +361,11 @@ class Run:
     def _is_shared(self) -> bool:
         """Tell whether several processes map the input: nothing is sent meanwhile, and all of it is read."""
         options = self._options
-        is_second_pass = self._lines_of_first_pass is not None
-        sends = not isinstance(self._delivery, DryRun) and (self._first_pass is None or is_second_pass)
+        sends = not isinstance(self._delivery, DryRun) and (self._first_pass is None or self._is_second_pass)
         is_whole = options.limit is None and options.max_errors is None and options.decode is None
-        return is_whole and not (sends or is_second_pass) and is_worth_processes(self._input, options.jobs)
+        return (
+            is_whole and not (sends or self._is_second_pass) and is_worth_processes(self._input, options.jobs)
+        )
 
     def _batches(self, pipeline: Pipeline) -> Iterator[Sequence[Decision]]:
         """Yield what the pipeline makes of the input, in its order, until the run stops."""
@@ -388,32 +397,109 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """Return the state of the run; any thread may ask at any time."""
-        requests, per_min = self.requests_left(), self._delivery.calls_per_min
+        delivery, first_pass, left = self._delivery, self._first_pass, self.calls_left()
+        share = eta = calls_total = None
+        if isinstance(delivery, DryRun):
+            share = self._share_read()
+            eta_s = reading_eta_s(share, time.monotonic() - self._clock_at_start)
+            eta = None if eta_s is None else (eta_s, eta_s)
+        elif left is not None:
+            calls_total = self._calls_total(left[0])
+            is_done = self._is_read and not left[0]
+            share = 1.0 if is_done else min(delivery.calls / max(calls_total, 1), _NEARLY_ALL)
+            eta = delivery.eta_s(left[0])
+        customers = {}
+        if first_pass is not None and first_pass.has_read:
+            customers = {State.DELIVERED: first_pass.tally.delivered, State.FAILED: first_pass.tally.failed}
         return Snapshot(
-            events=self._read or (self._first_pass.read if self._first_pass else 0),
-            bytes=sum(facts.bytes for facts in list(self._input.facts)),
+            events=self._read if first_pass is None or self._is_second_pass else first_pass.read,
+            bytes=self._bytes_read(),
             bytes_total=self._input.bytes_total,
             counts=self.sinks.report.counts(),
-            calls=self._delivery.calls,
-            calls_per_min=per_min,
-            in_flight=self._delivery.in_flight,
-            waiting=self._delivery.waiting(),
-            # By the limits, and not by the recent speed; in a dry run the input sets the pace.
-            eta_s=requests * 60 / per_min if requests is not None and per_min else None,
+            phase=self._phase(),
+            share=share,
+            customers=customers,
+            calls=delivery.calls,
+            calls_total=calls_total,
+            is_total_estimated=left is not None and left[1],
+            calls_per_min=delivery.calls_per_min,
+            in_flight=delivery.in_flight,
+            waiting=delivery.waiting(),
+            eta_s=None if eta is None else eta[0],
+            eta_hourly_s=None if eta is None or eta[1] == eta[0] else eta[1],
         )
 
-    def requests_left(self) -> float | None:
-        """Estimate the requests to come, also of a run that was stopped; None if the size of the input is not known.
+    @property
+    def _is_second_pass(self) -> bool:
+        return self._lines_of_first_pass is not None
 
-        It adds up the records that are open, and the requests that as many records as are left made so far.
-        """
-        counts, taken = self.sinks.report.counts(), self._read
-        records = records_left(self._input.facts[:], self._input.bytes_total, taken, self._options.limit)
-        if records is None:
+    def _phase(self) -> Phase:
+        if isinstance(self._delivery, DryRun):
+            return Phase.READING
+        if self._first_pass is None or self._is_second_pass:
+            return Phase.EVENTS
+        return Phase.CUSTOMERS if self._first_pass.has_read else Phase.READING
+
+    def _bytes_read(self) -> int:
+        return sum(facts.bytes for facts in self._input.facts[:])
+
+    def _share_read(self) -> float | None:
+        """Return how much of the input is read; a dry run in bulk reads it twice. None if its size is not known."""
+        if self._is_read:
+            return 1.0
+        total, limit, first_pass = self._input.bytes_total, self._options.limit, self._first_pass
+        read = self._read if first_pass is None or self._is_second_pass else first_pass.read
+        shares = [self._bytes_read() / total] if total else []
+        shares += [read / limit] if limit else []
+        if not shares:
             return None
-        decided = sum(counts[state] for state in (State.DELIVERED, State.FAILED, State.IN_DOUBT))
-        undecided = self._delivery.open + counts[State.PENDING]
-        return undecided + records * (min(decided, self._delivery.calls) + undecided) / taken
+        share = min(max(shares), _NEARLY_ALL)  # reading is ahead of what is done
+        return share if first_pass is None else (share + self._is_second_pass) / 2
+
+    def calls_left(self) -> tuple[int, bool] | None:
+        """Count the calls to come, also of a run that was stopped, and tell whether that is an estimate.
+
+        What the ledger knows takes no call. A call that has to be repeated is not foreseen. None if it is not known:
+        in a dry run, while a pipe is read, and before the first request.
+        """
+        delivery, is_in_first_pass = self._delivery, self._first_pass is not None and not self._is_second_pass
+        requests = self._requests()
+        if requests is None:
+            return None
+        if is_in_first_pass:  # how many bulk requests there are, and polls, is known from a plan only
+            return max(requests[0] - delivery.calls, 0), True
+        undecided = delivery.open + self.sinks.report.counts()[State.PENDING]
+        return undecided + max(requests[0] - delivery.submitted, 0), requests[1]
+
+    def _requests(self) -> tuple[int, bool] | None:
+        """Count the requests of this pass, or all calls in the first one; tell whether that is an estimate."""
+        delivery, planned = self._delivery, self._planned_calls
+        if isinstance(delivery, DryRun):
+            return None
+        if self._is_read:
+            return delivery.submitted, False
+        if self._first_pass is not None:
+            if not self._is_second_pass:
+                return None if planned is None else (planned, True)
+            planned = self._first_pass.alone
+        if planned is not None:
+            return max(planned, delivery.submitted), False
+        counts = self.sinks.report.counts()
+        processed = min(self._read, sum(counts.values()) + delivery.open)
+        unread = records_left(self._input.facts[:], self._input.bytes_total, processed, self._options.limit)
+        # After a run that was stopped the duplicates come first: they tell nothing of what follows.
+        new = processed - counts[State.DUPLICATE]
+        if unread is None or new <= 0 or not delivery.submitted:
+            return None
+        return delivery.submitted + round(unread * min(delivery.submitted / new, 1.0)), True
+
+    def _calls_total(self, left: int) -> int:
+        """Return the calls of the whole run, made and to come; it changes only if calls are repeated."""
+        requests, calls = self._requests(), self._delivery.calls
+        if not left or requests is None:
+            return calls
+        repeated = self._delivery.retries - self._retries_of_first_pass
+        return max(requests[0] + repeated + self._calls_of_first_pass, calls)
 
     def findings(self) -> dict[str, FindingCount]:
         """Return what a person should know of the records read so far, by code."""

@@ -40,6 +40,14 @@ _CHECKS: Final = {
     ),
 }
 """Reason of a NotSent -> what to check."""
+_NOT_SENT_IN_WORDS: Final = {
+    "dns": "name not found",
+    "refused": "no connection",
+    "connect_timeout": "no connection in time",
+    "tls": "no secure connection",
+    "proxy": "no way through the proxy",
+}
+"""Reason of a NotSent -> a few words for it."""
 
 
 class Reply(Struct, frozen=True):
@@ -93,6 +101,13 @@ Answer = Reply | NotSent | NoAnswer
 def trouble_of(answer: Answer) -> str:
     """Say in a few words how a call ended that did not go well."""
     return f"HTTP {answer.status}" if isinstance(answer, Reply) else answer.detail
+
+
+def outage_in_words(answer: Answer, host: str) -> str:
+    """Say how a call to a host ended that shows an outage, for a line of a display."""
+    if isinstance(answer, NotSent):
+        return f"cannot reach {host} ({_NOT_SENT_IN_WORDS[answer.reason]})"
+    return f"no reliable answer from Voucherify ({trouble_of(answer)})"
 
 
 def presentable(reply: Reply, sent: Iterable[Any], token: Secret) -> Reply:

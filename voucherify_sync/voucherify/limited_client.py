@@ -316,6 +316,7 @@ class LimitedClient:
     def _send(self, call: ApiCall, permit: Permit) -> Answer:
         """Make the call, and tell the limiter how it ended."""
         arguments = (call.method, call.path, call.payload, call.params)
+        self._limiter.sent(permit)
         try:
             reply = self._wait_for(arguments) if self._leaves_calls else self._client.call(*arguments)
         except (NotSent, NoAnswer) as error:

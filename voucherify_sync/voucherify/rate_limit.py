@@ -15,13 +15,14 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import lru_cache
-from math import inf
+from math import ceil, inf
 
 from msgspec import Struct
 
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.settings.types import Rate
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import counted
 
 LONGEST_WAIT_S = 3600.0
 """A server that asks for more gets one call after this time. No limit of the API has a longer period, save the billing
@@ -219,12 +220,14 @@ class CallWait(Struct, frozen=True):
     """Why a call has to wait.
 
     Attributes:
-        reason: ``answer`` (to a call that must go alone), ``quota``, ``rate``, ``throttled``, or who asked to wait.
+        reason: ``answer`` (to a call that must go alone), ``quota``, ``rate``, ``asked`` (by Voucherify), ``slowed``.
         until: monotonic seconds; infinite when it waits for an answer.
+        detail: the limit, or the answer that asked.
     """
 
     reason: str
     until: float
+    detail: str = ""
 
 
 _FOR_AN_ANSWER = CallWait("answer", inf)
@@ -315,26 +318,66 @@ class RateWindow:
         return self.remaining - self._in_flight - len(self._unaccounted_ends) - self._kept
 
     @property
-    def _is_spent(self) -> bool:
+    def _held_back(self) -> int:
         # Without a reserve a call that comes too early is refused and takes nothing, so nothing is held back for it.
         has_tests = self._kept and not self._is_minute_proved
-        return self._left <= (min(_CALLS_HELD_BACK, (self.usable or 0) // 2) if has_tests else 0)
+        return min(_CALLS_HELD_BACK, (self.usable or 0) // 2) if has_tests else 0
+
+    @property
+    def _is_spent(self) -> bool:
+        return self._left <= self._held_back
 
     def next_wait(self, now: float) -> CallWait | None:
         """Tell what a call has to wait for; None when it may go out now."""
         if now < self._paused_until:
-            return CallWait(self._paused_for, self._paused_until)
+            return CallWait("asked", self._paused_until, self._paused_for)
         if self._alone and self._in_flight:
             return _FOR_AN_ANSWER
         next_at = self.slow_down.next_at(now)
         if now < next_at:
-            return CallWait("throttled", next_at)
+            return CallWait("slowed", next_at)
         if not self._is_spent:
             return None
         if self._in_flight:  # its answer brings a newer word
             return _FOR_AN_ANSWER
         chance_at, _ = self._next_chance(now)
-        return CallWait("quota", chance_at) if now < chance_at else None
+        return CallWait("quota", chance_at, self._limit_in_words) if now < chance_at else None
+
+    @property
+    def _limit_in_words(self) -> str:
+        period = {self._minute_s: "a minute", self._hour_s: "an hour"}.get(self.period_s or 0.0)
+        return f"{counted(self.usable or 0, 'call')} {period or 'a minute or an hour'}"
+
+    def eta_s(self, calls: float, now: float, calls_per_s: float) -> tuple[float, float]:
+        """Estimate how long a number of calls takes from now on, by windows of a minute and of an hour."""
+        if self.period_s is not None:
+            return (self._seconds_for(calls, now, calls_per_s, self.period_s),) * 2
+        by_minute = self._seconds_for(calls, now, calls_per_s, self._minute_s)
+        return by_minute, self._seconds_for(calls, now, calls_per_s, self._hour_s)
+
+    def _seconds_for(self, calls: float, now: float, calls_per_s: float, period_s: float) -> float:
+        """Estimate how long a number of calls takes from now on by windows of this length.
+
+        What is left of the window goes out at once, then that of the next ones, as soon as each is open.
+
+        Args:
+            calls: how many.
+            now: the time.
+            calls_per_s: how fast they go while nothing holds them back; may be infinite.
+            period_s: length of a window.
+        """
+        pause_s = max(self._paused_until - now, 0.0)
+        left = max(self._left - self._held_back, 0.0)
+        if self.usable is None or calls <= left:
+            return pause_s + calls / calls_per_s
+        opens_at = self._ends_at or (self._ends[0] if self._ends else now) + period_s
+        later = ceil(calls - left)
+        windows = (later - 1) // self.usable
+        return (
+            max(pause_s + left / calls_per_s, opens_at - now)
+            + windows * max(period_s, self.usable / calls_per_s)
+            + (later - windows * self.usable) / calls_per_s
+        )
 
     def _next_chance(self, now: float) -> tuple[float, bool]:
         """Return when a single call is worth sending although nothing is left, and whether it tests the minute."""
@@ -465,14 +508,20 @@ class RateWindow:
         if now + self._minute_s + _HEADER_ROUNDING_S < end < now + LONGEST_WAIT_S:
             self._hits, self.period_s = 0, self._hour_s
 
-    def pause(self, until: float, reason: str) -> None:
-        """Let nothing go out before `until`, and then one call alone."""
+    def pause(self, until: float, answer: str) -> None:
+        """Let nothing go out before `until`, as an answer asks, and then one call alone."""
         if until >= self._paused_until:
-            self._paused_until, self._paused_for = until, reason
+            self._paused_until, self._paused_for = until, answer
         self._alone = True
 
     def learn_of_refusal(
-        self, permit: Permit | None, now: float, until: float | None, *, tells_limit: bool
+        self,
+        permit: Permit | None,
+        now: float,
+        until: float | None,
+        *,
+        tells_limit: bool,
+        limit: int | None = None,
     ) -> None:
         """Learn of a 429: nothing goes out before `until`, or a growing while where the server names no time.
 
@@ -482,6 +531,7 @@ class RateWindow:
             until: when the server allows the next call, if it says so.
             tells_limit: the answer has rate headers, so it speaks of this window. Without them it may be about another
                 limit: what remains stays as it was, and calls go on at half their pace.
+            limit: calls in a window, if it says so.
         """
         is_first = not self._refusals and (permit is None or permit.sent_at >= self._paused_until)
         if now >= self._paused_until:
@@ -491,6 +541,7 @@ class RateWindow:
             resume_at = now + min(2.0 ** min(self._refusals - 1, 6), _LONGEST_BACKOFF_S)
         if tells_limit:
             if permit is not None:
+                self.limit = limit or self.limit
                 self._learn_of_miss(permit, now)
             if until is not None:
                 self._learn_from(until, now)
@@ -500,7 +551,7 @@ class RateWindow:
             if permit is not None:
                 self.learn_nothing(permit, now)
             self.slow_down.refused(now, resume_at, self.period_s, is_first=is_first)
-        self.pause(resume_at, "throttled")
+        self.pause(resume_at, "HTTP 429")
 
 
 class Limiter:
@@ -529,15 +580,22 @@ class Limiter:
         self.throttled = 0
         self._stop = stop
         self._rate = Pace(rate.period_s / rate.calls) if rate else None
+        self._rate_in_words = str(rate)
         self._max_calls = max_calls
         self._clock = clock
         self._wall = wall
         self._ahead_s: float | None = None  # how far the server's time is ahead of the monotonic clock
         self._windows = {bucket: RateWindow(reserve, minute_s, hour_s) for bucket in Bucket}
-        self._out: dict[Permit, None] = {}  # of the calls under way, the oldest first
+        self._out: dict[
+            Permit, float
+        ] = {}  # when the calls that have no answer yet were sent, the oldest first
         self._changed = threading.Condition(threading.Lock())
         self._sleepers = 0
         self._waiting: CallWait | None = None
+        self._held_since: float | None = None
+        self._held_s = 0.0
+        # When the last calls ended, by a clock that stands still while limits hold calls back.
+        self._ends: deque[float] = deque(maxlen=_MEASURED_CALLS)
 
     def acquire(self, bucket: Bucket = Bucket.API) -> Permit | None:
         """Block until one call may go out; None when the run is stopping.
@@ -551,12 +609,19 @@ class Limiter:
                     return permit
                 if not self._stop.requested:
                     self._waiting = permit
+                    if self._held_since is None and permit.until < inf:
+                        self._held_since = self._clock()
                     self._sleepers += 1
                     try:
                         self._changed.wait(min(max(permit.until - self._clock(), 0.0), _SLICE_S))
                     finally:
                         self._sleepers -= 1
         return None
+
+    def sent(self, permit: Permit) -> None:
+        """Count a call that goes out now: its answer is awaited."""
+        with self._changed:
+            self._out[permit] = self._clock()
 
     def answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
         """Take in an answer of whatever status. A missing header says nothing; it is never taken for 0.
@@ -582,12 +647,14 @@ class Limiter:
                 # The bulk limit says nothing about ordinary calls; any other limit holds for both.
                 for bucket in {Bucket.BULK} if said.type == Bucket.BULK else {Bucket.API, permit.bucket}:
                     refused = permit if bucket == permit.bucket else None
-                    self._windows[bucket].learn_of_refusal(refused, now, until, tells_limit=said.tells_limit)
+                    self._windows[bucket].learn_of_refusal(
+                        refused, now, until, tells_limit=said.tells_limit, limit=said.limit
+                    )
             else:
                 self._windows[permit.bucket].learn(permit, now, said.limit, said.remaining, next_at)
             if status >= 500 and said.retry_after_s is not None:
                 for window in self._windows.values():  # it speaks of the server, not of a limit
-                    window.pause(now + said.retry_after_s, f"Voucherify (HTTP {status})")
+                    window.pause(now + said.retry_after_s, f"HTTP {status}")
             self._changed.notify()
 
     def unanswered(self, permit: Permit) -> None:
@@ -611,10 +678,15 @@ class Limiter:
             return None if waiting is None or waiting.until == inf else waiting
 
     def unanswered_s(self) -> float | None:
-        """Tell for how many seconds the oldest call under way has had no answer; None where none is under way."""
+        """Tell for how many seconds the oldest call in flight has had no answer; None where none is in flight."""
         with self._changed:
-            oldest = next(iter(self._out), None)
-            return None if oldest is None else self._clock() - oldest.sent_at
+            sent_at = next(iter(self._out.values()), None)
+            return None if sent_at is None else self._clock() - sent_at
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are sent and not answered yet."""
+        return len(self._out)
 
     def server_now(self) -> float:
         """Return Voucherify's time in epoch seconds, by the Date of its answers; without any, by the local clock."""
@@ -635,6 +707,23 @@ class Limiter:
                 speeds.append(window.usable / window.period_s)
             return min(speeds, default=None)
 
+    def eta_s(self, calls: float) -> tuple[float, float] | None:
+        """Estimate how many seconds a number of calls takes from now on; None before the first answers.
+
+        Returns:
+            The time if the API's limit is by the minute, and if it is by the hour: the same where that is known, or
+            where it makes no difference.
+        """
+        with self._changed:
+            now, window = self._clock(), self._windows[Bucket.API]
+            intervals_s = [self._rate.interval_s if self._rate else None, window.slow_down.interval_s]
+            if len(self._ends) > 1:
+                intervals_s.append((self._ends[-1] - self._ends[0]) / (len(self._ends) - 1))
+            interval_s = max(filter(None, intervals_s), default=0.0)
+            if not interval_s and window.limit is None:
+                return None
+            return window.eta_s(calls, now, 1 / interval_s if interval_s else inf)
+
     def _try_acquire(self, bucket: Bucket) -> Permit | CallWait:
         """Give a permit, or say what it waits for. Once all calls are made the run stops instead."""
         if self._max_calls is not None and self.calls >= self._max_calls:
@@ -646,10 +735,12 @@ class Limiter:
         if wait := window.next_wait(now):
             return wait
         if self._rate and now < self._rate.next_at():
-            return CallWait("rate", self._rate.next_at())
+            return CallWait("rate", self._rate.next_at(), self._rate_in_words)
         self.calls += 1
         permit = window.send(bucket, now)
-        self._out[permit] = None
+        if self._held_since is not None:
+            self._held_s += now - self._held_since
+            self._held_since = None
         if self._rate:
             self._rate.sent(now)
         self._waiting = None
@@ -657,7 +748,8 @@ class Limiter:
         return permit
 
     def _end(self, permit: Permit, now: float) -> None:
-        del self._out[permit]
+        self._out.pop(permit, None)
+        self._ends.append(now - self._held_s)
         self._windows[permit.bucket].ended(now)
 
     def _allowed_at(self, said: RateHeaders, now: float) -> float | None:
