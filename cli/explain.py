@@ -13,7 +13,7 @@ import click
 from voucherify_sync.events import Event
 from voucherify_sync.outcomes import WHY_NOT_MAPPED
 from voucherify_sync.paths import path_of
-from voucherify_sync.text import clean, counted, did_you_mean
+from voucherify_sync.text import clean, counted
 
 from .options import CONFIG, EVENT, option
 from .render import Line, TextLines, compact, harmless, json_lines, show, write_harmless
@@ -114,11 +114,7 @@ def _tell_that_nothing_matches(search: EventSearch) -> None:
     if not search.read:
         tell("No events were read.")
         return
-    remedies = []
-    for expected, suggestions in search.near_misses().items():
-        hint = did_you_mean([f'"{clean(name, 60)}"' for name in suggestions]) or "."
-        remedies.append(f'No event is named "{clean(expected, 60)}"{hint}')
-    remedy = " ".join(remedies) or "Check --event, --user, --message-id and --line."
+    remedy = "\n".join(search.notices()) or "Check --event, --user, --message-id and --line."
     raise UsageProblem(f"No event matches ({search.read:,} read).", remedy)
 
 

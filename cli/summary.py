@@ -17,7 +17,7 @@ from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
-from voucherify_sync.text import clean, clean_lines, counted, did_you_mean, size, span, utc_text
+from voucherify_sync.text import clean, clean_lines, counted, size, span, utc_text
 from voucherify_sync.voucherify.answers import PATHS
 
 from .progress import time_left
@@ -191,9 +191,7 @@ def notices_of(run: Run) -> Iterator[str]:
             f"{sinks.letters_error.message}: {missing} not in it. "
             "The ledger knows the records: voucherify-sync retry"
         )
-    for expected, suggestions in run.near_misses().items():
-        hint = did_you_mean([f'"{clean(name, 60)}"' for name in suggestions])
-        yield f'no event is named "{clean(expected, 60)}"{hint}'
+    yield from run.notices()
 
 
 def _of_earlier_runs(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:

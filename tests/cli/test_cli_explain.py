@@ -98,7 +98,7 @@ def test_a_skipped_event_says_by_which_rule(run_cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        pytest.param(["--event", "Order Complete"], 2, 'did you mean "Order Completed"?', id="near-miss"),
+        pytest.param(["--event", "Order Complete"], 2, 'did you mean "Order Completed" (1)?', id="near-miss"),
         pytest.param(["--line", "9"], 2, "No event matches (1 read)", id="no-such-line"),
         pytest.param(["--json", "--curl"], 2, "Choose one", id="two-formats"),
     ],

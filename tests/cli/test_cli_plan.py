@@ -168,7 +168,7 @@ def test_near_misses_of_a_filter_are_told(run_cli: Cli) -> None:
     settings = run_cli.folder / "settings.yaml"
     settings.write_text("track: {events_filter: [Order Complete]}\n")
     ended = run_cli("plan", "-c", settings, "-", stdin=track(1))
-    assert 'did you mean "Order Completed"?' in ended.out
+    assert 'did you mean "Order Completed" (1)?' in ended.out
 
 
 def test_quiet_shows_the_plan_alone(run_cli: Cli, samples: Path) -> None:

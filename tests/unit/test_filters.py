@@ -200,23 +200,85 @@ def test_nobody_who_must_be_forgotten_is_sent(event: Event, source_id: str) -> N
     assert excluding.reason_to_skip_customer("u1") is None
 
 
-def test_an_allowed_name_that_no_event_has_is_told_with_what_may_be_meant() -> None:
-    """Did you mean 'Order Completed' when you wrote 'Order Complete'."""
-    wanted = ["Order Complete", "signed up", "Refunded", "Cart *", "Nothing like it"]
-    names = filters(Settings(track=Track(events_filter=wanted)))
-    met = ["Order Completed", "Order Completed", "Signed Up", "Refunded", "Cart Viewed", "Page Viewed"]
-    reasons = [names.reason_to_skip(track(event=name)) for name in met]
-    assert reasons == ["name_filtered"] * 3 + [None] * 2 + ["name_filtered"]
-    assert names.names.near_misses() == {
-        "Order Complete": ["Order Completed"],
-        "signed up": ["Signed Up"],
-        "Nothing like it": [],
-    }
-    assert names.names.rejected.to_dict() == {"Order Completed": 2, "Page Viewed": 1, "Signed Up": 1}
+def notices(rules: Filters, *events: Event) -> list[str]:
+    """Return what is said after events were compared."""
+    for event in events:
+        rules.reason_to_skip(event)
+    return list(rules.notices())
 
 
-def test_a_star_that_no_event_matched_is_told_as_well() -> None:
-    """Near misses of a pattern are names near to its fixed part."""
-    names = filters(Settings(track=Track(events_filter=["Order Complete*x"])))
-    names.reason_to_skip(track())
-    assert names.names.near_misses() == {"Order Complete*x": ["Order Completed"]}
+def test_every_list_of_names_says_what_no_event_has() -> None:
+    """The names of all track events are compared with every list, whatever else skips the event."""
+    settings = Settings(
+        track=Track(
+            disabled=True, events_filter=["Order Complete"], events_exclude=["Order Done", "Signed Up"]
+        )
+    )
+    selecting = filters(settings, names=frozenset({"Order *"}), types=frozenset({"identify"}))
+    assert notices(
+        selecting, track(), track(event="Signed Up"), track(integrations={"Voucherify": False})
+    ) == [
+        (
+            'track.events_filter: none of the 3 track events read is named "Order Complete"; '
+            'did you mean "Order Completed" (2)?'
+        ),
+        'track.events_exclude: none of the 3 track events read is named "Order Done".',
+    ]
+
+
+def test_a_name_that_the_filter_leaves_out_was_met_all_the_same() -> None:
+    """It is excluded twice, which is no mistake."""
+    rules = filters(Settings(track=Track(events_filter=["Order *"], events_exclude=["Signed Up"])))
+    assert notices(rules, track(), track(event="Signed Up")) == []
+
+
+def test_an_event_selection_of_an_input_without_track_events_is_told() -> None:
+    """Nothing else would show it."""
+    assert notices(filters(names=frozenset({"A"})), identify()) == ["--event: no track event was read."]
+    assert notices(filters(Settings(track=Track(events_filter=["A"]))), identify()) == []
+
+
+@pytest.mark.parametrize(
+    ("selection", "rule"),
+    [
+        ({"since": datetime(2034, 1, 1, tzinfo=UTC)}, "--since"),
+        ({"until": datetime(2014, 1, 1, tzinfo=UTC)}, "--until"),
+        (
+            {"since": datetime(2014, 1, 1, tzinfo=UTC), "until": datetime(2015, 1, 1, tzinfo=UTC)},
+            "--since and --until",
+        ),
+    ],
+)
+def test_a_period_without_events_is_told_with_the_period_of_the_input(
+    selection: dict[str, datetime], rule: str
+) -> None:
+    """A year may be mistyped."""
+    events = [track(timestamp=f"2024-0{month}-01T00:00:00Z") for month in (3, 1, 2)]
+    sentence = (
+        f"{rule}: none of 3 events is in that period: their times go from 2024-01-01T00:00:00.000Z to "
+        "2024-03-01T00:00:00.000Z."
+    )
+    assert notices(filters(**selection), *events) == [sentence]
+    assert notices(filters(**selection), *events, track()) == []  # an event without a time is kept
+    parts, whole = filters(**selection), filters(**selection)
+    for event in events:
+        parts.reason_to_skip(event)
+        whole.merge(parts.cut_met())
+    assert notices(whole) == [sentence]
+
+
+def test_customers_that_no_event_names_are_told() -> None:
+    """Of both options."""
+    rules = filters(users=frozenset({"u1", "gone"}), exclude_ids=frozenset({"U2", "away", "crm-1"}))
+    assert rules.reason_to_skip(track(userId="u2")) is None
+    assert [rules.reason_to_skip_customer(each) for each in ("u1", "u2", "crm-1")] == [
+        None,
+        "user_not_selected",
+        "user_not_selected",
+    ]
+    assert notices(rules) == [
+        '--user: "gone" is the id of no event that passes the other rules.',
+        '--exclude-ids: "U2" is the id of no event that passes the other rules; did you mean "u2" (1)?',
+        '--exclude-ids: "away" is the id of no event that passes the other rules.',
+        '--exclude-ids: "crm-1" is the id of no event that passes the other rules.',
+    ]

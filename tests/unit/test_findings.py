@@ -21,8 +21,8 @@ from voucherify_sync.findings import (
     FindingCount,
     sentences_of,
 )
-from voucherify_sync.mapping.filters import name_matcher
 from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.mapping.name_lists import name_matcher
 from voucherify_sync.mapping.slips import looks_like_a_slip
 from voucherify_sync.settings.types import Settings
 

@@ -1,13 +1,12 @@
 """Decide which events are skipped, by the rules of the settings and of the command line.
 
-Most rules look at the event alone. Those on customers apply once the mapping has found the customer's id. Names that
-are not allowed are counted: they show what may be meant by a name of the settings that no event has.
+Most rules look at the event alone. Those on customers apply once the mapping has found the customer's id. What was
+compared is counted: it shows what may be meant by a name, an id or a period that meets nothing.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -15,88 +14,14 @@ from msgspec import Struct
 
 from voucherify_sync.events import EVENT_TYPES, SENT_TYPES, Event
 from voucherify_sync.mapping.field_types import present_text
+from voucherify_sync.mapping.name_lists import NameList, NamesMet
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
-from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
 from voucherify_sync.outcomes import OTHER_TYPE
 from voucherify_sync.settings.types import Settings
 from voucherify_sync.stop import Stop
-from voucherify_sync.text import similar
+from voucherify_sync.text import counted, utc_text
 
-_SIMILARITY: Final = 0.8
 _OTHER_TYPES: Final = {kind: f"type_{kind}" for kind in EVENT_TYPES if kind not in SENT_TYPES}
-
-
-def name_matcher(names: Iterable[str]) -> Callable[[str], bool]:
-    """Return a test whether a name is one of these: case matters, and a ``*`` matches any run of characters."""
-    names = list(names)
-    exact = frozenset(name for name in names if "*" not in name)
-    globs = "|".join(_glob_regex(name) for name in names if "*" in name)
-    if not globs:
-        return exact.__contains__
-    matches = re.compile(globs, re.DOTALL).fullmatch
-    return lambda name: name in exact or matches(name) is not None
-
-
-def _glob_regex(glob: str) -> str:
-    """Return a regular expression for a glob; the time of a match is linear in the length of the name.
-
-    The first place of a part behind the one before it leaves most room for the others, so no other place is tried: an
-    atomic group gives nothing back.
-    """
-    first, *middle, last = map(re.escape, glob.split("*"))
-    return first + "".join(f"(?>.*?{part})" for part in middle) + f".*{last}"
-
-
-class NameMatches:
-    """Which of the names that the settings allow were met.
-
-    Attributes:
-        rejected: names that are not allowed, counted.
-    """
-
-    def __init__(self, allowed: Sequence[str]) -> None:
-        self.rejected = NameCounts()
-        self._allowed = allowed
-        self._unmet = dict.fromkeys(name for name in allowed if "*" not in name)
-        self._unmet_globs = {name: name_matcher([name]) for name in allowed if "*" in name}
-
-    def accept(self, name: str) -> None:
-        """Note an allowed name."""
-        self._unmet.pop(name, None)
-        if self._unmet_globs:
-            met = [glob for glob, matches in self._unmet_globs.items() if matches(name)]
-            for glob in met:
-                del self._unmet_globs[glob]
-
-    def pop_rejected(self) -> tuple[NameCounts, list[str]]:
-        """Return the names that were rejected since the last time, and the allowed ones that were met so far."""
-        rejected, self.rejected = self.rejected, NameCounts(most=MAX_KEYS_OF_PART)
-        unmet = {*self._unmet, *self._unmet_globs}
-        return rejected, [name for name in self._allowed if name not in unmet]
-
-    def merge(self, rejected: NameCounts, met: Iterable[str]) -> None:
-        """Add what was met in a part of the input."""
-        self.rejected.merge(rejected)
-        for name in met:
-            self._unmet.pop(name, None)
-            self._unmet_globs.pop(name, None)
-
-    def near_misses(self, stop: Stop | None = None) -> dict[str, list[str]]:
-        """Suggest what may be meant by names that no event had so far.
-
-        Returns:
-            Allowed name, as the settings have it -> similar names of events, the most similar first. No suggestions
-            once the run stops: they take time.
-        """
-        names = sorted(self.rejected.by_name, key=lambda name: -self.rejected.by_name[name])
-        misses: dict[str, list[str]] = {}
-        for expected in (*self._unmet, *self._unmet_globs):
-            near: list[str] = []
-            if stop is None or not stop.requested:
-                text = expected.replace("*", "")
-                near = similar(text, names, fold=str.casefold, most=3, cutoff=_SIMILARITY)
-            misses[expected] = near
-        return misses
 
 
 SetTime = Callable[[Event], None]
@@ -123,44 +48,104 @@ class Selection(Struct, frozen=True):
     until: datetime | None = None
 
 
+class PeriodMet(Struct, array_like=True):
+    """How the times of events fit the period that the command line picks, in the input or in a part of it.
+
+    Attributes:
+        seen: events that were compared with it.
+        kept: of these, the ones inside of it or without a time.
+        first: the earliest time.
+        last: the latest time.
+    """
+
+    seen: int = 0
+    kept: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def add(self, time: datetime | None, *, is_kept: bool) -> None:
+        """Note an event."""
+        self.seen += 1
+        self.kept += is_kept
+        if time is not None:
+            if self.first is None or time < self.first:
+                self.first = time
+            if self.last is None or time > self.last:
+                self.last = time
+
+    def merge(self, later: PeriodMet) -> None:
+        """Add what was compared in a later part of the input."""
+        self.seen += later.seen
+        self.kept += later.kept
+        if later.first is not None and later.last is not None:
+            self.first = later.first if self.first is None else min(self.first, later.first)
+            self.last = later.last if self.last is None else max(self.last, later.last)
+
+
+class FiltersMet(Struct, array_like=True):
+    """What the filters met in a part of the input: for each list of names, and the period."""
+
+    names: list[NamesMet]
+    period: PeriodMet
+
+
 class Filters:
     """The rules of the settings and of the command line.
 
     Attributes:
-        names: the names of the track events, compared with those that the settings allow.
+        lists: the lists of names and ids that are given, with what was compared with them.
+        period: the times that were compared with --since and --until.
         has_customer_rules: `reason_to_skip_customer` must be asked, too.
         has_period: the time of every event that is not skipped is set.
     """
 
     def __init__(self, settings: Settings, selection: Selection, set_time: SetTime) -> None:
-        self.names = NameMatches(settings.track.events_filter)
         self._settings = settings
         self._selection = selection
         self._set_time = set_time
-        self._is_selected_name = name_matcher(selection.names)
         self._reason_of_type = {
             "identify": "identify_disabled" if settings.identify.disabled else None,
             "track": "track_disabled" if settings.track.disabled else None,
         }
-        self._is_allowed = name_matcher(settings.track.events_filter)
-        self._is_excluded = name_matcher(settings.track.events_exclude)
-        self._has_name_rules = bool(settings.track.events_filter or settings.track.events_exclude)
+        self._selected = NameList("--event", sorted(selection.names))
+        self._allowed = NameList("track.events_filter", settings.track.events_filter)
+        self._excluded = NameList("track.events_exclude", settings.track.events_exclude)
+        self._users = NameList("--user", sorted(selection.users), are_ids=True)
+        self._excluded_ids = NameList("--exclude-ids", sorted(selection.exclude_ids), are_ids=True)
+        self.lists = [
+            names
+            for names, is_given in (
+                (self._selected, selection.names),
+                (self._allowed, settings.track.events_filter),
+                (self._excluded, settings.track.events_exclude),
+                (self._users, selection.users),
+                (self._excluded_ids, selection.exclude_ids),
+            )
+            if is_given
+        ]
+        self.period = PeriodMet()
+        self._has_name_rules = bool(
+            selection.names or settings.track.events_filter or settings.track.events_exclude
+        )
         self.has_period = selection.since is not None or selection.until is not None
         self.has_customer_rules = bool(selection.users or selection.exclude_ids)
         self._has_more_rules = bool(
             settings.identity.ignore_anonymous
             or selection.types
             or selection.names
-            or self._has_name_rules
             or self.has_period
             or selection.exclude_ids
         )
 
     def reason_to_skip(self, event: Event) -> str | None:
-        """Return why an event is not mapped at all, or None."""
+        """Return why an event is not mapped at all, or None.
+
+        Names are compared first, whatever else skips the event, so that what is said of them is true of all events.
+        """
         kind = event.type
         if kind not in self._reason_of_type:
             return reason_of_type(kind)
+        reason_of_name = self._reason_of_name(event) if self._has_name_rules and kind == "track" else None
         if reason := self._reason_of_type[kind]:
             return reason
         integrations = event.fields.get("integrations")
@@ -169,46 +154,81 @@ class Filters:
             values = [integrations.get(key) for key in OUR_INTEGRATIONS]
             if any(value is False for value in values):
                 return "integration_off"
-        return self._reason_of_rules(event) if self._has_more_rules else None
+        selection = self._selection
+        if selection.types and kind not in selection.types:
+            return "not_selected"
+        return reason_of_name or (self._reason_of_rules(event) if self._has_more_rules else None)
+
+    def _reason_of_name(self, event: Event) -> str | None:
+        """Compare the name of a track event with every list."""
+        name, track = name_of(event), self._settings.track
+        is_selected = not self._selection.names or self._selected.sees(name)
+        is_allowed = not track.events_filter or self._allowed.sees(name)
+        is_excluded = bool(track.events_exclude) and self._excluded.sees(name)
+        if not is_selected:
+            return "not_selected"
+        if not is_allowed:
+            return "name_filtered"
+        return "name_excluded" if is_excluded else None
 
     def _reason_of_rules(self, event: Event) -> str | None:
-        selection, is_track = self._selection, event.type == "track"
-        if selection.types and event.type not in selection.types:
+        selection = self._selection
+        if selection.names and event.type != "track":
             return "not_selected"
-        if selection.names and not (is_track and self._is_selected_name(name_of(event))):
-            return "not_selected"
-        if is_track and self._has_name_rules and (reason := self._reason_of_name(event)):
-            return reason
         if self.has_period and not self._is_in_period(event):
             return "out_of_period"
         if selection.exclude_ids:
-            ids = (present_text(event.fields.get(key)) for key in ("userId", "anonymousId"))
-            if not selection.exclude_ids.isdisjoint(ids):
+            ids = [present_text(event.fields.get(key)) for key in ("userId", "anonymousId")]
+            if any(own_id is not None and self._excluded_ids.sees(own_id) for own_id in ids):
                 return "excluded_id"
         if self._settings.identity.ignore_anonymous and present_text(event.fields.get("userId")) is None:
             return "anonymous"
         return None
 
-    def _reason_of_name(self, event: Event) -> str | None:
-        name = name_of(event)
-        if self._settings.track.events_filter and not self._is_allowed(name):
-            self.names.rejected.add(name)
-            return "name_filtered"
-        self.names.accept(name)
-        return "name_excluded" if self._is_excluded(name) else None
-
     def _is_in_period(self, event: Event) -> bool:
         self._set_time(event)
         time = event.time
         since, until = self._selection.since, self._selection.until
-        return time is None or ((since is None or time >= since) and (until is None or time < until))
+        is_kept = time is None or ((since is None or time >= since) and (until is None or time < until))
+        self.period.add(time, is_kept=is_kept)
+        return is_kept
 
     def reason_to_skip_customer(self, source_id: str) -> str | None:
         """Return why a request to this customer is not sent, or None."""
-        selection = self._selection
-        if selection.users and source_id not in selection.users:
+        if self._selection.users and not self._users.sees(source_id):
             return "user_not_selected"
-        return "excluded_id" if source_id in selection.exclude_ids else None
+        if self._excluded_ids.holds(source_id):
+            self._excluded_ids.meets(source_id)
+            return "excluded_id"
+        return None
+
+    def cut_met(self) -> FiltersMet:
+        """Return what was met since the last call."""
+        period, self.period = self.period, PeriodMet()
+        return FiltersMet([names.cut() for names in self.lists], period)
+
+    def merge(self, part: FiltersMet) -> None:
+        """Add what was met in a part of the input; the parts come in its order."""
+        for names, met in zip(self.lists, part.names, strict=True):
+            names.met.merge(met)
+        self.period.merge(part.period)
+
+    def notices(self, stop: Stop | None = None) -> Iterator[str]:
+        """Yield what a person should know of the lists and the period: what met nothing, and what may be meant."""
+        for names in self.lists:
+            yield from names.notices(stop)
+        if self._selection.names and not self._selected.met.seen:
+            yield "--event: no track event was read."
+        period = self.period
+        if period.seen and not period.kept and period.first is not None and period.last is not None:
+            since, until = self._selection.since, self._selection.until
+            given = " and ".join(
+                name for name, time in (("--since", since), ("--until", until)) if time is not None
+            )
+            yield (
+                f"{given}: none of {counted(period.seen, 'event')} is in that period: their times go from "
+                f"{utc_text(period.first)} to {utc_text(period.last)}."
+            )
 
 
 def reason_of_type(kind: str) -> str:

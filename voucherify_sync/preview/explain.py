@@ -13,7 +13,8 @@ from msgspec import Raw, Struct
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Request
 from voucherify_sync.mapping.field_types import present_text
-from voucherify_sync.mapping.filters import NameMatches, Selection, name_matcher, name_of
+from voucherify_sync.mapping.filters import Selection, name_of
+from voucherify_sync.mapping.name_lists import NameList
 from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.outcomes import Outcome, State, words
 from voucherify_sync.paths import path_of
@@ -101,14 +102,9 @@ class EventSearch:
         self.read = 0
         self._pipeline = Pipeline(settings, Selection())
         self._batches = batches
-        self._names, self._users, self._message_ids, self._line = (
-            set(names),
-            set(users),
-            set(message_ids),
-            line,
-        )
-        self._is_named = name_matcher(names)
-        self._matches = NameMatches(tuple(names))
+        self._names = NameList("--event", names) if names else None
+        self._users = NameList("--user", users, are_ids=True) if users else None
+        self._message_ids, self._line = set(message_ids), line
 
     def __iter__(self) -> Iterator[Explanation]:
         for batch in self._batches:
@@ -118,14 +114,14 @@ class EventSearch:
                 self.read += 1
                 if self._is_picked(record):
                     explanation = explained(self._pipeline, record)
-                    if not self._users or not self._users.isdisjoint(_ids(explanation)):
+                    if self._users is None or any(self._users.sees(each) for each in _ids(explanation)):
                         yield explanation
-                elif self._names and isinstance(record, Event) and record.name:
-                    self._matches.rejected.add(record.name)
 
-    def near_misses(self) -> dict[str, list[str]]:
-        """Return the wanted names that no event had, and what may be meant instead."""
-        return self._matches.near_misses()
+    def notices(self) -> Iterator[str]:
+        """Yield sentences on wanted names and customers that no event had, and on what may be meant instead."""
+        for names in (self._names, self._users):
+            if names is not None:
+                yield from names.notices()
 
     def _is_picked(self, record: Event | Outcome) -> bool:
         """Tell by what the record says itself whether it is wanted; whose it is, only the mapping tells."""
@@ -134,9 +130,9 @@ class EventSearch:
             return False
         if self._message_ids and own.message_id not in self._message_ids:
             return False
-        if not self._names:
+        if self._names is None:
             return True
-        return isinstance(own, Event) and own.type == "track" and self._is_named(name_of(own))
+        return isinstance(own, Event) and own.type == "track" and self._names.sees(name_of(own))
 
 
 def _ids(explanation: Explanation) -> Iterator[str]:

@@ -500,7 +500,7 @@ def _why_skipped(report: RunReport) -> str:
             number = "all are" if found.count == report.events.read else f"{found.count:,} are"
             why.append(f"{number} of other types ({', '.join(named[:_MAX_TYPES])}{more})")
         else:
-            why.append(f"{found.count:,} because {words(State.SKIPPED, reason)}")
+            why.append(f"{words(State.SKIPPED, reason)} ({found.count:,})")
     if len(reasons) > _MAX_REASONS:
         why.append(counted(len(reasons) - _MAX_REASONS, "more reason"))
     return ", ".join(why)

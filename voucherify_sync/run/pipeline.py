@@ -18,10 +18,10 @@ import msgspec
 
 from voucherify_sync.events import BadRecord, Batch, Event, Request, record_key
 from voucherify_sync.findings import BROKEN_TEXT
-from voucherify_sync.mapping.filters import Filters, Selection
+from voucherify_sync.mapping.filters import Filters, FiltersMet, Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.rules import projection_of
-from voucherify_sync.mapping.stats import MappingStats, NameCounts
+from voucherify_sync.mapping.stats import MappingStats
 from voucherify_sync.mapping.times import TIME_FIELDS, set_time
 from voucherify_sync.outcomes import Decision, Outcome, State
 from voucherify_sync.run.options import Input
@@ -84,11 +84,10 @@ class OlderUpdates:
                 self.count += 1
 
 
-MappedPart = tuple[list[list[Decision]], MappingStats, NameCounts, list[str]]
+MappedPart = tuple[list[list[Decision]], MappingStats, FiltersMet]
 """What a process made of a part of the input, as plain values.
 
-What becomes of the records, of which no event has its text any more; what the mapping did; the names that are not
-allowed, counted; and the allowed ones that were met.
+What becomes of the records, of which no event has its text any more; what the mapping did; and what the filters met.
 """
 
 
@@ -106,7 +105,7 @@ class Pipeline:
         decode: makes records of a batch; by default what these settings need of an event is decoded.
 
     Attributes:
-        filters: with the names that were met.
+        filters: with what they met.
         mapper: with the counts of what it did.
         decode: makes records of a batch.
     """
@@ -146,9 +145,9 @@ class Pipeline:
         from voucherify_sync.run import workers  # of no use to most runs, and slow to import
 
         for result in workers.results(source, jobs, stop, _working, *self._arguments):
-            batches, stats, rejected, met = _decode_part(result)
+            batches, stats, met = _decode_part(result)
             self.mapper.stats.merge(stats)
-            self.filters.names.merge(rejected, met)
+            self.filters.merge(met)
             yield from batches
 
     def decide(self, record: Record) -> Decision:
@@ -183,7 +182,7 @@ def _working(settings: Settings, selection: Selection, folds: bool, refers: bool
     pipeline = Pipeline(settings, selection, folds=folds, refers=refers)
 
     def part(decided: list[list[Decision]]) -> bytes:
-        return _encode_part((decided, pipeline.mapper.cut_stats(), *pipeline.filters.names.pop_rejected()))
+        return _encode_part((decided, pipeline.mapper.cut_stats(), pipeline.filters.cut_met()))
 
     def work(batches: Iterable[Batch]) -> Iterator[bytes]:
         decided: list[list[Decision]] = []

@@ -277,6 +277,7 @@ class Run:
         self._output = output
         self._fold = fold
         self._input = options.open_input(stop)
+        self._is_retry = policy.retries_failed
         self._is_bulk = options.settings.delivery.customers == "bulk" and not policy.retries_failed
         has_first_pass = self._is_bulk and fold is None
         self._first_pass = BulkCustomers(ledger, policy, delivery, stop) if has_first_pass else None
@@ -510,9 +511,12 @@ class Run:
             findings.pop(HALF_NAME, None)  # the fold joins the halves
         return findings
 
-    def near_misses(self) -> dict[str, list[str]]:
-        """Return the names of the settings' filter that no event had, each with what may be meant by it."""
-        return self.pipeline.filters.names.near_misses(self._stop)
+    def notices(self) -> list[str]:
+        """Return sentences on filters and selections that met nothing, or almost something.
+
+        A retry reads a few records of its own, of which no filter has to meet any.
+        """
+        return [] if self._is_retry else list(self.pipeline.filters.notices(self._stop))
 
     @property
     def exit_code(self) -> ExitCode:
