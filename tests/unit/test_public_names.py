@@ -36,7 +36,7 @@ def imported_by(*words: str, **variables: str) -> list[str]:
         "main = next(iter(entry_points(group='console_scripts', name='voucherify-sync'))).load()\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "heavy = 'requests', 'rich', 'jinja2', 'yaml', 'sqlite3', 'multiprocessing', 'http.server'\n"
+        "heavy = 'requests', 'rich', 'jinja2', 'yaml', 'sqlite3', 'multiprocessing', 'http.client'\n"
         "print([m for m in heavy if m in sys.modules], file=sys.stderr)\n"
     )
     command, environment = [sys.executable, "-c", code, *words], {**os.environ, **variables}

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache
-from http.client import responses
 from itertools import islice
 from math import inf
 from typing import Any
@@ -23,6 +22,7 @@ from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
 from voucherify_sync.sandbox.validation import (
     BULK_IDS,
     KNOWN_ERRORS,
+    PHRASES,
     ApiRefusal,
     check_customer,
     check_event,
@@ -127,7 +127,7 @@ class HttpAnswer(Struct, frozen=True):
     def head(self, now: float, *, close: bool = False) -> bytes:
         """Encode status line and headers, with the blank line after them."""
         lines = [
-            f"HTTP/1.1 {self.status} {responses.get(self.status, '')}",
+            f"HTTP/1.1 {self.status} {PHRASES.get(self.status, '')}",
             f"Content-Type: {self.content_type}",
             f"Content-Length: {len(self.body)}",
             f"Date: {_format_date(int(now), usegmt=True)}",

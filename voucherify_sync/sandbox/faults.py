@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from http.client import responses
 from math import inf
 from typing import Annotated, Any, Literal, get_args
 
@@ -22,7 +21,13 @@ from msgspec import Meta, Struct
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Json
 from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest
-from voucherify_sync.sandbox.validation import KNOWN_ERRORS, framework_error, make_request_id, not_found
+from voucherify_sync.sandbox.validation import (
+    KNOWN_ERRORS,
+    PHRASES,
+    framework_error,
+    make_request_id,
+    not_found,
+)
 
 _REMEDY = (
     "Write [METHOD] [PATH] ACTION [CODE] [before|after] [10%] [#3-5] [name=value], such as "
@@ -276,7 +281,7 @@ def _error_object(kind: str, request: HttpRequest, status: int) -> Json:
         return framework_error(status, message).body
     if status == 404:
         return not_found("customer", "unknown").body
-    message = responses.get(status, "Error")
+    message = PHRASES.get(status, "Error")
     return KNOWN_ERRORS.get(status) or {"code": status, "message": message, "request_id": make_request_id()}
 
 

@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime
-from http.client import responses
+from http import HTTPStatus
 from typing import Any
 
 from voucherify_sync.events import Json
@@ -39,7 +39,7 @@ KNOWN_ERRORS: dict[int, Json] = {
 """The error objects that are the same at every call."""
 
 # Python names 413 otherwise from 3.13 on; the API keeps the old words.
-_PHRASES = {**responses, 413: "Request Entity Too Large"}
+PHRASES = {**{status.value: status.phrase for status in HTTPStatus}, 413: "Request Entity Too Large"}
 _WORDS: dict[type, str] = {str: "should be string", dict: "must be object", object: "should NOT be null"}
 _CUSTOMER_TYPES: dict[str, type] = {**dict.fromkeys(TEXT_FIELDS, str), "address": dict, "metadata": dict}
 _ADDRESS_TYPES: dict[str, type] = dict.fromkeys(ADDRESS_FIELDS, str)
@@ -92,7 +92,7 @@ def make_request_id() -> str:
 
 def framework_error(status: int, message: str) -> ApiRefusal:
     """Refuse as the framework in front of the API does: in another shape than the API's own."""
-    phrase = _PHRASES.get(status, "Error")
+    phrase = PHRASES.get(status, "Error")
     return ApiRefusal(status, {"statusCode": status, "error": phrase, "message": message})
 
 
