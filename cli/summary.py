@@ -208,7 +208,8 @@ def _of_kept(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
     options = prepared.options
     if prepared.sandbox_counts is not None:
         customers, events = prepared.sandbox_counts
-        yield f"The sandbox held {counted(customers, 'customer')} and {counted(events, 'custom event')}."
+        held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
+        yield f"The sandbox held {held}. `voucherify-sync sandbox` starts one that stays, with a page to look at."
     if options.mode is not Mode.LIVE:
         return
     failed, in_doubt = report.outcomes["failed"], report.outcomes["in_doubt"]

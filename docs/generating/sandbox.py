@@ -38,10 +38,13 @@ _ENDPOINTS: Final = (
         "200 with the customer: created, or updated if its `id` or `source_id` is known",
     ),
     ("`PUT /v1/customers/ID`", "200, or 404 if neither an `id` nor a `source_id` is ID"),
-    ("`GET /v1/customers/ID`, `GET /v1/customers`", "200; 404 for an unknown customer; the list has pages"),
+    (
+        "`GET /v1/customers/ID`, `GET /v1/customers`",
+        "200; 404 for an unknown customer. The list takes `limit`, `page` and `order`",
+    ),
     (
         "`GET /v1/customers/ID/activity`, `GET /v1/customers/ID/activities`",
-        "200 with the custom events of a customer",
+        "200 with a customer's custom events. It takes `limit`, `order`, `starting_after_id`, `type` and two dates",
     ),
     ("`POST /v1/customers/bulk/async`", "202 with the id of an asynchronous action; 413 above 10 MiB"),
     (
@@ -111,6 +114,7 @@ def page() -> str:
         f"## Keys and ledgers\n\n{_KEYS}",
         f"## The page\n\n{_PAGE}\n\n" + fenced("curl -s http://127.0.0.1:8900/state.json | jq .calls", "sh"),
         "## What it answers\n\n" + table(("call", "answer"), _ENDPOINTS),
+        "Other calls of the API are answered with 404 or 405, and other parameters of a query are ignored.",
         "## What it refuses\n\n" + _fields(),
         f"## Errors\n\n{_ERRORS}",
         f"## Switches\n\n{_SWITCHES}",
