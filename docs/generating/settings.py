@@ -26,7 +26,8 @@ The settings file is YAML. `voucherify-sync init` writes one that names and expl
 - Any text may hold `${VARIABLE}` or `${VARIABLE:-default}`, read from the environment. `$$` is a dollar sign.
 - The program reads `key` and `token` only when it makes a call. [Previews](../glossary.md#preview) need neither.
 - The command line wins over the environment (see [commands](commands.md)), and the environment wins over the file.
-- Unknown and repeated keys, anchors, aliases and tags are mistakes. `voucherify-sync check` shows all mistakes at once.
+- Unknown and repeated keys, anchors, aliases and tags are mistakes. `voucherify-sync check` shows all mistakes at once,
+  and what is likely to be meant otherwise. `check --show` prints the effective settings.
 - `tests:` holds [mapping tests](../how-to/ci-mapping-check.md)."""
 
 _PATHS: Final = """\
@@ -34,9 +35,11 @@ A [row](../glossary.md#row) is `source: destination`. A source may have a list o
 order.
 
 - **Sources** name any value of the event, with dots: `traits.plan`, `timestamp`, `context.ip`. If a key itself has a
-  dot, the whole key is tried first. `["odd key"]` and `[0]` are allowed.
+  dot, the whole key is tried first. `["odd key"]` and `[0]` are allowed, and so is a leading `$.`. `check` warns of a
+  source that no event has, such as `trait.plan`.
 - **An object** may be a source: `traits: customer.metadata` maps everything in it. A deeper row wins over it, and a
-  later row wins over an earlier one. `traits.*: customer.metadata.*` maps every key.
+  later row wins over an earlier one. `traits.*: customer.metadata.*` maps every key; a `*` inside a name, as in
+  `traits.a*`, stands for itself.
 - **Destinations** are listed below. An object row or a `*` never fills `customer.id` or `customer.source_id`."""
 
 _TYPES: Final[list[tuple[Any, str]]] = [

@@ -133,6 +133,12 @@ def test_the_configuration_of_segments_destination_is_one_mistake(
     assert (Path(__file__).parents[2] / "docs/how-to/from-segments-destination.md").exists()
 
 
+def test_a_file_of_another_program_is_not_taken_for_segments(tmp_path: Path) -> None:
+    """Such keys are in many files."""
+    mistakes, _ = checked(tmp_path, "enabled: true\nsettings: {a: 1}\n")
+    assert [mistake.partition(" ")[0] for mistake in mistakes] == ["1:1:", "2:1:"]
+
+
 def test_an_archive_as_settings_is_one_mistake(tmp_path: Path) -> None:
     """The source was given to -c."""
     line = '{"type":"track","messageId":"m","userId":"u","event":"A"}\n'

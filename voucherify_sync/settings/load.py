@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from voucherify_sync.errors import SettingsError, UsageProblem
-from voucherify_sync.fields import ADDRESS_FIELDS, WORKING_FIELDS
+from voucherify_sync.fields import WORKING_FIELDS
 from voucherify_sync.paths import parse_destination
 from voucherify_sync.settings.conversion import SettingsReader
 from voucherify_sync.settings.environment import expanded, token_file
@@ -34,6 +34,7 @@ DEFAULT_FILE = Path("voucherify-sync.yaml")
 MAX_BYTES = 1024 * 1024
 
 _REFERENCES = re.compile(r"(\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\})+")
+_ADDRESS_ROWS = sum(place.startswith("customer.address.") for place in DEFAULT_ROWS.values())
 _DEFAULT = re.compile(r":-[^}]+\}")
 
 
@@ -183,8 +184,7 @@ def default_table_notices(settings: Settings) -> list[str]:
             if not is_filled and keys[-1] not in WORKING_FIELDS:
                 empty.append(destination.removeprefix("customer."))
         if empty:
-            whole = [field for field in ADDRESS_FIELDS if f"address.{field}" in empty]
-            if len(whole) == sum("address." in each for each in DEFAULT_ROWS.values()):
+            if sum(field.startswith("address.") for field in empty) == _ADDRESS_ROWS:
                 empty = list(dict.fromkeys(field.partition(".")[0] for field in empty))
             notices.append(
                 f"{name}.mapping replaces the default table, which would fill these fields of the customer, too: "

@@ -24,10 +24,12 @@ _CONFIGURATION_KEYS: Final = frozenset({
     "groupDisabled", "groupMapping", "ignoreAnonymous", "trackOnlyExistingCustomers",
     # of Voucherify (Actions), and of its subscriptions
     "secretKey", "customURL", "actionSlug", "actionId", "action_id", "destinationId", "destination", "subscriptions",
-    "trigger", "settings", "enabled",
+    "trigger",
 })  # fmt: skip
-_WRAPPERS: Final = {"data": ("destination", "subscriptions", "data"), "config": ()}
-"""Keys of answers of Segment's APIs, with the keys below, one of which there must be; none: a list."""
+_GENERAL_KEYS: Final = frozenset({"settings", "enabled"})
+"""Keys of a configuration that files of other programs have, too."""
+_WRAPPED: Final = frozenset({"destination", "subscriptions", "data"})
+"""Keys below `data` in answers of Segment's Public API."""
 
 
 def foreign_kind(root: YamlNode) -> str | None:
@@ -48,13 +50,12 @@ def _is_configuration(root: YamlNode) -> bool:
     if root.items:
         root = root.items[0]  # a list of subscriptions
     pairs = root.pairs or {}
-    for wrapper, needed in _WRAPPERS.items():
-        inside = pairs[wrapper][1] if wrapper in pairs else None
-        if inside is not None and (
-            (not needed and inside.items) or any(key in (inside.pairs or {}) for key in needed)
-        ):
-            return True
-    return len(_CONFIGURATION_KEYS & pairs.keys()) >= 2
+    if "config" in pairs and pairs["config"][1].items:
+        return True
+    if "data" in pairs and _WRAPPED & (pairs["data"][1].pairs or {}).keys():
+        return True
+    own = _CONFIGURATION_KEYS & pairs.keys()
+    return bool(own) and len(own | (_GENERAL_KEYS & pairs.keys())) >= 2
 
 
 def doubt_of_source(source: FieldPath, root: str) -> str | None:
@@ -79,9 +80,8 @@ def doubt_of_source(source: FieldPath, root: str) -> str | None:
     if first in _EVENT_KEYS:
         return None
     known = _OBJECTS if others or end else sorted(_EVENT_KEYS, key=lambda key: "_" not in key)
-    near = get_close_matches(
-        _folded(first), by_folded := {_folded(key): key for key in known}, n=1, cutoff=0.75
-    )
+    by_folded = {_folded(key): key for key in known}
+    near = get_close_matches(_folded(first), by_folded, n=1, cutoff=0.75)
     key = by_folded[near[0]] if near else None
     if key in {"traits", "properties"} or (len(first) > 3 and root.startswith(_folded(first))):
         key = root
