@@ -447,6 +447,9 @@ def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: 
     except SettingsError as error:
         told = error.problems
     else:
+        list(
+            yaml.parse(text.removeprefix("\ufeff"), Loader=document_module.Loader)
+        )  # a mistake of syntax is never passed over
         return
     assert told
     assert all(problem.isprintable() for problem in told)

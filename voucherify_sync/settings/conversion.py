@@ -53,7 +53,7 @@ _ALSO_CALLED: Final = (
     | dict.fromkeys(("bulk", "mode"), "delivery.customers")
 )
 """Names without case and separators that people give to settings -> the setting."""
-_JOINED: Final = re.compile(r"[,;+|&]\s*(\$\.)?(customer|metadata|traits|properties|context|event)\b")
+_JOINED: Final = re.compile(r"[,;+|&]\s*(\$\.)?(customer|metadata|traits|properties|context)\.")
 _EVENT_PATH: Final = re.compile(r"(\$\.)?(traits|properties|context)\b")
 _KNOWN_VERSION: Final = "v2018-08-01"
 _VERSION: Final = re.compile(r"v[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -313,19 +313,25 @@ class SettingsReader(NodeReader):
         for name, (key, value) in self.pairs(node, path, "`source: destination` rows").items():
             source = self.tried(key, path, _parse, parse_source, name)
             targets = value.items or [value]
-            if _JOINED.search(name):
-                self._problems.doubt(
-                    key.place, path, "this is one path; values of two sources cannot be joined"
-                )
-            for each in targets:
-                if _JOINED.search(each.text or ""):
-                    message = "this is one path; several are a list, such as [customer.name, metadata.name]"
-                    self._problems.doubt(each.place, path, message)
-            doubt = doubt_of_source(source, ROOTS[section]) if source is not None else None
-            if doubt and not any(_EVENT_PATH.match(each.text or "") for each in targets):
-                self._problems.doubt(key.place, path, f"{name!r}: {doubt}")
+            if source is not None:
+                self._doubt_row(key, source, targets, setting)
             rows[name] = [self.tried(each, path, self._target, each, source, section) for each in targets]
         return rows
+
+    def _doubt_row(
+        self, key: YamlNode, source: FieldPath, targets: Sequence[YamlNode], setting: Setting
+    ) -> None:
+        """Note where a row is likely to be meant otherwise."""
+        is_turned = any(_EVENT_PATH.match(each.text or "") for each in targets)  # which is a mistake
+        doubt = None if is_turned else doubt_of_source(source, ROOTS[setting.section])
+        if _JOINED.search(source.text):
+            doubt = "this is one path; values of two sources cannot be joined"
+        if doubt:
+            self._problems.doubt(key.place, setting.path, f"{source.text!r}: {doubt}")
+        for each in targets:
+            if _JOINED.search(each.text or ""):
+                message = "this is one path; several are a list, such as [customer.name, metadata.name]"
+                self._problems.doubt(each.place, setting.path, message)
 
     def _target(self, node: YamlNode, source: FieldPath | None, section: str) -> str:
         if node.is_null or node.items == []:
