@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from support.cli import Cli
+from support.forked_cli import program_in
 
 from voucherify_sync.sandbox.server import Sandbox
 
@@ -148,7 +149,7 @@ class Reader:
         self.folder.mkdir()
         self._url = url
         shutil.copytree(samples, self.folder / "sample_events")
-        tools = cli.folder / "tools"
+        self.tools = tools = cli.folder / "tools"
         tools.mkdir()
         self._make_aws(tools / "aws", samples)
         settings = cli.folder / "sandbox.yaml"
@@ -156,7 +157,7 @@ class Reader:
         self._config = str(settings)
         self._env = {
             **cli.env,
-            "PATH": os.pathsep.join([str(tools), str(Path(sys.executable).parent), cli.env["PATH"]]),
+            "PATH": os.pathsep.join([str(tools), cli.env["PATH"]]),
             "VOUCHERIFY_API_KEY": "sandbox-any",
             "VOUCHERIFY_API_TOKEN": "any",
         }
@@ -222,8 +223,9 @@ class Reader:
 def test_what_a_page_tells_to_do_works(page: Path, run_cli: Cli, samples: Path, sandbox: Sandbox) -> None:
     """From its first step to its last, in a fresh folder."""
     reader = Reader(run_cli, samples, sandbox.url)
-    for step in steps_of(page):
-        reader.do(step)
+    with program_in(reader.tools):
+        for step in steps_of(page):
+            reader.do(step)
 
 
 def is_parent(path: str, described: set[str]) -> bool:

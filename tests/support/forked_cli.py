@@ -13,16 +13,21 @@ import os
 import pkgutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from io import FileIO
+from pathlib import Path
 from select import select
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ENTRY = next(iter(entry_points(group="console_scripts", name="voucherify-sync")))
@@ -67,6 +72,13 @@ class ForkingServer:
                 raise TimeoutError(f"not through after {timeout_s} s: {request['words']}")
             return int(report.readline()), out.result(), err.result()
 
+    def run_on(self, request: dict[str, Any], streams: list[int]) -> int:
+        """Run a command to its end on open descriptors, which are closed here; return how it ended, as `run` does."""
+        reading, writing = os.pipe()
+        with open(reading, "rb", buffering=0) as report:
+            self._start(request, [*streams, writing], report)
+            return int(report.readline())
+
     def _start(self, request: dict[str, Any], theirs: list[int], report: FileIO) -> int:
         """Hand over a request with its ends of the pipes; return the process that it became."""
         data = json.dumps(request).encode() + b"\n"
@@ -92,6 +104,47 @@ def _only_server() -> ForkingServer:
     server = ForkingServer()
     atexit.register(server.close)
     return server
+
+
+_PROGRAM = """\
+#!{python} -IS
+import json, os, socket, sys
+request = dict(words=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ), constants={{}}, streams={{}})
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    socket.send_fds(server, [b"\\n"], [0, 1, 2])
+    server.sendall(json.dumps(request).encode() + b"\\n")
+    code = int(server.recv(8))
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    """Runs what a program of `program_in` asks for, on the streams of that program."""
+
+    def handle(self) -> None:
+        """Answer with the exit code."""
+        _, streams, _, _ = socket.recv_fds(self.request, 1, 3)
+        request = self.request.makefile().readline()
+        self.request.sendall(b"%d" % forking_server().run_on(json.loads(request), list(streams)))
+
+
+@contextmanager
+def program_in(folder: Path) -> Iterator[None]:
+    """Put a `voucherify-sync` into a folder, for shells that find it on the PATH; it is as quick as a fork."""
+    with TemporaryDirectory(prefix="cli-") as place:  # the path of a socket must be short
+        address = str(Path(place) / "socket")
+        file = folder / "voucherify-sync"
+        file.write_text(_PROGRAM.format(python=sys.executable, address=address))
+        file.chmod(0o755)
+        with socketserver.ThreadingUnixStreamServer(address, _Handler) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield
+            finally:
+                server.shutdown()
+                thread.join()
 
 
 def _feed(descriptor: int, data: bytes) -> None:
