@@ -139,6 +139,15 @@ def test_the_page_names_every_call_that_is_answered() -> None:
         ("bulk_item_cap=0", "Write bulk_item_cap=N."),
         ("auth_error_rate_headers=no", "Write auth_error_rate_headers=true|false."),
         ("defined_events=Order", "Write defined_events=[TEXT,…]."),
+        ('metadata_schemas=[{"properties": {}}]', "Write metadata_schemas=[OBJECT,…]."),
+        (
+            'metadata_schemas=[{"related_object": "customer", "properties": []}]',
+            "is no value of metadata_schemas",
+        ),
+        (
+            'metadata_schemas=[{"related_object":"customer","properties":{"a":{"lt":"x"}}}]',
+            "is no value of metadata_schemas",
+        ),
         ("limit=fast", "not a limit: 'fast'"),
     ],
 )

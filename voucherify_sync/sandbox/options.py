@@ -13,6 +13,35 @@ from voucherify_sync.errors import UsageProblem
 from voucherify_sync.text import did_you_mean, similar
 
 
+class _MetadataDefinition(Struct):
+    """What a schema may say of one key of the metadata; the API shows more."""
+
+    type: Literal["string", "number", "boolean", "date", "datetime", "geopoint", "image_url", "object"] = (
+        "string"
+    )
+    array: bool = False
+    optional: bool = True
+    deleted: bool = False
+    objectType: str | None = None  # noqa: N815 - the API's name
+    eq: list[Any] | None = None
+    ne: list[Any] | None = None
+    lt: float | None = None
+    lte: float | None = None
+    gt: float | None = None
+    gte: float | None = None
+    minLength: int | None = None  # noqa: N815
+    maxLength: int | None = None  # noqa: N815
+    exactLength: int | None = None  # noqa: N815
+
+
+class _MetadataSchema(Struct):
+    """What the sandbox reads of a metadata schema."""
+
+    related_object: str
+    properties: dict[str, _MetadataDefinition] = {}
+    allow_defined_only: bool | None = None
+
+
 class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """How the stand-in behaves.
 
@@ -175,6 +204,14 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
             "keeps everything.",
         ),
     ] = 100_000
+
+    def __post_init__(self) -> None:
+        """Check the metadata schemas, which are kept as they are.
+
+        Raises:
+            ValueError: one cannot be read.
+        """
+        msgspec.convert(self.metadata_schemas, tuple[_MetadataSchema, ...])
 
     @classmethod
     def read(cls, fields: dict[str, Any], switches: Sequence[str]) -> SandboxOptions:

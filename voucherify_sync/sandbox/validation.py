@@ -56,18 +56,18 @@ _METADATA_TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict,
 }
 _METADATA_READERS = {"date": date.fromisoformat, "datetime": datetime.fromisoformat}
-_METADATA_BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "eq": ("be equal to one of", lambda value, allowed: value in allowed),
-    "ne": ("not be equal to any of", lambda value, refused: value not in refused),
-    "lt": ("be less than", operator.lt),
-    "lte": ("be at most", operator.le),
-    "gt": ("be greater than", operator.gt),
-    "gte": ("be at least", operator.ge),
-    "minLength": ("have at least this number of characters:", lambda value, length: len(value) >= length),
-    "maxLength": ("have at most this number of characters:", lambda value, length: len(value) <= length),
-    "exactLength": ("have exactly this number of characters:", lambda value, length: len(value) == length),
+_METADATA_BOUNDS: dict[str, tuple[str, type | tuple[type, ...], Callable[[Any, Any], bool]]] = {
+    "eq": ("be equal to one of", object, lambda value, allowed: value in allowed),
+    "ne": ("not be equal to any of", object, lambda value, refused: value not in refused),
+    "lt": ("be less than", (int, float), operator.lt),
+    "lte": ("be at most", (int, float), operator.le),
+    "gt": ("be greater than", (int, float), operator.gt),
+    "gte": ("be at least", (int, float), operator.ge),
+    "minLength": ("have at least this number of characters:", str, lambda text, length: len(text) >= length),
+    "maxLength": ("have at most this number of characters:", str, lambda text, length: len(text) <= length),
+    "exactLength": ("have exactly this number of characters:", str, lambda text, length: len(text) == length),
 }
-"""What a definition of metadata may demand beside a type: its words, and whether a value of that type meets it."""
+"""What a definition of metadata may demand beside a type: its words, the values that it bounds, and the bound."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -265,7 +265,11 @@ def _find_breach(rule: Json, value: Any, schemas: Mapping[str, Json], creating: 
         words = f"must be an array, and every element: {words}"
         values = value if isinstance(value, list) else [None]
     is_right = all(
-        _fits(kind, one) and all(_METADATA_BOUNDS[name][1](one, bound) for name, bound in bounds.items())
+        _fits(kind, one)
+        and all(
+            not isinstance(one, _METADATA_BOUNDS[name][1]) or _METADATA_BOUNDS[name][2](one, bound)
+            for name, bound in bounds.items()
+        )
         for one in values
     )
     if not is_right:
