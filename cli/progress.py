@@ -334,11 +334,13 @@ def _lines(snapshot: Snapshot) -> Iterator[list[tuple[str, str]]]:
             counted(snapshot.events, "event"),
             size(snapshot.bytes) + ("" if total is None else f" of {size(total)}"),
         ]
-    elif snapshot.calls_total is None:
+    elif snapshot.calls_total is None or snapshot.calls_left is None:
         done = [counted(snapshot.calls, "call")]
     else:
         about = "about " if snapshot.is_total_estimated else ""
-        done = [f"{snapshot.calls:,} of {about}{counted(snapshot.calls_total, 'call')}"]
+        done = [
+            f"{snapshot.calls_total - snapshot.calls_left:,} of {about}{counted(snapshot.calls_total, 'call')}"
+        ]
     done[0] = f"{snapshot.phase}: {done[0]}"
     yield [(text, "") for text in done]
     outcomes = snapshot.customers if snapshot.phase is Phase.CUSTOMERS else snapshot.counts

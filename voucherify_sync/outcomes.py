@@ -399,12 +399,13 @@ class Snapshot(Struct, frozen=True):
         bytes_total: of all sources; None if that is not known, as with stdin.
         counts: records by state.
         phase: what is going on.
-        share: part of the work that is done, 0 to 1: calls made of all calls, or input read where nothing is sent.
-            None while the whole is not known. 1 means that all is done.
+        share: part of the work that is done, 0 to 1: of the calls, or of the input where nothing is sent. None while
+            the whole is not known. 1 means that all is done.
         customers: customers sent in bulk by state; empty where they go one by one.
-        calls: calls made.
-        calls_total: calls made and calls to come; None while that is not known.
-        is_total_estimated: the total is an estimate.
+        calls: calls made, those that had to be repeated and probes among them.
+        calls_total: calls that the work takes if none has to be repeated; None while that is not known.
+        calls_left: of those, the ones to come.
+        is_total_estimated: the last two are estimates.
         calls_per_min: what the limit sustains; None before it is known.
         in_flight: calls that are sent and not answered yet.
         waiting: what the next call waits for, or None.
@@ -421,6 +422,7 @@ class Snapshot(Struct, frozen=True):
     customers: dict[State, int] = {}
     calls: int = 0
     calls_total: int | None = None
+    calls_left: int | None = None
     is_total_estimated: bool = False
     calls_per_min: float | None = None
     in_flight: int = 0

@@ -33,6 +33,7 @@ HALF = Snapshot(
     share=1_402 / 7_010,
     calls=1_402,
     calls_total=7_010,
+    calls_left=5_608,
     is_total_estimated=True,
     calls_per_min=95.2,
     in_flight=16,
@@ -115,12 +116,16 @@ def test_a_plain_line_says_all_that_is_known() -> None:
             id="customers in bulk, no total",
         ),
         pytest.param(
-            Snapshot(30, 1_000, 1_000, {}, Phase.EVENTS, 0.9999, calls=9_999, calls_total=10_000),
+            Snapshot(
+                30, 1_000, 1_000, {}, Phase.EVENTS, 0.9999, calls=10_020, calls_total=10_000, calls_left=1
+            ),
             "10 s: events: 9,999 of 10,000 calls, 99 %",
             id="all but one is not 100 %",
         ),
         pytest.param(
-            Snapshot(30, 1_000, 1_000, {}, Phase.EVENTS, 1.0, calls=5, calls_total=5, eta_s=0.0),
+            Snapshot(
+                30, 1_000, 1_000, {}, Phase.EVENTS, 1.0, calls=5, calls_total=5, calls_left=0, eta_s=0.0
+            ),
             "10 s: events: 5 of 5 calls, 100 %",
             id="all is done",
         ),
@@ -134,6 +139,7 @@ def test_a_plain_line_says_all_that_is_known() -> None:
                 0.5,
                 calls=1,
                 calls_total=2,
+                calls_left=1,
                 calls_per_min=1.5,
                 eta_s=40.0,
                 eta_hourly_s=2_400.0,

@@ -99,15 +99,14 @@ def test_a_run_in_bulk_has_one_total_over_all_phases(
     assert [snapshot.phase for snapshot in seen] == [Phase.CUSTOMERS] + [Phase.EVENTS] * (len(seen) - 1)
     assert (seen[0].share is not None, seen[0].is_total_estimated) == (plans, plans)
     assert {snapshot.calls_total for snapshot in seen[1:]} == {seen[-1].calls}
+    assert seen[-1].calls_left == 0
     assert seen[-1].customers == {State.DELIVERED: CUSTOMERS, State.FAILED: 0}
     assert shares(seen) == sorted(shares(seen))
     assert seen[-1].share == 1.0
 
 
-def test_calls_that_are_repeated_move_the_total_and_not_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A throttled call is made twice; all is done when both are."""
+def test_calls_that_are_repeated_do_not_move_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that failed is made twice; the work is the same."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "events.ndjson").write_text("".join(identify(n) for n in range(4)))
     with Sandbox(SandboxOptions(), [Fault.parse("POST /v1/customers status 503 #2")]) as sandbox:
@@ -118,7 +117,21 @@ def test_calls_that_are_repeated_move_the_total_and_not_the_end(
             prepared.plan()
             prepared.execute()
             end = prepared.snapshot()
-    assert (end.calls, end.calls_total, end.share) == (5, 5, 1.0)
+    assert (end.calls, end.calls_total, end.calls_left, end.share) == (5, 4, 0, 1.0)
+
+
+def test_an_outage_does_not_move_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes are calls, and no work."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "events.ndjson").write_text("".join(identify(n) for n in range(4)))
+    config = write_settings(tmp_path / "settings.yaml", "http://127.0.0.1:9")
+    with PreparedReplay(
+        ReplayOptions(source="events.ndjson", config=config, max_duration=1.5, new_ledger=True)
+    ) as prepared:
+        prepared.execute()
+        end = prepared.snapshot()
+    assert end.calls > 1
+    assert (end.calls_total, end.calls_left, end.share) == (4, 4, 0.0)
 
 
 @pytest.mark.parametrize("customers", ["each", "bulk"])

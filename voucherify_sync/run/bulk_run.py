@@ -105,6 +105,11 @@ class BulkCustomers:
         self._stop = stop
         self._refusals: dict[str, Failed | None] = {}  # None: not sent, as nothing about the customer is new
 
+    @property
+    def calls(self) -> int:
+        """Bulk requests that were accepted, and polls."""
+        return self._customer_delivery.requests + self._customer_delivery.polls
+
     def run(self, batches: Iterable[Sequence[Decision]]) -> None:
         """Fold the updates of the first pass, and deliver the customers. An error stops the run."""
         with Fold() as fold:

@@ -288,7 +288,6 @@ class Run:
             ledger, policy, self.sinks.is_superseded if policy.retries_failed else None
         )
         self._planned_calls = planned_calls
-        self._calls_of_first_pass = self._retries_of_first_pass = 0
         self._read = 0
         self._is_read = False
         self._started_at = datetime.now(UTC)
@@ -324,7 +323,6 @@ class Run:
             self._read = first_pass.read
             self.sinks.report.add(first_pass.pending())
             return False
-        self._calls_of_first_pass, self._retries_of_first_pass = self._delivery.calls, self._delivery.retries
         self._lines_of_first_pass = {facts.name: facts.lines for facts in self._input.facts}
         self._input = self._options.open_input(self._stop)
         return True
@@ -398,16 +396,17 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """Return the state of the run; any thread may ask at any time."""
-        delivery, first_pass, left = self._delivery, self._first_pass, self.calls_left()
+        delivery, first_pass = self._delivery, self._first_pass
+        requests, left = self._requests(), self.calls_left()
         share = eta = calls_total = None
         if isinstance(delivery, DryRun):
             share = self._share_read()
             eta_s = reading_eta_s(share, time.monotonic() - self._clock_at_start)
             eta = None if eta_s is None else (eta_s, eta_s)
-        elif left is not None:
-            calls_total = self._calls_total(left[0])
+        elif requests is not None and left is not None:
+            calls_total = requests[0] + (first_pass.calls if first_pass and self._is_second_pass else 0)
             is_done = self._is_read and not left[0]
-            share = 1.0 if is_done else min(delivery.calls / max(calls_total, 1), _NEARLY_ALL)
+            share = 1.0 if is_done else min(1 - left[0] / max(calls_total, left[0], 1), _NEARLY_ALL)
             eta = delivery.eta_s(left[0])
         customers = {}
         if first_pass is not None and first_pass.has_read:
@@ -422,6 +421,7 @@ class Run:
             customers=customers,
             calls=delivery.calls,
             calls_total=calls_total,
+            calls_left=None if left is None else left[0],
             is_total_estimated=left is not None and left[1],
             calls_per_min=delivery.calls_per_min,
             in_flight=delivery.in_flight,
@@ -463,12 +463,11 @@ class Run:
         What the ledger knows takes no call. A call that has to be repeated is not foreseen. None if it is not known:
         in a dry run, while a pipe is read, and before the first request.
         """
-        delivery, is_in_first_pass = self._delivery, self._first_pass is not None and not self._is_second_pass
-        requests = self._requests()
+        requests, delivery, first_pass = self._requests(), self._delivery, self._first_pass
         if requests is None:
             return None
-        if is_in_first_pass:  # how many bulk requests there are, and polls, is known from a plan only
-            return max(requests[0] - delivery.calls, 0), True
+        if first_pass is not None and not self._is_second_pass:
+            return max(requests[0] - first_pass.calls, 0), True
         undecided = delivery.open + self.sinks.report.counts()[State.PENDING]
         return undecided + max(requests[0] - delivery.submitted, 0), requests[1]
 
@@ -480,7 +479,7 @@ class Run:
         if self._is_read:
             return delivery.submitted, False
         if self._first_pass is not None:
-            if not self._is_second_pass:
+            if not self._is_second_pass:  # how many bulk requests there are, and polls, only a plan can tell
                 return None if planned is None else (planned, True)
             planned = self._first_pass.alone
         if planned is not None:
@@ -493,14 +492,6 @@ class Run:
         if unread is None or new <= 0 or not delivery.submitted:
             return None
         return delivery.submitted + round(unread * min(delivery.submitted / new, 1.0)), True
-
-    def _calls_total(self, left: int) -> int:
-        """Return the calls of the whole run, made and to come; it changes only if calls are repeated."""
-        requests, calls = self._requests(), self._delivery.calls
-        if not left or requests is None:
-            return calls
-        repeated = self._delivery.retries - self._retries_of_first_pass
-        return max(requests[0] + repeated + self._calls_of_first_pass, calls)
 
     def findings(self) -> dict[str, FindingCount]:
         """Return what a person should know of the records read so far, by code."""
