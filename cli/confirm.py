@@ -65,8 +65,11 @@ def require_yes_where_nobody_can_be_asked() -> None:
         )
 
 
-def agreed(prepared: PreparedReplay, progress_kind: str) -> bool:
-    """Plan the run and ask whether to send; True at once when no custom event would be sent."""
+def agreed(prepared: PreparedReplay, progress_kind: str, told: list[str]) -> bool:
+    """Plan the run and ask whether to send; True at once when no custom event would be sent.
+
+    The notices that were `told` with the question are added to the list.
+    """
     from voucherify_sync.settings import credentials
     from voucherify_sync.state.ledger_reader import LedgerReader
 
@@ -90,7 +93,8 @@ def agreed(prepared: PreparedReplay, progress_kind: str) -> bool:
         tell(f"A new ledger will be made: {path}")
     else:
         tell(f"The ledger is {path} ({size(bytes_of_ledger)}).")
-    tell(*(f"Warning: {notice}" for notice in notices_of(prepared.finished_run)))
+    told += notices_of(prepared.finished_run)
+    tell(*(f"Warning: {notice}" for notice in told))
     return ask("Send them?")
 
 

@@ -163,7 +163,7 @@ def show_plan(stream: TextIO, plan: Json, report: RunReport, notices: list[str])
     blocks: list[Table | TextLines] = [
         TextLines(head),
         Table(list(_events(plan["events"])), "Events", ("", "read", "to send")),
-        Table(list(_not_sent(report)), "Not sent"),
+        Table(list(_not_sent(report)), "Not sent", optional=1),
     ]
     if plan["costs"]["each"]["calls"]:
         blocks += [_costs(plan), _limits(plan)]

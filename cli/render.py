@@ -219,8 +219,14 @@ def _stacked(table: Table, cells: list[list[str]], numbers: int, width: int) -> 
         if any(counts):
             label = f"{clean(label, widths[0]):<{widths[0]}}"
         line = [label, *(f"{cell:>{each}}" for cell, each in zip(counts, widths[1:], strict=True))]
-        yield _text([("  ".join(line).rstrip(), row.style)])
+        if (
+            not row.label and row.depth
+        ):  # a part that is all note: what it says, without what there is no room for
+            notes = _INDENT.join(filter(None, [*counts, *texts[1 + numbers : len(texts) - table.optional]]))
+            yield Padding(_text([(notes, _note_style(row))]), (0, 0, 0, 2 + 2 * row.depth))
+            continue
         notes = _INDENT.join(filter(None, texts[1 + numbers :]))
+        yield _text([("  ".join(line).rstrip(), row.style)])
         if notes:
             yield Padding(_text([(notes, _note_style(row))]), (0, 0, 0, 4 + 2 * row.depth))
 

@@ -55,6 +55,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     from .summary import finish
 
     mode, stop = prepared.options.mode, prepared.stop
+    told: list[str] = []
     try_outputs_of_run(prepared, display)
     if not display.quiet:
         tell(*prepared.notices)
@@ -64,7 +65,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
         prepared.check_may_send(asks=not display.yes)
         if mode is Mode.LIVE and not display.yes:
             require_yes_where_nobody_can_be_asked()
-            if not agreed(prepared, display.progress_kind):
+            if not agreed(prepared, display.progress_kind, told):
                 tell("Nothing was sent.")
                 return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.INTERRUPTED)
         with progress(
@@ -74,7 +75,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
             data_on_terminal=output is not None and output.isatty(),
         ):
             report = prepared.execute(output=output, watch=log.add if log else None)
-        finish(prepared, display, report, log)
+        finish(prepared, display, report, log, told)
     return prepared.finished_run.exit_code
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -102,23 +102,46 @@ def status_of(reader: LedgerReader, options: str) -> Json:
         "dismissed": counts.dismissed,
         "last_run": _run(runs[0]) if runs else None,
         "runs": [_run(run) for run in runs],
-        "next": list(_next(counts.failed - counts.failed_without_event, counts, options)),
+        "next": next_commands(
+            options,
+            failed=counts.failed - counts.failed_without_event,
+            failed_without_event=counts.failed_without_event,
+            in_doubt=counts.in_doubt,
+        ),
     }
 
 
-def _next(failed: int, counts: Any, options: str) -> Iterator[dict[str, str]]:
-    """Yield the commands that come next, and what each does."""
+def next_commands(
+    options: str, *, failed: int, in_doubt: int, failed_without_event: int = 0
+) -> list[dict[str, str]]:
+    """Return the commands that come next, each with what it `does`; the options lead to the ledger."""
+    commands = []
     if failed:
-        yield {"command": f"voucherify-sync status{options} --failed", "does": "print the failed records"}
-        yield {"command": f"voucherify-sync retry{options}", "does": "send them again"}
-        yield {"command": f"voucherify-sync forget{options} --failed", "does": "give them up"}
-    if counts.failed_without_event:
+        commands += [
+            (f"status{options} --failed", "print the failed records"),
+            (f"retry{options}", "send them again"),
+            (f"forget{options} --failed", "give them up"),
+        ]
+    if failed_without_event:
         does = "send the archive again: what failed before this version has no event in the ledger"
-        yield {"command": f"voucherify-sync replay{options} SOURCE", "does": does}
-    if counts.in_doubt:
-        yield {"command": f"voucherify-sync status{options} --doubt", "does": "print the events in doubt"}
+        commands.append((f"replay{options} SOURCE", does))
+    if in_doubt:
+        commands.append((f"status{options} --doubt", "print the events in doubt"))
         if not failed:
-            yield {"command": f"voucherify-sync retry{options}", "does": "look up whether they arrived"}
+            commands.append((f"retry{options}", "look up whether they arrived"))
+    return [{"command": f"voucherify-sync {command}", "does": does} for command, does in commands]
+
+
+def next_block(commands: Sequence[dict[str, str]]) -> TextLines:
+    """Return the commands that come next, ready to be pasted; no lines if there are none."""
+    from voucherify_sync.text import clean
+
+    from .render import TextLines
+
+    shown = [f"  {clean(each['command'], 100_000)}" for each in commands]
+    width = max(map(len, shown), default=0)
+    lines = [f"{line:<{width}}  {each['does']}".rstrip() for line, each in zip(shown, commands, strict=True)]
+    return TextLines([[(line, "")] for line in ["Next:", *lines] if lines], is_pasted=True)
 
 
 def _run(run: EarlierRun) -> Json:
@@ -150,33 +173,28 @@ def _show(status: Json) -> None:
     if status["running"]:
         head.append(f"A run is using it: {clean(status['running'], 300)}")
     without_event = counted(failed["without_event"], "record")
-    commands = [f"  {clean(each['command'], 4_096)}" for each in status["next"]]
-    width = max(map(len, commands), default=0)
-    next_lines = [
-        f"{line:<{width}}  {each['does']}" for line, each in zip(commands, status["next"], strict=True)
-    ]
     show(
         sys.stdout,
         [
             TextLines([[(line, "")] for line in head], is_pasted=True),
-            Table(list(_rows(status))),
+            Table(list(_rows(status)), optional=1),
             sentences(f"{without_event} failed before this version: read the archive again, then retry.")
             if failed["without_event"]
             else sentences(),
             _history(status),
-            TextLines([[(line, "")] for line in ["Next:", *next_lines] if next_lines], is_pasted=True),
+            next_block(status["next"]),
         ],
     )
 
 
 def _rows(status: Json) -> Iterator[TableRow]:
-    from voucherify_sync.outcomes import State, words
-    from voucherify_sync.text import clean
+    from voucherify_sync.outcomes import State
 
     from .render import TableRow
+    from .summary import reason_row
 
-    def row(label: str, count: int, note: str = "", depth: int = 0) -> TableRow:
-        return TableRow(label, (f"{count:,}",), (note,), depth=depth)
+    def row(label: str, count: int, note: str = "") -> TableRow:
+        return TableRow(label, (f"{count:,}",), (note,))
 
     yield row("customer updates delivered", status["delivered"]["customers"])
     yield row("custom events delivered", status["delivered"]["events"])
@@ -186,7 +204,7 @@ def _rows(status: Json) -> Iterator[TableRow]:
     ):
         yield row(label, total)
         for reason, count in reasons.items():
-            yield row(clean(reason, 40), count, words(state, reason), 1)
+            yield reason_row(state, reason, count)
     if status["invalid"]:
         yield row("invalid", status["invalid"], "kept as dead letters")
     if status["dismissed"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -12,17 +13,17 @@ from typing import TYPE_CHECKING, TextIO
 from voucherify_sync.events import Kind
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.findings import sentences_of
-from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, label_of, words
+from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, find, label_of, words
 from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
-from voucherify_sync.text import clean, clean_lines, counted, size, span, utc_text
+from voucherify_sync.text import clean, clean_lines, counted, short_position, size, span, utc_text
 from voucherify_sync.voucherify.answers import PATHS
 
 from .progress import time_left
-from .render import Table, TableRow, TextLines, sentences, show, warnings_of
-from .status import ledger_words
+from .render import Table, TableRow, TextLines, show, warnings_of
+from .status import ledger_words, next_block, next_commands
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -41,29 +42,52 @@ _REQUESTS = {
     f"POST {PATHS[Kind.EVENT]}": "custom event",
 }
 _NEEDS_A_HAND = ("invalid", "failed", "in_doubt")
+_NO_ACTION = "No action needed"
 _REQUESTED = ("planned", "delivered", "failed", "in_doubt")
 
 
-def finish(prepared: PreparedReplay, display: Display, report: RunReport, log: RecordLog | None) -> None:
-    """Sum up, say what stopped the run, if it was stopped, and write the reports and the end of the log."""
+def finish(
+    prepared: PreparedReplay,
+    display: Display,
+    report: RunReport,
+    log: RecordLog | None,
+    told: Sequence[str] = (),
+) -> None:
+    """Sum up, say what stopped the run, if it was stopped, and write the reports and the end of the log.
+
+    The notices that the user was `told` before the run are not repeated.
+    """
     from .outputs import write_reports
 
     run, stop = prepared.finished_run, prepared.stop
     goes_on = run.exit_code in GOES_ON
-    if not display.quiet:
+    why_stopped = [f"Stopped: {stop.error}"] if stop.error else []
+    trouble = prepared.last_failure
+    if (
+        stop.requested and trouble is not None and trouble not in str(stop.error)
+    ):  # it may be the reason of a signal
+        why_stopped.append(f"The last call failed: {trouble}.")
+    if display.quiet:
+        tell(*why_stopped)
+    else:
         print_summary(
             sys.stderr,
             report,
-            next_command=next_command(prepared.run_options) if goes_on else None,
+            why_stopped=why_stopped,
+            next_commands=list(_next_commands(prepared, report, goes_on=goes_on)),
             remaining=_remaining(run) if goes_on and prepared.options.mode is not Mode.DRY_RUN else None,
-            notices=[*notices_of(run), *_of_earlier_runs(prepared, report)],
+            notices=[
+                notice
+                for notice in (*notices_of(run), *_of_earlier_runs(prepared, report))
+                if notice not in told
+            ],
         )
-        tell(*_of_kept(prepared, report))
-    said, trouble = f"Stopped: {stop.error}" if stop.error else "", prepared.last_failure
-    if said:
-        tell(said)
-    if stop.requested and trouble is not None and trouble not in said:  # it may be the reason of a signal
-        tell(f"The last call failed: {trouble}.")
+        if prepared.sandbox_counts is not None:
+            customers, events = prepared.sandbox_counts
+            held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
+            tell(
+                f"The sandbox held {held}. `voucherify-sync sandbox` starts one that stays, with a page to look at."
+            )
     write_reports(display.report, report, quiet=display.quiet)
     log_trouble = None if log is None else log.finish()
     if log_trouble is not None:
@@ -74,7 +98,8 @@ def print_summary(
     stream: TextIO,
     report: RunReport,
     *,
-    next_command: str | None = None,
+    why_stopped: Sequence[str] = (),
+    next_commands: Sequence[dict[str, str]] = (),
     notices: Sequence[str] = (),
     remaining: str | None = None,
 ) -> None:
@@ -83,7 +108,8 @@ def print_summary(
     Args:
         stream: stderr.
         report: of the run.
-        next_command: the command that goes on from here, ready to be pasted.
+        why_stopped: sentences on the end of a run that ended early.
+        next_commands: what comes next, as `next_commands` of status gives it.
         notices: more sentences that the user should see.
         remaining: what is left to do, if the run stopped early.
     """
@@ -92,20 +118,20 @@ def print_summary(
     if len(damaged) > _TOP:
         warnings.append(f"{counted(len(damaged) - _TOP, 'more source is', 'more sources are')} damaged")
     places = [f"Dead letters: {clean(report.dead_letters, 4_096)}"] if report.dead_letters else []
-    next_lines = ["Next:", f"  {clean(next_command, 100_000)}"] if next_command else []
     show(
         stream,
         [
-            sentences(headline(report), style="bold"),
-            Table(list(_rows(report))),
+            TextLines(
+                [[(headline(report), "bold")], *([(clean_lines(why), "")] for why in why_stopped)],
+            ),
+            Table(list(_rows(report)), optional=1),
+            _remedies(report),
             unmapped_table(report, _TOP, 40),
             warnings_of([*warnings, *map(clean_lines, notices)]),
             TextLines(
                 [[(line, "")] for line in [*places, *([remaining] if remaining else [])]], is_pasted=True
             ),
-            TextLines(
-                [[(line, "")] for line in next_lines], is_pasted=True
-            ),  # last, to be seen without scrolling
+            next_block(next_commands),  # last, to be seen without scrolling
         ],
     )
 
@@ -140,18 +166,45 @@ def _rows(report: RunReport) -> Iterator[TableRow]:
 def reason_rows(report: RunReport, state: str, most: int) -> Iterator[TableRow]:
     """Yield a row for each of the most frequent reasons of a state, and one for all others.
 
-    A note says what the reason means, or, where something needs a hand, names an example.
+    Where something needs a hand, it names an example.
     """
     reasons = report.reasons.get(state, {})
-    for reason, found in list(reasons.items())[:most]:
-        meaning = words(State(state), reason)
-        if state in _NEEDS_A_HAND or not meaning:
-            example = clean(found.examples[0], 4_096) if found.examples else ""
-            meaning = ": ".join(filter(None, (example, clean(found.detail or meaning))))
-        yield TableRow(clean(reason, 40), (f"{found.count:,}",), (meaning,), "dim", 1)
+    for code, found in list(reasons.items())[:most]:
+        detail = example = ""
+        if state in _NEEDS_A_HAND:
+            detail, example = found.detail or "", found.examples[0] if found.examples else ""
+        yield reason_row(State(state), code, found.count, detail, example)
     if len(reasons) > most:
         rest = sum(found.count for found in list(reasons.values())[most:])
-        yield TableRow(counted(len(reasons) - most, "more reason"), (f"{rest:,}",), style="dim", depth=1)
+        yield TableRow("", (f"{rest:,}",), (counted(len(reasons) - most, "more reason"),), "dim", 1)
+
+
+def reason_row(state: State, code: str, count: int, detail: str = "", example: str = "") -> TableRow:
+    """Return a row that says why records ended in a state: a sentence, and the code of the report in grey.
+
+    Args:
+        state: of the records.
+        code: our own, or a key of Voucherify.
+        count: of the records.
+        detail: a sentence about one of them, which says more than the code.
+        example: where one of them stands.
+    """
+    code, sentence = clean(code, 40), clean(detail or words(state, code))
+    notes = (sentence, code) if sentence else (code, "")
+    if example:
+        notes = (f"{notes[0]}: {clean(short_position(example), 4_096)}", notes[1])
+    return TableRow("", (f"{count:,}",), notes, "dim", 1)
+
+
+def _remedies(report: RunReport) -> Table:
+    """Return what to do about the most frequent reasons that need a hand."""
+    rows = []
+    for state in _NEEDS_A_HAND:
+        for code in list(report.reasons.get(state, {}))[:_TOP]:
+            reason = find(State(state), code)
+            if reason is not None and reason.remedy and not reason.remedy.startswith(_NO_ACTION):
+                rows.append(TableRow(reason.code, notes=(reason.remedy,)))
+    return Table(rows, "What to do")
 
 
 def unmapped_table(report: RunReport, most: int, width: int) -> Table:
@@ -161,15 +214,17 @@ def unmapped_table(report: RunReport, most: int, width: int) -> Table:
     """
     if not any(report.outcomes[state] for state in _REQUESTED):
         return Table([])
-    found: list[tuple[str, int, str]] = []
+    counts: Counter[tuple[str, str]] = Counter()
     for part in report.mapping.values():
-        found += [(path, count, "") for path, count in part.unmapped.items()]
+        for path, count in part.unmapped.items():
+            counts[path, ""] += count
         for path, reasons in part.dropped.items():
-            found += [(path, count, WHY_NOT_MAPPED.get(reason, reason)) for reason, count in reasons.items()]
-    found.sort(key=lambda field: (-field[1], field[0]))
-    rows = [TableRow(clean(path, width), (f"{count:,}",), (why,)) for path, count, why in found[:most]]
+            for reason, count in reasons.items():
+                counts[path, WHY_NOT_MAPPED.get(reason, reason)] += count
+    found = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rows = [TableRow(clean(path, width), (f"{count:,}",), (why,)) for (path, why), count in found[:most]]
     if len(found) > most:
-        rest = sum(count for _, count, _ in found[most:])
+        rest = sum(count for _, count in found[most:])
         rows.append(TableRow(counted(len(found) - most, "more field"), (f"{rest:,}",)))
     return Table(rows, "Not mapped or dropped")
 
@@ -203,28 +258,19 @@ def _of_earlier_runs(prepared: PreparedReplay, report: RunReport) -> Iterator[st
         yield f"the mapping differs from that of run {last.name}; what was delivered stays as it was delivered."
 
 
-def _of_kept(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
-    """Say what the sandbox held; or how to see and send again what was not delivered, or may not have been."""
-    options = prepared.options
-    if prepared.sandbox_counts is not None:
-        customers, events = prepared.sandbox_counts
-        held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
-        yield f"The sandbox held {held}. `voucherify-sync sandbox` starts one that stays, with a page to look at."
-    if options.mode is not Mode.LIVE:
-        return
-    failed, in_doubt = report.outcomes["failed"], report.outcomes["in_doubt"]
-    own = ledger_words(options.config, options.ledger)
-    status, again = (shlex.join(["voucherify-sync", command, *own]) for command in ("status", "retry"))
-    if failed:
-        yield clean_lines(
-            f"The ledger keeps {counted(failed, 'failed record')}: "
-            f"`{status} --failed` prints them, `{again}` sends them again."
-        )
-    if in_doubt:
-        yield clean_lines(
-            f"The ledger keeps {counted(in_doubt, 'event')} in doubt: "
-            f"`{status} --doubt` prints them, `{again} --on-doubt verify` looks them up."
-        )
+def _next_commands(prepared: PreparedReplay, report: RunReport, *, goes_on: bool) -> Iterator[dict[str, str]]:
+    """Yield the commands that come next, and what each does."""
+    options, counts = prepared.options, report.outcomes
+    if goes_on:
+        yield {"command": next_command(prepared.run_options), "does": ""}
+    if options.mode is Mode.LIVE:
+        words = "".join(f" {shlex.quote(word)}" for word in ledger_words(options.config, options.ledger))
+        failed, in_doubt = counts[State.FAILED], counts[State.IN_DOUBT]
+        yield from next_commands(words, failed=failed, in_doubt=in_doubt)
+    elif options.mode is Mode.DRY_RUN and counts[State.PLANNED] and not goes_on:
+        live = [word for word in sys.argv[1:] if word not in ("--dry-run", "-n")]
+        if len(live) < len(sys.argv) - 1 and sys.stdin.isatty():
+            yield {"command": shlex.join(["voucherify-sync", *live]), "does": "send them; it asks first"}
 
 
 def _remaining(run: Run) -> str | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from voucherify_sync.text import clean, counted
+from voucherify_sync.text import clean, counted, short_position
 
 MAX_EXAMPLES: Final = 3
 MAX_EXAMPLE_LENGTH: Final = 200
@@ -187,7 +187,7 @@ def _examples(words: FindingWords, found: FindingCount) -> str:
         return ", ".join(map(_shown, found.examples))
     shown = [f'"{clean(each.text, _SHOWN_LENGTH)}" {each.count:,}' for each in found.examples[:_MAX_SHOWN]]
     more = len(found.examples) - len(shown)
-    position = clean(found.examples[0].position, MAX_EXAMPLE_LENGTH)
+    position = clean(short_position(found.examples[0].position), MAX_EXAMPLE_LENGTH)
     return f"{', '.join(shown)}{f' and {more:,} more' if more else ''} (such as {position})"
 
 
@@ -199,5 +199,5 @@ def _remedy(words: FindingWords, found: FindingCount) -> str:
 
 
 def _shown(example: Example) -> str:
-    position = clean(example.position, MAX_EXAMPLE_LENGTH)
+    position = clean(short_position(example.position), MAX_EXAMPLE_LENGTH)
     return f'"{clean(example.text, _SHOWN_LENGTH)}" ({position})' if example.text else position

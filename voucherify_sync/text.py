@@ -133,6 +133,12 @@ def did_you_mean(suggestions: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
 
 
+def short_position(position: str) -> str:
+    """Return where a record stands without the folders of its file, for sentences: the report has the whole path."""
+    folders, _, name = position.rpartition("/")
+    return f"…/{name}" if folders else position
+
+
 def utc_text(moment: datetime) -> str:
     """Return an aware time as the report and the API have it: `2025-03-01T12:00:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -69,7 +69,7 @@ def test_each_report_is_written_or_kept_by_itself(cli: Cli) -> None:
 def test_reports_are_named_after_the_summary(cli: Cli) -> None:
     """Once they are there."""
     ended = cli("replay", "--yes", "--report", "run.json", "--report", "run.html", "good.ndjson")
-    assert re.search(r"Replayed 2 events.*\nReport: run\.json\nReport: run\.html\n$", ended.err, re.DOTALL)
+    assert re.search(r"Replayed 2 records.*\nReport: run\.json\nReport: run\.html\n$", ended.err, re.DOTALL)
 
 
 def test_a_report_that_nobody_reads_to_its_end_is_no_failure(cli: Cli) -> None:

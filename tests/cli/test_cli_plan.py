@@ -34,7 +34,7 @@ def test_the_plan_of_the_samples_can_be_forwarded(run_cli: Cli, samples: Path) -
     ended = run_cli("plan", samples)
     assert ended.code == 0
     head, calls = ended.out.splitlines()[:2]
-    assert head.startswith("Read 87 events: 79 would be sent,")
+    assert head.startswith("Read 87 records: 79 would be sent,")
     assert calls == "That is 79 calls, or 61 with customers in bulk (--bulk)."
     for words in (
         "100 calls an hour\n",
@@ -175,7 +175,7 @@ def test_quiet_shows_the_plan_alone(run_cli: Cli, samples: Path) -> None:
     """The plan is data."""
     ended = run_cli("plan", "-q", samples)
     assert ended.err == ""
-    assert ended.out.startswith("Read 87 events")
+    assert ended.out.startswith("Read 87 records")
 
 
 LARGE = "".join(
@@ -263,7 +263,7 @@ def test_what_is_not_mapped_is_counted_exactly(run_cli: Cli) -> None:
         track(number, properties={"rare": 1} if number % 40 == 7 else {"lost": 1}) for number in range(2_000)
     ]
     ended = run_cli("plan", "-", stdin="".join([*lines, *[lines[7]] * 50]))
-    assert ended.out.startswith("Read 2,050 events: 2,000 would be sent, 50 duplicates.")
+    assert ended.out.startswith("Read 2,050 records: 2,000 would be sent, 50 duplicates.")
     assert re.search(r"properties\.lost +1,950\n", ended.out)
     assert re.search(r"properties\.rare +100\n", ended.out)
 

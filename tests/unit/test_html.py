@@ -166,7 +166,7 @@ def infected_names(full: dict[str, Any]) -> dict[str, Any]:
 def test_the_page_starts_with_the_whole_run_in_one_sentence() -> None:
     """The title of the window is the same sentence."""
     sentence = (
-        "Replayed 1,000 events: 950 delivered, 20 skipped, 5 duplicates, 3 invalid, 12 failed, "
+        "Replayed 1,000 records: 950 delivered, 20 skipped, 5 duplicates, 3 invalid, 12 failed, "
         "2 in doubt, 8 pending."
     )
     html = render(report())

@@ -485,7 +485,7 @@ def headline(report: RunReport, begun: str | None = None) -> str:
     counts = report.outcomes | {"failed": report.outcomes["failed"] - before}
     parts = [ended(state, count) for state, count in counts.items() if count]
     parts += [f"{before:,} failed earlier and were not tried again"] if before else []
-    sentence = f"{(begun or _MODES[report.mode]).format(counted(read, 'event'))}: {', '.join(parts)}"
+    sentence = f"{(begun or _MODES[report.mode]).format(counted(read, 'record'))}: {', '.join(parts)}"
     return f"{sentence}: voucherify-sync retry" if before else f"{sentence}."
 
 
