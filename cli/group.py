@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -44,6 +46,20 @@ class LazyGroup(click.Group):
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101  # a fact of this package, for the type checker
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; where there is none of that name, say which one may be meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            name, message = error.command_name, None
+            if Path(name).exists():
+                message = (
+                    f"{name!r} is no command; to see what it holds: voucherify-sync plan {shlex.quote(name)}"
+                )
+            raise click.NoSuchCommand(name, message, possibilities=COMMANDS, ctx=ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Propose commands without importing them, and options of the program itself."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from msgspec import Struct
 
 from voucherify_sync.errors import UsageProblem
@@ -181,6 +182,13 @@ class GroupedOption(click.Option):
             settings["allow_from_autoenv"] = False
         super().__init__(*names, **settings)
         self.group = group
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return the name for an error; a value of the environment is looked for there."""
+        hint = super().get_error_hint(ctx)
+        if ctx is not None and ctx.get_parameter_source(self.name) is ParameterSource.ENVIRONMENT:
+            hint += f" (variable {ctx.auto_envvar_prefix}_{self.name.upper()})"
+        return hint
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """Return what stands in brackets: a default that another place decides as it is, and a range in words."""

@@ -237,6 +237,28 @@ def test_what_cannot_be_done_is_told_with_2(run_cli: Cli, arguments: list[str], 
     assert "Traceback" not in ended.err
 
 
+def test_a_mistake_in_the_environment_is_named_with_its_variable(run_cli: Cli) -> None:
+    """Nothing of the kind stands on the command line."""
+    ended = run_cli("replay", "-n", "-", env={"VOUCHERIFY_SYNC_REPLAY_SINCE": "soon"}, stdin=track(1))
+    assert ended.code == 2
+    assert "'--since' (variable VOUCHERIFY_SYNC_REPLAY_SINCE): 'soon' is no time" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("complet", "No such command 'complet'. Did you mean 'completion'?"),
+        ("my logs", "'my logs' is no command; to see what it holds: voucherify-sync plan 'my logs'"),
+    ],
+)
+def test_a_word_that_is_no_command_leads_on(run_cli: Cli, word: str, said: str) -> None:
+    """A slip gets a suggestion, and a folder the command that reads it."""
+    (run_cli.folder / "my logs").mkdir()
+    ended = run_cli(word)
+    assert ended.code == 2
+    assert said in ended.err
+
+
 def test_a_missing_key_is_named_before_any_call(run_cli: Cli) -> None:
     """Exit 2: the variables and where to find the keys."""
     ended = run_cli("replay", "--yes", "-", stdin=identify(1))
