@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from voucherify_sync.outcomes import WHY_NOT_MAPPED
-from voucherify_sync.text import clean, counted, percent
+from voucherify_sync.text import clean, clean_lines, counted, percent
 
 from .options import CONFIG, EVENT, JOBS, LIMIT, TYPE, option
 from .render import Table, TableRow, TextLines, harmless, sentences, show, write_harmless
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MAX_ROWS: Final = 40
 _MAX_EXAMPLE: Final = 16
+_MAX_TYPES: Final = 5
 # The row of the default table that gives a customer the name of a product, in the events of a shop.
 _RENAMING_ROW: Final = "properties.name: customer.name"
 
@@ -77,6 +78,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
         with progress("auto", prepared.snapshot, sys.stderr):
             report = prepared.count()
         _show(report, prepared.settings, as_json=as_json)
+    tell(*(f"Warning: {clean_lines(notice)}" for notice in report.notices))
     code = ExitCode.OK
     for facts in prepared.reader.facts:
         if facts.damaged:
@@ -148,6 +150,10 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
         if by_reason:
             reasons = ", ".join(f"{times:,} {clean(reason, 40)}" for reason, times in by_reason.items())
             head.append([(f"not counted: {state}: {reasons}", "dim")])
+    if events.other_types:
+        named = [f"{clean(type_, 40)} {times:,}" for type_, times in events.other_types.items()]
+        more = f" and {len(named) - _MAX_TYPES:,} more" if len(named) > _MAX_TYPES else ""
+        head.append([(f"other types: {', '.join(named[:_MAX_TYPES])}{more}", "yellow")])
     yield TextLines(head)
     sections = {"identify": report.identify, "track": report.track}
     sections = {type_: section for type_, section in sections.items() if section.events}

@@ -271,7 +271,12 @@ def test_the_fields_of_the_report_are_those_of_runs(
     letters = run_cli.folder / "letters.ndjson"
     sent = ("--sandbox", "--dead-letters", letters, samples, odd)
     seen: set[str] = set()
-    for options in (("--each", *sent), ("--bulk", *sent), ("--dry-run", large)):
+    for options in (
+        ("--each", *sent),
+        ("--bulk", *sent),
+        ("--dry-run", large),
+        ("--dry-run", "--event", "Nothing", samples),
+    ):
         run_cli("replay", "--progress", "none", "--report", "report.json", *options)
         seen |= set(fields_of(json.loads((run_cli.folder / "report.json").read_text()), "", set(FIELDS)))
     assert seen == set(FIELDS)

@@ -101,8 +101,26 @@ def test_events_that_are_not_sent_are_counted_by_reason_only() -> None:
         "counted": 1,
         "skipped": {"no_id": 1, "type_page": 1},
         "invalid": {"not_json": 1},
+        "other_types": {},
     }
     assert found["values"]["seen"] == 1
+
+
+def test_other_types_are_named() -> None:
+    """What is inside of such records may be what their owner means."""
+    kinds = ["RECORD", "STATE", "RECORD", "page"]
+    found = covered([event_of({"type": kind}) for kind in kinds])
+    assert found["events"]["other_types"] == {"RECORD": 2, "STATE": 1}
+
+
+def test_a_selection_that_meets_nothing_is_told() -> None:
+    """As by a replay."""
+    coverage = Coverage(Settings(), Selection(names=frozenset({"Order Complete"})))
+    coverage.add([track()])
+    coverage.add([track(), identify()])
+    assert coverage.report().notices == [
+        '--event: none of the 2 track events read is named "Order Complete"; did you mean "Order Completed" (2)?'
+    ]
 
 
 def test_the_selection_picks_events() -> None:

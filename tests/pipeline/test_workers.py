@@ -17,6 +17,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import msgspec
 import pytest
 from support.odd_events import ODD_LINES, SETTINGS
 from support.waiting import HANG_S
@@ -254,7 +255,8 @@ def test_coverage_on_several_processes_counts_what_one_counts(
     events = [{"userId": "u", "type": "identify", "traits": traits} for traits in (*shapes, *full)]
     (tmp_path / "a" / "e.ndjson").write_text("\n".join(map(json.dumps, events)))
     sources = find_sources([str(tmp_path / "a")], stdin_is_terminal=True).sources
-    alone, together = Coverage(SETTINGS["spare"]), Coverage(SETTINGS["spare"])
+    settings = msgspec.structs.replace(SETTINGS["spare"], track=NAMES.track)
+    alone, together = Coverage(settings), Coverage(settings)
     for batch in Reader(sources, Stop()):
         alone.add_block(batch, Stop())
     together.add_shared(Reader(sources, Stop()), 2, Stop())

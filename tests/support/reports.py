@@ -34,6 +34,7 @@ def run_report(*, records: RecordCounts | None = None, **changes: Any) -> RunRep
         "api": {"by_endpoint": records.by_endpoint()},
         "mapping": {"identify": {}, "track": {}},
         "findings": {},
+        "notices": [],
         "timeline": None,
         "settings": {"digest": "4288c0b33aa9"},
         "stopped_by": None,

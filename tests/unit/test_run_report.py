@@ -72,7 +72,7 @@ def test_the_report_has_the_published_fields() -> None:
     report = as_dict(counted(sent(State.DELIVERED, Kind.EVENT)))
     assert list(report) == [
         *("version", "run_id", "mode", "status", "exit_code", "started_at", "finished_at", "duration_s"),
-        *("input", "events", "outcomes", "reasons", "api", "mapping", "findings"),
+        *("input", "events", "outcomes", "reasons", "api", "mapping", "findings", "notices"),
         *("timeline", "settings", "stopped_by", "dead_letters", "older_updates"),
     ]
     assert msgspec.to_builtins(InputReport.of([source("a.gz")])) == {

@@ -22,9 +22,10 @@ from msgspec import Struct, field
 
 from voucherify_sync.events import Batch, Event
 from voucherify_sync.mapping.field_types import MAX_EVENT_NAME
-from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.mapping.filters import FiltersMet, Selection
+from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
 from voucherify_sync.mapping.trace import filled_places, traced
-from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.outcomes import OTHER_TYPE, Outcome, State
 from voucherify_sync.paths import Keys, path_of
 from voucherify_sync.preview.suggestions import proposed_rows, similar_paths
 from voucherify_sync.run.options import Input
@@ -189,12 +190,14 @@ class CoverageEvents(Struct, frozen=True):
         counted: events that would be sent.
         skipped: others, by reason.
         invalid: others, by reason.
+        other_types: of the skipped, those whose type is none of Segment's, by type.
     """
 
     read: int
     counted: int
     skipped: dict[str, int]
     invalid: dict[str, int]
+    other_types: dict[str, int]
 
 
 class CoverageReport(Struct, frozen=True):
@@ -205,12 +208,14 @@ class CoverageReport(Struct, frozen=True):
         values: of all events that are counted.
         identify: of the identify events.
         track: of the track events.
+        notices: sentences on filters and selections that meet nothing in the input, or almost something.
     """
 
     events: CoverageEvents
     values: ValueTotals
     identify: SectionReport
     track: SectionReport
+    notices: list[str]
 
 
 class PathCounts(Struct):
@@ -255,8 +260,12 @@ class Effect(Struct, frozen=True, array_like=True, gc=False):
     mapped: int
 
 
-_Examined = tuple[int, list[tuple[Effect, int]], list[tuple[State, str, int]]]
-"""Number of records; effects, and states with reasons of records without a request, each with how often."""
+_Examined = tuple[int, list[tuple[Effect, int]], list[tuple[State, str, int]], NameCounts, FiltersMet]
+"""What was found out about records.
+
+Their number; effects, and states with reasons of records without a request, each with how often; types that are none of
+Segment's; and what the filters met.
+"""
 
 _decode_examined = msgspec.msgpack.Decoder(_Examined).decode
 
@@ -396,6 +405,8 @@ class Coverage:
             kind: [written[kind].index(row.whole or row) for row in each.rows] for kind, each in rules.items()
         }
         self.ends: dict[tuple[State, str], int] = {}
+        self._other_types = NameCounts()
+        self._filters = Pipeline(*self._arguments).filters  # it adds up what those of all processes met
         sources = [row.source for each in rules.values() for row in each.rows]
         indexes = [key for source in sources for key in source.keys if isinstance(key, int)]
         self._items = max(indexes, default=-1) + 1  # rows read no more items of a list
@@ -435,19 +446,28 @@ class Coverage:
         totals = [(each.events, each.seen, each.mapped) for each in sections.values()]
         counted, seen, mapped = map(sum, zip(*totals, strict=True))
         return CoverageReport(
-            events=CoverageEvents(self.read, counted, *map(by_count, ends.values())),
+            events=CoverageEvents(
+                read=self.read,
+                counted=counted,
+                skipped=by_count(ends[State.SKIPPED]),
+                invalid=by_count(ends[State.INVALID]),
+                other_types=self._other_types.to_dict(),
+            ),
             values=ValueTotals.of(seen, mapped),
             identify=sections["identify"].report(stop),
             track=sections["track"].report(stop),
+            notices=list(self._filters.notices(stop)),
         )
 
     def _take(self, examined: _Examined) -> None:
-        read, effects, ends = examined
+        read, effects, ends, other_types, met = examined
         self.read += read
         for effect, times in effects:
             self.sections[effect.kind].add(effect, times)
         for state, reason, times in ends:
             _add(self.ends, (state, reason), times)
+        self._other_types.merge(other_types)
+        self._filters.merge(met)
 
     def _examine(self, records: Iterable[Record]) -> _Examined:
         """Find out the effects of records. This loop is where the time is spent."""
@@ -455,6 +475,7 @@ class Coverage:
         times: dict[int, int] = {}
         effects: list[Effect] = []
         ends: dict[tuple[State, str], int] = {}
+        other_types = NameCounts(most=MAX_KEYS_OF_PART)
         read = 0
         for record in records:
             read += 1
@@ -467,6 +488,8 @@ class Coverage:
                 made = known.get(shape) or self._trace(event, shape)
             if isinstance(made, Outcome):
                 _add(ends, (made.state, made.reason or ""), 1)
+                if made.reason == OTHER_TYPE:
+                    other_types.add(made.record.type or "")
             elif id(made) in times:
                 times[id(made)] += 1
             else:
@@ -476,6 +499,8 @@ class Coverage:
             read,
             [(effect, times[id(effect)]) for effect in effects],
             [(*end, count) for end, count in ends.items()],
+            other_types,
+            self._pipeline.filters.cut_met(),
         )
 
     def _trace(self, event: Event, shape: Hashable) -> Effect | Outcome:

@@ -88,7 +88,7 @@ def render(report: RunReport) -> str:
         chart=chart(report.timeline, started, report.duration_s),
         folder=common_folder([source.name for source in report.input.sources]),
         mapping=list(_mapping(report)),
-        findings=sentences_of(report.findings),
+        findings=[*sentences_of(report.findings), *report.notices],
         states=[s for s in report.outcomes if any(s in counts for counts in api.by_endpoint.values())],
         used=used,
         counted=counted,

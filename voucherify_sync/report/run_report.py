@@ -237,6 +237,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
         api: calls and endpoints.
         mapping: by type of event.
         findings: what a person should know of the input, by [code](reasons.md#findings).
+        notices: sentences on filters and selections that meet nothing in the input, or almost something.
         timeline: when requests ended.
         settings: which settings it had.
         stopped_by: what ended the run early and what to do, or null.
@@ -260,6 +261,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     api: ApiReport
     mapping: dict[str, MappingReport]
     findings: dict[str, FindingCount]
+    notices: list[str]
     timeline: TimelineReport | None
     settings: SettingsReport
     stopped_by: str | None

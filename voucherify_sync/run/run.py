@@ -548,6 +548,7 @@ class Run:
             ),
             mapping=convert(self.pipeline.mapper.stats.to_dict(), dict[str, MappingReport]),
             findings=self.findings(),
+            notices=self.notices(),
             timeline=self.sinks.timeline.report() if self.sinks.timeline else None,
             settings=SettingsReport(digest(self._options.settings)),
             stopped_by=utf8(str(self._stop.error)) if self._stop.error else None,
