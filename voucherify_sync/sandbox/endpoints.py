@@ -142,7 +142,11 @@ Endpoint = Callable[[HttpRequest, float], Any]
 
 
 class ApiEndpoints:
-    """Answers requests out of a store and under limits."""
+    """Answers requests out of a store and under limits.
+
+    Attributes:
+        routes: what answers each path, split at its slashes, and each method; ``*`` is the part that a request fills in.
+    """
 
     def __init__(self, options: SandboxOptions, store: SandboxStore, now: float) -> None:
         self._options = options
