@@ -145,7 +145,7 @@ class ApiEndpoints:
     """Answers requests out of a store and under limits.
 
     Attributes:
-        routes: what answers each path, split at its slashes, and each method; ``*`` is the part that a request fills in.
+        routes: what answers each path, split at its slashes, and each method; ``*`` stands for what a request fills in.
     """
 
     def __init__(self, options: SandboxOptions, store: SandboxStore, now: float) -> None:
