@@ -16,7 +16,7 @@ import click
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.text import clean, counted
 
-from .options import CONFIG, FILE, option
+from .options import CONFIG, FILE, SOURCE, option
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _MAX_FINDINGS: Final = 50
 
 
 @click.command("check")
-@click.argument("source", nargs=-1, type=click.Path())
+@SOURCE
 @CONFIG
 @option("--update", is_flag=True, is_deliberate=True, help="Update the expectations of failed tests.")
 @option(
@@ -235,6 +235,7 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
     from voucherify_sync import settings as library
     from voucherify_sync.preview.project_check import planned_findings, sampled_findings
     from voucherify_sync.preview.suggestions import SampleCounts, sample
+    from voucherify_sync.sources.reader import Reader, foreign_notices
     from voucherify_sync.stop import Stop
     from voucherify_sync.voucherify.client import Client
     from voucherify_sync.voucherify.project import ask
@@ -256,7 +257,9 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
         return code
     tell(*found.notices)
     counts = SampleCounts()
-    requests, findings = sampled_findings(effective, schema, sample(found.sources, Stop(), counts))
+    reader = Reader(found.sources, Stop())
+    requests, findings = sampled_findings(effective, schema, sample(reader, counts))
+    tell(*(f"Warning: {notice}" for notice in foreign_notices(reader.facts)))
     compared = f"{counted(requests, 'request')} of {counted(counts.records, 'record')}"
     return _tell_findings(findings, f"Customer metadata in {compared}")
 

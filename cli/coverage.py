@@ -11,7 +11,7 @@ import click
 from voucherify_sync.outcomes import WHY_NOT_MAPPED
 from voucherify_sync.text import clean, clean_lines, counted, percent
 
-from .options import CONFIG, EVENT, JOBS, LIMIT, TYPE, option
+from .options import CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, option
 from .render import Table, TableRow, TextLines, harmless, sentences, show, write_harmless
 from .streams import arrow, tell
 
@@ -33,12 +33,13 @@ _RENAMING_ROW: Final = "properties.name: customer.name"
 
 
 @click.command("coverage")
-@click.argument("source", nargs=-1, type=click.Path())
+@SOURCE
 @CONFIG
 @TYPE
 @EVENT
 @LIMIT
 @JOBS
+@FILES_FROM
 @option(
     "--fail-under",
     metavar="PCT",
@@ -65,6 +66,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     """  # click reads the \b itself
     from voucherify_sync.api import CoverageOptions, PreparedCoverage
     from voucherify_sync.exit_codes import ExitCode
+    from voucherify_sync.sources.reader import foreign_notices
 
     from .outputs import try_streams
     from .progress import progress
@@ -72,7 +74,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
 
     options = CoverageOptions(**values)
     prepared = PreparedCoverage(options)
-    try_streams(options.config, prepared)
+    try_streams(options.config, prepared, options.files_from)
     tell(*prepared.notices)
     with stopping_cleanly(prepared.stop):
         with progress("auto", prepared.snapshot, sys.stderr):
@@ -80,6 +82,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
         _show(report, prepared.settings, as_json=as_json)
     tell(*(f"Warning: {clean_lines(notice)}" for notice in report.notices))
     code = ExitCode.OK
+    tell(*(f"Warning: {notice}" for notice in foreign_notices(prepared.reader.facts)))
     for facts in prepared.reader.facts:
         if facts.damaged:
             tell(f"Warning: {clean(facts.name, 4_096)} is damaged: {clean(facts.damaged)}")

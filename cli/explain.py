@@ -15,7 +15,7 @@ from voucherify_sync.outcomes import WHY_NOT_MAPPED
 from voucherify_sync.paths import path_of
 from voucherify_sync.text import clean, counted
 
-from .options import CONFIG, EVENT, option
+from .options import CONFIG, EVENT, SOURCE, option
 from .render import Line, TextLines, compact, harmless, json_lines, show, write_harmless
 from .streams import arrow, tell
 
@@ -36,7 +36,7 @@ _MAPPED, _UNMAPPED, _DIM, _HEAD = "green", "yellow", "dim", "bold"
 
 
 @click.command("explain")
-@click.argument("source", nargs=-1, type=click.Path())
+@SOURCE
 @CONFIG
 @EVENT
 @option(
@@ -84,6 +84,7 @@ def command(limit: int, as_json: bool, as_curl: bool, **values: Any) -> int:
     from voucherify_sync.api import ExplainOptions, PreparedExplanation
     from voucherify_sync.errors import UsageProblem
     from voucherify_sync.exit_codes import ExitCode
+    from voucherify_sync.sources.reader import foreign_notices
 
     from .outputs import try_streams
 
@@ -102,6 +103,7 @@ def command(limit: int, as_json: bool, as_curl: bool, **values: Any) -> int:
                 said = f"{counted(shown, 'event')} shown. --limit N shows more, --event NAME chooses."
                 click.echo(said, err=True)
             break
+    tell(*(f"Warning: {notice}" for notice in foreign_notices(prepared.reader.facts)))
     if not shown:
         _tell_that_nothing_matches(prepared.search)
     return ExitCode.OK

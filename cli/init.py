@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import option
+from .options import keep_command, option
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ Wrote {file}. Next:
     multiple=True,
     metavar="SOURCE",
     is_deliberate=True,
+    callback=keep_command,
     help="List the event names, traits and properties of SOURCE in the file, as comments.",
 )
 @option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
@@ -99,10 +100,14 @@ def _schema() -> str:
 def _suggested(found: FoundSources, named: str) -> str:
     """Return settings with what the beginning of the sources holds."""
     from voucherify_sync.preview.suggestions import suggested_settings
+    from voucherify_sync.sources.reader import Reader, foreign_notices
     from voucherify_sync.stop import Stop
 
     tell(*found.notices)
-    return suggested_settings(found.sources, Stop(), named)
+    reader = Reader(found.sources, Stop())
+    text = suggested_settings(reader, named)
+    tell(*(f"Warning: {notice}" for notice in foreign_notices(reader.facts)))
+    return text
 
 
 def _refuse(file: Path) -> None:

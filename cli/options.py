@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -258,6 +260,12 @@ JOBS = _which(
     help="Read a large archive with N processes in a dry run or preview.",
     show_default="one per core, at most 8",
 )
+FILES_FROM = _which(
+    "--files-from",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Also read the files that FILE names, one a line, in its order; - takes the names from stdin.",
+)
 SAME_PROJECT = _before(
     "--same-project",
     is_flag=True,
@@ -301,6 +309,7 @@ _WHICH = [
     ),
     LIMIT,
     JOBS,
+    FILES_FROM,
 ]
 _BULK = [
     _how(
@@ -408,10 +417,41 @@ _SHOWN = [
 ]
 
 
+def keep_command(ctx: click.Context, param: click.Parameter, sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Let the remedies of messages keep the command and its options, when it reads what another command prints.
+
+    It is called with the words that name sources, and returns them.
+    """
+    from voucherify_sync.sources.unsupported_formats import READ_AGAIN
+
+    is_option = isinstance(param, click.Option)
+
+    def read_again() -> str:
+        replaced = {"--files-from", *(param.opts if is_option else ())}
+        kept, words = [], iter(sys.argv[1:])
+        for word in words:
+            if word in replaced:
+                next(words, None)
+            elif not (word.partition("=")[0] in replaced or any(word is source for source in sources)):
+                kept.append(word)
+        command = shlex.join(["voucherify-sync", *kept])
+        given = ctx.params
+        if ctx.info_name == "replay" and not (given["yes"] or given["dry_run"] or given["sandbox"]):
+            # A run that asks needs the terminal as its input.
+            return f"> converted-events.ndjson && {command} converted-events.ndjson"
+        return f"| {command} {'--from -' if is_option else '-'}"
+
+    READ_AGAIN.set(read_again)
+    return sources
+
+
+SOURCE = click.argument("source", nargs=-1, type=click.Path(), callback=keep_command)
+
+
 def replay_options(command: Command) -> Command:
     """Give a command the options of `replay`, in the order in which its help shows them."""
     command = _with([*_SETTINGS, _SANDBOX, *_WHICH, *_BULK, *_HOW, *_BEFORE, *_SHOWN], command)
-    return click.argument("source", nargs=-1, type=click.Path())(command)
+    return SOURCE(command)
 
 
 def retry_options(command: Command) -> Command:
@@ -422,7 +462,7 @@ def retry_options(command: Command) -> Command:
 def plan_options(command: Command) -> Command:
     """Give a command those options of `replay` that decide what would be sent."""
     command = _with([CONFIG, *_WHICH, *_BULK, _LEDGER, *_AGAIN, _PROGRESS], command)
-    return click.argument("source", nargs=-1, type=click.Path())(command)
+    return SOURCE(command)
 
 
 def _with(options: list[Command], command: Command) -> Command:

@@ -25,7 +25,7 @@ from voucherify_sync.report.run_report import RunReport, encode_report, is_page,
 from voucherify_sync.run.options import Mode
 from voucherify_sync.settings import Settings, load, settings_file, token_file
 from voucherify_sync.settings.environment import state_directory
-from voucherify_sync.sources.discover import Source, is_read
+from voucherify_sync.sources.discover import STDIN, Source, is_read
 from voucherify_sync.state.ledger_file import ELSEWHERE, SUFFIXES
 from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, find_ledger
 from voucherify_sync.state.private_files import (
@@ -107,9 +107,10 @@ def try_outputs(
         raise UsageProblem("\n".join(failures), "\n".join(dict.fromkeys(failures.values())))
 
 
-def try_streams(config: Path | None, prepared: Prepared) -> None:
+def try_streams(config: Path | None, prepared: Prepared, files_from: str | None = None) -> None:
     """Check, for a command that writes no file, that stdout and stderr are none of the files it reads."""
-    try_outputs([], [*settings_files(config, prepared.settings), *source_files(prepared.sources)])
+    inputs = [*settings_files(config, prepared.settings), *source_files(prepared.sources)]
+    try_outputs([], [*inputs, *listed_files(files_from)])
 
 
 def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:
@@ -129,6 +130,7 @@ def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:
             outputs.append(FileWritten(itself.name, ledger, _try_ledger, ELSEWHERE))
         else:
             inputs.append(itself)
+    inputs += listed_files(options.files_from)
     if options.exclude_ids is not None:
         inputs.append(FileRead(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
     try_outputs(outputs, inputs, prepared.source_names)
@@ -139,6 +141,12 @@ def source_files(sources: Iterable[Source]) -> Iterator[FileRead]:
     return (
         FileRead(f"the source {source.name}", source.path) for source in sources if source.path is not None
     )
+
+
+def listed_files(files_from: str | None) -> Iterator[FileRead]:
+    """Yield the file that names the files."""
+    if files_from is not None and files_from != STDIN:
+        yield FileRead(f"--files-from {files_from}", Path(files_from))
 
 
 def settings_files(config: Path | None, settings: Settings) -> Iterator[FileRead]:

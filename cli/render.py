@@ -120,9 +120,13 @@ def sentences(*texts: str, style: str = "") -> TextLines:
     return TextLines([[(text, style)] for text in texts])
 
 
-def warnings_of(texts: Iterable[str]) -> TextLines:
-    """Return a block of warnings."""
-    return TextLines([[("Warning: ", "bold yellow"), (text, "")] for text in texts])
+def warnings_of(texts: Sequence[str]) -> TextLines:
+    """Return a block of warnings; a command in one has a line of its own, which a terminal must not break."""
+    lines: list[Line] = []
+    for text in texts:
+        first, *commands = text.split("\n")
+        lines += [[("Warning: ", "bold yellow"), (first, "")], *([(command, "")] for command in commands)]
+    return TextLines(lines, is_pasted=any("\n" in text for text in texts))
 
 
 def console(stream: TextIO, *, width: int | None = None) -> Console:

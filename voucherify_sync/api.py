@@ -199,7 +199,7 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     **dict.fromkeys(("since", "until"), _MOMENT),
     **{name: _of_setting(name) for name in ("customers", "workers", "max_calls", "on_doubt")},
     "mode": (Mode, "a Mode"),
-    "ledger": (str, "a path"),
+    **dict.fromkeys(("ledger", "files_from"), (str, "a path")),
     "rate": (
         lambda value: value if isinstance(value, Rate) else parse_rate(value),
         "a Rate, or such as '90/min'",
@@ -257,6 +257,8 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
         until: leave out what happened then or later.
         limit: records to read at most.
         jobs: processes that map a large input while nothing is sent; None: one a core, at most 8.
+        files_from: file with names of files, one a line, which are read after `source`, in its order; ``-`` takes the
+            names from standard input.
         customers: ``each`` or ``bulk``, as the setting `delivery.customers`.
         workers: requests in flight at most.
         rate: calls at most.
@@ -282,6 +284,7 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
     until: datetime | None = None
     limit: int | None = None
     jobs: int | None = None
+    files_from: str | None = None
     customers: Literal["each", "bulk"] | None = None
     workers: int | None = None
     rate: Rate | None = None
@@ -343,7 +346,8 @@ class Prepared:
         self.sources: list[Source] = []
         self.notices: list[str] = []
         if self.reads_sources:
-            found = find_sources(self.source_names, stdin_is_terminal=is_terminal)
+            files_from = getattr(options, "files_from", None)
+            found = find_sources(self.source_names, stdin_is_terminal=is_terminal, files_from=files_from)
             self.sources, self.notices = found.sources, found.notices
 
 
@@ -729,6 +733,7 @@ class PreparedExplanation(Prepared):
 
     Attributes:
         search: yields the explanations.
+        reader: of the events; it knows which sources hold lines of another tool.
     """
 
     def __init__(self, options: ExplainOptions, stop: Stop | None = None) -> None:
@@ -737,9 +742,10 @@ class PreparedExplanation(Prepared):
             raise UsageProblem(
                 f"--line is a line of one file, and there are {len(self.sources)} sources", "Name that file."
             )
+        self.reader = Reader(self.sources, self.stop)
         self.search = EventSearch(
             self.settings,
-            Reader(self.sources, self.stop),
+            self.reader,
             names=options.event,
             users=options.user,
             message_ids=options.message_id,
@@ -763,6 +769,7 @@ class CoverageOptions(InputOptions, frozen=True, kw_only=True):
     event: Sequence[str] = ()
     limit: int | None = None
     jobs: int | None = None
+    files_from: str | None = None
 
 
 class PreparedCoverage(Prepared):

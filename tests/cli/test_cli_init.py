@@ -17,6 +17,7 @@ from voucherify_sync.paths import parse_source, path_of, read
 from voucherify_sync.preview.suggestions import MAX_LINES, SAMPLE, SampleCounts, sample, settings_text
 from voucherify_sync.settings import Settings, json_schema, template
 from voucherify_sync.sources.discover import find_sources
+from voucherify_sync.sources.reader import Reader
 from voucherify_sync.stop import Stop
 
 HOSTILE = [
@@ -135,7 +136,7 @@ def test_a_file_that_is_there_stops_it_before_anything_is_read(run_cli: Cli) -> 
 def counts_of(file: Path) -> SampleCounts:
     """Return what a sample of a file holds."""
     counts = SampleCounts()
-    list(sample(find_sources([str(file)], stdin_is_terminal=True).sources, Stop(), counts))
+    list(sample(Reader(find_sources([str(file)], stdin_is_terminal=True).sources, Stop()), counts))
     return counts
 
 

@@ -22,6 +22,7 @@ from voucherify_sync.preview.suggestions import SampleCounts, sample
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.settings import Credentials, Identify, Secret, Settings, Track
 from voucherify_sync.sources.discover import Source
+from voucherify_sync.sources.reader import Reader
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.project import CustomerSchema, Definition, ask, read_schema
@@ -169,7 +170,7 @@ def events(folder: Path, *traits: Any) -> Iterator[Event]:
     file = folder / "e.ndjson"
     lines = [json.dumps({"type": "identify", "userId": "u", "traits": each}) for each in traits]
     file.write_text("\n".join([*lines, "no event", '{"type":"page"}']))
-    return sample([Source(str(file), file, None)], Stop(), SampleCounts())
+    return sample(Reader([Source(str(file), file, None)], Stop()), SampleCounts())
 
 
 @pytest.mark.parametrize("defined_only", [False, True])

@@ -183,8 +183,8 @@ def test_a_name_that_is_no_utf8_is_read_and_can_be_reported() -> None:
 def test_a_remedy_can_be_pasted() -> None:
     """Names are quoted for the shell, and what is packed is unpacked on the way."""
     pretty = b'{\n  "type": "track"\n}\n'
-    assert "jq -c . 'a b.json' |" in refusal(put("a b.json", pretty)).remedy
-    assert "jq -c . <(gzip -dc < a.gz) |" in refusal(put("a.gz", gzip.compress(pretty))).remedy
+    assert "jq -c . < 'a b.json' |" in refusal(put("a b.json", pretty)).remedy
+    assert "gzip -dc < a.gz | jq -c . |" in refusal(put("a.gz", gzip.compress(pretty))).remedy
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -213,3 +213,87 @@ def test_a_named_pipe_is_a_source_of_unknown_size_and_is_not_opened() -> None:
     Path("d").mkdir()
     os.mkfifo("d/pipe")
     assert "no event files" in refusal("d").message
+
+
+def listed(text: str | bytes, *arguments: str, file: str = "list") -> list[str]:
+    """Return the names of the sources of a list, and of arguments."""
+    Path(file).write_bytes(text if isinstance(text, bytes) else text.encode())
+    found = find_sources(arguments, stdin_is_terminal=True, files_from=file)
+    return [source.name for source in found.sources]
+
+
+def list_refusal(text: str, *arguments: str, file: str = "list") -> SourceError:
+    """Return the error that a list ends in."""
+    with pytest.raises(SourceError) as caught:
+        listed(text, *arguments, file=file)
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert caught.value.remedy
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("b\na\n", ["b", "a"], id="in the order of the list"),
+        pytest.param("b\na", ["b", "a"], id="without a last line end"),
+        pytest.param("b\r\na\r\n", ["b", "a"], id="CRLF"),
+        pytest.param("\n\nb\n  \n", ["b"], id="blank lines"),
+        pytest.param("b\na\nb\n", ["b", "a"], id="a name twice"),
+        pytest.param(".hidden\n_hidden\n", [".hidden", "_hidden"], id="hidden"),
+        pytest.param("#a\n", ["#a"], id="no comment"),
+        pytest.param("a*\n~\n a \n-\n", ["a*", "~", " a ", "-"], id="as it stands"),
+    ],
+)
+def test_a_list_names_files_as_they_stand(text: str, expected: list[str]) -> None:
+    """One a line; no comments, no globs, no home directory, nothing trimmed but the line end."""
+    for name in ("a", "b", ".hidden", "_hidden", "#a", "a*", "~", " a ", "-"):
+        put(name)
+    assert listed(text) == expected
+
+
+def test_a_list_comes_after_the_sources() -> None:
+    """A file that both name is read once, where it comes first."""
+    put("a"), put("b"), put("c")
+    assert listed("a\nc\n", "b", "c") == ["b", "c", "a"]
+
+
+def test_a_name_that_is_no_utf_8_can_be_listed() -> None:
+    """Names of files are bytes."""
+    Path(os.fsdecode(b"\xff")).write_bytes(LINE)
+    assert listed(b"\xff\n") == ["\ufffd"]
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \r\n\n"], ids=repr)
+def test_an_empty_list_is_a_mistake(text: str) -> None:
+    """The find before it found nothing."""
+    assert list_refusal(text).message == "no files in list."
+
+
+def test_all_missing_names_are_told_at_once() -> None:
+    """The first ten, and how many there are."""
+    put("there")
+    message = list_refusal("there\n" + "".join(f"gone-{number}\n" for number in range(12))).message
+    assert [line for line in message.splitlines() if "gone" in line] == [
+        f"gone-{number}: no such file." for number in range(10)
+    ]
+    assert message.splitlines()[-1] == "2 more names in list cannot be read, 12 in all."
+
+
+def test_a_list_names_no_folder_and_no_wrong_format() -> None:
+    """Both are mistakes of the list."""
+    put("folder/a"), put("table.csv", b"a,b\n1,2\n3,4\n")
+    message = list_refusal("folder\ntable.csv\n").message
+    assert "folder: this is a folder" in message
+    assert "table.csv: this is a CSV file" in message
+
+
+def test_a_list_that_cannot_be_read_is_a_mistake() -> None:
+    """It is named."""
+    with pytest.raises(SourceError, match="nowhere: No such file"):
+        find_sources([], stdin_is_terminal=True, files_from="nowhere")
+
+
+def test_standard_input_holds_events_or_names() -> None:
+    """Not both."""
+    with pytest.raises(SourceError, match="both events and names"):
+        find_sources(["a", "-"], stdin_is_terminal=False, files_from="-")

@@ -5,21 +5,18 @@ Names of events are data. A row is made of them only if the settings would take 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct, field
 
-from voucherify_sync.events import Event
+from voucherify_sync.events import Batch, Event
 from voucherify_sync.fields import CUSTOMER_TEXTS
 from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
 from voucherify_sync.settings import DEFAULT_ROWS, Settings, template
 from voucherify_sync.settings.template import escaped, to_yaml
 from voucherify_sync.sources.decode import decode
-from voucherify_sync.sources.discover import Source
-from voucherify_sync.sources.reader import Reader
-from voucherify_sync.stop import Stop
 from voucherify_sync.text import by_count, counted, similar
 
 SAMPLE: Final = 10_000
@@ -97,18 +94,17 @@ class SampleCounts(Struct):
             self.uncounted += 1
 
 
-def sample(sources: Sequence[Source], stop: Stop, counts: SampleCounts) -> Iterator[Event]:
+def sample(batches: Iterable[Batch], counts: SampleCounts) -> Iterator[Event]:
     """Yield the events among the first SAMPLE records, and count what they hold.
 
     Args:
-        sources: what is read.
-        stop: looked at while a pipe is silent.
+        batches: of a reader.
         counts: takes the counts.
 
     Raises:
         SourceError: a pipe holds something else than events.
     """
-    for block in Reader(sources, stop):
+    for block in batches:
         for record in decode(block):
             if counts.records == SAMPLE:
                 return
@@ -118,19 +114,18 @@ def sample(sources: Sequence[Source], stop: Stop, counts: SampleCounts) -> Itera
                 yield record
 
 
-def suggested_settings(sources: Sequence[Source], stop: Stop, named: str) -> str:
+def suggested_settings(batches: Iterable[Batch], named: str) -> str:
     """Return the text of a settings file with what the first SAMPLE records hold, ready to be uncommented.
 
     Args:
-        sources: what is read.
-        stop: looked at while a pipe is silent.
+        batches: of a reader.
         named: the sources as the user named them.
 
     Raises:
         SourceError: a pipe holds something else than events.
     """
     counts = SampleCounts()
-    for _ in sample(sources, stop, counts):
+    for _ in sample(batches, counts):
         pass
     return settings_text(counts, named)
 

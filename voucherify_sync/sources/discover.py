@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from voucherify_sync.errors import SourceError
 from voucherify_sync.sources.gzip_stream import first_bytes, is_gzip
-from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
+from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, ForeignFormat, recognise
+from voucherify_sync.text import counted
 
 STDIN = "-"
 
@@ -26,6 +27,11 @@ _NO_SOURCE = (
 _MISSING = "Check the path; a source is a file, a folder, a quoted glob, or - for standard input."
 _EMPTY_NAME = "It may come of a shell variable that is not set."
 _UNREADABLE = "Check the permissions."
+_LIST = (
+    "--files-from takes a list of files, one name a line, such as `find segment-logs -name '*.gz'` prints."
+)
+_MAX_LISTED = 10
+"""Names of a list that are told, if they cannot be read."""
 
 _DIGITS = re.compile(r"([0-9]+)")
 _MONTH_FIRST = re.compile(r"(?P<month>[01][0-9])-(?P<day>[0-3][0-9])-(?P<year>[12][0-9]{3})")
@@ -54,17 +60,31 @@ class FoundSources(Struct, frozen=True):
     notices: list[str]
 
 
-def find_sources(arguments: Sequence[str], *, stdin_is_terminal: bool) -> FoundSources:
+def find_sources(
+    arguments: Sequence[str], *, stdin_is_terminal: bool, files_from: str | None = None
+) -> FoundSources:
     """Find the sources that the arguments name, in their order; inside of folders and globs in natural order.
+
+    Args:
+        arguments: files, folders, globs and ``-``; without any, standard input is read, unless there is a list.
+        stdin_is_terminal: so that nothing is read from it unasked.
+        files_from: a list of files, which follow in its order; ``-`` takes it from standard input.
 
     Raises:
         SourceError: something is missing, unreadable or of a wrong format, or nothing is left to read.
     """
-    if not arguments and stdin_is_terminal:
+    if files_from is None and not arguments and stdin_is_terminal:
         raise SourceError("No source of events is given, and standard input is a terminal.", _NO_SOURCE)
+    if files_from == STDIN and STDIN in arguments:
+        raise SourceError(
+            "Standard input cannot hold both events and names of files: - is given twice.",
+            "Name the events otherwise, or give --files-from a file.",
+        )
     search = _SourceSearch()
-    for argument in arguments or [STDIN]:
+    for argument in arguments or ([] if files_from else [STDIN]):
         search.add(argument)
+    if files_from is not None:
+        search.add_listed(files_from)
     if search.problems:
         sentences, remedies = zip(*search.problems, strict=True)
         raise SourceError("\n".join(sentences), "\n".join(dict.fromkeys(remedies)))
@@ -99,13 +119,44 @@ class _SourceSearch:
         else:
             self.problems.append((f"{argument}: no such file or folder.", _MISSING))
 
+    def add_listed(self, file: str) -> None:
+        """Add the files that a list names, as they stand there; of those that are none, the first few are told."""
+        shown = "standard input" if file == STDIN else file
+        try:
+            with open(0 if file == STDIN else file, "rb", closefd=file != STDIN) as listed:
+                names = [os.fsdecode(line.removesuffix(b"\r")) for line in listed.read().split(b"\n")]
+        except OSError as error:
+            self.problems.append((f"{shown}: {error.strerror}.", _LIST))
+            return
+        names = [name for name in names if name.strip()]
+        if not names:
+            self.problems.append((f"no files in {shown}.", _LIST))
+        problems_before = len(self.problems)
+        for name in names:
+            path = Path(name)
+            if path.is_dir():
+                self.problems.append((f"{name}: this is a folder, and {shown} names files.", _LIST))
+            elif path.exists():
+                self._add_named(name)
+            else:
+                self.problems.append((f"{name}: no such file.", _LIST))
+        more = len(self.problems) - problems_before - _MAX_LISTED
+        if more > 0:
+            del self.problems[problems_before + _MAX_LISTED :]
+            sentence = (
+                f"{counted(more, 'more name')} in {shown} cannot be read, {more + _MAX_LISTED:,} in all."
+            )
+            self.problems.append((sentence, _LIST))
+
     def _add_named(self, name: str) -> None:
         """Add a file that the user named: a wrong format is an error."""
         source = self._look(name) if self._is_new(os.path.realpath(name)) else None
         if isinstance(source, Source):
             self.sources.append(source)
         elif source is not None:
-            self.problems.append((f"{name}: this is {source[0]}, not newline-delimited events.", source[1]))
+            self.problems.append(
+                (f"{name}: this is {source.name}, not newline-delimited events.", source.remedy(name))
+            )
 
     def _add_found(self, names: list[str], if_none: str) -> None:
         """Add what a folder or a glob holds: a wrong format is skipped with a notice."""
@@ -115,8 +166,8 @@ class _SourceSearch:
                 usable = True
                 continue
             source = self._look(name)
-            if isinstance(source, tuple):
-                self.notices.append(f"{name}: skipped, this is {source[0]}. {source[1]}")
+            if isinstance(source, ForeignFormat):
+                self.notices.append(f"{name}: skipped, this is {source.name}. {source.remedy(name)}")
             elif source and source.size is not None:
                 self.sources.append(source)
                 usable = True
@@ -148,11 +199,11 @@ class _SourceSearch:
         self._seen.add(identity)
         return True
 
-    def _look(self, name: str) -> Source | tuple[str, str] | None:
+    def _look(self, name: str) -> Source | ForeignFormat | None:
         """Look at the first bytes of a file.
 
         Returns:
-            The source, or the wrong format and its remedy; None, with a notice or a problem, if it is unreadable.
+            The source, or the wrong format; None, with a notice or a problem, if it is unreadable.
         """
         text = os.fsencode(name).decode("utf-8", "replace")  # the file system's name may be no UTF-8
         try:
@@ -170,7 +221,7 @@ class _SourceSearch:
         if not head:
             self.notices.append(f"{name}: this file is empty.")
         gzipped = is_gzip(head)
-        wrong = recognise(first_bytes(head, HEAD_BYTES) if gzipped else head, name, gzipped=gzipped)
+        wrong = recognise(first_bytes(head, HEAD_BYTES) if gzipped else head, gzipped=gzipped)
         return wrong or Source(text, Path(name), status.st_size, gzipped)
 
 

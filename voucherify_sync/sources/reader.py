@@ -13,10 +13,11 @@ import select
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from itertools import chain
+from io import BytesIO
+from itertools import chain, islice
 from pathlib import Path
 from threading import Thread
 from typing import Self
@@ -30,14 +31,17 @@ from voucherify_sync.sources.decode import KEPT_VALUE_BYTES, decode
 from voucherify_sync.sources.discover import STDIN, Source
 from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip, is_gzip
 from voucherify_sync.sources.json_text import MAX_VALUE_BYTES, RESTART_BYTES, Values, batch_of, next_start
-from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
+from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, ForeignFormat, recognise, recognise_line
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import counted
 
 PART_BYTES = 512 * 1024
 """Bytes of a line that is not at its end yet, from which on its values are handed out in parts."""
 
 PIECE_BYTES = 128 * 1024
 """Bytes read at once. Lines of larger pieces leave the caches of the processor before they are decoded."""
+_SAMPLE_LINES = 20
+_MAX_NAMED = 3
 _POLL_S = 0.1  # how often a reader that waits for a pipe looks whether the run stops
 
 
@@ -191,6 +195,9 @@ class SourceFacts(Struct):
         bytes: read from disk or pipe so far, before decompression.
         damaged: why and where it could not be read further, else None.
         corrupt: bytes of it are wrong, so that no line of it can be trusted.
+        gzipped: its first bytes are those of gzip.
+        foreign: format of another tool, in which one of its lines is.
+        foreign_line: number of that line.
     """
 
     name: str
@@ -198,6 +205,34 @@ class SourceFacts(Struct):
     bytes: int = 0
     damaged: str | None = None
     corrupt: bool = False
+    gzipped: bool = False
+    foreign: ForeignFormat | None = None
+    foreign_line: int = 0
+
+    def sample(self, batch: Batch) -> None:
+        """Look for lines of another tool: at the first lines of the source, then at one line of each batch."""
+        if self.foreign is not None:
+            return
+        most = 1 if self.lines else _SAMPLE_LINES
+        for number, line in enumerate(islice(BytesIO(batch.text), most), batch.first_line):
+            self.foreign = recognise_line(line, gzipped=self.gzipped)
+            if self.foreign is not None:
+                self.foreign_line = number
+                return
+
+
+def foreign_notices(facts: Iterable[SourceFacts]) -> list[str]:
+    """Return a sentence and a remedy for each source with lines of another tool; only the first of them are named."""
+    found = [each for each in facts if each.foreign is not None]
+    notices = []
+    for each in found[:_MAX_NAMED]:
+        assert each.foreign is not None  # noqa: S101  # chosen by that
+        name, file = ("standard input", None) if each.name == STDIN else (each.name, each.name)
+        notices.append(f"{name}:{each.foreign_line} is {each.foreign.name}. {each.foreign.remedy(file)}")
+    if len(found) > _MAX_NAMED:
+        more = counted(len(found) - _MAX_NAMED, "more source holds", "more sources hold")
+        notices.append(f"{more} lines of another tool.")
+    return notices
 
 
 class Reader:
@@ -273,6 +308,7 @@ class Reader:
             with opened(source, self._stdin, self._stop) as descriptor:
                 for text in _texts(source, descriptor, facts, self._stop):
                     for batch in lines.feed(text):
+                        facts.sample(batch)
                         facts.lines = lines.count
                         yield batch
                     if self._stop.requested:
@@ -283,8 +319,10 @@ class Reader:
                 facts.damaged = _damage(error, facts, lines)
         else:
             if not self._stop.requested:
-                yield from lines.finish()
-                facts.lines = lines.count
+                for batch in lines.finish():
+                    facts.sample(batch)
+                    facts.lines = lines.count
+                    yield batch
 
 
 def check_gzip(sources: Sequence[Source], stop: Stop) -> list[SourceFacts]:
@@ -392,7 +430,7 @@ def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> I
     while len(head) < len(MAGIC) and (piece := next(pieces, b"")):
         head += piece
     texts: Iterator[bytes] = chain([head], pieces)
-    gzipped = is_gzip(head)
+    gzipped = facts.gzipped = is_gzip(head)
     if gzipped:
         texts = iter(Gunzip(texts, reread if is_file else None))
     if source.size is None:
@@ -403,9 +441,10 @@ def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> I
 def _recognised(source: Source, texts: Iterator[bytes], *, gzipped: bool) -> Iterator[bytes]:
     """Pass the text of a pipe on, unless its beginning is that of a wrong format."""
     head = next(texts, b"")
-    name, file = ("standard input", "FILE") if source.name == STDIN else (source.name, source.name)
-    if wrong := recognise(head[:HEAD_BYTES], file, gzipped=gzipped):
-        raise SourceError(f"{name}: this is {wrong[0]}, not newline-delimited events.", wrong[1])
+    if wrong := recognise(head[:HEAD_BYTES], gzipped=gzipped):
+        name = "standard input" if source.name == STDIN else source.name
+        remedy = wrong.remedy(None if source.name == STDIN else source.name)
+        raise SourceError(f"{name}: this is {wrong.name}, not newline-delimited events.", remedy)
     yield head
     yield from texts
 

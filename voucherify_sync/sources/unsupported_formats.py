@@ -1,6 +1,8 @@
-"""Recognise files that hold no newline-delimited events by their first bytes, and say what to do with them.
+"""Recognise what holds no newline-delimited events of Segment, and say which command makes events of it.
 
-Only what is certain is refused. A file with some broken lines is read: the decoder judges line by line.
+A file is refused by its first bytes, and only if that is certain. A file with some broken lines is read: the decoder
+judges line by line. Lines of another tool are JSON, so they are read, too, and end as their types and ids say. They are
+recognised by a sample, and the run says the remedy once a source.
 """
 
 from __future__ import annotations
@@ -9,68 +11,190 @@ import csv
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
+
+from voucherify_sync.events import EVENT_TYPES, event_type
+from voucherify_sync.sources.json_text import Values
 
 HEAD_BYTES = 16 * 1024
 """Bytes that are enough to recognise a format."""
 
+READ_AGAIN: ContextVar[Callable[[], str]] = ContextVar(
+    "READ_AGAIN", default=lambda: "| voucherify-sync replay --dry-run -"
+)
+"""Returns what stands behind a command that prints events, so that they are read. The command line sets its own."""
 
-_Format = tuple[str, str]
-"""A format that cannot be read, such as ``a Parquet file``, and what to do; ``{file}`` stands for the file's name."""
 
-_READ = "| voucherify-sync replay -"
+class ForeignFormat(Struct, frozen=True):
+    """A format that is no newline-delimited events of Segment.
+
+    Attributes:
+        name: with its article, such as `a Parquet file`.
+        advice: a sentence, or the words that come before the command.
+        command: prints events, or what is read; it reads stdin, or the file in place of `{file}`. Empty: there is none.
+        program: of jq, in place of a command.
+        gzipped: what it reads has to be decompressed first.
+    """
+
+    name: str
+    advice: str
+    command: str = ""
+    program: str = ""
+    gzipped: bool = False
+
+    def remedy(self, file: str | None) -> str:
+        """Return what to do about a file; None stands for standard input. A command has a line of its own."""
+        command = f"jq -c {shlex.quote(self.program)}" if self.program else self.command
+        if not command:
+            return self.advice
+        word = "FILE" if file is None else shlex.quote(file)
+        if "{file}" in command:
+            command = command.replace("{file}", word)
+        elif self.gzipped:
+            command = f"gzip -dc | {command}" if file is None else f"gzip -dc < {word} | {command}"
+        elif file is not None:
+            command = f"{command} < {word}"
+        return f"{self.advice}\n  {command} {READ_AGAIN.get()()}"
+
+
 _RAW = "Export the raw events as newline-delimited JSON (one event a line) and replay those."
 _FLAT = f"Its columns are flattened, not the events as they were sent. {_RAW}"
-_JQ = f"Put one event on a line: jq -c . {{file}} {_READ}"
-_JQ_ITEMS = f"Put one event on a line: jq -c '.[]' {{file}} {_READ}"
+_ONE_A_LINE = "Put one event on a line:"
 
 _MAGIC = (  # offset, the bytes there, what they tell
-    (0, b"PAR1", ("a Parquet file", _FLAT)),
-    (0, b"Obj\x01", ("an Avro file", f"Avro cannot be read. {_RAW}")),
-    (0, b"ORC", ("an ORC file", _FLAT)),
-    (0, b"PK\x03\x04", ("a zip archive", f"Unpack it: unzip -p {{file}} {_READ}")),
-    (0, b"PK\x05\x06", ("an empty zip archive", "There are no events in it.")),
-    (0, b"\x28\xb5\x2f\xfd", ("a zstd file", f"Decompress it: zstd -dc {{file}} {_READ}")),
-    (0, b"\x04\x22\x4d\x18", ("an lz4 file", f"Decompress it: lz4 -dc {{file}} {_READ}")),
-    (0, b"\xfd7zXZ\x00", ("an xz file", f"Decompress it: xz -dc {{file}} {_READ}")),
-    (4, b"1AY&SY", ("a bzip2 file", f"Decompress it: bzip2 -dc {{file}} {_READ}")),
-    (257, b"ustar", ("a tar archive", f"Unpack it: tar -xOf {{file}} {_READ}")),
-    (0, b"\x1f\x8b", ("gzip inside gzip", f"Decompress it twice: gzip -dc {{file}} {_READ}")),
-    (0, b"\xff\xfe{\x00", ("UTF-16 text", f"Convert it: iconv -f UTF-16 -t UTF-8 {{file}} {_READ}")),
-    (0, b"\xfe\xff\x00{", ("UTF-16 text", f"Convert it: iconv -f UTF-16 -t UTF-8 {{file}} {_READ}")),
+    (0, b"PAR1", ForeignFormat("a Parquet file", _FLAT)),
+    (0, b"Obj\x01", ForeignFormat("an Avro file", f"Avro cannot be read. {_RAW}")),
+    (0, b"ORC", ForeignFormat("an ORC file", _FLAT)),
+    (0, b"PK\x03\x04", ForeignFormat("a zip archive", "Unpack it:", "unzip -p {file}")),
+    (0, b"PK\x05\x06", ForeignFormat("an empty zip archive", "There are no events in it.")),
+    (0, b"\x28\xb5\x2f\xfd", ForeignFormat("a zstd file", "Decompress it:", "zstd -dc")),
+    (0, b"\x04\x22\x4d\x18", ForeignFormat("an lz4 file", "Decompress it:", "lz4 -dc")),
+    (0, b"\xfd7zXZ\x00", ForeignFormat("an xz file", "Decompress it:", "xz -dc")),
+    (4, b"1AY&SY", ForeignFormat("a bzip2 file", "Decompress it:", "bzip2 -dc")),
+    (257, b"ustar", ForeignFormat("a tar archive", "Unpack it:", "tar -xOf -")),
+    (0, b"\x1f\x8b", ForeignFormat("gzip inside gzip", "Decompress it twice:", "gzip -dc")),
+    (0, b"\xff\xfe{\x00", ForeignFormat("UTF-16 text", "Convert it:", "iconv -f UTF-16 -t UTF-8")),
+    (0, b"\xfe\xff\x00{", ForeignFormat("UTF-16 text", "Convert it:", "iconv -f UTF-16 -t UTF-8")),
 )
-_PAGE = ("an HTML or XML page", "It may be the error page of a download. Download the events again.")
-_PRETTY = ("pretty-printed JSON, an event over many lines", _JQ)
-_ARRAY = ("one JSON array over many lines", _JQ_ITEMS)
+_PAGE = ForeignFormat(
+    "an HTML or XML page", "It may be the error page of a download. Download the events again."
+)
+_PRETTY = ForeignFormat("pretty-printed JSON, an event over many lines", _ONE_A_LINE, program=".")
+_PRETTY_SEQUENCE = ForeignFormat(_PRETTY.name, _ONE_A_LINE, "jq -c --seq .")
+_ARRAY = ForeignFormat("one JSON array over many lines", _ONE_A_LINE, program=".[]")
 
 _PAGE_START = re.compile(r"<(\?xml|!doctype|html|error)\b", re.IGNORECASE)
 _KEY_LINE = re.compile(r'\s*"[^"]*"\s*:')
 _COLUMN = re.compile(r"[A-Za-z_][\w.\-$/]*( [\w.\-$/()]+)*")
 
+_ID_KEYS: Final = ("userId", "anonymousId")
+_SNAKE_KEYS: Final = {
+    "user_id": "userId",
+    "anonymous_id": "anonymousId",
+    "message_id": "messageId",
+    "original_timestamp": "originalTimestamp",
+    "received_at": "receivedAt",
+    "sent_at": "sentAt",
+}
+_SNAKE = ForeignFormat(
+    "an event with user_id or anonymous_id in place of userId and anonymousId",
+    "The row `user_id: customer.source_id` takes the id; this command renames all such keys:",
+    program=f"with_entries(.key |= ({json.dumps(_SNAKE_KEYS)}[.] // .))",
+)
+_WAREHOUSE_KEYS: Final = {"received_at", "event_text", "uuid_ts"}
+_WAREHOUSE = ForeignFormat(
+    "a row of a warehouse, which is not the event as it was sent",
+    "The raw events are better. This command makes events of the rows, with their columns as properties or traits:",
+    program='if has("event") then {type: "track", event: (.event_text // .event), properties: .} '
+    'else {type: "identify", traits: .} end + {messageId: .id, userId: (.user_id // .id), anonymousId: .anonymous_id, '
+    "timestamp: (.original_timestamp // .timestamp // .received_at)}",
+)
 
-def recognise(head: bytes, file: str, *, gzipped: bool = False) -> tuple[str, str] | None:
-    """Recognise a format that cannot be read.
+
+def recognise(head: bytes, *, gzipped: bool = False) -> ForeignFormat | None:
+    """Recognise a format that cannot be read; None if it may be newline-delimited JSON.
 
     Args:
         head: the first HEAD_BYTES bytes, decompressed; fewer if there are no more, or no more are at hand.
-        file: its name, for the commands of the remedy.
         gzipped: the commands have to decompress it first.
-
-    Returns:
-        The name of the format with its article, such as ``a Parquet file``, and a sentence on what to do; None if the
-        file may hold newline-delimited JSON.
     """
     known = _format_of(head)
-    if known is None:
+    return known and msgspec.structs.replace(known, gzipped=gzipped)
+
+
+def recognise_line(line: bytes, *, gzipped: bool = False) -> ForeignFormat | None:
+    """Recognise a line of another tool by what it holds; None if it is an event, or nothing that is known.
+
+    Args:
+        line: of the source, without its line end.
+        gzipped: the commands have to decompress it first.
+    """
+    value = _decoded(line)
+    if value is None:  # several values may be on the line
+        begin, end = next(iter(Values(line)), (0, 0))
+        value = _decoded(line[begin:end])
+    known = _format_of_value(value) if isinstance(value, dict) else None
+    return known and msgspec.structs.replace(known, gzipped=gzipped)
+
+
+def _format_of_value(value: dict[str, Any]) -> ForeignFormat | None:
+    kind = value.get("type")
+    if isinstance(kind, str) and event_type(kind) in EVENT_TYPES:
+        has_id = any(value.get(key) is not None for key in _ID_KEYS)
+        is_snake = any(value.get(key) is not None for key in ("user_id", "anonymous_id"))
+        return _SNAKE if is_snake and not has_id else None
+    if isinstance(value.get("batch"), list):
         return None
-    name, remedy = known
-    word = shlex.quote(file)
-    return name, remedy.format(file=f"<(gzip -dc < {word})" if gzipped else word)
+    record = value.get("record")
+    if kind == "RECORD" and isinstance(record, dict):
+        data = record.get("data")
+        if isinstance(data, dict) and "stream" in record:
+            return _inside("an Airbyte message", 'select(.type == "RECORD").record.data', data)
+        return _inside("a Singer message", 'select(.type == "RECORD").record', record)
+    for key, column in value.items():
+        is_text = isinstance(column, str) and column.lstrip().startswith("{")
+        inner = _decoded(column) if is_text else column
+        if not isinstance(inner, dict) or (key == "payload" and not is_text and _is_event(inner)):
+            continue  # the decoder takes the wrapper of RudderStack's archives off
+        if _is_event(inner) or isinstance(inner.get("batch"), list):
+            path = f".{key}" if key.isidentifier() and key.isascii() else f".[{json.dumps(key)}]"
+            return _inside(
+                f"a row of a job queue, with the event in `{key}`",
+                f"{path} | fromjson" if is_text else path,
+                inner,
+            )
+    if isinstance(kind, str) and event_type(kind):
+        return None
+    if not _WAREHOUSE_KEYS.isdisjoint(value) or "user_id" in value or "anonymous_id" in value:
+        return _WAREHOUSE
+    return None
 
 
-def _format_of(head: bytes) -> _Format | None:
+def _inside(name: str, path: str, inner: dict[str, Any]) -> ForeignFormat:
+    """Return a format whose events are inside of something; they may be of another format themselves."""
+    known = _format_of_value(inner)
+    program = f"{path} | {known.program}" if known else path
+    return ForeignFormat(name, "This command takes the events out:", program=program)
+
+
+def _is_event(value: dict[str, Any]) -> bool:
+    kind = value.get("type")
+    return isinstance(kind, str) and event_type(kind) in EVENT_TYPES
+
+
+def _decoded(text: str | bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _format_of(head: bytes) -> ForeignFormat | None:
     for offset, magic, known in _MAGIC:
         if head.startswith(magic, offset):
             return known
@@ -80,7 +204,7 @@ def _format_of(head: bytes) -> _Format | None:
     # A line that is JSON by itself, without indentation or a comma after it, is an event.
     if any(line.startswith(("{", "[{")) and _is_json(line) for line in text.split("\n")):
         return None
-    return _text_format(text)
+    return _text_format(text, is_sequence=head.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"\x1e"))
 
 
 def _is_json(line: str) -> bool:
@@ -93,11 +217,13 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _text_format(text: str) -> _Format | None:
+def _text_format(text: str, *, is_sequence: bool) -> ForeignFormat | None:
     if _PAGE_START.match(text):
         return _PAGE
     if text.startswith("{"):
-        return _PRETTY if _is_pretty_object(text) else None
+        if not _is_pretty_object(text):
+            return None
+        return _PRETTY_SEQUENCE if is_sequence else _PRETTY
     if text.startswith("["):
         return _ARRAY if _is_array_over_lines(text) else None
     return _table(text)
@@ -136,7 +262,7 @@ def _end_of_value(text: str) -> int | None:
     return end
 
 
-def _table(text: str) -> _Format | None:
+def _table(text: str) -> ForeignFormat | None:
     """Recognise comma- or tab-separated values: a header of column names, and rows of as many cells."""
     for delimiter, name in ((",", "a CSV file"), ("\t", "a TSV file"), (";", "a CSV file")):
         rows = list(_rows(text, delimiter))
@@ -144,7 +270,7 @@ def _table(text: str) -> _Format | None:
             continue
         header_fits = all(_COLUMN.fullmatch(cell) for cell in rows[0])
         if header_fits and all(len(row) == len(rows[0]) for row in rows):
-            return (name, _FLAT)
+            return ForeignFormat(name, _FLAT)
     return None
 
 
