@@ -58,10 +58,10 @@ def command(
       voucherify-sync check -c production.yaml --junit mapping-tests.xml
       voucherify-sync check --online segment-logs/
 
-    Every mistake comes with its line and what to write instead (exit code 2). What can be, and is likely
-    to be meant otherwise, is a warning. Mapping tests stand under `tests:` and in *.test.yaml files beside
-    the settings file. A failed test is shown path by path (exit code 3). With --show, stdout gets the
-    effective settings, with the default rows where they apply; a settings file can be made of them.
+    Every mistake comes with its line and what to write instead (exit code 2). A setting that works, but
+    is probably not meant so, is a warning. Mapping tests stand under `tests:` and in *.test.yaml files
+    beside the settings file. A failed test is shown path by path (exit code 3). With --show, stdout gets
+    the effective settings, with the default rows where they apply. A settings file may hold them.
 
     Nothing is sent. Only --online makes a call, and it changes nothing at Voucherify. With SOURCE, it
     also counts how many of the first 10,000 records break the project's metadata schema (exit code 3 if
