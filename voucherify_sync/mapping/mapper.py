@@ -40,7 +40,7 @@ from voucherify_sync.mapping.rules import (
     compile_context_rules,
     compile_rules,
 )
-from voucherify_sync.mapping.slips import looks_like_a_slip
+from voucherify_sync.mapping.slips import ODD_STARTS, SPELLINGS, looks_like_a_slip
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats
 from voucherify_sync.mapping.walk import find_unmapped_in_context, walk
 from voucherify_sync.outcomes import Outcome, State
@@ -220,7 +220,7 @@ class Mapper:
         _normalize_customer(draft, joins_own=self._joins_own_names[event.type])
         if draft.half_name is not None and event.type == "identify":
             self._stats.find(HALF_NAME, event.position, str(draft.customer.name))
-        if looks_like_a_slip(source_id):
+        if (source_id[0] in ODD_STARTS or source_id in SPELLINGS) and looks_like_a_slip(source_id):
             self._stats.slips.add(event, source_id, draft.customer)
         self._count(rules, event, draft)
         return MappedRecord(rules, source_id, body, draft)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """Recognise ids that look like a slip of a program, such as ``undefined``: many people may share one.
 
-It is asked for each record, and costs nearly all of them two look-ups.
+Nearly all ids begin with none of the ODD_STARTS and are none of the SPELLINGS: two look-ups for each record.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _WORDS: Final = frozenset(
         *("user", "userid", "user_id", "user-id", "default", "default_user"),
     }
 )
-_SPELLINGS: Final = (
+SPELLINGS: Final = (
     _WORDS | {"NaN"} | {spell(word) for word in _WORDS for spell in (str.upper, str.capitalize, str.title)}
 )
 _EDGES: Final = " \t\"'`()<>[]{}"
-_ODD_STARTS: Final = frozenset(_EDGES + "$%*-.0#\\?_@")
-"""Characters with which no slip begins that is only a word."""
+ODD_STARTS: Final = frozenset(_EDGES + "$%*-.0#\\?_@")
+"""First characters of slips that are none of the SPELLINGS."""
 _TEMPLATE: Final = re.compile(
     r"\{\{.*\}\}|\$\{.*\}|<%.*%>|\{%.*%\}|%%.*%%|%[A-Za-z_]\w*%|\*\|.*\|\*|\[\[.*\]\]|\{[A-Za-z_][\w.]*\}",
     re.DOTALL,
@@ -42,9 +42,9 @@ _HEX: Final = re.compile(r"[0-9A-Fa-f]{32}")
 
 def looks_like_a_slip(source_id: str) -> bool:
     """Tell whether an id is a word for nothing, a row of zeros or of signs, or a template that was not filled in."""
-    if source_id in _SPELLINGS:
+    if source_id in SPELLINGS:
         return True
-    if source_id[0] not in _ODD_STARTS:
+    if source_id[0] not in ODD_STARTS:
         return False
     word = source_id.strip(_EDGES).lower()
     if word in _WORDS or not word.strip("0-._*#?%$@\\ "):

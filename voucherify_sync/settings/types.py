@@ -220,7 +220,7 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Personas(Struct, frozen=True, forbid_unknown_fields=True):
-    """Computed traits and audiences."""
+    """Computed traits and audiences, which identify events bring along."""
 
     disabled: Annotated[
         bool, Meta(description="Do not copy them to customer.metadata.<computation_key>.")
