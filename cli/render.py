@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 from msgspec import Struct
@@ -36,6 +37,8 @@ _ALARMING: Final = ("red", "yellow")
 
 _NOT_ASCII: Final = re.compile(r"[^\x20-\x7e]")
 _MAX_SCALAR: Final = 160
+_NOTE_COLUMN: Final = 48
+"""A note behind a longer line does not move those of the others."""
 _PIECE_BYTES: Final = 1 << 16
 _INDENT: Final = "  "
 
@@ -308,27 +311,55 @@ def json_lines(value: Any, style_of: Callable[[tuple[str, ...]], str], most: int
         style_of: gives the style of the line of a value, by its keys.
         most: lines.
     """
-    lines: list[Line] = []
-    for line in _json_lines(value, (), "", [], style_of):
-        if len(lines) == most:
-            return [*lines, [("…", "dim")]]
-        lines.append(line)
-    return lines
+    return [line for _, line in _first(_json_lines(value, (), "", [], style_of), most)]
+
+
+def annotated_json_lines(
+    value: Any, note_of: Callable[[tuple[str, ...]], Line], most: int, *, aligns: bool
+) -> list[Line]:
+    """Return a JSON value as `json_lines` does, with a note behind the line of a value.
+
+    Args:
+        value: of any depth.
+        note_of: gives the note of a value, by its keys; an empty one where there is none.
+        most: lines.
+        aligns: the notes stand below each other; else each begins behind its line.
+    """
+    lines = list(_first(_json_lines(value, (), "", [], lambda _: ""), most))
+    notes = [note_of(keys) if keys is not None else [] for keys, _ in lines]
+    lengths = [sum(len(text) for text, _ in line) for _, line in lines]
+    noted = [length for length, note in zip(lengths, notes, strict=True) if note]
+    column = max((length for length in noted if length <= _NOTE_COLUMN), default=0) if aligns else 0
+    return [
+        [*line, (" " * max(2, column + 2 - length), ""), *note] if note else line
+        for (_, line), note, length in zip(lines, notes, lengths, strict=True)
+    ]
+
+
+_KeyedLine = tuple[tuple[str, ...] | None, Line]
+"""A line, and the keys of the value that begins there; None where one ends."""
+
+
+def _first(lines: Iterator[_KeyedLine], most: int) -> Iterator[_KeyedLine]:
+    """Yield the first lines, and a sign if there are more."""
+    yield from islice(lines, most)
+    if next(lines, None) is not None:
+        yield None, [("…", "dim")]
 
 
 def _json_lines(
     value: Any, keys: tuple[str, ...], lead: str, tail: Line, style_of: Callable[[tuple[str, ...]], str]
-) -> Iterator[Line]:
+) -> Iterator[_KeyedLine]:
     """Yield the lines of a value; `lead` is its key, if it has one, and `tail` the comma behind it, if there is one.
 
     Each line is yielded before the next is made, so that of a value nested very deep only what is shown is looked at.
     """
     indent = _INDENT * len(keys)
     if not isinstance(value, dict | list) or not value:
-        yield [(indent + lead + compact(value, _MAX_SCALAR), style_of(keys)), *tail]
+        yield keys, [(indent + lead + compact(value, _MAX_SCALAR), style_of(keys)), *tail]
         return
     opening, closing = "{}" if isinstance(value, dict) else "[]"
-    yield [(indent + lead + opening, style_of(keys))]
+    yield keys, [(indent + lead + opening, style_of(keys))]
     inside: Iterator[tuple[str, Any, str]]
     if isinstance(value, dict):
         inside = ((key, each, f"{compact(key, _MAX_SCALAR)}: ") for key, each in value.items())
@@ -338,4 +369,4 @@ def _json_lines(
     for key, each, start in inside:
         left -= 1
         yield from _json_lines(each, (*keys, key), start, [(",", "")] if left else [], style_of)
-    yield [(indent + closing, style_of(keys)), *tail]
+    yield None, [(indent + closing, style_of(keys)), *tail]

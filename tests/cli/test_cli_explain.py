@@ -18,22 +18,25 @@ from support.replays import write_events
 from support.segment_events import identify, track
 from support.terminal import Terminal, colourless, is_harmless, terminal_of
 
+from voucherify_sync.events import Event
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview.explain import explained
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.settings import Api, Secret, Settings
+from voucherify_sync.settings import Api, Identify, Secret, Settings
 
-explanation_viewer = cli_module("explain").explanation_viewer
-curl = cli_module("explain").curl
+explanation_viewer = cli_module("explanation").explanation_viewer
+curl = cli_module("explanation").curl
 harmless = cli_module("render").harmless
 
 HOSTILE = "'\"`$(id)${HOME} !x \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: Any, colours: bool = False) -> str:
+def drawn(
+    monkeypatch: pytest.MonkeyPatch, columns: int, *events: Any, colours: bool = False, in_full: bool = False
+) -> str:
     """Return what is drawn on a terminal of so many columns."""
     monkeypatch.setattr(sys, "stdout", stream := terminal_of(monkeypatch, columns))
-    show, pipeline = explanation_viewer(), Pipeline(Settings(), Selection())
+    show, pipeline = explanation_viewer(in_full=in_full), Pipeline(Settings(), Selection())
     for event in events:
         show(explained(pipeline, event))
     return stream.getvalue() if colours else colourless(stream.getvalue())
@@ -49,14 +52,26 @@ ORDER = {
 
 
 def test_the_first_three_events_are_explained(run_cli: Cli, samples: Path) -> None:
-    """Each with the event, the rows, what is not mapped and the request."""
+    """Each with the request, where its values come from, and what is not mapped; the first one on one screen."""
     ended = run_cli("explain", samples)
     assert ended.code == 0
-    assert ended.out.count("Request as it would be sent") == 3
-    assert 'traits.email = "mia.hoffmann@example.com" → customer.email' in ended.out
+    assert ended.out.count("\nRequest\n") == 3
+    assert re.search(r'"email": "mia.hoffmann@example.com", +← traits.email\n', ended.out)
+    assert re.search(r'"name": "Mia Hoffmann", +← traits.firstName \+ traits.lastName\n', ended.out)
     assert 'traits.loyalty_tier = "bean"  no row for it' in ended.out
+    assert "context" not in ended.out
+    assert ended.out.split("\n\ntrack")[0].count("\n") < 24
+
+
+def test_in_full_event_rows_and_fallbacks_are_shown_too(run_cli: Cli, samples: Path) -> None:
+    """A name that is made of two rows is shown as it is sent."""
+    ended = run_cli("explain", "--full", "--limit", "1", samples)
+    assert ended.out.count("Request as it would be sent") == 1
+    assert '"channel": "server"' in ended.out
+    assert 'traits.email = "mia.hoffmann@example.com" → customer.email' in ended.out
     assert "userId → customer.source_id" in ended.out
-    assert "traits.firstName + traits.lastName → customer.name" in ended.out
+    assert ended.out.count('traits.firstName + traits.lastName → customer.name = "Mia Hoffmann"') == 1
+    assert "customer.firstName" not in ended.out
 
 
 def test_the_request_shown_is_the_one_of_a_dry_run(run_cli: Cli, samples: Path) -> None:
@@ -87,11 +102,84 @@ def test_events_are_picked(run_cli: Cli, options: list[str], lines: list[int]) -
     assert [int(line["source"].rpartition(":")[2]) for line in found] == lines
 
 
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        pytest.param(
+            identify({"birthday": "05/01/1990", "email": "a@b.c"}),
+            'traits.birthday = "05/01/1990" → customer.birthdate  it is no date of the calendar',
+            id="no date",
+        ),
+        pytest.param(
+            identify({"email": "  "}), 'traits.email = "  " → customer.email  it is blank', id="blank"
+        ),
+        pytest.param(
+            identify({"email": True}),
+            "traits.email = true → customer.email  the field holds text only",
+            id="no text",
+        ),
+        pytest.param(
+            identify({"name": "A", "firstName": "B"}),
+            'traits.firstName = "B" → customer.name  the name has a value already',
+            id="name given",
+        ),
+        pytest.param(identify("a text"), 'traits = "a text"  an object belongs there', id="no object"),
+        pytest.param(
+            identify({"a": None, "b": None, "c": None, "d": None}),
+            "null, which counts as absent: traits.a, traits.b, traits.c and 1 more",
+            id="nulls",
+        ),
+        pytest.param(
+            identify(context={"traits": {"email": "a@b.c"}}),
+            "those in its context stand in for them (RudderStack)",
+            id="stand-in",
+        ),
+        pytest.param(
+            identify(context={"traits": {"email": "a@b.c", "userId": "u2"}}),
+            "are not used: they name another userId than the event",
+            id="of another",
+        ),
+    ],
+)
+def test_what_does_not_arrive_as_it_came_says_why(
+    monkeypatch: pytest.MonkeyPatch, event: Event, said: str
+) -> None:
+    """At the value, in the brief form."""
+    monkeypatch.setattr(sys, "stdout", stream := Terminal())
+    monkeypatch.setenv("COLUMNS", "200")
+    rules = Settings(
+        identify=Identify(mapping={"traits.birthday": ["customer.birthdate"]}, extend_default=True)
+    )
+    explanation_viewer()(explained(Pipeline(rules, Selection()), event))
+    assert said in colourless(stream.getvalue())
+
+
+def test_repaired_text_is_named_where_it_is_sent(run_cli: Cli) -> None:
+    """Beside the line at the top, which names all of it."""
+    line = b'{"type":"track","event":"Caf\xe9","userId":"u","properties":{"name":"Zo\xeb","x":"\xff"}}\n'
+    (run_cli.folder / "latin.ndjson").write_bytes(line)
+    out = run_cli("explain", "latin.ndjson").out
+    assert re.search(r'"event": "Caf\ufffd", +← event, broken text repaired\n', out)
+    assert re.search(r'"name": "Zo\ufffd" +← properties.name, broken text repaired\n', out)
+
+
+def test_parts_of_an_object_row_name_the_row(run_cli: Cli) -> None:
+    """`traits: customer` stands for rows of its own."""
+    (run_cli.folder / "voucherify-sync.yaml").write_text("identify:\n  mapping:\n    traits: customer\n")
+    file = write_events(run_cli.folder, {"type": "identify", "userId": "u", "traits": {"email": "a@b.c"}})
+    assert re.search(r'"email": "a@b.c" +← traits.email\n', run_cli("explain", file).out)
+    full = run_cli("explain", "--full", file).out
+    assert 'traits.email = "a@b.c" → customer.email  by the row traits: customer' in full
+    (row,) = run_cli("explain", "--json", file).lines[0]["rows"]
+    assert (row["row"], row["part_of"]) == ("traits.email: customer.email", "traits: customer")
+
+
 def test_a_skipped_event_says_by_which_rule(run_cli: Cli) -> None:
     """The settings that filter it are named."""
     (run_cli.folder / "voucherify-sync.yaml").write_text("track:\n  events_filter: [Signed Up]\n")
     ended = run_cli("explain", write_events(run_cli.folder, ORDER))
     assert "skipped: name_filtered (track.events_filter does not list its name)" in ended.out
+    assert "Add the name to `track.events_filter`" in ended.out
     assert "Request" not in ended.out
 
 
@@ -126,15 +214,18 @@ def test_no_events_are_no_error(run_cli: Cli) -> None:
 
 def test_a_wide_terminal_shows_event_and_request_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """From 120 columns on."""
-    wide = drawn(monkeypatch, 120, identify({"email": "a@b.c"}))
+    event = identify({"email": "a@b.c"})
+    wide = drawn(monkeypatch, 120, event, in_full=True)
     assert re.search(r"^Event +Mapping rows that matched", wide, re.MULTILINE)
     assert max(map(len, wide.splitlines())) <= 120
-    assert re.search(r"^Event$", drawn(monkeypatch, 119, identify({"email": "a@b.c"})), re.MULTILINE)
+    assert re.search(r"^Event$", drawn(monkeypatch, 119, event, in_full=True), re.MULTILINE)
 
 
 def test_a_narrow_terminal_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty columns, nothing beyond them, nothing lost."""
-    text = drawn(monkeypatch, 40, identify({"email": "a@b.c", "a_long_name_of_a_trait": "x" * 60}))
+    event = identify({"email": "a@b.c", "a_long_name_of_a_trait": "x" * 60})
+    assert max(map(len, drawn(monkeypatch, 40, event).splitlines())) <= 40
+    text = drawn(monkeypatch, 40, event, in_full=True)
     assert max(map(len, text.splitlines())) <= 40
     assert "x" * 60 in re.sub(r"\s", "", text)
 
@@ -149,8 +240,11 @@ def test_colours_tell_what_is_mapped_and_what_is_not(monkeypatch: pytest.MonkeyP
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", stream.getvalue())
 
 
+@pytest.mark.parametrize("in_full", [False, True], ids=["brief", "in full"])
 @pytest.mark.parametrize("columns", [40, 130])
-def test_hostile_data_does_nothing_to_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+def test_hostile_data_does_nothing_to_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: int, in_full: bool
+) -> None:
     """In every field, names of keys included."""
     event = track(
         {HOSTILE: HOSTILE, "email": HOSTILE, "x": {HOSTILE: [HOSTILE]}},
@@ -158,13 +252,15 @@ def test_hostile_data_does_nothing_to_a_terminal(monkeypatch: pytest.MonkeyPatch
         userId=HOSTILE,
         context={HOSTILE: HOSTILE, "traits": {HOSTILE: HOSTILE}},
     )
-    text = drawn(monkeypatch, columns, event)
+    text = drawn(monkeypatch, columns, event, in_full=in_full)
     assert is_harmless(text)
     assert "[red]" in text
     assert ":smiley:" in text
 
 
-@pytest.mark.parametrize("options", [[], ["--json"], ["--curl"]], ids=["text", "json", "curl"])
+@pytest.mark.parametrize(
+    "options", [[], ["--full"], ["--json"], ["--curl"]], ids=["brief", "full", "json", "curl"]
+)
 def test_hostile_data_does_nothing_in_a_pipe(run_cli: Cli, options: list[str]) -> None:
     """Nor in a log that is looked at later."""
     event = {**ORDER, "event": HOSTILE, "userId": HOSTILE, "properties": {HOSTILE: HOSTILE, "email": HOSTILE}}
@@ -252,7 +348,7 @@ def test_any_locale_will_do(run_cli: Cli, samples: Path, lang: str) -> None:
         env={**run_cli.env, **env},
         check=True,
     )
-    assert b" -> customer.email" in done.stdout
+    assert b"<- traits.email" in done.stdout
     assert not done.stderr
 
 

@@ -118,6 +118,7 @@ def test_the_json_tells_rows_fallbacks_constants_and_losses() -> None:
         {
             "row": "properties.total: metadata.total",
             "default": False,
+            "part_of": None,
             "source": "properties.total",
             "value": 1.5,
             "destination": "metadata.total",
@@ -126,6 +127,7 @@ def test_the_json_tells_rows_fallbacks_constants_and_losses() -> None:
         {
             "row": "properties.phones: customer.phone",
             "default": False,
+            "part_of": None,
             "source": "properties.phones",
             "value": ["1"],
             "destination": "customer.phone",

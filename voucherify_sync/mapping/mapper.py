@@ -90,6 +90,7 @@ class Mapper:
 
     Attributes:
         rules: by type of event.
+        context_rules: of an identify whose traits stand in its context; None where the settings ignore those.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Mapper:
         self._folds = folds
         self._refers = refers
         self.rules = compile_rules(settings)
-        self._context_rules = (
+        self.context_rules = (
             compile_context_rules(settings) if settings.identify.context_traits == "fallback" else None
         )
         self._stats = MappingStats.of(self.rules)
@@ -119,9 +120,9 @@ class Mapper:
             kind: [row.source for row in rules.rows if row.destination.keys == _BIRTHDATE]
             for kind, rules in self.rules.items()
         }
-        if self._context_rules is not None:
+        if self.context_rules is not None:
             self._sources_of_dates["identify"] += [
-                row.source for row in self._context_rules.rows if row.destination.keys == _BIRTHDATE
+                row.source for row in self.context_rules.rows if row.destination.keys == _BIRTHDATE
             ]
         self._leave_out = leave_out
         self._carries_personas = not settings.personas.disabled
@@ -134,8 +135,8 @@ class Mapper:
         """What the mapping did so far, with what its routes have counted."""
         for kind, rules in self.rules.items():
             self._stats.sections[kind].add_routes(rules)
-        if self._context_rules is not None:
-            self._stats.sections["identify"].add_routes(self._context_rules)
+        if self.context_rules is not None:
+            self._stats.sections["identify"].add_routes(self.context_rules)
         return self._stats
 
     def find(self, code: str, position: object, text: str) -> None:
@@ -176,10 +177,10 @@ class Mapper:
         """
         fields = event.fields
         dates = [read(fields, source) for source in self._sources_of_dates[event.type]]
-        traits = _traits_in(fields)
+        traits = traits_in(fields)
         return (
             tuple([date_of(text_of(value) or "") is not None for value in dates]),
-            traits is not None and _names_another(traits, fields),
+            traits is not None and names_another(traits, fields),
             _computed_trait(fields),
         )
 
@@ -233,14 +234,14 @@ class Mapper:
         """
         fields = event.fields
         given = fields.get(str(rules.root[0]))
-        told = _traits_in(fields) if rules.context_tree is not None else None
-        if told and not given and self._context_rules is not None:
-            if not _names_another(told, fields):
+        told = traits_in(fields) if rules.context_tree is not None else None
+        if told and not given and self.context_rules is not None:
+            if not names_another(told, fields):
                 if not WHOSE_TRAITS.isdisjoint(told):
                     told = {key: value for key, value in told.items() if key not in WHOSE_TRAITS}
                     context = fields[CONTEXT_TRAITS[0]] | {CONTEXT_TRAITS[1]: told}
                     fields = fields | {CONTEXT_TRAITS[0]: context}
-                rules = self._context_rules
+                rules = self.context_rules
                 return rules, walk(rules, event, fields, own_id, told, traces=traces)
             self._stats.find(TRAITS_OF_ANOTHER, event.position, str(text_of(told["userId"])))
         if type(given) is dict:
@@ -440,13 +441,13 @@ def _too_deep(event: Event) -> Outcome:
     return Outcome(event, State.INVALID, "too_deep", detail)
 
 
-def _names_another(traits: Json, fields: Json) -> bool:
+def names_another(traits: Json, fields: Json) -> bool:
     """Tell whether the traits of a context say that they are those of another user than the event's."""
     user_id = present_text(traits.get("userId"))
     return user_id is not None and user_id != present_text(fields.get("userId"))
 
 
-def _traits_in(fields: Json) -> Json | None:
+def traits_in(fields: Json) -> Json | None:
     """Return the traits of an event's context, if that holds an object of them."""
     context = fields.get(CONTEXT_TRAITS[0])
     traits = context.get(CONTEXT_TRAITS[1]) if context and type(context) is dict else None

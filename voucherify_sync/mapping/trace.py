@@ -7,6 +7,7 @@ sent is looked up in the request: how values get their types and places is not w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any, Final
 
 from msgspec import Struct, to_builtins
@@ -21,7 +22,7 @@ from voucherify_sync.mapping.field_types import (
     NOT_TEXT,
     present_text,
 )
-from voucherify_sync.mapping.mapper import MappedRecord, Mapper
+from voucherify_sync.mapping.mapper import MappedRecord, Mapper, names_another, traits_in
 from voucherify_sync.mapping.rules import CONTEXT_TRAITS, WHOSE_TRAITS, Leaf, MappingRow
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import FIELDS_OF, MISSING, Keys, read
@@ -50,6 +51,15 @@ _SOURCE_ID: Final[Keys] = ("customer", "source_id")
 _EVENT: Final[Keys] = ("event",)
 _METADATA: Final[dict[str, Keys]] = {"identify": ("customer", "metadata"), "track": ("metadata",)}
 _WORKING: Final = frozenset(("customer", field) for field in WORKING_FIELDS)
+
+
+class ContextTraits(StrEnum):
+    """What becomes of the traits in the context of an identify that has none of its own."""
+
+    STAND_IN = "stand_in"
+    """They are taken for the event's own."""
+    OF_ANOTHER = "of_another"
+    """They are not taken, because they name another user."""
 
 
 class AppliedRow(Struct, frozen=True):
@@ -102,7 +112,7 @@ class Fallback(Struct, frozen=True):
     sources: tuple[Keys, ...] = ()
 
 
-class Trace(Struct, frozen=True):
+class Trace(Struct):
     """What happened to one event on its way to a request.
 
     Attributes:
@@ -110,12 +120,17 @@ class Trace(Struct, frozen=True):
         values: every value of the event's traits or properties, and of ``context.traits``.
         fallbacks: what was filled by rule, since no row did.
         constants: what the settings add.
+        origins: of each place of the request that holds a value, the keys of the event that it was made of; none for a
+            constant.
+        context_traits: what becomes of traits in the context that could stand in for the event's own; else None.
     """
 
     rows: list[AppliedRow]
     values: list[TracedValue]
     fallbacks: list[Fallback]
     constants: list[Fallback]
+    origins: dict[Keys, tuple[Keys, ...]] = {}
+    context_traits: ContextTraits | None = None
 
     @property
     def carried(self) -> list[tuple[Keys, Keys]]:
@@ -128,7 +143,18 @@ def traced(mapper: Mapper, event: Event) -> tuple[MappedRecord, Trace] | Outcome
     mapped = mapper.mapped(event, traces=True)
     if isinstance(mapped, Outcome):
         return mapped
-    return mapped, _Tracer(event, mapped).trace()
+    trace = _Tracer(event, mapped).trace()
+    told = traits_in(event.fields)
+    if mapped.rules.root == CONTEXT_TRAITS:
+        trace.context_traits = ContextTraits.STAND_IN
+    elif (
+        told
+        and event.type == "identify"
+        and mapper.context_rules is not None
+        and not event.fields.get("traits")
+    ):
+        trace.context_traits = ContextTraits.OF_ANOTHER if names_another(told, event.fields) else None
+    return mapped, trace
 
 
 class _Write(Struct):
@@ -181,7 +207,13 @@ class _Tracer:
             for write in self._writes
             if not write.source and write.reason is None
         ]
-        return Trace(rows, list(self._values()), list(self._fallbacks()), constants)
+        trace = Trace(rows, list(self._values()), list(self._fallbacks()), constants)
+        for write in self._writes:
+            if write.reason is None and write.place not in _WORKING:
+                trace.origins[write.place] = (write.source,) if write.source else ()
+        trace.origins.update({place: (keys,) for keys, place in trace.carried})
+        trace.origins.update({fallback.place: fallback.sources for fallback in trace.fallbacks})
+        return trace
 
     def _all_writes(self) -> Iterator[_Write]:
         """Yield what rows and constants write, value by value."""
@@ -259,6 +291,8 @@ class _Tracer:
                 if root == self._root and below and below[0] in carried_keys:
                     places.append(carried := (*metadata, *below))
                 no_row = NO_FIELD if any(keys[: len(each)] == each for each in objects) else NO_ROW
+                if keys == root:
+                    no_row = NOT_AN_OBJECT
                 reason = NULL if value is None else writes[0].reason if writes else no_row
                 yield TracedValue(
                     keys, value, tuple(dict.fromkeys(places)), None if places else reason, carried

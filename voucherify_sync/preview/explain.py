@@ -189,10 +189,12 @@ class _UnmappedValue(Struct, gc=False):
 
 def _trace_to_dict(trace: Trace) -> Json:
     return {
+        "context_traits": trace.context_traits,
         "rows": [
             {
                 "row": applied.row.text,
                 "default": applied.row.is_default,
+                "part_of": applied.row.whole.text if applied.row.whole else None,
                 "source": path_of(*applied.source),
                 "value": applied.value,
                 "destination": applied.row.destination.text,

@@ -1,0 +1,294 @@
+"""Draws one explanation: brief, with where each value of the request comes from; in full; or as a curl command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from voucherify_sync.events import Event
+from voucherify_sync.mapping.trace import NULL, PARTLY, ContextTraits, Trace, located
+from voucherify_sync.outcomes import WHY_NOT_MAPPED, find
+from voucherify_sync.paths import path_of
+from voucherify_sync.text import clean
+
+from .render import Line, TextLines, annotated_json_lines, compact, harmless, json_lines, show
+from .streams import arrow
+
+if TYPE_CHECKING:
+    from voucherify_sync.mapping.trace import AppliedRow, Fallback, TracedValue
+    from voucherify_sync.paths import Keys
+    from voucherify_sync.preview.explain import Explanation
+    from voucherify_sync.settings import Api, Secret
+
+
+_MAX_LINES: Final = 200
+_MAX_ENTRIES: Final = 60
+_MAX_BRIEF_LINES: Final = 40
+_MAX_BRIEF_ENTRIES: Final = 12
+_VALUE: Final = 60
+_MAX_REPAIRED: Final = 3
+_NARROW: Final = 72
+_Entry = TypeVar("_Entry")
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-.*)?\}")
+_MAPPED, _UNMAPPED, _DIM, _HEAD = "green", "yellow", "dim", "bold"
+_NAME: Final[Keys] = ("customer", "name")
+_HALVES: Final[tuple[Keys, ...]] = (("customer", "firstName"), ("customer", "lastName"))
+_CONTEXT: Final = {
+    ContextTraits.STAND_IN: "The event has no traits of its own: those in its context stand in for them (RudderStack).",
+    ContextTraits.OF_ANOTHER: "The traits in its context are not used: they name another userId than the event.",
+}
+
+
+def explanation_viewer(*, in_full: bool = False) -> Callable[[Explanation], None]:
+    """Return what shows explanations on stdout, one after the other."""
+    stream, is_first = sys.stdout, True
+    sign = arrow(stream)
+
+    def show_explanation(explanation: Explanation) -> None:
+        nonlocal is_first
+        if not is_first:
+            stream.write("-" * 40 + "\n" if stream.isatty() else "\n")
+        is_first = False
+        show(stream, (full_blocks if in_full else brief_blocks)(explanation, sign))
+
+    return show_explanation
+
+
+def head(explanation: Explanation, sign: str) -> list[Line]:
+    """Return the lines that say which event it is, and where it goes or why it goes nowhere."""
+    record, request, outcome = explanation.record, explanation.request, explanation.outcome
+    what = clean(record.type or "no event", 40)
+    if record.name is not None and record.type == "track":
+        what += f" {compact(record.name, _VALUE)}"
+    line: Line = [(what, _HEAD)]
+    if request is not None:
+        line += [(f" of {clean(request.source_id, _VALUE)} {sign} ", "")]
+        line.append((f"POST {explanation.path}", f"{_HEAD} {_MAPPED}"))
+    else:
+        line.append((f" {sign} ", ""))
+        line.append((f"{outcome.state}: {clean(outcome.reason or '', 60)}", f"{_HEAD} {_UNMAPPED}"))
+        line.append((f" ({clean(explanation.why, 200)})" if explanation.why else "", ""))
+    lines: list[Line] = [line, [(clean(str(record.position), 4_096), _DIM)]]
+    if explanation.trace is not None and explanation.trace.context_traits is not None:
+        lines.append([(_CONTEXT[explanation.trace.context_traits], "")])
+    if isinstance(record, Event) and record.repaired:
+        texts = ", ".join(compact(text, _VALUE) for text in record.repaired[:_MAX_REPAIRED])
+        more = len(record.repaired) - _MAX_REPAIRED
+        texts += f" and {more:,} more" if more > 0 else ""
+        lines.append([(f"Broken text, with U+FFFD for what cannot be read: {texts}", _UNMAPPED)])
+    return lines
+
+
+def brief_blocks(explanation: Explanation, sign: str) -> Iterator[TextLines]:
+    """Yield what a person wants to see first: the request, where its values come from, and what is not mapped."""
+    record, request, trace = explanation.record, explanation.request, explanation.trace
+    lines = head(explanation, sign)
+    if request is None or trace is None:
+        reason = find(explanation.outcome.state, explanation.outcome.reason or "")
+        if reason is not None and reason.remedy and not reason.remedy.startswith("No action needed"):
+            lines.append([(reason.remedy, "")])
+        if not isinstance(record, Event):
+            lines.append([(clean(record.raw[:1_000].decode("utf-8", "replace"), 200), "")])
+        yield TextLines(lines)
+        return
+    yield TextLines(lines)
+    yield TextLines([[("Request", _HEAD)], *_annotated(explanation, trace, sign)])
+    yield TextLines(list(_left_out(trace, sign)))
+
+
+def full_blocks(explanation: Explanation, sign: str) -> list[TextLines]:
+    """Return the whole event, each row that matched, all that is not mapped, and the request."""
+    event = [[("Event", _HEAD)], *_event(explanation)]
+    return [TextLines(head(explanation, sign)), TextLines(event, list(_trace_lines(explanation, sign)))]
+
+
+def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
+    """Return the request, each value with where it comes from."""
+    request, record = explanation.request, explanation.record
+    assert request is not None  # noqa: S101  # a trace has one
+    root = () if "event" in request.body else ("customer",)
+    origins = {_texts(place): sources for place, sources in trace.origins.items()}
+    carried = {_texts(place) for _, place in trace.carried}
+    back = "←" if sign == "→" else "<-"
+
+    def note_of(keys: tuple[str, ...]) -> Line:
+        place = (*root, *keys)
+        sources = origins.get(place)
+        if sources is None:
+            return []
+        words = " + ".join(clean(path_of(*source), 120) for source in sources) or "constant of the settings"
+        note: Line = [(f"{back} {words}", _MAPPED)]
+        if place in carried:
+            note.append((", kept without a row", _DIM))
+        if isinstance(record, Event) and any(
+            record.is_repaired(located(record.fields, source)) for source in sources
+        ):
+            note.append((", broken text repaired", _UNMAPPED))
+        return note
+
+    is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _NARROW
+    return annotated_json_lines(request.body, note_of, _MAX_BRIEF_LINES, aligns=not is_narrow)
+
+
+def _left_out(trace: Trace, sign: str) -> Iterator[Line]:
+    """Yield what is not mapped: first what a row found and its field cannot hold, then what no row reads."""
+    dropped = [row for row in trace.rows if row.result not in (None, PARTLY, NULL)]
+    shown = {row.source for row in dropped}
+    others = [value for value in trace.values if value.reason not in (None, NULL) and value.keys not in shown]
+    lines = [_dropped(row, sign) for row in dropped] + [_unmapped(value) for value in others]
+    nulls = [value.keys for value in trace.values if value.reason == NULL]
+    if not lines and not nulls:
+        return
+    yield [("Not mapped", _HEAD)]
+    yield from ([("  ", ""), *line] for line in lines[:_MAX_BRIEF_ENTRIES])
+    if len(lines) > _MAX_BRIEF_ENTRIES:
+        yield [(f"  and {len(lines) - _MAX_BRIEF_ENTRIES:,} more, which --full lists", _DIM)]
+    if nulls:
+        named = ", ".join(clean(path_of(*keys), 80) for keys in nulls[:3])
+        more = f" and {len(nulls) - 3:,} more" if len(nulls) > 3 else ""
+        yield [(f"  null, which counts as absent: {named}{more}", _DIM)]
+
+
+def _dropped(applied: AppliedRow, sign: str) -> Line:
+    place = applied.row.destination.keys
+    source = f"{path_of(*applied.source)} = {compact(applied.value, _VALUE)}"
+    line = _arrow_line(source, sign, path_of(*(_NAME if place in _HALVES else place)), _UNMAPPED)
+    return [*line, (f"  {WHY_NOT_MAPPED.get(applied.result or '', applied.result)}", "")]
+
+
+def _trace_lines(explanation: Explanation, sign: str) -> Iterator[Line]:
+    """Yield where the values of the event went, and the request."""
+    trace, request = explanation.trace, explanation.request
+    if trace is None or request is None:
+        return
+    is_default = bool(trace.rows) and all(applied.row.is_default for applied in trace.rows)
+    title = "Mapping rows that matched" + (" (of the default table)" if is_default else "")
+    joined = next((fallback for fallback in trace.fallbacks if fallback.place == _NAME), None)
+    rows = list(_rows(trace, joined, sign))
+    yield from _section(title, rows, lambda line: line)
+    if not rows:
+        yield from ([(title, _HEAD)], [("  none", _DIM)], [])
+    filled = [each for each in trace.fallbacks if each is not joined or not _is_by_rows(trace, each)]
+    yield from _section("Filled without a row", [*filled, *trace.constants], lambda each: _filled(each, sign))
+    yield from _section(
+        "Kept in metadata without a row",
+        trace.carried,
+        lambda paths: _arrow_line(path_of(*paths[0]), sign, path_of(*paths[1])),
+    )
+    yield from _section("Not mapped", [each for each in trace.values if each.reason is not None], _unmapped)
+    yield [("Request as it would be sent", _HEAD)]
+    yield [(f"POST {explanation.path}", "")]
+    yield from json_lines(request.body, lambda _: "", _MAX_LINES)
+
+
+def _rows(trace: Trace, joined: Fallback | None, sign: str) -> Iterator[Line]:
+    """Yield the rows that matched; those of first and last name as the name that they make."""
+    is_shown = False
+    for applied in trace.rows:
+        is_half = applied.row.destination.keys in _HALVES and applied.result is None
+        if not (is_half and joined is not None):
+            yield _applied(applied, sign)
+        elif not is_shown:
+            is_shown = True
+            yield _filled(joined, sign)
+
+
+def _is_by_rows(trace: Trace, joined: Fallback) -> bool:
+    """Tell whether rows have found a part of the name that is made of several."""
+    found = {row.source for row in trace.rows if row.row.destination.keys in _HALVES and row.result is None}
+    return not found.isdisjoint(joined.sources)
+
+
+def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], Line]) -> Iterator[Line]:
+    """Yield the lines of the first entries, and how many more there are; no line is made of those."""
+    if not entries:
+        return
+    yield [(title, _HEAD)]
+    yield from ([("  ", ""), *line_of(entry)] for entry in entries[:_MAX_ENTRIES])
+    if len(entries) > _MAX_ENTRIES:
+        yield [(f"  and {len(entries) - _MAX_ENTRIES:,} more", _DIM)]
+    yield []
+
+
+def _applied(applied: AppliedRow, sign: str) -> Line:
+    source = f"{path_of(*applied.source)} = {compact(applied.value, _VALUE)}"
+    line = _arrow_line(source, sign, applied.row.destination.text, _UNMAPPED if applied.result else _MAPPED)
+    if applied.row.whole is not None:
+        line.append((f"  by the row {clean(applied.row.whole.text, 120)}", _DIM))
+    if applied.result:
+        line.append((f"  not sent: {WHY_NOT_MAPPED.get(applied.result, applied.result)}", _UNMAPPED))
+    return line
+
+
+def _filled(fallback: Fallback, sign: str) -> Line:
+    sources = " + ".join(path_of(*keys) for keys in fallback.sources) or "constant"
+    line = _arrow_line(sources, sign, path_of(*fallback.place))
+    return [*line, (f" = {compact(fallback.value, _VALUE)}", "")]
+
+
+def _arrow_line(source: str, sign: str, place: str, style: str = _MAPPED) -> Line:
+    return [(clean(source, 300), ""), (f" {sign} ", _DIM), (clean(place, 200), style)]
+
+
+def _unmapped(traced: TracedValue) -> Line:
+    reason = traced.reason or ""
+    value = f"{clean(path_of(*traced.keys), 200)} = {compact(traced.value, _VALUE)}"
+    return [(value, _UNMAPPED), (f"  {WHY_NOT_MAPPED.get(reason, reason)}", "")]
+
+
+def _event(explanation: Explanation) -> list[Line]:
+    """Return the event as it came: what is sent of it in one colour, what is not mapped in another."""
+    record = explanation.record
+    if not isinstance(record, Event):
+        return [[(clean(record.raw[:4_000].decode("utf-8", "replace"), 1_000), "")]]
+    styles: dict[tuple[str, ...], str] = {}
+    if explanation.trace is not None:
+        for traced in explanation.trace.values:
+            if traced.value is not None:
+                styles[_texts(traced.keys)] = _UNMAPPED if traced.reason else _MAPPED
+        for applied in explanation.trace.rows:
+            styles.setdefault(_texts(applied.source), _UNMAPPED if applied.result else _MAPPED)
+        for fallback in explanation.trace.fallbacks:
+            styles.update((_texts(keys), _MAPPED) for keys in fallback.sources)
+    return json_lines(record.fields, lambda keys: styles.get(keys, ""), _MAX_LINES)
+
+
+def _texts(keys: Keys) -> tuple[str, ...]:
+    return tuple(map(str, keys))
+
+
+def curl(explanation: Explanation, api: Api) -> str:
+    """Return the curl command that makes a request, or a comment that says why there is none.
+
+    Keys are named as variables, and no shell can misread the data.
+
+    Args:
+        explanation: of one event.
+        api: where it would go; its secrets are never shown.
+    """
+    where = clean(str(explanation.record.position), 4_096)
+    if explanation.request is None:
+        return f"# {where}: {explanation.outcome.state}, {clean(explanation.outcome.reason or '')}\n"
+    version = [] if api.version == "latest" else [f"X-Voucherify-API-Version: {api.version}"]
+    body = harmless(explanation.request.payload.decode())
+    words = [
+        f"curl --request POST {shlex.quote(api.url + (explanation.path or ''))}",
+        f'--header "X-App-Id: ${_variable(api.key, "VOUCHERIFY_API_KEY")}"',
+        f'--header "X-App-Token: ${_variable(api.token, "VOUCHERIFY_API_TOKEN")}"',
+        *(f"--header {shlex.quote(header)}" for header in version),
+        "--header 'Content-Type: application/json'",
+        f"--data-raw {shlex.quote(body)}",
+    ]
+    return f"# {where}\n" + " \\\n  ".join(words) + "\n"
+
+
+def _variable(secret: Secret, default: str) -> str:
+    """Return the variable that the settings take a secret from, else the usual one."""
+    from voucherify_sync.settings.load import masked
+
+    named = _VARIABLE.fullmatch(masked(secret))
+    return named[1] if named else default
