@@ -86,12 +86,7 @@ class Trial(NamedTuple):
 
 
 def strike(row: Row) -> list[Fault]:
-    """Place the fault.
-
-    A close comes after the last event: a request that leaves at the very moment in which the server closes is lost.
-    """
-    if row.fault == "close":
-        return [Fault.parse(f"POST /v1/events close #{2 * USERS}")]
+    """Place the fault."""
     paths = ["/v1/events"] if row.halts else ["/v1/customers", "/v1/events"]
     number = "" if "#" in row.fault else " #2"
     return [Fault.parse(f"POST {path} {row.fault}{number}") for path in paths]
