@@ -62,6 +62,7 @@ EVENTS_OF_VOUCHERIFY: Final = frozenset(
     }
 )
 """Names of the events that Voucherify sends to Segment, where it is a source."""
+REPEATED_DIFFERS: Final = "repeated_differs"
 UNREAD_TIME: Final = "unread_time"
 WRONG_CLOCK: Final = "wrong_clock"
 
@@ -119,6 +120,12 @@ FINDINGS: Final = {
         "identify holds only a first or a last name, which would replace the whole name of its customer",
         "identifies hold only a first or a last name, which would replace the whole name of their customer",
         "--bulk joins both halves, and never replaces a whole name by half of one.",
+    ),
+    REPEATED_DIFFERS: FindingWords(
+        "event has the messageId of an earlier one, and would make another request: it is not sent",
+        "events have the messageId of an earlier one, and would make other requests: they are not sent",
+        "One messageId names one event, and the first one wins. If they are different events, give each event its own "
+        "messageId in the source.",
     ),
     UNREAD_TIME: FindingWords(
         "event has a time that cannot be read",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta, timezone
-from typing import Any, Final
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 from voucherify_sync.events import Event
 from voucherify_sync.findings import UNREAD_TIME, WRONG_CLOCK
@@ -27,8 +27,10 @@ _FIRST_MILLISECONDS: Final = 100_000_000_000  # as seconds this is the year 5138
 _MAX_LENGTH: Final = 100
 """Characters of a time; the longest ones end with the name of a zone."""
 
-# As Segment writes times, 2024-11-05T10:15:30.000Z, with any characters in the place of digits.
-_SEGMENT_LENGTH: Final = 24
+# The spelling of Segment, 2024-11-05T10:15:30.000Z, and those near to it, which Python reads as they are meant.
+_is_common = re.compile(
+    r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d(?::?[0-5]\d)?)?", re.ASCII
+).fullmatch
 _ISO: Final = re.compile(
     r"""(?P<year>\d{4})
     (?: (?P<dash>-?) (?P<month>\d\d) (?P=dash) (?P<day>\d\d)
@@ -95,17 +97,11 @@ def parse_time(value: object) -> datetime | None:
     """
     try:
         if isinstance(value, str):
-            if (
-                len(value) == _SEGMENT_LENGTH
-                and value[10] == "T"
-                and value[23] == "Z"
-                and value[11:13] != "24"
-                and value.isascii()
-            ):
-                try:
-                    return datetime.fromisoformat(value)
-                except ValueError:
-                    pass
+            if len(value) > _MAX_LENGTH:
+                return None
+            if _is_common(value):
+                time = datetime.fromisoformat(value)
+                return time if time.tzinfo is UTC else _utc(time)
             return _time_of_text(value.strip())
         if isinstance(value, int | float) and not isinstance(value, bool):
             return _time_of_number(value)
@@ -114,9 +110,11 @@ def parse_time(value: object) -> datetime | None:
     return None
 
 
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
 def _time_of_text(text: str) -> datetime | None:
-    if len(text) > _MAX_LENGTH:
-        return None
     if compact := _COMPACT.fullmatch(text):
         text = "T".join(filter(None, compact.groups()))
     elif _NUMBER.fullmatch(text):
@@ -126,36 +124,33 @@ def _time_of_text(text: str) -> datetime | None:
     if rfc := _RFC_2822.fullmatch(text):
         from email.utils import parsedate_to_datetime  # of no use to most runs, and slow to import
 
-        time = parsedate_to_datetime(rfc[1])
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return _utc(parsedate_to_datetime(rfc[1]))
     return None
 
 
 def _time_of_iso(iso: re.Match[str]) -> datetime:
     """Return the time of a match; int reads the digits of every script. Raises ValueError and OverflowError."""
-    found: dict[str, Any] = iso.groupdict()
-
-    def number(name: str, otherwise: int = 0) -> int:
-        return int(found[name] or otherwise)
-
-    year = number("year")
-    if found["week"]:
-        day = date.fromisocalendar(year, number("week"), number("weekday", 1))
-    elif found["ordinal"]:
-        day = date(year, 1, 1) + timedelta(days=number("ordinal") - 1)
-        if day.year != year:
-            raise ValueError(f"the year {year} has no day {found['ordinal']}")
+    year = int(iso["year"])
+    if iso["month"]:
+        day = date(year, int(iso["month"]), int(iso["day"]))
+    elif iso["week"]:
+        day = date.fromisocalendar(year, int(iso["week"]), int(iso["weekday"] or 1))
     else:
-        day = date(year, number("month"), number("day"))
-    microsecond = int((found["fraction"] or "")[:6].ljust(6, "0"))
-    offset = timedelta(hours=number("hours"), minutes=number("minutes"))
-    if number("minutes") > 59:
-        raise ValueError("an offset has at most 59 minutes")
-    zone = timezone(offset if found["sign"] == "+" else -offset) if found["sign"] else UTC
-    hour, minute, second = number("hour"), number("minute"), number("second")
+        day = date(year, 1, 1) + timedelta(days=int(iso["ordinal"]) - 1)
+        if day.year != year:
+            raise ValueError(f"the year {year} has no day {iso['ordinal']}")
+    hour, minute, second = int(iso["hour"] or 0), int(iso["minute"] or 0), int(iso["second"] or 0)
     if hour > 23:  # Python reads 24:00 or does not, depending on its version
         raise ValueError("no day has an hour 24")
-    return datetime(day.year, day.month, day.day, hour, minute, second, microsecond, zone).astimezone(UTC)
+    microsecond = int(iso["fraction"][:6].ljust(6, "0")) if iso["fraction"] else 0
+    time = datetime(day.year, day.month, day.day, hour, minute, second, microsecond, UTC)
+    if not iso["sign"]:
+        return time
+    hours, minutes = int(iso["hours"]), int(iso["minutes"] or 0)
+    if hours > 23 or minutes > 59:
+        raise ValueError("an offset is less than a day")
+    offset = timedelta(hours=hours, minutes=minutes)
+    return time - offset if iso["sign"] == "+" else time + offset
 
 
 def _time_of_number(value: float) -> datetime:

@@ -20,7 +20,7 @@ from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import RunStopped, SourceError, VoucherifySyncError
 from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
-from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, FindingCount
+from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Phase, Snapshot, State, reading_eta_s
 from voucherify_sync.report.run_report import (
@@ -347,6 +347,10 @@ class Run:
         """De-duplicate records, and fold them where they are folded; if that fails, they are pending."""
         try:
             decided = self._deduplicator.decide(mapped)
+            for each in decided if decided is not mapped else ():
+                if isinstance(each, Outcome) and each.reason == REPEATED_DIFFERS:
+                    event = each.record
+                    self.pipeline.mapper.find(REPEATED_DIFFERS, event.position, event.message_id or "")
             if self._fold is not None:
                 fold_updates(self._fold, mapped, decided)
         except VoucherifySyncError as error:

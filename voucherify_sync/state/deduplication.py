@@ -101,7 +101,7 @@ class Deduplicator:
         pairs = zip(decisions, keys, strict=True)
         requests = [(decision, key) for decision, key in pairs if isinstance(decision, Request) and key]
         repeated = self._seen.add_many(
-            [seen_key(key) for _, key in requests], [digest_of(request.payload) for request, _ in requests]
+            [seen_key(key) for _, key in requests], [digest_of(request) for request, _ in requests]
         )
         if repeated is None and not known_of and self._is_superseded is None:
             return decisions
@@ -283,12 +283,13 @@ class _SpilledKeys:
         return None
 
 
-def digest_of(payload: bytes) -> int:
+def digest_of(request: Request) -> int:
     """Return one byte of a checksum: it is equal for equal requests, and for one pair in 256 of different ones.
 
-    Such small numbers are shared by all keys, and take no memory for each.
+    What it says of a customer counts where that is folded, too. Such small numbers are shared by all keys, and take no
+    memory for each.
     """
-    return crc32(payload) & 0xFF
+    return crc32(request.customer or b"", crc32(request.payload)) & 0xFF
 
 
 def seen_key(key: bytes) -> bytes:
