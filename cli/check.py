@@ -235,7 +235,7 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
     from voucherify_sync import settings as library
     from voucherify_sync.preview.project_check import planned_findings, sampled_findings
     from voucherify_sync.preview.suggestions import SampleCounts, sample
-    from voucherify_sync.sources.reader import Reader, foreign_notices
+    from voucherify_sync.sources.reader import Reader, source_notices
     from voucherify_sync.stop import Stop
     from voucherify_sync.voucherify.client import Client
     from voucherify_sync.voucherify.project import ask
@@ -259,7 +259,7 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
     counts = SampleCounts()
     reader = Reader(found.sources, Stop())
     requests, findings = sampled_findings(effective, schema, sample(reader, counts))
-    tell(*(f"Warning: {notice}" for notice in foreign_notices(reader.facts)))
+    tell(*(f"Warning: {notice}" for notice in source_notices(reader.facts)))
     compared = f"{counted(requests, 'request')} of {counted(counts.records, 'record')}"
     return _tell_findings(findings, f"Customer metadata in {compared}")
 

@@ -66,7 +66,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     """  # click reads the \b itself
     from voucherify_sync.api import CoverageOptions, PreparedCoverage
     from voucherify_sync.exit_codes import ExitCode
-    from voucherify_sync.sources.reader import foreign_notices
+    from voucherify_sync.sources.reader import source_notices
 
     from .outputs import try_streams
     from .progress import progress
@@ -82,7 +82,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
         _show(report, prepared.settings, as_json=as_json)
     tell(*(f"Warning: {clean_lines(notice)}" for notice in report.notices))
     code = ExitCode.OK
-    tell(*(f"Warning: {notice}" for notice in foreign_notices(prepared.reader.facts)))
+    tell(*(f"Warning: {notice}" for notice in source_notices(prepared.reader.facts)))
     for facts in prepared.reader.facts:
         if facts.damaged:
             tell(f"Warning: {clean(facts.name, 4_096)} is damaged: {clean(facts.damaged)}")

@@ -73,7 +73,7 @@ def command(limit: int, full: bool, as_json: bool, as_curl: bool, **values: Any)
     from voucherify_sync.api import ExplainOptions, PreparedExplanation
     from voucherify_sync.errors import UsageProblem
     from voucherify_sync.exit_codes import ExitCode
-    from voucherify_sync.sources.reader import foreign_notices
+    from voucherify_sync.sources.reader import source_notices
 
     from .outputs import try_streams
 
@@ -92,7 +92,7 @@ def command(limit: int, full: bool, as_json: bool, as_curl: bool, **values: Any)
                 said = f"{counted(shown, 'event')} shown. --limit N shows more, --event NAME chooses, --full shows all."
                 click.echo(said, err=True)
             break
-    tell(*(f"Warning: {notice}" for notice in foreign_notices(prepared.reader.facts)))
+    tell(*(f"Warning: {notice}" for notice in source_notices(prepared.reader.facts)))
     if not shown:
         _tell_that_nothing_matches(prepared.search)
     return ExitCode.OK

@@ -100,13 +100,13 @@ def _schema() -> str:
 def _suggested(found: FoundSources, named: str) -> str:
     """Return settings with what the beginning of the sources holds."""
     from voucherify_sync.preview.suggestions import suggested_settings
-    from voucherify_sync.sources.reader import Reader, foreign_notices
+    from voucherify_sync.sources.reader import Reader, source_notices
     from voucherify_sync.stop import Stop
 
     tell(*found.notices)
     reader = Reader(found.sources, Stop())
     text = suggested_settings(reader, named)
-    tell(*(f"Warning: {notice}" for notice in foreign_notices(reader.facts)))
+    tell(*(f"Warning: {notice}" for notice in source_notices(reader.facts)))
     return text
 
 

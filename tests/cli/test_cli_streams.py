@@ -196,3 +196,21 @@ def test_a_terminal_that_is_gone_does_not_disturb_a_run_that_ignores_the_hangup(
         process.send_signal(signal.SIGHUP)
         assert process.wait(timeout=60) == 3
         assert sandbox.counts()[0] == 100
+
+
+@pytest.mark.parametrize(
+    "command", [["replay", "--dry-run"], ["plan"], ["coverage"], ["explain"], ["replay", "--sandbox"]]
+)
+def test_no_source_and_nothing_on_stdin_is_a_mistake(run_cli: Cli, command: list[str]) -> None:
+    """As of a script whose variable is empty: success would hide it."""
+    ended = run_cli(*command)
+    assert ended.code == 2
+    assert "No source of events is given, and standard input is empty.\nName files" in ended.err
+
+
+@pytest.mark.parametrize("command", [["replay", "--dry-run"], ["plan"], ["coverage"], ["explain"]])
+def test_an_empty_pipe_that_is_named_is_no_mistake(run_cli: Cli, command: list[str]) -> None:
+    """The command before it may have chosen nothing; it is said."""
+    ended = run_cli(*command, "-")
+    assert ended.code == 0
+    assert "standard input was empty" in ended.err + ended.out

@@ -58,7 +58,10 @@ def test_lines_are_numbered_within_their_source(tmp_path: Path) -> None:
     a, b = put(tmp_path / "a", b"1\n\n3"), put(tmp_path / "b", gzip.compress(b"1\r\n2\r\n"))
     lines, facts = read(a, b)
     assert lines == [("a", 1, b"1"), ("a", 2, b""), ("a", 3, b"3"), ("b", 1, b"1"), ("b", 2, b"2")]
-    assert facts == [SourceFacts("a", 3, 4), SourceFacts("b", 2, b.stat().st_size)]
+    assert facts == [
+        SourceFacts("a", 3, 4, is_read=True),
+        SourceFacts("b", 2, b.stat().st_size, gzipped=True, is_read=True),
+    ]
 
 
 def test_large_files_come_in_blocks_of_moderate_size(tmp_path: Path) -> None:
@@ -202,7 +205,13 @@ def test_gzip_on_a_pipe_is_told_by_its_first_bytes_even_one_by_one(pipe: tuple[i
     threading.Thread(target=feed).start()
     assert lines_of(list(reader)) == [("-", 1, b"1"), ("-", 2, b"2")]
     assert reader.facts == [
-        SourceFacts("-", 2, len(data) - 1, f"cut off at byte {len(data) - 1}, inside the compressed data")
+        SourceFacts(
+            "-",
+            2,
+            len(data) - 1,
+            f"cut off at byte {len(data) - 1}, inside the compressed data",
+            gzipped=True,
+        )
     ]
 
 

@@ -40,7 +40,7 @@ from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.settings import digest
 from voucherify_sync.sources.decode import MAX_BATCH_RECORDS
-from voucherify_sync.sources.reader import SourceFacts, foreign_notices
+from voucherify_sync.sources.reader import SourceFacts, source_notices
 from voucherify_sync.state.dead_letters import DEAD_LETTER_STATES, DeadLetterFile
 from voucherify_sync.state.deduplication import Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
@@ -513,7 +513,7 @@ class Run:
         """
         if self._is_retry:
             return []
-        return [*foreign_notices(self._input.facts), *self.pipeline.filters.notices(self._stop)]
+        return [*source_notices(self._input.facts), *self.pipeline.filters.notices(self._stop)]
 
     @property
     def exit_code(self) -> ExitCode:

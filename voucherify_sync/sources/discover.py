@@ -21,7 +21,7 @@ from voucherify_sync.text import counted
 
 STDIN = "-"
 
-_NO_SOURCE = (
+NO_SOURCE = (
     "Name files, folders or quoted globs of events, or pipe them in: zcat … | voucherify-sync replay -"
 )
 _MISSING = "Check the path; a source is a file, a folder, a quoted glob, or - for standard input."
@@ -45,12 +45,14 @@ class Source(Struct, frozen=True):
         path: None for stdin.
         size: bytes on disk, None for stdin and pipes.
         gzipped: it begins as gzip does; False for stdin and pipes, which can be read only once.
+        is_implied: stdin that is read because no source is named: it must hold something.
     """
 
     name: str
     path: Path | None
     size: int | None
     gzipped: bool = False
+    is_implied: bool = False
 
 
 class FoundSources(Struct, frozen=True):
@@ -74,17 +76,19 @@ def find_sources(
         SourceError: something is missing, unreadable or of a wrong format, or nothing is left to read.
     """
     if files_from is None and not arguments and stdin_is_terminal:
-        raise SourceError("No source of events is given, and standard input is a terminal.", _NO_SOURCE)
+        raise SourceError("No source of events is given, and standard input is a terminal.", NO_SOURCE)
     if files_from == STDIN and STDIN in arguments:
         raise SourceError(
             "Standard input cannot hold both events and names of files: - is given twice.",
             "Name the events otherwise, or give --files-from a file.",
         )
     search = _SourceSearch()
-    for argument in arguments or ([] if files_from else [STDIN]):
+    for argument in arguments:
         search.add(argument)
     if files_from is not None:
         search.add_listed(files_from)
+    elif not arguments:
+        search.sources.append(Source(STDIN, None, None, is_implied=True))
     if search.problems:
         sentences, remedies = zip(*search.problems, strict=True)
         raise SourceError("\n".join(sentences), "\n".join(dict.fromkeys(remedies)))

@@ -13,7 +13,7 @@ import select
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from voucherify_sync.errors import RunStopped, SourceError
 from voucherify_sync.events import Batch
 from voucherify_sync.sources.decode import KEPT_VALUE_BYTES, decode
-from voucherify_sync.sources.discover import STDIN, Source
+from voucherify_sync.sources.discover import NO_SOURCE, STDIN, Source
 from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip, is_gzip
 from voucherify_sync.sources.json_text import MAX_VALUE_BYTES, RESTART_BYTES, Values, batch_of, next_start
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, ForeignFormat, recognise, recognise_line
@@ -198,6 +198,7 @@ class SourceFacts(Struct):
         gzipped: its first bytes are those of gzip.
         foreign: format of another tool, in which one of its lines is.
         foreign_line: number of that line.
+        is_read: nothing is left to be read of it.
     """
 
     name: str
@@ -208,6 +209,7 @@ class SourceFacts(Struct):
     gzipped: bool = False
     foreign: ForeignFormat | None = None
     foreign_line: int = 0
+    is_read: bool = False
 
     def sample(self, batch: Batch) -> None:
         """Look for lines of another tool: at the first lines of the source, then at one line of each batch."""
@@ -221,10 +223,18 @@ class SourceFacts(Struct):
                 return
 
 
-def foreign_notices(facts: Iterable[SourceFacts]) -> list[str]:
-    """Return a sentence and a remedy for each source with lines of another tool; only the first of them are named."""
+def source_notices(facts: Sequence[SourceFacts]) -> list[str]:
+    """Return what is to be said of the sources that were read.
+
+    That is a sentence and a remedy for each one with lines of another tool, of which only the first are named, and one
+    for standard input that was empty.
+    """
     found = [each for each in facts if each.foreign is not None]
-    notices = []
+    notices = [
+        "standard input was empty: the command in front of the pipe has printed nothing."
+        for each in facts
+        if each.name == STDIN and not each.bytes and each.is_read
+    ]
     for each in found[:_MAX_NAMED]:
         assert each.foreign is not None  # noqa: S101  # chosen by that
         name, file = ("standard input", None) if each.name == STDIN else (each.name, each.name)
@@ -323,6 +333,7 @@ class Reader:
                     facts.sample(batch)
                     facts.lines = lines.count
                     yield batch
+                facts.is_read = True
 
 
 def check_gzip(sources: Sequence[Source], stop: Stop) -> list[SourceFacts]:
@@ -439,8 +450,10 @@ def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> I
 
 
 def _recognised(source: Source, texts: Iterator[bytes], *, gzipped: bool) -> Iterator[bytes]:
-    """Pass the text of a pipe on, unless its beginning is that of a wrong format."""
+    """Pass the text of a pipe on, unless its beginning is that of a wrong format, or nobody meant it to be read."""
     head = next(texts, b"")
+    if not head and source.is_implied:
+        raise SourceError("No source of events is given, and standard input is empty.", NO_SOURCE)
     if wrong := recognise(head[:HEAD_BYTES], gzipped=gzipped):
         name = "standard input" if source.name == STDIN else source.name
         remedy = wrong.remedy(None if source.name == STDIN else source.name)
