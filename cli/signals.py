@@ -58,10 +58,9 @@ def stopping_cleanly(stop: Stop) -> Iterator[None]:
         if number != signal.SIGINT:
             said = f"{signal.Signals(number).name}: stopping after the requests in flight. A second one quits now.\n"
         stop.by_signal(ExitCode(128 + number))
+        cleared = cleared or ("\n" if os.isatty(2) else "")  # a terminal shows ^C where the cursor is
         with suppress(OSError):  # a terminal that is gone must not end the run
-            os.write(
-                2, (cleared if is_second else (cleared or ("\n" if os.isatty(2) else "")) + said).encode()
-            )
+            os.write(2, (cleared if is_second else cleared + said).encode())
         if is_second:
             os._exit(128 + number)
 
