@@ -71,6 +71,16 @@ def test_traits_or_properties_that_are_no_object_are_found_and_count_as_not_mapp
     assert mapping.stats.to_dict()[kind]["unmapped"] == {root: 1}
 
 
+def test_what_is_not_sent_is_not_found() -> None:
+    """A finding is about requests; why a record makes none is told as its reason."""
+    events = [
+        identify("text", userId=None),
+        track(event=None, userId=None),
+        track(event="Customer Rewarded", userId=" "),
+    ]
+    assert not found(*events)
+
+
 @pytest.mark.parametrize("given", [None, {}, [], ""], ids=str)
 def test_nothing_is_lost_where_there_is_nothing(given: object) -> None:
     """Some languages write an empty object as an empty list."""

@@ -41,7 +41,7 @@ from voucherify_sync.mapping.rules import (
     compile_rules,
 )
 from voucherify_sync.mapping.slips import ODD_STARTS, SPELLINGS, looks_like_a_slip
-from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats
+from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats, SectionStats
 from voucherify_sync.mapping.walk import find_unmapped_in_context, walk
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.paths import holds_a_non_number, read
@@ -54,6 +54,7 @@ _IDENTIFIERS: Final = frozenset(
 """Traits that come along with a computed one only to say whose it is."""
 _OWN_NAMES: Final = frozenset(WORKING_FIELDS)
 _BIRTHDATE: Final = ("customer", "birthdate")
+_ROOTS: Final = frozenset({"traits", "properties"})
 _NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"
 _BROKEN_ID: Final = "fix the encoding of the source: the id that names its customer is broken text"
 _encode = msgspec.json.Encoder().encode
@@ -249,7 +250,6 @@ class Mapper:
         else:
             draft = walk(rules, event, fields, own_id, {}, traces=traces)
             if given:
-                self._stats.find(NO_OBJECT, event.position, _brief(given))
                 draft.unmapped_inside.append(str(rules.root[0]))
         if told:
             find_unmapped_in_context(draft, rules, told)
@@ -300,8 +300,8 @@ class Mapper:
             route.taken_count += 1
         for row in draft.matched_rows:
             section.rows[row] += 1
-        for path in draft.unmapped_inside:
-            section.unmapped.add(path)
+        if draft.unmapped_inside:
+            self._count_unmapped_inside(section, event, draft)
         for path, reason in draft.dropped:
             section.drop(path, reason)
         outermost = draft.outermost
@@ -314,6 +314,12 @@ class Mapper:
                 section.unmapped.add(rules.tree.path_of(key))
         if not are_remembered:  # no later event takes such a route, so it is not kept for its counts
             section.add_routes(rules)
+
+    def _count_unmapped_inside(self, section: SectionStats, event: Event, draft: Draft) -> None:
+        for path in draft.unmapped_inside:
+            section.unmapped.add(path)
+            if path in _ROOTS:  # all of it, since it is no object
+                self._stats.find(NO_OBJECT, event.position, _brief(event.fields[path]))
 
 
 def _own_id(fields: Json) -> str | None:
