@@ -103,3 +103,17 @@ def test_a_line_that_is_too_long_goes_on_further_right(monkeypatch: pytest.Monke
         "  one two three",
         "      four five",
     ]
+
+
+@pytest.mark.parametrize(("no_color", "has_colour"), [("", True), ("1", False)])
+def test_force_color_colours_what_goes_into_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, no_color: str, *, has_colour: bool
+) -> None:
+    """As in other tools; NO_COLOR wins over it."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = io.StringIO()
+    show(stream, [render.sentences("All is well.", style="green")])
+    assert ("\x1b[32m" in stream.getvalue()) == has_colour
+    assert "All is well." in colourless(stream.getvalue())

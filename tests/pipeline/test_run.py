@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from support.batches import Lines
@@ -22,6 +24,9 @@ from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.deduplication import ResendPolicy
 from voucherify_sync.state.ledger_reader import KnownRecord, LedgerReader
 from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:
+    from voucherify_sync.delivery.sender import LiveDelivery
 
 
 @pytest.mark.parametrize("customers", ["each", "bulk"])
@@ -82,3 +87,34 @@ def test_what_is_left_is_known_from_lines_and_bytes(
 ) -> None:
     """The rest of the bytes has as many lines as those before; a pipe does not tell."""
     assert records_left(read, total, taken, limit) == left
+
+
+@pytest.mark.parametrize(
+    ("ended", "undecided", "expected"),
+    [
+        pytest.param({State.DELIVERED: 60}, 40, (40 + 900, True), id="every record makes a request"),
+        pytest.param(
+            {State.DELIVERED: 50, State.SKIPPED: 50}, 0, (450, True), id="one in two makes a request"
+        ),
+        pytest.param(
+            {State.DELIVERED: 10, State.DUPLICATE: 50}, 40, (40 + 900, True), id="a run that goes on"
+        ),
+        pytest.param({State.DUPLICATE: 100}, 0, None, id="only what was sent before so far"),
+    ],
+)
+def test_calls_left_are_estimated_from_the_records_that_are_new(
+    ended: dict[State, int],
+    undecided: int,
+    expected: tuple[int, bool] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run that goes on meets first what is delivered: that must not make the rest look small."""
+    source = Lines([])
+    source.facts, source.bytes_total = [facts(100, 1_000)], 10_000
+    request = RunOptions("run", Mode.LIVE, Settings(), lambda _stop: source, Selection())
+    delivery = SimpleNamespace(open=undecided, submitted=ended.get(State.DELIVERED, 0) + undecided)
+    with LedgerReader() as ledger:
+        run = Run(request, Stop(), cast("LiveDelivery", delivery), ledger, ResendPolicy())
+    monkeypatch.setattr(run, "_read", 100)
+    monkeypatch.setattr(run.sinks.report, "counts", lambda: dict.fromkeys(State, 0) | ended)
+    assert run.calls_left() == expected
