@@ -274,7 +274,7 @@ def test_the_service_of_the_docs_runs(
     Path("sample_events").symlink_to(samples)
     monkeypatch.setattr(threading.Timer, "start", lambda _: None)
     _, printed = run_block("service.py", capfd)
-    assert re.search(r"\d+ events read, \d+ calls\n\d+ delivered\n$", printed)
+    assert re.search(r"\w+: \d+ calls.*\n\d+ delivered\n$", printed)
 
 
 @pytest.mark.parametrize(
