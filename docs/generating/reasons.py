@@ -29,7 +29,10 @@ counts some of them."""
 _FINDINGS: Final = """\
 Records that are sent may still not be as their owner means them. What a person should know of them is counted, with its
 first three places. A finding changes no request. `plan`, the question before a live run and the summary say it in a
-sentence, and `findings` in the report has the numbers."""
+sentence, and `findings` in the report has the numbers.
+
+In the same places, and in `coverage`, a warning names what a filter or an option does not meet: an event name, an id, a
+period; and the names that are almost a listed one. `notices` in the report has these sentences."""
 
 
 def page() -> str:

@@ -130,6 +130,14 @@ def test_another_name_is_no_near_miss_of_one_that_was_met(other: str) -> None:
     assert list(compared(["Order Completed"], "Order Completed", other).notices()) == []
 
 
+def test_the_order_of_numbers_counts() -> None:
+    """They are no words that people swap."""
+    names = compared(
+        ["Level 1 Step 2"], "Level 1 Step 2", "Level 2 Step 1", "level_1_step_2", "Levels 1 Step 2"
+    )
+    assert names.near_misses() == {"Level 1 Step 2": ["Levels 1 Step 2", "level_1_step_2"]}
+
+
 @pytest.mark.parametrize("near", ["order viewed", "ORDER_VIEWED", "orderViewed", "order-"])
 def test_a_name_that_a_star_would_match_in_other_letters_is_a_near_miss(near: str) -> None:
     """Case, blanks, underscores and hyphens of the fixed parts."""

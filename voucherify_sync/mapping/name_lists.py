@@ -212,5 +212,7 @@ def _forms(name: str, are_ids: bool) -> set[str]:
     if are_ids:
         return {name.casefold().translate(_NO_SIGNS) or name}
     words = _WORD.findall(_folded(name))
-    singular = sorted(word[:-1] if word.endswith("s") and len(word) > 2 else word for word in words)
+    singular = [word[:-1] if word.endswith("s") and len(word) > 2 else word for word in words]
+    if not any(map(str.isdecimal, words)):  # step 1 of level 2 is not step 2 of level 1
+        singular.sort()
     return {"".join(words), " ".join(singular)} - {""} or {name}
