@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voucherify_sync.errors import SourceError
-from voucherify_sync.events import Batch
+from voucherify_sync.events import Batch, Event
 from voucherify_sync.exit_codes import ExitCode
+from voucherify_sync.run.bulk_run import without_added_lines
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, check_gzip
@@ -147,6 +148,23 @@ def test_a_gzip_bomb_of_one_line_is_one_truncated_block(tmp_path: Path) -> None:
     bomb = put(tmp_path / "bomb.gz", gzip.compress(b"x" * 200_000_000, 1))
     (block,) = Reader([Source("bomb.gz", bomb, None)], Stop())
     assert (len(block.lines[0]), block.truncated) == (64 * 1024, True)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n1\n"], ids=["no line end", "a line end", "another line"])
+def test_a_line_in_parts_is_one_line(tmp_path: Path, end: bytes) -> None:
+    """Its values are numbered through, and its number is that of each part: a second pass reads up to it."""
+    text = b'{"type":"track","event":"%b"}' % (b"x" * 1_000) * 2_000
+    reader = Reader([Source("a", put(tmp_path / "a", text + end), len(text))], Stop())
+    blocks = [(block, reader.facts[0].lines) for block in reader]
+    parts = [block for block, _ in blocks if block.first_item is not None]
+    assert len(parts) > 3
+    assert {block.first_line for block in parts} == {1}
+    places = [str(r.position) for block in parts for r in decode(block) if isinstance(r, Event)]
+    assert places == [f"a:1[{item}]" for item in range(2_000)]
+    lines = 2 if end.endswith(b"1\n") else 1
+    assert (blocks[-1][1], reader.facts[0].lines) == (lines, lines)
+    again = list(without_added_lines({"a": lines}, iter(block for block, _ in blocks)))
+    assert again == [block for block, _ in blocks]
 
 
 def test_a_stop_ends_the_reading_between_blocks(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ import msgspec
 MAX_VALUE_BYTES: Final = 10 * 1024 * 1024
 """Bytes; a longer value is one invalid record."""
 
+BOM: Final = b"\xef\xbb\xbf"
+"""The byte order mark, in UTF-8."""
+
 RESTART_BYTES: Final = 70
 """Bytes in which `next_start` finds a place, at most: those at the end of a piece of text are to be kept."""
 

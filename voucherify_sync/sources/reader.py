@@ -30,7 +30,14 @@ from voucherify_sync.events import Batch
 from voucherify_sync.sources.decode import KEPT_VALUE_BYTES, decode
 from voucherify_sync.sources.discover import NO_SOURCE, STDIN, Source
 from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError, Gunzip, is_gzip
-from voucherify_sync.sources.json_text import MAX_VALUE_BYTES, RESTART_BYTES, Values, batch_of, next_start
+from voucherify_sync.sources.json_text import (
+    BOM,
+    MAX_VALUE_BYTES,
+    RESTART_BYTES,
+    Values,
+    batch_of,
+    next_start,
+)
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, ForeignFormat, recognise, recognise_line
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted
@@ -128,13 +135,16 @@ class Lines:
     def _cut(self) -> Iterator[Batch]:
         """Yield the values of the open line but the last one, which may not be at its end."""
         text = b"".join(self._open)
+        # The beginning of a byte order mark is no value, and its end comes with the next piece.
+        mark = next((part for part in (BOM[:2], BOM[:1]) if text.endswith(part)), b"")
+        text = text.removesuffix(mark)
         count = begin = end = 0
         for next_begin, next_end in Values(text, is_whole=False):
             count += _count(text[begin:end])
             begin, end = next_begin, next_end
         if count:
             yield self._part(text[:begin], count)
-        text = text[begin:end] + b" " * (end < len(text))
+        text = text[begin:end] + b" " * (end < len(text)) + mark
         if len(text) > self._max_value:
             self._head = text[: self._kept_of_long]
             self._open, self._length = [], 0
@@ -155,12 +165,14 @@ class Lines:
         if self._head is None and self._first_item is None:
             yield self._batch(b"\n")
             return
-        if self._head is not None or self._length:
-            text = b"".join(self._open) if self._head is None else self._head
-            yield Batch(self._source, self.count + 1, text + b"\n", self._head is not None, self._first_item)
-        self.count += 1
+        text = b"".join(self._open) if self._head is None else self._head
+        self.count += 1  # before the batch is handed out: who takes it may look at the count
+        batch = Batch(
+            self._source, self.count, text + b"\n", self._head is not None, first_item=self._first_item
+        )
         self._open, self._length, self._next_cut = [], 0, self._part_bytes
         self._first_item = self._head = None
+        yield batch
 
     def _batch(self, end: bytes = b"") -> Batch:
         """Return the open line or lines with a last line end."""
