@@ -337,10 +337,11 @@ def _lines(snapshot: Snapshot) -> Iterator[list[tuple[str, str]]]:
     elif snapshot.calls_total is None or snapshot.calls_left is None:
         done = [counted(snapshot.calls, "call")]
     else:
-        about = "about " if snapshot.is_total_estimated else ""
-        done = [
-            f"{snapshot.calls_total - snapshot.calls_left:,} of {about}{counted(snapshot.calls_total, 'call')}"
-        ]
+        made = snapshot.calls_total - snapshot.calls_left
+        whole = counted(snapshot.calls_total, "call")
+        if snapshot.is_total_estimated:  # two digits: more of them would promise too much
+            whole = f"about {counted(max(int(float(f'{snapshot.calls_total:.2g}')), made), 'call')}"
+        done = [f"{made:,} of {whole}"]
     done[0] = f"{snapshot.phase}: {done[0]}"
     yield [(text, "") for text in done]
     outcomes = snapshot.customers if snapshot.phase is Phase.CUSTOMERS else snapshot.counts

@@ -88,7 +88,7 @@ def plain(*moments: tuple[Snapshot, float]) -> str:
 def test_a_plain_line_says_all_that_is_known() -> None:
     """One line for log files."""
     assert plain((HALF, 10.0)) == (
-        "10 s: events: 1,402 of about 7,010 calls, 20 %; 1,400 delivered, 99 skipped, 1 in doubt; "
+        "10 s: events: 1,402 of about 7,000 calls, 20 %; 1,400 delivered, 99 skipped, 1 in doubt; "
         "16 in flight, 95 calls a minute; about 2 h 10 min to go; waiting 41 s: rate limit, 95 calls a minute\n"
     )
 
@@ -239,7 +239,7 @@ def test_the_bar_shows_the_same_and_goes_away() -> None:
     """It is drawn in place; at the end nothing of it is left, and the cursor is at the beginning of its first line."""
     text = shown(bar, Terminal())
     for line in (
-        "events: 1,402 of about 7,010 calls",
+        "events: 1,402 of about 7,000 calls",
         "20 %",
         "1,400 delivered, 99 skipped",
         "1 in doubt",
