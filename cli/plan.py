@@ -12,7 +12,7 @@ import click
 
 from voucherify_sync.outcomes import State, label_of
 from voucherify_sync.run.options import Mode
-from voucherify_sync.text import clean, clean_lines, counted, percent, size, span
+from voucherify_sync.text import clean, clean_lines, counted, percent, short_position, size, span
 
 from .options import COUNT, RATE, Display, GroupedCommand, options_of, plan_options
 from .render import Table, TableRow, TextLines, sentences, show, warnings_of, write_harmless
@@ -47,9 +47,10 @@ _BAD: Final = {"invalid", "failed"}
     help="Also calculate with the limit of your project. This makes one call and needs the keys.",
 )
 @plan_options
+@_shown("--brief", is_flag=True, help="Show what matters most: no tables.")
 @_shown("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_shown("-q", "--quiet", is_flag=True, help="Show no progress and no notices, only errors.")
-def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> int:
+def command(cycle: int | None, from_api: bool, brief: bool, as_json: bool, **values: Any) -> int:
     """Show what a replay of SOURCE would send, its calls and its duration, and whether it fits Voucherify's plans.
 
     \b
@@ -98,7 +99,7 @@ def command(cycle: int | None, from_api: bool, as_json: bool, **values: Any) -> 
         if as_json:
             write_harmless(sys.stdout.buffer, msgspec.json.encode(facts | {"notices": notices}))
         else:
-            show_plan(sys.stdout, facts, plan.report, notices)
+            show_plan(sys.stdout, facts, plan.report, notices, is_brief=brief)
     if stop.error is not None:
         tell(f"Stopped: {stop.error}")
     return run.exit_code
@@ -138,7 +139,9 @@ def _of_project(settings: Settings, cycle: int | None) -> Iterator[Allowance]:
         yield Allowance("your project, if by the hour", rate.limit, _HOUR_S, cycle)
 
 
-def show_plan(stream: TextIO, plan: Json, report: RunReport, notices: list[str]) -> None:
+def show_plan(
+    stream: TextIO, plan: Json, report: RunReport, notices: list[str], *, is_brief: bool = False
+) -> None:
     """Show a plan.
 
     Args:
@@ -146,12 +149,15 @@ def show_plan(stream: TextIO, plan: Json, report: RunReport, notices: list[str])
         plan: as `preview.plan.to_dict` gives it.
         report: of the dry run.
         notices: more sentences that the user should see.
+        is_brief: no tables.
     """
     from voucherify_sync.report.run_report import headline
 
     from .summary import unmapped_table
 
     head = [[(headline(report, "Read {}"), "bold")]]
+    if plan["period"]:
+        head.append([(f"The events happened from {_minute(plan['period'])}.", "")])
     head += [[(line, "bold red" if "WILL NOT FIT" in line else "")] for line in _verdict(plan)]
     warned = [clean_lines(warning) for warning in (*_warnings(plan, report), *notices)]
     ledger = plan["ledger"]
@@ -160,19 +166,35 @@ def show_plan(stream: TextIO, plan: Json, report: RunReport, notices: list[str])
         if ledger
         else "No API key set: assuming that nothing has been sent yet."
     )
-    blocks: list[Table | TextLines] = [
-        TextLines(head),
-        Table(list(_events(plan["events"])), "Events", ("", "read", "to send")),
-        Table(list(_not_sent(report)), "Not sent", optional=1),
-    ]
-    if plan["costs"]["each"]["calls"]:
-        blocks += [_costs(plan), _limits(plan)]
+    blocks: list[Table | TextLines] = [TextLines(head)]
+    if not is_brief:
+        if 1 < len(plan["periods"]) <= _TOP:
+            blocks.append(_periods(plan["periods"]))
+        blocks.append(Table(list(_events(plan["events"])), "Events", ("", "read", "to send")))
+        blocks.append(Table(list(_not_sent(report)), "Not sent", optional=1))
+        if plan["costs"]["each"]["calls"]:
+            blocks += [_costs(plan), _limits(plan)]
+        blocks.append(unmapped_table(report, _TOP, 60))
     blocks += [
-        unmapped_table(report, _TOP, 60),
         warnings_of(warned),
         TextLines(sentences(known, style="dim").lines, is_pasted=bool(ledger)),
     ]
     show(stream, blocks)
+
+
+def _minute(period: Json) -> str:
+    """Return a period to the minute."""
+    first, last = (period[end][:16].replace("T", " ") for end in ("first", "last"))
+    return f"{first} to {last} UTC"
+
+
+def _periods(periods: Json) -> Table:
+    """Return when the events of each source happened."""
+    rows = [
+        TableRow(clean(short_position(source), 60), notes=(_minute(period),))
+        for source, period in periods.items()
+    ]
+    return Table(rows, "First and last event of each source")
 
 
 def _events(events: Json) -> Iterator[TableRow]:
@@ -295,6 +317,7 @@ def _verdict(plan: Json) -> Iterator[str]:
 
 def _warnings(plan: Json, report: RunReport) -> Iterator[str]:
     """Yield what is to be known before anything is sent."""
+    from voucherify_sync.preview.plan import MAX_ANONYMOUS
     from voucherify_sync.report.run_report import OTHER
 
     events = plan["custom_events"]
@@ -306,6 +329,18 @@ def _warnings(plan: Json, report: RunReport) -> Iterator[str]:
         yield (
             f"{counted(sum(events.values()), 'custom event')} would trigger rewards and messages now, whatever their "
             f"date, and cannot be undone: {most}{more}."
+        )
+    anonymous, erased = plan["anonymous"], plan["erased"]
+    if anonymous["records"]:
+        at_least = "at least " if anonymous["customers"] >= MAX_ANONYMOUS else ""
+        yield (
+            f"{at_least}{counted(anonymous['customers'], 'customer has', 'customers have')} only an anonymousId, in "
+            f"{counted(anonymous['records'], 'record')}. `identity.ignore_anonymous: true` leaves them out."
+        )
+    if erased["fields"]:
+        yield (
+            f"{counted(erased['fields'], 'field')} of {counted(erased['customers'], 'customer')} would be erased, "
+            "because the last word on them is null."
         )
     delivered = report.reason_count(State.DUPLICATE, "delivered")
     if delivered:

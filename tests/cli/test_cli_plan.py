@@ -33,8 +33,9 @@ def test_the_plan_of_the_samples_can_be_forwarded(run_cli: Cli, samples: Path) -
     """One sentence, the calls both ways, what each public plan makes of them, and what to know before."""
     ended = run_cli("plan", samples)
     assert ended.code == 0
-    head, calls = ended.out.splitlines()[:2]
+    head, period, calls = ended.out.splitlines()[:3]
     assert head.startswith("Read 87 records: 79 would be sent,")
+    assert period == "The events happened from 2024-11-12 07:58 to 2025-01-12 10:46 UTC."
     assert calls == "That is 79 calls, or 61 with customers in bulk (--bulk)."
     for words in (
         "100 calls an hour\n",
@@ -42,11 +43,22 @@ def test_the_plan_of_the_samples_can_be_forwarded(run_cli: Cli, samples: Path) -
         "2,000 calls a minute, 300,000 a cycle\n",
         "56 custom events would trigger rewards and messages now",
         "give customer.name the value of properties.name",
+        "5 customers have only an anonymousId, in 8 records",
         "older than an update of the same customer",
         "assuming that nothing has been sent yet",
     ):
         assert words in ended.out
     assert ended.err == ""
+
+
+def test_a_brief_plan_has_no_tables(run_cli: Cli, samples: Path) -> None:
+    """The sentences that matter most, and the warnings."""
+    brief, whole = (run_cli("plan", *args, samples) for args in (["--brief"], []))
+    assert brief.code == 0
+    assert brief.out.splitlines()[:3] == whole.out.splitlines()[:3]
+    assert "Calls (" not in brief.out
+    assert "Not mapped" not in brief.out
+    assert brief.out.count("Warning:") == whole.out.count("Warning:")
 
 
 def test_the_corpora_have_a_plan(run_cli: Cli, corpora: Path) -> None:

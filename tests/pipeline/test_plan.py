@@ -14,7 +14,7 @@ from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
 from voucherify_sync.preview.plan import PUBLIC_PLANS, Allowance, Cost, Plan, Planner, fit, to_dict
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.settings import Rate, Settings
-from voucherify_sync.settings.types import Delivery
+from voucherify_sync.settings.types import Delivery, Identify, Track
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader
 from voucherify_sync.state.deduplication import ResendPolicy
@@ -123,6 +123,45 @@ MANY = (
     track("u3", "Signed Up"),
     {"type": "page", "userId": "u1"},
 )
+
+
+def test_the_period_of_an_input_is_that_of_all_its_events(tmp_path: Path) -> None:
+    """Those that are skipped or say nothing of a customer count, too; those without a time do not."""
+    plan = planned(
+        tmp_path,
+        identify("u1", 5),
+        {"type": "page", "userId": "u1", "timestamp": "2024-03-09T00:00:00Z"},
+        {**track("u1"), "timestamp": "2024-03-01T00:00:00Z"},
+        track("u1"),
+    )
+    told = to_dict(plan, [], 0.1, None)
+    assert told["period"] == {"first": "2024-03-01T00:00:00.000Z", "last": "2024-03-09T00:00:00.000Z"}
+    assert told["periods"] == {str(tmp_path / "events.ndjson"): told["period"]}
+    assert planned(tmp_path, track("u1")).period is None
+
+
+def test_customers_with_an_anonymous_id_only_are_counted(tmp_path: Path) -> None:
+    """By customers and by records; an event with a userId is no part of them, nor one that a row names."""
+    anonymous = {"type": "track", "event": "Seen", "anonymousId": "a1", "properties": {}}
+    plan = planned(
+        tmp_path, anonymous, anonymous, {**anonymous, "anonymousId": "a2"}, {**anonymous, "userId": "u"}
+    )
+    assert to_dict(plan, [], 0.1, None)["anonymous"] == {"customers": 2, "records": 3}
+    named = Settings(track=Track(mapping={"properties.mail": ["customer.source_id"]}))
+    plan = planned(tmp_path, {**anonymous, "properties": {"mail": "m"}}, settings=named)
+    assert plan.anonymous_records == 0
+
+
+def test_fields_that_nulls_would_erase_are_counted_by_customer(tmp_path: Path) -> None:
+    """As the fold leaves them: a later value takes a null back."""
+    events = (
+        identify("u1", 1, email=None, phone=None, address={"city": None}),
+        identify("u1", 2, phone="1"),
+        identify("u2", 1, email="e"),
+    )
+    plan = planned(tmp_path, *events, settings=Settings(identify=Identify(nulls="clear")))
+    assert to_dict(plan, [], 0.1, None)["erased"] == {"customers": 1, "fields": 2}
+    assert planned(tmp_path, *events).erased_fields == 0
 
 
 @pytest.mark.parametrize("way", ["each", "bulk"])

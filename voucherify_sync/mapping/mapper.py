@@ -187,17 +187,36 @@ class Mapper:
 
     def _encoded(self, event: Event, mapped: MappedRecord) -> Request:
         customer, body, source_id = mapped.draft.customer, mapped.body, mapped.source_id
+        is_anonymous = source_id is not event.fields.get("userId") and _is_anonymous(event.fields, source_id)
         is_by_id = customer.id is not UNSET
         if type(body) is CustomerBody:
             payload = _encode(body)
             folded = _encode_for_fold(mapped.draft) if self._folds and mapped.draft.half_name else None
-            return Request(event, Kind.CUSTOMER, source_id, payload, None, is_by_id, customer=folded)
+            return Request(
+                event,
+                Kind.CUSTOMER,
+                source_id,
+                payload,
+                is_by_id=is_by_id,
+                customer=folded,
+                is_anonymous=is_anonymous,
+            )
         assert type(body) is CustomEvent  # noqa: S101  # there are two
         has_profile = customer != CustomerBody(customer.source_id, customer.id)
         folded = _encode_for_fold(mapped.draft) if self._folds and has_profile else None
         if self._refers and not is_by_id:
             body.customer = CustomerBody(source_id)
-        return Request(event, Kind.EVENT, source_id, _encode(body), body.event, is_by_id, has_profile, folded)
+        return Request(
+            event,
+            Kind.EVENT,
+            source_id,
+            _encode(body),
+            body.event,
+            is_by_id,
+            has_profile,
+            folded,
+            is_anonymous=is_anonymous,
+        )
 
     def _map(self, event: Event, traces: bool) -> MappedRecord | Outcome:
         fields, rules = event.fields, self.rules.get(event.type)
@@ -335,6 +354,11 @@ def _brief(value: object) -> str:
     if isinstance(value, list | dict):
         return "[…]" if isinstance(value, list) else "{…}"
     return "true" if value is True else "false" if value is False else text_of(value) or str(value)
+
+
+def _is_anonymous(fields: Json, source_id: str) -> bool:
+    """Tell whether a customer is named by the event's anonymousId, since it has no userId."""
+    return present_text(fields.get("userId")) is None and source_id == present_text(fields.get("anonymousId"))
 
 
 def _carry(draft: Draft, keys: Sequence[str], *, of_customer: bool) -> None:

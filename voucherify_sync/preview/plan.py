@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, field
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
-from voucherify_sync.events import Json, Kind
+from voucherify_sync.events import Event, Json, Kind, Request
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.stats import NameCounts
 from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
-from voucherify_sync.report.run_report import BulkReport, RunReport
+from voucherify_sync.report.run_report import MAX_NAMES, BulkReport, RunReport
 from voucherify_sync.run.bulk_run import BulkCustomers
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import Rate
 from voucherify_sync.state.deduplication import ResendPolicy
 from voucherify_sync.state.ledger_reader import LedgerReader
+from voucherify_sync.state.private_files import utf8
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import utc_text
+
+MAX_ANONYMOUS: Final = 1_000_000
+"""Customers named by an anonymousId that are told apart; of more than these, `at least` so many are known."""
 
 POLLS_OF_A_REQUEST: Final = 4
 """Estimated polls of a bulk request until it is processed: after 0.5, 1.5, 3.5 and 7.5 s."""
@@ -121,6 +127,11 @@ class Plan(Struct):
         tracked: custom events.
         look_ups: custom events in doubt that would be looked up, and not sent.
         refused: custom events that would not be sent, because the customer is too large for a bulk request.
+        periods: by source, when the first and the last of its events happened.
+        anonymous: hashes of the customers that are named by an anonymousId, at most MAX_ANONYMOUS.
+        anonymous_records: records that would be sent to them.
+        erased_fields: fields of customers that nulls would erase, their addresses and metadata by key.
+        erased_customers: customers of which.
     """
 
     customers: str
@@ -138,6 +149,20 @@ class Plan(Struct):
     tracked: int = 0
     look_ups: int = 0
     refused: int = 0
+    periods: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    anonymous: set[int] = field(default_factory=set)
+    anonymous_records: int = 0
+    erased_fields: int = 0
+    erased_customers: int = 0
+
+    @property
+    def period(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last event of the input happened; None if none tells its time."""
+        if not self.periods:
+            return None
+        return min(first for first, _ in self.periods.values()), max(
+            last for _, last in self.periods.values()
+        )
 
     @property
     def each(self) -> Cost:
@@ -161,25 +186,46 @@ class Plan(Struct):
         for outcome in outcomes:
             record, request = outcome.record, outcome.request
             is_planned = outcome.state is State.PLANNED
+            if type(record) is Event:
+                self._add_time(record)
             if record.type == "track" and record.name is not None:
                 self.names.add(record.name)
                 if is_planned:
                     self.names_sent.add(record.name)
             if is_planned:
                 self.types_sent[record.type or ""] += 1
-            if request is None or not (is_planned or _would_be_sent_alone(outcome)):
-                continue
-            if request.name is None:
-                self.updates += 1
-                self.updates_sent += is_planned
-                self.alone += request.is_by_id
-            elif not is_planned:
-                self.refused += 1
-            elif self.looks_up and request.doubtful_since is not None:
-                self.look_ups += 1
-            else:
-                self.tracked += 1
-                self.event_names.add(request.name)
+            if request is not None and (is_planned or _would_be_sent_alone(outcome)):
+                self._add_request(request, is_planned=is_planned)
+
+    def _add_request(self, request: Request, *, is_planned: bool) -> None:
+        if is_planned and request.is_anonymous:
+            self.anonymous_records += 1
+            if len(self.anonymous) < MAX_ANONYMOUS:
+                self.anonymous.add(hash(request.source_id))
+        if request.name is None:
+            self.updates += 1
+            self.updates_sent += is_planned
+            self.alone += request.is_by_id
+        elif not is_planned:
+            self.refused += 1
+        elif self.looks_up and request.doubtful_since is not None:
+            self.look_ups += 1
+        else:
+            self.tracked += 1
+            self.event_names.add(request.name)
+
+    def _add_time(self, event: Event) -> None:
+        time, source = event.time, event.position.source
+        if time is not None:
+            first, last = self.periods.get(source, (time, time))
+            self.periods[source] = min(first, time), max(last, time)
+
+
+def _nulls_in(value: Any) -> int:
+    """Return how many nulls a customer has, in its address and metadata, too."""
+    if isinstance(value, dict):
+        return sum(map(_nulls_in, value.values()))
+    return value is None
 
 
 def _would_be_sent_alone(outcome: Outcome) -> bool:
@@ -236,6 +282,7 @@ class Planner:
             bulk = BulkCustomers(self._ledger, self._policy, DryRun(discard, self._stop), self._stop)
             if not self._stop.requested:
                 bulk.deliver(self._fold)
+                self._count_erased()
         unchanged = bulk.unchanged_updates
         if self._plan.customers == "bulk":
             if (
@@ -252,6 +299,14 @@ class Planner:
         self._plan.report = self.run.report()
         return self._plan
 
+    def _count_erased(self) -> None:
+        """Count what nulls would erase; a computed trait that became null is one of its customer's metadata."""
+        for customer in self._fold.customers():
+            if b"null" in customer.payload:
+                nulls = _nulls_in(msgspec.json.decode(customer.payload))
+                self._plan.erased_fields += nulls
+                self._plan.erased_customers += nulls > 0
+
 
 def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate | None) -> Json:
     """Return the plan as JSON values, the shape that `plan --json` prints; it only grows.
@@ -260,6 +315,9 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate 
 
     - `customers` (``each`` or ``bulk``: how they would go) and `ledger` (a path or null);
     - `events{read, by_type{T{read, would_be_sent}}, by_name{NAME{...}}}`, names being those of track events;
+    - `period{first, last}` of all events, or null, and `periods{SOURCE{first, last}}`, at most 1,000;
+    - `anonymous{customers, records}`: customers named by an anonymousId, and what they would be sent;
+    - `erased{customers, fields}`: what nulls would erase; `findings` as in the report;
     - `custom_events{NAME: count}`, as they would be recorded; `older_updates{count, capped}`;
     - `bulk{updates, delivered, failed, unchanged, requests, polls, bytes}`: customers, `polls` an estimate;
     - `costs{each{customers, polls, events, calls}, bulk{...}}`, in calls;
@@ -282,6 +340,12 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate 
         },
         "outcomes": report["outcomes"],
         "reasons": report["reasons"],
+        "period": _period_to_dict(plan.period),
+        "periods": {
+            utf8(source): _period_to_dict(period) for source, period in list(plan.periods.items())[:MAX_NAMES]
+        },
+        "anonymous": {"customers": len(plan.anonymous), "records": plan.anonymous_records},
+        "erased": {"customers": plan.erased_customers, "fields": plan.erased_fields},
         "custom_events": plan.event_names.to_dict(),
         "bulk": msgspec.to_builtins(plan.bulk_counts) | {"polls": plan.bulk.polls},
         "older_updates": report["older_updates"],
@@ -301,3 +365,7 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate 
         "mapping": report["mapping"],
         "findings": report["findings"],
     }
+
+
+def _period_to_dict(period: tuple[datetime, datetime] | None) -> Json | None:
+    return None if period is None else {"first": utc_text(period[0]), "last": utc_text(period[1])}

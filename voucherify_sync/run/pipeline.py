@@ -102,6 +102,7 @@ class Pipeline:
         settings: the mapping, and what is left out.
         selection: what the command line picks.
         folds, refers: as in Mapper.
+        times_all: the time of every event is set, also of those that make no request or say nothing of a customer.
         decode: makes records of a batch; by default what these settings need of an event is decoded.
 
     Attributes:
@@ -117,9 +118,11 @@ class Pipeline:
         *,
         folds: bool = False,
         refers: bool = False,
+        times_all: bool = False,
         decode: Decode | None = None,
     ) -> None:
-        self._arguments = settings, selection, folds, refers
+        self._arguments = settings, selection, folds, refers, times_all
+        self._times_all = times_all
         self.filters = Filters(settings, selection, lambda event: set_time(event, self.mapper.find))
         leave_out = self.filters.reason_to_skip_customer if self.filters.has_customer_rules else None
         self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
@@ -152,6 +155,14 @@ class Pipeline:
 
     def decide(self, record: Record) -> Decision:
         """Return the request of a record, or how it ends without one."""
+        decision = self._decide(record)
+        if self._times_all:
+            event = decision.event if type(decision) is Request else decision.record  # type: ignore[union-attr]
+            if type(event) is Event and event.time is None:
+                set_time(event, _ignore)
+        return decision
+
+    def _decide(self, record: Record) -> Decision:
         event = self.admitted(record)
         if type(event) is not Event:
             return event  # type: ignore[return-value]
@@ -177,9 +188,13 @@ class Pipeline:
         return record
 
 
-def _working(settings: Settings, selection: Selection, folds: bool, refers: bool) -> Work:
+def _ignore(*_: object) -> None:
+    """Count no finding: the times of what is not sent matter to nobody."""
+
+
+def _working(settings: Settings, selection: Selection, folds: bool, refers: bool, times_all: bool) -> Work:
     """Prepare what a process does."""
-    pipeline = Pipeline(settings, selection, folds=folds, refers=refers)
+    pipeline = Pipeline(settings, selection, folds=folds, refers=refers, times_all=times_all)
 
     def part(decided: list[list[Decision]]) -> bytes:
         return _encode_part((decided, pipeline.mapper.cut_stats(), pipeline.filters.cut_met()))
