@@ -24,6 +24,7 @@ Watch = Callable[..., list[Snapshot]]
 def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Watch:
     """Return what replays an archive to a sandbox, and returns how the run stood at each outcome and at its end."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     lines = [*(identify(n) for n in range(CUSTOMERS)), *(track(n) for n in range(EVENTS))]
     (tmp_path / "events.ndjson").write_text("".join(lines))
     config = write_settings(tmp_path / "settings.yaml", sandbox.url)
@@ -108,6 +109,7 @@ def test_a_run_in_bulk_has_one_total_over_all_phases(
 def test_calls_that_are_repeated_do_not_move_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that failed is made twice; the work is the same."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "events.ndjson").write_text("".join(identify(n) for n in range(4)))
     with Sandbox(SandboxOptions(), [Fault.parse("POST /v1/customers status 503 #2")]) as sandbox:
         config = write_settings(tmp_path / "settings.yaml", sandbox.url)
@@ -123,6 +125,7 @@ def test_calls_that_are_repeated_do_not_move_the_bar(tmp_path: Path, monkeypatch
 def test_an_outage_does_not_move_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes are calls, and no work."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "events.ndjson").write_text("".join(identify(n) for n in range(4)))
     config = write_settings(tmp_path / "settings.yaml", "http://127.0.0.1:9")
     with PreparedReplay(
