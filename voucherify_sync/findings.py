@@ -28,7 +28,8 @@ class FindingWords(Struct, frozen=True):
     Attributes:
         one: what was found, in words that follow `1`.
         many: in words that follow a larger number.
-        remedy: sentences that say what to do, or what happens; `{}` is replaced by the texts, quoted for a shell.
+        remedy: sentences that say what to do, or what happens. What is to be pasted is a line of its own at the end;
+            `{}` in it is replaced by the texts, quoted for a shell.
         is_by_text: the examples are all texts that were found, each with its number.
     """
 
@@ -77,16 +78,16 @@ FINDINGS: Final = {
     SLIP_IDS: FindingWords(
         "event has an id that looks like a slip of a program",
         "events have an id that looks like a slip of a program",
-        "All people with such an id become one customer. To leave these events out: "
-        "`printf '%s\\n' {} > ids.txt`, then add `--exclude-ids ids.txt` to the command.",
+        "All people with such an id become one customer. To leave these events out, write the ids to a file, and add "
+        "`--exclude-ids ids.txt` to the command:\n  printf '%s\\n' {} > ids.txt",
         is_by_text=True,
     ),
     FROM_VOUCHERIFY: FindingWords(
         "track event came from Voucherify itself, by its name",
         "track events came from Voucherify itself, by their names",
-        "Each would go back to it as a custom event, a call each. To leave them out, add to the settings, under "
-        "`track:`, `events_exclude: [Customer Redemption *, Customer Reward Redemptions *, Customer Rewarded, "
-        "Customer Rewarded Loyalty Points, Customer Validation *, Customer Publication *]`.",
+        "Each would go back to it as a custom event, a call each. To leave them out, add this to the settings, under "
+        "`track:`:\n  events_exclude: [Customer Redemption *, Customer Reward Redemptions *, Customer Rewarded, "
+        "Customer Rewarded Loyalty Points, Customer Validation *, Customer Publication *]",
     ),
     NAMED_BY_TYPE: FindingWords(
         "track event has no name that can be used, and is named by its type",
@@ -96,8 +97,8 @@ FINDINGS: Final = {
     NO_OBJECT: FindingWords(
         "event has traits or properties that are no object, so none of them is mapped",
         "events have traits or properties that are no object, so none of them is mapped",
-        "Make objects of them first. Where they are JSON texts: "
-        """`jq -c '.traits = (.traits | fromjson? // .) | .properties = (.properties | fromjson? // .)'`.""",
+        "Make objects of them first. Where they are JSON texts, this does it:\n"
+        "  jq -c '.traits = (.traits | fromjson? // .) | .properties = (.properties | fromjson? // .)'",
     ),
     NAMED_BY_PROPERTIES: FindingWords(
         "track event gives customer.name the value of properties.name",

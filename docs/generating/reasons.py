@@ -6,7 +6,7 @@ from typing import Final
 
 from generating.markdown import code, member_docs, sentence, table
 from generating.markdown import page as page_of
-from voucherify_sync.findings import FINDINGS
+from voucherify_sync.findings import FINDINGS, FindingWords
 from voucherify_sync.outcomes import REASONS, WHY_NOT_MAPPED, State
 
 _INTRODUCTION: Final = """\
@@ -47,12 +47,15 @@ def page() -> str:
         f"## Findings\n\n{_FINDINGS}",
         table(
             ("code", "what was found", "what to do"),
-            [
-                (code(key), f"N {each.many}.", each.remedy.replace("{}", "ID…"))
-                for key, each in FINDINGS.items()
-            ],
+            [(code(key), f"N {each.many}.", _remedy(each)) for key, each in FINDINGS.items()],
         ),
     )
+
+
+def _remedy(words: FindingWords) -> str:
+    """Return what to do, with what is to be pasted as code."""
+    sentences, _, pasted = words.remedy.partition("\n")
+    return f"{sentences} {code(pasted.strip().replace('{}', 'ID…'))}" if pasted else sentences
 
 
 def _state(state: State) -> str:

@@ -132,7 +132,7 @@ class Filters:
         self._has_more_rules = bool(
             settings.identity.ignore_anonymous
             or selection.types
-            or selection.names
+            or self._has_name_rules
             or self.has_period
             or selection.exclude_ids
         )
@@ -154,10 +154,7 @@ class Filters:
             values = [integrations.get(key) for key in OUR_INTEGRATIONS]
             if any(value is False for value in values):
                 return "integration_off"
-        selection = self._selection
-        if selection.types and kind not in selection.types:
-            return "not_selected"
-        return reason_of_name or (self._reason_of_rules(event) if self._has_more_rules else None)
+        return self._reason_of_rules(event, reason_of_name) if self._has_more_rules else None
 
     def _reason_of_name(self, event: Event) -> str | None:
         """Compare the name of a track event with every list."""
@@ -171,8 +168,13 @@ class Filters:
             return "name_filtered"
         return "name_excluded" if is_excluded else None
 
-    def _reason_of_rules(self, event: Event) -> str | None:
+    def _reason_of_rules(self, event: Event, reason: str | None) -> str | None:
+        """Return why the rules leave an event out; `reason` is that of its name."""
         selection = self._selection
+        if selection.types and event.type not in selection.types:
+            return "not_selected"
+        if reason:
+            return reason
         if selection.names and event.type != "track":
             return "not_selected"
         if self.has_period and not self._is_in_period(event):
