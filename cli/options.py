@@ -417,14 +417,15 @@ _SHOWN = [
 ]
 
 
-def keep_command(ctx: click.Context, param: click.Parameter, sources: tuple[str, ...]) -> tuple[str, ...]:
+def keep_command(ctx: click.Context, param: click.Parameter, named: Any) -> Any:
     """Let the remedies of messages keep the command and its options, when it reads what another command prints.
 
-    It is called with the words that name sources, and returns them.
+    It is called with what names the sources, one word or several, and returns it.
     """
     from voucherify_sync.sources.unsupported_formats import READ_AGAIN
 
     is_option = isinstance(param, click.Option)
+    sources = named if isinstance(named, tuple) else (str(named),) if named else ()
 
     def read_again() -> str:
         replaced = {"--files-from", *(param.opts if is_option else ())}
@@ -432,17 +433,18 @@ def keep_command(ctx: click.Context, param: click.Parameter, sources: tuple[str,
         for word in words:
             if word in replaced:
                 next(words, None)
-            elif not (word.partition("=")[0] in replaced or any(word is source for source in sources)):
+            elif not (word.partition("=")[0] in replaced or word in sources):
                 kept.append(word)
         command = shlex.join(["voucherify-sync", *kept])
         given = ctx.params
-        if ctx.info_name == "replay" and not (given["yes"] or given["dry_run"] or given["sandbox"]):
-            # A run that asks needs the terminal as its input.
+        asks = ctx.info_name == "replay" and not (given["yes"] or given["dry_run"] or given["sandbox"])
+        if asks or ctx.info_name == "retry":
+            # A run that asks needs the terminal as its input, and dead letters are read from a file.
             return f"> converted-events.ndjson && {command} converted-events.ndjson"
         return f"| {command} {'--from -' if is_option else '-'}"
 
     READ_AGAIN.set(read_again)
-    return sources
+    return named
 
 
 SOURCE = click.argument("source", nargs=-1, type=click.Path(), callback=keep_command)

@@ -9,12 +9,12 @@ import click
 
 from voucherify_sync.run.options import Mode
 
-from .options import FILE, Display, GroupedCommand, retry_options, take_mode
+from .options import FILE, Display, GroupedCommand, keep_command, retry_options, take_mode
 from .streams import tell
 
 
 @click.command("retry", cls=GroupedCommand)
-@click.argument("file", required=False, type=FILE)
+@click.argument("file", required=False, type=FILE, callback=keep_command)
 @retry_options
 def command(file: Path | None, **values: Any) -> int:
     """Send failed records again, look up records in doubt, and map invalid records again.

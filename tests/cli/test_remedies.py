@@ -144,3 +144,16 @@ def test_a_list_is_no_output(run_cli: Cli) -> None:
     ended = run_cli("replay", "--sandbox", "--files-from", "list.json", "--report", "list.json")
     assert ended.code == 2
     assert (run_cli.folder / "list.json").read_text() == "a\n"
+
+
+def test_dead_letters_that_an_editor_has_spread_over_lines_are_told_so(run_cli: Cli) -> None:
+    """Retry reads a file, so the remedy makes one."""
+    (run_cli.folder / "letters.json").write_bytes(PRETTY)
+    ended = run_cli("retry", "--dry-run", "letters.json")
+    assert ended.code == 2
+    assert "letters.json: this is pretty-printed JSON" in ended.err
+    assert (
+        "  jq -c . < letters.json > converted-events.ndjson && voucherify-sync retry --dry-run converted-events.ndjson"
+    ) in ended.err.splitlines()
+    (run_cli.folder / "events.ndjson").write_text(json.dumps(EVENTS[0]) + "\n")
+    assert "events.ndjson:1: not a dead letter (`" in run_cli("retry", "--dry-run", "events.ndjson").err

@@ -26,6 +26,7 @@ from voucherify_sync.errors import SourceError, UsageProblem
 from voucherify_sync.events import KEY_BYTES, Event, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.settings.environment import state_directory
+from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
 from voucherify_sync.state.private_files import open_to_append, utf8, write_all, write_error, write_whole
 
 DEAD_LETTER_STATES: Final = frozenset({State.INVALID, State.FAILED, State.IN_DOUBT})
@@ -245,14 +246,31 @@ def read_dead_letters(path: Path) -> Iterator[tuple[int, DeadLetter]]:
                 try:
                     letter = _decode(line)
                 except (ValueError, RecursionError) as error:
-                    where = f"{utf8(str(path))}:{number}"
-                    remedy = "Name a file that a replay wrote."
-                    raise SourceError(f"{where}: not a dead letter ({error})", remedy) from error
+                    known = None
+                    if lines.seekable():
+                        lines.seek(0)
+                        known = recognise(lines.read(HEAD_BYTES))
+                    if known is not None:
+                        raise SourceError(
+                            f"{utf8(str(path))}: this is {known.name}, not a file of dead letters.",
+                            known.remedy(str(path)),
+                        ) from error
+                    raise SourceError(
+                        f"{utf8(str(path))}:{number}: not a dead letter ({_trouble(error)})",
+                        "Name a file that a replay wrote.",
+                    ) from error
                 yield number, letter
     except OSError as error:
         raise SourceError(
             f"{utf8(str(path))}: {error.strerror or error}", "Name a file of dead letters."
         ) from error
+
+
+def _trouble(error: Exception) -> str:
+    """Say why a line is no dead letter, in no words of a library."""
+    if isinstance(error, msgspec.ValidationError):
+        return "a value is missing or of another kind"
+    return "it is no JSON" if isinstance(error, msgspec.DecodeError | RecursionError) else str(error)
 
 
 def files_of_earlier_versions() -> list[Path]:
