@@ -88,6 +88,9 @@ class World:
         self.log.append("permit")
         return Permit(bucket, self.now) if self.permits else None
 
+    def sent(self, permit: Permit) -> None:
+        """Hear of a call that goes out, which the call itself logs."""
+
     def answered(self, permit: Permit, status: int, headers: object) -> None:
         """Hear of an answer."""
         self.log.append(f"answered {status}")
