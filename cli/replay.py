@@ -63,7 +63,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     with stopping_cleanly(stop), records_shown(display, prepared.run_options.run_id) as log:
         tell_problem_of_ledger(prepared, display)
         prepared.check_may_send(asks=not display.yes)
-        if mode is Mode.LIVE and not display.yes:
+        if mode is Mode.LIVE and not display.yes and not prepared.goes_to_sandbox:
             require_yes_where_nobody_can_be_asked()
             if not agreed(prepared, display.progress_kind, told):
                 tell("Nothing was sent.")

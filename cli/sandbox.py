@@ -106,9 +106,9 @@ def command(**given: Any) -> int:
     with Sandbox(options, faults) as sandbox, stopping_cleanly(stop):
         api = sandbox.store.api_settings(sandbox.url)
         # A key that is not of this start may be a project's, so the run wants to know that its ledger is new.
-        agreed = "--yes" if options.app_id is None else "--yes --new-ledger"
+        agreed = "" if options.app_id is None else "--yes --new-ledger "
         token = "" if options.token is None else "Set VOUCHERIFY_API_TOKEN to the token of your switch.\n"
-        replay = f"voucherify-sync replay -c sandbox.yaml {agreed} sample_events"
+        replay = f"voucherify-sync replay -c sandbox.yaml {agreed}sample_events"
         tell(
             f"The sandbox listens on {sandbox.url}. Open it in a browser to see what arrives.\n\n"
             "Send to it: paste this in another terminal, with your events in place of sample_events.\n"

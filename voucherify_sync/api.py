@@ -412,6 +412,12 @@ class PreparedReplay(Prepared):
         """Remove what was made for this replay alone."""
         self._resources.close()
 
+    @property
+    def goes_to_sandbox(self) -> bool:
+        """Whether a sandbox made the Application ID, so that nothing reaches a project."""
+        keys = credentials(self.settings, os.environ)
+        return ProjectIdentity.of(keys.url, keys.app_id).is_sandbox
+
     def check_may_send(self, *, asks: bool = False) -> None:
         """Refuse now what a run that sends would refuse later, or should not do. Other runs may do anything.
 
@@ -425,11 +431,10 @@ class PreparedReplay(Prepared):
         """
         if self.options.mode is not Mode.LIVE:
             return
-        keys = credentials(self.settings, os.environ)
+        credentials(self.settings, os.environ)
         if self.location.problem is not None:
             raise self.location.problem
-        is_sandbox = ProjectIdentity.of(keys.url, keys.app_id).is_sandbox
-        is_safe = asks or self.options.new_ledger or is_sandbox or not self._may_send_events()
+        is_safe = asks or self.options.new_ledger or self.goes_to_sandbox or not self._may_send_events()
         if self.location.is_first and not is_safe:
             raise UsageProblem(
                 f"no ledger yet at {self.location.path}: without one that stays, the next run would send "

@@ -154,7 +154,7 @@ def test_bulk_leaves_the_same_customers_as_each_in_time_order(run_cli: Cli) -> N
     events = []
     for number in range(300):
         traits = {
-            name: f"{name}-{number}" for name in rng.sample(["name", "email", "phone", "firstName"], k=2)
+            name: f"{name}-{number}" for name in rng.sample(["name", "email", "phone", "description"], k=2)
         }
         traits["address"] = {key: f"{key}-{number}" for key in rng.sample(["city", "street", "country"], k=1)}
         traits["metadata"] = {rng.choice("xyz"): number}
