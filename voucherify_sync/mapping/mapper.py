@@ -56,7 +56,7 @@ _OWN_NAMES: Final = frozenset(WORKING_FIELDS)
 _BIRTHDATE: Final = ("customer", "birthdate")
 _ROOTS: Final = frozenset({"traits", "properties"})
 _NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"
-_BROKEN_ID: Final = "fix the encoding of the source: the id that names its customer is broken text"
+_BROKEN_ID: Final = "the id that names its customer is broken text"
 _encode = msgspec.json.Encoder().encode
 
 LeaveOut = Callable[[str], str | None]
