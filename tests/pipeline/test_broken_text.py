@@ -143,7 +143,7 @@ def test_a_run_tells_it_and_retry_does_not_send_it(run_cli: Cli, sandbox: Sandbo
     assert sandbox.call_log.calls == 2
 
 
-def test_mapping_tests_and_coverage_say_the_same(run_cli: Cli) -> None:
+def test_coverage_and_plan_say_the_same(run_cli: Cli) -> None:
     """An event of a known shape is no exception."""
     good = [
         json.dumps({"type": "identify", "userId": f"u{n}", "messageId": str(n)}).encode() for n in range(50)
