@@ -61,10 +61,10 @@ def finish(
 
     run, stop = prepared.finished_run, prepared.stop
     goes_on = run.exit_code in GOES_ON
-    why_stopped = [f"Stopped: {stop.error}"] if stop.error else []
+    why_stopped = [f"Stopped: {stop.reason}"] if stop.reason else []
     trouble = prepared.last_failure
     if (
-        stop.requested and trouble is not None and trouble not in str(stop.error)
+        stop.requested and trouble is not None and trouble not in str(stop.reason)
     ):  # it may be the reason of a signal
         why_stopped.append(f"The last call failed: {trouble}.")
     if display.quiet:
@@ -172,7 +172,8 @@ def reason_rows(report: RunReport, state: str, most: int) -> Iterator[TableRow]:
     for code, found in list(reasons.items())[:most]:
         detail = example = ""
         if state in _NEEDS_A_HAND:
-            detail, example = found.detail or "", found.examples[0] if found.examples else ""
+            example = found.examples[0] if found.examples else ""
+            detail = "" if state == State.INVALID else found.detail or ""  # our own words say it better
         yield reason_row(State(state), code, found.count, detail, example)
     if len(reasons) > most:
         rest = sum(found.count for found in list(reasons.values())[most:])

@@ -8,6 +8,11 @@ from voucherify_sync.errors import RunStopped, VoucherifySyncError
 from voucherify_sync.exit_codes import ExitCode
 
 _SLICE_S = 0.05
+_SIGNALS = {
+    ExitCode.INTERRUPTED: "Ctrl-C (SIGINT)",
+    ExitCode.TERMINATED: "SIGTERM",
+    ExitCode.HANGUP: "SIGHUP, as when a terminal is closed",
+}
 
 
 class Stop:
@@ -21,6 +26,13 @@ class Stop:
         self.requested = False
         self.error: VoucherifySyncError | None = None
         self.signal_exit: ExitCode | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run stops and what to do, in sentences; None if nothing stops it."""
+        if self.error is not None:
+            return str(self.error)
+        return None if self.signal_exit is None else f"{_SIGNALS[self.signal_exit]} ended it."
 
     def because(self, error: VoucherifySyncError) -> None:
         """Stop for an error; a later error does not replace an earlier one."""

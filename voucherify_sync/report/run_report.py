@@ -481,7 +481,7 @@ def headline(report: RunReport, begun: str | None = None) -> str:
     if report.status not in ("complete", "incomplete"):
         begun = "Stopped after {}"
     elif read == report.outcomes["skipped"]:
-        return f"Read {counted(read, 'record')}; nothing to send: {_why_skipped(report)}."
+        return f"Read {counted(read, 'record')}; nothing to send{_why_skipped(report)}."
     # Nothing was sent for what failed in an earlier run, so it is no failure of this one.
     before = report.reason_count(State.FAILED, FAILED_BEFORE)
     counts = report.outcomes | {"failed": report.outcomes["failed"] - before}
@@ -492,17 +492,19 @@ def headline(report: RunReport, begun: str | None = None) -> str:
 
 
 def _why_skipped(report: RunReport) -> str:
-    """Return why all records were skipped; the types of others than Segment's events are named."""
+    """Return how the sentence on skipped records ends; the types of others than Segment's events are named."""
     reasons, types = report.reasons["skipped"], report.findings.get(OTHER_TYPES)
     why = []
     for reason, found in list(reasons.items())[:_MAX_REASONS]:
         if reason == OTHER_TYPE and types is not None:
             named = [f"{clean(each.text, 40)} {each.count:,}" for each in types.examples]
             more = f" and {counted(len(named) - _MAX_TYPES, 'more type')}" if len(named) > _MAX_TYPES else ""
-            number = "all are" if found.count == report.events.read else f"{found.count:,} are"
-            why.append(f"{number} of other types ({', '.join(named[:_MAX_TYPES])}{more})")
+            listed = f"of other types ({', '.join(named[:_MAX_TYPES])}{more})"
+            if found.count == report.events.read:
+                return f": all are {listed}"
+            why.append(f"{found.count:,} are {listed}")
         else:
             why.append(f"{words(State.SKIPPED, reason)} ({found.count:,})")
     if len(reasons) > _MAX_REASONS:
         why.append(counted(len(reasons) - _MAX_REASONS, "more reason"))
-    return ", ".join(why)
+    return f". Reasons: {', '.join(why)}"

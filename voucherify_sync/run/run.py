@@ -558,7 +558,7 @@ class Run:
             notices=self.notices(),
             timeline=self.sinks.timeline.report() if self.sinks.timeline else None,
             settings=SettingsReport(digest(self._options.settings)),
-            stopped_by=utf8(str(self._stop.error)) if self._stop.error else None,
+            stopped_by=utf8(self._stop.reason) if self._stop.reason else None,
             dead_letters=utf8(self.sinks.dead_letters) if self.sinks.dead_letters else None,
             older_updates=OlderUpdatesReport(self.sinks.older.count, self.sinks.older.capped),
             bulk=self._first_pass.tally if self._first_pass else UNSET,
