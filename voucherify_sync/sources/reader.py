@@ -42,7 +42,7 @@ from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, ForeignForma
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted
 
-PART_BYTES = 512 * 1024
+PART_BYTES = 256 * 1024
 """Bytes of a line that is not at its end yet, from which on its values are handed out in parts."""
 
 PIECE_BYTES = 128 * 1024
