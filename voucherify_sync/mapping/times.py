@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from voucherify_sync.events import Event
 from voucherify_sync.findings import UNREAD_TIME, WRONG_CLOCK
@@ -31,6 +31,8 @@ _MAX_LENGTH: Final = 100
 _is_common = re.compile(
     r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d(?::?[0-5]\d)?)?", re.ASCII
 ).fullmatch
+_SEGMENT_LENGTH: Final = 24
+_SEGMENT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?!24)[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _ISO: Final = re.compile(
     r"""(?P<year>\d{4})
     (?: (?P<dash>-?) (?P<month>\d\d) (?P=dash) (?P<day>\d\d)
@@ -68,7 +70,17 @@ def set_time(event: Event, find: Find) -> None:
         event: gets its `time` and `told_time`.
         find: called once at most for each of the two findings.
     """
-    fields, time, unread, name = event.fields, None, "", ""
+    fields = event.fields
+    told, received = fields.get(TIME_FIELDS[0]), fields.get("receivedAt")
+    if _is_segments(told) and (received is None or (_is_segments(received) and received >= told)):
+        # As nearly all events: in one spelling and in UTC, texts compare as their times do.
+        try:
+            event.time = event.told_time = datetime.fromisoformat(told)
+        except ValueError:
+            pass
+        else:
+            return
+    time, unread, name = None, "", ""
     for name in TIME_FIELDS:
         value = fields.get(name)
         if value is None:
@@ -83,11 +95,15 @@ def set_time(event: Event, find: Find) -> None:
     event.time = event.told_time = time
     if time is None or name not in _BY_CLOCK_OF_DEVICE:
         return
-    received = fields.get("receivedAt")
     received_at = None if received is None else parse_time(received)
     if received_at is not None and time > received_at and time - received_at > MAX_CLOCK_LEAD:
         find(WRONG_CLOCK, event.position, _shown(name, fields[name]))
         event.time = received_at
+
+
+def _is_segments(value: Any) -> bool:
+    """Tell whether a value has the form of 2024-11-05T10:15:30.000Z, as Segment writes times."""
+    return type(value) is str and len(value) == _SEGMENT_LENGTH and _SEGMENT.fullmatch(value) is not None
 
 
 def parse_time(value: object) -> datetime | None:
