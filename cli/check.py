@@ -21,7 +21,8 @@ from .streams import tell
 
 if TYPE_CHECKING:
     from voucherify_sync.api import CheckReport
-    from voucherify_sync.preview.mapping_tests import Difference, MappingResult
+    from voucherify_sync.preview.comparison import Difference
+    from voucherify_sync.preview.mapping_tests import MappingResult
     from voucherify_sync.preview.project_check import Finding
     from voucherify_sync.settings import MappingTest, Settings
     from voucherify_sync.sources.discover import FoundSources
@@ -209,7 +210,7 @@ def _place(result: MappingResult) -> str:
 
 def _pair(difference: Difference) -> tuple[str, str]:
     """Return both values, each on a line; of long ones the part where they begin to differ."""
-    from voucherify_sync.preview.mapping_tests import text_of
+    from voucherify_sync.preview.comparison import text_of
 
     expected, got = text_of(difference.expected), text_of(difference.got)
     start = 0

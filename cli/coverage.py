@@ -11,11 +11,14 @@ import click
 from voucherify_sync.outcomes import WHY_NOT_MAPPED
 from voucherify_sync.text import clean, clean_lines, counted, percent
 
-from .options import CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, option
+from .options import AGAINST, CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, option
 from .render import Table, TableRow, TextLines, harmless, sentences, show, write_harmless
 from .streams import arrow, tell
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from voucherify_sync.preview.comparison import ComparisonReport
     from voucherify_sync.preview.coverage import (
         CoverageReport,
         DestinationCoverage,
@@ -46,6 +49,7 @@ _RENAMING_ROW: Final = "properties.name: customer.name"
     type=click.FloatRange(0, 100),
     help="Exit with 3 if less than PCT percent of the values are mapped.",
 )
+@AGAINST
 @option("--json", "as_json", is_flag=True, help="Print all counts as one JSON object.")
 def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     """Show which values of the events in SOURCE reach Voucherify, and which are not mapped.
@@ -63,8 +67,12 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     --fail-under counts the values of traits, properties and context.traits of all events that would be
     sent. A null is no value, a list is one value, an object counts as the values in it. A value is mapped
     if it reaches the request, by any row or rule. Without any value the share is 0.
+
+    With --against it counts the requests that change instead, by the rows that only one of the two settings files
+    has, with examples. The exit code is 0, whatever changes.
     """  # click reads the \b itself
-    from voucherify_sync.api import CoverageOptions, PreparedCoverage
+    from voucherify_sync.api import CoverageOptions, CoverageReport, PreparedCoverage
+    from voucherify_sync.errors import UsageProblem
     from voucherify_sync.exit_codes import ExitCode
     from voucherify_sync.sources.reader import source_notices
 
@@ -72,14 +80,23 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     from .progress import progress
     from .signals import stopping_cleanly
 
+    against = values["against"]
+    if against is not None and fail_under is not None:
+        raise UsageProblem(
+            "--fail-under is about the values of one settings file, --against compares two",
+            "Choose one of them.",
+        )
     options = CoverageOptions(**values)
     prepared = PreparedCoverage(options)
-    try_streams(options.config, prepared, options.files_from)
+    try_streams(options.config, prepared, options.files_from, against)
     tell(*prepared.notices)
     with stopping_cleanly(prepared.stop):
         with progress("auto", prepared.snapshot, sys.stderr):
-            report = prepared.count()
-        _show(report, prepared.settings, as_json=as_json)
+            report = prepared.count() if against is None else prepared.compare()
+        if isinstance(report, CoverageReport):
+            _show(report, prepared.settings, as_json=as_json)
+        else:
+            _show_comparison(report, against, options.config, as_json=as_json)
     tell(*(f"Warning: {clean_lines(notice)}" for notice in report.notices))
     code = ExitCode.OK
     tell(*(f"Warning: {notice}" for notice in source_notices(prepared.reader.facts)))
@@ -87,6 +104,8 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
         if facts.damaged:
             tell(f"Warning: {clean(facts.name, 4_096)} is damaged: {clean(facts.damaged)}")
             code = ExitCode.INCOMPLETE
+    if not isinstance(report, CoverageReport):
+        return prepared.stop.signal_exit or code
     total = report.values
     if fail_under is not None and 100 * total.mapped < fail_under * max(total.seen, 1):
         tell(
@@ -106,6 +125,17 @@ def _show(report: CoverageReport, settings: Settings, *, as_json: bool) -> None:
 
     rows = {"identify": report.identify.proposed_rows, "track": report.track.proposed_rows}
     show_coverage(report, proposed_yaml(rows, settings))
+
+
+def _show_comparison(report: ComparisonReport, against: Path, config: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        write_harmless(sys.stdout.buffer, msgspec.json.encode(report))
+        return
+    from .comparison import comparison_blocks, heading
+
+    show(sys.stdout, [heading(against, config), *comparison_blocks(report)])
 
 
 def show_coverage(report: CoverageReport, yaml: str) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from voucherify_sync.text import counted
+from voucherify_sync.text import clean, clean_lines, counted
 
-from .options import CONFIG, EVENT, SOURCE, option
-from .render import write_harmless
-from .streams import tell
+from .options import AGAINST, CONFIG, EVENT, SOURCE, option
+from .render import show, write_harmless
+from .streams import arrow, tell
 
 if TYPE_CHECKING:
-    from voucherify_sync.preview.explain import EventSearch, Explanation
-    from voucherify_sync.settings import Settings
+    from voucherify_sync.api import ExplainOptions, Prepared, PreparedExplanation
+    from voucherify_sync.preview.explain import EventSearch
+    from voucherify_sync.sources.reader import Reader
 
 
 @click.command("explain")
@@ -51,6 +57,17 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also show the whole event, each mapping row that matched, and every value that is not mapped.",
 )
+@AGAINST
+@option(
+    "--watch",
+    is_flag=True,
+    help="Show the same events again each time the settings file is saved, until Ctrl-C.",
+)
+@option(
+    "--final",
+    metavar="ID",
+    help="Show what Voucherify would hold of the customer with this source_id after all events of SOURCE.",
+)
 @option("--json", "as_json", is_flag=True, help="Print one JSON object per event, with everything.")
 @option(
     "--curl",
@@ -58,7 +75,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print each request as a curl command, with variables for the keys.",
 )
-def command(limit: int, full: bool, as_json: bool, as_curl: bool, **values: Any) -> int:
+def command(limit: int, **values: Any) -> int:
     """Show what happens to single events: the first three of SOURCE, or those that you pick.
 
     \b
@@ -66,36 +83,73 @@ def command(limit: int, full: bool, as_json: bool, as_curl: bool, **values: Any)
       voucherify-sync explain --event 'Order Completed' --limit 1 segment-logs/
       voucherify-sync explain --line 17 --curl events.ndjson
 
-    Shows for each event where it goes, the request, with the source of each value, and what is not mapped
+    Shows for each event where it goes, the request with the source of each value, and what is not mapped
     and why. For a skipped event it shows the reason. The mapping and the filters are those of a replay.
     Nothing is sent.
+
+    With --watch it is for editing the settings file: it keeps the events in memory, marks what changed since the
+    last save, and shows the mistakes of a broken file. Ctrl-C ends it, with exit code 130.
+
+    With --against it shows the first events whose request changes, field by field, and leaves the others out.
+
+    With --final it reads all of SOURCE and folds it as --bulk does: each field has its latest value, by the times of
+    the events. It names the event that each value came from, and counts the custom events.
     """  # click reads the \b itself
     from voucherify_sync.api import ExplainOptions, PreparedExplanation
-    from voucherify_sync.errors import UsageProblem
     from voucherify_sync.exit_codes import ExitCode
-    from voucherify_sync.sources.reader import source_notices
 
-    from .outputs import try_streams
-
-    if as_json and as_curl:
-        raise UsageProblem("--json and --curl would both write to stdout", "Choose one of them.")
+    flags = {name: values.pop(name) for name in ("full", "watch", "as_json", "as_curl")}
+    final, against, shown = values.pop("final"), values["against"], 0
+    form = _form(flags, values, is_final=final is not None)
+    if final is not None:
+        return _show_final(values["source"], values["config"], final, as_json=form == "json")
     options = ExplainOptions(**values)
+    if flags["watch"]:
+        return _watch(options, limit, in_full=form == "full")
     prepared = PreparedExplanation(options)
-    try_streams(options.config, prepared)
-    tell(*prepared.notices)
-    show_one, shown = _show(prepared.settings, full=full, as_json=as_json, as_curl=as_curl), 0
-    for explanation in prepared.search:
-        show_one(explanation)
-        shown += 1
-        if shown == limit:
-            if sys.stdout.isatty():
-                said = f"{counted(shown, 'event')} shown. --limit N shows more, --event NAME chooses, --full shows all."
-                click.echo(said, err=True)
-            break
-    tell(*(f"Warning: {notice}" for notice in source_notices(prepared.reader.facts)))
+    _tell_of_sources(prepared, options.config, against)
+    if against is not None:
+        shown = _show_changes(prepared, against, options.config, limit, as_json=form == "json")
+    else:
+        shown = _show_events(prepared, form, limit)
+    _warn_of_sources(prepared.reader)
     if not shown:
         _tell_that_nothing_matches(prepared.search)
     return ExitCode.OK
+
+
+def _form(flags: dict[str, bool], values: dict[str, Any], *, is_final: bool) -> str:
+    """Return how explanations are shown; refuse options that cannot be meant together."""
+    from voucherify_sync.errors import UsageProblem
+
+    given = [name for name in ("full", "as_json", "as_curl") if flags[name]]
+    if flags["as_json"] and flags["as_curl"]:
+        raise UsageProblem("--json and --curl would both write to stdout", "Choose one of them.")
+    modes = [name for name in ("watch", "against") if flags.get(name) or values.get(name) is not None]
+    modes += ["final"] if is_final else []
+    if len(modes) > 1:
+        raise UsageProblem(f"--{modes[0]} and --{modes[1]} cannot be combined.", "Choose one of them.")
+    allowed = {"watch": {"full"}, "against": {"as_json"}, "final": {"as_json"}}
+    for mode in modes:
+        picks = [name for name in ("event", "user", "message_id", "line") if is_final and values[name]]
+        for name in (*picks, *(name for name in given if name not in allowed[mode])):
+            other = name.removeprefix("as_").replace("_", "-")
+            raise UsageProblem(f"--{mode} and --{other} cannot be combined.", f"Leave --{other} out.")
+    return given[0].removeprefix("as_") if given else "brief"
+
+
+def _tell_of_sources(prepared: Prepared, config: Path | None, against: Path | None = None) -> None:
+    """Refuse an output that is an input, and say which files are not read."""
+    from .outputs import try_streams
+
+    try_streams(config, prepared, against=against)
+    tell(*prepared.notices)
+
+
+def _warn_of_sources(reader: Reader) -> None:
+    from voucherify_sync.sources.reader import source_notices
+
+    tell(*(f"Warning: {notice}" for notice in source_notices(reader.facts)))
 
 
 def _tell_that_nothing_matches(search: EventSearch) -> None:
@@ -109,21 +163,122 @@ def _tell_that_nothing_matches(search: EventSearch) -> None:
     raise UsageProblem(f"No event matches ({search.read:,} read).", remedy)
 
 
-def _show(settings: Settings, *, full: bool, as_json: bool, as_curl: bool) -> Callable[[Explanation], None]:
-    """Return what shows an explanation in the wanted form."""
+def _show_events(prepared: PreparedExplanation, form: str, limit: int) -> int:
+    """Show the first events in the wanted form; return how many they are."""
     from voucherify_sync.preview.explain import to_json
 
     from .explanation import curl, explanation_viewer
 
-    def show_json(explanation: Explanation) -> None:
-        write_harmless(sys.stdout.buffer, to_json(explanation))
+    show_one, shown = explanation_viewer(in_full=form == "full"), 0
+    for explanation in islice(prepared.search, limit):
+        shown += 1
+        if form == "json":
+            write_harmless(sys.stdout.buffer, to_json(explanation))
+        elif form == "curl":
+            sys.stdout.buffer.write(curl(explanation, prepared.settings.api).encode())
+            sys.stdout.buffer.flush()
+        else:
+            show_one(explanation)
+    if shown == limit and sys.stdout.isatty():
+        tell(
+            f"{counted(shown, 'event')} shown. --limit N shows more, --event NAME chooses, --full shows all."
+        )
+    return shown
 
-    def show_curl(explanation: Explanation) -> None:
-        sys.stdout.buffer.write(curl(explanation, settings.api).encode())
-        sys.stdout.buffer.flush()
 
+def _show_changes(
+    prepared: PreparedExplanation, against: Path, config: Path | None, limit: int, *, as_json: bool
+) -> int:
+    """Show the first events whose request changes; return how many events were compared."""
+    import msgspec
+
+    from .comparison import change_block, heading
+
+    search, shown = prepared.search, 0
+    for change in islice(prepared.changes(), limit):
+        shown += 1
+        if as_json:
+            write_harmless(sys.stdout.buffer, msgspec.json.encode(change.to_dict()))
+        else:
+            if shown == 1:
+                show(sys.stdout, [heading(against, config)])
+            sys.stdout.write("\n")
+            show(sys.stdout, [change_block(change)])
+    if shown == limit:
+        tell(
+            f"{counted(shown, 'changed request')} shown. --limit N shows more, `coverage --against` counts all."
+        )
+    elif search.compared:
+        verb = "change" if shown > 1 else "changes"
+        tell(f"{f'{shown:,}' if shown else 'None'} of {counted(search.compared, 'event')} {verb}.")
+    return search.compared
+
+
+def _watch(options: ExplainOptions, limit: int, *, in_full: bool) -> int:
+    """Show the events each time the settings file is saved, until a signal, or until stdout has no reader."""
+    from voucherify_sync.api import POLL_S, SettingsWatch
+    from voucherify_sync.exit_codes import ExitCode
+
+    from .explanation import watched_blocks
+
+    watched, stream, is_begun = SettingsWatch(options, limit), sys.stdout, False
+    clears = stream.isatty() and os.environ.get("TERM") != "dumb"
+    while not _has_no_reader():
+        shown = watched.poll()
+        if shown is not None:
+            if watched.prepared is not None and not is_begun:
+                is_begun = True
+                _tell_of_sources(watched.prepared, options.config)
+                _warn_of_sources(watched.prepared.reader)
+                if not shown.explanations:
+                    _tell_that_nothing_matches(watched.prepared.search)
+                    return ExitCode.OK
+            stream.write("\x1b[H\x1b[2J" if clears else "")
+            show(stream, watched_blocks(shown, watched.file, arrow(stream), in_full=in_full))
+            stream.write("" if clears else "\n")
+            stream.flush()
+        time.sleep(POLL_S)
+    return ExitCode.OK
+
+
+def _has_no_reader() -> bool:
+    """Tell whether stdout is a pipe whose reader has gone: no write would notice it before the next save."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
+
+
+def _show_final(source: Sequence[str], config: Path | None, customer: str, *, as_json: bool) -> int:
+    """Show what Voucherify would hold of one customer; return the exit code."""
+    import msgspec
+
+    from voucherify_sync.api import FinalOptions, PreparedFinalState
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.exit_codes import ExitCode
+
+    from .explanation import final_blocks
+    from .progress import progress
+    from .signals import stopping_cleanly
+
+    prepared = PreparedFinalState(FinalOptions(source=source, config=config, customer=customer))
+    _tell_of_sources(prepared, config)
+    with stopping_cleanly(prepared.stop), progress("auto", prepared.snapshot, sys.stderr):
+        state = prepared.read()
+    if prepared.stop.signal_exit is not None:
+        tell("Interrupted: the input was not read completely, so nothing is shown.")
+        return prepared.stop.signal_exit
+    _warn_of_sources(prepared.reader)
+    code = ExitCode.OK
+    for facts in prepared.reader.facts:
+        if facts.damaged:
+            tell(f"Warning: {clean(facts.name, 4_096)} is damaged: {clean(facts.damaged)}")
+            code = ExitCode.INCOMPLETE
+    if not state.is_known:
+        said = f'No request is of the customer "{clean(customer, 60)}" ({state.read:,} read).'
+        remedy = "Give the source_id: the userId, or the anonymousId of events without one."
+        raise UsageProblem(said, "\n".join([*map(clean_lines, state.notices), remedy]))
     if as_json:
-        return show_json
-    if as_curl:
-        return show_curl
-    return explanation_viewer(in_full=full)
+        write_harmless(sys.stdout.buffer, msgspec.json.encode(state))
+    else:
+        show(sys.stdout, final_blocks(state, is_short=sys.stdout.isatty()))
+    return code

@@ -6,21 +6,39 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from voucherify_sync.events import Event
 from voucherify_sync.mapping.trace import NULL, PARTLY, ContextTraits, Trace, located
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, find
 from voucherify_sync.paths import path_of
-from voucherify_sync.text import clean
+from voucherify_sync.preview.comparison import request_differences
+from voucherify_sync.text import clean, counted, short_position
 
-from .render import Line, TextLines, annotated_json_lines, compact, harmless, json_lines, show
+from .comparison import difference_lines
+from .render import (
+    Line,
+    Table,
+    TableRow,
+    TextLines,
+    annotated_json_lines,
+    compact,
+    harmless,
+    json_lines,
+    sentences,
+    show,
+)
 from .streams import arrow
 
 if TYPE_CHECKING:
+    from voucherify_sync.api import WatchedEvents
     from voucherify_sync.mapping.trace import AppliedRow, Fallback, TracedValue
     from voucherify_sync.paths import Keys
+    from voucherify_sync.preview.customer_state import CustomerState, Origin
     from voucherify_sync.preview.explain import Explanation
     from voucherify_sync.settings import Api, Secret
 
@@ -98,6 +116,115 @@ def brief_blocks(explanation: Explanation, sign: str) -> Iterator[TextLines]:
     yield TextLines(lines)
     yield TextLines([[("Request", _HEAD)], *_annotated(explanation, trace, sign)])
     yield TextLines(list(_left_out(trace, sign)))
+
+
+def watched_blocks(
+    watched: WatchedEvents, file: Path, sign: str, *, in_full: bool
+) -> Iterator[Table | TextLines]:
+    """Yield what a save of the settings file has made of the events that are watched, with what changed marked."""
+    title = f"{clean(str(file), 4_096)}, {time.strftime('%H:%M:%S')}"
+    if not file.exists():
+        title += " (there is no such file, so the defaults apply)"
+    if watched.error is not None:
+        yield TextLines([[(title, _HEAD)]])
+        yield sentences(*watched.error.message.split("\n"), style="red")
+        yield sentences(
+            "The events are shown again when the file is saved without mistakes. Ctrl-C ends this.",
+            style=_DIM,
+        )
+        return
+    before = watched.before or watched.explanations
+    changes = [list(_since(*pair)) for pair in zip(before, watched.explanations, strict=True)]
+    if watched.before is not None:
+        number = sum(map(bool, changes))
+        title += (
+            f": {number:,} of {counted(len(changes), 'event')} changed" if number else ": nothing changed"
+        )
+    hint: list[Line] = [[("Save the file to see the events again. Ctrl-C ends this.", _DIM)]]
+    yield TextLines([[(title, _HEAD)], *(hint if watched.before is None else [])])
+    for explanation, lines in zip(watched.explanations, changes, strict=True):
+        yield TextLines([[("-" * 40, _DIM)]])
+        blocks = list((full_blocks if in_full else brief_blocks)(explanation, sign))
+        yield blocks[0]
+        if lines:
+            yield TextLines([[("Changed since the last save", _HEAD)], *lines])
+        yield from blocks[1:]
+
+
+def _since(before: Explanation, now: Explanation) -> Iterator[Line]:
+    """Yield what changed for an event, as the lines of a diff."""
+    if before.request is not None and now.request is not None:
+        yield from difference_lines(request_differences(before.request, now.request))
+        return
+    ends = [
+        "sent"
+        if each.request is not None
+        else f"{each.outcome.state}: {clean(each.outcome.reason or '', 60)}"
+        for each in (before, now)
+    ]
+    if ends[0] != ends[1]:
+        yield from ([(f"- {ends[0]}", "red")], [(f"+ {ends[1]}", _MAPPED)])
+
+
+def final_blocks(state: CustomerState, *, is_short: bool) -> Iterator[Table | TextLines]:
+    """Yield what Voucherify would hold of a customer, and which events its values came from.
+
+    Args:
+        state: of the customer.
+        is_short: places are shown without the folders of their files.
+    """
+
+    def place(origin: Origin) -> str:
+        return clean(short_position(origin.position) if is_short else origin.position, 4_096)
+
+    def moment(origin: Origin) -> str:
+        return "no time" if origin.time is None else f"{origin.time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+    parts = [counted(state.updates, "event says something of it", "events say something of it")]
+    if state.repeated:
+        parts.append(f"{counted(state.repeated, 'record')} of it repeated in the input")
+    yield TextLines(
+        [
+            [
+                (f"customer {clean(state.source_id, 200)}", _HEAD),
+                (f", after {counted(state.read, 'record')}", ""),
+            ],
+            [("; ".join(parts), _DIM)],
+        ]
+    )
+    rows = []
+    for each in state.fields:
+        origins = each.origins
+        notes = (
+            compact(each.value, _VALUE),
+            " + ".join(map(moment, origins)),
+            " + ".join(map(place, origins)),
+        )
+        rows.append(TableRow(clean(each.path, 120), (), notes))
+    if rows:
+        yield Table(
+            rows,
+            "What Voucherify would hold: the value that was said last",
+            ("", "value", "from", ""),
+            optional=1,
+        )
+    else:
+        yield sentences("Nothing is known of it but its source_id.")
+    if state.unfolded:
+        yield sentences(
+            f"{counted(state.unfolded, 'customer update')} by Voucherify's own id not shown: they are sent one by one."
+        )
+    total = sum(each.count for each in state.events)
+    if total:
+        events = [
+            TableRow(
+                compact(each.name, _VALUE),
+                (f"{each.count:,}",),
+                (moment(each.first), moment(each.last), place(each.last)),
+            )
+            for each in state.events
+        ]
+        yield Table(events, counted(total, "custom event"), ("", "", "first", "last", ""), optional=1)
 
 
 def full_blocks(explanation: Explanation, sign: str) -> list[TextLines]:

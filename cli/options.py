@@ -266,6 +266,12 @@ FILES_FROM = _which(
     metavar="FILE",
     help="Also read the files that FILE names, one a line, in its order; - takes the names from stdin.",
 )
+AGAINST = option(
+    "--against",
+    metavar="OTHER",
+    type=FILE,
+    help="Show what changes against another settings file, as `git diff OTHER` does: - is OTHER, + is the one in use.",
+)
 SAME_PROJECT = _before(
     "--same-project",
     is_flag=True,

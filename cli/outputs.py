@@ -107,9 +107,13 @@ def try_outputs(
         raise UsageProblem("\n".join(failures), "\n".join(dict.fromkeys(failures.values())))
 
 
-def try_streams(config: Path | None, prepared: Prepared, files_from: str | None = None) -> None:
+def try_streams(
+    config: Path | None, prepared: Prepared, files_from: str | None = None, against: Path | None = None
+) -> None:
     """Check, for a command that writes no file, that stdout and stderr are none of the files it reads."""
     inputs = [*settings_files(config, prepared.settings), *source_files(prepared.sources)]
+    if against is not None:
+        inputs.append(FileRead(f"--against {against}", against))
     try_outputs([], [*inputs, *listed_files(files_from)])
 
 

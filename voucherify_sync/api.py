@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
@@ -28,11 +29,14 @@ from msgspec.structs import force_setattr
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
+from voucherify_sync.events import Event
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State, reading_eta_s
+from voucherify_sync.preview.comparison import Comparison, ComparisonReport, RequestChange
 from voucherify_sync.preview.coverage import Coverage, CoverageReport
-from voucherify_sync.preview.explain import EventSearch, Explanation
+from voucherify_sync.preview.customer_state import CustomerHistory, CustomerState
+from voucherify_sync.preview.explain import EventSearch, Explanation, explained
 from voucherify_sync.preview.mapping_tests import MappingResult, run_tests
 from voucherify_sync.preview.plan import Plan, Planner
 from voucherify_sync.report.run_report import RunReport
@@ -47,9 +51,11 @@ from voucherify_sync.run.options import (
     parse_moment,
     parse_type,
 )
+from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.run.run import Run
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.settings import (
+    DEFAULT_FILE,
     Credentials,
     MappingTest,
     Rate,
@@ -92,36 +98,47 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckReport",
+    "ComparisonReport",
     "CoverageOptions",
     "CoverageReport",
+    "CustomerState",
     "ErrorLimit",
     "ExitCode",
     "ExplainOptions",
     "Explanation",
+    "FinalOptions",
     "Mode",
     "Outcome",
     "Plan",
     "PreparedCoverage",
     "PreparedExplanation",
+    "PreparedFinalState",
     "PreparedReplay",
     "PreparedRetry",
     "Progress",
     "Rate",
     "ReplayOptions",
+    "RequestChange",
     "RetryOptions",
     "RunReport",
     "Settings",
+    "SettingsWatch",
     "Snapshot",
     "State",
     "Stop",
     "VoucherifySyncError",
+    "WatchedEvents",
+    "changes",
     "check",
+    "compare",
     "coverage",
     "explain",
+    "final_state",
     "load",
     "plan",
     "replay",
     "retry",
+    "watch",
 ]
 
 Progress = Callable[[Snapshot], object]
@@ -131,6 +148,9 @@ Watch = Callable[[Sequence[Outcome]], None]
 """Takes the outcomes of records as they come, in the thread of the run."""
 
 _PROGRESS_S: Final = 0.5
+POLL_S: Final = 0.2
+"""Seconds between two looks at a settings file that is watched."""
+_PATIENT_POLLS: Final = 5  # an editor may remove or empty a file before it writes it
 _MAX_JOBS: Final = 8  # the first process, which decides on what the others map, keeps no more of them busy
 _log = logging.getLogger(__name__)
 
@@ -149,6 +169,12 @@ def _number(low: float, high: float, kind: type[float]) -> Callable[[Any], float
         return value
 
     return read
+
+
+def _id(value: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value
 
 
 def _types(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -194,11 +220,13 @@ _PATH: Final = (Path, "a path")
 _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     "type": (_types, "identify or track, the types that are sent"),
     **dict.fromkeys(("source", "event", "user", "message_id", "reason", "run"), _TEXTS),
+    "against": (lambda value: value if isinstance(value, Settings) else Path(value), "a path, or Settings"),
     **dict.fromkeys(("config", "exclude_ids", "dead_letters", "file"), _PATH),
     **dict.fromkeys(("limit", "jobs", "line"), _COUNT),
     **dict.fromkeys(("since", "until"), _MOMENT),
     **{name: _of_setting(name) for name in ("customers", "workers", "max_calls", "on_doubt")},
     "mode": (Mode, "a Mode"),
+    "customer": (_id, "the source_id of a customer, as text"),
     **dict.fromkeys(("ledger", "files_from"), (str, "a path")),
     "rate": (
         lambda value: value if isinstance(value, Rate) else parse_rate(value),
@@ -722,12 +750,14 @@ class ExplainOptions(InputOptions, frozen=True, kw_only=True):
         user: events of these customers, by userId, anonymousId or source_id.
         message_id: events with these.
         line: events on this line; there may be one source only.
+        against: earlier settings, or their file, for `changes`.
     """
 
     event: Sequence[str] = ()
     user: Sequence[str] = ()
     message_id: Sequence[str] = ()
     line: int | None = None
+    against: Path | Settings | None = None
 
 
 class PreparedExplanation(Prepared):
@@ -756,6 +786,50 @@ class PreparedExplanation(Prepared):
             message_ids=options.message_id,
             line=options.line,
         )
+        self._before = None if options.against is None else _earlier_settings(options.against)
+
+    def changes(self) -> Iterator[RequestChange]:
+        """Yield what changes for the events against the earlier settings, where something does.
+
+        Raises:
+            UsageProblem: there are none.
+        """
+        if self._before is None:
+            raise _NOTHING_TO_COMPARE
+        return self.search.changes(Comparison(self._before, self.settings))
+
+
+_NOTHING_TO_COMPARE: Final = UsageProblem(
+    "against: must name the settings to compare with.", "Give a path, or Settings."
+)
+
+
+def _earlier_settings(against: Path | Settings) -> Settings:
+    """Return settings to compare with.
+
+    Raises:
+        UsageProblem: there is no such file.
+        SettingsError: the settings have mistakes.
+    """
+    if isinstance(against, Settings):
+        return against
+    if not against.exists():
+        raise UsageProblem(
+            f"--against {against}: no such file.",
+            "Name an earlier settings file, such as one of `git show HEAD:voucherify-sync.yaml > before.yaml`.",
+        )
+    return load(against, environment=os.environ)
+
+
+def changes(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[RequestChange]:
+    """Yield what changes in the requests of the picked events between the settings `against` and those in use.
+
+    Events of which nothing changes are left out. Nothing is sent.
+
+    Raises:
+        VoucherifySyncError: it cannot begin.
+    """
+    return PreparedExplanation(options, stop).changes()
 
 
 def explain(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Explanation]:
@@ -767,18 +841,171 @@ def explain(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Ex
     return iter(PreparedExplanation(options, stop).search)
 
 
+class WatchedEvents(Struct, frozen=True):
+    """What became of the watched events when the settings file was saved.
+
+    Attributes:
+        explanations: of the events, the same ones each time; empty while the settings have mistakes.
+        before: those of the last time, to be compared with; None the first time.
+        error: the mistakes of the settings; None if there are none.
+    """
+
+    explanations: list[Explanation]
+    before: list[Explanation] | None
+    error: SettingsError | None
+
+
+class SettingsWatch:
+    """Explains the same events again each time the settings file is saved.
+
+    The events are kept, so a pipe is read once. A file that an editor renames or empties for a moment is waited for.
+
+    Args:
+        options: which events; they are picked once the settings have no mistakes.
+        limit: events at most.
+        stop: ends the reading of events early.
+
+    Attributes:
+        file: the settings file that is watched; it need not be there.
+        prepared: the search that found the events; None until then.
+    """
+
+    def __init__(self, options: ExplainOptions, limit: int = 3, stop: Stop | None = None) -> None:
+        self.file = settings_file(options.config) or DEFAULT_FILE
+        self.prepared: PreparedExplanation | None = None
+        self._options, self._limit, self._stop = options, limit, stop
+        self._seen: object = None
+        self._candidate: object = None
+        self._polls = 0
+        self._last: list[Explanation] = []
+
+    def poll(self) -> WatchedEvents | None:
+        """Look at the file once; return the explanations if it was saved, and the first time.
+
+        Raises:
+            VoucherifySyncError: the sources cannot be read.
+        """
+        state = _file_state(self.file)
+        if state == self._seen:
+            self._candidate = None
+            return None
+        if self._seen is not None:
+            self._polls = self._polls + 1 if state == self._candidate else 0
+            self._candidate = state
+            if self._polls < (1 if state[-1] else _PATIENT_POLLS):
+                return None
+        self._seen, self._candidate, self._polls = state, None, 0
+        try:
+            return self._explained()
+        except SettingsError as error:
+            return WatchedEvents([], None, error)
+
+    def _explained(self) -> WatchedEvents:
+        before = self._last if self.prepared is not None else None
+        if self.prepared is None:
+            prepared = PreparedExplanation(self._options, self._stop)
+            self._last = list(islice(prepared.search, self._limit))
+            self.prepared = prepared
+        else:
+            settings = load(self._options.config, environment=os.environ)
+            pipeline = Pipeline(settings, Selection())
+            self._last = [
+                explained(pipeline, each.record if isinstance(each.record, Event) else each.outcome)
+                for each in self._last
+            ]
+        return WatchedEvents(self._last, before, None)
+
+
+def _file_state(file: Path) -> tuple[int, int, int]:
+    """Return what differs after a file was saved; its size comes last, and is 0 for a file that is not there."""
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def watch(options: ExplainOptions, *, limit: int = 3, stop: Stop | None = None) -> Iterator[WatchedEvents]:
+    """Yield the explanations of the first events that are picked, and again each time the settings file is saved.
+
+    Mistakes of the settings are yielded, too, and the watch goes on until the stop.
+
+    Raises:
+        VoucherifySyncError: the sources cannot be read.
+    """
+    stop = stop or Stop()
+    watched = SettingsWatch(options, limit, stop)
+    while not stop.requested:
+        if (shown := watched.poll()) is not None:
+            yield shown
+        stop.wait(POLL_S)
+
+
+class FinalOptions(InputOptions, frozen=True, kw_only=True):
+    """Which customer is looked at.
+
+    Attributes:
+        customer: by the source_id: the userId, else the anonymousId, unless a row fills another.
+        jobs: as in ReplayOptions.
+    """
+
+    customer: str
+    jobs: int | None = None
+
+
+class PreparedFinalState(Prepared):
+    """A look at one customer.
+
+    Attributes:
+        reader: of the events; it knows which sources are damaged.
+    """
+
+    def __init__(self, options: FinalOptions, stop: Stop | None = None) -> None:
+        super().__init__(options, stop)
+        self.reader = Reader(self.sources, self.stop)
+        self._jobs = options.jobs or default_jobs()
+        self._started = time.monotonic()
+        self._history = CustomerHistory(self.settings, options.customer)
+
+    def read(self) -> CustomerState:
+        """Read all, and return what it amounts to."""
+        return self._history.read_all(self.reader, self._jobs, self.stop)
+
+    def snapshot(self) -> Snapshot:
+        """Tell how far it has read; any thread may ask at any time."""
+        return _reading_snapshot(self.reader, self._history.read, None, self._started)
+
+
+def final_state(
+    options: FinalOptions, *, stop: Stop | None = None, progress: Progress | None = None
+) -> CustomerState:
+    """Tell what Voucherify would hold of one customer after all events, as a run in bulk leaves it. Nothing is sent.
+
+    Raises:
+        VoucherifySyncError: it cannot begin.
+    """
+    prepared = PreparedFinalState(options, stop)
+    with _reporting_progress(progress, prepared.snapshot):
+        return prepared.read()
+
+
 class CoverageOptions(InputOptions, frozen=True, kw_only=True):
-    """Which events are counted; the attributes are those of ReplayOptions."""
+    """Which events are counted; the attributes are those of ReplayOptions.
+
+    Attributes:
+        against: earlier settings, or their file, for `compare`.
+    """
 
     type: Sequence[str] = ()
     event: Sequence[str] = ()
     limit: int | None = None
     jobs: int | None = None
     files_from: str | None = None
+    against: Path | Settings | None = None
 
 
 class PreparedCoverage(Prepared):
-    """A count of values.
+    """A count of values, or of the requests that change against other settings.
 
     Attributes:
         reader: of the events; it knows which sources are damaged.
@@ -789,13 +1016,26 @@ class PreparedCoverage(Prepared):
         self.reader = Reader(self.sources, self.stop)
         self._options = options
         self._started = time.monotonic()
-        self._counts = Coverage(
-            self.settings,
-            Selection(types=frozenset(options.type), names=frozenset(options.event)),
+        selection = Selection(types=frozenset(options.type), names=frozenset(options.event))
+        self._counts: Coverage | Comparison = (
+            Coverage(self.settings, selection)
+            if options.against is None
+            else Comparison(_earlier_settings(options.against), self.settings, selection)
         )
 
     def count(self) -> CoverageReport:
-        """Read, count, and return the report."""
+        """Read, count, and return the report; only where no settings are named to compare with."""
+        assert isinstance(self._counts, Coverage)  # noqa: S101  # the caller knows its options
+        self._read_all()
+        return self._counts.report(self.stop)
+
+    def compare(self) -> ComparisonReport:
+        """Read, compare, and return the report; only where settings are named to compare with."""
+        assert isinstance(self._counts, Comparison)  # noqa: S101  # the caller knows its options
+        self._read_all()
+        return self._counts.report()
+
+    def _read_all(self) -> None:
         jobs, limit, counts = self._options.jobs or default_jobs(), self._options.limit, self._counts
         if limit is None and is_worth_processes(self.reader, jobs):
             counts.add_shared(self.reader, jobs, self.stop)
@@ -804,18 +1044,20 @@ class PreparedCoverage(Prepared):
                 counts.add_block(batch, self.stop, None if limit is None else limit - counts.read)
                 if counts.read == limit:
                     break
-        return counts.report(self.stop)
 
     def snapshot(self) -> Snapshot:
         """Tell how far it has read; any thread may ask at any time."""
-        read, total = sum(facts.bytes for facts in self.reader.facts[:]), self.reader.bytes_total
-        limit = self._options.limit
-        shares = [read / total] if total else []
-        if limit is not None:
-            shares.append(self._counts.read / limit)
-        share = min(max(shares), 1.0) if shares else None
-        eta_s = reading_eta_s(share, time.monotonic() - self._started)
-        return Snapshot(self._counts.read, bytes=read, bytes_total=total, counts={}, share=share, eta_s=eta_s)
+        return _reading_snapshot(self.reader, self._counts.read, self._options.limit, self._started)
+
+
+def _reading_snapshot(reader: Reader, records: int, limit: int | None, started: float) -> Snapshot:
+    read, total = sum(facts.bytes for facts in reader.facts[:]), reader.bytes_total
+    shares = [read / total] if total else []
+    if limit is not None:
+        shares.append(records / limit)
+    share = min(max(shares), 1.0) if shares else None
+    eta_s = reading_eta_s(share, time.monotonic() - started)
+    return Snapshot(records, bytes=read, bytes_total=total, counts={}, share=share, eta_s=eta_s)
 
 
 def coverage(
@@ -829,6 +1071,21 @@ def coverage(
     prepared = PreparedCoverage(options, stop)
     with _reporting_progress(progress, prepared.snapshot):
         return prepared.count()
+
+
+def compare(
+    options: CoverageOptions, *, stop: Stop | None = None, progress: Progress | None = None
+) -> ComparisonReport:
+    """Count the requests that change between the settings `against` and those in use, and by which rows.
+
+    Raises:
+        VoucherifySyncError: it cannot begin.
+    """
+    if options.against is None:
+        raise _NOTHING_TO_COMPARE
+    prepared = PreparedCoverage(options, stop)
+    with _reporting_progress(progress, prepared.snapshot):
+        return prepared.compare()
 
 
 class CheckReport(Struct, frozen=True, kw_only=True):

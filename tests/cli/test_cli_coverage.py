@@ -233,3 +233,72 @@ def test_help_begins_with_two_examples_and_defines_the_share(run_cli: Cli) -> No
     text = run_cli("coverage", "--help").out
     assert text.count("\n    voucherify-sync coverage ") == 2
     assert "A null is no value" in " ".join(text.split())
+
+
+def test_a_comparison_counts_requests_and_the_rows_that_change_them(run_cli: Cli) -> None:
+    """`-` is the other file, `+` the one in use; the exit code is 0."""
+    (run_cli.folder / "before.yaml").write_text(
+        "track:\n  mapping:\n    properties.a: metadata.a\n    properties.b: metadata.b\n"
+    )
+    (run_cli.folder / "after.yaml").write_text(
+        "track:\n  events_exclude: [Gone]\n  mapping:\n    properties.a: metadata.x\n    properties.c: metadata.c\n"
+    )
+    event = {"type": "track", "event": "E", "userId": "u1"}
+    file = write_events(
+        run_cli.folder,
+        {**event, "properties": {"a": 1}},
+        {**event, "properties": {"a": 1, "b": 2}},
+        {**event, "event": "Gone"},
+        event,
+    )
+    options = ["-c", "after.yaml", "--against", "before.yaml", file]
+    ended = run_cli("coverage", *options)
+    assert (ended.code, ended.err) == (0, "")
+    lines = re.sub(" +", " ", ended.out).splitlines()
+    assert lines[:2] == ["--- before.yaml", "+++ after.yaml"]
+    assert "3 of 4 requests change" in lines
+    assert " 2 with other values (such as …/events.ndjson:1)" in lines
+    assert " 1 no longer sent; now: 1 name_excluded" in lines
+    assert " ~ properties.a: metadata.a, now metadata.x 2 …/events.ndjson:1" in lines
+    assert " - properties.b: metadata.b 1 …/events.ndjson:2" in lines
+    assert " + properties.c: metadata.c 0" in lines
+    assert ' track.events_exclude: [] to ["Gone"]' in lines
+    assert " metadata.x 2 …/events.ndjson:1" in lines
+    (report,) = run_cli("coverage", "--json", *options).lines
+    assert (report["read"], report["changed"], report["only_before"], report["unchanged"]) == (4, 2, 1, 1)
+
+
+def test_a_comparison_with_the_same_settings_finds_nothing(run_cli: Cli, samples: Path) -> None:
+    """Nor is the order of keys a change."""
+    (run_cli.folder / "same.yaml").write_text("{}\n")
+    assert run_cli("coverage", "--against", "same.yaml", samples).out.endswith("\n0 of 80 requests change\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--against", "same.yaml", "--fail-under", "3"], "Choose one of them"),
+        (["--against", "nothere.yaml"], "nothere.yaml: no such file"),
+        (["--against", "broken.yaml"], "broken.yaml:1:1: trak"),
+    ],
+    ids=["fail-under", "no file", "broken"],
+)
+def test_a_comparison_that_cannot_be_made_is_refused(
+    run_cli: Cli, samples: Path, options: list[str], said: str
+) -> None:
+    """With the mistakes of the other file, too."""
+    (run_cli.folder / "same.yaml").write_text("{}\n")
+    (run_cli.folder / "broken.yaml").write_text("trak: {}\n")
+    ended = run_cli("coverage", *options, samples)
+    assert ended.code == 2
+    assert said in ended.err
+
+
+@pytest.mark.parametrize("command", ["coverage", "explain"])
+def test_the_other_settings_are_never_written_to(run_cli: Cli, samples: Path, command: str) -> None:
+    """Output that is sent to them by mistake is refused."""
+    (run_cli.folder / "before.yaml").write_text("{}\n")
+    ended = run_cli(command, "--against", "before.yaml", samples, streams={1: "before.yaml"})
+    assert ended.code == 2
+    assert "--against before.yaml" in ended.err
+    assert (run_cli.folder / "before.yaml").read_text() == "{}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -394,3 +395,183 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=run_cli.env)
     assert done.stdout.decode().splitlines()[-1] == "[]"
+
+
+def after_and_before(folder: Path) -> list[str | Path]:
+    """Write settings and earlier ones; return the options that compare them."""
+    (folder / "voucherify-sync.yaml").write_text("track:\n  mapping:\n    properties.total: metadata.total\n")
+    (folder / "before.yaml").write_text("track:\n  mapping:\n    properties.total: metadata.value\n")
+    return ["--against", "before.yaml"]
+
+
+def test_what_changes_against_other_settings_is_shown_as_a_diff(run_cli: Cli) -> None:
+    """Which side is which stands above; events of which nothing changes are left out."""
+    options = after_and_before(run_cli.folder)
+    file = write_events(run_cli.folder, {"type": "identify", "userId": "u"}, ORDER)
+    ended = run_cli("explain", *options, file)
+    assert ended.out == (
+        "--- before.yaml\n+++ voucherify-sync.yaml\n\n"
+        f'track "Order Completed" of u1\n{file}:2\n'
+        "- metadata.value = 9.5\n+ metadata.total = 9.5\n"
+    )
+    assert (ended.code, ended.err) == (0, "1 of 2 events changes.\n")
+    (line,) = run_cli("explain", "--json", *options, file).lines
+    assert line["changes"] == [
+        {"path": "metadata.value", "change": "removed", "before": 9.5},
+        {"path": "metadata.total", "change": "added", "after": 9.5},
+    ]
+    assert run_cli("explain", *options, "--limit", "1", file).err.startswith(
+        "1 changed request shown. --limit N"
+    )
+
+
+def test_nothing_that_changes_is_said(run_cli: Cli) -> None:
+    """That is no error; events that nothing picks are one."""
+    options, file = (
+        after_and_before(run_cli.folder),
+        write_events(run_cli.folder, {**ORDER, "properties": {}}),
+    )
+    ended = run_cli("explain", *options, file)
+    assert (ended.code, ended.out, ended.err) == (0, "", "None of 1 event changes.\n")
+    assert run_cli("explain", *options, "--user", "nobody", file).code == 2
+
+
+def test_an_event_that_is_sent_under_one_side_only_says_so(run_cli: Cli) -> None:
+    """With the rule."""
+    (run_cli.folder / "before.yaml").write_text("track: {events_filter: [Other]}\n")
+    ended = run_cli("explain", "--against", "before.yaml", write_events(run_cli.folder, ORDER))
+    assert "+++ the defaults, as there is no settings file\n" in ended.out
+    assert "- skipped: name_filtered (track.events_filter does not list its name)\n+ sent\n" in ended.out
+
+
+def test_the_final_state_of_a_customer_names_the_events(run_cli: Cli, samples: Path) -> None:
+    """Field by field, and the custom events by name."""
+    ended = run_cli("explain", "--final", "usr_1001", samples)
+    assert ended.code == 0
+    assert re.search(
+        r'^  email +"mia.hk@example.com" +2025-01-12 10:46:00Z +\S+wallet-app-2025-01.ndjson:13$',
+        ended.out,
+        re.MULTILINE,
+    )
+    assert re.search(
+        r'^  "Order Completed" +2  2024-11-12 10:05:27Z  2025-01-12 10:45:21Z', ended.out, re.MULTILINE
+    )
+    (state,) = run_cli("explain", "--final", "usr_1001", "--json", samples).lines
+    assert state["source_id"] == "usr_1001"
+    unknown = run_cli("explain", "--final", "usr_10011", samples)
+    assert unknown.code == 2
+    assert 'did you mean "usr_1001"' in unknown.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--final", "u1", "--watch"],
+        ["--final", "u1", "--against", "x.yaml"],
+        ["--watch", "--against", "x.yaml"],
+        ["--final", "u1", "--event", "A"],
+        ["--final", "u1", "--user", "u1"],
+        ["--final", "u1", "--full"],
+        ["--final", "u1", "--curl"],
+        ["--watch", "--json"],
+        ["--watch", "--curl"],
+        ["--against", "x.yaml", "--full"],
+        ["--against", "x.yaml", "--curl"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_make_no_sense_together_are_refused(run_cli: Cli, options: list[str]) -> None:
+    """Before anything is read; both are named."""
+    ended = run_cli("explain", *options, "nothere.ndjson")
+    assert ended.code == 2
+    assert "cannot be combined" in ended.err
+    assert "nothere" not in ended.err
+
+
+class Watching:
+    """`explain --watch` on a pipe, with a settings file that is edited meanwhile."""
+
+    def __init__(self, cli: Cli, *options: str | Path, text: str = "", **streams: Any) -> None:
+        self.file = cli.folder / "voucherify-sync.yaml"
+        self.file.write_text(text)
+        self.process = cli.start("explain", "--watch", *options, **streams)
+        self.seen = ""
+
+    def until(self, text: str) -> str:
+        """Read until a line holds the text; return what was read since the last time."""
+        assert self.process.stdout is not None
+        read = ""
+        while text not in read:
+            line = self.process.stdout.readline().decode()
+            assert line, f"it ended, and never said {text!r}: {read}"
+            read += line
+        return read
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """Send a signal, and return the exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(60)
+        for stream in (self.process.stdout, self.process.stderr, self.process.stdin):
+            if stream is not None:
+                stream.close()
+        return code
+
+
+def test_a_watch_shows_the_events_again_with_what_changed(run_cli: Cli) -> None:
+    """Each time the file is saved, by whatever an editor does; mistakes are shown meanwhile."""
+    watch = Watching(run_cli, write_events(run_cli.folder, ORDER), text=ROW.format("total"))
+    assert "Changed" not in watch.until("properties.email =")
+    other = run_cli.folder / "saved.yaml"
+    other.write_text(ROW.format("amount"))
+    other.rename(watch.file)  # as editors do that write a new file
+    shown = watch.until("properties.email =")
+    assert ": 1 of 1 event changed\n" in shown
+    assert "Changed since the last save\n- metadata.total = 9.5\n+ metadata.amount = 9.5\n" in shown
+    watch.file.write_text("track: [oops\n")
+    assert "voucherify-sync.yaml:1:8: track:" in watch.until("Ctrl-C ends this")
+    watch.file.write_text("track: {events_filter: [Other]}\n")
+    assert "Changed since the last save\n- sent\n" in watch.until("+ skipped: name_filtered")
+    watch.file.unlink()
+    assert "there is no such file, so the defaults apply" in watch.until("properties.total =")
+    assert watch.end() == 130
+
+
+ROW = "track:\n  mapping:\n    properties.total: metadata.{}\n"
+
+
+def test_a_watch_begins_with_mistakes_too(run_cli: Cli) -> None:
+    """The events are picked once the settings are right."""
+    watch = Watching(run_cli, write_events(run_cli.folder, ORDER), text="trak: {}\n")
+    assert "did you mean track" in watch.until("Ctrl-C ends this")
+    watch.file.write_text(ROW.format("total"))
+    assert '"total": 9.5' in watch.until("properties.email =")
+    assert watch.end(signal.SIGTERM) == 143
+
+
+def test_a_pipe_is_read_once_and_its_events_are_kept(run_cli: Cli) -> None:
+    """It cannot be read again."""
+    watch = Watching(run_cli, "-", text=ROW.format("total"), stdin=subprocess.PIPE)
+    assert watch.process.stdin is not None
+    watch.process.stdin.write(json.dumps(ORDER).encode() + b"\n")
+    watch.process.stdin.close()
+    watch.until("properties.email =")
+    watch.file.write_text(ROW.format("amount"))
+    assert "+ metadata.amount = 9.5" in watch.until("properties.email =")
+    assert watch.end() == 130
+
+
+def test_a_watch_ends_when_its_reader_has_gone(run_cli: Cli) -> None:
+    """It does not wait for the next save."""
+    watch = Watching(run_cli, write_events(run_cli.folder, ORDER))
+    watch.until("Ctrl-C ends this")
+    assert watch.process.stdout is not None
+    watch.process.stdout.close()
+    assert watch.process.wait(60) == 0
+    assert watch.end() == 0
+
+
+def test_a_watch_of_no_event_says_so(run_cli: Cli) -> None:
+    """As without --watch; sources that are not there end it, too."""
+    file = write_events(run_cli.folder, ORDER)
+    assert "No event matches" in run_cli("explain", "--watch", "--event", "Other", file).err
+    assert run_cli("explain", "--watch", "nothere.ndjson").code == 2

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from voucherify_sync.errors import SettingsError, UsageProblem
+from voucherify_sync.preview.comparison import Difference, differences
 from voucherify_sync.preview.mapping_tests import (
-    Difference,
     MappingResult,
-    differences,
     junit,
     narrowed,
     run_tests,
@@ -135,7 +134,8 @@ def test_values_are_the_same_as_in_json(one: Any, other: Any, same: bool) -> Non
 def test_a_path_shows_odd_keys_in_brackets() -> None:
     """A dot inside of a key is no step."""
     (found,) = differences({"a": [{"b.c": 1}]}, {"a": [{"b.c": 2}]}, partial=False)
-    assert found == Difference('a[0]["b.c"]', 1, 2)
+    assert found == Difference(("a", 0, "b.c"), 1, 2)
+    assert found.path == 'a[0]["b.c"]'
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_hostile_names_and_values_leave_xml_well_formed() -> None:
     """Control signs become escapes, markup is escaped."""
     name = "\x1b[31m</testcase>]]>\u202e\ud800\x00"
     test = MappingTest(name, {}, "x", Path("a\x01.yaml"), 0, LineColumn(1, 1), LineColumn(1, 1))
-    text = junit([MappingResult(test, None, "y", [Difference(name, {name: 1}, UNSET)], 0.0)])
+    text = junit([MappingResult(test, None, "y", [Difference((name,), {name: 1}, UNSET)], 0.0)])
     case = ET.fromstring(text)[0][0]
     assert case.get("name") == "\\u001b[31m</testcase>]]>\u202e\\ud800\\u0000"
     assert case[0].get("message", "").endswith("got nothing")

@@ -21,7 +21,7 @@ from msgspec import Raw, Struct
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Json
 from voucherify_sync.fields import WORKING_FIELDS
-from voucherify_sync.paths import FIELDS_OF
+from voucherify_sync.paths import FIELDS_OF, Keys
 
 Version = tuple[int, int, str, int]
 """When an update was made: time and time as told, in microseconds since 1970, messageId, place in the input.
@@ -98,7 +98,7 @@ class Profile:
         has_news: one of the updates has not been sent before.
     """
 
-    __slots__ = ("_fields", "_objects", "_time", "_updates", "has_news")
+    __slots__ = ("_fields", "_halves", "_objects", "_time", "_updates", "has_news")
 
     def __init__(self) -> None:
         self.has_news = False
@@ -106,6 +106,7 @@ class Profile:
         self._time = UNTIMED
         self._fields: dict[str, tuple[Version, Any]] = {}
         self._objects: dict[str, dict[str, tuple[Version, Any]]] = {"address": {}, "metadata": {}}
+        self._halves: list[Version] = []
 
     def merge(self, update: CustomerUpdate) -> None:
         """Merge one update by its version, field by field; address and metadata by key."""
@@ -131,14 +132,32 @@ class Profile:
                 if whole is not None:
                     body[name] = whole[1]
                 continue
-            keys = self._objects[name]
-            values = {key: keys[key][1] for key in sorted(keys) if whole is None or keys[key][0] > whole[0]}
+            values = {key: value for key, (_, value) in self._held(name)}
             if values and whole is not None and name == "address":
                 values = {**dict.fromkeys(_ADDRESS), **values}  # the erased fields are sent as nulls
             if values or whole is not None:
                 body[name] = values or None
         updated_at = None if self._time == UNTIMED else _EPOCH + self._time * _MICROSECOND
         return FoldedCustomer(source_id, _ENCODER.encode(body), updated_at, self._updates)
+
+    def versions(self) -> dict[Keys, list[Version]]:
+        """Return by which updates each field was given its value, once the profile is folded.
+
+        A name that is made of two halves has two of them; an object that was erased has that of the null.
+        """
+        versions: dict[Keys, list[Version]] = {
+            (name,): [version] for name, (version, _) in self._fields.items() if name in _FIELDS
+        }
+        if self._halves:
+            versions["name",] = self._halves
+        for name in self._objects:
+            versions.update({(name, key): [version] for key, (version, _) in self._held(name)})
+        return versions
+
+    def _held(self, name: str) -> list[tuple[str, tuple[Version, Any]]]:
+        """Return what an object holds by its keys: what was said later than the last null that erased all of it."""
+        whole, keys = self._fields.get(name), self._objects[name]
+        return [(key, keys[key]) for key in sorted(keys) if whole is None or keys[key][0] > whole[0]]
 
     def _join_halves(self) -> None:
         """Make the name of the halves that were said later than the last whole name; half a name replaces none."""
@@ -149,7 +168,8 @@ class Profile:
         is_free = whole is None or whole[1] is None
         if halves and (is_free or len(halves) == len(WORKING_FIELDS)):
             name = " ".join([half[1].strip() for half in halves])
-            self._fields["name"] = max(half[0] for half in halves), name
+            self._halves = [version for version, _ in halves]
+            self._fields["name"] = max(self._halves), name
 
 
 def _merge(known: dict[str, tuple[Version, Any]], values: Json, version: Version) -> None:
@@ -227,6 +247,12 @@ class Fold:
 
         While all updates fit into memory, they come in the order of their source_ids.
         """
+        for source_id, profile in self.profiles():
+            if profile.has_news:
+                yield profile.folded(source_id)
+
+    def profiles(self) -> Iterator[tuple[str, Profile]]:
+        """Yield what the updates of each customer amount to, with its source_id, in the order of `customers`."""
         numbers = range(PARTITIONS)
         for group in [[number] for number in numbers] if self._layers else [numbers]:
             profiles: dict[str, Profile] = {}
@@ -237,9 +263,7 @@ class Fold:
                     if profile is None:
                         profile = profiles[source_id] = Profile()
                     profile.merge(update)
-            for source_id in sorted(profiles):
-                if profiles[source_id].has_news:
-                    yield profiles[source_id].folded(source_id)
+            yield from sorted(profiles.items())
 
     def close(self) -> None:
         """Give memory and disk back."""

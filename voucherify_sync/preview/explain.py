@@ -16,8 +16,9 @@ from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.filters import Selection, name_of
 from voucherify_sync.mapping.name_lists import NameList
 from voucherify_sync.mapping.trace import Trace, traced
-from voucherify_sync.outcomes import Outcome, State, words
+from voucherify_sync.outcomes import Decision, Outcome, State, words
 from voucherify_sync.paths import path_of
+from voucherify_sync.preview.comparison import Comparison, RequestChange
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
 from voucherify_sync.sources.decode import decode
@@ -87,6 +88,7 @@ class EventSearch:
 
     Attributes:
         read: records looked at.
+        compared: records that `changes` compared.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class EventSearch:
         message_ids: Sequence[str] = (),
         line: int | None = None,
     ) -> None:
-        self.read = 0
+        self.read = self.compared = 0
         self._pipeline = Pipeline(settings, Selection())
         self._batches = batches
         self._names = NameList("--event", names) if names else None
@@ -107,15 +109,37 @@ class EventSearch:
         self._message_ids, self._line = set(message_ids), line
 
     def __iter__(self) -> Iterator[Explanation]:
+        for record in self._picked():
+            explanation = explained(self._pipeline, record)
+            if self._is_wanted(explanation.record, explanation.request):
+                yield explanation
+
+    def changes(self, comparison: Comparison) -> Iterator[RequestChange]:
+        """Yield what changes for the wanted events, where something does; `compared` counts all of them.
+
+        Args:
+            comparison: of earlier settings with those of this search.
+        """
+        for record in self._picked():
+            change = comparison.change(record)
+            if self._is_wanted(change.record, change.before, change.after):
+                self.compared += 1
+                if change.is_changed:
+                    yield change
+
+    def _picked(self) -> Iterator[Event | Outcome]:
+        """Yield the records that are wanted by what they say themselves."""
         for batch in self._batches:
             if self._line is not None and batch.first_line > self._line:
                 return
             for record in decode(batch):
                 self.read += 1
                 if self._is_picked(record):
-                    explanation = explained(self._pipeline, record)
-                    if self._users is None or any(self._users.sees(each) for each in _ids(explanation)):
-                        yield explanation
+                    yield record
+
+    def _is_wanted(self, record: Event | BadRecord, *decisions: Decision | None) -> bool:
+        """Tell whether a record is of a wanted customer."""
+        return self._users is None or any(map(self._users.sees, _ids(record, decisions)))
 
     def notices(self) -> Iterator[str]:
         """Yield sentences on wanted names and customers that no event had, and on what may be meant instead."""
@@ -135,14 +159,15 @@ class EventSearch:
         return isinstance(own, Event) and own.type == "track" and self._names.sees(name_of(own))
 
 
-def _ids(explanation: Explanation) -> Iterator[str]:
-    if explanation.request is not None:
-        yield explanation.request.source_id
-    if isinstance(explanation.record, Event):
-        for key in ("userId", "anonymousId"):
-            own_id = present_text(explanation.record.fields.get(key))
-            if own_id is not None:
-                yield own_id
+def _ids(record: Event | BadRecord, decisions: Iterable[Decision | None]) -> list[str]:
+    """Return the ids by which an event may be picked: those of its requests, and its own."""
+    ids = [decision.source_id for decision in decisions if isinstance(decision, Request)]
+    own = (
+        [present_text(record.fields.get(key)) for key in ("userId", "anonymousId")]
+        if isinstance(record, Event)
+        else []
+    )
+    return [*ids, *filter(None, own)]
 
 
 def to_json(explanation: Explanation) -> bytes:

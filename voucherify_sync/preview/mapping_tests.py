@@ -5,10 +5,9 @@ Nothing is sent. Results can be written as JUnit XML for CI servers, and into th
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -19,6 +18,7 @@ from msgspec import UNSET, Struct
 from voucherify_sync.errors import SourceError, UsageProblem
 from voucherify_sync.events import Batch, Json, Request
 from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.preview.comparison import Difference, differences
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import EventAt, Expected, MappingTest, Settings
 from voucherify_sync.settings.rewriting import rewrite
@@ -30,28 +30,8 @@ from voucherify_sync.state.private_files import write_whole
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import PATHS
 
-__all__ = ["Difference", "MappingResult", "junit", "run_tests", "text_of", "update"]
-
-_PLAIN_KEY: Final = re.compile(r"[^.\[\]\"'\s]+")
 _NOT_XML: Final = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BOM: Final = "\ufeff"
-
-
-class Difference(Struct, frozen=True):
-    """One place at which something else came out than was expected.
-
-    Attributes:
-        path: such as ``body.customer.email``.
-        expected: the value there; UNSET where there is none at all, as a null is None.
-        got: the value there, likewise.
-    """
-
-    path: str
-    expected: Any
-    got: Any
-
-    def __str__(self) -> str:
-        return f"{self.path}: expected {text_of(self.expected)}, got {text_of(self.got)}"
 
 
 class MappingResult(Struct, frozen=True):
@@ -180,47 +160,11 @@ def _read_lines(path: Path, wanted: set[int]) -> dict[int, Batch]:
 def _differences(expect: Expected | str, request: Json | None, reason: str | None) -> Iterable[Difference]:
     if isinstance(expect, str):
         if request is None:
-            return differences(expect, reason, partial=False, path="skipped")
-        return [Difference("request", UNSET, request), Difference("skipped", expect, UNSET)]
+            return differences(expect, reason, partial=False, keys=("skipped",))
+        return [Difference(("request",), UNSET, request), Difference(("skipped",), expect, UNSET)]
     if request is None:
-        return [Difference("request", expect.request, UNSET), Difference("skipped", UNSET, reason)]
+        return [Difference(("request",), expect.request, UNSET), Difference(("skipped",), UNSET, reason)]
     return differences(expect.request, request, partial=expect.partial)
-
-
-def differences(expected: Any, got: Any, *, partial: bool, path: str = "") -> Iterator[Difference]:
-    """Yield where two JSON values differ, in the order of what is expected.
-
-    Numbers are equal if they are so by value; true and false are no numbers. Lists are compared item by item.
-
-    Args:
-        expected: as the test has it.
-        got: as the mapping made it.
-        partial: an object may hold more than is expected, at any depth.
-        path: where both stand.
-    """
-    if isinstance(expected, dict) and isinstance(got, dict):
-        for key in expected if partial else expected | got:
-            inner = f"{path}[{json.dumps(key, ensure_ascii=False)}]"
-            if _PLAIN_KEY.fullmatch(key):
-                inner = f"{path}.{key}" if path else key
-            one, other = expected.get(key, UNSET), got.get(key, UNSET)
-            yield from differences(one, other, partial=partial, path=inner)
-    elif isinstance(expected, list) and isinstance(got, list):
-        for index in range(max(len(expected), len(got))):
-            one, other = (values[index] if index < len(values) else UNSET for values in (expected, got))
-            yield from differences(one, other, partial=partial, path=f"{path}[{index}]")
-    elif isinstance(expected, bool) is not isinstance(got, bool) or expected != got:
-        yield Difference(path, expected, got)
-
-
-def text_of(value: Any) -> str:
-    """Return one side of a difference as text."""
-    if value is UNSET:
-        return "nothing"
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        return "a value that is nested too deep to be shown"
 
 
 def narrowed(value: Any, to: Any) -> Any:

@@ -1,0 +1,146 @@
+"""Draws what changes between two versions of the settings, for `explain` and `coverage`: `-` is before, `+` is now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET
+
+from voucherify_sync.events import Request
+from voucherify_sync.outcomes import words
+from voucherify_sync.settings import settings_file
+from voucherify_sync.text import clean, counted, short_position
+
+from .render import Line, Table, TableRow, TextLines, compact, sentences
+
+if TYPE_CHECKING:
+    from voucherify_sync.outcomes import Decision
+    from voucherify_sync.preview.comparison import (
+        ComparisonReport,
+        Difference,
+        FieldChanges,
+        RequestChange,
+        RowChange,
+    )
+
+_VALUE: Final = 60
+_MAX_FIELDS: Final = 40
+_MAX_ROWS: Final = 40
+_BEFORE, _NOW, _HEAD, _DIM = "red", "green", "bold", "dim"
+_SIGNS: Final = {"added": "+", "removed": "-", "moved": "~"}
+_STYLES: Final = {"added": _NOW, "removed": _BEFORE, "moved": "yellow"}
+
+
+def heading(against: Path, config: Path | None) -> TextLines:
+    """Return the two lines that say which side is which, as those of a diff."""
+    now = settings_file(config)
+    return TextLines(
+        [
+            [(f"--- {clean(str(against), 4_096)}", _BEFORE)],
+            [
+                (
+                    f"+++ {clean(str(now), 4_096) if now else 'the defaults, as there is no settings file'}",
+                    _NOW,
+                )
+            ],
+        ]
+    )
+
+
+def change_block(change: RequestChange) -> TextLines:
+    """Return what changes for one record."""
+    record, request = change.record, change.after
+    what = clean(record.type or "no event", 40)
+    if record.name is not None and record.type == "track":
+        what += f" {compact(record.name, _VALUE)}"
+    sent = request if isinstance(request, Request) else change.before
+    assert isinstance(sent, Request)  # noqa: S101  # else nothing changes
+    head: Line = [(what, _HEAD), (f" of {clean(sent.source_id, _VALUE)}", "")]
+    lines: list[Line] = [head, [(clean(str(record.position), 4_096), _DIM)]]
+    if not isinstance(change.after, Request):
+        lines.append([("- sent", _BEFORE)])
+        lines.append([(f"+ {_end(change.after)}", _NOW)])
+    elif not isinstance(change.before, Request):
+        lines.append([(f"- {_end(change.before)}", _BEFORE)])
+        lines.append([("+ sent", _NOW)])
+    return TextLines([*lines, *difference_lines(change.fields)])
+
+
+def difference_lines(fields: list[Difference]) -> Iterator[Line]:
+    """Yield the fields of two requests that differ, each as a line of a diff for the value before and one for now."""
+    for each in fields[:_MAX_FIELDS]:
+        for sign, value, style in (("-", each.expected, _BEFORE), ("+", each.got, _NOW)):
+            if value is not UNSET:
+                yield [(f"{sign} {clean(each.path, 200)} = {compact(value, _VALUE)}", style)]
+    if len(fields) > _MAX_FIELDS:
+        yield [(f"  and {len(fields) - _MAX_FIELDS:,} more fields, which --json lists", _DIM)]
+
+
+def _end(decision: Decision) -> str:
+    assert not isinstance(decision, Request)  # noqa: S101  # the caller has looked
+    why = decision.detail or words(decision.state, decision.reason)
+    return f"{decision.state}: {clean(decision.reason or '', 60)}" + (f" ({clean(why, 200)})" if why else "")
+
+
+def comparison_blocks(report: ComparisonReport) -> Iterator[Table | TextLines]:
+    """Yield how many requests change, by which rows, and at which fields."""
+    if not report.read:
+        yield sentences("No events were read.", style="bold")
+        return
+    changes = report.changed + report.only_before + report.only_after
+    sent = changes + report.unchanged
+    verb = "changes" if changes == 1 else "change"
+    head: list[Line] = [[(f"{changes:,} of {counted(sent, 'request')} {verb}", _HEAD)]]
+    if report.changed:
+        head.append(
+            [(f"  {report.changed:,} with other values (such as {_places(report.examples[:1])})", "")]
+        )
+    for number, text, reasons in (
+        (report.only_after, "sent only now; before", report.reasons_before),
+        (report.only_before, "no longer sent; now", report.reasons_after),
+    ):
+        if number:
+            why = ", ".join(f"{times:,} {clean(reason, 40)}" for reason, times in reasons.items())
+            head.append([(f"  {number:,} {text}: {why}", "")])
+    yield TextLines(head)
+    if report.rows:
+        rows = [_row(row) for row in sorted(report.rows, key=lambda row: -row.requests)]
+        yield from _first(rows, "Rows, with the requests that each changes")
+    title = "Other settings"
+    if report.by_other_settings:
+        title += f", which change {counted(report.by_other_settings, 'request')}"
+    settings = [
+        [(f"  {each.setting}: ", ""), (clean(each.before), _BEFORE), (" to ", ""), (clean(each.after), _NOW)]
+        for each in report.settings
+    ]
+    if settings or report.by_other_settings:
+        yield TextLines([[(title, _HEAD)], *settings])
+    if report.fields:
+        fields = [_field(*each) for each in report.fields.items()]
+        yield from _first(fields, "Fields of the requests", ("", "added", "removed", "changed", "such as"))
+
+
+def _first(rows: list[TableRow], title: str, heads: tuple[str, ...] = ()) -> Iterator[Table | TextLines]:
+    """Yield a table of the first rows, and how many more there are."""
+    yield Table(rows[:_MAX_ROWS], title, heads, optional=1)
+    if len(rows) > _MAX_ROWS:
+        yield sentences(f"  and {len(rows) - _MAX_ROWS:,} more, which --json lists", style=_DIM)
+
+
+def _row(row: RowChange) -> TableRow:
+    text = row.row if row.before is None else f"{row.before}, now {row.row.rpartition(': ')[2]}"
+    label = f"{_SIGNS[row.change]} {clean(text, 200)}"
+    return TableRow(label, (f"{row.requests:,}",), (_places(row.examples[:1]),), _STYLES[row.change])
+
+
+def _field(path: str, counts: FieldChanges) -> TableRow:
+    numbers = tuple(
+        f"{number:,}" if number else "" for number in (counts.added, counts.removed, counts.changed)
+    )
+    return TableRow(clean(path, 200), numbers, (_places(counts.examples[:1]),))
+
+
+def _places(examples: list[str]) -> str:
+    return ", ".join(clean(short_position(place), 200) for place in examples)
