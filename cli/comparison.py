@@ -106,8 +106,7 @@ def comparison_blocks(report: ComparisonReport) -> Iterator[Table | TextLines]:
             head.append([(f"  {number:,} {text}: {why}", "")])
     yield TextLines(head)
     if report.rows:
-        rows = [_row(row) for row in sorted(report.rows, key=lambda row: -row.requests)]
-        yield from _first(rows, "Rows, with the requests that each changes")
+        yield from _first(_rows(report.rows), "Rows, with the requests that each changes")
     title = "Other settings"
     if report.by_other_settings:
         title += f", which change {counted(report.by_other_settings, 'request')}"
@@ -127,6 +126,23 @@ def _first(rows: list[TableRow], title: str, heads: tuple[str, ...] = ()) -> Ite
     yield Table(rows[:_MAX_ROWS], title, heads, optional=1)
     if len(rows) > _MAX_ROWS:
         yield sentences(f"  and {len(rows) - _MAX_ROWS:,} more, which --json lists", style=_DIM)
+
+
+def _rows(rows: list[RowChange]) -> list[TableRow]:
+    """Return the rows, the most frequent first; what changes nothing of the default table is one line.
+
+    Any row of one's own switches that whole table off.
+    """
+    idle = [row for row in rows if row.default and not row.requests]
+    others = sorted((row for row in rows if row not in idle), key=lambda row: -row.requests)
+    numbers = {change: sum(row.change == change for row in idle) for change in ("added", "removed")}
+    return list(map(_row, others)) + [
+        TableRow(
+            f"{_SIGNS[change]} {counted(number, 'row')} of the default table", ("0",), (), _STYLES[change]
+        )
+        for change, number in numbers.items()
+        if number
+    ]
 
 
 def _row(row: RowChange) -> TableRow:

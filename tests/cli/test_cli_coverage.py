@@ -274,6 +274,19 @@ def test_a_comparison_with_the_same_settings_finds_nothing(run_cli: Cli, samples
     assert run_cli("coverage", "--against", "same.yaml", samples).out.endswith("\n0 of 80 requests change\n")
 
 
+def test_rows_of_the_default_table_that_change_nothing_are_one_line(run_cli: Cli) -> None:
+    """Any row of one's own switches all of them off; those that change something stand for themselves."""
+    (run_cli.folder / "before.yaml").write_text("{}\n")
+    (run_cli.folder / "voucherify-sync.yaml").write_text(
+        "identify: {mapping: {traits.x: customer.metadata.x}}\n"
+    )
+    file = write_events(run_cli.folder, IDENTIFY)
+    out = re.sub(" +", " ", run_cli("coverage", "--against", "before.yaml", file).out)
+    assert " - traits.email: customer.email 1 …/events.ndjson:1\n" in out
+    assert " - 11 rows of the default table 0\n" in out
+    assert "traits.phone" not in out
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

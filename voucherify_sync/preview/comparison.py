@@ -191,6 +191,7 @@ class RowChange(Struct, frozen=True):
         change: ``added``, ``removed``, or ``moved``: its source stayed, and its destination is another one.
         row: its text; of a moved one, as it is now.
         before: of a moved one, its text before.
+        default: it is one of the default table.
         requests: requests that it changes.
         examples: the first places of these.
     """
@@ -199,6 +200,7 @@ class RowChange(Struct, frozen=True):
     change: Literal["added", "removed", "moved"]
     row: str
     before: str | None
+    default: bool
     requests: int
     examples: list[str]
 
@@ -472,7 +474,7 @@ class Comparison:
                     continue
                 self._constants[section].append((parse_destination(destination).keys, len(self._rows)))
                 text = f"add: {destination}: {text_of(value)}"
-                self._rows.append(RowChange(section, change, text, None, 0, []))  # type: ignore[arg-type]
+                self._rows.append(RowChange(section, change, text, None, False, 0, []))  # type: ignore[arg-type]
 
 
 def _comparing(before: Settings, after: Settings, selection: Selection) -> Work:
@@ -485,22 +487,23 @@ def _changed_rows(before: Mapper, after: Mapper) -> tuple[list[RowChange], tuple
     rows: list[RowChange] = []
     numbers: tuple[dict[Any, int], ...] = ({}, {})
     for section in after.rules:
-        texts_before, texts_after = (
-            {row.text: row.source.text for row in mapper.rules[section].rows if row.whole is None}
+        rows_before, rows_after = (
+            {row.text: row for row in mapper.rules[section].rows if row.whole is None}
             for mapper in (before, after)
         )
-        removed = [text for text in texts_before if text not in texts_after]
-        for text in [text for text in texts_after if text not in texts_before]:
-            earlier = [each for each in removed if texts_before[each] == texts_after[text]]
-            if earlier:
-                removed.remove(earlier[0])
-                numbers[0][section, earlier[0]] = len(rows)
-            numbers[1][section, text] = len(rows)
+        removed = [row for text, row in rows_before.items() if text not in rows_after]
+        for row in [row for text, row in rows_after.items() if text not in rows_before]:
+            earlier = next((each for each in removed if each.source.text == row.source.text), None)
+            if earlier is not None:
+                removed.remove(earlier)
+                numbers[0][section, earlier.text] = len(rows)
+            numbers[1][section, row.text] = len(rows)
             change: Literal["moved", "added"] = "moved" if earlier else "added"
-            rows.append(RowChange(section, change, text, earlier[0] if earlier else None, 0, []))
-        for text in removed:
-            numbers[0][section, text] = len(rows)
-            rows.append(RowChange(section, "removed", text, None, 0, []))
+            was = earlier.text if earlier else None
+            rows.append(RowChange(section, change, row.text, was, row.is_default, 0, []))
+        for row in removed:
+            numbers[0][section, row.text] = len(rows)
+            rows.append(RowChange(section, "removed", row.text, None, row.is_default, 0, []))
     return rows, numbers
 
 
