@@ -240,12 +240,10 @@ def test_a_run_that_stops_early_says_what_is_left_and_what_it_will_cost(run_cli:
         events.write_text("".join(track(n) for n in range(400)))
         ended = run_cli("replay", "-c", settings, "--yes", "--max-calls", "150", events)
     assert ended.code == 4
-    found = re.search(
-        r"^About (\d+) requests remaining(; at [\d,]+ calls a minute that is .+)?\.$", ended.err, re.MULTILINE
-    )
+    found = re.search(r"^(?:About )?(\d+) requests remaining(: about .+)?\.$", ended.err, re.MULTILINE)
     assert found, ended.err
     assert int(found[1]) == 250
-    assert ended.err.index("About 250") < ended.err.index("Next:")
+    assert found.start() < ended.err.index("Next:")
 
 
 def test_a_run_that_is_done_has_nothing_left(run_cli: Cli, sandbox: Sandbox) -> None:

@@ -15,12 +15,17 @@ from typing import Any
 
 import pytest
 from support.cli import Cli
-from support.replays import CANARY, assert_lawful, identify, report_of, settings_for, track
+from support.replays import CANARY, assert_lawful, identify, report_of, settings_for, track, write_settings
 from support.waiting import wait_until
 
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
+
+
+def of_project(cli: Cli, sandbox: Sandbox) -> Path:
+    """Write settings whose key is that of a project, not one that a sandbox made."""
+    return write_settings(cli.folder / "settings.yaml", sandbox.url, key="app-of-a-project")
 
 
 def test_a_dry_run_prints_exactly_what_would_be_sent(run_cli: Cli) -> None:
@@ -81,7 +86,7 @@ def test_a_live_run_delivers_each_customers_events_in_order(run_cli: Cli, sandbo
 
 def test_where_nobody_can_be_asked_a_live_run_wants_yes(run_cli: Cli, sandbox: Sandbox) -> None:
     """Exit 2, naming --yes, and no call was made."""
-    ended = run_cli("replay", "-c", settings_for(run_cli, sandbox), "-", stdin=track(1))
+    ended = run_cli("replay", "-c", of_project(run_cli, sandbox), "-", stdin=track(1))
     assert ended.code == 2
     assert "--yes" in ended.err
     assert sandbox.counts() == (0, 0, 0)
@@ -383,10 +388,17 @@ def test_environment_variables_stand_for_options(run_cli: Cli) -> None:
     assert len(run_cli("replay", "--dry-run", "--limit", "1", "-", stdin=lines, env=env).lines) == 1
 
 
+def test_a_sandbox_of_this_program_is_sent_to_without_a_question(run_cli: Cli, sandbox: Sandbox) -> None:
+    """Nothing reaches a project, so nothing has to be undone."""
+    ended = run_cli("replay", "-c", settings_for(run_cli, sandbox), "-", stdin=track(1))
+    assert ended.code == 0
+    assert sandbox.counts()[1] == 1
+
+
 def test_yes_is_never_taken_from_the_environment(run_cli: Cli, sandbox: Sandbox) -> None:
     """What cannot be undone is agreed to on the command line only."""
     env = {"VOUCHERIFY_SYNC_REPLAY_YES": "1"}
-    ended = run_cli("replay", "-c", settings_for(run_cli, sandbox), "-", stdin=track(1), env=env)
+    ended = run_cli("replay", "-c", of_project(run_cli, sandbox), "-", stdin=track(1), env=env)
     assert ended.code == 2
 
 

@@ -159,7 +159,8 @@ def test_an_empty_file_is_a_source_with_a_notice() -> None:
 @pytest.mark.parametrize("arguments", [[], ["-"]])
 def test_stdin_is_read_when_asked_for_or_when_nothing_is_named(arguments: Sequence[str]) -> None:
     """Without a source and without a terminal standard input is meant."""
-    assert find_sources(arguments, stdin_is_terminal=False) == FoundSources([Source("-", None, None)], [])
+    stdin = Source("-", None, None, is_implied=not arguments)
+    assert find_sources(arguments, stdin_is_terminal=False) == FoundSources([stdin], [])
 
 
 def test_a_terminal_is_not_read_unasked() -> None:

@@ -71,15 +71,9 @@ def set_time(event: Event, find: Find) -> None:
         find: called once at most for each of the two findings.
     """
     fields = event.fields
-    told, received = fields.get(TIME_FIELDS[0]), fields.get("receivedAt")
-    if _is_segments(told) and (received is None or (_is_segments(received) and received >= told)):
-        # As nearly all events: in one spelling and in UTC, texts compare as their times do.
-        try:
-            event.time = event.told_time = datetime.fromisoformat(told)
-        except ValueError:
-            pass
-        else:
-            return
+    event.time = event.told_time = _usual_time(fields.get(TIME_FIELDS[0]), fields.get("receivedAt"))
+    if event.time is not None:
+        return
     time, unread, name = None, "", ""
     for name in TIME_FIELDS:
         value = fields.get(name)
@@ -99,6 +93,19 @@ def set_time(event: Event, find: Find) -> None:
     if received_at is not None and time > received_at and time - received_at > MAX_CLOCK_LEAD:
         find(WRONG_CLOCK, event.position, _shown(name, fields[name]))
         event.time = received_at
+
+
+def _usual_time(told: Any, received: Any) -> datetime | None:
+    """Return the time of an event as nearly all are: written by Segment, and received at that time or later.
+
+    In one spelling and in UTC, texts compare as their times do.
+    """
+    if _is_segments(told) and (received is None or (_is_segments(received) and received >= told)):
+        try:
+            return datetime.fromisoformat(told)
+        except ValueError:
+            pass
+    return None
 
 
 def _is_segments(value: Any) -> bool:

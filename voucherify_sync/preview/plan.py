@@ -28,7 +28,7 @@ from voucherify_sync.stop import Stop
 from voucherify_sync.text import utc_text
 
 MAX_ANONYMOUS: Final = 1_000_000
-"""Customers named by an anonymousId that are told apart; of more than these, `at least` so many are known."""
+"""Customers named by an anonymousId that are counted one by one; of a larger number only that it is larger is known."""
 
 POLLS_OF_A_REQUEST: Final = 4
 """Estimated polls of a bulk request until it is processed: after 0.5, 1.5, 3.5 and 7.5 s."""
