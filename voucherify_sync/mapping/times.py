@@ -71,7 +71,8 @@ def set_time(event: Event, find: Find) -> None:
         find: called once at most for each of the two findings.
     """
     fields = event.fields
-    event.time = event.told_time = _usual_time(fields.get(TIME_FIELDS[0]), fields.get("receivedAt"))
+    received = fields.get("receivedAt")
+    event.time = event.told_time = _usual_time(fields.get(TIME_FIELDS[0]), received)
     if event.time is not None:
         return
     time, unread, name = None, "", ""
