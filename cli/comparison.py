@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import UNSET
 
 from voucherify_sync.events import Request
-from voucherify_sync.outcomes import words
+from voucherify_sync.outcomes import State, words
 from voucherify_sync.settings import settings_file
 from voucherify_sync.text import clean, counted, short_position
 
@@ -97,13 +97,13 @@ def comparison_blocks(report: ComparisonReport) -> Iterator[Table | TextLines]:
         head.append(
             [(f"  {report.changed:,} with other values (such as {_places(report.examples[:1])})", "")]
         )
-    for number, text, reasons in (
-        (report.only_after, "sent only now; before", report.reasons_before),
-        (report.only_before, "no longer sent; now", report.reasons_after),
+    for text, reasons in (
+        ("sent only now. Before:", report.reasons_before),
+        ("no longer sent:", report.reasons_after),
     ):
-        if number:
-            why = ", ".join(f"{times:,} {clean(reason, 40)}" for reason, times in reasons.items())
-            head.append([(f"  {number:,} {text}: {why}", "")])
+        for code, number in reasons.items():
+            meaning = words(State.SKIPPED, code) or words(State.INVALID, code)
+            head.append([(f"  {number:,} {text} {meaning} [{clean(code, 40)}]", "")])
     yield TextLines(head)
     if report.rows:
         yield from _first(_rows(report.rows), "Rows, with the requests that each changes")

@@ -50,6 +50,7 @@ _MAX_BRIEF_ENTRIES: Final = 12
 _VALUE: Final = 60
 _MAX_REPAIRED: Final = 3
 _NARROW: Final = 72
+_MAX_PLACE: Final = 32
 _Entry = TypeVar("_Entry")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-.*)?\}")
 _MAPPED, _UNMAPPED, _DIM, _HEAD = "green", "yellow", "dim", "bold"
@@ -171,11 +172,12 @@ def final_blocks(state: CustomerState, *, is_short: bool) -> Iterator[Table | Te
 
     Args:
         state: of the customer.
-        is_short: places are shown without the folders of their files.
+        is_short: of places only the end is shown, without the folders of their files.
     """
 
     def place(origin: Origin) -> str:
-        return clean(short_position(origin.position) if is_short else origin.position, 4_096)
+        shown = clean(short_position(origin.position) if is_short else origin.position, 4_096)
+        return f"…{shown[1 - _MAX_PLACE :]}" if is_short and len(shown) > _MAX_PLACE else shown
 
     def moment(origin: Origin) -> str:
         return "no time" if origin.time is None else f"{origin.time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
@@ -197,15 +199,15 @@ def final_blocks(state: CustomerState, *, is_short: bool) -> Iterator[Table | Te
         origins = each.origins
         notes = (
             compact(each.value, _VALUE),
-            " + ".join(map(moment, origins)),
             " + ".join(map(place, origins)),
+            " + ".join(map(moment, origins)),
         )
         rows.append(TableRow(clean(each.path, 120), (), notes))
     if rows:
         yield Table(
             rows,
-            "What Voucherify would hold: the value that was said last",
-            ("", "value", "from", ""),
+            "What Voucherify would hold: the latest value of each field",
+            ("", "value", "from", "time"),
             optional=1,
         )
     else:

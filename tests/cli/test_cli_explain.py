@@ -449,7 +449,7 @@ def test_the_final_state_of_a_customer_names_the_events(run_cli: Cli, samples: P
     ended = run_cli("explain", "--final", "usr_1001", samples)
     assert ended.code == 0
     assert re.search(
-        r'^  email +"mia.hk@example.com" +2025-01-12 10:46:00Z +\S+wallet-app-2025-01.ndjson:13$',
+        r'^  email +"mia.hk@example.com" +\S+wallet-app-2025-01.ndjson:13 +2025-01-12 10:46:00Z$',
         ended.out,
         re.MULTILINE,
     )
