@@ -90,13 +90,15 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     prepared = PreparedCoverage(options)
     try_streams(options.config, prepared, options.files_from, against)
     tell(*prepared.notices)
-    with stopping_cleanly(prepared.stop):
+    with stopping_cleanly(prepared.stop, sends=False):
         with progress("auto", prepared.snapshot, sys.stderr):
             report = prepared.count() if against is None else prepared.compare()
         if isinstance(report, CoverageReport):
             _show(report, prepared.settings, as_json=as_json)
         else:
             _show_comparison(report, against, options.config, as_json=as_json)
+    if prepared.stop.signal_exit is not None:
+        tell("Interrupted: only what was read until then is counted.")
     tell(*(f"Warning: {clean_lines(notice)}" for notice in report.notices))
     code = ExitCode.OK
     tell(*(f"Warning: {notice}" for notice in source_notices(prepared.reader.facts)))

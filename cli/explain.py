@@ -262,7 +262,7 @@ def _show_final(source: Sequence[str], config: Path | None, customer: str, *, as
 
     prepared = PreparedFinalState(FinalOptions(source=source, config=config, customer=customer))
     _tell_of_sources(prepared, config)
-    with stopping_cleanly(prepared.stop), progress("auto", prepared.snapshot, sys.stderr):
+    with stopping_cleanly(prepared.stop, sends=False), progress("auto", prepared.snapshot, sys.stderr):
         state = prepared.read()
     if prepared.stop.signal_exit is not None:
         tell("Interrupted: the input was not read completely, so nothing is shown.")

@@ -88,7 +88,10 @@ def command(cycle: int | None, from_api: bool, brief: bool, as_json: bool, **val
         has_rate = options.rate is not None
         allowances = list(_allowances(settings, cycle, from_api=from_api, has_rate=has_rate))
         tell_problem_of_ledger(prepared, display)
-        with stopping_cleanly(stop), progress(display.progress_kind, prepared.snapshot, sys.stderr):
+        with (
+            stopping_cleanly(stop, sends=False),
+            progress(display.progress_kind, prepared.snapshot, sys.stderr),
+        ):
             plan = prepared.plan()
     run = prepared.finished_run
     if stop.requested:

@@ -44,19 +44,21 @@ def leaving() -> Iterator[None]:
 
 
 @contextmanager
-def stopping_cleanly(stop: Stop) -> Iterator[None]:
+def stopping_cleanly(stop: Stop, *, sends: bool = True) -> Iterator[None]:
     """Within this block a signal requests the stop instead of ending the process; the second one ends it at once.
 
-    The handler writes with `os.write`: buffered streams may be in the middle of a write when it runs.
+    Where nothing is sent, no requests in flight are waited for. The handler writes with `os.write`: buffered streams
+    may be in the middle of a write when it runs.
     """
     from voucherify_sync.exit_codes import ExitCode
 
     def handle(number: int, _frame: FrameType | None) -> None:
         is_second = stop.signal_exit is not None
         cleared = "".join(clear(for_good=is_second) for clear in _screens)
-        said = "Stopping after the requests in flight. Press Ctrl-C again to quit now.\n"
+        after = " after the requests in flight" if sends else ""
+        said = f"Stopping{after}. Press Ctrl-C again to quit now.\n"
         if number != signal.SIGINT:
-            said = f"{signal.Signals(number).name}: stopping after the requests in flight. A second one quits now.\n"
+            said = f"{signal.Signals(number).name}: stopping{after}. A second one quits now.\n"
         stop.by_signal(ExitCode(128 + number))
         cleared = cleared or ("\n" if os.isatty(2) else "")  # a terminal shows ^C where the cursor is
         with suppress(OSError):  # a terminal that is gone must not end the run
