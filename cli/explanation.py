@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from voucherify_sync.events import Event
 from voucherify_sync.mapping.trace import NULL, PARTLY, ContextTraits, Trace, located
@@ -239,7 +239,8 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
     """Return the request, each value with where it comes from."""
     request, record = explanation.request, explanation.record
     assert request is not None  # noqa: S101  # a trace has one
-    root = () if "event" in request.body else ("customer",)
+    body = request.body
+    root = () if "event" in body else ("customer",)
     origins = {_texts(place): sources for place, sources in trace.origins.items()}
     carried = {_texts(place) for _, place in trace.carried}
     back = "←" if sign == "→" else "<-"
@@ -253,14 +254,21 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
         note: Line = [(f"{back} {words}", _MAPPED)]
         if place in carried:
             note.append((", kept without a row", _DIM))
-        if isinstance(record, Event) and any(
-            record.is_repaired(located(record.fields, source)) for source in sources
-        ):
-            note.append((", broken text repaired", _UNMAPPED))
+        if isinstance(record, Event):
+            came = [located(record.fields, source) for source in sources]
+            if any(map(record.is_repaired, came)):
+                note.append((", broken text repaired", _UNMAPPED))
+            elif len(came) == 1 and _is_converted(came[0], located(body, keys)):
+                note.append((f", which came as {compact(came[0], _VALUE)}", ""))
         return note
 
     is_narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _NARROW
-    return annotated_json_lines(request.body, note_of, _MAX_BRIEF_LINES, aligns=not is_narrow)
+    return annotated_json_lines(body, note_of, _MAX_BRIEF_LINES, aligns=not is_narrow)
+
+
+def _is_converted(came: Any, sent: Any) -> bool:
+    """Tell whether a value is sent in another form: a number as text, a datetime as a date."""
+    return isinstance(came, str | int | float) and (type(came) is not type(sent) or came != sent)
 
 
 def _left_out(trace: Trace, sign: str) -> Iterator[Line]:

@@ -865,12 +865,19 @@ class SettingsWatch:
         limit: events at most.
         stop: ends the reading of events early.
 
+    Raises:
+        UsageProblem: the settings are no file.
+
     Attributes:
         file: the settings file that is watched; it need not be there.
         prepared: the search that found the events; None until then.
     """
 
     def __init__(self, options: ExplainOptions, limit: int = 3, stop: Stop | None = None) -> None:
+        if options.settings is not None:
+            raise UsageProblem(
+                "watch needs a file of settings, and they are given as a value.", "Give `config`."
+            )
         self.file = settings_file(options.config) or DEFAULT_FILE
         self.prepared: PreparedExplanation | None = None
         self._options, self._limit, self._stop = options, limit, stop

@@ -155,6 +155,23 @@ def test_what_does_not_arrive_as_it_came_says_why(
     assert said in colourless(stream.getvalue())
 
 
+def test_a_value_that_is_sent_in_another_form_says_how_it_came(run_cli: Cli) -> None:
+    """A number becomes text, and a datetime a date; a name of two parts shows only where they stand."""
+    (run_cli.folder / "voucherify-sync.yaml").write_text(
+        "identify: {extend_default: true, mapping: {traits.born: customer.birthdate, traits.n: customer.metadata.n}}\n"
+    )
+    traits = {"phone": 49301, "born": "1990-05-01T10:00:00Z", "n": 5, "firstName": "A", "lastName": "B"}
+    file = write_events(run_cli.folder, {"type": "identify", "userId": 17, "traits": traits})
+    out = run_cli("explain", file).out
+    assert re.search(r'"source_id": "17", +← userId, which came as 17\n', out)
+    assert re.search(r'"phone": "49301", +← traits.phone, which came as 49301\n', out)
+    assert re.search(
+        r'"birthdate": "1990-05-01", +← traits.born, which came as "1990-05-01T10:00:00Z"\n', out
+    )
+    assert re.search(r'"n": 5 +← traits.n\n', out)
+    assert re.search(r"← traits.firstName \+ traits.lastName\n", out)
+
+
 def test_repaired_text_is_named_where_it_is_sent(run_cli: Cli) -> None:
     """Beside the line at the top, which names all of it."""
     line = b'{"type":"track","event":"Caf\xe9","userId":"u","properties":{"name":"Zo\xeb","x":"\xff"}}\n'

@@ -21,17 +21,24 @@ from support.replays import write_settings
 from voucherify_sync.api import (
     CoverageOptions,
     ExplainOptions,
+    FinalOptions,
     Mode,
     ReplayOptions,
     RetryOptions,
+    Settings,
     Snapshot,
+    State,
     Stop,
+    changes,
     check,
+    compare,
     coverage,
     explain,
+    final_state,
     plan,
     replay,
     retry,
+    watch,
 )
 from voucherify_sync.errors import RunStopped, SettingsError, SourceError, UsageProblem
 from voucherify_sync.exit_codes import ExitCode
@@ -39,6 +46,7 @@ from voucherify_sync.preview.coverage import ValueTotals
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
+from voucherify_sync.settings import Track
 
 IDENTIFY = (
     '{"type":"identify","userId":"u1","messageId":"i1","traits":{"email":"ann@example.com","plan":"pro"}}\n'
@@ -211,6 +219,42 @@ def test_coverage_counts_values(archive: Path) -> None:
     assert coverage(CoverageOptions(source=archive)).values == ValueTotals(3, 1, 0.3333)
 
 
+def test_a_comparison_and_a_final_state_are_told(archive: Path) -> None:
+    """With settings as values, as with files."""
+    after = Settings(track=Track(mapping={"properties.total": ["metadata.total"]}))
+    report = compare(CoverageOptions(source=archive, settings=after, against=Settings()))
+    assert (report.read, report.changed, report.unchanged) == (2, 1, 1)
+    (change,) = changes(ExplainOptions(source=archive, settings=after, against=Settings()))
+    assert [each.path for each in change.fields] == ["metadata.total"]
+    state = final_state(FinalOptions(source=archive, settings=after, customer="u1"))
+    assert [each.path for each in state.fields] == ["email"]
+    assert [(each.name, each.count) for each in state.events] == [("Order Completed", 1)]
+
+
+def test_a_watch_yields_the_same_events_again_and_mistakes(archive: Path, tmp_path: Path) -> None:
+    """Until the stop; settings given as a value cannot be saved again."""
+    file, stop = tmp_path / "watched.yaml", Stop()
+    file.write_text("{}\n")
+    texts = iter(["track: {events_exclude: [Order Completed]}\n", "trak: {}\n", "{}\n"])
+    found = []
+    for shown in watch(ExplainOptions(source=archive, config=file, event="Order Completed"), stop=stop):
+        found.append(shown)
+        if (text := next(texts, None)) is None:
+            stop.request()
+        else:
+            file.write_text(text)
+    assert [[each.outcome.state for each in shown.explanations] for shown in found] == [
+        [State.PLANNED],
+        [State.SKIPPED],
+        [],
+        [State.PLANNED],
+    ]
+    assert [shown.before is None for shown in found] == [True, False, True, False]
+    assert [shown.error is None for shown in found] == [True, True, False, True]
+    with pytest.raises(UsageProblem, match="a file of settings"):
+        next(watch(ExplainOptions(source=archive, settings=Settings())))
+
+
 def test_check_runs_the_mapping_tests(tmp_path: Path) -> None:
     """Mistakes are an error; a test that fails is a result."""
     file = tmp_path / "settings.yaml"
@@ -265,6 +309,16 @@ def test_the_notebook_cell_of_the_docs_runs(samples: Path, capfd: pytest.Capture
     Path("sample_events").symlink_to(samples)
     _, printed = run_block("notebook.py", capfd)
     assert re.fullmatch(r"\d+ calls .*\n\d+ of \d+ values .*\n.*Order Completed\n", printed)
+
+
+def test_the_review_of_the_docs_runs(samples: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It names each row that changes something, and each field of a customer."""
+    Path("sample_events").symlink_to(samples)
+    Path("voucherify-sync.yaml").write_text("track: {mapping: {properties.total: metadata.total}}\n")
+    _, printed = run_block("review.py", capfd)
+    assert re.match(r"\d+ requests change, 0 are no longer sent\n", printed)
+    assert re.search(r"^added properties.total: metadata.total \d+$", printed, re.MULTILINE)
+    assert re.search(r"^email mia.hk@example.com \S+:13$", printed, re.MULTILINE)
 
 
 def test_the_service_of_the_docs_runs(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import to_builtins
+from support.random_settings import Chance
 from support.segment_events import identify, track
 
 from voucherify_sync.events import Event
@@ -306,3 +307,21 @@ def test_a_trace_and_its_request_agree(
     for place, sent in values_below((), body):
         if sent is not None:
             assert place in explained
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_each_value_of_a_request_has_its_origin(seed: int) -> None:
+    """Whatever settings and events hold; an object that is not walked has one as a whole."""
+    chance = Chance(seed)
+    rules, event = chance.settings(), chance.event()
+    made = traced(Mapper(rules), event)
+    if isinstance(made, Outcome):
+        return
+    mapped, found = made
+    root = ("customer",) if isinstance(mapped.body, CustomerBody) else ()
+    places = [keys for keys, _ in values_below(root, to_builtins(mapped.body))]
+    assert [
+        place
+        for place in places
+        if not any(place[:length] in found.origins for length in range(1, len(place) + 1))
+    ] == []
