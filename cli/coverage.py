@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from voucherify_sync.outcomes import WHY_NOT_MAPPED
+from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, words
 from voucherify_sync.text import clean, clean_lines, counted, percent
 
 from .options import AGAINST, CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, option
-from .render import Table, TableRow, TextLines, harmless, sentences, show, write_harmless
+from .render import Line, Table, TableRow, TextLines, harmless, sentences, show, write_harmless
+from .status import next_block
 from .streams import arrow, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from voucherify_sync.api import CoverageOptions
     from voucherify_sync.preview.comparison import ComparisonReport
     from voucherify_sync.preview.coverage import (
         CoverageReport,
@@ -25,14 +28,13 @@ if TYPE_CHECKING:
         PathCoverage,
         SectionReport,
     )
-    from voucherify_sync.settings import Settings
 
 
 _MAX_ROWS: Final = 40
 _MAX_EXAMPLE: Final = 16
 _MAX_TYPES: Final = 5
-# The row of the default table that gives a customer the name of a product, in the events of a shop.
-_RENAMING_ROW: Final = "properties.name: customer.name"
+_MAX_LOST: Final = 3
+"""Paths that the first line names."""
 
 
 @click.command("coverage")
@@ -59,10 +61,12 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
       voucherify-sync coverage segment-logs/
       voucherify-sync coverage --fail-under 80 --event 'Order *' events.ndjson
 
-    Lists every path of traits, properties and context.traits: the number and types of its events, its
-    destination or `not mapped`, and an example. Then every destination: how often it is filled, and
-    conflicts of types. Then the rows of the settings that never matched, and rows to paste that map the
-    most frequent unmapped values. Nothing is sent.
+    Lists every path of traits, properties and context.traits: how many values it has, what part of them is
+    mapped, its destination or `not mapped`, the types, and an example; what is lost most often comes first.
+    Then every destination: how often it is filled, and conflicts of types. Then the rows of the settings
+    that never matched, and rows to paste into the settings that map what is missing. Nothing is sent.
+
+    An event that is in SOURCE twice counts twice.
 
     --fail-under counts the values of traits, properties and context.traits of all events that would be
     sent. A null is no value, a list is one value, an object counts as the values in it. A value is mapped
@@ -94,7 +98,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
         with progress("auto", prepared.snapshot, sys.stderr):
             report = prepared.count() if against is None else prepared.compare()
         if isinstance(report, CoverageReport):
-            _show(report, prepared.settings, as_json=as_json)
+            has_rows = _show(report, options, as_json=as_json)
         else:
             _show_comparison(report, against, options.config, as_json=as_json)
     if prepared.stop.signal_exit is not None:
@@ -114,19 +118,29 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
             f"{100 * total.share:.1f} % of {total.seen:,} values are mapped, which is less than {fail_under:g} %"
         )
         code = ExitCode.INCOMPLETE
+    commands = [] if as_json else list(_next_commands(report, options, has_rows=has_rows))
+    if commands:
+        tell("")
+        show(sys.stderr, [next_block(commands)])
     return prepared.stop.signal_exit or code
 
 
-def _show(report: CoverageReport, settings: Settings, *, as_json: bool) -> None:
+def _show(report: CoverageReport, options: CoverageOptions, *, as_json: bool) -> bool:
+    """Print what was counted; tell whether rows are proposed."""
     if as_json:
         import msgspec
 
         write_harmless(sys.stdout.buffer, msgspec.json.encode(report))
-        return
-    from voucherify_sync.preview.suggestions import proposed_yaml
+        return False
+    from voucherify_sync.preview.suggestions import pasted_yaml
+    from voucherify_sync.settings import DEFAULT_FILE, block_places
 
-    rows = {"identify": report.identify.proposed_rows, "track": report.track.proposed_rows}
-    show_coverage(report, proposed_yaml(rows, settings))
+    proposals = {"identify": report.identify.proposal, "track": report.track.proposal}
+    places = block_places(options.config)
+    file = str(options.config or DEFAULT_FILE)
+    yaml = pasted_yaml(proposals, places, file)
+    show_coverage(report, yaml, file, is_new=not places)
+    return bool(yaml)
 
 
 def _show_comparison(report: ComparisonReport, against: Path, config: Path | None, *, as_json: bool) -> None:
@@ -140,20 +154,60 @@ def _show_comparison(report: ComparisonReport, against: Path, config: Path | Non
     show(sys.stdout, [heading(against, config), *comparison_blocks(report)])
 
 
-def show_coverage(report: CoverageReport, yaml: str) -> None:
+def _next_commands(
+    report: CoverageReport, options: CoverageOptions, *, has_rows: bool
+) -> Iterator[dict[str, str]]:
+    """Yield what comes next: look at a lost value, paste the rows, check them, look again."""
+    from voucherify_sync.settings import DEFAULT_FILE, settings_file
+
+    file = str(options.config or DEFAULT_FILE)
+    config = f" -c {shlex.quote(file)}" if options.config else ""
+    wholly_lost = next((path for path in _most_lost(report) if not path.mapped), None)
+    source, _, line = (
+        wholly_lost.example_at.partition("[")[0].rpartition(":") if wholly_lost else ("", "", "")
+    )
+    if wholly_lost and source not in ("", "-"):
+        is_watched = has_rows and settings_file(options.config) is not None
+        does = f"an event that loses {clean(wholly_lost.path, 40)}"
+        yield {
+            "command": f"voucherify-sync explain{' --watch' * is_watched}{config} --line {line} {shlex.quote(source)}",
+            "does": f"{does}, each time you save {file}" if is_watched else does,
+        }
+    if has_rows:
+        yield {
+            "command": f"voucherify-sync check{config}",
+            "does": f"after you have pasted the rows into {file}",
+        }
+        yield {"command": shlex.join(["voucherify-sync", *sys.argv[1:]]), "does": "look again"}
+
+
+def _most_lost(report: CoverageReport) -> list[PathCoverage]:
+    """Return the paths of which values are lost, the one that loses most first."""
+    return sorted(report.identify.lost_paths + report.track.lost_paths, key=lambda path: -path.lost_count)
+
+
+def show_coverage(report: CoverageReport, yaml: str, file: str, *, is_new: bool) -> None:
     """Print what was counted, and the rows that are proposed.
 
     Args:
         report: what was counted.
         yaml: settings with the proposed rows, or nothing.
+        file: the settings file that they are for.
+        is_new: it is not there yet.
     """
     stream = sys.stdout
     blocks = [*_blocks(report, arrow(stream))]
     if stream.isatty():
         blocks = [short for block in blocks for short in _shortened(block)]
     if yaml:
-        title = "# Rows that would map what is missing most often, to be pasted into the settings:"
-        lines = [(title, "bold"), *((line, "") for line in yaml.rstrip("\n").split("\n"))]
+        name = clean(file, 200)
+        title = f"# Rows that map what is missing: paste them into {name}"
+        title += ", a new file." if is_new else ", each part below the line that it names,"
+        lines = [(title, "bold")]
+        lines += (
+            [] if is_new else [("# the first part first: then the numbers of the lines stay true.", "bold")]
+        )
+        lines += [(line, "bold" if line.startswith("#") else "") for line in yaml.rstrip("\n").split("\n")]
         blocks.append(TextLines([[line] for line in lines], is_pasted=True))
     show(stream, blocks)
 
@@ -168,7 +222,7 @@ def _shortened(block: Table | TextLines) -> Iterator[Table | TextLines]:
         *notes, example = row.notes
         cut = example if len(example) <= _MAX_EXAMPLE else example[: _MAX_EXAMPLE - 1] + "…"
         rows.append(TableRow(row.label, row.numbers, (*notes, cut), row.style))
-    yield Table(rows, block.title, optional=block.optional)
+    yield Table(rows, block.title, block.heads, block.optional)
     if len(block.rows) > _MAX_ROWS:
         yield sentences(f"  and {len(block.rows) - _MAX_ROWS:,} more, which --json lists", style="dim")
 
@@ -179,12 +233,20 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
     if not events.read:
         yield sentences("No events were read.", style="bold")
         return
-    share = f"{percent(values.share)} of {counted(values.seen, 'value')} mapped"
-    head = [[(share, "bold"), (f", in {counted(events.counted, 'event')} that would be sent", "")]]
-    for state, by_reason in (("skipped", events.skipped), ("invalid", events.invalid)):
-        if by_reason:
-            reasons = ", ".join(f"{times:,} {clean(reason, 40)}" for reason, times in by_reason.items())
-            head.append([(f"not counted: {state}: {reasons}", "dim")])
+    first = f"{percent(values.share)} of {counted(values.seen, 'value')} mapped"
+    lost = [f"{clean(path.path, 40)} {path.lost_count:,}" for path in _most_lost(report)[:_MAX_LOST]]
+    head: list[Line] = [[(first, "bold"), (f"; most often not: {', '.join(lost)}" if lost else "", "")]]
+    requests = (
+        f"{counted(events.read, 'record')} read: {events.counted:,} make a request, repeated ones included"
+    )
+    ends = [(State.SKIPPED, events.skipped), (State.INVALID, events.invalid)]
+    totals = [f"{sum(by_reason.values()):,} {state}" for state, by_reason in ends if by_reason]
+    head.append([(", ".join([requests, *totals]), "")])
+    for state, by_reason in ends:
+        head += [
+            [(f"  {times:,}  {words(state, reason)} [{clean(reason, 40)}]", "dim")]
+            for reason, times in by_reason.items()
+        ]
     if events.other_types:
         named = [f"{clean(type_, 40)} {times:,}" for type_, times in events.other_types.items()]
         more = f" and {len(named) - _MAX_TYPES:,} more" if len(named) > _MAX_TYPES else ""
@@ -203,40 +265,44 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
 
 def _hints(report: CoverageReport) -> Iterator[TextLines]:
     """Yield the rows of the mapping to look at: those that match nothing, and the one that renames customers."""
+    from voucherify_sync.preview.suggestions import RENAMING_ROW
+
     idle = [[("Rows that matched nothing", "bold")]]
     for row in (*report.identify.idle_rows, *report.track.idle_rows):
         suggestions = " or ".join(clean(each, 100) for each in row.did_you_mean)
-        hint = f"  did you mean {suggestions}?" if suggestions else ""
+        hint = f"  did you mean {suggestions}?" if suggestions else "  no event holds it"
         idle.append([(f"  {clean(row.row, 200)}", "yellow"), (hint, "")])
     if len(idle) > 1:
         yield TextLines(idle)
     for each in report.track.rows:
-        if each.default and each.matched and each.row == _RENAMING_ROW:
+        if each.default and each.matched and each.row == RENAMING_ROW:
             warning = (
                 f"  matched in {counted(each.matched, 'event')}; in a shop that is a product's name, and customers are "
-                "renamed to it: give track.mapping rows of your own without it"
+                "renamed to it: the rows below leave it out"
             )
             yield TextLines(
-                [[("Look at this row", "bold")], [(f"  {_RENAMING_ROW}", "yellow"), (warning, "")]]
+                [[("Look at this row", "bold")], [(f"  {RENAMING_ROW}", "yellow"), (warning, "")]]
             )
 
 
 def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | TextLines]:
-    """Yield the values of the events of a type by path: how often each was given, and where it goes."""
+    """Yield the values of the events of a type by path, what is lost most often first, with where they go."""
+    from voucherify_sync.preview.coverage import share
+
     values = section.values
     title = (
-        f"{type_}: {counted(section.events, 'event')}, "
-        f"{percent(values.share)} of {counted(values.seen, 'value')} mapped"
+        f"{type_}: {percent(values.share)} of {counted(values.seen, 'value')} mapped, "
+        f"in {counted(section.events, 'event')}"
     )
     rows = []
-    for path in section.paths:
+    for path in sorted(section.paths, key=lambda path: (-path.lost_count, -path.seen, path.path)):
         destination, style = _destination_of(path, sign)
         types = ", ".join(path.types)
         example = "" if types == "null" else harmless(path.example or "")
-        notes = (destination, types, example)
-        rows.append(TableRow(clean(path.path, 200), (percent(path.share),), notes, style))
+        numbers = (f"{path.seen:,}", percent(share(path.mapped, path.seen)) if path.seen else "")
+        rows.append(TableRow(clean(path.path, 200), numbers, (destination, types, example), style))
     if rows:
-        yield Table(rows, title, optional=2)
+        yield Table(rows, title, ("", "values", "mapped"), optional=2)
     else:
         yield TextLines([[(title, "bold")], [("no traits or properties", "dim")]])
     if section.more_paths:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from voucherify_sync.text import counted, percent
+
 from .options import keep_command, option
+from .render import show
+from .status import next_block
 from .streams import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from voucherify_sync.preview.coverage import CoverageReport
+    from voucherify_sync.preview.suggestions import SampleCounts
     from voucherify_sync.sources.discover import FoundSources
 
-_NEXT = """\
-Wrote {file}. Next:
-  1. see what would be sent, without an account:  voucherify-sync replay --dry-run{option} SOURCE
-  2. change the mapping and check it:             voucherify-sync check{option}
-  3. set the two keys of your project:            export VOUCHERIFY_API_KEY=…    # Application ID
-                                                  export VOUCHERIFY_API_TOKEN=…  # Secret Key
-  4. send:                                        voucherify-sync replay{option} SOURCE"""
+_MAX_DOUBTFUL = 5  # rows that are named
 
 
 @click.command("init")
@@ -36,7 +36,7 @@ Wrote {file}. Next:
     metavar="SOURCE",
     is_deliberate=True,
     callback=keep_command,
-    help="List the event names, traits and properties of SOURCE in the file, as comments.",
+    help="Add rows that map the traits and properties of SOURCE, and list its event names.",
 )
 @option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
 def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
@@ -52,8 +52,10 @@ def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
     stdout. init never overwrites a file. Only you can read the new file, because it may come
     to hold keys.
 
-    --from reads the first 10,000 records and adds what it finds, with counts, as commented rows. Editors
-    complete and check the file once the schema is in the same folder.
+    --from reads the first 10,000 records and adds rows that map what it finds, with counts. What a person
+    should decide on, such as secrets and ids, is a comment. The row properties.name: customer.name, which
+    renames customers to products in a shop, is left out. Editors complete and check the file once the
+    schema is in the same folder.
     """  # click reads the \b itself
     from voucherify_sync import settings
     from voucherify_sync.errors import UsageProblem
@@ -76,7 +78,7 @@ def _write(path: str, sources: Sequence[str]) -> None:
 
     file = None if path == "-" else Path(path)
     if file is not None and os.path.lexists(file):
-        _refuse(file)
+        _refuse(file, sources)
     found = find_sources(sources, stdin_is_terminal=sys.stdin.isatty()) if sources else None
     outputs = [] if file is None else [FileWritten(path, file, try_to_append)]
     try_outputs(outputs, source_files(found.sources if found else ()))
@@ -84,9 +86,23 @@ def _write(path: str, sources: Sequence[str]) -> None:
     if file is None:
         click.echo(text, nl=False)
         return
-    _write_new(file, text)
-    option = "" if file == settings.DEFAULT_FILE else f" -c {shlex.quote(path)}"
-    tell(_NEXT.format(file=click.format_filename(file), option=option))
+    _write_new(file, text, sources)
+    tell(f"Wrote {click.format_filename(file)}.")
+    show(sys.stderr, [next_block(list(_next_commands(file, sources)))])
+
+
+def _next_commands(file: Path, sources: Sequence[str]) -> Iterator[dict[str, str]]:
+    from voucherify_sync.settings import DEFAULT_FILE
+
+    config = [] if file == DEFAULT_FILE else ["-c", str(file)]
+    names = shlex.join(sources) if sources and "-" not in sources else "SOURCE"
+    for name, source, does in (
+        ("check", "", "find mistakes in it, after each change"),
+        ("coverage", names, "which values are mapped, and rows for the others"),
+        ("plan", names, "what a replay would send and cost; no account is needed"),
+        ("replay", names, "send; before: export VOUCHERIFY_API_KEY=… VOUCHERIFY_API_TOKEN=…"),
+    ):
+        yield {"command": f"{shlex.join(['voucherify-sync', name, *config])} {source}".rstrip(), "does": does}
 
 
 def _schema() -> str:
@@ -99,30 +115,65 @@ def _schema() -> str:
 
 def _suggested(found: FoundSources, named: str) -> str:
     """Return settings with what the beginning of the sources holds."""
-    from voucherify_sync.preview.suggestions import suggested_settings
+    from voucherify_sync.preview.coverage import Coverage
+    from voucherify_sync.preview.suggestions import SampleCounts, sample, settings_text
+    from voucherify_sync.settings import Settings
     from voucherify_sync.sources.reader import Reader, source_notices
     from voucherify_sync.stop import Stop
 
     tell(*found.notices)
     reader = Reader(found.sources, Stop())
-    text = suggested_settings(reader, named)
+    counts, coverage = SampleCounts(), Coverage(Settings())
+    coverage.add(sample(reader, counts))
+    report = coverage.report()
+    text = settings_text(report, counts, named)
     tell(*(f"Warning: {notice}" for notice in source_notices(reader.facts)))
+    tell(*_found(report, counts, named))
     return text
 
 
-def _refuse(file: Path) -> None:
+def _found(report: CoverageReport, counts: SampleCounts, named: str) -> Iterator[str]:
+    """Yield in three sentences what the sources hold, and what the file makes of it."""
+    from voucherify_sync.preview.suggestions import SAMPLE
+
+    first = "the first " if counts.records == SAMPLE else ""
+    names = counted(len(counts.names), "name")
+    yield (
+        f"Read {first}{counted(counts.records, 'record')} of {named}: {counts.identifies:,} identify and "
+        f"{counts.tracks:,} track events, of {names}."
+    )
+    lost = [len(section.lost_paths) for section in (report.identify, report.track)]
+    rows = [row for section in (report.identify, report.track) for row in section.proposal.rows if row.count]
+    yield (
+        f"The default table maps {percent(report.values.share)} of {counted(report.values.seen, 'value')}: "
+        f"{counted(lost[0], 'trait')} and {counted(lost[1], 'property', 'properties')} have no place in it. "
+        "The file holds rows for them."
+    )
+    if doubtful := [row.source for row in rows if row.remark]:
+        shown = ", ".join(doubtful[:_MAX_DOUBTFUL]) + (" …" if len(doubtful) > _MAX_DOUBTFUL else "")
+        waiting = counted(len(doubtful), "row waits as a comment", "rows wait as comments")
+        yield f"{waiting} for your decision: {shown}"
+
+
+def _refuse(file: Path, sources: Sequence[str]) -> None:
     from voucherify_sync.errors import UsageProblem
 
-    raise UsageProblem(f"{file} is there already", "Name another file: voucherify-sync init FILE")
+    given = "".join(f" --from {shlex.quote(source)}" for source in sources)
+    config = f" -c {shlex.quote(str(file))}"
+    raise UsageProblem(
+        f"{file} is there already, and init overwrites no file",
+        f"To write another file: voucherify-sync init{given} FILE\n"
+        f"To see the rows that this one lacks: voucherify-sync coverage{config} {shlex.join(sources) or 'SOURCE'}",
+    )
 
 
-def _write_new(file: Path, text: str) -> None:
+def _write_new(file: Path, text: str, sources: Sequence[str]) -> None:
     """Write the file for its owner only; a link that leads nowhere is refused, too."""
     from voucherify_sync.state.private_files import write_error, write_new
 
     try:
         write_new(file, text.encode())
     except FileExistsError:
-        _refuse(file)
+        _refuse(file, sources)
     except OSError as error:
         raise write_error(file, error) from None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .render import Table, TableRow, TextLines
 
 _RUNS = 10
+_MAX_COMMAND = 72  # characters; what a longer command does stands right behind it
 
 
 @click.command("status")
@@ -139,7 +140,7 @@ def next_block(commands: Sequence[dict[str, str]]) -> TextLines:
     from .render import TextLines
 
     shown = [f"  {clean(each['command'], 100_000)}" for each in commands]
-    width = max(map(len, shown), default=0)
+    width = max((len(line) for line in shown if len(line) <= _MAX_COMMAND), default=0)
     lines = [f"{line:<{width}}  {each['does']}".rstrip() for line, each in zip(shown, commands, strict=True)]
     return TextLines([[(line, "")] for line in ["Next:", *lines] if lines], is_pasted=True)
 

@@ -28,7 +28,7 @@ def test_init_writes_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None
     ended = run(tmp_path, "init")
     file = tmp_path / "voucherify-sync.yaml"
     assert (ended.returncode, ended.stdout) == (0, "")
-    assert "voucherify-sync replay --dry-run" in ended.stderr
+    assert "voucherify-sync plan SOURCE" in ended.stderr
     assert file.read_text(encoding="utf-8") == template()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.segment_events import event_of, identify, track
+from support.settings_text import pasted
 
 from voucherify_sync.events import Batch, Event, Json
 from voucherify_sync.mapping.filters import Selection
@@ -24,8 +25,9 @@ from voucherify_sync.preview.coverage import (
     brief,
     share,
 )
-from voucherify_sync.preview.suggestions import proposed_yaml
-from voucherify_sync.settings import Identify, Settings, Track, load
+from voucherify_sync.preview.suggestions import MAX_ROWS, pasted_yaml
+from voucherify_sync.settings import Identify, Settings, Track, block_places, load, template
+from voucherify_sync.settings.types import SAFE_TRACK_ROWS
 from voucherify_sync.sources.decode import decode
 
 HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x9b2J\\"
@@ -67,6 +69,7 @@ def test_every_path_is_counted_with_types_and_destination() -> None:
         "destinations": {"customer.email": 1},
         "lost": {},
         "example": '"a@b.c"',
+        "example_at": paths["traits.age"]["example_at"],
     }
     assert paths["traits.age"]["types"] == {"number": 1, "string": 1}
     assert paths["traits.age"]["lost"] == {"no_row": 2}
@@ -189,7 +192,9 @@ def test_what_is_lost_most_often_gets_rows() -> None:
         'traits["odd key"]': 'customer.metadata["odd key"]',
         "traits.plan": "customer.metadata.plan",
     }
-    assert found["track"]["proposed_rows"] == {
+    assert found["track"]["proposed_rows"] == SAFE_TRACK_ROWS | {
+        "messageId": "metadata.segment_message_id",
+        "timestamp": "metadata.occurred_at",
         "context.traits.plan": "customer.metadata.plan",
         "properties.total": "metadata.total",
     }
@@ -200,6 +205,33 @@ NAMES = st.one_of(
 )
 
 
+def rows_of(events: Iterable[Event | Outcome], rules: Settings | None = None) -> dict[str, str]:
+    """Return the rows proposed for the only type of event that there is."""
+    found = covered(events, rules)
+    return {**found["identify"]["proposed_rows"], **found["track"]["proposed_rows"]}
+
+
+def remarks_of(events: Iterable[Event | Outcome], kind: str = "identify") -> dict[str, str]:
+    """Return the sources that a person should decide on, with the remark."""
+    proposed = covered(events)[kind]["proposal"]["rows"]
+    return {row["source"]: row["remark"] for row in proposed if row["remark"]}
+
+
+def after_pasting(events: list[Event], file: Path, text: str | None) -> tuple[Json, Json]:
+    """Return what is counted before and after the proposed rows are pasted into a file with this text."""
+    if text is not None:
+        file.write_text(text)
+    coverage = Coverage(Settings() if text is None else load(file, environment={}))
+    coverage.add(events)
+    report = coverage.report()
+    places = {} if text is None else block_places(file)
+    block = pasted_yaml(
+        {"identify": report.identify.proposal, "track": report.track.proposal}, places, file.name
+    )
+    file.write_text(pasted(text or "", block) or "{}\n")
+    return builtins_of(coverage), covered(events, load(file, environment={}))
+
+
 @settings(max_examples=100)
 @given(names=st.lists(NAMES, max_size=6), extend=st.booleans())
 def test_the_proposed_rows_are_settings_that_keep_the_values(
@@ -207,24 +239,166 @@ def test_the_proposed_rows_are_settings_that_keep_the_values(
 ) -> None:
     """Pasted into a file they load, whatever the names are, and what they take is mapped then."""
     events = [identify(dict.fromkeys(names, 1)), track({name: {"in": 1} for name in names})]
-    rules = Settings(identify=Identify(extend_default=extend))
-    found = covered(events, rules)
-    rows = {kind: found[kind]["proposed_rows"] for kind in ("identify", "track")}
-    file = tmp_path / "proposed.yaml"
-    file.write_text(proposed_yaml(rows, rules) or "{}\n")
-    again = covered(events, load(file, environment={}))
-    for kind, proposed in rows.items():
-        after = paths_of(again[kind])
-        assert all(after[path]["mapped"] for path in proposed)
+    text = f"identify:\n  extend_default: {str(extend).lower()}\n"
+    before, after = after_pasting(events, tmp_path / "s.yaml", text)
+    for kind in ("identify", "track"):
+        paths = paths_of(after[kind])
+        assert all(
+            paths[path]["mapped"] for path in before[kind]["proposed_rows"] if path in paths_of(before[kind])
+        )
 
 
-def test_the_default_table_is_kept_by_what_is_pasted() -> None:
-    """Rows of one's own would replace it."""
-    rows = {"identify": {"traits.plan": "customer.metadata.plan"}, "track": {}}
-    assert proposed_yaml(rows, Settings()).startswith("identify:\n  extend_default: true\n  mapping:\n")
-    own = Settings(identify=Identify(mapping={"traits.a": ["customer.phone"]}))
-    assert proposed_yaml(rows, own) == "identify:\n  mapping:\n    traits.plan: customer.metadata.plan\n"
-    assert proposed_yaml({"identify": {}, "track": {}}, own) == ""
+SHOP = [
+    identify({"email": "a@b.c", "plan": "pro", "dob": "1990-05-01", "zip": "10115"}),
+    identify({"plan": "free"}, context={"traits": {"email": "old@b.c"}}),
+    track(
+        {"name": "Kettle", "sku": "K-1", "total": 5, "products": [{"sku": "K-1"}], "odd key: #": 1},
+        messageId="m",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(None, id="no-file"),
+        pytest.param(template(), id="of-init"),
+        pytest.param("api:\n  version: latest\n", id="no-section"),
+        pytest.param("identify:\ntrack:\n", id="empty-sections"),
+        pytest.param("track:\n    disabled: false\n", id="other-indentation"),
+        pytest.param(
+            "track:\n    mapping:\n        properties.sku: metadata.sku\n    extend_default: true\n"
+            "identify:\n  mapping:\n      traits.email: customer.email\n",
+            id="own-rows",
+        ),
+        pytest.param("track:\n  add:\n    metadata.source: archive\n  mapping:\n", id="own-constants"),
+    ],
+)
+def test_what_is_printed_can_be_pasted_as_it_is(tmp_path: Path, text: str | None) -> None:
+    """Each part below the line that it names: the file loads, all is mapped, and no customer is renamed."""
+    before, after = after_pasting(SHOP, tmp_path / "s.yaml", text)
+    assert before["values"]["share"] < 0.5
+    assert after["values"]["share"] == 1
+    assert not after["identify"]["proposed_rows"]
+    assert not after["track"]["proposed_rows"]
+    places = {place["path"] for place in after["track"]["destinations"]}
+    assert "customer.name" not in places
+    assert {"metadata.name", "metadata.segment_message_id", "metadata.replayed"} <= places
+    mails = paths_of(after["identify"])
+    assert mails["traits.email"]["destinations"] == {"customer.email": 1}
+    assert mails["context.traits.email"]["destinations"] == {"customer.email": 1}
+
+
+def test_of_two_sources_of_a_field_the_stronger_one_wins() -> None:
+    """A later row wins, so the weaker source stands first: the context, then other names of the field."""
+    events = [
+        identify({"email": "a@b.c", "mail": "x@b.c"}, context={"traits": {"email": "old@b.c", "plan": "a"}}),
+        identify({"email": "a@b.c", "plan": "b"}),
+    ]
+    assert list(rows_of(events).items()) == [
+        ("context.traits.email", "customer.email"),
+        ("traits.mail", "customer.email"),
+        ("traits.email", "customer.email"),
+        ("context.traits.plan", "customer.metadata.plan"),
+        ("traits.plan", "customer.metadata.plan"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("traits", "row"),
+    [
+        pytest.param({"birthday": "1990-05-01"}, "traits.birthday: customer.birthdate", id="birthday"),
+        pytest.param(
+            {"date_of_birth": "1990-05-01"}, "traits.date_of_birth: customer.birthdate", id="of-birth"
+        ),
+        pytest.param({"DOB": "1990-05-01"}, "traits.DOB: customer.birthdate", id="dob"),
+        pytest.param({"zip": 10115}, "traits.zip: customer.address.postal_code", id="zip"),
+        pytest.param(
+            {"address": {"zipCode": "1"}},
+            "traits.address.zipCode: customer.address.postal_code",
+            id="address",
+        ),
+        pytest.param(
+            {"address": {"region": "BE"}}, "traits.address.region: customer.address.state", id="region"
+        ),
+        pytest.param({"state": "active"}, "traits.state: customer.metadata.state", id="state-of-what"),
+        pytest.param({"phone_number": "1"}, "traits.phone_number: customer.phone", id="phone"),
+        pytest.param({"surname": "Muñoz"}, "traits.surname: customer.lastName", id="surname"),
+        pytest.param({"mobile": True}, "traits.mobile: customer.metadata.mobile", id="no-text"),
+        pytest.param({"tags": ["a"]}, "traits.tags: customer.metadata.tags", id="list"),
+    ],
+)
+def test_what_a_trait_means_gets_the_field(traits: Json, row: str) -> None:
+    """By its name, and only if a text field can hold it."""
+    assert [f"{source}: {to}" for source, to in rows_of([identify(traits)]).items()] == [row]
+
+
+def test_rows_of_ones_own_that_leave_out_the_default_table_get_its_fields() -> None:
+    """A name is no metadata of a customer; in a track event it may be a product's."""
+    own = Settings(
+        identify=Identify(mapping={"traits.plan": ["customer.metadata.plan"]}),
+        track=Track(mapping={"properties.sku": ["metadata.sku"]}),
+    )
+    given = {"name": "Mia", "email": "a@b.c", "address": {"city": "Berlin"}}
+    assert rows_of([identify(given)], own) == {
+        "traits.name": "customer.name",
+        "traits.email": "customer.email",
+        "traits.address.city": "customer.address.city",
+    }
+    rows = rows_of([track(given)], own)
+    assert (rows["properties.name"], rows["properties.email"]) == ("metadata.name", "customer.email")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["id", "user_id", "password", "authToken", "SSN", "creditCardNumber", "credit card", "api-key", "cvv"],
+)
+def test_ids_and_secrets_are_never_proposed_without_a_remark(key: str) -> None:
+    """They are comments: a person decides."""
+    events = [identify({key: "1", "plan": "a"})]
+    assert list(rows_of(events)) == ["traits.plan"]
+    assert list(remarks_of(events).values()) in [
+        ["it may be a secret"],
+        ["an id: the customer has its own in source_id"],
+    ]
+
+
+@pytest.mark.parametrize("key", ["order_id", "passenger", "opinion", "authored", "tokenised", "email_opt_in"])
+def test_what_only_looks_like_a_secret_is_proposed(key: str) -> None:
+    """Whole words count."""
+    assert remarks_of([identify({key: "1"})]) == {}
+
+
+def test_a_mail_address_is_no_metadata() -> None:
+    """Whoever's it is."""
+    assert remarks_of([track({"recipient": "friend@example.com", "handle": "@mia"})], "track") == {
+        "properties.recipient": "a mail address, maybe of another person"
+    }
+
+
+def test_names_that_are_data_get_no_row_each() -> None:
+    """Below an object they get a wildcard, beside others none: metadata is no place for a thousand keys."""
+    many = {f"k{chr(97 + n)}": 1 for n in range(20)}
+    numbered = {f"item_{n}": 1 for n in range(5)}
+    found = covered(
+        [identify({"attributes": many, "cart": numbered, **numbered, "line1": "a", "few": {"a": 1}})]
+    )
+    assert found["identify"]["proposed_rows"] == {
+        "traits.line1": "customer.address.line_1",
+        "traits.attributes.*": "customer.metadata.attributes.*",
+        "traits.cart.*": "customer.metadata.cart.*",
+        "traits.few.a": "customer.metadata.few_a",
+    }
+    assert found["identify"]["proposal"]["more"] == 5
+
+
+def test_many_and_rare_values_get_no_row() -> None:
+    """The most frequent ones do, and the others are counted."""
+    letters = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(MAX_ROWS + 7)]
+    found = covered([identify(dict.fromkeys(letters, 1))])["identify"]["proposal"]
+    assert (len(found["rows"]), found["more"]) == (MAX_ROWS, 7)
+    rare = [identify({"often": 1})] * 2_000 + [identify({"rare": 1})]
+    assert list(rows_of(rare)) == ["traits.often"]
 
 
 def test_distinct_paths_are_bounded_and_said() -> None:

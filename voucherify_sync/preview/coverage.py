@@ -27,10 +27,10 @@ from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import OTHER_TYPE, Outcome, State
 from voucherify_sync.paths import Keys, path_of
-from voucherify_sync.preview.suggestions import proposed_rows, similar_paths
+from voucherify_sync.preview.suggestions import Proposal, proposal, similar_paths
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.settings import Settings
+from voucherify_sync.settings import Identify, Settings, Track
 from voucherify_sync.sources.decode import Record, portions
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import by_count, clean
@@ -98,6 +98,7 @@ class PathCoverage(Struct, frozen=True):
         destinations: where they stand in it, each with how often.
         lost: why values do not reach the request, each with how often.
         example: the text of the first value that says most.
+        example_at: position of its event.
     """
 
     path: str
@@ -108,6 +109,17 @@ class PathCoverage(Struct, frozen=True):
     destinations: dict[str, int]
     lost: dict[str, int]
     example: str
+    example_at: str
+
+    @property
+    def seen(self) -> int:
+        """Values; a null is none."""
+        return self.events - self.types.get("null", 0)
+
+    @property
+    def lost_count(self) -> int:
+        """Values that reach no request."""
+        return self.seen - self.mapped
 
 
 class DestinationCoverage(Struct, frozen=True):
@@ -169,6 +181,7 @@ class SectionReport(Struct, frozen=True):
         rows: of the mapping, in their order.
         idle_rows: those of the settings that matched nothing.
         proposed_rows: source and destination of rows that would map what is missing most often.
+        proposal: all that the settings lack: these rows with counts, those that a person should decide on, constants.
     """
 
     events: int
@@ -180,6 +193,12 @@ class SectionReport(Struct, frozen=True):
     rows: list[RowCoverage]
     idle_rows: list[IdleRow]
     proposed_rows: dict[str, str]
+    proposal: Proposal
+
+    @property
+    def lost_paths(self) -> list[PathCoverage]:
+        """Paths of which values are lost, the one that loses most first."""
+        return sorted((path for path in self.paths if path.lost_count), key=lambda path: -path.lost_count)
 
 
 class CoverageEvents(Struct, frozen=True):
@@ -228,6 +247,7 @@ class PathCounts(Struct):
         mapped: values that reach the request; of a path only, as what follows.
         destinations: where they stand in it, each with how often.
         example: how much it says, by `weight_of`, and its text; the first of those that say most.
+        example_at: position of its event.
     """
 
     count: int = 0
@@ -236,6 +256,7 @@ class PathCounts(Struct):
     mapped: int = 0
     destinations: dict[Keys, int] = field(default_factory=dict)
     example: tuple[int, str] = (-1, "")
+    example_at: str = ""
 
 
 class Effect(Struct, frozen=True, array_like=True, gc=False):
@@ -249,6 +270,7 @@ class Effect(Struct, frozen=True, array_like=True, gc=False):
         rows: numbers of the rows that found a value.
         seen: values, nulls not counted.
         mapped: values that reach the request.
+        position: of the event.
     """
 
     kind: str
@@ -258,6 +280,7 @@ class Effect(Struct, frozen=True, array_like=True, gc=False):
     rows: list[int]
     seen: int
     mapped: int
+    position: str
 
 
 _Examined = tuple[int, list[tuple[Effect, int]], list[tuple[State, str, int]], NameCounts, FiltersMet]
@@ -273,6 +296,11 @@ _decode_examined = msgspec.msgpack.Decoder(_Examined).decode
 class SectionCoverage:
     """What was seen of the events of one type that become requests.
 
+    Args:
+        kind: the type.
+        settings: of the type.
+        rows: see below.
+
     Attributes:
         events: how many.
         seen: values, nulls not counted.
@@ -285,7 +313,8 @@ class SectionCoverage:
         more_destinations: hashes of those beyond MAX_PATHS.
     """
 
-    def __init__(self, rows: list[tuple[str, bool]]) -> None:
+    def __init__(self, kind: str, settings: Identify | Track, rows: list[tuple[str, bool]]) -> None:
+        self._kind, self._settings = kind, settings
         self.events = self.seen = self.mapped = 0
         self.rows = rows
         self.matched_counts = [0] * len(rows)
@@ -312,7 +341,7 @@ class SectionCoverage:
             elif type_ != "null":
                 counts.mapped += times
             if counts.example[0] < example[0]:
-                counts.example = example
+                counts.example, counts.example_at = example, effect.position
         for keys, type_ in effect.filled:
             counts = _counts_of(keys, self.destinations, self.more_destinations)
             counts.count += times
@@ -322,11 +351,9 @@ class SectionCoverage:
 
     def report(self, stop: Stop | None) -> SectionReport:
         """Return the counts as they are shown."""
-        unmapped = {
-            keys: counts.count
-            for keys, counts in self.paths.items()
-            if not counts.mapped and not counts.reasons.keys().isdisjoint({"no_row", "no_field"})
-        }
+        proposed = proposal(
+            self._kind, self._settings, self.paths, self.destinations, self.events, len(self.more_paths)
+        )
         return SectionReport(
             events=self.events,
             values=ValueTotals.of(self.seen, self.mapped),
@@ -340,6 +367,7 @@ class SectionCoverage:
                     destinations={path_of(*to): times for to, times in by_count(counts.destinations).items()},
                     lost=by_count(counts.reasons),
                     example=counts.example[1],
+                    example_at=counts.example_at,
                 )
                 for keys, counts in _ordered(self.paths)
             ],
@@ -361,7 +389,8 @@ class SectionCoverage:
                 for (text, is_default), times in zip(self.rows, self.matched_counts, strict=True)
             ],
             idle_rows=list(self._idle_rows(stop)),
-            proposed_rows=proposed_rows(unmapped, {path_of(*keys) for keys in self.destinations}),
+            proposed_rows=proposed.row_texts,
+            proposal=proposed,
         )
 
     def _idle_rows(self, stop: Stop | None) -> Iterator[IdleRow]:
@@ -398,7 +427,7 @@ class Coverage:
         self.read = 0
         written = {kind: [row for row in each.rows if row.whole is None] for kind, each in rules.items()}
         self.sections = {
-            kind: SectionCoverage([(row.text, row.is_default) for row in rows])
+            kind: SectionCoverage(kind, getattr(settings, kind), [(row.text, row.is_default) for row in rows])
             for kind, rows in written.items()
         }
         self._counted_as = {
@@ -526,6 +555,7 @@ class Coverage:
             sorted({self._counted_as[event.type][applied.number] for applied in trace.rows}),
             seen=sum(value.value is not None for value in trace.values),
             mapped=sum(value.value is not None and value.reason is None for value in trace.values),
+            position=str(event.position),
         )
         if shape is not None:
             self._remembered_bytes += len(event.raw)

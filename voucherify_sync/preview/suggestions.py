@@ -1,30 +1,39 @@
-"""Suggests settings by what events hold: for `init` out of a sample, for `coverage` out of its counts.
+"""Proposes settings by what events hold: for `init` out of a sample, for `coverage` out of its counts.
 
-Names of events are data. A row is made of them only if the settings would take it, on one line of the file.
+Both write the same rows, because both take them from `proposal`. Names of events are data: a row is made of them only
+if the settings would take it, on one line of the file.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Any, Final, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
 from voucherify_sync.events import Batch, Event
-from voucherify_sync.fields import CUSTOMER_TEXTS
+from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_TEXTS
 from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
-from voucherify_sync.settings import DEFAULT_ROWS, Settings, template
+from voucherify_sync.settings import BlockPlace, Identify, Track, template
 from voucherify_sync.settings.template import escaped, to_yaml
+from voucherify_sync.settings.types import ROOTS, SAFE_TRACK_ROWS
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.text import by_count, counted, similar
+
+if TYPE_CHECKING:
+    from voucherify_sync.preview.coverage import CoverageReport, PathCounts
 
 SAMPLE: Final = 10_000
 """Records that are read for a sample."""
 MAX_LINES: Final = 200
-"""Names or rows of one kind that `init` writes, at most."""
-MAX_ROWS: Final = 20
-"""Rows that `coverage` proposes for one type of event, at most."""
+"""Names of events that `init` writes, at most."""
+MAX_ROWS: Final = 100
+"""Rows that are proposed for one type of event, at most: metadata is no place for an archive."""
+
+RENAMING_ROW: Final = "properties.name: customer.name"
+"""The row of the default table that gives a customer the name of a product, in the events of a shop."""
 
 _MAX_NAMES: Final = 20_000
 """Distinct names of one kind that are counted."""
@@ -32,19 +41,77 @@ _MAX_NAME_LENGTH: Final = 301
 """Characters of a name that are kept; an event name of more than 300 is counted, and never written."""
 _MAX_ROW_LENGTH: Final = 100
 """Characters of a source or a destination: with a longer one a row would not stand on one line of YAML."""
+_MAX_BELOW: Final = 10
+"""Values below one object that get a row each; of more, the object gets a wildcard."""
+_MAX_NUMBERED: Final = 3
+"""Keys that differ by a number only and get a row each: with more, the number is data."""
+_RARE: Final = 1_000
+"""A value gets no row if less than one event in 1,000 has it."""
+_REMARK_COLUMN: Final = 76
 _CLOSE: Final = 0.75
 
-_FIELDS: Final = {
-    **{name: f"customer.{name}" for name in CUSTOMER_TEXTS if name not in {"id", "source_id"}},
-    **{name: destination for name, destination in DEFAULT_ROWS.items() if name != "metadata"},
-    "first_name": "customer.firstName",
-    "last_name": "customer.lastName",
-    "address.postal_code": "customer.address.postal_code",
-    "birthday": "customer.birthdate",
+_ALIASES: Final = {
+    **{name.replace("_", ""): name for name in CUSTOMER_TEXTS if name not in {"id", "source_id"}},
+    **dict.fromkeys(("fullname",), "name"),
+    **dict.fromkeys(("firstname", "givenname"), "firstName"),
+    **dict.fromkeys(("lastname", "surname", "familyname"), "lastName"),
+    **dict.fromkeys(("emailaddress", "mail"), "email"),
+    **dict.fromkeys(("phonenumber", "mobile", "mobilephone", "mobilenumber", "telephone"), "phone"),
+    **dict.fromkeys(("birthday", "dateofbirth", "dob"), "birthdate"),
 }
-"""Name of a trait -> the field of the customer that it belongs into."""
+"""Name of a trait, without case and underscores -> the field of the customer that it means."""
+_ADDRESS_ALIASES: Final = {
+    **{name.replace("_", ""): name for name in ADDRESS_FIELDS},
+    **dict.fromkeys(("street", "streetaddress", "address1", "addressline1"), "line_1"),
+    **dict.fromkeys(("address2", "addressline2"), "line_2"),
+    **dict.fromkeys(("province", "region"), "state"),
+    **dict.fromkeys(("zip", "zipcode", "postcode"), "postal_code"),
+}
+"""The same of a key of an address."""
+_ADDRESS_TRAITS: Final = frozenset(_ADDRESS_ALIASES) - {"state", "region"}
+"""Those that mean an address also where they are no part of one: the state of a customer may be `active`."""
+_NOT_OF_EVENTS: Final = frozenset({"name", "description"})
+"""Fields that a trait of this name means, and a property does not: there they are the product's."""
 
-_Name = TypeVar("_Name")
+_IDS: Final = frozenset(
+    ("id", "userid", "anonymousid", "customerid", "sourceid", "externalid", "accountid", "uid", "uuid")
+)
+_SECRETS: Final = frozenset(
+    (
+        *("password", "passwd", "passphrase", "pwd", "secret", "token", "otp", "pin", "cookie"),
+        *("apikey", "accesskey", "privatekey", "credential", "credentials", "auth", "authorization"),
+        *("creditcard", "creditcardnumber", "cardnumber", "cvv", "cvc", "iban"),
+        *("ssn", "socialsecurity", "socialsecuritynumber", "passport", "passportnumber", "taxid"),
+    )
+)
+_WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
+_MAIL: Final = re.compile(r'"[^@\s"]+@[^@\s"]+\.[^@\s"]')
+
+_EXTRA_ROWS: Final = {
+    ("messageId",): "metadata.segment_message_id",
+    ("timestamp",): "metadata.occurred_at",
+}
+"""Rows that every replay of track events is better with: they find an event in doubt, and keep its time."""
+_EXTRA_CONSTANT: Final = "metadata.replayed"
+
+_ROWS_HELP: Final = (
+    "Rows of source: destination, with the number of events that hold the value; skipped ones do not count."
+)
+_MAPPING_HELPS: Final = {
+    "identify": f"{_ROWS_HELP} They are added to the default table, which fills name, email, phone, description and "
+    "address of the customer.",
+    "track": f"{_ROWS_HELP} They stand in place of the default table, which has one row more: "
+    f"{RENAMING_ROW} would rename the customers of a shop to products.",
+}
+_EXTEND_HELPS: Final = {
+    True: "true: the rows above and the default table apply. false: only the rows above.",
+    False: "false: only the rows above apply. true: the default table, too.",
+}
+"""What a file with rows says in place of the help of the settings."""
+
+_CONFIDENTIAL: Final = "it may be a secret"
+_ID: Final = "an id: the customer has its own in source_id"
+_MAIL_OF_ANOTHER: Final = "a mail address, maybe of another person"
 
 
 class SampleCounts(Struct):
@@ -55,47 +122,30 @@ class SampleCounts(Struct):
         identifies: identify events among them.
         tracks: track events among them.
         names: track events by their name.
-        traits: identify events by the trait that they have; an address is taken apart.
-        properties: track events by the property that they have.
-        uncounted: names, traits and properties beyond the number that is kept.
+        uncounted: track events with a name beyond the number that is kept.
     """
 
     records: int = 0
     identifies: int = 0
     tracks: int = 0
     names: dict[str, int] = field(default_factory=dict)
-    traits: dict[Keys, int] = field(default_factory=dict)
-    properties: dict[Keys, int] = field(default_factory=dict)
     uncounted: int = 0
 
     def add(self, event: Event) -> None:
-        """Count what an event holds."""
+        """Count an event."""
         if event.type == "identify":
             self.identifies += 1
-            self._add_keys(event.fields.get("traits"), self.traits)
         elif event.type == "track":
             self.tracks += 1
-            if event.name is not None:
-                self._add(self.names, event.name[:_MAX_NAME_LENGTH])
-            self._add_keys(event.fields.get("properties"), self.properties)
-
-    def _add_keys(self, fields: Any, counts: dict[Keys, int]) -> None:
-        for key, value in fields.items() if isinstance(fields, dict) else ():
-            if key == "address" and isinstance(value, dict):
-                for inner in value:
-                    self._add(counts, (key, inner[:_MAX_NAME_LENGTH]))
-            elif value is not None:
-                self._add(counts, (key[:_MAX_NAME_LENGTH],))
-
-    def _add(self, counts: dict[_Name, int], name: _Name) -> None:
-        if name in counts or len(counts) < _MAX_NAMES:
-            counts[name] = counts.get(name, 0) + 1
-        else:
-            self.uncounted += 1
+            name = None if event.name is None else event.name[:_MAX_NAME_LENGTH]
+            if name in self.names or (name is not None and len(self.names) < _MAX_NAMES):
+                self.names[name] = self.names.get(name, 0) + 1
+            elif name is not None:
+                self.uncounted += 1
 
 
 def sample(batches: Iterable[Batch], counts: SampleCounts) -> Iterator[Event]:
-    """Yield the events among the first SAMPLE records, and count what they hold.
+    """Yield the events among the first SAMPLE records, and count them.
 
     Args:
         batches: of a reader.
@@ -114,69 +164,291 @@ def sample(batches: Iterable[Batch], counts: SampleCounts) -> Iterator[Event]:
                 yield record
 
 
-def suggested_settings(batches: Iterable[Batch], named: str) -> str:
-    """Return the text of a settings file with what the first SAMPLE records hold, ready to be uncommented.
+class ProposedRow(Struct, frozen=True):
+    """A row that would map a value.
+
+    Attributes:
+        source: as it is written in the settings.
+        destination: as it is written in the settings.
+        count: events that have the value; 0 of a row that belongs to the others.
+        remark: why a person should decide on it. Such a row is written as a comment.
+    """
+
+    source: str
+    destination: str
+    count: int = 0
+    remark: str = ""
+
+
+class Proposal(Struct, frozen=True):
+    """What the settings of a type of event lack.
+
+    Attributes:
+        rows: in the order in which they must stand, so that the stronger source of a field wins.
+        add: constants.
+        extend_default: what the setting must be; None if it may stay as it is.
+        events: of the type.
+        more: values that get no row: too many, too rare, or their names differ by a number only.
+    """
+
+    rows: list[ProposedRow]
+    add: dict[str, Any]
+    extend_default: bool | None
+    events: int
+    more: int
+
+    @property
+    def row_texts(self) -> dict[str, str]:
+        """Source and destination of the rows that are proposed without a remark."""
+        return {row.source: row.destination for row in self.rows if not row.remark}
+
+    def lines(self) -> list[str]:
+        """Return the rows as lines of YAML, with counts and remarks; no name leaves its line."""
+        texts = [
+            ("#" if row.remark else "") + f"{_scalar(row.source)}: {_scalar(escaped(row.destination))}"
+            for row in self.rows
+        ]
+        column = max((len(text) for text in texts if len(text) < _REMARK_COLUMN), default=0)
+        lines = []
+        for row, text in zip(self.rows, texts, strict=True):
+            notes = [f"{row.count:,} of {self.events:,}"] if row.count else []
+            notes += [row.remark] if row.remark else []
+            lines.append(f"{text:<{column}}  # {'; '.join(notes)}" if notes else text)
+        if self.more:
+            lines.append(f"# {counted(self.more, 'value')} more: rare, too many, or names that hold a number")
+        return lines
+
+
+def proposal(
+    kind: str,
+    own: Identify | Track,
+    paths: Mapping[Keys, PathCounts],
+    filled: Iterable[Keys],
+    events: int,
+    more: int,
+) -> Proposal:
+    """Return what would map the values that no row reads.
 
     Args:
-        batches: of a reader.
-        named: the sources as the user named them.
-
-    Raises:
-        SourceError: a pipe holds something else than events.
+        kind: type of the events.
+        own: their settings.
+        paths: of the values of the events, with counts.
+        filled: destinations at which something stands in a request.
+        events: how many become requests.
+        more: paths that are not counted one by one.
     """
-    counts = SampleCounts()
-    for _ in sample(batches, counts):
-        pass
-    return settings_text(counts, named)
+    return _Proposer(kind, own, paths, filled, events).proposal(more)
 
 
-def settings_text(counts: SampleCounts, named: str) -> str:
-    """Return the text of a settings file with what was counted; see `suggested_settings`."""
-    shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in named)
-    introduction = (
-        f"#\n# init read the first {counts.records:,} records of {shown}: "
-        f"{counts.identifies:,} identify and {counts.tracks:,} track events.\n"
-        "# It lists what it found below, with counts. Remove the # to use a line.\n"
-    )
-    if counts.uncounted:
-        introduction += (
-            f"# Names beyond the limit of init are not counted; they occurred {counts.uncounted:,} times.\n"
+class _Proposer:
+    """Finds the rows for one type of event."""
+
+    def __init__(
+        self,
+        kind: str,
+        own: Identify | Track,
+        paths: Mapping[Keys, PathCounts],
+        filled: Iterable[Keys],
+        events: int,
+    ) -> None:
+        self._kind, self._own, self._paths, self._events = kind, own, paths, events
+        self._read = {parse_source(source).keys for source in own.mapping}
+        renames = ("customer", "name") in getattr(paths.get(("properties", "name")), "destinations", ())
+        self._without_name = kind == "track" and (
+            not own.mapping
+            or bool(own.extend_default and renames and ("properties", "name") not in self._read)
         )
-    examples = {
-        "identify.mapping": _row_lines("traits", counts.traits, counts.identifies),
-        "track.mapping": _row_lines("properties", counts.properties, counts.tracks),
-    }
-    if counts.names:
-        examples["track.events_filter"] = _name_lines(counts.names, counts.tracks)
-    return template(introduction, examples)
+        self._rows: dict[str, ProposedRow] = {}
+        self._taken = {path_of(*keys) for keys in filled} | {*own.add, _EXTRA_CONSTANT, *_EXTRA_ROWS.values()}
+        self._lost = {
+            keys: lost
+            for keys, counts in paths.items()
+            if keys not in self._read and (lost := self._lost_of(keys, counts))
+        }
+
+    def proposal(self, more: int) -> Proposal:
+        by_field: dict[str | None, list[Keys]] = {}
+        for keys in sorted(self._lost, key=lambda keys: (-self._lost[keys], keys)):
+            by_field.setdefault(self._field_of(keys), []).append(keys)
+        others = by_field.pop(None, [])
+        for place, sources in by_field.items():
+            if place is not None:
+                self._add_field(place, sources)
+        if self._without_name and self._events:
+            for source, destination in SAFE_TRACK_ROWS.items():
+                if source not in self._rows and (keys := parse_source(source).keys) not in self._read:
+                    self._put(keys, destination)
+        add = self._add_extras(has_rows=bool(by_field or others)) if self._kind == "track" else {}
+        more += self._add_metadata(others)
+        extend = None
+        if any(not row.remark for row in self._rows.values()):
+            extend = False if self._without_name else None if self._own.mapping else True
+        return Proposal(list(self._rows.values()), add, extend, self._events, more)
+
+    def _add_extras(self, *, has_rows: bool) -> dict[str, Any]:
+        """Add the rows that every replay is better with, and return the constants that are."""
+        if not self._events or not (has_rows or not self._own.mapping):
+            return {}
+        targets = set(chain.from_iterable(self._own.mapping.values()))
+        for keys, destination in _EXTRA_ROWS.items():
+            if keys not in self._read and destination not in targets:
+                self._put(keys, destination)
+        return {} if _EXTRA_CONSTANT in {*self._own.add, *targets} else {_EXTRA_CONSTANT: True}
+
+    def _lost_of(self, keys: Keys, counts: PathCounts) -> int:
+        """Return how many values no row reads, or would read no longer."""
+        if self._without_name and keys == ("properties", "name"):
+            return counts.count - counts.types.get("null", 0)
+        return counts.reasons.get("no_row", 0) + counts.reasons.get("no_field", 0)
+
+    def _field_of(self, keys: Keys) -> str | None:
+        """Return the field of the customer that a value belongs into by its name; None if there is none."""
+        in_context = keys[0] == "context"
+        names = [str(key).lower().replace("_", "").replace(" ", "") for key in keys[2 if in_context else 1 :]]
+        is_trait = in_context or self._kind == "identify"
+        if self._paths[keys].types.keys().isdisjoint({"string", "number"}) or not names:
+            return None
+        if len(names) == 2 and names[0] == "address" and names[1] in _ADDRESS_ALIASES:
+            return f"customer.address.{_ADDRESS_ALIASES[names[1]]}"
+        if len(names) > 1:
+            return None
+        if (name := _ALIASES.get(names[0])) and (is_trait or name not in _NOT_OF_EVENTS):
+            return f"customer.{name}"
+        if is_trait and names[0] in _ADDRESS_TRAITS:
+            return f"customer.address.{_ADDRESS_ALIASES[names[0]]}"
+        return None
+
+    def _add_field(self, place: str, sources: list[Keys]) -> None:
+        """Add the rows of a field: of several sources the weakest first, since a later row wins.
+
+        What fills the field already is stronger than what nothing reads, and an event's own trait than one of its
+        context.
+        """
+        filled_by = [
+            keys
+            for keys, counts in self._paths.items()
+            if counts.mapped
+            and keys not in self._lost
+            and keys not in self._read
+            and (self._field_of(keys) == place or place in {path_of(*to) for to in counts.destinations})
+        ]
+        if self._without_name and place == "customer.name":
+            filled_by = [keys for keys in filled_by if keys != ("properties", "name")]
+        weakest_first = sorted(sources, key=lambda keys: (keys[0] != "context", self._lost[keys], keys))
+        stronger = sorted(filled_by, key=lambda keys: (keys[0] != "context", self._paths[keys].mapped, keys))
+        for keys in (*weakest_first, *stronger):
+            self._put(keys, place)
+
+    def _add_metadata(self, sources: list[Keys]) -> int:
+        """Add rows to metadata for values that have no field; return how many get none."""
+        below: dict[Keys, list[Keys]] = {}
+        numbered: dict[str, list[Keys]] = {}
+        for keys in sources:
+            depth = 3 if keys[0] == "context" else 2
+            below.setdefault(keys[:depth], []).append(keys)
+            numbered.setdefault(re.sub(r"\d+", "0", path_of(*keys[:depth])), []).append(keys[:depth])
+        without_row = set[Keys]()
+        for alike in numbered.values():
+            if len(set(alike)) > _MAX_NUMBERED:
+                without_row.update(alike)
+        more = written = 0
+        for keys in sources:
+            top = keys[: 3 if keys[0] == "context" else 2]
+            inside = below[top]
+            count = self._lost[keys]
+            if top in without_row or count * _RARE < self._events or written >= MAX_ROWS:
+                more += 1
+            elif len(inside) > _MAX_BELOW or _are_numbered(inside, len(top)):
+                if inside[0] == keys:  # the most frequent one stands for all
+                    written += self._add_wildcard(top, inside, count)
+            elif self._add_own(keys):
+                written += 1
+            else:
+                more += 1
+        return more
+
+    def _add_wildcard(self, top: Keys, inside: list[Keys], count: int) -> bool:
+        remark = next(filter(None, map(self._remark_on, inside)), "")
+        name = str(top[-1])
+        to = path_of(*self._metadata_of(top), name)
+        if not name.strip() or to in self._taken:
+            return False
+        self._taken.add(to)
+        return self._put_text(path_of(*top) + ".*", to + ".*", count, remark)
+
+    def _add_own(self, keys: Keys) -> bool:
+        """Add the row of one value; that of the context stands before the event's own of the same name, which wins."""
+        names = [str(key) for key in keys[2 if keys[0] == "context" else 1 :]]
+        metadata = self._metadata_of(keys)
+        own_places = {path_of(*to) for to in self._paths[keys].destinations}
+        if keys[0] == "context" and self._kind == "identify":
+            own = (ROOTS[self._kind], *names)
+            if own in self._lost and self._field_of(own) is None and self._add_own(own):
+                return self._put_before(path_of(*own), keys)
+        if path_of(*keys) in self._rows:
+            return True
+        if not names or not all(name.strip() for name in names):
+            return False
+        for place in ((*metadata, "_".join(names)), (*metadata, *names)):
+            to = path_of(*place)
+            if (to not in self._taken or to in own_places) and self._put(keys, to):
+                self._taken.add(to)
+                return True
+        return False
+
+    def _put_before(self, own: str, keys: Keys) -> bool:
+        row = self._rows.pop(own)
+        is_put = self._put(keys, row.destination)
+        self._rows[own] = row
+        return is_put
+
+    def _metadata_of(self, keys: Keys) -> Keys:
+        return ("metadata",) if keys[0] == "properties" else ("customer", "metadata")
+
+    def _put(self, keys: Keys, destination: str) -> bool:
+        """Add a row; False if the settings would not take it."""
+        counts = self._paths.get(keys)
+        count = 0 if counts is None else counts.count - counts.types.get("null", 0)
+        remark = (
+            self._remark_on(keys)
+            if counts and destination.startswith(("metadata", "customer.metadata"))
+            else ""
+        )
+        return self._put_text(path_of(*keys), destination, count, remark)
+
+    def _put_text(self, source: str, destination: str, count: int, remark: str = "") -> bool:
+        try:
+            check_row(parse_source(source), parse_destination(destination))
+        except PathError:
+            return False
+        if max(len(source), len(destination)) > _MAX_ROW_LENGTH:
+            return False
+        self._rows[source] = ProposedRow(source, destination, count, remark)
+        return True
+
+    def _remark_on(self, keys: Keys) -> str:
+        """Return why a person should look at a value before it is sent as metadata."""
+        words = [word.lower() for word in _WORDS.findall(str(keys[-1]))]
+        joined = {
+            "".join(words[start:end])
+            for start in range(len(words))
+            for end in range(start + 1, len(words) + 1)
+        }
+        if joined & _SECRETS:
+            return _CONFIDENTIAL
+        if "".join(words) in _IDS:
+            return _ID
+        return _MAIL_OF_ANOTHER if _MAIL.match(self._paths[keys].example[1]) else ""
 
 
-def _name_lines(names: dict[str, int], total: int) -> Iterator[str]:
-    """Yield a list item for each event name, the most frequent first, with its count."""
-    written = [name for name in by_count(names) if name.strip() and len(name) < _MAX_NAME_LENGTH][:MAX_LINES]
-    for name in written:
-        yield f"#- {_scalar(escaped(name))}  # {names[name]:,} of {total:,}"
-    if len(names) > len(written):
-        yield f"# … and {counted(len(names) - len(written), 'name')} more"
-
-
-def _row_lines(root: str, counts: Mapping[Keys, int], total: int) -> Iterator[str]:
-    """Yield the default table, then a row for each other trait or property, the most frequent first, with counts."""
-    for source, destination in DEFAULT_ROWS.items():
-        count = counts.get(tuple(source.split(".")), 0)
-        yield f"#{root}.{source}: {destination}" + (f"  # {count:,} of {total:,}" if count else "")
-    others = [keys for keys in by_count(counts) if ".".join(map(str, keys)) not in DEFAULT_ROWS]
-    if others:
-        kind = "identify" if root == "traits" else "track"
-        yield f"# Found besides, with the number of {kind} events that have it:"
-    rows = ((keys, next(_rows((root, *keys)), None)) for keys in others)
-    written = list(islice((row for row in rows if row[1]), MAX_LINES))
-    for keys, row in written:
-        source, destination = row or ("", "")
-        yield f"#{_scalar(source)}: {_scalar(escaped(destination))}  # {counts[keys]:,} of {total:,}"
-    if len(others) > len(written):
-        one = "trait" if root == "traits" else "property"
-        yield f"# … and {counted(len(others) - len(written), one, root)} more"
+def _are_numbered(keys: list[Keys], depth: int) -> bool:
+    """Tell whether more than a few keys below an object differ by a number only."""
+    alike: dict[str, set[str]] = {}
+    for each in keys:
+        if len(each) > depth:
+            name = str(each[depth])
+            alike.setdefault(re.sub(r"\d+", "0", name), set()).add(name)
+    return any(len(names) > _MAX_NUMBERED for names in alike.values())
 
 
 def _scalar(text: str) -> str:
@@ -184,54 +456,137 @@ def _scalar(text: str) -> str:
     return to_yaml([text]).removeprefix("- ").rstrip("\n")
 
 
-def _rows(keys: Keys) -> Iterator[tuple[str, str]]:
-    """Yield rows, source and destination, that would map the value at some keys of an event, the best first."""
-    source = path_of(*keys)
-    names = list(map(str, keys[2 if keys[0] == "context" else 1 :] or keys[-1:]))
-    places = [] if keys[0] == "properties" else ["customer"]
-    destinations = [path_of(*places, "metadata", "_".join(names)), path_of(*places, "metadata", *names)]
-    if places and (known := _FIELDS.get(".".join(names))):
-        destinations.insert(0, known)
-    for destination in destinations:
-        try:
-            check_row(parse_source(source), parse_destination(destination))
-        except PathError:
-            continue
-        if max(len(source), len(destination)) <= _MAX_ROW_LENGTH and all(name.strip() for name in names):
-            yield source, destination
+def pasted_yaml(proposals: Mapping[str, Proposal], places: Mapping[str, BlockPlace], file: str) -> str:
+    """Return what is proposed as text for a settings file; empty if there is nothing.
 
-
-def proposed_rows(unmapped: Mapping[Keys, int], filled: set[str]) -> dict[str, str]:
-    """Return rows for the most frequent values that are not mapped: source to destination, best first.
-
-    Where an event's own trait and one of its context have the same name, the own one gets the row.
+    Without a file it is a whole file. Else it comes in parts, each below a comment that says where it belongs: the last
+    part of the file first, so that the numbers of the lines above stay true while one pastes.
 
     Args:
-        unmapped: keys of such values, each with the number of events that have it.
-        filled: destinations that something fills already.
+        proposals: by type of event.
+        places: of the keys that stand in the file.
+        file: its name.
     """
-    found: list[tuple[int, str, str]] = []
-    taken = set(filled)
-    for keys, count in sorted(
-        unmapped.items(), key=lambda item: (item[0][0] == "context", -item[1], item[0])
-    ):
-        for source, destination in _rows(keys):
-            if destination not in taken:
-                found.append((-count, source, destination))
-                taken.add(destination)
-                break
-    return {source: destination for _, source, destination in sorted(found)[:MAX_ROWS]}
+    parts: list[tuple[float, str]] = []
+    for kind, proposed in proposals.items():
+        if proposed.row_texts:
+            parts += _parts(kind, proposed, places)
+    if not places:
+        return "".join(text for _, text in parts)
+    shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in file)
+    return "".join(text.replace("{file}", shown, 1) for _, text in sorted(parts, reverse=True))
 
 
-def proposed_yaml(rows_by_kind: dict[str, dict[str, str]], settings: Settings) -> str:
-    """Return the rows as lines of a settings file; empty if there are none."""
-    sections: dict[str, object] = {}
-    for kind, rows in rows_by_kind.items():
-        if rows:
-            own = settings.identify if kind == "identify" else settings.track
-            section: dict[str, object] = {} if own.mapping or own.extend_default else {"extend_default": True}
-            sections[kind] = {**section, "mapping": {source: escaped(to) for source, to in rows.items()}}
-    return to_yaml(sections) if sections else ""
+def _parts(kind: str, proposed: Proposal, places: Mapping[str, BlockPlace]) -> Iterator[tuple[float, str]]:
+    """Yield the parts of a section, each with the line of the file below which it belongs."""
+    blocks: dict[str, list[str]] = {}
+    if proposed.extend_default is not None:
+        blocks["extend_default"] = [f"extend_default: {str(proposed.extend_default).lower()}"]
+    blocks["mapping"] = proposed.lines()
+    if proposed.add:
+        blocks["add"] = to_yaml(proposed.add).splitlines()
+    section = places.get(kind)
+    if section is None or not section.is_block:
+        lines = [f"{kind}:", *_indented(_below(blocks), 2)]
+        heading = "At the end of {file}:" if places else ""
+        if section is not None:
+            heading = f"Line {section.line} of {{file}}: write `{kind}:` as lines, such as these:"
+        yield (float("inf") if section is None else section.line), _part(heading, lines)
+        return
+    indent = section.inner_indent or section.indent + 2
+    missing = {name: lines for name, lines in blocks.items() if f"{kind}.{name}" not in places}
+    for name in blocks.keys() - missing.keys():
+        place = places[f"{kind}.{name}"]
+        if name == "mapping" and place.is_block and place.inner_indent is None:
+            # There is no row yet that would be cut off, so that all of it makes one part.
+            yield place.line, _part_below(kind, name, place, blocks[name], _indented(_below(missing), indent))
+            missing = {}
+        else:
+            yield place.line, _part_below(kind, name, place, blocks[name], [])
+    if missing:
+        heading = f"Line {section.line} of {{file}}, below `{kind}:`"
+        yield section.line, _part(heading, _indented(_below(missing), indent))
+
+
+def _part_below(kind: str, name: str, place: BlockPlace, lines: list[str], behind: list[str]) -> str:
+    """Return the lines of a setting that stands in the file already, and those that follow them."""
+    line = f"Line {place.line} of {{file}}"
+    if name == "extend_default":
+        return _part(f"{line}: write", _indented(lines, place.indent))
+    if not place.is_block:
+        heading = f"{line}: write `{name}:` as lines, and add these"
+        return _part(heading, _indented([f"{name}:", *_indented(lines, 2)], place.indent))
+    inner = place.indent + 2 if place.inner_indent is None else place.inner_indent
+    return _part(f"{line}, below `{name}:` of {kind}", [*_indented(lines, inner), *behind])
+
+
+def _below(blocks: Mapping[str, list[str]]) -> Iterator[str]:
+    """Yield the settings of a section with their lines."""
+    for name, lines in blocks.items():
+        if name == "extend_default":
+            yield from lines
+        elif lines:
+            yield f"{name}:"
+            yield from _indented(lines, 2)
+
+
+def _indented(lines: Iterable[str], indent: int) -> list[str]:
+    return [" " * indent + line for line in lines]
+
+
+def _part(heading: str, lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in ([f"# {heading}"] if heading else []) + list(lines))
+
+
+def settings_text(report: CoverageReport, counts: SampleCounts, named: str) -> str:
+    """Return the text of a settings file whose rows map what a sample holds.
+
+    Args:
+        report: coverage of the sample with the default settings.
+        counts: of the sample.
+        named: the sources as the user named them.
+    """
+    shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in named)
+    first = (
+        f"the first {counts.records:,} records"
+        if counts.records == SAMPLE
+        else counted(counts.records, "record")
+    )
+    introduction = (
+        f"#\n# init read {first} of {shown}: {counts.identifies:,} identify and {counts.tracks:,} track events.\n"
+        "# The rows below map what it found: delete what you do not need.\n"
+    )
+    if counts.uncounted:
+        introduction += (
+            f"# Names beyond the limit of init are not counted; they occurred {counts.uncounted:,} times.\n"
+        )
+    examples: dict[str, Iterable[str]] = {}
+    helps: dict[str, str] = {}
+    for kind, section in (("identify", report.identify), ("track", report.track)):
+        proposed = section.proposal
+        if not proposed.row_texts:
+            continue
+        examples[f"{kind}.mapping"] = proposed.lines()
+        if proposed.extend_default is not None:
+            examples[f"{kind}.extend_default"] = [f"extend_default: {str(proposed.extend_default).lower()}"]
+            helps[f"{kind}.extend_default"] = _EXTEND_HELPS[proposed.extend_default]
+        helps[f"{kind}.mapping"] = _MAPPING_HELPS[kind]
+        if proposed.add:
+            examples[f"{kind}.add"] = to_yaml(proposed.add).splitlines()
+    if counts.names:
+        examples["track.events_filter"] = _name_lines(counts.names, counts.tracks)
+    return template(introduction, examples, helps)
+
+
+def _name_lines(names: dict[str, int], total: int) -> Iterator[str]:
+    """Yield a list item for each event name, the most frequent first, with its count."""
+    written = [name for name in by_count(names) if name.strip() and len(name) < _MAX_NAME_LENGTH][:MAX_LINES]
+    texts = [f"#- {_scalar(escaped(name))}" for name in written]
+    column = max((len(text) for text in texts if len(text) < _REMARK_COLUMN), default=0)
+    for name, text in zip(written, texts, strict=True):
+        yield f"{text:<{column}}  # {names[name]:,} of {total:,}"
+    if len(names) > len(written):
+        yield f"# … and {counted(len(names) - len(written), 'name')} more"
 
 
 def similar_paths(source: str, seen: dict[str, Keys]) -> list[str]:

@@ -4,7 +4,9 @@ from voucherify_sync.settings.conversion import parse_rate
 from voucherify_sync.settings.environment import application_id, clean_url, credentials, token_file
 from voucherify_sync.settings.load import (
     DEFAULT_FILE,
+    BlockPlace,
     absolute,
+    block_places,
     default_table_notices,
     load,
     load_with_tests,
@@ -32,6 +34,7 @@ __all__ = [
     "DEFAULT_FILE",
     "DEFAULT_ROWS",
     "Api",
+    "BlockPlace",
     "Credentials",
     "Delivery",
     "EventAt",
@@ -46,6 +49,7 @@ __all__ = [
     "Track",
     "absolute",
     "application_id",
+    "block_places",
     "clean_url",
     "credentials",
     "default_table_notices",

@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from voucherify_sync.errors import SettingsError, UsageProblem
@@ -91,6 +93,49 @@ def load_with_tests(
         tests += [] if problems.is_cut else reader.tests(root, only=True)
     raise_all(all_problems)
     return settings, tests, [line for problems in all_problems for line in problems.warnings()]
+
+
+class BlockPlace(Struct, frozen=True):
+    """Where a key of the settings file stands, for text that is pasted below it.
+
+    Attributes:
+        line: 1-based.
+        indent: spaces before the key.
+        inner_indent: spaces before what lies below it; None where there is nothing yet.
+        is_block: lines can be pasted below it; not so if its value stands in braces.
+    """
+
+    line: int
+    indent: int
+    inner_indent: int | None
+    is_block: bool
+
+    @classmethod
+    def of(cls, key: YamlNode, value: YamlNode) -> Self:
+        """Return the place of a key with its value."""
+        inside = next(iter(value.pairs.values()))[0] if value.pairs else None
+        is_block = value.is_null if inside is None else inside.place.line > key.place.line
+        is_open = (
+            is_block and inside is not None and value.place == inside.place
+        )  # braces stand before what is inside
+        return cls(
+            key.place.line,
+            key.place.column - 1,
+            inside.place.column - 1 if inside is not None else None,
+            is_block=is_block and (inside is None or is_open),
+        )
+
+
+def block_places(path: Path | None) -> dict[str, BlockPlace]:
+    """Return where the sections and settings of the file stand that `load` has read, such as `track.mapping`."""
+    file = settings_file(path)
+    root = None if file is None else _root_of(file, Problems(str(file)))
+    places = {}
+    for name, (key, value) in ((root and root.pairs) or {}).items():
+        places[name] = BlockPlace.of(key, value)
+        for inner, pair in (value.pairs or {}).items():
+            places[f"{name}.{inner}"] = BlockPlace.of(*pair)
+    return places
 
 
 def absolute(path: str, folder: Path) -> str:

@@ -174,30 +174,39 @@ def to_yaml(value: Any) -> str:
     return re.sub(r"[^\n\x20-\x7e]", printable, text)
 
 
-def template(introduction: str = "", examples: Mapping[str, Iterable[str]] | None = None) -> str:
+def template(
+    introduction: str = "",
+    examples: Mapping[str, Iterable[str]] | None = None,
+    helps: Mapping[str, str] | None = None,
+) -> str:
     """Return the text of a settings file that names and explains every setting, with three mapping tests.
 
     Args:
         introduction: comment lines that follow the file's own.
-        examples: lines that stand below a setting in place of its example, by its path.
+        examples: lines that stand below a setting in place of its example, or of a setting without any, by its path.
+        helps: what stands above a setting in place of its help, by its path.
     """
     lines = (_INTRODUCTION + introduction).split("\n")
     for section, cls in SECTIONS.items():
         lines += [*_comment(cls.__doc__ or "", ""), f"{section}:"]
         for setting in settings_of(section).values():
-            lines += [*_comment(setting.help, _INDENT), *_lines(setting, (examples or {}).get(setting.path))]
+            help_text = (helps or {}).get(setting.path, setting.help)
+            lines += [*_comment(help_text, _INDENT), *_lines(setting, (examples or {}).get(setting.path))]
         lines.append("")
     return "\n".join([*lines, _TESTS])
 
 
 def _lines(setting: Setting, lines: Iterable[str] | None) -> Iterator[str]:
-    """Yield the setting with its default, or as an example that is commented out."""
+    """Yield the setting with its default, or as an example that is commented out; or the lines that are given."""
     if isinstance(setting.default, list | dict):
         yield f"{_INDENT}{setting.name}:"
         for line in (
             (f"#{each}" for each in to_yaml(setting.example).splitlines()) if lines is None else lines
         ):
             yield f"{_INDENT * 2}{line}"
+        return
+    if lines is not None:
+        yield from (f"{_INDENT}{line}" for line in lines)
         return
     sign, value = ("#", setting.example) if setting.default is None else ("", plain(setting.default))
     line = to_yaml({setting.name: value}).rstrip("\n")

@@ -37,6 +37,11 @@ IDENTIFY_ROWS: Final = {f"traits.{source}": destination for source, destination 
 TRACK_ROWS: Final = {f"properties.{source}": destination for source, destination in DEFAULT_ROWS.items()}
 """The rows of track events, unless the settings say otherwise."""
 
+SAFE_TRACK_ROWS: Final = {
+    source: destination for source, destination in TRACK_ROWS.items() if source != "properties.name"
+}
+"""Those rows that a settings file should have: in a shop the one that is left out renames customers to products."""
+
 ROOTS: Final = {"identify": "traits", "track": "properties"}
 """Section -> the key below which its events hold their values."""
 
@@ -54,6 +59,11 @@ PERIODS_S: Final = {"s": 1, "min": 60, "h": 3600}
 
 _MAPPING_HELP: Final = (
     "Rows of source: destination. Without rows, the default table applies, which is shown here. "
+    "With any row of your own, the default rows no longer apply; extend_default: true keeps them."
+)
+_TRACK_MAPPING_HELP: Final = (
+    "Rows of source: destination. Without rows, the default table applies: the rows to customer that are shown here, "
+    "and properties.name: customer.name, which in a shop renames customers to products. "
     "With any row of your own, the default rows no longer apply; extend_default: true keeps them."
 )
 
@@ -200,9 +210,16 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
         list[str],
         Meta(description="Names of events not to send, in the same form.", examples=[["Product Viewed"]]),
     ] = field(default_factory=list)
-    mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[TRACK_ROWS])] = field(
-        default_factory=dict
-    )
+    mapping: Annotated[
+        Rows,
+        Meta(
+            description=_TRACK_MAPPING_HELP,
+            examples=[
+                SAFE_TRACK_ROWS
+                | {"messageId": "metadata.segment_message_id", "timestamp": "metadata.occurred_at"}
+            ],
+        ),
+    ] = field(default_factory=dict)
     extend_default: _ExtendDefault = None
     add: Annotated[
         dict[str, Any],
