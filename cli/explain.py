@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from voucherify_sync.text import clean, clean_lines, counted
 
@@ -122,9 +123,10 @@ def _form(flags: dict[str, bool], values: dict[str, Any], *, is_final: bool) -> 
     """Return how explanations are shown; refuse options that cannot be meant together."""
     from voucherify_sync.errors import UsageProblem
 
-    given = [name for name in ("full", "as_json", "as_curl") if flags[name]]
-    if flags["as_json"] and flags["as_curl"]:
-        raise UsageProblem("--json and --curl would both write to stdout", "Choose one of them.")
+    given = [name for name in ("as_json", "as_curl", "full") if flags[name]]
+    if flags["as_curl"] and len(given) > 1:
+        other = "json" if flags["as_json"] else "full"
+        raise UsageProblem(f"--{other} and --curl would both write to stdout", "Choose one of them.")
     modes = [name for name in ("watch", "against") if flags.get(name) or values.get(name) is not None]
     modes += ["final"] if is_final else []
     if len(modes) > 1:
@@ -132,6 +134,11 @@ def _form(flags: dict[str, bool], values: dict[str, Any], *, is_final: bool) -> 
     allowed = {"watch": {"full"}, "against": {"as_json"}, "final": {"as_json"}}
     for mode in modes:
         picks = [name for name in ("event", "user", "message_id", "line") if is_final and values[name]]
+        if (
+            is_final
+            and click.get_current_context().get_parameter_source("limit") is ParameterSource.COMMANDLINE
+        ):
+            picks.append("limit")
         for name in (*picks, *(name for name in given if name not in allowed[mode])):
             other = name.removeprefix("as_").replace("_", "-")
             raise UsageProblem(f"--{mode} and --{other} cannot be combined.", f"Leave --{other} out.")

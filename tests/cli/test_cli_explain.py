@@ -207,6 +207,7 @@ def test_a_skipped_event_says_by_which_rule(run_cli: Cli) -> None:
         pytest.param(["--event", "Order Complete"], 2, 'did you mean "Order Completed" (1)?', id="near-miss"),
         pytest.param(["--line", "9"], 2, "No event matches (1 read)", id="no-such-line"),
         pytest.param(["--json", "--curl"], 2, "Choose one", id="two-formats"),
+        pytest.param(["--full", "--curl"], 2, "Choose one", id="curl-is-brief"),
     ],
 )
 def test_what_cannot_be_shown_is_told(run_cli: Cli, options: list[str], code: int, said: str) -> None:
@@ -215,6 +216,12 @@ def test_what_cannot_be_shown_is_told(run_cli: Cli, options: list[str], code: in
     assert ended.code == code
     assert said in ended.err
     assert not ended.out
+
+
+def test_json_holds_everything_with_and_without_full(run_cli: Cli) -> None:
+    """It is complete anyway."""
+    file = write_events(run_cli.folder, ORDER)
+    assert run_cli("explain", "--full", "--json", file) == run_cli("explain", "--json", file)
 
 
 def test_a_line_needs_one_file(run_cli: Cli, samples: Path) -> None:
@@ -488,6 +495,7 @@ def test_the_final_state_of_a_customer_names_the_events(run_cli: Cli, samples: P
         ["--watch", "--against", "x.yaml"],
         ["--final", "u1", "--event", "A"],
         ["--final", "u1", "--user", "u1"],
+        ["--final", "u1", "--limit", "3"],
         ["--final", "u1", "--full"],
         ["--final", "u1", "--curl"],
         ["--watch", "--json"],
