@@ -187,9 +187,8 @@ def _show_events(prepared: PreparedExplanation, form: str, limit: int) -> int:
         else:
             show_one(explanation)
     if shown == limit and sys.stdout.isatty():
-        tell(
-            f"{counted(shown, 'event')} shown. --limit N shows more, --event NAME chooses, --full shows all."
-        )
+        more = "" if form == "full" else ", --full shows all of each"
+        tell(f"{counted(shown, 'event')} shown. --limit N shows more, --event NAME chooses{more}.")
     return shown
 
 

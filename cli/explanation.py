@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from voucherify_sync.events import Event
-from voucherify_sync.mapping.trace import NULL, PARTLY, ContextTraits, Trace, located
+from voucherify_sync.mapping.trace import NAME_GIVEN, NULL, OVERWRITTEN, PARTLY, ContextTraits, Trace, located
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, find
 from voucherify_sync.paths import path_of
 from voucherify_sync.preview.comparison import request_differences
@@ -273,7 +273,13 @@ def _is_converted(came: Any, sent: Any) -> bool:
 
 def _left_out(trace: Trace, sign: str) -> Iterator[Line]:
     """Yield what is not mapped: first what a row found and its field cannot hold, then what no row reads."""
-    dropped = [row for row in trace.rows if row.result not in (None, PARTLY, NULL)]
+    arrived = {value.keys for value in trace.values if value.places}
+    dropped = [
+        row
+        for row in trace.rows
+        if row.result not in (None, PARTLY, NULL)
+        and not (row.result in (OVERWRITTEN, NAME_GIVEN) and row.source in arrived)
+    ]
     shown = {row.source for row in dropped}
     others = [value for value in trace.values if value.reason not in (None, NULL) and value.keys not in shown]
     lines = [_dropped(row, sign) for row in dropped] + [_unmapped(value) for value in others]
@@ -290,10 +296,15 @@ def _left_out(trace: Trace, sign: str) -> Iterator[Line]:
         yield [(f"  null, which counts as absent: {named}{more}", _DIM)]
 
 
+def _destination(applied: AppliedRow) -> str:
+    """Return where a row leads: a first or last name is sent as a part of the name only."""
+    destination = applied.row.destination
+    return path_of(*_NAME) if destination.keys in _HALVES else destination.text
+
+
 def _dropped(applied: AppliedRow, sign: str) -> Line:
-    place = applied.row.destination.keys
     source = f"{path_of(*applied.source)} = {compact(applied.value, _VALUE)}"
-    line = _arrow_line(source, sign, path_of(*(_NAME if place in _HALVES else place)), _UNMAPPED)
+    line = _arrow_line(source, sign, _destination(applied), _UNMAPPED)
     return [*line, (f"  {WHY_NOT_MAPPED.get(applied.result or '', applied.result)}", "")]
 
 
@@ -353,7 +364,7 @@ def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], 
 
 def _applied(applied: AppliedRow, sign: str) -> Line:
     source = f"{path_of(*applied.source)} = {compact(applied.value, _VALUE)}"
-    line = _arrow_line(source, sign, applied.row.destination.text, _UNMAPPED if applied.result else _MAPPED)
+    line = _arrow_line(source, sign, _destination(applied), _UNMAPPED if applied.result else _MAPPED)
     if applied.row.whole is not None:
         line.append((f"  by the row {clean(applied.row.whole.text, 120)}", _DIM))
     if applied.result:

@@ -172,6 +172,20 @@ def test_a_value_that_is_sent_in_another_form_says_how_it_came(run_cli: Cli) -> 
     assert re.search(r"← traits.firstName \+ traits.lastName\n", out)
 
 
+def test_a_value_that_another_row_has_sent_is_not_called_lost(run_cli: Cli) -> None:
+    """Unless its field cannot hold it: that is told, whatever else becomes of the value."""
+    (run_cli.folder / "voucherify-sync.yaml").write_text(
+        "identify:\n  mapping:\n    traits.a: [customer.email, customer.metadata.a]\n    traits.b: customer.email\n"
+        "    traits.born: [customer.birthdate, customer.metadata.born]\n"
+    )
+    traits = {"a": "1", "b": "2", "born": "never"}
+    out = run_cli(
+        "explain", write_events(run_cli.folder, {"type": "identify", "userId": "u", "traits": traits})
+    ).out
+    assert "traits.a =" not in out
+    assert 'traits.born = "never" → customer.birthdate  it is no date' in out
+
+
 def test_repaired_text_is_named_where_it_is_sent(run_cli: Cli) -> None:
     """Beside the line at the top, which names all of it."""
     line = b'{"type":"track","event":"Caf\xe9","userId":"u","properties":{"name":"Zo\xeb","x":"\xff"}}\n'
