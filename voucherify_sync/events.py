@@ -181,9 +181,9 @@ class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", 
         payload: the request body as JSON: the very bytes that are sent.
         name: of the custom event, as it is sent; None for a customer update.
         is_by_id: Voucherify's own ``id`` names the customer, so no bulk request can carry the update.
-        is_anonymous: the event's anonymousId names the customer, since it has no userId.
         has_profile: it says something of the customer, besides who it is.
         customer: the customer part as JSON, where customers are folded; None if they are not, or if it is the payload.
+        is_anonymous: the event's anonymousId names the customer, since it has no userId.
         doubtful_since: epoch seconds of this machine's clock when an earlier run sent it and got no answer, so that
             `delivery.on_doubt` decides what becomes of it; None for a request that was not sent before.
     """
@@ -196,8 +196,8 @@ class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", 
     is_by_id: bool = False
     has_profile: bool = True
     customer: bytes | None = None
-    doubtful_since: float | None = None
     is_anonymous: bool = False
+    doubtful_since: float | None = None
 
     @property
     def body(self) -> Json:

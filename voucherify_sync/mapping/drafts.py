@@ -188,11 +188,12 @@ def _text(place: Keys) -> Put:
     name = str(place[-1])
     in_address, working = len(place) == 3, WORKING.get(name)
     is_date, is_id = name == "birthdate", name in IDS
+    as_blank = (".".join(map(str, place)), BLANK)
 
     def put(draft: Draft, value: Any) -> None:
         text, reason = (None, None) if value is None else (text_of(value), NOT_TEXT)
         if text is not None and not is_id and not text.strip():
-            draft.drop(place, BLANK)  # as if the field were not there: only a null erases
+            draft.dropped.append(as_blank)  # as if the field were not there: only a null erases
             return
         if text is not None and is_date:
             text, reason = date_of(text), NOT_A_DATE

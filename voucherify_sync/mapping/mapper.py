@@ -22,7 +22,7 @@ from voucherify_sync.findings import (
     NO_OBJECT,
     TRAITS_OF_ANOTHER,
 )
-from voucherify_sync.mapping.drafts import NO_ADDRESS, WORKING, Draft, copied
+from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
 from voucherify_sync.mapping.field_types import (
     BLANK_ID,
     MAX_EVENT_NAME,
@@ -193,13 +193,7 @@ class Mapper:
             payload = _encode(body)
             folded = _encode_for_fold(mapped.draft) if self._folds and mapped.draft.half_name else None
             return Request(
-                event,
-                Kind.CUSTOMER,
-                source_id,
-                payload,
-                is_by_id=is_by_id,
-                customer=folded,
-                is_anonymous=is_anonymous,
+                event, Kind.CUSTOMER, source_id, payload, None, is_by_id, True, folded, is_anonymous
             )
         assert type(body) is CustomEvent  # noqa: S101  # there are two
         has_profile = customer != CustomerBody(customer.source_id, customer.id)
@@ -215,7 +209,7 @@ class Mapper:
             is_by_id,
             has_profile,
             folded,
-            is_anonymous=is_anonymous,
+            is_anonymous,
         )
 
     def _map(self, event: Event, traces: bool) -> MappedRecord | Outcome:
@@ -432,16 +426,19 @@ def _normalize_customer(draft: Draft, *, joins_own: bool) -> None:
         customer.metadata = UNSET
     if customer.name:
         return
-    names = {key: getattr(draft, attribute) for key, attribute in WORKING.items()}
-    if joins_own and not _OWN_NAMES.isdisjoint(draft.traits_or_properties):
-        for key, mapped in names.items():
-            if mapped is None and (own := present_text(draft.traits_or_properties.get(key))):
-                names[key] = own
-                draft.own_names = (*draft.own_names, key)
-    found = {key: text.strip() for key, text in names.items() if text is not None}
-    if found:
-        customer.name = " ".join(found.values())
-        draft.half_name = next(iter(found)) if len(found) == 1 else None
+    first, last = draft.first, draft.last
+    if (first is None or last is None) and joins_own:
+        values = draft.traits_or_properties
+        if first is None and "firstName" in values and (first := present_text(values["firstName"])):
+            draft.own_names = ("firstName",)
+        if last is None and "lastName" in values and (last := present_text(values["lastName"])):
+            draft.own_names = (*draft.own_names, "lastName")
+    if first is not None and last is not None:
+        customer.name = f"{first.strip()} {last.strip()}"
+    elif first is not None:
+        customer.name, draft.half_name = first.strip(), "firstName"
+    elif last is not None:
+        customer.name, draft.half_name = last.strip(), "lastName"
 
 
 def _encode_for_fold(draft: Draft) -> bytes:

@@ -202,7 +202,8 @@ Match = tuple[Leaf, Any]
 Signature = tuple[str | tuple[str], ...]
 """The keys of an object in their order; those of nulls, where a null is a value, each in a tuple."""
 
-_TextPut = tuple[str, str, Put, str | None]
+TextPut = tuple[str, str, Put, str | None]
+"""A key, the attribute of the holder that takes its text, what puts any other value there, and the key of its twin."""
 
 
 class Route(Struct, gc=False, eq=False):
@@ -229,9 +230,9 @@ class Route(Struct, gc=False, eq=False):
     unmapped_paths: list[str]
     has_dotted: bool
     is_remembered: bool
-    texts: list[_TextPut] = []
-    address: list[_TextPut] = []
-    names: list[_TextPut] = []
+    texts: list[TextPut] = []
+    address: list[TextPut] = []
+    names: list[TextPut] = []
     others: list[tuple[str, Put]] = []
     taken_count: int = 0
     carried_count: int = 0

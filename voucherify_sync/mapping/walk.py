@@ -12,7 +12,7 @@ from typing import Any
 from voucherify_sync.events import Event, Json
 from voucherify_sync.fields import CustomerBody
 from voucherify_sync.mapping.drafts import Draft
-from voucherify_sync.mapping.rules import WHOSE_TRAITS, Leaf, Match, Node, Route, Rules, Signature
+from voucherify_sync.mapping.rules import WHOSE_TRAITS, Leaf, Match, Node, Route, Rules, Signature, TextPut
 from voucherify_sync.paths import MISSING, read
 
 
@@ -105,24 +105,27 @@ def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -
             for key, leaf in route.leaves
         ]
     else:
-        # Most values are texts, and go where they are: a function for them would take longer than they do.
-        holder: Any
-        for holder, texts in (
-            (draft.customer, route.texts),
-            (draft, route.names),
-            (draft.address() if route.address else None, route.address),
-        ):
-            for key, name, put, twin_key in texts:
-                value = values[key]
-                if type(value) is str and value and not value.isspace():
-                    setattr(holder, name, value)
-                elif twin_key is not None and _is_blank(value) and values.get(twin_key) is not None:
-                    put(draft, values[twin_key])
-                else:
-                    put(draft, value)
+        if route.texts:
+            _put_texts(draft, draft.customer, route.texts, values)
+        if route.names:
+            _put_texts(draft, draft, route.names, values)
+        if route.address:
+            _put_texts(draft, draft.address(), route.address, values)
         for key, put in route.others:
             put(draft, values[key])
     return not route.below or _take_inside(draft, rules, node, route, values, gathers)
+
+
+def _put_texts(draft: Draft, holder: Any, texts: Sequence[TextPut], values: Json) -> None:
+    """Put texts where they belong: most values are texts, and go there as they are."""
+    for key, name, put, twin_key in texts:
+        value = values[key]
+        if type(value) is str and value and not value.isspace():
+            setattr(holder, name, value)
+        elif twin_key is not None and _is_blank(value) and values.get(twin_key) is not None:
+            put(draft, values[twin_key])
+        else:
+            put(draft, value)
 
 
 def _is_blank(value: Any) -> bool:
