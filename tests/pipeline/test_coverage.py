@@ -304,6 +304,23 @@ def test_of_two_sources_of_a_field_the_stronger_one_wins() -> None:
     ]
 
 
+def test_the_parts_of_a_name_are_no_whole_name() -> None:
+    """Half a name in its field would cut the customer's name; a name of the context would win over the parts."""
+    context = {"traits": {"name": "Old Name"}}
+    rows = rows_of([track({"first_name": "Mia"}, context=context)])
+    assert "properties.first_name" not in rows
+    events = [identify({"firstName": "Mia", "lastName": "Muñoz"}, context=context)]
+    assert remarks_of(events) == {
+        "context.traits.name": "it would win over firstName and lastName of the event"
+    }
+
+
+def test_a_value_that_is_an_object_elsewhere_gets_no_row() -> None:
+    """The row would take the object, too."""
+    events = [identify({"address": ["Main St"]}), identify({"address": {"city": "Berlin", "floor": 3}})]
+    assert rows_of(events) == {"traits.address.floor": "customer.metadata.address_floor"}
+
+
 @pytest.mark.parametrize(
     ("traits", "row"),
     [

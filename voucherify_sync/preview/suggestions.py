@@ -70,6 +70,7 @@ _ADDRESS_ALIASES: Final = {
 """The same of a key of an address."""
 _ADDRESS_TRAITS: Final = frozenset(_ADDRESS_ALIASES) - {"state", "region"}
 """Those that mean an address also where they are no part of one: the state of a customer may be `active`."""
+_NAME_PARTS: Final = frozenset(("customer.firstName", "customer.lastName"))
 _NOT_OF_EVENTS: Final = frozenset({"name", "description"})
 """Fields that a trait of this name means, and a property does not: there they are the product's."""
 
@@ -111,6 +112,7 @@ _EXTEND_HELPS: Final = {
 
 _CONFIDENTIAL: Final = "it may be a secret"
 _ID: Final = "an id: the customer has its own in source_id"
+_WHOLE_NAME: Final = "it would win over firstName and lastName of the event"
 _MAIL_OF_ANOTHER: Final = "a mail address, maybe of another person"
 
 
@@ -324,20 +326,27 @@ class _Proposer:
         What fills the field already is stronger than what nothing reads, and an event's own trait than one of its
         context.
         """
+        is_name = place == "customer.name"
         filled_by = [
             keys
             for keys, counts in self._paths.items()
-            if counts.mapped
-            and keys not in self._lost
-            and keys not in self._read
-            and (self._field_of(keys) == place or place in {path_of(*to) for to in counts.destinations})
+            if counts.mapped and keys not in self._lost and keys not in self._read
         ]
-        if self._without_name and place == "customer.name":
-            filled_by = [keys for keys in filled_by if keys != ("properties", "name")]
-        weakest_first = sorted(sources, key=lambda keys: (keys[0] != "context", self._lost[keys], keys))
-        stronger = sorted(filled_by, key=lambda keys: (keys[0] != "context", self._paths[keys].mapped, keys))
-        for keys in (*weakest_first, *stronger):
-            self._put(keys, place)
+        parts = [keys for keys in filled_by if self._field_of(keys) in _NAME_PARTS and keys[0] != "context"]
+        stronger = [
+            keys
+            for keys in filled_by
+            if self._field_of(keys) == place
+            or (not is_name and place in {path_of(*to) for to in self._paths[keys].destinations})
+        ]
+        field_name = place.rpartition(".")[2]
+
+        def strength(keys: Keys) -> tuple[bool, bool, int, Keys]:
+            return keys[0] != "context", keys[-1] == field_name, self._paths[keys].count, keys
+
+        for keys in (*sorted(sources, key=strength), *sorted(stronger, key=strength)):
+            is_doubtful = is_name and bool(parts) and keys[0] == "context"
+            self._put(keys, place, _WHOLE_NAME if is_doubtful else "")
 
     def _add_metadata(self, sources: list[Keys]) -> int:
         """Add rows to metadata for values that have no field; return how many get none."""
@@ -347,6 +356,8 @@ class _Proposer:
             depth = 3 if keys[0] == "context" else 2
             below.setdefault(keys[:depth], []).append(keys)
             numbered.setdefault(re.sub(r"\d+", "0", path_of(*keys[:depth])), []).append(keys[:depth])
+        # A row for a value that is an object elsewhere would take the object, too.
+        objects = {keys[:length] for keys in self._paths for length in range(2, len(keys))}
         without_row = set[Keys]()
         for alike in numbered.values():
             if len(set(alike)) > _MAX_NUMBERED:
@@ -356,11 +367,13 @@ class _Proposer:
             top = keys[: 3 if keys[0] == "context" else 2]
             inside = below[top]
             count = self._lost[keys]
-            if top in without_row or count * _RARE < self._events or written >= MAX_ROWS:
+            if top in without_row or keys in objects or count * _RARE < self._events or written >= MAX_ROWS:
                 more += 1
             elif len(inside) > _MAX_BELOW or _are_numbered(inside, len(top)):
-                if inside[0] == keys:  # the most frequent one stands for all
-                    written += self._add_wildcard(top, inside, count)
+                if inside[0] != keys:  # the most frequent one stands for all
+                    continue
+                is_added = self._add_wildcard(top, inside, count)
+                written, more = written + is_added, more + (0 if is_added else len(inside))
             elif self._add_own(keys):
                 written += 1
             else:
@@ -405,15 +418,12 @@ class _Proposer:
     def _metadata_of(self, keys: Keys) -> Keys:
         return ("metadata",) if keys[0] == "properties" else ("customer", "metadata")
 
-    def _put(self, keys: Keys, destination: str) -> bool:
+    def _put(self, keys: Keys, destination: str, remark: str = "") -> bool:
         """Add a row; False if the settings would not take it."""
         counts = self._paths.get(keys)
         count = 0 if counts is None else counts.count - counts.types.get("null", 0)
-        remark = (
-            self._remark_on(keys)
-            if counts and destination.startswith(("metadata", "customer.metadata"))
-            else ""
-        )
+        if counts is not None and destination.startswith(("metadata", "customer.metadata")):
+            remark = self._remark_on(keys)
         return self._put_text(path_of(*keys), destination, count, remark)
 
     def _put_text(self, source: str, destination: str, count: int, remark: str = "") -> bool:
