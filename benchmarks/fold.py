@@ -39,7 +39,13 @@ class Nowhere(Fold):
     """Takes updates and keeps none."""
 
     def add(
-        self, source_id: str, payload: bytes, time: int, message_id: str, news: News = News.UPDATE
+        self,
+        source_id: str,
+        payload: bytes,
+        time: int,
+        told_time: int,
+        message_id: str,
+        news: News = News.UPDATE,
     ) -> None:
         """Forget it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -19,15 +20,17 @@ from support.replays import write_events
 from support.segment_events import identify, track
 from support.terminal import Terminal, colourless, is_harmless, terminal_of
 
+from voucherify_sync import api
 from voucherify_sync.events import Event
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview.explain import explained
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.settings import Api, Identify, Secret, Settings
+from voucherify_sync.settings import Api, Identify, Secret, Settings, Track
 
 explanation_viewer = cli_module("explanation").explanation_viewer
 curl = cli_module("explanation").curl
 harmless = cli_module("render").harmless
+comparison = cli_module("comparison")
 
 HOSTILE = "'\"`$(id)${HOME} !x \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
 
@@ -312,6 +315,36 @@ def test_hostile_data_does_nothing_in_a_pipe(run_cli: Cli, options: list[str]) -
     assert ended.code == 0
     assert is_harmless(ended.out)
     assert is_harmless(ended.err)
+
+
+@pytest.mark.parametrize("columns", [None, 40, 130], ids=str)
+def test_hostile_data_does_nothing_in_comparisons_and_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int | None
+) -> None:
+    """In a pipe and on terminals: names of fields and events, values, places."""
+    hostile = {HOSTILE: HOSTILE, "email": HOSTILE, "x": {HOSTILE: [HOSTILE]}}
+    event = {**ORDER, "event": HOSTILE, "properties": hostile}
+    file = write_events(tmp_path, event, {**ORDER, "type": "identify", "traits": hostile})
+    file = file.rename(tmp_path / "odd \x1b[31m\u202e.ndjson")
+    after = Settings(
+        identify=Identify(unmapped_traits="metadata", add={f'customer.metadata["{"x" * 99}"]': HOSTILE}),
+        track=Track(unmapped_properties="metadata", events_exclude=[HOSTILE]),
+    )
+    found = api.changes(api.ExplainOptions(source=file, settings=after, against=Settings()))
+    state = api.final_state(api.FinalOptions(source=file, settings=after, customer="u1"))
+    report = api.compare(api.CoverageOptions(source=file, settings=after, against=Settings()))
+    blocks = [
+        comparison.heading(file, file),
+        *map(comparison.change_block, found),
+        *comparison.comparison_blocks(report),
+        *cli_module("explanation").final_blocks(state, is_short=columns is not None),
+    ]
+    stream = io.StringIO() if columns is None else terminal_of(monkeypatch, columns)
+    cli_module("render").show(stream, blocks)
+    text = colourless(stream.getvalue())
+    assert is_harmless(text)
+    assert "[red]" in text
+    assert columns is None or max(map(len, text.splitlines())) <= columns
 
 
 @settings(max_examples=30)
