@@ -104,6 +104,29 @@ def test_init_and_coverage_propose_the_same_rows(run_cli: Cli, samples: Path) ->
     assert "# Rows that map" not in run_cli("coverage", samples).out
 
 
+def test_what_is_lost_is_what_plan_counts(run_cli: Cli, samples: Path) -> None:
+    """And what the file of `init` counts: one number for a property, wherever one reads it."""
+    (found,) = run_cli("coverage", "--json", samples).lines
+    lost = {
+        path["path"]: sum(path["lost"].values()) - path["lost"].get("null", 0)
+        for kind in ("identify", "track")
+        for path in found[kind]["paths"]
+    }
+    (planned,) = run_cli("plan", "--json", samples).lines
+    counted = {
+        path: times
+        for kind in ("identify", "track")
+        for path, times in planned["mapping"][kind]["unmapped"].items()
+    }
+    assert counted["properties.coupon"] == 4
+    assert {path: times for path, times in counted.items() if path != "properties.answers"} == {
+        path: times for path, times in lost.items() if times and path in counted
+    }
+    run_cli("init", "--from", samples)
+    text = (run_cli.folder / "voucherify-sync.yaml").read_text()
+    assert re.search(r"^    properties.coupon: metadata.coupon +# 4 of 57$", text, re.MULTILINE)
+
+
 def test_what_comes_next_leads_on(run_cli: Cli, samples: Path) -> None:
     """To an event that loses the most lost value, and to the check of what was pasted; on stderr."""
     settings = run_cli.folder / "my settings.yaml"

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voucherify_sync.settings import template
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
 
 EVENT = {
@@ -61,6 +62,10 @@ WRONG = [
     pytest.param(lzma.compress(LINE), "xz", "xz -dc < a.json |", id="xz"),
     pytest.param(LINE.decode().encode("utf-16"), "UTF-16", "iconv", id="UTF-16"),
     pytest.param(b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML", "again", id="XML"),
+    pytest.param(template().encode(), "a settings file", "other files", id="settings-of-init"),
+    pytest.param(
+        b"# ours\n\ntrack:\n  events_filter: [A]\n", "a settings file", "other files", id="settings"
+    ),
     pytest.param(b"<!DOCTYPE html>\n<html></html>", "HTML", "again", id="HTML"),
     pytest.param(pretty(EVENT), "pretty-printed", "jq -c . < a.json |", id="one pretty event"),
     pytest.param(pretty(EVENT) * 3, "pretty-printed", "jq -c . < a.json |", id="many pretty events"),

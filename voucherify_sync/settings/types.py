@@ -108,14 +108,10 @@ class Secret:
         return hash(self._text)
 
 
-_ExtendDefault = Annotated[
-    bool | None,
-    Meta(
-        description="Add the rows of mapping to the default table instead of replacing it. If it is not set, `check` "
-        "and previews name the fields that are no longer filled; false says that this is meant.",
-        examples=[True],
-    ),
-]
+_EXTEND_HELP: Final = (
+    "true: the rows of mapping are added to the default table. false: they replace it. If it is not set, they replace "
+    "it, and `check` and previews name the fields that are no longer filled."
+)
 
 
 _NameFromParts = Annotated[
@@ -167,7 +163,7 @@ class Identify(Struct, frozen=True, forbid_unknown_fields=True):
     mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[IDENTIFY_ROWS])] = field(
         default_factory=dict
     )
-    extend_default: _ExtendDefault = None
+    extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[True])] = None
     add: Annotated[
         dict[str, Any],
         Meta(
@@ -220,7 +216,7 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
             ],
         ),
     ] = field(default_factory=dict)
-    extend_default: _ExtendDefault = None
+    extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[False])] = None
     add: Annotated[
         dict[str, Any],
         Meta(

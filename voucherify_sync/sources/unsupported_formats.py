@@ -84,11 +84,16 @@ _MAGIC = (  # offset, the bytes there, what they tell
 _PAGE = ForeignFormat(
     "an HTML or XML page", "It may be the error page of a download. Download the events again."
 )
+_SETTINGS = ForeignFormat("a settings file of this program", "Only the other files are read.")
 _PRETTY = ForeignFormat("pretty-printed JSON, an event over many lines", _ONE_A_LINE, program=".")
 _PRETTY_SEQUENCE = ForeignFormat(_PRETTY.name, _ONE_A_LINE, "jq -c --seq .")
 _ARRAY = ForeignFormat("one JSON array over many lines", _ONE_A_LINE, program=".[]")
 
 _PAGE_START = re.compile(r"<(\?xml|!doctype|html|error)\b", re.IGNORECASE)
+_SETTINGS_START = re.compile(
+    r"(#(?! yaml-language-server)[^\n]*\n|[ \t\r]*\n)*"
+    r"(# yaml-language-server|(api|identify|track|personas|identity|delivery|tests):[ \t]*(#[^\n]*)?\r?\n +\w)"
+)
 _KEY_LINE = re.compile(r'\s*"[^"]*"\s*:')
 _COLUMN = re.compile(r"[A-Za-z_][\w.\-$/]*( [\w.\-$/()]+)*")
 
@@ -220,6 +225,8 @@ def _is_json(line: str) -> bool:
 def _text_format(text: str, *, is_sequence: bool) -> ForeignFormat | None:
     if _PAGE_START.match(text):
         return _PAGE
+    if _SETTINGS_START.match(text):
+        return _SETTINGS
     if text.startswith("{"):
         if not _is_pretty_object(text):
             return None
