@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections import Counter
@@ -43,6 +44,7 @@ _REQUESTS = {
 }
 _NEEDS_A_HAND = ("invalid", "failed", "in_doubt")
 _NO_ACTION = "No action needed"
+_OF_LEDGER = re.compile("voucherify-sync (?:retry|status|forget)")
 _REQUESTED = ("planned", "delivered", "failed", "in_doubt")
 
 
@@ -61,6 +63,8 @@ def finish(
 
     run, stop = prepared.finished_run, prepared.stop
     goes_on = run.exit_code in GOES_ON
+    words = ledger_words(prepared.options.config, prepared.options.ledger)
+    ledger_options = "".join(f" {shlex.quote(word)}" for word in words)
     why_stopped = [f"Stopped: {stop.reason}"] if stop.reason else []
     trouble = prepared.last_failure
     if (
@@ -74,7 +78,8 @@ def finish(
             sys.stderr,
             report,
             why_stopped=why_stopped,
-            next_commands=list(_next_commands(prepared, report, goes_on=goes_on)),
+            next_commands=list(_next_commands(prepared, report, ledger_options, goes_on=goes_on)),
+            ledger_options=ledger_options,
             remaining=_remaining(run) if goes_on and prepared.options.mode is not Mode.DRY_RUN else None,
             notices=[
                 notice
@@ -100,6 +105,7 @@ def print_summary(
     *,
     why_stopped: Sequence[str] = (),
     next_commands: Sequence[dict[str, str]] = (),
+    ledger_options: str = "",
     notices: Sequence[str] = (),
     remaining: str | None = None,
 ) -> None:
@@ -110,6 +116,7 @@ def print_summary(
         report: of the run.
         why_stopped: sentences on the end of a run that ended early.
         next_commands: what comes next, as `next_commands` of status gives it.
+        ledger_options: of the commands that look at the ledger, each after a blank.
         notices: more sentences that the user should see.
         remaining: what is left to do, if the run stopped early.
     """
@@ -125,7 +132,7 @@ def print_summary(
                 [[(headline(report), "bold")], *([(clean_lines(why), "")] for why in why_stopped)],
             ),
             Table(list(_rows(report)), optional=1),
-            _remedies(report),
+            _remedies(report, ledger_options),
             unmapped_table(report, _TOP, 40),
             warnings_of([*warnings, *map(clean_lines, notices)]),
             TextLines(
@@ -197,15 +204,18 @@ def reason_row(state: State, code: str, count: int, detail: str = "", example: s
     return TableRow("", (f"{count:,}",), notes, "dim", 1)
 
 
-def _remedies(report: RunReport) -> Table:
-    """Return what to do about the most frequent reasons that need a hand."""
-    rows = []
+def _remedies(report: RunReport, ledger_options: str) -> Table:
+    """Return what to do about the most frequent reasons that need a hand; its commands lead to the ledger."""
+    rows: dict[str, TableRow] = {}
     for state in _NEEDS_A_HAND:
         for code in list(report.reasons.get(state, {}))[:_TOP]:
             reason = find(State(state), code)
             if reason is not None and reason.remedy and not reason.remedy.startswith(_NO_ACTION):
-                rows.append(TableRow(reason.code, notes=(reason.remedy,)))
-    return Table(rows, "What to do")
+                remedy = _OF_LEDGER.sub(
+                    lambda command: command[0] + clean(ledger_options, 4_096), reason.remedy
+                )
+                rows.setdefault(remedy, TableRow(clean(code, 40), notes=(remedy,)))
+    return Table(list(rows.values()), "What to do")
 
 
 def unmapped_table(report: RunReport, most: int, width: int) -> Table:
@@ -259,15 +269,16 @@ def _of_earlier_runs(prepared: PreparedReplay, report: RunReport) -> Iterator[st
         yield f"the mapping differs from that of run {last.name}; what was delivered stays as it was delivered."
 
 
-def _next_commands(prepared: PreparedReplay, report: RunReport, *, goes_on: bool) -> Iterator[dict[str, str]]:
+def _next_commands(
+    prepared: PreparedReplay, report: RunReport, ledger_options: str, *, goes_on: bool
+) -> Iterator[dict[str, str]]:
     """Yield the commands that come next, and what each does."""
     options, counts = prepared.options, report.outcomes
     if goes_on:
         yield {"command": next_command(prepared.run_options), "does": ""}
     if options.mode is Mode.LIVE:
-        words = "".join(f" {shlex.quote(word)}" for word in ledger_words(options.config, options.ledger))
         failed, in_doubt = counts[State.FAILED], counts[State.IN_DOUBT]
-        yield from next_commands(words, failed=failed, in_doubt=in_doubt)
+        yield from next_commands(ledger_options, failed=failed, in_doubt=in_doubt)
     elif options.mode is Mode.DRY_RUN and counts[State.PLANNED] and not goes_on:
         live = [word for word in sys.argv[1:] if word not in ("--dry-run", "-n")]
         if len(live) < len(sys.argv) - 1 and sys.stdin.isatty():

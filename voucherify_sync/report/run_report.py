@@ -488,7 +488,7 @@ def headline(report: RunReport, begun: str | None = None) -> str:
     parts = [ended(state, count) for state, count in counts.items() if count]
     parts += [f"{before:,} failed earlier and were not tried again"] if before else []
     sentence = f"{(begun or _MODES[report.mode]).format(counted(read, 'record'))}: {', '.join(parts)}"
-    return f"{sentence}: voucherify-sync retry" if before else f"{sentence}."
+    return f"{sentence}."
 
 
 def _why_skipped(report: RunReport) -> str:
