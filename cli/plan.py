@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -156,6 +157,7 @@ def show_plan(
     """
     from voucherify_sync.report.run_report import headline
 
+    from .status import next_block
     from .summary import unmapped_table
 
     head = [[(headline(report, "Read {}"), "bold")]]
@@ -182,7 +184,22 @@ def show_plan(
         warnings_of(warned),
         TextLines(sentences(known, style="dim").lines, is_pasted=bool(ledger)),
     ]
+    if plan["costs"]["each"]["calls"] and (command := _replay_command(sys.argv[1:])):
+        blocks.append(next_block([{"command": command, "does": "send it; it asks first"}]))
     show(stream, blocks)
+
+
+def _replay_command(words: Sequence[str]) -> str | None:
+    """Return the command that does what was planned; None where the input was a pipe, which is read by now."""
+    if words[:1] != ["plan"] or "-" in words or not any(not word.startswith("-") for word in words[1:]):
+        return None
+    kept, rest = ["voucherify-sync", "replay"], iter(words[1:])
+    for word in rest:
+        if word == "--cycle":
+            next(rest, None)
+        elif word not in ("--brief", "--from-api") and not word.startswith("--cycle="):
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def _minute(period: Json) -> str:

@@ -290,3 +290,25 @@ def test_a_plan_that_cannot_begin_leaves_no_copy_of_a_pipe(run_cli: Cli) -> None
     assert ended.code == 2
     assert "cannot be reached" in ended.err
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        pytest.param(
+            ["plan", "--brief", "--cycle", "9", "-c", "my file.yaml", "--bulk", "logs/"],
+            "voucherify-sync replay -c 'my file.yaml' --bulk logs/",
+            id="options of a replay stay",
+        ),
+        pytest.param(
+            ["plan", "--cycle=9", "--from-api", "a.gz"],
+            "voucherify-sync replay a.gz",
+            id="those of a plan go",
+        ),
+        pytest.param(["plan", "-"], None, id="a pipe was read"),
+        pytest.param(["plan", "--bulk"], None, id="stdin was read"),
+    ],
+)
+def test_the_command_that_does_what_was_planned_comes_next(words: list[str], command: str | None) -> None:
+    """Ready to be pasted, unless the input is gone."""
+    assert cli_module("plan")._replay_command(words) == command
