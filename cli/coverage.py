@@ -178,7 +178,8 @@ def _next_commands(
             "command": f"voucherify-sync check{config}",
             "does": f"after you have pasted the rows into {file}",
         }
-        yield {"command": shlex.join(["voucherify-sync", *sys.argv[1:]]), "does": "look again"}
+        if source != "-":
+            yield {"command": shlex.join(["voucherify-sync", *sys.argv[1:]]), "does": "look again"}
 
 
 def _most_lost(report: CoverageReport) -> list[PathCoverage]:

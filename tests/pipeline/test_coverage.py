@@ -161,6 +161,7 @@ def test_destinations_tell_how_often_they_are_filled_and_what_was_refused() -> N
         pytest.param("traits.loyaltyTier", ["traits.loyalty_tier"], id="other-case"),
         pytest.param("traits.loyalty_teir", ["traits.loyalty_tier"], id="typing-error"),
         pytest.param("properties.loyalty_tier", ["traits.loyalty_tier"], id="other-root"),
+        pytest.param("traits.emial", ["traits.email"], id="and-not-another-key-of-the-root"),
         pytest.param("traits.birthday", [], id="nothing-near"),
     ],
 )
@@ -169,7 +170,7 @@ def test_a_row_that_finds_nothing_is_told_with_what_may_be_meant(row: str, meant
     rules = Settings(
         identify=Identify(mapping={row: ["customer.metadata.x"], "traits.email": ["customer.email"]})
     )
-    found = covered([identify({"loyalty_tier": "bean", "email": "a@b.c"})], rules)
+    found = covered([identify({"loyalty_tier": "bean", "email": "a@b.c", "id": "u"})], rules)
     assert found["identify"]["idle_rows"] == [{"row": f"{row}: customer.metadata.x", "did_you_mean": meant}]
 
 
@@ -287,6 +288,15 @@ def test_what_is_printed_can_be_pasted_as_it_is(tmp_path: Path, text: str | None
     mails = paths_of(after["identify"])
     assert mails["traits.email"]["destinations"] == {"customer.email": 1}
     assert mails["context.traits.email"]["destinations"] == {"customer.email": 1}
+
+
+def test_a_row_of_ones_own_for_the_name_stays_as_it_is() -> None:
+    """What maps it already gets no other row; only the default one goes."""
+    own = Settings(track=Track(mapping={"properties": ["metadata"]}, extend_default=True))
+    found = covered([track({"name": "Kettle", "email": "a@b.c"})], own)["track"]
+    assert found["proposal"]["extend_default"] is False
+    assert "properties.name" not in found["proposed_rows"]
+    assert found["proposed_rows"]["properties.email"] == "customer.email"
 
 
 def test_of_two_sources_of_a_field_the_stronger_one_wins() -> None:

@@ -49,6 +49,8 @@ _RARE: Final = 1_000
 """A value gets no row if less than one event in 1,000 has it."""
 _REMARK_COLUMN: Final = 76
 _CLOSE: Final = 0.75
+_CLOSE_KEY: Final = 0.6
+"""The least similarity of two paths, and of their last keys: the roots alone make them similar."""
 
 _ALIASES: Final = {
     **{name.replace("_", ""): name for name in CUSTOMER_TEXTS if name not in {"id", "source_id"}},
@@ -70,6 +72,7 @@ _ADDRESS_ALIASES: Final = {
 """The same of a key of an address."""
 _ADDRESS_TRAITS: Final = frozenset(_ADDRESS_ALIASES) - {"state", "region"}
 """Those that mean an address also where they are no part of one: the state of a customer may be `active`."""
+_NAME: Final[Keys] = ("customer", "name")
 _NAME_PARTS: Final = frozenset(("customer.firstName", "customer.lastName"))
 _NOT_OF_EVENTS: Final = frozenset({"name", "description"})
 """Fields that a trait of this name means, and a property does not: there they are the product's."""
@@ -255,7 +258,7 @@ class _Proposer:
     ) -> None:
         self._kind, self._own, self._paths, self._events = kind, own, paths, events
         self._read = {parse_source(source).keys for source in own.mapping}
-        renames = ("customer", "name") in getattr(paths.get(("properties", "name")), "destinations", ())
+        renames = _NAME in getattr(paths.get(("properties", "name")), "destinations", ())
         self._without_name = kind == "track" and (
             not own.mapping
             or bool(own.extend_default and renames and ("properties", "name") not in self._read)
@@ -299,8 +302,8 @@ class _Proposer:
 
     def _lost_of(self, keys: Keys, counts: PathCounts) -> int:
         """Return how many values no row reads, or would read no longer."""
-        if self._without_name and keys == ("properties", "name"):
-            return counts.count - counts.types.get("null", 0)
+        if self._without_name and keys == ("properties", "name") and counts.destinations.keys() == {_NAME}:
+            return counts.mapped
         return counts.reasons.get("no_row", 0) + counts.reasons.get("no_field", 0)
 
     def _field_of(self, keys: Keys) -> str | None:
@@ -610,6 +613,11 @@ def similar_paths(source: str, seen: dict[str, Keys]) -> list[str]:
     def folded(text: str) -> str:
         return text.lower().replace("_", "")
 
-    near = similar(source, seen, fold=folded, most=2, cutoff=_CLOSE)
-    last_key = folded(source.rpartition(".")[2])  # the same key may lie elsewhere, such as in the context
+    last_key = folded(source.rpartition(".")[2])
+    near = [
+        text
+        for text in similar(source, seen, fold=folded, most=2, cutoff=_CLOSE)
+        if similar(last_key, [str(seen[text][-1])], fold=folded, most=1, cutoff=_CLOSE_KEY)
+    ]
+    # The same key may lie elsewhere, such as in the context.
     return near or [text for text, keys in seen.items() if folded(str(keys[-1])) == last_key][:2]
