@@ -118,7 +118,9 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
             f"{100 * total.share:.1f} % of {total.seen:,} values are mapped, which is less than {fail_under:g} %"
         )
         code = ExitCode.INCOMPLETE
-    commands = [] if as_json else list(_next_commands(report, options, has_rows=has_rows))
+    is_over = as_json or prepared.stop.signal_exit is not None
+    is_piped = any(facts.name == "-" for facts in prepared.reader.facts)
+    commands = [] if is_over else list(_next_commands(report, options, has_rows=has_rows, is_piped=is_piped))
     if commands:
         tell("")
         show(sys.stderr, [next_block(commands)])
@@ -155,7 +157,7 @@ def _show_comparison(report: ComparisonReport, against: Path, config: Path | Non
 
 
 def _next_commands(
-    report: CoverageReport, options: CoverageOptions, *, has_rows: bool
+    report: CoverageReport, options: CoverageOptions, *, has_rows: bool, is_piped: bool
 ) -> Iterator[dict[str, str]]:
     """Yield what comes next: look at a lost value, paste the rows, check them, look again."""
     from voucherify_sync.settings import DEFAULT_FILE, settings_file
@@ -166,7 +168,7 @@ def _next_commands(
     source, _, line = (
         wholly_lost.example_at.partition("[")[0].rpartition(":") if wholly_lost else ("", "", "")
     )
-    if wholly_lost and source not in ("", "-"):
+    if wholly_lost and not is_piped:
         is_watched = has_rows and settings_file(options.config) is not None
         does = f"an event that loses {clean(wholly_lost.path, 40)}"
         yield {
@@ -178,7 +180,7 @@ def _next_commands(
             "command": f"voucherify-sync check{config}",
             "does": f"after you have pasted the rows into {file}",
         }
-        if source != "-":
+        if not is_piped:
             yield {"command": shlex.join(["voucherify-sync", *sys.argv[1:]]), "does": "look again"}
 
 
@@ -234,12 +236,14 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
     if not events.read:
         yield sentences("No events were read.", style="bold")
         return
-    first = f"{percent(values.share)} of {counted(values.seen, 'value')} mapped"
+    first = "No values of traits or properties"
+    if values.seen:
+        first = f"{percent(values.share)} of {counted(values.seen, 'value')} mapped"
     lost = [f"{clean(path.path, 40)} {path.lost_count:,}" for path in _most_lost(report)[:_MAX_LOST]]
     head: list[Line] = [[(first, "bold"), (f"; most often not: {', '.join(lost)}" if lost else "", "")]]
-    requests = (
-        f"{counted(events.read, 'record')} read: {events.counted:,} make a request, repeated ones included"
-    )
+    requests = counted(events.counted, "makes a request", "make a request")
+    requests += ", repeated ones included" if events.counted > 1 else ""
+    requests = f"{counted(events.read, 'record')} read: {requests}"
     ends = [(State.SKIPPED, events.skipped), (State.INVALID, events.invalid)]
     totals = [f"{sum(by_reason.values()):,} {state}" for state, by_reason in ends if by_reason]
     head.append([(", ".join([requests, *totals]), "")])
@@ -292,8 +296,12 @@ def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | Te
 
     values = section.values
     title = (
-        f"{type_}: {percent(values.share)} of {counted(values.seen, 'value')} mapped, "
-        f"in {counted(section.events, 'event')}"
+        f"{type_}: {counted(section.events, 'event')}"
+        if not values.seen
+        else (
+            f"{type_}: {percent(values.share)} of {counted(values.seen, 'value')} mapped, "
+            f"in {counted(section.events, 'event')}"
+        )
     )
     rows = []
     for path in sorted(section.paths, key=lambda path: (-path.lost_count, -path.seen, path.path)):

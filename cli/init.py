@@ -82,7 +82,11 @@ def _write(path: str, sources: Sequence[str]) -> None:
     found = find_sources(sources, stdin_is_terminal=sys.stdin.isatty()) if sources else None
     outputs = [] if file is None else [FileWritten(path, file, try_to_append)]
     try_outputs(outputs, source_files(found.sources if found else ()))
-    text = _suggested(found, " ".join(sources)) if found else settings.template()
+    text = (
+        _suggested(found, " ".join("standard input" if each == "-" else each for each in sources))
+        if found
+        else settings.template()
+    )
     if file is None:
         click.echo(text, nl=False)
         return
@@ -142,13 +146,19 @@ def _found(report: CoverageReport, counts: SampleCounts, named: str) -> Iterator
         f"Read {first}{counted(counts.records, 'record')} of {named}: {counts.identifies:,} identify and "
         f"{counts.tracks:,} track events, of {names}."
     )
-    lost = [len(section.lost_paths) for section in (report.identify, report.track)]
-    rows = [row for section in (report.identify, report.track) for row in section.proposal.rows if row.count]
-    yield (
-        f"The default table maps {percent(report.values.share)} of {counted(report.values.seen, 'value')}: "
-        f"{counted(lost[0], 'trait')} and {counted(lost[1], 'property', 'properties')} have no place in it. "
-        "The file holds rows for them."
-    )
+    sections = (report.identify, report.track)
+    traits, properties = (len(section.lost_paths) for section in sections)
+    rows = [row for section in sections for row in section.proposal.rows if row.count]
+    mapped = f"{percent(report.values.share)} of {counted(report.values.seen, 'value')}"
+    if not report.values.seen:
+        yield "Events that would be sent hold no traits and no properties, so there is nothing to map."
+    elif not traits + properties:
+        yield f"The default table maps {mapped}."
+    else:
+        yield (
+            f"The default table maps {mapped}: {counted(traits, 'trait')} and "
+            f"{counted(properties, 'property', 'properties')} have no place in it. The file holds rows for them."
+        )
     if doubtful := [row.source for row in rows if row.remark]:
         shown = ", ".join(doubtful[:_MAX_DOUBTFUL]) + (" …" if len(doubtful) > _MAX_DOUBTFUL else "")
         waiting = counted(len(doubtful), "row waits as a comment", "rows wait as comments")
