@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from voucherify_sync.fields import CUSTOMER_TEXTS
 from voucherify_sync.mapping.drafts import IDS, WORKING, Put, put_at, refuse_at
@@ -69,6 +69,7 @@ class MappingRow(Struct, frozen=True):
         fallback_source: where it is read if the source holds nothing, null or, for a text field, a blank.
         is_default: the row is of a default table, not of the settings.
         whole: the row as it is written, of which this one is a part; None if it is written so itself.
+        written: the row as a line of the settings, where it reads at another place than it says there.
     """
 
     source: FieldPath
@@ -76,11 +77,12 @@ class MappingRow(Struct, frozen=True):
     fallback_source: FieldPath | None = None
     is_default: bool = False
     whole: MappingRow | None = None
+    written: str | None = None
 
     @property
     def text(self) -> str:
         """The row as a line of the settings."""
-        return f"{self.source.text}: {self.destination.text}"
+        return self.written or f"{self.source.text}: {self.destination.text}"
 
     @property
     def depth(self) -> int:
@@ -158,7 +160,9 @@ def _in_context(row: MappingRow) -> MappingRow:
     """Return a row that reads in ``context.traits`` what this one reads in ``traits``."""
     if row.source.keys[0] != CONTEXT_TRAITS[-1]:
         return row
-    return _row(parse_source(f"{CONTEXT_TRAITS[0]}.{row.source.text}"), destination=row.destination)
+    source = parse_source(f"{CONTEXT_TRAITS[0]}.{row.source.text}")
+    moved = _row(source, destination=row.destination, is_default=row.is_default)
+    return structs.replace(moved, written=row.text)
 
 
 class Leaf(Struct, frozen=True, gc=False, eq=False):
@@ -459,12 +463,8 @@ def compile_rules(settings: Settings) -> dict[str, Rules]:
 def compile_context_rules(settings: Settings) -> Rules:
     """Return the rules of an identify whose traits stand in its context; rows count as those of the settings."""
     identify = settings.identify
-    rows = _identify_rows(settings)
-    rules = Rules(
-        CONTEXT_TRAITS, list(map(_in_context, rows)), identify.add, keep_nulls=identify.nulls == "clear"
-    )
-    rules.row_texts = Rules(CONTEXT_TRAITS[1:], rows, {}, keep_nulls=False).row_texts
-    return rules
+    rows = list(map(_in_context, _identify_rows(settings)))
+    return Rules(CONTEXT_TRAITS, rows, identify.add, keep_nulls=identify.nulls == "clear")
 
 
 def _identify_rows(settings: Settings) -> list[MappingRow]:
