@@ -542,6 +542,49 @@ def test_events_of_one_shape_counted_together_are_counted_right(
     assert together.report() == each.report()
 
 
+FILES = st.sampled_from(
+    [
+        "identify:\ntrack:\n",
+        "identify:\n  mapping:\n    traits: customer\ntrack:\n  mapping:\n    properties: metadata\n",
+        (
+            "identify:\n  mapping:\n    traits.x: customer.metadata.x\n"
+            "track:\n  extend_default: true\n  mapping:\n    properties.x: metadata.n\n    properties.*: metadata.*\n"
+        ),
+        (
+            "identify:\n  extend_default: true\n  mapping:\n    context.traits.email: customer.email\n"
+            "track:\n  mapping:\n    properties.address: metadata\n  add:\n    metadata.x: 1\n"
+        ),
+        "track:\n  unmapped_properties: metadata\nidentify:\n  unmapped_traits: metadata\n  nulls: clear\n",
+    ]
+)
+
+
+@settings(max_examples=50)
+@given(events=EVENTS, text=FILES)
+def test_pasting_loses_nothing(tmp_path: Path, events: list[dict[str, Any]], text: str) -> None:
+    """Whatever events hold and settings say: the file loads, each proposed row finds its value, and none is lost.
+
+    But for `properties.name`, which may lose its place in the customer, and what a stronger source overwrites.
+    """
+    records = []
+    for fields in events:
+        root = "traits" if fields["type"] == "identify" else "properties"
+        fields = {
+            key: value for key, value in fields.items() if key != "traits.email"
+        }  # it hides traits.email
+        context = {"traits": fields.get("context", {}).get("traits")}
+        records.append(event_of({"anonymousId": "a", **fields, root: fields["given"], "context": context}))
+    before, after = after_pasting(records, tmp_path / "s.yaml", text)
+    for kind in ("identify", "track"):
+        then = paths_of(after[kind])
+        for path, was in paths_of(before[kind]).items():
+            now = then[path]
+            overwritten = now["lost"].get("overwritten", 0) + now["lost"].get("name_given", 0)
+            assert now["mapped"] + overwritten >= was["mapped"], (kind, path, was, now)
+            if path in before[kind]["proposed_rows"]:
+                assert "no_row" not in now["lost"], (kind, path, was, now)
+
+
 def test_shapes_are_forgotten_and_counts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays flat however many shapes there are."""
     monkeypatch.setattr(coverage_module, "_MAX_REMEMBERED_BYTES", 300)
