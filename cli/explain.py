@@ -173,9 +173,12 @@ def _tell_that_nothing_matches(search: EventSearch) -> None:
 def _show_events(prepared: PreparedExplanation, form: str, limit: int) -> int:
     """Show the first events in the wanted form; return how many they are."""
     from voucherify_sync.preview.explain import to_json
+    from voucherify_sync.settings import default_table_notices
 
     from .explanation import curl, explanation_viewer
 
+    if form in ("brief", "full"):
+        tell(*default_table_notices(prepared.settings))
     show_one, shown = explanation_viewer(in_full=form == "full"), 0
     for explanation in islice(prepared.search, limit):
         shown += 1

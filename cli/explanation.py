@@ -129,6 +129,7 @@ def watched_blocks(
     if watched.error is not None:
         yield TextLines([[(title, _HEAD)]])
         yield sentences(*watched.error.message.split("\n"), style="red")
+        yield sentences(*filter(None, watched.error.remedy.split("\n")))
         yield sentences(
             "The events are shown again when the file is saved without mistakes. Ctrl-C ends this.",
             style=_DIM,
@@ -143,6 +144,7 @@ def watched_blocks(
         )
     hint: list[Line] = [[("Save the file to see the events again. Ctrl-C ends this.", _DIM)]]
     yield TextLines([[(title, _HEAD)], *(hint if watched.before is None else [])])
+    yield sentences(*watched.notices)
     for explanation, lines in zip(watched.explanations, changes, strict=True):
         yield TextLines([[("-" * 40, _DIM)]])
         blocks = list((full_blocks if in_full else brief_blocks)(explanation, sign))

@@ -848,11 +848,13 @@ class WatchedEvents(Struct, frozen=True):
         explanations: of the events, the same ones each time; empty while the settings have mistakes.
         before: those of the last time, to be compared with; None the first time.
         error: the mistakes of the settings; None if there are none.
+        notices: sentences on fields that the rows of the settings no longer fill.
     """
 
     explanations: list[Explanation]
     before: list[Explanation] | None
     error: SettingsError | None
+    notices: list[str] = []
 
 
 class SettingsWatch:
@@ -912,7 +914,7 @@ class SettingsWatch:
         if self.prepared is None:
             prepared = PreparedExplanation(self._options, self._stop)
             self._last = list(islice(prepared.search, self._limit))
-            self.prepared = prepared
+            self.prepared, settings = prepared, prepared.settings
         else:
             settings = load(self._options.config, environment=os.environ)
             pipeline = Pipeline(settings, Selection())
@@ -920,7 +922,7 @@ class SettingsWatch:
                 explained(pipeline, each.record if isinstance(each.record, Event) else each.outcome)
                 for each in self._last
             ]
-        return WatchedEvents(self._last, before, None)
+        return WatchedEvents(self._last, before, None, default_table_notices(settings))
 
 
 def _file_state(file: Path) -> tuple[int, int, int]:

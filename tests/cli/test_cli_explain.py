@@ -611,6 +611,33 @@ def test_a_watch_shows_the_events_again_with_what_changed(run_cli: Cli) -> None:
 ROW = "track:\n  mapping:\n    properties.total: metadata.{}\n"
 
 
+@pytest.mark.parametrize("mode", [["--watch"], []], ids=["watch", "once"])
+def test_rows_that_switch_the_default_table_off_are_told(run_cli: Cli, mode: list[str]) -> None:
+    """It is what people meet with their first row; programs that read the output are not bothered."""
+    file, said = write_events(run_cli.folder, ORDER), "track.mapping replaces the default table"
+    if mode:
+        watch = Watching(run_cli, file, text=ROW.format("total"))
+        assert said in watch.until("properties.email =")
+        watch.end()
+        return
+    (run_cli.folder / "voucherify-sync.yaml").write_text(ROW.format("total"))
+    assert said in run_cli("explain", file).err
+    assert run_cli("explain", "--json", file).err == ""
+
+
+def test_an_interrupted_look_at_a_customer_shows_nothing(run_cli: Cli) -> None:
+    """Half of an archive would give a wrong answer."""
+    process = run_cli.start("explain", "--final", "u1", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(
+        b"\n".join([json.dumps(ORDER).encode()] * 10_000)
+    )  # more than a pipe holds: it is reading
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert b"so nothing is shown" in err
+
+
 def test_a_watch_begins_with_mistakes_too(run_cli: Cli) -> None:
     """The events are picked once the settings are right."""
     watch = Watching(run_cli, write_events(run_cli.folder, ORDER), text="trak: {}\n")
