@@ -306,7 +306,7 @@ def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | Te
     rows = []
     for path in sorted(section.paths, key=lambda path: (-path.lost_count, -path.seen, path.path)):
         destination, style = _destination_of(path, sign)
-        types = ", ".join(path.types)
+        types = ", ".join(each for each in path.types if each != "null") or "null"
         example = "" if types == "null" else harmless(path.example or "")
         numbers = (f"{path.seen:,}", percent(share(path.mapped, path.seen)) if path.seen else "")
         rows.append(TableRow(clean(path.path, 200), numbers, (destination, types, example), style))

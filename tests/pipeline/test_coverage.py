@@ -299,6 +299,16 @@ def test_a_row_of_ones_own_for_the_name_stays_as_it_is() -> None:
     assert found["proposed_rows"]["properties.email"] == "customer.email"
 
 
+def test_only_the_default_table_is_switched_off_where_all_its_rows_stand_there(tmp_path: Path) -> None:
+    """A row of the default table applies even if the file writes out all others."""
+    rows = "".join(f"    {source}: {to}\n" for source, to in SAFE_TRACK_ROWS.items())
+    rows += "    properties.name: metadata.name\n    messageId: metadata.m\n    timestamp: metadata.t\n"
+    text = f"track:\n  extend_default: true\n  mapping:\n{rows}"
+    _, after = after_pasting([track({"name": "Kettle"})], tmp_path / "s.yaml", text)
+    assert (tmp_path / "s.yaml").read_text() == text.replace("true", "false", 1)
+    assert paths_of(after["track"])["properties.name"]["destinations"] == {"metadata.name": 1}
+
+
 def test_of_two_sources_of_a_field_the_stronger_one_wins() -> None:
     """A later row wins, so the weaker source stands first: the context, then other names of the field."""
     events = [

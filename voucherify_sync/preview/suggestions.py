@@ -32,7 +32,8 @@ MAX_LINES: Final = 200
 MAX_ROWS: Final = 100
 """Rows that are proposed for one type of event, at most: metadata is no place for an archive."""
 
-RENAMING_ROW: Final = "properties.name: customer.name"
+RENAMING_SOURCE: Final = "properties.name"
+RENAMING_ROW: Final = f"{RENAMING_SOURCE}: customer.name"
 """The row of the default table that gives a customer the name of a product, in the events of a shop."""
 
 _MAX_NAMES: Final = 20_000
@@ -261,7 +262,9 @@ class _Proposer:
         renames = _NAME in getattr(paths.get(("properties", "name")), "destinations", ())
         self._without_name = kind == "track" and (
             not own.mapping
-            or bool(own.extend_default and renames and ("properties", "name") not in self._read)
+            or bool(
+                own.extend_default and renames and "customer.name" not in own.mapping.get(RENAMING_SOURCE, ())
+            )
         )
         self._rows: dict[str, ProposedRow] = {}
         self._taken = {path_of(*keys) for keys in filled} | {*own.add, _EXTRA_CONSTANT, *_EXTRA_ROWS.values()}
@@ -285,9 +288,12 @@ class _Proposer:
                     self._put(keys, destination)
         add = self._add_extras(has_rows=bool(by_field or others)) if self._kind == "track" else {}
         more += self._add_metadata(others)
+        has_rows = any(not row.remark for row in self._rows.values())
         extend = None
-        if any(not row.remark for row in self._rows.values()):
-            extend = False if self._without_name else None if self._own.mapping else True
+        if self._without_name and (has_rows or self._own.extend_default):
+            extend = False
+        elif has_rows and not self._own.mapping:
+            extend = True
         return Proposal(list(self._rows.values()), add, extend, self._events, more)
 
     def _add_extras(self, *, has_rows: bool) -> dict[str, Any]:
@@ -482,7 +488,7 @@ def pasted_yaml(proposals: Mapping[str, Proposal], places: Mapping[str, BlockPla
     """
     parts: list[tuple[float, str]] = []
     for kind, proposed in proposals.items():
-        if proposed.row_texts:
+        if proposed.row_texts or proposed.extend_default is not None:
             parts += _parts(kind, proposed, places)
     if not places:
         return "".join(text for _, text in parts)
@@ -495,7 +501,8 @@ def _parts(kind: str, proposed: Proposal, places: Mapping[str, BlockPlace]) -> I
     blocks: dict[str, list[str]] = {}
     if proposed.extend_default is not None:
         blocks["extend_default"] = [f"extend_default: {str(proposed.extend_default).lower()}"]
-    blocks["mapping"] = proposed.lines()
+    if lines := proposed.lines():
+        blocks["mapping"] = lines
     if proposed.add:
         blocks["add"] = to_yaml(proposed.add).splitlines()
     section = places.get(kind)
