@@ -65,6 +65,7 @@ from voucherify_sync.settings import (
     default_table_notices,
     digest,
     load,
+    load_with_doubts,
     load_with_tests,
     parse_rate,
     settings_file,
@@ -848,7 +849,8 @@ class WatchedEvents(Struct, frozen=True):
         explanations: of the events, the same ones each time; empty while the settings have mistakes.
         before: those of the last time, to be compared with; None the first time.
         error: the mistakes of the settings; None if there are none.
-        notices: sentences on fields that the rows of the settings no longer fill.
+        notices: sentences on what in the settings is likely to be meant otherwise, each with its place, and on fields
+            that their rows no longer fill.
     """
 
     explanations: list[Explanation]
@@ -914,15 +916,15 @@ class SettingsWatch:
         if self.prepared is None:
             prepared = PreparedExplanation(self._options, self._stop)
             self._last = list(islice(prepared.search, self._limit))
-            self.prepared, settings = prepared, prepared.settings
-        else:
-            settings = load(self._options.config, environment=os.environ)
+            self.prepared = prepared
+        settings, doubts = load_with_doubts(self._options.config, environment=os.environ)
+        if before is not None:
             pipeline = Pipeline(settings, Selection())
             self._last = [
                 explained(pipeline, each.record if isinstance(each.record, Event) else each.outcome)
                 for each in self._last
             ]
-        return WatchedEvents(self._last, before, None, default_table_notices(settings))
+        return WatchedEvents(self._last, before, None, [*doubts, *default_table_notices(settings)])
 
 
 def _file_state(file: Path) -> tuple[int, int, int]:

@@ -612,12 +612,14 @@ ROW = "track:\n  mapping:\n    properties.total: metadata.{}\n"
 
 
 @pytest.mark.parametrize("mode", [["--watch"], []], ids=["watch", "once"])
-def test_rows_that_switch_the_default_table_off_are_told(run_cli: Cli, mode: list[str]) -> None:
+def test_what_is_doubtful_in_the_settings_is_told(run_cli: Cli, mode: list[str]) -> None:
     """It is what people meet with their first row; programs that read the output are not bothered."""
     file, said = write_events(run_cli.folder, ORDER), "track.mapping replaces the default table"
     if mode:
         watch = Watching(run_cli, file, text=ROW.format("total"))
         assert said in watch.until("properties.email =")
+        watch.file.write_text(ROW.format("total").replace("properties", "props"))
+        assert "voucherify-sync.yaml:3:5: track.mapping: 'props.total'" in watch.until("properties.email =")
         watch.end()
         return
     (run_cli.folder / "voucherify-sync.yaml").write_text(ROW.format("total"))

@@ -55,13 +55,18 @@ def load(path: Path | None, *, environment: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: all mistakes, each `file:line:column: setting.path: message`, in the file's order.
     """
+    return load_with_doubts(path, environment=environment)[0]
+
+
+def load_with_doubts(path: Path | None, *, environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """Read the settings file as `load` does; return also what in it is likely to be meant otherwise."""
     file = settings_file(path)
     if file is None:
-        return Settings()
+        return Settings(), []
     problems = Problems(str(file))
     settings = SettingsReader(problems, environment).settings(_root_of(file, problems))
     raise_all([problems])
-    return _with_absolute_paths(settings, file)
+    return _with_absolute_paths(settings, file), problems.warnings()
 
 
 def load_with_tests(
