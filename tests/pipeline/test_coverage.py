@@ -400,6 +400,13 @@ def test_ids_and_secrets_are_never_proposed_without_a_remark(key: str) -> None:
     ]
 
 
+def test_a_secret_is_told_by_any_key_above_it() -> None:
+    """The number of a credit card is called `number`."""
+    assert remarks_of([identify({"creditCard": {"number": "4111"}})]) == {
+        "traits.creditCard.number": "it may be a secret"
+    }
+
+
 @pytest.mark.parametrize("key", ["order_id", "passenger", "opinion", "authored", "tokenised", "email_opt_in"])
 def test_what_only_looks_like_a_secret_is_proposed(key: str) -> None:
     """Whole words count."""
@@ -416,7 +423,7 @@ def test_a_mail_address_is_no_metadata() -> None:
 def test_names_that_are_data_get_no_row_each() -> None:
     """Below an object they get a wildcard, beside others none: metadata is no place for a thousand keys."""
     many = {f"k{chr(97 + n)}": 1 for n in range(20)}
-    numbered = {f"item_{n}": 1 for n in range(5)}
+    numbered = {f"item_{n}": 1 for n in range(10)}
     found = covered(
         [identify({"attributes": many, "cart": numbered, **numbered, "line1": "a", "few": {"a": 1}})]
     )
@@ -426,7 +433,17 @@ def test_names_that_are_data_get_no_row_each() -> None:
         "traits.cart.*": "customer.metadata.cart.*",
         "traits.few.a": "customer.metadata.few_a",
     }
-    assert found["identify"]["proposal"]["more"] == 5
+    assert found["identify"]["proposal"]["more"] == 10
+    spans = {f"orders_last_{days}_days": 1 for days in (7, 30, 60, 90, 365)}
+    assert len(rows_of([identify(spans)])) == 5
+
+
+def test_objects_inside_of_objects_wait_for_a_decision() -> None:
+    """A metadata schema refuses them, and with them the whole request."""
+    cart = {f"item_{n}": {"quantity": n} for n in range(10)}
+    assert remarks_of([track({"cart": cart})], "track") == {
+        "properties.cart.*": "objects inside of objects, which a metadata schema refuses"
+    }
 
 
 def test_many_and_rare_values_get_no_row() -> None:

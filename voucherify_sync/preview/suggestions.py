@@ -44,7 +44,7 @@ _MAX_ROW_LENGTH: Final = 100
 """Characters of a source or a destination: with a longer one a row would not stand on one line of YAML."""
 _MAX_BELOW: Final = 10
 """Values below one object that get a row each; of more, the object gets a wildcard."""
-_MAX_NUMBERED: Final = 3
+_MAX_NUMBERED: Final = 9
 """Keys that differ by a number only and get a row each: with more, the number is data."""
 _RARE: Final = 1_000
 """A value gets no row if less than one event in 1,000 has it."""
@@ -116,6 +116,7 @@ _EXTEND_HELPS: Final = {
 
 _CONFIDENTIAL: Final = "it may be a secret"
 _ID: Final = "an id: the customer has its own in source_id"
+_DEEP: Final = "objects inside of objects, which a metadata schema refuses"
 _WHOLE_NAME: Final = "it would win over firstName and lastName of the event"
 _MAIL_OF_ANOTHER: Final = "a mail address, maybe of another person"
 
@@ -221,7 +222,8 @@ class Proposal(Struct, frozen=True):
             notes += [row.remark] if row.remark else []
             lines.append(f"{text:<{column}}  # {'; '.join(notes)}" if notes else text)
         if self.more:
-            lines.append(f"# {counted(self.more, 'value')} more: rare, too many, or names that hold a number")
+            more = counted(self.more, "path of values", "paths of values")
+            lines.append(f"# No row for {more}: they are rare, too many, or their names hold a number.")
         return lines
 
 
@@ -390,7 +392,10 @@ class _Proposer:
         return more
 
     def _add_wildcard(self, top: Keys, inside: list[Keys], count: int) -> bool:
+        """Add one row for all that is inside an object; one for deeper objects is left to a person."""
         remark = next(filter(None, map(self._remark_on, inside)), "")
+        if not remark and any(len(keys) > len(top) + 1 for keys in inside):
+            remark = _DEEP
         name = str(top[-1])
         to = path_of(*self._metadata_of(top), name)
         if not name.strip() or to in self._taken:
@@ -447,7 +452,7 @@ class _Proposer:
 
     def _remark_on(self, keys: Keys) -> str:
         """Return why a person should look at a value before it is sent as metadata."""
-        words = [word.lower() for word in _WORDS.findall(str(keys[-1]))]
+        words = [word.lower() for word in _WORDS.findall(" ".join(map(str, keys[1:])))]
         joined = {
             "".join(words[start:end])
             for start in range(len(words))
@@ -455,7 +460,7 @@ class _Proposer:
         }
         if joined & _SECRETS:
             return _CONFIDENTIAL
-        if "".join(words) in _IDS:
+        if re.sub(r"[\W_]", "", str(keys[-1])).lower() in _IDS:
             return _ID
         return _MAIL_OF_ANOTHER if _MAIL.match(self._paths[keys].example[1]) else ""
 
