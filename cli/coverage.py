@@ -186,7 +186,8 @@ def _next_commands(
 
 def _most_lost(report: CoverageReport) -> list[PathCoverage]:
     """Return the paths of which values are lost, the one that loses most first."""
-    return sorted(report.identify.lost_paths + report.track.lost_paths, key=lambda path: -path.lost_count)
+    lost = report.identify.lost_paths + report.track.lost_paths
+    return sorted(lost, key=lambda path: (-path.lost_count, path.path))
 
 
 def show_coverage(report: CoverageReport, yaml: str, file: str, *, is_new: bool) -> None:
