@@ -1,4 +1,7 @@
-"""Draws one explanation: brief, with where each value of the request comes from; in full; or as a curl command."""
+"""Draws explanations: brief, with where each value of the request comes from; in full; or as a curl command.
+
+Draws also what a watch of the settings file shows, and the final state of a customer.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +127,7 @@ def watched_blocks(
 ) -> Iterator[Table | TextLines]:
     """Yield what a save of the settings file has made of the events that are watched, with what changed marked."""
     title = f"{clean(str(file), 4_096)}, {time.strftime('%H:%M:%S')}"
-    if not file.exists():
+    if watched.error is None and not file.exists():
         title += " (there is no such file, so the defaults apply)"
     if watched.error is not None:
         yield TextLines([[(title, _HEAD)]])
@@ -215,11 +218,9 @@ def final_blocks(state: CustomerState, *, is_short: bool) -> Iterator[Table | Te
     else:
         yield sentences("Nothing is known of it but its source_id.")
     if state.unfolded:
-        yield sentences(
-            f"{counted(state.unfolded, 'customer update')} by Voucherify's own id not shown: they are sent one by one."
-        )
-    total = sum(each.count for each in state.events)
-    if total:
+        alone = counted(state.unfolded, "customer update")
+        yield sentences(f"Not among them: {alone} by Voucherify's own id, sent one by one.")
+    if total := sum(each.count for each in state.events):
         events = [
             TableRow(
                 compact(each.name, _VALUE),

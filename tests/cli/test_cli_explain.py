@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from support.cli_modules import cli_module
 from support.replays import write_events
 from support.segment_events import identify, track
 from support.terminal import Terminal, colourless, is_harmless, terminal_of
+from support.waiting import HANG_S
 
 from voucherify_sync import api
 from voucherify_sync.events import Event
@@ -572,11 +574,15 @@ class Watching:
     def until(self, text: str) -> str:
         """Read until a line holds the text; return what was read since the last time."""
         assert self.process.stdout is not None
-        read = ""
-        while text not in read:
-            line = self.process.stdout.readline().decode()
-            assert line, f"it ended, and never said {text!r}: {read}"
-            read += line
+        read, guard = "", threading.Timer(HANG_S, self.process.kill)
+        guard.start()
+        try:
+            while text not in read:
+                line = self.process.stdout.readline().decode()
+                assert line, f"it never said {text!r}: {read}"
+                read += line
+        finally:
+            guard.cancel()
         return read
 
     def end(self, number: int = signal.SIGINT) -> int:
@@ -642,11 +648,25 @@ def test_an_interrupted_look_at_a_customer_shows_nothing(run_cli: Cli) -> None:
 
 def test_a_watch_begins_with_mistakes_too(run_cli: Cli) -> None:
     """The events are picked once the settings are right."""
-    watch = Watching(run_cli, write_events(run_cli.folder, ORDER), text="trak: {}\n")
+    file = write_events(run_cli.folder, ORDER)
+    watch = Watching(run_cli, file, text="trak: {}\n")
     assert "did you mean track" in watch.until("Ctrl-C ends this")
+    watch.file.unlink()
+    assert "the defaults apply" in watch.until("properties.total =")
     watch.file.write_text(ROW.format("total"))
     assert '"total": 9.5' in watch.until("properties.email =")
     assert watch.end(signal.SIGTERM) == 143
+
+
+def test_a_watch_waits_for_a_settings_file_that_is_named(run_cli: Cli) -> None:
+    """It is not there yet, or an editor has just moved it away."""
+    watch = Watching(run_cli, "-c", "later.yaml", write_events(run_cli.folder, ORDER))
+    said = watch.until("Ctrl-C ends this")
+    assert "later.yaml: cannot be read" in said
+    assert "defaults" not in said
+    (run_cli.folder / "later.yaml").write_text(ROW.format("total"))
+    assert '"total": 9.5' in watch.until("properties.email =")
+    assert watch.end() == 130
 
 
 def test_a_pipe_is_read_once_and_its_events_are_kept(run_cli: Cli) -> None:
