@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import sys
+import termios
+from contextlib import suppress
 from heapq import nlargest
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,10 @@ def ask(question: str) -> bool:
     """
     with leaving():
         try:
+            with suppress(termios.error):  # no terminal
+                termios.tcflush(
+                    sys.stdin, termios.TCIFLUSH
+                )  # what was typed before the question is no answer
             click.echo(f"{question} [y/N]: ", nl=False, err=True)
             while not select.select([sys.stdin], [], [], _LOOK_S)[0]:
                 pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,8 @@ COMMANDS = {
 
 COMPLETION_VARIABLE = "_VOUCHERIFY_SYNC_COMPLETE"
 """Variable with which the script of a shell asks for completions; click derives its name from the program's."""
+
+_OF_A_SERVICE = re.compile("_SERVICE_|_PORT")
 
 
 class LazyGroup(click.Group):
@@ -60,6 +64,30 @@ class LazyGroup(click.Group):
                     f"{name!r} is no command; to see what it holds: voucherify-sync plan {shlex.quote(name)}"
                 )
             raise click.NoSuchCommand(name, message, possibilities=COMMANDS, ctx=ctx) from None
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; a variable that looks like one of ours and is none is told first."""
+        prefix = f"{ctx.auto_envvar_prefix}_"
+        # Kubernetes sets ..._SERVICE_HOST and ..._PORT for a service of this name.
+        given = [name for name in os.environ if name.startswith(prefix) and not _OF_A_SERVICE.search(name)]
+        if given:
+            known = {
+                f"{prefix}{name}_{parameter.name}".upper()
+                for name in COMMANDS
+                for parameter in self._options_of(ctx, name)
+                if parameter.allow_from_autoenv and not parameter.multiple
+            }
+            for name in sorted(set(given) - known):
+                click.echo(
+                    f"Warning: {name} is not read: no option has this variable. Settings are read from the file, "
+                    "where ${VARIABLE} takes a value from the environment.",
+                    err=True,
+                )
+        return super().invoke(ctx)
+
+    def _options_of(self, ctx: click.Context, name: str) -> list[click.Option]:
+        command = self.get_command(ctx, name)
+        return [each for each in command.params if isinstance(each, click.Option)] if command else []
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Propose commands without importing them, and options of the program itself."""

@@ -94,11 +94,13 @@ class TextLines(Struct, frozen=True):
         lines: as they stand below each other.
         beside: lines that stand at their right on a terminal that is wide enough, else below them.
         is_pasted: a terminal must not break them, since they are to be copied.
+        pasted_lines: numbers of single lines of which the same is true.
     """
 
     lines: list[Line]
     beside: list[Line] = []
     is_pasted: bool = False
+    pasted_lines: frozenset[int] = frozenset()
 
 
 def show(stream: TextIO, blocks: Iterable[Table | TextLines]) -> None:
@@ -113,8 +115,12 @@ def show(stream: TextIO, blocks: Iterable[Table | TextLines]) -> None:
                 out.print()
             if isinstance(block, Table) and block.title:
                 out.print(_text([(block.title, "bold")]))
-            for drawn in _drawn_table(block, out) if isinstance(block, Table) else _drawn_lines(block, out):
-                out.print(drawn, soft_wrap=isinstance(block, TextLines) and block.is_pasted)
+            if isinstance(block, Table):
+                for drawn in _drawn_table(block, out):
+                    out.print(drawn)
+            else:
+                for drawn, is_pasted in _drawn_lines(block, out):
+                    out.print(drawn, soft_wrap=is_pasted)
     stream.flush()
 
 
@@ -126,10 +132,13 @@ def sentences(*texts: str, style: str = "") -> TextLines:
 def warnings_of(texts: Sequence[str]) -> TextLines:
     """Return a block of warnings; a command in one has a line of its own, which a terminal must not break."""
     lines: list[Line] = []
+    pasted: set[int] = set()
     for text in texts:
         first, *commands = text.split("\n")
-        lines += [[("Warning: ", "bold yellow"), (first, "")], *([(command, "")] for command in commands)]
-    return TextLines(lines, is_pasted=any("\n" in text for text in texts))
+        lines.append([("Warning: ", "bold yellow"), (first, "")])
+        pasted.update(range(len(lines), len(lines) + len(commands)))
+        lines += [[(command, "")] for command in commands]
+    return TextLines(lines, pasted_lines=frozenset(pasted))
 
 
 def console(stream: TextIO, *, width: int | None = None) -> Console:
@@ -171,9 +180,12 @@ def _plain(block: Table | TextLines) -> Iterator[str]:
         ).rstrip()
 
 
-def _drawn_lines(block: TextLines, out: Console) -> Iterator[RenderableType]:
-    if block.is_pasted:
-        yield from map(_text, block.lines)
+def _drawn_lines(block: TextLines, out: Console) -> Iterator[tuple[RenderableType, bool]]:
+    """Yield what is drawn, and whether the terminal alone may break it."""
+    if block.is_pasted or block.pasted_lines:
+        for number, line in enumerate(block.lines):
+            is_pasted = block.is_pasted or number in block.pasted_lines
+            yield (_text(line) if is_pasted else _wrapped([line], out, out.width)), is_pasted
     elif block.beside and out.width >= _SIDE_BY_SIDE:
         from rich.table import Table as Grid
 
@@ -181,9 +193,9 @@ def _drawn_lines(block: TextLines, out: Console) -> Iterator[RenderableType]:
         for _ in range(2):
             grid.add_column(width=width, no_wrap=True)
         grid.add_row(_wrapped(block.lines, out, width), _wrapped(block.beside, out, width))
-        yield grid
+        yield grid, False
     else:
-        yield _wrapped([*block.lines, *([[], *block.beside] if block.beside else [])], out, out.width)
+        yield _wrapped([*block.lines, *([[], *block.beside] if block.beside else [])], out, out.width), False
 
 
 def _drawn_table(table: Table, out: Console) -> Iterator[RenderableType]:

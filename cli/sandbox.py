@@ -111,10 +111,12 @@ def command(**given: Any) -> int:
         replay = f"voucherify-sync replay -c sandbox.yaml {agreed}sample_events"
         tell(
             f"The sandbox listens on {sandbox.url}. Open it in a browser to see what arrives.\n\n"
-            "Send to it: paste this in another terminal, with your events in place of sample_events.\n"
+            "To send to it with the default mapping, paste this in another terminal, with your events in place of "
+            "sample_events:\n"
             f"  echo {shlex.quote(api)} > sandbox.yaml && {replay}\n"
-            "Or put this line into your settings file, in place of its api section:\n"
-            f"  {api}\n"
+            "To send to it with your own mapping, put this line into your settings file, in place of its api "
+            "section:\n"
+            f"{api}\n"
             f"{token}\n"
             "Ctrl-C stops it, and what it holds is gone."
         )

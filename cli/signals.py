@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _screens: list[Callable[..., str]] = []
 """Each forgets what is drawn on the terminal, with `for_good` for ever, and returns what takes it off."""
+_QUIT = "Quit: what was in flight is in doubt. The same command goes on.\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -62,7 +63,7 @@ def stopping_cleanly(stop: Stop, *, sends: bool = True) -> Iterator[None]:
         stop.by_signal(ExitCode(128 + number))
         cleared = cleared or ("\n" if os.isatty(2) else "")  # a terminal shows ^C where the cursor is
         with suppress(OSError):  # a terminal that is gone must not end the run
-            os.write(2, (cleared if is_second else cleared + said).encode())
+            os.write(2, (cleared + (_QUIT if is_second else said)).encode())
         if is_second:
             os._exit(128 + number)
 

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from voucherify_sync.events import Json
     from voucherify_sync.state.ledger_reader import EarlierRun, LedgerReader
 
-    from .render import Table, TableRow, TextLines
+    from .render import Line, Table, TableRow, TextLines
 
 _RUNS = 10
-_MAX_COMMAND = 72  # characters; what a longer command does stands right behind it
 
 
 @click.command("status")
@@ -139,10 +138,11 @@ def next_block(commands: Sequence[dict[str, str]]) -> TextLines:
 
     from .render import TextLines
 
-    shown = [f"  {clean(each['command'], 100_000)}" for each in commands]
-    width = max((len(line) for line in shown if len(line) <= _MAX_COMMAND), default=0)
-    lines = [f"{line:<{width}}  {each['does']}".rstrip() for line, each in zip(shown, commands, strict=True)]
-    return TextLines([[(line, "")] for line in ["Next:", *lines] if lines], is_pasted=True)
+    lines: list[Line] = [[("Next:", "")]] if commands else []
+    for each in commands:  # a command has a line of its own, to be copied as it stands
+        lines.append([(f"  {clean(each['command'], 100_000)}", "")])
+        lines += [[(f"    {each['does']}", "dim")]] if each["does"] else []
+    return TextLines(lines, is_pasted=True)
 
 
 def _run(run: EarlierRun) -> Json:
@@ -232,4 +232,4 @@ def _history(status: Json) -> Table | TextLines:
             TableRow(started, numbers, (ended, clean(run["run_id"]), clean(run["command"] or "", 40)))
         )
     heads = ("started (UTC)", "delivered", "failed", "pending", "ended", "run", "command")
-    return Table(rows, "Last runs:", heads)
+    return Table(rows, "Last runs:", heads, optional=1)

@@ -89,7 +89,7 @@ def test_a_later_sandbox_begins_with_nothing(run_cli: Cli) -> None:
             assert done.returncode == 0, done.stderr
             assert "2 delivered" in done.stderr, done.stderr
             settings = run_cli.folder / "own.yaml"
-            line = re.findall(r"^  (api: .*)$", said, re.MULTILINE)[0]
+            line = re.findall(r"^(api: .*)$", said, re.MULTILINE)[0]
             settings.write_text(re.sub(r"sandbox-\w+", "my-own-key", line))
             options = ("--yes", "--new-ledger", "--ledger", run_cli.folder / f"{number}.ledger")
             assert run_cli("replay", "-c", settings, *options, "events.ndjson").code == 0

@@ -181,7 +181,8 @@ def test_paths_notices_and_the_command_that_comes_next_are_told() -> None:
         "\nDead letters: /state/dead.ndjson\n"
         "\nNext:\n"
         "  voucherify-sync replay --yes logs/\n"
-        "  voucherify-sync status --failed     print the failed records\n"
+        "  voucherify-sync status --failed\n"
+        "    print the failed records\n"
     )
     assert text.splitlines()[1] == "Stopped: 10 calls made"
 

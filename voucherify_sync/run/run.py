@@ -343,6 +343,8 @@ class Run:
             self._stop.because(error)
         for outcome in self._delivery.drain():
             self.sinks.add((outcome,))
+        if self._output is not None:
+            self._output.flush()  # the last batch, before anything is said of the run
 
     def _decide(self, mapped: Sequence[Decision]) -> Sequence[Decision]:
         """De-duplicate records, and fold them where they are folded; if that fails, they are pending."""

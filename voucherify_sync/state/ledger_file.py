@@ -65,7 +65,9 @@ class ProjectIdentity(Struct, frozen=True):
     def of(cls, url: str, app_id: str) -> Self:
         """Return the identity of an API URL and an Application ID."""
         key = blake2b(app_id.encode(), digest_size=_HASH_DIGITS // 2).hexdigest()
-        return cls(origin_of(url), key, app_id.startswith(_SANDBOX_KEY))
+        origin = origin_of(url)
+        is_sandbox = app_id.startswith(_SANDBOX_KEY) and not origin.endswith("voucherify.io")
+        return cls(origin, key, is_sandbox)
 
     def is_among(self, identities: Sequence[ProjectIdentity]) -> bool:
         """Tell whether it is one of those by which a ledger was used."""
