@@ -202,7 +202,7 @@ def _examples(words: FindingWords, found: FindingCount) -> str:
 def _remedy(words: FindingWords, found: FindingCount) -> str:
     if "{}" not in words.remedy:
         return words.remedy
-    texts = [each.text for each in found.examples[:_MAX_SHOWN] if each.text.isprintable()]
+    texts = [each.text for each in found.examples if each.text.isprintable()]
     return words.remedy.replace("{}", shlex.join(texts))
 
 

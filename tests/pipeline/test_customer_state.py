@@ -147,6 +147,15 @@ def test_a_customer_without_events_is_told_with_what_may_be_meant(samples: Path)
         FinalOptions(source=samples, customer=" ")
 
 
+def test_a_notice_names_the_option_and_leaves_ids_as_they_are(tmp_path: Path) -> None:
+    """An id may look like an option."""
+    file = tmp_path / "events.ndjson"
+    file.write_text('{"type": "identify", "userId": "--user", "traits": {"email": "a@b.pl"}}\n')
+    (notice,) = final_state(FinalOptions(source=file, settings=Settings(), customer="--User")).notices
+    assert notice.startswith('--final: "--User" is the id of no event')
+    assert notice.endswith('did you mean "--user" (1)?')
+
+
 def test_several_processes_change_nothing(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Times and places come from all of them."""
     options = [

@@ -241,3 +241,12 @@ def test_the_sentence_on_slips_says_how_to_leave_them_out() -> None:
     )
     assert sentence.endswith("\n  printf '%s\\n' null '${id}' > ids.txt")
     assert "`--exclude-ids ids.txt`" in sentence
+
+
+def test_the_line_to_paste_holds_all_slips() -> None:
+    """It leaves out what the sentence counts, of which only the first are shown."""
+    (sentence,) = sentences_of(found(*(named(f"${{id{number}}}", 1) for number in range(25))))
+    shown, pasted = sentence.split("\n")
+    assert shown.count("${id") == 20
+    assert " and 5 more" in shown
+    assert pasted.count("'${id") == 25

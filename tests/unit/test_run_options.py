@@ -26,6 +26,7 @@ def test_a_type_is_read_as_that_of_an_event(text: str) -> None:
         ("tracks", "'tracks' is no type of event; did you mean track?"),
         ("Order Completed", "'Order Completed' is no type of event; write identify or track"),
         ("", "'' is no type of event; write identify or track"),
+        ("pages", "'pages' is no type of event; write identify or track"),
         ("page", "page events are not sent to Voucherify; write identify or track"),
         ("Alias", "alias events are not sent to Voucherify; write identify or track"),
     ],

@@ -153,7 +153,7 @@ class CustomerHistory:
             sorted(self._events.values(), key=lambda events: _moment(events.first)),
             self._repeated,
             self.read,
-            [notice.replace("--user", "--final") for notice in self._pipeline.filters.notices(stop)],
+            [notice.replace("--user:", "--final:", 1) for notice in self._pipeline.filters.notices(stop)],
         )
 
     def _add(self, fold: Fold, decisions: Iterable[Decision]) -> None:

@@ -112,7 +112,7 @@ def parse_type(text: str) -> str:
     sent = " or ".join(SENT_TYPES)
     if name in EVENT_TYPES:
         raise ValueError(f"{name} events are not sent to Voucherify; write {sent}")
-    meant = did_you_mean(similar(text, EVENT_TYPES, fold=str.lower, most=1, cutoff=0.6))
+    meant = did_you_mean(similar(text, SENT_TYPES, fold=str.lower, most=1, cutoff=0.6))
     raise ValueError(f"{text!r} is no type of event{meant or f'; write {sent}'}")
 
 
