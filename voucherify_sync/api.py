@@ -816,10 +816,15 @@ def _earlier_settings(against: Path | Settings) -> Settings:
         return against
     if not against.exists():
         raise UsageProblem(
-            f"--against {against}: no such file.",
+            f"{against}: no such file to compare with.",
             "Name an earlier settings file, such as one of `git show HEAD:voucherify-sync.yaml > before.yaml`.",
         )
     return load(against, environment=os.environ)
+
+
+def _refuse_against(against: Path | Settings | None, meant: str) -> None:
+    if against is not None:
+        raise UsageProblem("against: compares two versions of the settings.", f"Call {meant}().")
 
 
 def changes(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[RequestChange]:
@@ -839,6 +844,7 @@ def explain(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Ex
     Raises:
         VoucherifySyncError: it cannot begin.
     """
+    _refuse_against(options.against, "changes")
     return iter(PreparedExplanation(options, stop).search)
 
 
@@ -1079,6 +1085,7 @@ def coverage(
     Raises:
         VoucherifySyncError: it cannot begin.
     """
+    _refuse_against(options.against, "compare")
     prepared = PreparedCoverage(options, stop)
     with _reporting_progress(progress, prepared.snapshot):
         return prepared.count()

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from support.random_settings import Chance
 from support.segment_events import event_of, identify, track
 
-from voucherify_sync.api import CoverageOptions, ExplainOptions, changes, compare
+from voucherify_sync.api import CoverageOptions, ExplainOptions, changes, compare, coverage, explain
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Batch, Event, Json, Request
 from voucherify_sync.mapping.trace import located
@@ -248,3 +248,13 @@ def test_the_settings_to_compare_with_must_be_there(samples: Path, tmp_path: Pat
         compare(CoverageOptions(source=samples))
     with pytest.raises(UsageProblem, match="must name the settings"):
         changes(ExplainOptions(source=samples))
+
+
+def test_settings_to_compare_with_are_for_a_comparison(samples: Path) -> None:
+    """What compares nothing names the function that does."""
+    with pytest.raises(UsageProblem) as of_coverage:
+        coverage(CoverageOptions(source=samples, against=Settings()))
+    assert of_coverage.value.remedy == "Call compare()."
+    with pytest.raises(UsageProblem) as of_explain:
+        explain(ExplainOptions(source=samples, against=Settings()))
+    assert of_explain.value.remedy == "Call changes()."
