@@ -240,7 +240,17 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
     first = "No values of traits or properties"
     if values.seen:
         first = f"{percent(values.share)} of {counted(values.seen, 'value')} mapped"
-    lost = [f"{clean(path.path, 40)} {path.lost_count:,}" for path in _most_lost(report)[:_MAX_LOST]]
+    of_tracks = set(map(id, report.track.lost_paths))
+    lost = [
+        f"{clean(path.path, 40)} {path.lost_count:,}"
+        # What a context holds is known by its type of event only.
+        + (
+            f" ({'track' if id(path) in of_tracks else 'identify'})"
+            if path.path.startswith("context.")
+            else ""
+        )
+        for path in _most_lost(report)[:_MAX_LOST]
+    ]
     head: list[Line] = [[(first, "bold"), (f"; most often not: {', '.join(lost)}" if lost else "", "")]]
     requests = counted(events.counted, "makes a request", "make a request")
     requests += ", repeated ones included" if events.counted > 1 else ""
@@ -276,7 +286,7 @@ def _hints(report: CoverageReport) -> Iterator[TextLines]:
     idle = [[("Rows that matched nothing", "bold")]]
     for row in (*report.identify.idle_rows, *report.track.idle_rows):
         suggestions = " or ".join(clean(each, 100) for each in row.did_you_mean)
-        hint = f"  did you mean {suggestions}?" if suggestions else "  no event holds it"
+        hint = f"  did you mean {suggestions}?" if suggestions else "  no event that is sent holds it"
         idle.append([(f"  {clean(row.row, 200)}", "yellow"), (hint, "")])
     if len(idle) > 1:
         yield TextLines(idle)

@@ -187,7 +187,9 @@ def final_blocks(state: CustomerState, *, is_short: bool) -> Iterator[Table | Te
     def moment(origin: Origin) -> str:
         return "no time" if origin.time is None else f"{origin.time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
-    parts = [counted(state.updates, "event says something of it", "events say something of it")]
+    parts = [counted(state.updates, "event fills fields of it", "events fill fields of it")]
+    if not state.updates:
+        parts = ["no event fills a field of it"]
     if state.repeated:
         parts.append(f"{counted(state.repeated, 'record')} of it repeated in the input")
     yield TextLines(

@@ -298,3 +298,12 @@ def test_standard_input_holds_events_or_names() -> None:
     """Not both."""
     with pytest.raises(SourceError, match="both events and names"):
         find_sources(["a", "-"], stdin_is_terminal=False, files_from="-")
+
+
+def test_a_list_of_names_that_end_with_nul_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """`find -print0` makes one."""
+    listed = tmp_path / "list"
+    listed.write_bytes(b"a.json\0b.json\0")
+    with pytest.raises(SourceError, match="NUL characters") as refused:
+        find_sources([], stdin_is_terminal=True, files_from=str(listed))
+    assert "-print0" in str(refused.value)

@@ -30,6 +30,7 @@ _UNREADABLE = "Check the permissions."
 _LIST = (
     "--files-from takes a list of files, one name a line, such as `find segment-logs -name '*.gz'` prints."
 )
+_NUL = "Leave the option -print0 of find out, or put `tr '\\0' '\\n'` between."
 _MAX_LISTED = 10
 """Names of a list that are told, if they cannot be read."""
 
@@ -133,6 +134,9 @@ class _SourceSearch:
             self.problems.append((f"{shown}: {error.strerror}.", _LIST))
             return
         names = [name for name in names if name.strip()]
+        if any("\0" in name for name in names):
+            self.problems.append((f"{shown} holds NUL characters: it has one name a line.", _NUL))
+            return
         if not names:
             self.problems.append((f"no files in {shown}.", _LIST))
         problems_before = len(self.problems)
