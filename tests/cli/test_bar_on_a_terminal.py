@@ -135,7 +135,7 @@ def is_clean(text: str) -> bool:
     return not any(piece in text for piece in ("━", "so far", "to go", "waiting", " calls, "))
 
 
-@pytest.mark.parametrize("columns", [30, 40, 80, 120])
+@pytest.mark.parametrize("columns", [30, 80])
 def test_nothing_of_the_bar_is_left_when_a_run_ends(start: Callable[..., Session], columns: int) -> None:
     """And no line of it is longer than the terminal is wide."""
     with Sandbox(SandboxOptions(latency_s=0.05)) as sandbox:
@@ -170,7 +170,10 @@ def test_a_second_ctrl_c_takes_the_bar_off_before_it_quits(start: Callable[..., 
         session.read_until(lambda text: "Press Ctrl-C again" in text and "so far" in text)
         os.kill(session.pid, signal.SIGINT)
         assert session.end() == 130
-    assert session.screen.text() == "Stopping after the requests in flight. Press Ctrl-C again to quit now."
+    assert session.screen.text().splitlines() == [
+        "Stopping after the requests in flight. Press Ctrl-C again to quit now.",
+        "Quit: what was in flight is in doubt. The same command goes on.",
+    ]
 
 
 def test_a_window_of_another_width_leaves_nothing_of_the_bar(start: Callable[..., Session]) -> None:

@@ -107,7 +107,7 @@ def decided(
 
 
 @pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS.keys())
-@tuned(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@tuned(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(lines(), min_size=1, max_size=8))
 def test_an_event_ends_the_same_everywhere(selection: Selection, odd: list[bytes]) -> None:
     """Alone, after many ordinary lines, in another process, in both passes of a run in bulk, and explained."""

@@ -378,7 +378,7 @@ EVENTS = st.fixed_dictionaries(
 
 
 @given(events=st.lists(st.tuples(EVENTS, st.sampled_from(SEPARATORS))), in_array=st.booleans())
-@settings(max_examples=500)
+@settings(max_examples=150)
 def test_events_are_read_whatever_stands_between_them(
     events: list[tuple[dict[str, Any], bytes]], in_array: bool
 ) -> None:
@@ -413,7 +413,7 @@ GARBAGE = [
 
 
 @given(st.lists(st.tuples(EVENTS, st.lists(st.sampled_from(GARBAGE)).map(b"".join)), min_size=1))
-@settings(max_examples=500)
+@settings(max_examples=150)
 def test_garbage_between_events_hides_none(events: list[tuple[dict[str, Any], bytes]]) -> None:
     """If a line end, a carriage return or a record separator is behind it."""
     for end in (b"\n", b"\r", b"\x1e"):
