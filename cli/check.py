@@ -236,10 +236,12 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
     from voucherify_sync import settings as library
     from voucherify_sync.preview.project_check import planned_findings, sampled_findings
     from voucherify_sync.preview.suggestions import SampleCounts, sample
-    from voucherify_sync.sources.reader import Reader, source_notices
+    from voucherify_sync.sources.reader import Reader
     from voucherify_sync.stop import Stop
     from voucherify_sync.voucherify.client import Client
     from voucherify_sync.voucherify.project import ask
+
+    from .outputs import warn_of_sources
 
     keys = library.credentials(effective, os.environ)
     with closing(Client(keys, workers=1)) as client:
@@ -260,9 +262,9 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
     counts = SampleCounts()
     reader = Reader(found.sources, Stop())
     requests, findings = sampled_findings(effective, schema, sample(reader, counts))
-    tell(*(f"Warning: {notice}" for notice in source_notices(reader.facts)))
+    code = warn_of_sources(reader.facts)
     compared = f"{counted(requests, 'request')} of {counted(counts.records, 'record')}"
-    return _tell_findings(findings, f"Customer metadata in {compared}")
+    return max(code, _tell_findings(findings, f"Customer metadata in {compared}"))
 
 
 def _tell_findings(findings: Sequence[Finding], title: str) -> ExitCode:

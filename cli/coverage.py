@@ -78,9 +78,8 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     from voucherify_sync.api import CoverageOptions, CoverageReport, PreparedCoverage
     from voucherify_sync.errors import UsageProblem
     from voucherify_sync.exit_codes import ExitCode
-    from voucherify_sync.sources.reader import source_notices
 
-    from .outputs import try_streams
+    from .outputs import begin_reading, warn_of_sources
     from .progress import progress
     from .signals import stopping_cleanly
 
@@ -92,8 +91,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
         )
     options = CoverageOptions(**values)
     prepared = PreparedCoverage(options)
-    try_streams(options.config, prepared, options.files_from, against)
-    tell(*prepared.notices)
+    begin_reading(options.config, prepared, options.files_from, against)
     with stopping_cleanly(prepared.stop, sends=False):
         with progress("auto", prepared.snapshot, sys.stderr):
             report = prepared.count() if against is None else prepared.compare()
@@ -104,12 +102,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     if prepared.stop.signal_exit is not None:
         tell("Interrupted: only what was read until then is counted.")
     tell(*(f"Warning: {clean_lines(notice)}" for notice in report.notices))
-    code = ExitCode.OK
-    tell(*(f"Warning: {notice}" for notice in source_notices(prepared.reader.facts)))
-    for facts in prepared.reader.facts:
-        if facts.damaged:
-            tell(f"Warning: {clean(facts.name, 4_096)} is damaged: {clean(facts.damaged)}")
-            code = ExitCode.INCOMPLETE
+    code = warn_of_sources(prepared.reader.facts)
     if not isinstance(report, CoverageReport):
         return prepared.stop.signal_exit or code
     total = report.values

@@ -21,9 +21,8 @@ from .render import show, write_harmless
 from .streams import arrow, tell
 
 if TYPE_CHECKING:
-    from voucherify_sync.api import ExplainOptions, Prepared, PreparedExplanation
+    from voucherify_sync.api import ExplainOptions, PreparedExplanation
     from voucherify_sync.preview.explain import EventSearch
-    from voucherify_sync.sources.reader import Reader
 
 
 @click.command("explain")
@@ -97,7 +96,8 @@ def command(limit: int, **values: Any) -> int:
     the events. It names the event that each value came from, and counts the custom events.
     """  # click reads the \b itself
     from voucherify_sync.api import ExplainOptions, PreparedExplanation
-    from voucherify_sync.exit_codes import ExitCode
+
+    from .outputs import begin_reading, warn_of_sources
 
     flags = {name: values.pop(name) for name in ("full", "watch", "as_json", "as_curl")}
     final, against, shown = values.pop("final"), values["against"], 0
@@ -108,15 +108,15 @@ def command(limit: int, **values: Any) -> int:
     if flags["watch"]:
         return _watch(options, limit, in_full=form == "full")
     prepared = PreparedExplanation(options)
-    _tell_of_sources(prepared, options.config, against)
+    begin_reading(options.config, prepared, against=against)
     if against is not None:
         shown = _show_changes(prepared, against, options.config, limit, as_json=form == "json")
     else:
         shown = _show_events(prepared, form, limit)
-    _warn_of_sources(prepared.reader)
+    code = warn_of_sources(prepared.reader.facts)
     if not shown:
         _tell_that_nothing_matches(prepared.search)
-    return ExitCode.OK
+    return code
 
 
 def _form(flags: dict[str, bool], values: dict[str, Any], *, is_final: bool) -> str:
@@ -143,20 +143,6 @@ def _form(flags: dict[str, bool], values: dict[str, Any], *, is_final: bool) -> 
             other = name.removeprefix("as_").replace("_", "-")
             raise UsageProblem(f"--{mode} and --{other} cannot be combined.", f"Leave --{other} out.")
     return given[0].removeprefix("as_") if given else "brief"
-
-
-def _tell_of_sources(prepared: Prepared, config: Path | None, against: Path | None = None) -> None:
-    """Refuse an output that is an input, and say which files are not read."""
-    from .outputs import try_streams
-
-    try_streams(config, prepared, against=against)
-    tell(*prepared.notices)
-
-
-def _warn_of_sources(reader: Reader) -> None:
-    from voucherify_sync.sources.reader import source_notices
-
-    tell(*(f"Warning: {notice}" for notice in source_notices(reader.facts)))
 
 
 def _tell_that_nothing_matches(search: EventSearch) -> None:
@@ -229,6 +215,7 @@ def _watch(options: ExplainOptions, limit: int, *, in_full: bool) -> int:
     from voucherify_sync.exit_codes import ExitCode
 
     from .explanation import watched_blocks
+    from .outputs import begin_reading, warn_of_sources
 
     watched, stream, is_begun = SettingsWatch(options, limit), sys.stdout, False
     clears = stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -237,8 +224,8 @@ def _watch(options: ExplainOptions, limit: int, *, in_full: bool) -> int:
         if shown is not None:
             if watched.prepared is not None and not is_begun:
                 is_begun = True
-                _tell_of_sources(watched.prepared, options.config)
-                _warn_of_sources(watched.prepared.reader)
+                begin_reading(options.config, watched.prepared)
+                warn_of_sources(watched.prepared.reader.facts)
                 if not shown.explanations:
                     _tell_that_nothing_matches(watched.prepared.search)
                     return ExitCode.OK
@@ -263,25 +250,23 @@ def _show_final(source: Sequence[str], config: Path | None, customer: str, *, as
 
     from voucherify_sync.api import FinalOptions, PreparedFinalState
     from voucherify_sync.errors import UsageProblem
-    from voucherify_sync.exit_codes import ExitCode
 
     from .explanation import final_blocks
+    from .outputs import begin_reading, warn_of_sources
     from .progress import progress
     from .signals import stopping_cleanly
 
     prepared = PreparedFinalState(FinalOptions(source=source, config=config, customer=customer))
-    _tell_of_sources(prepared, config)
+    begin_reading(config, prepared)
     with stopping_cleanly(prepared.stop, sends=False), progress("auto", prepared.snapshot, sys.stderr):
         state = prepared.read()
     if prepared.stop.signal_exit is not None:
         tell("Interrupted: the input was not read completely, so nothing is shown.")
         return prepared.stop.signal_exit
-    _warn_of_sources(prepared.reader)
-    code = ExitCode.OK
-    for facts in prepared.reader.facts:
-        if facts.damaged:
-            tell(f"Warning: {clean(facts.name, 4_096)} is damaged: {clean(facts.damaged)}")
-            code = ExitCode.INCOMPLETE
+    code = warn_of_sources(prepared.reader.facts)
+    if not state.read:
+        tell("No events were read.")
+        return code
     if not state.is_known:
         said = f'No request is of the customer "{clean(customer, 60)}" ({state.read:,} read).'
         remedy = "Give the source_id: the userId, or the anonymousId of events without one."

@@ -122,8 +122,10 @@ def _suggested(found: FoundSources, named: str) -> str:
     from voucherify_sync.preview.coverage import Coverage
     from voucherify_sync.preview.suggestions import SampleCounts, sample, settings_text
     from voucherify_sync.settings import Settings
-    from voucherify_sync.sources.reader import Reader, source_notices
+    from voucherify_sync.sources.reader import Reader
     from voucherify_sync.stop import Stop
+
+    from .outputs import warn_of_sources
 
     tell(*found.notices)
     reader = Reader(found.sources, Stop())
@@ -131,7 +133,7 @@ def _suggested(found: FoundSources, named: str) -> str:
     coverage.add(sample(reader, counts))
     report = coverage.report()
     text = settings_text(report, counts, named)
-    tell(*(f"Warning: {notice}" for notice in source_notices(reader.facts)))
+    warn_of_sources(reader.facts)
     tell(*_found(report, counts, named))
     return text
 

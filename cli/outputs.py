@@ -20,12 +20,14 @@ from typing import NamedTuple
 
 from voucherify_sync.api import Prepared, PreparedReplay, RetryOptions
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
+from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.report.run_report import RunReport, encode_report, is_page, write_report
 from voucherify_sync.run.options import Mode
 from voucherify_sync.settings import Settings, load, settings_file, token_file
 from voucherify_sync.settings.environment import state_directory
 from voucherify_sync.sources.discover import STDIN, Source, is_read
+from voucherify_sync.sources.reader import SourceFacts, source_notices
 from voucherify_sync.state.ledger_file import ELSEWHERE, SUFFIXES
 from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, find_ledger
 from voucherify_sync.state.private_files import (
@@ -107,14 +109,28 @@ def try_outputs(
         raise UsageProblem("\n".join(failures), "\n".join(dict.fromkeys(failures.values())))
 
 
-def try_streams(
+def begin_reading(
     config: Path | None, prepared: Prepared, files_from: str | None = None, against: Path | None = None
 ) -> None:
-    """Check, for a command that writes no file, that stdout and stderr are none of the files it reads."""
+    """Check, for a command that writes no file, that stdout and stderr are none of the files it reads.
+
+    Then say which files of the sources are not read.
+    """
     inputs = [*settings_files(config, prepared.settings), *source_files(prepared.sources)]
     if against is not None:
         inputs.append(FileRead(f"--against {against}", against))
     try_outputs([], [*inputs, *listed_files(files_from)])
+    tell(*prepared.notices)
+
+
+def warn_of_sources(facts: Sequence[SourceFacts]) -> ExitCode:
+    """Say what is wrong with the sources that were read; return the exit code that this asks for."""
+    tell(*(f"Warning: {notice}" for notice in source_notices(facts)))
+    damaged = [
+        f"{clean(each.name, 4_096)} is damaged: {clean(each.damaged)}" for each in facts if each.damaged
+    ]
+    tell(*(f"Warning: {each}" for each in damaged))
+    return ExitCode.INCOMPLETE if damaged else ExitCode.OK
 
 
 def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -696,3 +697,35 @@ def test_a_watch_of_no_event_says_so(run_cli: Cli) -> None:
     file = write_events(run_cli.folder, ORDER)
     assert "No event matches" in run_cli("explain", "--watch", "--event", "Other", file).err
     assert run_cli("explain", "--watch", "nothere.ndjson").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        pytest.param(["explain", "--event", "Other"], 2, id="nothing-matches"),
+        pytest.param(["explain", "--limit", "9999"], 3, id="brief"),
+        pytest.param(["explain", "--against", "same.yaml"], 3, id="against"),
+        pytest.param(["explain", "--final", "u1"], 3, id="final"),
+        pytest.param(["coverage"], 3, id="coverage"),
+        pytest.param(["init", "-", "--from"], 0, id="init"),
+    ],
+)
+def test_a_damaged_source_is_told(run_cli: Cli, arguments: list[str], exit_code: int) -> None:
+    """What is said of events is true of those that could be read only."""
+    (run_cli.folder / "same.yaml").write_text("{}\n")
+    lines = b"".join(
+        b'{"type": "identify", "userId": "u%d", "traits": {"n": %d}}\n' % (number, number * 7919)
+        for number in range(500)
+    )
+    packed = gzip.compress(lines)
+    (run_cli.folder / "cut.gz").write_bytes(packed[: len(packed) // 2])
+    ended = run_cli(*arguments, "cut.gz")
+    assert "Warning: cut.gz is damaged: cut off at byte" in ended.err
+    assert ended.code == exit_code
+
+
+def test_the_final_state_of_no_events_is_no_mistake(run_cli: Cli, tmp_path: Path) -> None:
+    """As explain without --final."""
+    for options in ([], ["--final", "u1"]):
+        ended = run_cli("explain", *options, "/dev/null")
+        assert (ended.code, ended.err) == (0, "No events were read.\n")
