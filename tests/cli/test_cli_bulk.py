@@ -145,7 +145,7 @@ def test_customers_go_first_in_one_request_and_events_only_name_them(bench: Benc
         "requests": 1,
     }
     assert bench.report["api"]["calls"] == 1 + bulk["polls"] + 1
-    assert "folded from 4 updates, in 1 request" in ended.err
+    assert "folded from 4 records with fields of a customer, in 1 request" in ended.err
 
 
 def test_bulk_leaves_the_same_customers_as_each_in_time_order(run_cli: Cli) -> None:
