@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 from support.cli import Cli
 from support.sandbox_client import call, event
+from support.shell import run_in_shell
 
 from voucherify_sync.sandbox.endpoints import ApiEndpoints
 from voucherify_sync.sandbox.faults import ACTIONS, Fault
@@ -45,17 +44,8 @@ def started(cli: Cli, *words: str) -> Iterator[str]:
 def paste(cli: Cli, said: str) -> subprocess.CompletedProcess[str]:
     """Do what the start says: paste the command, with events in place of the samples."""
     [command] = re.findall(r"^  (echo .*)$", said, re.MULTILINE)
-    path = os.pathsep.join([str(Path(sys.executable).parent), cli.env["PATH"]])
-    return subprocess.run(
-        ["sh", "-c", command.replace(" sample_events", " events.ndjson")],
-        cwd=cli.folder,
-        env={**cli.env, "PATH": path, "VOUCHERIFY_API_TOKEN": "CANARY"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = command.replace(" sample_events", " events.ndjson")
+    return run_in_shell(command, cli.folder, {**cli.env, "VOUCHERIFY_API_TOKEN": "CANARY"})
 
 
 @pytest.fixture

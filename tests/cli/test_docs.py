@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from support.cli import Cli
-from support.forked_cli import program_in
+from support.shell import run_in_shell
 
 from voucherify_sync.sandbox.server import Sandbox
 
@@ -149,7 +149,7 @@ class Reader:
         self.folder.mkdir()
         self._url = url
         shutil.copytree(samples, self.folder / "sample_events")
-        self.tools = tools = cli.folder / "tools"
+        tools = cli.folder / "tools"
         tools.mkdir()
         self._make_aws(tools / "aws", samples)
         settings = cli.folder / "sandbox.yaml"
@@ -193,16 +193,8 @@ class Reader:
         if not (self.folder / "voucherify-sync.yaml").exists():
             names = ("REPLAY", "RETRY", "PLAN", "STATUS", "CHECK", "FORGET")
             config = {f"VOUCHERIFY_SYNC_{name}_CONFIG": self._config for name in names}
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", command],
-            cwd=self.folder,
-            env={**self._env, **config},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        shell = ("bash", "-o", "pipefail", "-c")
+        done = run_in_shell(command, self.folder, {**self._env, **config}, shell=shell)
         printed = done.stdout + done.stderr
         assert done.returncode in ({step.code} if is_whole else {0, step.code}), f"{command}\n{printed}"
         for line in step.shown if is_whole else ():
@@ -223,9 +215,8 @@ class Reader:
 def test_what_a_page_tells_to_do_works(page: Path, run_cli: Cli, samples: Path, sandbox: Sandbox) -> None:
     """From its first step to its last, in a fresh folder."""
     reader = Reader(run_cli, samples, sandbox.url)
-    with program_in(reader.tools):
-        for step in steps_of(page):
-            reader.do(step)
+    for step in steps_of(page):
+        reader.do(step)
 
 
 def is_parent(path: str, described: set[str]) -> bool:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from support.cli import Cli, Ended
+from support.shell import run_in_shell
 
 pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 
@@ -32,18 +30,7 @@ def pasted(run_cli: Cli, ended: Ended, stdin: bytes = b"") -> subprocess.Complet
     said = (ended.err + ended.out).splitlines()
     commands = [line for line in said if line.startswith("  ") and "| voucherify-sync " in line]
     assert len(commands) == 1, ended.err
-    folder = Path(sys.executable).parent
-    env = {**run_cli.env, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(
-        ["sh", "-c", commands[0]],
-        cwd=run_cli.folder,
-        env=env,
-        input=stdin.decode(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_in_shell(commands[0], run_cli.folder, run_cli.env, stdin)
 
 
 def put(run_cli: Cli, data: bytes) -> None:

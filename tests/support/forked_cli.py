@@ -18,9 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -120,7 +118,7 @@ sys.exit(code if code >= 0 else 128 - code)
 
 
 class _Handler(socketserver.BaseRequestHandler):
-    """Runs what a program of `program_in` asks for, on the streams of that program."""
+    """Runs what the program of `program_folder` asks for, on the streams of that program."""
 
     def handle(self) -> None:
         """Answer with the exit code."""
@@ -129,22 +127,21 @@ class _Handler(socketserver.BaseRequestHandler):
         self.request.sendall(b"%d" % forking_server().run_on(json.loads(request), list(streams)))
 
 
-@contextmanager
-def program_in(folder: Path) -> Iterator[None]:
-    """Put a `voucherify-sync` into a folder, for shells that find it on the PATH; it is as quick as a fork."""
-    with TemporaryDirectory(prefix="cli-") as place:  # the path of a socket must be short
-        address = str(Path(place) / "socket")
-        file = folder / "voucherify-sync"
-        file.write_text(_PROGRAM.format(python=sys.executable, address=address))
-        file.chmod(0o755)
-        with socketserver.ThreadingUnixStreamServer(address, _Handler) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield
-            finally:
-                server.shutdown()
-                thread.join()
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
+@cache
+def program_folder() -> Path:
+    """Return the folder of a `voucherify-sync` for the PATH of a shell; it forks, and ends with this process."""
+    folder = TemporaryDirectory(prefix="cli-")  # the path of a socket must be short
+    atexit.register(folder.cleanup)
+    address = str(Path(folder.name) / "socket")
+    file = Path(folder.name) / "voucherify-sync"
+    file.write_text(_PROGRAM.format(python=sys.executable, address=address))
+    file.chmod(0o755)
+    threading.Thread(target=_Server(address, _Handler).serve_forever, daemon=True).start()
+    return Path(folder.name)
 
 
 def _feed(descriptor: int, data: bytes) -> None:
