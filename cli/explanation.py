@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from voucherify_sync.events import Event
+from voucherify_sync.fields import NAME, NAME_PARTS
 from voucherify_sync.mapping.trace import NAME_GIVEN, NULL, OVERWRITTEN, PARTLY, ContextTraits, Trace, located
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, find
 from voucherify_sync.paths import path_of
@@ -57,8 +58,6 @@ _MAX_PLACE: Final = 32
 _Entry = TypeVar("_Entry")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-.*)?\}")
 _MAPPED, _UNMAPPED, _DIM, _HEAD = "green", "yellow", "dim", "bold"
-_NAME: Final[Keys] = ("customer", "name")
-_HALVES: Final[tuple[Keys, ...]] = (("customer", "firstName"), ("customer", "lastName"))
 _CONTEXT: Final = {
     ContextTraits.STAND_IN: "The event has no traits of its own: those in its context stand in for them (RudderStack).",
     ContextTraits.OF_ANOTHER: "The traits in its context are not used: they name another userId than the event.",
@@ -304,7 +303,7 @@ def _left_out(trace: Trace, sign: str) -> Iterator[Line]:
 def _destination(applied: AppliedRow) -> str:
     """Return where a row leads: a first or last name is sent as a part of the name only."""
     destination = applied.row.destination
-    return path_of(*_NAME) if destination.keys in _HALVES else destination.text
+    return path_of(*NAME) if destination.keys in NAME_PARTS else destination.text
 
 
 def _dropped(applied: AppliedRow, sign: str) -> Line:
@@ -320,7 +319,7 @@ def _trace_lines(explanation: Explanation, sign: str) -> Iterator[Line]:
         return
     is_default = bool(trace.rows) and all(applied.row.is_default for applied in trace.rows)
     title = "Mapping rows that matched" + (" (of the default table)" if is_default else "")
-    joined = next((fallback for fallback in trace.fallbacks if fallback.place == _NAME), None)
+    joined = next((fallback for fallback in trace.fallbacks if fallback.place == NAME), None)
     rows = list(_rows(trace, joined, sign))
     yield from _section(title, rows, lambda line: line)
     if not rows:
@@ -342,7 +341,7 @@ def _rows(trace: Trace, joined: Fallback | None, sign: str) -> Iterator[Line]:
     """Yield the rows that matched; those of first and last name as the name that they make."""
     is_shown = False
     for applied in trace.rows:
-        is_half = applied.row.destination.keys in _HALVES and applied.result is None
+        is_half = applied.row.destination.keys in NAME_PARTS and applied.result is None
         if not (is_half and joined is not None):
             yield _applied(applied, sign)
         elif not is_shown:
@@ -352,7 +351,9 @@ def _rows(trace: Trace, joined: Fallback | None, sign: str) -> Iterator[Line]:
 
 def _is_by_rows(trace: Trace, joined: Fallback) -> bool:
     """Tell whether rows have found a part of the name that is made of several."""
-    found = {row.source for row in trace.rows if row.row.destination.keys in _HALVES and row.result is None}
+    found = {
+        row.source for row in trace.rows if row.row.destination.keys in NAME_PARTS and row.result is None
+    }
     return not found.isdisjoint(joined.sources)
 
 

@@ -59,4 +59,8 @@ ADDRESS_FIELDS: Final = Address.__struct_fields__
 WORKING_FIELDS: Final = ("firstName", "lastName")
 """What a mapping may fill to make a name of; Voucherify has no such fields."""
 
+NAME: Final = ("customer", "name")
+NAME_PARTS: Final = frozenset(("customer", name) for name in WORKING_FIELDS)
+"""Destinations that are sent as a part of NAME."""
+
 CUSTOMER_FIELDS: Final = (*CUSTOMER_TEXTS, *WORKING_FIELDS, "address", "metadata")

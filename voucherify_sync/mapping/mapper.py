@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Event, Json, Kind, Request
-from voucherify_sync.fields import WORKING_FIELDS, CustomerBody, CustomEvent
+from voucherify_sync.fields import CustomerBody, CustomEvent
 from voucherify_sync.findings import (
     EVENTS_OF_VOUCHERIFY,
     FROM_VOUCHERIFY,
@@ -52,7 +52,6 @@ _IDENTIFIERS: Final = frozenset(
     {"email", "id", "userId", "user_id", "anonymousId", "anonymous_id", "source_id"}
 )
 """Traits that come along with a computed one only to say whose it is."""
-_OWN_NAMES: Final = frozenset(WORKING_FIELDS)
 _BIRTHDATE: Final = ("customer", "birthdate")
 _ROOTS: Final = frozenset({"traits", "properties"})
 _NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"

@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct, to_builtins
 
 from voucherify_sync.events import Event, Json
-from voucherify_sync.fields import WORKING_FIELDS, CustomerBody, CustomEvent
+from voucherify_sync.fields import NAME, NAME_PARTS, WORKING_FIELDS, CustomerBody, CustomEvent
 from voucherify_sync.mapping.drafts import Draft, Put
 from voucherify_sync.mapping.field_types import (
     BLANK,
@@ -46,11 +46,9 @@ ROOTS: Final[dict[str, tuple[Keys, ...]]] = {
 }
 """Type of event -> the objects whose values are traced."""
 
-_NAME: Final[Keys] = ("customer", "name")
 _SOURCE_ID: Final[Keys] = ("customer", "source_id")
 _EVENT: Final[Keys] = ("event",)
 _METADATA: Final[dict[str, Keys]] = {"identify": ("customer", "metadata"), "track": ("metadata",)}
-_WORKING: Final = frozenset(("customer", field) for field in WORKING_FIELDS)
 
 
 class ContextTraits(StrEnum):
@@ -209,7 +207,7 @@ class _Tracer:
         ]
         trace = Trace(rows, list(self._values()), list(self._fallbacks()), constants)
         for write in self._writes:
-            if write.reason is None and write.place not in _WORKING:
+            if write.reason is None and write.place not in NAME_PARTS:
                 trace.origins[write.place] = (write.source,) if write.source else ()
         trace.origins.update({place: (keys,) for keys, place in trace.carried})
         trace.origins.update({fallback.place: fallback.sources for fallback in trace.fallbacks})
@@ -243,7 +241,7 @@ class _Tracer:
             rows += [last_at.get(prefix, -1) for prefix in _prefixes(write.place[:-1])]
             write.reason = OVERWRITTEN if max(rows) > write.row else None
         name_is_given = any(
-            write.place == _NAME and write.reason is None and present_text(write.value) is not None
+            write.place == NAME and write.reason is None and present_text(write.value) is not None
             for write in written
         )
         dropped = {
@@ -255,12 +253,12 @@ class _Tracer:
 
     def _reason(self, write: _Write, name_is_given: bool, dropped: dict[str, str]) -> str | None:
         """Return why the last write to a place left nothing in the request, or None if it did."""
-        if write.place == _EVENT or write.place in _WORKING or write.place == _NAME:
+        if write.place == _EVENT or write.place in NAME_PARTS or write.place == NAME:
             if write.value is None:
                 return None if located(self._parts, write.place) is None else NULL
             if present_text(write.value) is None:
                 return NOT_TEXT if text_of(write.value) is None else BLANK
-            return NAME_GIVEN if write.place in _WORKING and name_is_given else None
+            return NAME_GIVEN if write.place in NAME_PARTS and name_is_given else None
         for prefix in reversed(_prefixes(write.place)) if dropped else ():
             if reason := dropped.get(".".join(map(str, prefix))):
                 return reason
@@ -280,12 +278,12 @@ class _Tracer:
                     continue  # it tells whose they are
                 writes = by_source.get(keys, [])
                 places = [
-                    _NAME if write.place in _WORKING else write.place
+                    NAME if write.place in NAME_PARTS else write.place
                     for write in writes
                     if write.reason is None
                 ]
                 if keys in map(self._own_name, self._draft.own_names):
-                    places.append(_NAME)
+                    places.append(NAME)
                 carried = None
                 below = keys[len(root) :]
                 if root == self._root and below and below[0] in carried_keys:
@@ -312,7 +310,7 @@ class _Tracer:
         own_names = {name: self._own_name(name) for name in self._draft.own_names}
         sources = [arrived.get(("customer", name)) or own_names.get(name) for name in WORKING_FIELDS]
         if any(sources):
-            yield Fallback(_NAME, located(self._parts, _NAME), tuple(keys for keys in sources if keys))
+            yield Fallback(NAME, located(self._parts, NAME), tuple(keys for keys in sources if keys))
 
     def _own_name(self, name: str) -> Keys:
         return (*self._root, name)
@@ -348,7 +346,7 @@ def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: 
             yield _Write(row, taken, dropped_at, located(alone, dropped_at[len(place) :]))
         if reason in (NOT_AN_OBJECT, BLANK) or dropped_at != own_place:
             yield _Write(row, source, dropped_at, value, reason)
-    elif own_place in _WORKING or _holds(draft, own_place):
+    elif own_place in NAME_PARTS or _holds(draft, own_place):
         yield _Write(row, source, own_place, value)
     elif value is not None and value != {}:
         yield _Write(row, source, own_place, value, NO_FIELD)

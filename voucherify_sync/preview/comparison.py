@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Struct, field
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Kind, Request
-from voucherify_sync.fields import WORKING_FIELDS
+from voucherify_sync.fields import NAME, NAME_PARTS
 from voucherify_sync.mapping.filters import FiltersMet, Selection
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.mapping.rules import projection_of
@@ -39,8 +39,6 @@ MAX_EXAMPLES: Final = 3
 MAX_FIELDS: Final = 500
 """Fields of requests that are counted each."""
 
-_NAME: Final[Keys] = ("customer", "name")
-_HALVES: Final = frozenset({("customer", name) for name in WORKING_FIELDS})
 _ROW_FIELDS: Final = frozenset({"mapping", "add", "extend_default"})
 """Fields of a section of the settings that are compared row by row."""
 _MAX_COMPARED: Final = 20_000
@@ -462,7 +460,7 @@ class Comparison:
                 number = numbers.get((event.type, (row.whole or row).text))
                 if number is not None:
                     place = row.destination.keys
-                    yield (_NAME if place in _HALVES else place), value, number
+                    yield (NAME if place in NAME_PARTS else place), value, number
         for keys, number in self._constants.get(event.type, ()):
             yield keys, None, number
 

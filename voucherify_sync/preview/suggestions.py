@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from voucherify_sync.events import Batch, Event
-from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_TEXTS
+from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_TEXTS, NAME, NAME_PARTS
 from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
 from voucherify_sync.settings import BlockPlace, Identify, Track, template
 from voucherify_sync.settings.template import escaped, to_yaml
@@ -73,8 +73,7 @@ _ADDRESS_ALIASES: Final = {
 """The same of a key of an address."""
 _ADDRESS_TRAITS: Final = frozenset(_ADDRESS_ALIASES) - {"state", "region"}
 """Those that mean an address also where they are no part of one: the state of a customer may be `active`."""
-_NAME: Final[Keys] = ("customer", "name")
-_NAME_PARTS: Final = frozenset(("customer.firstName", "customer.lastName"))
+_NAME_PARTS: Final = frozenset(path_of(*keys) for keys in NAME_PARTS)
 _NOT_OF_EVENTS: Final = frozenset({"name", "description"})
 """Fields that a trait of this name means, and a property does not: there they are the product's."""
 
@@ -261,7 +260,7 @@ class _Proposer:
     ) -> None:
         self._kind, self._own, self._paths, self._events = kind, own, paths, events
         self._read = {parse_source(source).keys for source in own.mapping}
-        renames = _NAME in getattr(paths.get(("properties", "name")), "destinations", ())
+        renames = NAME in getattr(paths.get(("properties", "name")), "destinations", ())
         self._without_name = kind == "track" and (
             not own.mapping
             or bool(
@@ -310,7 +309,7 @@ class _Proposer:
 
     def _lost_of(self, keys: Keys, counts: PathCounts) -> int:
         """Return how many values no row reads, or would read no longer."""
-        if self._without_name and keys == ("properties", "name") and counts.destinations.keys() == {_NAME}:
+        if self._without_name and keys == ("properties", "name") and counts.destinations.keys() == {NAME}:
             return counts.mapped
         return counts.reasons.get("no_row", 0) + counts.reasons.get("no_field", 0)
 
