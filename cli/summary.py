@@ -168,7 +168,8 @@ def _rows(report: RunReport) -> Iterator[TableRow]:
     if report.bulk and report.bulk.requests:
         bulk = report.bulk
         requests = f"{counted(bulk.requests, 'request')} of {size(bulk.bytes)}"
-        note = f"folded from {counted(bulk.updates, 'record')} with fields of a customer, in {requests}, {counted(bulk.polls, 'poll')}"
+        updates = f"{counted(bulk.updates, 'record')} with fields of a customer"
+        note = f"folded from {updates}, in {requests}, {counted(bulk.polls, 'poll')}"
         yield TableRow("customers", (f"{bulk.delivered + bulk.failed:,}",), (note,))
     api = report.api
     if api.calls:

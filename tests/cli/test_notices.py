@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli
+from support.shell import run_in_shell
 
 EVENTS = [
     {"type": "RECORD", "record": {"id": 1}},
@@ -61,8 +62,10 @@ def test_every_way_says_what_a_person_should_know(run_cli: Cli, archive: Path, c
 
 
 def test_the_line_that_leaves_slips_out_works(run_cli: Cli, archive: Path) -> None:
-    """The ids of the warning, in a file."""
-    (run_cli.folder / "ids.txt").write_text("undefined\n")
+    """Pasted from `plan` as it stands, it writes the file that the option takes."""
+    said = run_cli("plan", "-c", "s.yaml", archive).out
+    [line] = [line for line in said.splitlines() if line.startswith("  printf ")]
+    assert run_in_shell(line, run_cli.folder, run_cli.env).returncode == 0
     ended = run_cli("replay", "--dry-run", "-c", "s.yaml", "--exclude-ids", "ids.txt", archive)
     assert "looks like a slip" not in ended.err
     assert '"undefined"' not in ended.out
