@@ -12,7 +12,6 @@ from .streams import tell
 
 _LOOK_S = 3600.0
 _OWN_OPTIONS = ("port", "limit", "latency_s")
-_FAULT_FORM = "[METHOD] [PATH] ACTION [CODE] [before|after] [10%] [#3-5] [NAME=VALUE]"
 
 
 def switch_values() -> list[str]:
@@ -30,7 +29,7 @@ class _SandboxCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a line for each."""
-        from voucherify_sync.sandbox.faults import ACTIONS
+        from voucherify_sync.sandbox.faults import ACTIONS, FAULT_FORM
         from voucherify_sync.sandbox.options import SandboxOptions, describe_fields
 
         with formatter.section("Switches (--switch NAME=VALUE)"):
@@ -43,7 +42,7 @@ class _SandboxCommand(click.Command):
                 col_max=24,
             )
         with formatter.section("Faults (--fault TEXT)"):
-            formatter.write_text(_FAULT_FORM)
+            formatter.write_text(FAULT_FORM)
             formatter.write_dl([(name, words.replace("`", "")) for name, words in ACTIONS.items()])
 
 

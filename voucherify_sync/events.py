@@ -28,6 +28,8 @@ EVENT_TYPES: Final = {kind: kind for kind in ("identify", "track", "page", "scre
 """The types of Segment's events, each by itself."""
 SENT_TYPES: Final = ("identify", "track")
 """Those of which requests are made."""
+WAREHOUSE_COLUMNS: Final = frozenset({"received_at", "event_text", "uuid_ts"})
+"""Columns that rows of a warehouse have, and events as they were sent have not."""
 
 KEY_BYTES = 16
 HASH_BYTES = 8

@@ -7,7 +7,7 @@ from typing import Final
 
 from generating.markdown import code, fenced, sentence, table
 from generating.markdown import page as page_of
-from voucherify_sync.sandbox.faults import ACTIONS, Fault
+from voucherify_sync.sandbox.faults import ACTIONS, FAULT_FORM, Fault
 from voucherify_sync.sandbox.options import DescribedField, SandboxOptions, describe_fields
 from voucherify_sync.sandbox.validation import ADDRESS_FIELDS, DATE_FIELDS, MAX_EVENT_NAME, TEXT_FIELDS
 
@@ -92,7 +92,7 @@ _FAULTS: Final = """\
 `--fault TEXT` lets the sandbox misbehave, and may be given more than once. The first fault that applies to a call
 decides. A fault is written in one text:
 
-`[METHOD] [PATH] ACTION [CODE] [before|after] [10%] [#3 | #3-5 | #3-] [NAME=VALUE]…`
+`{form}`
 
 - `METHOD` and `PATH` choose the calls; without them the fault is for all calls. A `*` stands for any characters.
 - `CODE` is an HTTP status.
@@ -119,7 +119,7 @@ def page() -> str:
         f"## Errors\n\n{_ERRORS}",
         f"## Switches\n\n{_SWITCHES}",
         table(("switch", "default", "what it changes"), map(_row, switches)),
-        "## Faults\n\n" + _FAULTS.format(when=_marked(when.description)),
+        "## Faults\n\n" + _FAULTS.format(form=FAULT_FORM, when=_marked(when.description)),
         table(
             ("action", "what the client gets"),
             ((code(name), sentence(words)) for name, words in ACTIONS.items()),

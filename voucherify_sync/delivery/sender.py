@@ -326,8 +326,8 @@ class LiveDelivery:
         """Say how the last calls failed, in a few words; None where they were answered without trouble."""
         if trouble := self._breaker.trouble:
             return trouble
-        silent_s = self._limiter.unanswered_s()
-        return None if silent_s is None or silent_s < _SILENT_S else f"no answer for {silent_s:.0f} s"
+        silent_s = self._silent_s()
+        return None if silent_s is None else f"no answer for {silent_s:.0f} s"
 
     def waiting(self) -> Waiting | None:
         """Say what the next call waits for."""
@@ -345,5 +345,10 @@ class LiveDelivery:
         if next_attempt_at is not None:
             customers = counted(self._lanes.waiting, "customer")
             return Waiting("attempt", max(0.0, next_attempt_at - now), customers)
-        silent_s = self._limiter.unanswered_s() or 0.0
-        return Waiting("answer", detail=span(silent_s)) if silent_s >= _SILENT_S else None
+        silent_s = self._silent_s()
+        return None if silent_s is None else Waiting("answer", detail=span(silent_s))
+
+    def _silent_s(self) -> float | None:
+        """Return for how many seconds a call has had no answer, None until that is trouble."""
+        silent_s = self._limiter.unanswered_s()
+        return None if silent_s is None or silent_s < _SILENT_S else silent_s

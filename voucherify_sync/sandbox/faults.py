@@ -29,10 +29,9 @@ from voucherify_sync.sandbox.validation import (
     not_found,
 )
 
-_REMEDY = (
-    "Write [METHOD] [PATH] ACTION [CODE] [before|after] [10%] [#3-5] [name=value], such as "
-    "'POST /v1/events drop after 10%'."
-)
+FAULT_FORM = "[METHOD] [PATH] ACTION [CODE] [before|after] [10%] [#3 | #3-5 | #3-] [NAME=VALUE]…"
+"""The short form of a fault."""
+_REMEDY = f"Write {FAULT_FORM}, such as 'POST /v1/events drop after 10%'."
 _METHOD = re.compile(r"[A-Z]+|\*")
 _RANGE = re.compile(r"#(\d+)(-(\d+)?)?", re.ASCII)
 _CHANCE = re.compile(r"(\d+(?:\.\d+)?)%", re.ASCII)
@@ -155,8 +154,8 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     def parse(cls, text: str) -> Fault:
         """Read the short form of the command line, such as ``POST /v1/events drop after 10%``.
 
-        ``[METHOD] [PATH] ACTION [CODE] [before|after] [10%] [#3 | #3-5 | #3-] [NAME=VALUE]…``: of the matching calls
-        each with a chance, or those with these numbers; names are this class's fields.
+        It has the form of FAULT_FORM: of the matching calls each with a chance, or those with these numbers; names are
+        this class's fields.
 
         Raises:
             UsageProblem: it cannot be read; the message says where.

@@ -20,7 +20,16 @@ from typing import Any, Final, TypedDict
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.events import EVENT_TYPES, BadRecord, Batch, Event, Json, Position, event_type
+from voucherify_sync.events import (
+    EVENT_TYPES,
+    WAREHOUSE_COLUMNS,
+    BadRecord,
+    Batch,
+    Event,
+    Json,
+    Position,
+    event_type,
+)
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.json_text import (
     MAX_VALUE_BYTES,
@@ -75,7 +84,6 @@ KEPT_VALUE_BYTES: Final = 64 * 1024
 _decode_json = msgspec.json.Decoder().decode
 
 _COMMON = ("context", "integrations")  # keys of an envelope that hold for each of its events
-_WAREHOUSE_COLUMNS = ("received_at", "event_text", "uuid_ts")
 _WAREHOUSE = "this looks like a row of a warehouse export, which is not the event as it was sent"
 _NO_EVENTS = "the list of events is empty"
 _NO_TYPE = "an event has a type: identify, track, page, ..."
@@ -407,7 +415,7 @@ def _record(text: _Text, value: Any) -> Record:
         except UnreadableError as error:
             return _invalid(text, error.reason, error.detail)
         return _event(_Text(text.position, raw, text.is_marked, text.unsafe), event)
-    looks_flat = any(column in value for column in _WAREHOUSE_COLUMNS)
+    looks_flat = not WAREHOUSE_COLUMNS.isdisjoint(value)
     return _invalid(text, "no_type", _WAREHOUSE if looks_flat else _NO_TYPE, value)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.events import EVENT_TYPES, event_type
+from voucherify_sync.events import EVENT_TYPES, WAREHOUSE_COLUMNS, event_type
 from voucherify_sync.sources.json_text import Values
 
 HEAD_BYTES = 16 * 1024
@@ -111,7 +111,6 @@ _SNAKE = ForeignFormat(
     "The row `user_id: customer.source_id` takes the id; this command renames all such keys:",
     program=f"with_entries(.key |= ({json.dumps(_SNAKE_KEYS)}[.] // .))",
 )
-_WAREHOUSE_KEYS: Final = {"received_at", "event_text", "uuid_ts"}
 _WAREHOUSE = ForeignFormat(
     "a row of a warehouse, which is not the event as it was sent",
     "The raw events are better. This command makes events of the rows, with their columns as properties or traits:",
@@ -175,7 +174,7 @@ def _format_of_value(value: dict[str, Any]) -> ForeignFormat | None:
             )
     if isinstance(kind, str) and event_type(kind):
         return None
-    if not _WAREHOUSE_KEYS.isdisjoint(value) or "user_id" in value or "anonymous_id" in value:
+    if not WAREHOUSE_COLUMNS.isdisjoint(value) or "user_id" in value or "anonymous_id" in value:
         return _WAREHOUSE
     return None
 
