@@ -110,7 +110,7 @@ def brief_blocks(explanation: Explanation, sign: str) -> Iterator[TextLines]:
     lines = head(explanation, sign)
     if request is None or trace is None:
         reason = find(explanation.outcome.state, explanation.outcome.reason or "")
-        if reason is not None and reason.remedy and not reason.remedy.startswith("No action needed"):
+        if reason is not None and reason.needs_action:
             lines.append([(reason.remedy, "")])
         if not isinstance(record, Event):
             lines.append([(clean(record.raw[:1_000].decode("utf-8", "replace"), 200), "")])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from voucherify_sync.text import counted, size, span
 
+from .render import STATE_STYLES
 from .signals import clearing_screen
 
 if TYPE_CHECKING:  # help names the kinds of progress only
@@ -29,7 +30,6 @@ _MAX_WIDTH = 39
 many rows are to be erased."""
 _PERCENT_WIDTH = 6
 """Columns of ` 100 %`."""
-_STYLES = {"delivered": "green", "planned": "green", "failed": "red", "invalid": "red", "in_doubt": "yellow"}
 _FIRST_LINE_S, _LONGEST_S = 10.0, 600.0
 """Seconds until the first plain line, and the longest pause between two: the log of a day is read by people."""
 
@@ -346,7 +346,7 @@ def _lines(snapshot: Snapshot) -> Iterator[list[tuple[str, str]]]:
     yield [(text, "") for text in done]
     outcomes = snapshot.customers if snapshot.phase is Phase.CUSTOMERS else snapshot.counts
     if counts := [(state, count) for state, count in outcomes.items() if count]:
-        yield [(ended(state, count), _STYLES.get(state, "")) for state, count in counts]
+        yield [(ended(state, count), STATE_STYLES.get(state, "")) for state, count in counts]
     calls = [f"{snapshot.in_flight:,} in flight"] if snapshot.in_flight else []
     if snapshot.calls_per_min is not None:
         per_min = snapshot.calls_per_min

@@ -28,6 +28,15 @@ Segment = tuple[str, str]
 
 Line = list[Segment]
 
+STATE_STYLES: Final = {
+    "delivered": "green",
+    "planned": "green",
+    "invalid": "red",
+    "failed": "red",
+    "in_doubt": "yellow",
+}
+"""State of records -> its style; the others have none."""
+
 _NARROW: Final = 72  # columns; below, a note finds no room beside its row
 _SIDE_BY_SIDE: Final = 120
 _MAX_LABEL: Final = 46

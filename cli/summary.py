@@ -23,7 +23,7 @@ from voucherify_sync.text import clean, clean_lines, counted, short_position, si
 from voucherify_sync.voucherify.answers import PATHS
 
 from .progress import time_left
-from .render import Table, TableRow, TextLines, show, warnings_of
+from .render import STATE_STYLES, Table, TableRow, TextLines, show, warnings_of
 from .status import ledger_words, next_block, next_commands
 from .streams import tell
 
@@ -37,13 +37,11 @@ GOES_ON = {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode
 """How runs end that the same command goes on with."""
 
 _TOP = 5
-_STYLES = {"delivered": "green", "planned": "green", "invalid": "red", "failed": "red", "in_doubt": "yellow"}
 _REQUESTS = {
     f"POST {PATHS[Kind.CUSTOMER]}": "customer update",
     f"POST {PATHS[Kind.EVENT]}": "custom event",
 }
 _NEEDS_A_HAND = ("invalid", "failed", "in_doubt")
-_NO_ACTION = "No action needed"
 _OF_LEDGER = re.compile("voucherify-sync (?:retry|status|forget)")
 _REQUESTED = ("planned", "delivered", "failed", "in_doubt")
 
@@ -163,7 +161,7 @@ def _rows(report: RunReport) -> Iterator[TableRow]:
             if state in ("delivered", "planned")
         }
         requests = ", ".join(counted(number, noun) for noun, number in made.items() if number)
-        yield TableRow(label_of(state), (f"{count:,}",), (requests,), _STYLES.get(state, ""))
+        yield TableRow(label_of(state), (f"{count:,}",), (requests,), STATE_STYLES.get(state, ""))
         yield from reason_rows(report, state, _TOP)
     if report.bulk and report.bulk.requests:
         bulk = report.bulk
@@ -217,7 +215,7 @@ def _remedies(report: RunReport, ledger_options: str) -> Table:
     for state in _NEEDS_A_HAND:
         for code in list(report.reasons.get(state, {}))[:_TOP]:
             reason = find(State(state), code)
-            if reason is not None and reason.remedy and not reason.remedy.startswith(_NO_ACTION):
+            if reason is not None and reason.needs_action:
                 remedy = _OF_LEDGER.sub(
                     lambda command: command[0] + clean(ledger_options, 4_096), reason.remedy
                 )

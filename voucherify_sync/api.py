@@ -32,7 +32,15 @@ from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncEr
 from voucherify_sync.events import Event
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.outcomes import NOTHING_ACCEPTED, Accepted, Outcome, Snapshot, State, reading_eta_s
+from voucherify_sync.outcomes import (
+    NOTHING_ACCEPTED,
+    Accepted,
+    Outcome,
+    Snapshot,
+    State,
+    reading_eta_s,
+    reading_share,
+)
 from voucherify_sync.preview.comparison import Comparison, ComparisonReport, RequestChange
 from voucherify_sync.preview.coverage import Coverage, CoverageReport
 from voucherify_sync.preview.customer_state import CustomerHistory, CustomerState
@@ -1069,10 +1077,7 @@ class PreparedCoverage(Prepared):
 
 def _reading_snapshot(reader: Reader, records: int, limit: int | None, started: float) -> Snapshot:
     read, total = sum(facts.bytes for facts in reader.facts[:]), reader.bytes_total
-    shares = [read / total] if total else []
-    if limit is not None:
-        shares.append(records / limit)
-    share = min(max(shares), 1.0) if shares else None
+    share = reading_share(read, total, records, limit)
     eta_s = reading_eta_s(share, time.monotonic() - started)
     return Snapshot(records, bytes=read, bytes_total=total, counts={}, share=share, eta_s=eta_s)
 

@@ -147,6 +147,11 @@ class Reason(Struct, frozen=True):
     meaning: str
     remedy: str = ""
 
+    @property
+    def needs_action(self) -> bool:
+        """Whether a person should do something about it."""
+        return bool(self.remedy) and not self.remedy.startswith("No action needed")
+
 
 _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
     State.DELIVERED: {
@@ -429,6 +434,13 @@ class Snapshot(Struct, frozen=True):
     waiting: Waiting | None = None
     eta_s: float | None = None
     eta_hourly_s: float | None = None
+
+
+def reading_share(bytes_read: int, bytes_total: int | None, records: int, limit: int | None) -> float | None:
+    """Return how much of the input is read, 0 to 1, by its size or by a limit of records; None without either."""
+    shares = [bytes_read / bytes_total] if bytes_total else []
+    shares += [records / limit] if limit else []
+    return min(max(shares), 1.0) if shares else None
 
 
 def reading_eta_s(share: float | None, elapsed_s: float) -> float | None:

@@ -22,7 +22,16 @@ from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
 from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
 from voucherify_sync.mapping.fold import Fold
-from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, Phase, Snapshot, State, reading_eta_s
+from voucherify_sync.outcomes import (
+    FAILED_BEFORE,
+    Decision,
+    Outcome,
+    Phase,
+    Snapshot,
+    State,
+    reading_eta_s,
+    reading_share,
+)
 from voucherify_sync.report.run_report import (
     ApiReport,
     EventCounts,
@@ -455,13 +464,12 @@ class Run:
         """Return how much of the input is read; a dry run in bulk reads it twice. None if its size is not known."""
         if self._is_read:
             return 1.0
-        total, limit, first_pass = self._input.bytes_total, self._options.limit, self._first_pass
+        first_pass = self._first_pass
         read = self._read if first_pass is None or self._is_second_pass else first_pass.read
-        shares = [self._bytes_read() / total] if total else []
-        shares += [read / limit] if limit else []
-        if not shares:
+        share = reading_share(self._bytes_read(), self._input.bytes_total, read, self._options.limit)
+        if share is None:
             return None
-        share = min(max(shares), _NEARLY_ALL)  # reading is ahead of what is done
+        share = min(share, _NEARLY_ALL)  # reading is ahead of what is done
         return share if first_pass is None else (share + self._is_second_pass) / 2
 
     def calls_left(self) -> tuple[int, bool] | None:
