@@ -112,17 +112,8 @@ class Filters:
         self._excluded = NameList("track.events_exclude", settings.track.events_exclude)
         self._users = NameList("--user", sorted(selection.users), are_ids=True)
         self._excluded_ids = NameList("--exclude-ids", sorted(selection.exclude_ids), are_ids=True)
-        self.lists = [
-            names
-            for names, is_given in (
-                (self._selected, selection.names),
-                (self._allowed, settings.track.events_filter),
-                (self._excluded, settings.track.events_exclude),
-                (self._users, selection.users),
-                (self._excluded_ids, selection.exclude_ids),
-            )
-            if is_given
-        ]
+        lists = self._selected, self._allowed, self._excluded, self._users, self._excluded_ids
+        self.lists = [names for names in lists if names.is_given]
         self.period = PeriodMet()
         self._has_name_rules = bool(
             selection.names or settings.track.events_filter or settings.track.events_exclude

@@ -82,6 +82,7 @@ class NameList:
 
     Attributes:
         rule: as above.
+        is_given: it lists any name.
         met: what was compared so far.
     """
 
@@ -89,6 +90,7 @@ class NameList:
         self.rule = rule
         self.met = NamesMet()
         self._names = tuple(dict.fromkeys(names))
+        self.is_given = bool(self._names)
         self._are_ids = are_ids
         self._exact = frozenset(name for name in self._names if are_ids or "*" not in name)
         self._globs = {name: name_matcher([name]) for name in self._names if name not in self._exact}

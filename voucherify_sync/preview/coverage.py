@@ -22,7 +22,7 @@ from msgspec import Struct, field
 
 from voucherify_sync.events import Batch, Event
 from voucherify_sync.mapping.field_types import MAX_EVENT_NAME
-from voucherify_sync.mapping.filters import FiltersMet, Selection
+from voucherify_sync.mapping.filters import Filters, FiltersMet, Selection
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import OTHER_TYPE, Outcome, State
@@ -435,7 +435,9 @@ class Coverage:
         }
         self.ends: dict[tuple[State, str], int] = {}
         self._other_types = NameCounts()
-        self._filters = Pipeline(*self._arguments).filters  # it adds up what those of all processes met
+        self._filters = Filters(
+            *self._arguments, lambda _event: None
+        )  # it adds up what those of all processes met
         sources = [row.source for each in rules.values() for row in each.rows]
         indexes = [key for source in sources for key in source.keys if isinstance(key, int)]
         self._items = max(indexes, default=-1) + 1  # rows read no more items of a list

@@ -18,7 +18,7 @@ from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_TEXTS, NAME, NAME_PA
 from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
 from voucherify_sync.settings import BlockPlace, Identify, Track, template
 from voucherify_sync.settings.template import escaped, to_yaml
-from voucherify_sync.settings.types import ROOTS, SAFE_TRACK_ROWS
+from voucherify_sync.settings.types import REPLAY_ROWS, ROOTS, SAFE_TRACK_ROWS
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.text import by_count, counted, similar
 
@@ -91,11 +91,6 @@ _SECRETS: Final = frozenset(
 _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
 _MAIL: Final = re.compile(r'"[^@\s"]+@[^@\s"]+\.[^@\s"]')
 
-_EXTRA_ROWS: Final = {
-    ("messageId",): "metadata.segment_message_id",
-    ("timestamp",): "metadata.occurred_at",
-}
-"""Rows that every replay of track events is better with: they find an event in doubt, and keep its time."""
 _EXTRA_CONSTANT: Final = "metadata.replayed"
 
 _ROWS_HELP: Final = (
@@ -268,7 +263,7 @@ class _Proposer:
             )
         )
         self._rows: dict[str, ProposedRow] = {}
-        self._taken = {path_of(*keys) for keys in filled} | {*own.add, _EXTRA_CONSTANT, *_EXTRA_ROWS.values()}
+        self._taken = {path_of(*keys) for keys in filled} | {*own.add, _EXTRA_CONSTANT, *REPLAY_ROWS.values()}
         self._lost = {
             keys: lost
             for keys, counts in paths.items()
@@ -302,9 +297,9 @@ class _Proposer:
         if not self._events or not (has_rows or not self._own.mapping):
             return {}
         targets = set(chain.from_iterable(self._own.mapping.values()))
-        for keys, destination in _EXTRA_ROWS.items():
-            if keys not in self._read and destination not in targets:
-                self._put(keys, destination)
+        for source, destination in REPLAY_ROWS.items():
+            if (source,) not in self._read and destination not in targets:
+                self._put((source,), destination)
         return {} if _EXTRA_CONSTANT in {*self._own.add, *targets} else {_EXTRA_CONSTANT: True}
 
     def _lost_of(self, keys: Keys, counts: PathCounts) -> int:

@@ -42,6 +42,9 @@ SAFE_TRACK_ROWS: Final = {
 }
 """Those rows that a settings file should have: in a shop the one that is left out renames customers to products."""
 
+REPLAY_ROWS: Final = {"messageId": "metadata.segment_message_id", "timestamp": "metadata.occurred_at"}
+"""Rows that every replay of track events is better with: they find an event in doubt, and keep its time."""
+
 ROOTS: Final = {"identify": "traits", "track": "properties"}
 """Section -> the key below which its events hold their values."""
 
@@ -210,10 +213,7 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
         Rows,
         Meta(
             description=_TRACK_MAPPING_HELP,
-            examples=[
-                SAFE_TRACK_ROWS
-                | {"messageId": "metadata.segment_message_id", "timestamp": "metadata.occurred_at"}
-            ],
+            examples=[SAFE_TRACK_ROWS | REPLAY_ROWS],
         ),
     ] = field(default_factory=dict)
     extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[False])] = None
