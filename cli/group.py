@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
             raise click.NoSuchCommand(name, message, possibilities=COMMANDS, ctx=ctx) from None
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; a variable that looks like one of ours and is none is told first."""
+        """Warn of each variable that looks like one of an option and is none, and run the command."""
         prefix = f"{ctx.auto_envvar_prefix}_"
         # Kubernetes sets ..._SERVICE_HOST and ..._PORT for a service of this name.
         given = [name for name in os.environ if name.startswith(prefix) and not _OF_A_SERVICE.search(name)]
