@@ -16,7 +16,8 @@ from voucherify_sync.text import clean, counted, short_position
 from .render import Line, Table, TableRow, TextLines, compact, sentences
 
 if TYPE_CHECKING:
-    from voucherify_sync.outcomes import Decision
+    from voucherify_sync.events import BadRecord, Event
+    from voucherify_sync.outcomes import Outcome
     from voucherify_sync.preview.comparison import (
         ComparisonReport,
         Difference,
@@ -49,15 +50,26 @@ def heading(against: Path, config: Path | None) -> TextLines:
     )
 
 
+def event_title(record: Event | BadRecord) -> str:
+    """Return the type of an event, and the name of a track event."""
+    title = clean(record.type or "no event", 40)
+    if record.name is not None and record.type == "track":
+        title += f" {compact(record.name, _VALUE)}"
+    return title
+
+
+def end_of(outcome: Outcome, why: str = "") -> str:
+    """Return how a record ends of which no request is made, and why."""
+    end = f"{outcome.state}: {clean(outcome.reason or '', 60)}"
+    return f"{end} ({clean(why, 200)})" if why else end
+
+
 def change_block(change: RequestChange) -> TextLines:
     """Return what changes for one record."""
     record, request = change.record, change.after
-    what = clean(record.type or "no event", 40)
-    if record.name is not None and record.type == "track":
-        what += f" {compact(record.name, _VALUE)}"
     sent = request if isinstance(request, Request) else change.before
     assert isinstance(sent, Request)  # noqa: S101  # else nothing changes
-    head: Line = [(what, _HEAD), (f" of {clean(sent.source_id, _VALUE)}", "")]
+    head: Line = [(event_title(record), _HEAD), (f" of {clean(sent.source_id, _VALUE)}", "")]
     lines: list[Line] = [head, [(clean(str(record.position), 4_096), _DIM)]]
     if not isinstance(change.after, Request):
         lines.append([("- sent", _BEFORE)])
@@ -78,10 +90,8 @@ def difference_lines(fields: list[Difference]) -> Iterator[Line]:
         yield [(f"  and {len(fields) - _MAX_FIELDS:,} more fields, which --json lists", _DIM)]
 
 
-def _end(decision: Decision) -> str:
-    assert not isinstance(decision, Request)  # noqa: S101  # the caller has looked
-    why = decision.detail or words(decision.state, decision.reason)
-    return f"{decision.state}: {clean(decision.reason or '', 60)}" + (f" ({clean(why, 200)})" if why else "")
+def _end(outcome: Outcome) -> str:
+    return end_of(outcome, outcome.detail or words(outcome.state, outcome.reason))
 
 
 def comparison_blocks(report: ComparisonReport) -> Iterator[Table | TextLines]:
@@ -94,9 +104,7 @@ def comparison_blocks(report: ComparisonReport) -> Iterator[Table | TextLines]:
     verb = "changes" if changes == 1 else "change"
     head: list[Line] = [[(f"{changes:,} of {counted(sent, 'request')} {verb}", _HEAD)]]
     if report.changed:
-        head.append(
-            [(f"  {report.changed:,} with other values (such as {_places(report.examples[:1])})", "")]
-        )
+        head.append([(f"  {report.changed:,} with other values (such as {_place(report.examples)})", "")])
     for text, reasons in (
         ("sent only now. Before:", report.reasons_before),
         ("no longer sent:", report.reasons_after),
@@ -148,15 +156,16 @@ def _rows(rows: list[RowChange]) -> list[TableRow]:
 def _row(row: RowChange) -> TableRow:
     text = row.row if row.before is None else f"{row.before}, now {row.row.rpartition(': ')[2]}"
     label = f"{_SIGNS[row.change]} {clean(text, 200)}"
-    return TableRow(label, (f"{row.requests:,}",), (_places(row.examples[:1]),), _STYLES[row.change])
+    return TableRow(label, (f"{row.requests:,}",), (_place(row.examples),), _STYLES[row.change])
 
 
 def _field(path: str, counts: FieldChanges) -> TableRow:
     numbers = tuple(
         f"{number:,}" if number else "" for number in (counts.added, counts.removed, counts.changed)
     )
-    return TableRow(clean(path, 200), numbers, (_places(counts.examples[:1]),))
+    return TableRow(clean(path, 200), numbers, (_place(counts.examples),))
 
 
-def _places(examples: list[str]) -> str:
-    return ", ".join(clean(short_position(place), 200) for place in examples)
+def _place(examples: list[str]) -> str:
+    """Return the first place, if there is one."""
+    return clean(short_position(examples[0]), 200) if examples else ""

@@ -23,7 +23,7 @@ from voucherify_sync.paths import path_of
 from voucherify_sync.preview.comparison import request_differences
 from voucherify_sync.text import clean, counted, short_position
 
-from .comparison import difference_lines
+from .comparison import difference_lines, end_of, event_title
 from .render import (
     Line,
     Table,
@@ -82,16 +82,13 @@ def explanation_viewer(*, in_full: bool = False) -> Callable[[Explanation], None
 def head(explanation: Explanation, sign: str) -> list[Line]:
     """Return the lines that say which event it is, and where it goes or why it goes nowhere."""
     record, request, outcome = explanation.record, explanation.request, explanation.outcome
-    what = clean(record.type or "no event", 40)
-    if record.name is not None and record.type == "track":
-        what += f" {compact(record.name, _VALUE)}"
-    line: Line = [(what, _HEAD)]
+    line: Line = [(event_title(record), _HEAD)]
     if request is not None:
         line += [(f" of {clean(request.source_id, _VALUE)} {sign} ", "")]
         line.append((f"POST {explanation.path}", f"{_HEAD} {_MAPPED}"))
     else:
         line.append((f" {sign} ", ""))
-        line.append((f"{outcome.state}: {clean(outcome.reason or '', 60)}", f"{_HEAD} {_UNMAPPED}"))
+        line.append((end_of(outcome), f"{_HEAD} {_UNMAPPED}"))
         line.append((f" ({clean(explanation.why, 200)})" if explanation.why else "", ""))
     lines: list[Line] = [line, [(clean(str(record.position), 4_096), _DIM)]]
     if explanation.trace is not None and explanation.trace.context_traits is not None:
@@ -161,12 +158,7 @@ def _since(before: Explanation, now: Explanation) -> Iterator[Line]:
     if before.request is not None and now.request is not None:
         yield from difference_lines(request_differences(before.request, now.request))
         return
-    ends = [
-        "sent"
-        if each.request is not None
-        else f"{each.outcome.state}: {clean(each.outcome.reason or '', 60)}"
-        for each in (before, now)
-    ]
+    ends = ["sent" if each.request is not None else end_of(each.outcome) for each in (before, now)]
     if ends[0] != ends[1]:
         yield from ([(f"- {ends[0]}", "red")], [(f"+ {ends[1]}", _MAPPED)])
 
