@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from voucherify_sync.api import CheckReport
     from voucherify_sync.preview.comparison import Difference
     from voucherify_sync.preview.mapping_tests import MappingResult
-    from voucherify_sync.preview.project_check import Finding
+    from voucherify_sync.preview.project_check import SchemaBreach
     from voucherify_sync.settings import MappingTest, Settings
     from voucherify_sync.sources.discover import FoundSources
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _MAX_DIFFERENCES: Final = 20
 _MAX_VALUE: Final = 160
 _LEAD: Final = 20  # characters that are shown before the first one that differs
-_MAX_FINDINGS: Final = 50
+_MAX_BREACHES: Final = 50
 
 
 @click.command("check")
@@ -210,9 +210,9 @@ def _place(result: MappingResult) -> str:
 
 def _pair(difference: Difference) -> tuple[str, str]:
     """Return both values, each on a line; of long ones the part where they begin to differ."""
-    from voucherify_sync.preview.comparison import text_of
+    from voucherify_sync.preview.comparison import side_text
 
-    expected, got = text_of(difference.expected), text_of(difference.got)
+    expected, got = side_text(difference.expected), side_text(difference.got)
     start = 0
     if min(len(expected), len(got)) > _MAX_VALUE:
         same = takewhile(lambda pair: pair[0] == pair[1], zip(expected, got, strict=False))
@@ -234,7 +234,7 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
         Unreachable, WrongAddress, RunStopped: as `voucherify_sync.voucherify.project.ask` does.
     """
     from voucherify_sync import settings as library
-    from voucherify_sync.preview.project_check import planned_findings, sampled_findings
+    from voucherify_sync.preview.project_check import planned_breaches, sampled_breaches
     from voucherify_sync.preview.suggestions import SampleCounts, sample
     from voucherify_sync.sources.reader import Reader
     from voucherify_sync.stop import Stop
@@ -255,49 +255,49 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
         tell("These keys cannot read the metadata schemas, so the mapping was not compared.")
         return ExitCode.OK
     if found is None:
-        code = _tell_findings(planned_findings(effective, schema), "Customer metadata that the settings name")
+        code = _tell_breaches(planned_breaches(effective, schema), "Customer metadata that the settings name")
         tell("To compare values, too, name sources: voucherify-sync check --online SOURCE")
         return code
     tell(*found.notices)
     counts = SampleCounts()
     reader = Reader(found.sources, Stop())
-    requests, findings = sampled_findings(effective, schema, sample(reader, counts))
+    requests, breaches = sampled_breaches(effective, schema, sample(reader, counts))
     code = warn_of_sources(reader.facts)
     compared = f"{counted(requests, 'request')} of {counted(counts.records, 'record')}"
-    return max(code, _tell_findings(findings, f"Customer metadata in {compared}"))
+    return max(code, _tell_breaches(breaches, f"Customer metadata in {compared}"))
 
 
-def _tell_findings(findings: Sequence[Finding], title: str) -> ExitCode:
-    if not findings:
+def _tell_breaches(breaches: Sequence[SchemaBreach], title: str) -> ExitCode:
+    if not breaches:
         tell(f"{title}: fits the project's schema.")
         return ExitCode.OK
     tell(f"{title}:")
-    ordered = sorted(findings, key=lambda each: (not each.kind.refused, -each.count))
-    for finding in ordered[:_MAX_FINDINGS]:
-        evidence = clean(finding.where, 200)
-        if finding.value is not None:
-            evidence = f"{clean(json.dumps(finding.value, ensure_ascii=False), 40)} at {evidence}"
-        if finding.count:
-            evidence = f"{counted(finding.count, 'request')}, first {evidence}"
-        tell(f"  {_sentence(finding)}\n      {evidence}")
-    if len(ordered) > _MAX_FINDINGS:
-        tell(f"  and {counted(len(ordered) - _MAX_FINDINGS, 'key')} more")
-    refused = any(finding.kind.refused for finding in findings)
+    ordered = sorted(breaches, key=lambda each: (not each.kind.refused, -each.count))
+    for breach in ordered[:_MAX_BREACHES]:
+        evidence = clean(breach.where, 200)
+        if breach.value is not None:
+            evidence = f"{clean(json.dumps(breach.value, ensure_ascii=False), 40)} at {evidence}"
+        if breach.count:
+            evidence = f"{counted(breach.count, 'request')}, first {evidence}"
+        tell(f"  {_sentence(breach)}\n      {evidence}")
+    if len(ordered) > _MAX_BREACHES:
+        tell(f"  and {counted(len(ordered) - _MAX_BREACHES, 'key')} more")
+    refused = any(breach.kind.refused for breach in breaches)
     return ExitCode.INCOMPLETE if refused else ExitCode.OK
 
 
-def _sentence(finding: Finding) -> str:
+def _sentence(breach: SchemaBreach) -> str:
     from voucherify_sync.paths import path_of
-    from voucherify_sync.preview.project_check import FindingKind
+    from voucherify_sync.preview.project_check import BreachKind
 
-    key = clean(path_of("customer", "metadata", finding.key))
-    match finding.kind:
-        case FindingKind.UNDEFINED:
+    key = clean(path_of("customer", "metadata", breach.key))
+    match breach.kind:
+        case BreachKind.UNDEFINED:
             fact = "not defined in the project, so it is stored as text"
-        case FindingKind.NOT_ALLOWED:
+        case BreachKind.NOT_ALLOWED:
             fact = "refused: not defined, and the project allows defined metadata only"
-        case FindingKind.MISFIT:
-            fact = f"refused: must be {finding.demand}"
-        case FindingKind.MISSING:
-            fact = f"missing: the project requires it ({finding.demand}) of every new customer"
+        case BreachKind.MISFIT:
+            fact = f"refused: must be {breach.demand}"
+        case BreachKind.MISSING:
+            fact = f"missing: the project requires it ({breach.demand}) of every new customer"
     return f"{key}: {clean(fact, 300)}"

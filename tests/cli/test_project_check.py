@@ -17,7 +17,7 @@ from support.cli import Cli, Ended
 from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, VoucherifySyncError, WrongAddress
 from voucherify_sync.events import Event
 from voucherify_sync.exit_codes import ExitCode
-from voucherify_sync.preview.project_check import FindingKind, planned_findings, sampled_findings
+from voucherify_sync.preview.project_check import BreachKind, planned_breaches, sampled_breaches
 from voucherify_sync.preview.suggestions import SampleCounts, sample
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.settings import Credentials, Identify, Secret, Settings, Track
@@ -157,11 +157,11 @@ def test_the_rows_alone_tell_which_keys_are_not_defined() -> None:
     schema = read_schema({"schemas": [SCHEMA]})
     assert schema is not None
     effective = Settings(identify=Identify(mapping=ROWS, add={"customer.metadata.points": "many"}))
-    found = [(each.key, each.kind, each.where) for each in planned_findings(effective, schema)]
+    found = [(each.key, each.kind, each.where) for each in planned_breaches(effective, schema)]
     assert found == [
-        ("old", FindingKind.UNDEFINED, "identify.mapping: traits.old: customer.metadata.old"),
-        ("plan", FindingKind.UNDEFINED, "identify.mapping: traits.plan: customer.metadata.plan"),
-        ("points", FindingKind.MISFIT, "identify.add: customer.metadata.points"),
+        ("old", BreachKind.UNDEFINED, "identify.mapping: traits.old: customer.metadata.old"),
+        ("plan", BreachKind.UNDEFINED, "identify.mapping: traits.plan: customer.metadata.plan"),
+        ("points", BreachKind.MISFIT, "identify.add: customer.metadata.points"),
     ]
 
 
@@ -179,14 +179,14 @@ def test_a_sample_tells_how_often_the_schema_is_not_met(tmp_path: Path, defined_
     schema = read_schema({"schemas": [SCHEMA | {"allow_defined_only": defined_only}]})
     assert schema is not None
     traits = [{"points": 1, "plan": "a"}, {"points": "2"}, {"points": "3", "tier": "wood"}, {"plan": "b"}]
-    requests, findings = sampled_findings(SETTINGS, schema, events(tmp_path, *traits))
+    requests, breaches = sampled_breaches(SETTINGS, schema, events(tmp_path, *traits))
     assert requests == 4
-    found = {(each.key, each.kind): (each.count, each.where[-1], each.value) for each in findings}
+    found = {(each.key, each.kind): (each.count, each.where[-1], each.value) for each in breaches}
     assert found == {
-        ("plan", FindingKind.NOT_ALLOWED if defined_only else FindingKind.UNDEFINED): (2, "1", "a"),
-        ("points", FindingKind.MISFIT): (2, "2", "2"),
-        ("tier", FindingKind.MISFIT): (1, "3", "wood"),
-        ("crm", FindingKind.MISSING): (4, "1", None),
+        ("plan", BreachKind.NOT_ALLOWED if defined_only else BreachKind.UNDEFINED): (2, "1", "a"),
+        ("points", BreachKind.MISFIT): (2, "2", "2"),
+        ("tier", BreachKind.MISFIT): (1, "3", "wood"),
+        ("crm", BreachKind.MISSING): (4, "1", None),
     }
 
 

@@ -64,7 +64,7 @@ class Difference(Struct, frozen=True):
         return path_of(*self.keys)
 
     def __str__(self) -> str:
-        return f"{self.path}: expected {text_of(self.expected)}, got {text_of(self.got)}"
+        return f"{self.path}: expected {side_text(self.expected)}, got {side_text(self.got)}"
 
 
 def differences(expected: Any, got: Any, *, partial: bool, keys: Keys = ()) -> Iterator[Difference]:
@@ -90,7 +90,7 @@ def differences(expected: Any, got: Any, *, partial: bool, keys: Keys = ()) -> I
         yield Difference(keys, expected, got)
 
 
-def text_of(value: Any) -> str:
+def side_text(value: Any) -> str:
     """Return one side of a difference as text."""
     if value is UNSET:
         return "nothing"
@@ -471,7 +471,7 @@ class Comparison:
                 if destination in other and not list(differences(value, other[destination], partial=False)):
                     continue
                 self._constants[section].append((parse_destination(destination).keys, len(self._rows)))
-                text = f"add: {destination}: {text_of(value)}"
+                text = f"add: {destination}: {side_text(value)}"
                 self._rows.append(RowChange(section, change, text, None, False, 0, []))  # type: ignore[arg-type]
 
 
@@ -515,13 +515,13 @@ def _changed_settings(before: Settings, after: Settings) -> Iterator[SettingChan
             if name in _ROW_FIELDS:
                 continue
             if one[name] != other[name]:
-                yield SettingChange(f"{section}.{name}", text_of(one[name]), text_of(other[name]))
+                yield SettingChange(f"{section}.{name}", side_text(one[name]), side_text(other[name]))
         rows_before, rows_after = one.get("mapping", {}), other.get("mapping", {})
         order_before = [row for row in rows_before if row in rows_after]
         order_after = [row for row in rows_after if row in rows_before]
         if order_before != order_after:
             yield SettingChange(
-                f"{section}.mapping, order of rows", text_of(order_before), text_of(order_after)
+                f"{section}.mapping, order of rows", side_text(order_before), side_text(order_after)
             )
 
 

@@ -25,7 +25,7 @@ MAX_FINDINGS: Final = 1_000
 _METADATA: Final = ("customer", "metadata")
 
 
-class FindingKind(StrEnum):
+class BreachKind(StrEnum):
     """What is wrong with a metadata key."""
 
     UNDEFINED = "undefined"
@@ -40,10 +40,10 @@ class FindingKind(StrEnum):
     @property
     def refused(self) -> bool:
         """Whether Voucherify refuses the request of any customer."""
-        return self in (FindingKind.NOT_ALLOWED, FindingKind.MISFIT)
+        return self in (BreachKind.NOT_ALLOWED, BreachKind.MISFIT)
 
 
-class Finding(Struct):
+class SchemaBreach(Struct):
     """One key of the customers' metadata.
 
     Attributes:
@@ -56,16 +56,16 @@ class Finding(Struct):
     """
 
     key: str
-    kind: FindingKind
+    kind: BreachKind
     demand: str = ""
     count: int = 0
     where: str = ""
     value: Any = None
 
 
-def planned_findings(settings: Settings, schema: CustomerSchema) -> list[Finding]:
+def planned_breaches(settings: Settings, schema: CustomerSchema) -> list[SchemaBreach]:
     """Return what the rows and constants of the settings alone tell; values of events are not known to them."""
-    found: dict[tuple[str, FindingKind], Finding] = {}
+    found: dict[tuple[str, BreachKind], SchemaBreach] = {}
     for name, root in (("identify", "traits"), ("track", "properties")):
         section = getattr(settings, name)
         if section.disabled:
@@ -75,23 +75,23 @@ def planned_findings(settings: Settings, schema: CustomerSchema) -> list[Finding
             if keys[:2] == _METADATA and len(keys) > 2:
                 kind = _kind_of_key(schema, str(keys[2]))
                 if kind is not None:
-                    finding = Finding(str(keys[2]), kind, where=f"{name}.mapping: {row.text}")
-                    found.setdefault((finding.key, kind), finding)
+                    breach = SchemaBreach(str(keys[2]), kind, where=f"{name}.mapping: {row.text}")
+                    found.setdefault((breach.key, kind), breach)
         for text, value in section.add.items():
             keys = parse_destination(text).keys
             if keys[:2] == _METADATA and len(keys) == 3:
-                for finding in _misfits(schema, {str(keys[2]): value}):
-                    finding.where = f"{name}.add: {text}"
-                    found.setdefault((finding.key, finding.kind), finding)
+                for breach in _misfits(schema, {str(keys[2]): value}):
+                    breach.where = f"{name}.add: {text}"
+                    found.setdefault((breach.key, breach.kind), breach)
     return list(found.values())
 
 
-def sampled_findings(
+def sampled_breaches(
     settings: Settings, schema: CustomerSchema, events: Iterable[Event]
-) -> tuple[int, list[Finding]]:
+) -> tuple[int, list[SchemaBreach]]:
     """Return the number of requests that are made of events, and what does not fit, in the order of the events."""
     pipeline = Pipeline(settings, Selection())
-    found: dict[tuple[str, FindingKind], Finding] = {}
+    found: dict[tuple[str, BreachKind], SchemaBreach] = {}
     count = 0
     for request in map(pipeline.decide, events):
         if not isinstance(request, Request):
@@ -100,31 +100,31 @@ def sampled_findings(
         customer = request.body if request.kind is Kind.CUSTOMER else request.body["customer"]
         metadata = customer.get("metadata") or {}
         missing = (
-            Finding(key, FindingKind.MISSING, definition.demand)
+            SchemaBreach(key, BreachKind.MISSING, definition.demand)
             for key, definition in schema.definitions.items()
             if not definition.optional and metadata.get(key) is None
         )
-        for finding in (*_misfits(schema, metadata), *missing):
-            place = (finding.key, finding.kind)
+        for breach in (*_misfits(schema, metadata), *missing):
+            place = (breach.key, breach.kind)
             if place not in found and len(found) < MAX_FINDINGS:
-                finding.where = str(request.event.position)
-                found[place] = finding
+                breach.where = str(request.event.position)
+                found[place] = breach
             if place in found:
                 found[place].count += 1
     return count, list(found.values())
 
 
-def _misfits(schema: CustomerSchema, metadata: Json) -> Iterator[Finding]:
+def _misfits(schema: CustomerSchema, metadata: Json) -> Iterator[SchemaBreach]:
     """Yield the keys and values that the schema does not define or take."""
     for key, value in metadata.items():
         kind = _kind_of_key(schema, key)
         if kind is not None:
-            yield Finding(key, kind, value=value)
+            yield SchemaBreach(key, kind, value=value)
         elif not (definition := schema.definitions[key]).takes(value):
-            yield Finding(key, FindingKind.MISFIT, definition.demand, value=value)
+            yield SchemaBreach(key, BreachKind.MISFIT, definition.demand, value=value)
 
 
-def _kind_of_key(schema: CustomerSchema, key: str) -> FindingKind | None:
+def _kind_of_key(schema: CustomerSchema, key: str) -> BreachKind | None:
     if key in schema.definitions:
         return None
-    return FindingKind.NOT_ALLOWED if schema.defined_only else FindingKind.UNDEFINED
+    return BreachKind.NOT_ALLOWED if schema.defined_only else BreachKind.UNDEFINED

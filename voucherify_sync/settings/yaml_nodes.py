@@ -24,7 +24,7 @@ NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
 """What YAML takes for null without quotes."""
 _NOT_PRINTABLE: Final = yaml.reader.Reader.NON_PRINTABLE
 _QUOTED: Final = re.compile(r"(['\"])(?:(.|<[a-z ]+>)|.*?)\1")
-_MEANT: Final = {
+_FAULTS: Final = {
     "cannot start any token": "a value that begins with @, ` or %; quote it",
     "alphabetic or numeric": "a value that begins with * or &; quote it",
     "mapping values are not allowed": "a second `: ` on the line; quote a value that holds `: `, "
@@ -229,7 +229,7 @@ class _Builder:
             return "a tab; indent with spaces"
         if "expected key" in words and line and line[0][: place.column - 1].strip():
             return "text behind a value in quotes; inside single quotes, write '' for one quote"
-        return next((meant for part, meant in _MEANT.items() if part in words), words)
+        return next((meant for part, meant in _FAULTS.items() if part in words), words)
 
     def _node(self, event: Any, path: str, depth: int) -> YamlNode:
         if event is None:

@@ -203,7 +203,7 @@ def _format_of(head: bytes) -> ForeignFormat | None:
         if head.startswith(magic, offset):
             return known
     text = head.decode("utf-8-sig", "replace").lstrip()
-    if text.startswith("[") and "\n" in text[: _end_of_value(text) or 0]:
+    if text.startswith("[") and "\n" in text[: _end_of_first_value(text) or 0]:
         return _ARRAY
     # A line that is JSON by itself, without indentation or a comma after it, is an event.
     if any(line.startswith(("{", "[{")) and _is_json(line) for line in text.split("\n")):
@@ -237,7 +237,7 @@ def _text_format(text: str, *, is_sequence: bool) -> ForeignFormat | None:
 
 def _is_pretty_object(text: str) -> bool:
     """Tell whether one object goes over several lines, even if it is larger than the head."""
-    end = _end_of_value(text)
+    end = _end_of_first_value(text)
     if end is not None:
         return "\n" in text[:end]
     first, _, rest = text.partition("\n")
@@ -249,7 +249,7 @@ def _is_array_over_lines(text: str) -> bool:
     inside = text[1:].lstrip()
     if not inside.startswith("{"):
         return False
-    end = _end_of_value(inside)
+    end = _end_of_first_value(inside)
     if end is None:
         return "\n" in text[: -len(inside)] or _is_pretty_object(inside)
     after = inside[end:].lstrip()
@@ -259,7 +259,7 @@ def _is_array_over_lines(text: str) -> bool:
     return "\n" in text[: len(text) - len(next_item)]
 
 
-def _end_of_value(text: str) -> int | None:
+def _end_of_first_value(text: str) -> int | None:
     """Return where the JSON value that begins the text ends; None if it is broken or cut."""
     try:
         _, end = json.JSONDecoder().raw_decode(text)
