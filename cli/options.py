@@ -154,9 +154,17 @@ def _error_limit(text: str) -> ErrorLimit:
     return ErrorLimit(count=int(text))
 
 
+class CountType(click.IntRange):
+    """A number of records or calls; a larger one than any archive has means all."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a number, and keep it within what Python counts with."""
+        return min(super().convert(value, param, ctx), sys.maxsize)
+
+
 FILE = FileType()
 LEDGER_FILE = FileType(str)
-COUNT = click.IntRange(min=1)
+COUNT = CountType(min=1)
 REASON = ParsedType("reason", str, _reasons)
 RATE = ParsedType("N/min", _rate)
 EVENT_TYPE = ParsedType("type", parse_type, _event_types)

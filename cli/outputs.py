@@ -223,7 +223,7 @@ def _outputs_of(display: Display, dead_letters: Path | None) -> Iterator[FileWri
 
 def _inside(outputs: Sequence[FileWritten], sources: Iterable[str]) -> Iterator[str]:
     """Yield a sentence for each output in a folder that is read; what is not read there may stay."""
-    folders = [(source, os.path.realpath(source)) for source in sources if Path(source).is_dir()]
+    folders = [(source, os.path.realpath(source)) for source in sources if os.path.isdir(source)]  # noqa: PTH112
     for output in outputs:
         file = os.path.realpath(output.file)
         for source, folder in folders:

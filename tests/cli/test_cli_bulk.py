@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -178,6 +179,21 @@ def test_bulk_leaves_the_same_customers_as_each_in_time_order(run_cli: Cli) -> N
     one_by_one = left_by("--each", in_order)
     assert len(one_by_one) == 20
     assert left_by("--bulk", shuffled) == one_by_one
+
+
+@pytest.mark.parametrize(
+    ("between", "way"), [(identify, "--bulk"), (identify, "--each"), (track, "--each")], ids=str
+)
+def test_what_a_customer_held_before_the_last_update_is_sent_again(
+    bench: Bench, between: Any, way: str
+) -> None:
+    """Equal to what was sent first is not equal to what was sent last, whatever the times of both."""
+    first = bench.file("1.ndjson", [identify("u", 2, "m1", email="a@example.com")])
+    second = bench.file("2.ndjson", [between("u", 1, "m2", email="b@example.com")])
+    third = bench.file("3.ndjson", [identify("u", 3, "m3", email="a@example.com")])
+    for option, file in (("--bulk", first), (way, second), ("--bulk", third)):
+        bench.replay(option, file)
+    assert profiles(bench.sandbox)["u"]["email"] == "a@example.com"
 
 
 def test_what_was_sent_is_not_sent_again(bench: Bench) -> None:
@@ -474,3 +490,24 @@ def test_trouble_with_bulk_requests_ends_in_counted_outcomes(
         bench = Bench(run_cli, sandbox)
         assert bench.replay("-", stdin=identify("a", 1) + track("a", 2)).code == code
         assert bench.outcomes() == outcomes
+
+
+def test_events_before_a_damage_on_the_same_line_are_sent_in_bulk_too(bench: Bench) -> None:
+    """The second reading knows the line that the first one took values from."""
+    text = f"{track('a', 1, 'm1').strip()} {track('b', 2, 'm2')}".encode()
+    (bench.cli.folder / "cut.gz").write_bytes(gzip.compress(text)[:-12])
+    for option in ("--each", "--bulk"):
+        ended = bench.cli("replay", "--sandbox", option, "cut.gz")
+        assert "1 delivered" in ended.err.splitlines()[0], ended.err
+
+
+def test_of_events_with_one_message_id_the_first_one_is_folded(run_cli: Cli) -> None:
+    """The others are not sent, so nothing of them reaches a customer."""
+    lines = [
+        track("u1", 1, "m", email="a@example.com"),
+        track("u1", 2, "m", email="b@example.com"),
+        track("u2", 2, "m", email="c@example.com"),
+    ]
+    ended = run_cli("replay", "-n", "--bulk", "-", stdin="".join(lines))
+    bodies = [line["body"] for line in ended.lines if "customers" in line["path"]]
+    assert bodies == [{"source_id": "u1", "email": "a@example.com"}]

@@ -84,3 +84,31 @@ def test_a_file_that_is_there_keeps_its_mode(run_cli: Cli, umask: int) -> None:
     for name in names:
         assert stat.S_IMODE((run_cli.folder / name).stat().st_mode) == 0o644, name
         assert (run_cli.folder / name).stat().st_size, name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["replay", "-n", "y" * 300],
+        ["plan", "y" * 300],
+        ["explain", "y" * 300],
+        ["init", "--from", "y" * 300, "-"],
+        ["retry", "y" * 300],
+        ["coverage", "--against", "y" * 300, "a.ndjson"],
+        ["replay", "-n", "-c", "y" * 300, "a.ndjson"],
+        ["replay", "-n", "--max-duration", "99999999999h", "a.ndjson"],
+    ],
+    ids=lambda words: " ".join(words)[:30],
+)
+def test_a_word_that_is_longer_than_anything_is_a_usage_error(run_cli: Cli, words: list[str]) -> None:
+    """Such as an event that was pasted in place of a file."""
+    (run_cli.folder / "a.ndjson").write_text("{}\n")
+    ended = run_cli(*words)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+
+
+def test_a_number_larger_than_any_archive_means_all(run_cli: Cli, samples: Path) -> None:
+    """Python counts less far."""
+    whole, limited = (run_cli("replay", "-n", *more, samples) for more in ([], ["--limit", str(1 << 63)]))
+    assert (limited.code, limited.out) == (0, whole.out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -242,17 +242,24 @@ def test_an_accepted_bulk_request_is_remembered(path: Path) -> None:
         assert ledger.action(b"87654321") is None
 
 
-def test_the_latest_update_of_a_customer_is_remembered(path: Path) -> None:
-    """An older one does not take its place; one without a time never takes the place of one with."""
-    ledger = open_ledger(path, now=datetime(2027, 1, 1, tzinfo=UTC).timestamp())
-    newer = LastUpdate(datetime(2026, 2, 1, tzinfo=UTC), b"newer...")
-    older = LastUpdate(datetime(2026, 1, 1, tzinfo=UTC), b"older...")
-    assert ledger.last_update("u") is None
-    for update in (LastUpdate(None, b"untimed."), newer, older, LastUpdate(None, b"untimed.")):
-        ledger.remember_update("u", update)
-    assert ledger.last_update("u") == newer
-    assert ledger.last_update("v") is None
-    ledger.close()
+def test_the_time_of_the_newest_update_and_what_was_sent_last_are_remembered(path: Path) -> None:
+    """An older update that is sent later leaves its values at Voucherify, and the time of the newest one."""
+    newest = datetime(2026, 2, 1, tzinfo=UTC)
+    updates = [
+        (LastUpdate(None, b"untimed."), None),
+        (LastUpdate(newest, b"newest.."), newest),
+        (LastUpdate(newest - timedelta(days=1), b"older..."), newest),
+        (LastUpdate(None, b"untimed2"), newest),
+    ]
+    with open_ledger(path, now=newest.timestamp() + 1) as ledger:
+        assert ledger.last_update("u") is None
+        for update, time in updates:
+            ledger.remember_update("u", update)
+            assert ledger.last_update("u") == LastUpdate(time, update.hash)
+        ledger.touch_customer("u")
+        assert ledger.last_update("u") == LastUpdate(newest, None)
+        ledger.touch_customer("nobody")
+        assert ledger.last_update("nobody") is None
 
 
 def test_an_update_is_not_later_than_the_run_that_sent_it(ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.segment_events import body_of, dropped_of, event_of, identify, outcome_of, request_of, track
 
-from voucherify_sync.events import Event, Json, Kind, Request
+from voucherify_sync.events import Batch, Event, Json, Kind, Request
 from voucherify_sync.findings import (
     HALF_NAME,
     NAMED_BY_PROPERTIES,
@@ -16,8 +16,10 @@ from voucherify_sync.findings import (
     Example,
     FindingCount,
 )
+from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import State
+from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings.types import Identify, Personas, Rows, Settings, Track
 
 
@@ -653,3 +655,20 @@ def test_personas_that_name_no_trait_carry_all(personas: Json) -> None:
     """That there are any tells what the event is."""
     body = body_of(identify({"email": "e", "score": 5}, context={"personas": personas}))
     assert body["metadata"] == {"score": 5}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"context": {"traits": {"name": "Ann"}, "traits.email": "a@example.com"}},
+        {"context": {"traits": {"name": "Ann"}}, "context.traits.email": "a@example.com"},
+    ],
+    ids=["in the context", "at the top"],
+)
+def test_rule_12_what_the_rows_of_the_context_read_is_decoded(fields: Json) -> None:
+    """Only what rows look at is decoded, and these look at more."""
+    pipeline = Pipeline(Settings(), Selection())
+    line = json.dumps({"type": "identify", "userId": "u1", "messageId": "m", **fields}).encode()
+    ((made,),) = pipeline.batches(Batch.of("a", 1, [line]))
+    assert isinstance(made, Request)
+    assert made.body == {"source_id": "u1", "name": "Ann", "email": "a@example.com"}

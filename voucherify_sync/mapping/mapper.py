@@ -131,6 +131,11 @@ class Mapper:
         )
 
     @property
+    def all_rules(self) -> list[Rules]:
+        """Those of each type, and those of an identify whose traits stand in its context."""
+        return [*self.rules.values(), *([self.context_rules] if self.context_rules else [])]
+
+    @property
     def stats(self) -> MappingStats:
         """What the mapping did so far, with what its routes have counted."""
         for kind, rules in self.rules.items():

@@ -56,8 +56,8 @@ def fold_updates(fold: Fold, mapped: Iterable[Decision], decided: Iterable[Decis
             continue
         if isinstance(decision, Request):
             news = News.UPDATE if request.kind is Kind.CUSTOMER else News.EVENT
-        elif decision.reason in _GIVEN_UP:
-            continue
+        elif decision.reason in _GIVEN_UP or decision.reason == "repeated_differs":
+            continue  # of two events with one messageId the first one is what happened
         else:
             news = News.EVENT if decision.reason in REPEATED else News.NONE
         event = request.event

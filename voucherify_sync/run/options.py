@@ -116,6 +116,9 @@ def parse_type(text: str) -> str:
     raise ValueError(f"{text!r} is no type of event{meant or f'; write {sent}'}")
 
 
+_LONGEST_S = 10 * 365 * 86_400
+
+
 def parse_duration_s(text: str) -> float:
     """Read a length of time: 90s, 30min (or 30m), 8h, 1h30m, 30d, 2w. Return seconds.
 
@@ -125,7 +128,10 @@ def parse_duration_s(text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)(min|[smhdw])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
         raise ValueError(f"{text!r} is no duration; write 90s, 30min, 8h or 1h30m")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text!r} is longer than ten years")
+    return seconds
 
 
 def parse_moment(text: str, now: datetime) -> datetime:

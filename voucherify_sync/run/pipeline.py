@@ -126,9 +126,7 @@ class Pipeline:
         self.filters = Filters(settings, selection, lambda event: set_time(event, self.mapper.find))
         leave_out = self.filters.reason_to_skip_customer if self.filters.has_customer_rules else None
         self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
-        self.decode = decode or decoder(
-            projection_of(self.mapper.rules.values()) | dict.fromkeys(TIME_FIELDS)
-        )
+        self.decode = decode or decoder(projection_of(self.mapper.all_rules) | dict.fromkeys(TIME_FIELDS))
 
     def batches(
         self, batch: Batch, limit: int | None = None, size: int = MAX_BATCH_RECORDS

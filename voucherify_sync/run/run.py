@@ -193,9 +193,12 @@ class OutcomeSinks:
             )
             if request is None or not has_called:
                 self._ledger.record(outcome)
-            elif state is State.DELIVERED and request.kind is Kind.CUSTOMER and not self._in_bulk:
-                update = LastUpdate(request.event.time, request_hash(request.payload))
-                self._ledger.remember_update(request.source_id, update)
+            elif state is State.DELIVERED and request.has_profile and not self._in_bulk:
+                if request.kind is Kind.CUSTOMER:
+                    update = LastUpdate(request.event.time, request_hash(request.payload))
+                    self._ledger.remember_update(request.source_id, update)
+                else:
+                    self._ledger.touch_customer(request.source_id)
 
     def _limit_errors(self, outcomes: Sequence[Outcome]) -> None:
         """Stop the run when too many records end invalid or failed."""

@@ -115,9 +115,9 @@ class _SourceSearch:
                 self.sources.append(Source(STDIN, None, None))
         elif not argument:
             self.problems.append(("The name of a source is empty.", _EMPTY_NAME))
-        elif path.is_dir():
+        elif os.path.isdir(path):  # noqa: PTH112
             self._add_found(self._files(argument), f"{argument}: no event files in this folder.")
-        elif path.exists():
+        elif os.path.exists(path):  # noqa: PTH110  # not Path: that raises for a name that is too long
             self._add_named(argument)
         elif glob.has_magic(argument):
             self._add_found(self._matches(argument), f"{argument}: no event files match this.")
@@ -142,9 +142,9 @@ class _SourceSearch:
         problems_before = len(self.problems)
         for name in names:
             path = Path(name)
-            if path.is_dir():
+            if os.path.isdir(path):  # noqa: PTH112
                 self.problems.append((f"{name}: this is a folder, and {shown} names files.", _LIST))
-            elif path.exists():
+            elif os.path.exists(path):  # noqa: PTH110  # not Path: that raises for a name that is too long
                 self._add_named(name)
             else:
                 self.problems.append((f"{name}: no such file.", _LIST))
@@ -186,7 +186,7 @@ class _SourceSearch:
         """Return the files that a glob matches, and those under the folders that it matches."""
         files: list[str] = []
         for name in sorted(glob.glob(pattern, recursive=True), key=_natural):  # noqa: PTH207 - may be absolute
-            files += self._files(name) if Path(name).is_dir() else [name]
+            files += self._files(name) if os.path.isdir(name) else [name]  # noqa: PTH112
         return list(dict.fromkeys(files))
 
     def _files(self, folder: str) -> list[str]:

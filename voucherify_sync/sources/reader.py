@@ -331,13 +331,15 @@ class Reader:
                 for text in _texts(source, descriptor, facts, self._stop):
                     for batch in lines.feed(text):
                         facts.sample(batch)
-                        facts.lines = lines.count
+                        facts.lines = max(lines.count, batch.first_line)
                         yield batch
                     if self._stop.requested:
                         return
         except (DamageError, OSError) as error:
             if not self._stop.requested:
-                yield from lines.rescue()
+                for batch in lines.rescue():
+                    facts.lines = batch.first_line  # a line that gave values is one that was read
+                    yield batch
                 facts.damaged = _damage(error, facts, lines)
         else:
             if not self._stop.requested:

@@ -53,8 +53,9 @@ _MAX_INVALID: Final = 10_000
 
 _NO_REQUEST: Final = bytes(HASH_BYTES)
 _UPDATED: Final = """INSERT INTO customers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
-    SET updated_at = excluded.updated_at, hash = excluded.hash, run = excluded.run
-    WHERE updated_at IS NULL OR excluded.updated_at >= updated_at"""
+    SET updated_at = coalesce(max(updated_at, excluded.updated_at), updated_at, excluded.updated_at),
+    hash = excluded.hash, run = excluded.run"""
+_TOUCHED: Final = "UPDATE customers SET hash = NULL WHERE key = ?"
 _COMPLETE: Final = """UPDATE dead_letters SET event = ?, status = coalesce(status, ?), answer = coalesce(answer, ?),
     source = ?, type = ?, name = ?, message_id = ? WHERE key = ? AND event IS NULL"""
 _FORGET: Final = (
@@ -268,12 +269,16 @@ class Ledger(LedgerReader):
         self._execute("DELETE FROM actions")
 
     def remember_update(self, source_id: str, update: LastUpdate) -> None:
-        """Keep what a customer was sent last; an update older than the one that is kept changes nothing.
+        """Keep what a customer was sent last, and the time of the newest update of all.
 
         A time later than now counts as now: the clock of the device that made the event was ahead.
         """
         at = min(update.updated_at.timestamp(), self._clock()) if update.updated_at else None
         self._execute(_UPDATED, customer_key(source_id), at, update.hash, self.run)
+
+    def touch_customer(self, source_id: str) -> None:
+        """Note that a customer was sent fields with a custom event: what it was sent last is not known any more."""
+        self._execute(_TOUCHED, customer_key(source_id))
 
     def flush(self) -> None:
         """Return when all that was recorded is on disk.
