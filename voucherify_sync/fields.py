@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 
+from voucherify_sync.text import folded_key
+
 Text = str | None | UnsetType
 
 
@@ -64,3 +66,22 @@ NAME_PARTS: Final = frozenset(("customer", name) for name in WORKING_FIELDS)
 """Destinations that are sent as a part of NAME."""
 
 CUSTOMER_FIELDS: Final = (*CUSTOMER_TEXTS, *WORKING_FIELDS, "address", "metadata")
+
+CUSTOMER_ALIASES: Final = {
+    **{folded_key(name): name for name in CUSTOMER_TEXTS if name not in {"id", "source_id"}},
+    **dict.fromkeys(("fullname",), "name"),
+    **dict.fromkeys(("firstname", "givenname"), "firstName"),
+    **dict.fromkeys(("lastname", "surname", "familyname"), "lastName"),
+    **dict.fromkeys(("emailaddress", "mail"), "email"),
+    **dict.fromkeys(("phonenumber", "mobile", "mobilephone", "mobilenumber", "telephone"), "phone"),
+    **dict.fromkeys(("birthday", "dateofbirth", "dob"), "birthdate"),
+}
+"""What other tools call the fields of a customer, as `folded_key` returns it -> the field."""
+ADDRESS_ALIASES: Final = {
+    **{folded_key(name): name for name in ADDRESS_FIELDS},
+    **dict.fromkeys(("street", "streetaddress", "address1", "addressline1"), "line_1"),
+    **dict.fromkeys(("address2", "addressline2"), "line_2"),
+    **dict.fromkeys(("province", "region"), "state"),
+    **dict.fromkeys(("zip", "zipcode", "postcode"), "postal_code"),
+}
+"""The same of the keys of an address."""

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from msgspec import UNSET, Struct
 
-from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_FIELDS
+from voucherify_sync.fields import ADDRESS_ALIASES, ADDRESS_FIELDS, CUSTOMER_ALIASES, CUSTOMER_FIELDS
+from voucherify_sync.text import folded_key
 
 _PLAIN_KEY: Final = re.compile(r"[^.\[\]\"'\\*\s]+")
 
@@ -32,7 +33,10 @@ FIELDS_OF: Final[dict[Keys, tuple[str, ...]]] = {
 FREE_OBJECTS: Final[tuple[Keys, ...]] = (("metadata",), ("customer", "metadata"))
 """The places where any key may stand, at any depth."""
 
-_MEANT: Final = {"street": "line_1", "zip": "postal_code", "birthday": "birthdate", "dob": "birthdate"}
+_ALIASES: Final[dict[Keys, dict[str, str]]] = {
+    ("customer",): CUSTOMER_ALIASES,
+    ("customer", "address"): ADDRESS_ALIASES,
+}
 _TOKEN: Final = re.compile(
     r"""(?P<dot>\.?)(?P<name>[^.\[\]]+)|\[(?P<index>\d{1,9})\]|\[(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\]"""
 )
@@ -244,23 +248,19 @@ def _unknown(path: FieldPath, place: Keys, known: tuple[str, ...]) -> str:
         return (
             f"{path.text!r}: a request has no {wrong!r}; did you mean {_shown(('customer', *path.keys))!r}?"
         )
-    by_folded = {_folded(name): name for name in known}
-    meant = get_close_matches(_MEANT.get(wrong, _folded(wrong)).replace("_", ""), by_folded, n=1)
+    by_folded = {folded_key(name): name for name in known}
+    folded = folded_key(wrong)
+    meant = get_close_matches(folded_key(_ALIASES.get(place, {}).get(folded, folded)), by_folded, n=1)
     told = f"{path.text!r}: {_shown(place) or 'a request'} has no {wrong!r}"
     if meant:
         keys = (*place, by_folded[meant[0]])
         for key in path.keys[len(keys) :]:
-            inside = {_folded(name): name for name in FIELDS_OF.get(keys, ())}
-            keys = (*keys, inside.get(_folded(str(key)), key))
+            inside = {folded_key(name): name for name in FIELDS_OF.get(keys, ())}
+            keys = (*keys, inside.get(folded_key(str(key)), key))
         return f"{told}; did you mean {_shown(keys)!r}?"
     if place == ("customer",):
         return f"{told}; what Voucherify has no field for can go to 'customer.metadata.{wrong}'"
     return f"{told}, only {', '.join(known)}"
-
-
-def _folded(name: str) -> str:
-    """Return the name without what people write differently: case and underscores."""
-    return name.lower().replace("_", "")
 
 
 def _shown(keys: Keys) -> str:

@@ -128,6 +128,11 @@ def similar(
     return [by_folded[folded] for folded in near]
 
 
+def folded_key(name: str) -> str:
+    """Return a key without what people write differently: case, underscores and blanks."""
+    return name.lower().replace("_", "").replace(" ", "")
+
+
 def did_you_mean(suggestions: Sequence[str]) -> str:
     """Return `; did you mean this or that?`, or nothing where there is nothing to suggest."""
     return f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""

@@ -108,6 +108,8 @@ def test_a_destination_is_a_place_that_a_request_has(text: str) -> None:
         pytest.param("customer.e_mail", "did you mean 'customer.email'", id="a field misspelt"),
         pytest.param("customer.first_name", "did you mean 'customer.firstName'", id="snake_case"),
         pytest.param("customer.birthday", "did you mean 'customer.birthdate'", id="another word for it"),
+        pytest.param("customer.surname", "did you mean 'customer.lastName'", id="a word of other tools"),
+        pytest.param("customer.address.province", "'customer.address.state'", id="one of an address"),
         pytest.param("customer.adress.city", "did you mean 'customer.address.city'", id="kept below"),
         pytest.param(
             "customer.address.street", "did you mean 'customer.address.line_1'", id="Segment's word"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from voucherify_sync.events import Batch, Event
-from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_TEXTS, NAME, NAME_PARTS
+from voucherify_sync.fields import ADDRESS_ALIASES, CUSTOMER_ALIASES, NAME, NAME_PARTS
 from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
 from voucherify_sync.settings import BlockPlace, Identify, Track, template
 from voucherify_sync.settings.template import escaped, to_yaml
 from voucherify_sync.settings.types import REPLAY_ROWS, ROOTS, SAFE_TRACK_ROWS
 from voucherify_sync.sources.decode import decode
-from voucherify_sync.text import by_count, counted, similar
+from voucherify_sync.text import by_count, counted, folded_key, similar
 
 if TYPE_CHECKING:
     from voucherify_sync.preview.coverage import CoverageReport, PathCounts
@@ -53,25 +53,7 @@ _CLOSE: Final = 0.75
 _CLOSE_KEY: Final = 0.6
 """The least similarity of two paths, and of their last keys: the roots alone make them similar."""
 
-_ALIASES: Final = {
-    **{name.replace("_", ""): name for name in CUSTOMER_TEXTS if name not in {"id", "source_id"}},
-    **dict.fromkeys(("fullname",), "name"),
-    **dict.fromkeys(("firstname", "givenname"), "firstName"),
-    **dict.fromkeys(("lastname", "surname", "familyname"), "lastName"),
-    **dict.fromkeys(("emailaddress", "mail"), "email"),
-    **dict.fromkeys(("phonenumber", "mobile", "mobilephone", "mobilenumber", "telephone"), "phone"),
-    **dict.fromkeys(("birthday", "dateofbirth", "dob"), "birthdate"),
-}
-"""Name of a trait, without case and underscores -> the field of the customer that it means."""
-_ADDRESS_ALIASES: Final = {
-    **{name.replace("_", ""): name for name in ADDRESS_FIELDS},
-    **dict.fromkeys(("street", "streetaddress", "address1", "addressline1"), "line_1"),
-    **dict.fromkeys(("address2", "addressline2"), "line_2"),
-    **dict.fromkeys(("province", "region"), "state"),
-    **dict.fromkeys(("zip", "zipcode", "postcode"), "postal_code"),
-}
-"""The same of a key of an address."""
-_ADDRESS_TRAITS: Final = frozenset(_ADDRESS_ALIASES) - {"state", "region"}
+_ADDRESS_TRAITS: Final = frozenset(ADDRESS_ALIASES) - {"state", "region"}
 """Those that mean an address also where they are no part of one: the state of a customer may be `active`."""
 _NAME_PARTS: Final = frozenset(path_of(*keys) for keys in NAME_PARTS)
 _NOT_OF_EVENTS: Final = frozenset({"name", "description"})
@@ -311,18 +293,18 @@ class _Proposer:
     def _field_of(self, keys: Keys) -> str | None:
         """Return the field of the customer that a value belongs into by its name; None if there is none."""
         in_context = keys[0] == "context"
-        names = [str(key).lower().replace("_", "").replace(" ", "") for key in keys[2 if in_context else 1 :]]
+        names = [folded_key(str(key)) for key in keys[2 if in_context else 1 :]]
         is_trait = in_context or self._kind == "identify"
         if self._paths[keys].types.keys().isdisjoint({"string", "number"}) or not names:
             return None
-        if len(names) == 2 and names[0] == "address" and names[1] in _ADDRESS_ALIASES:
-            return f"customer.address.{_ADDRESS_ALIASES[names[1]]}"
+        if len(names) == 2 and names[0] == "address" and names[1] in ADDRESS_ALIASES:
+            return f"customer.address.{ADDRESS_ALIASES[names[1]]}"
         if len(names) > 1:
             return None
-        if (name := _ALIASES.get(names[0])) and (is_trait or name not in _NOT_OF_EVENTS):
+        if (name := CUSTOMER_ALIASES.get(names[0])) and (is_trait or name not in _NOT_OF_EVENTS):
             return f"customer.{name}"
         if is_trait and names[0] in _ADDRESS_TRAITS:
-            return f"customer.address.{_ADDRESS_ALIASES[names[0]]}"
+            return f"customer.address.{ADDRESS_ALIASES[names[0]]}"
         return None
 
     def _add_field(self, place: str, sources: list[Keys]) -> None:
@@ -615,15 +597,11 @@ def similar_paths(source: str, seen: dict[str, Keys]) -> list[str]:
         source: which found nothing.
         seen: text and keys of the paths that were seen, the most frequent first.
     """
-
-    def folded(text: str) -> str:
-        return text.lower().replace("_", "")
-
-    last_key = folded(source.rpartition(".")[2])
+    last_key = folded_key(source.rpartition(".")[2])
     near = [
         text
-        for text in similar(source, seen, fold=folded, most=2, cutoff=_CLOSE)
-        if similar(last_key, [str(seen[text][-1])], fold=folded, most=1, cutoff=_CLOSE_KEY)
+        for text in similar(source, seen, fold=folded_key, most=2, cutoff=_CLOSE)
+        if similar(last_key, [str(seen[text][-1])], fold=folded_key, most=1, cutoff=_CLOSE_KEY)
     ]
     # The same key may lie elsewhere, such as in the context.
-    return near or [text for text, keys in seen.items() if folded(str(keys[-1])) == last_key][:2]
+    return near or [text for text, keys in seen.items() if folded_key(str(keys[-1])) == last_key][:2]

@@ -7,7 +7,7 @@ from typing import Final
 
 from voucherify_sync.paths import FieldPath, path_of, stars_in_names
 from voucherify_sync.settings.yaml_nodes import YamlNode
-from voucherify_sync.text import did_you_mean
+from voucherify_sync.text import did_you_mean, folded_key
 
 _OBJECTS: Final = ("traits", "properties", "context", "integrations")
 _EVENT_KEYS: Final = frozenset({
@@ -80,14 +80,10 @@ def doubt_of_source(source: FieldPath, root: str) -> str | None:
     if first in _EVENT_KEYS:
         return None
     known = _OBJECTS if others or end else sorted(_EVENT_KEYS, key=lambda key: "_" not in key)
-    by_folded = {_folded(key): key for key in known}
-    near = get_close_matches(_folded(first), by_folded, n=1, cutoff=0.75)
+    by_folded = {folded_key(key): key for key in known}
+    near = get_close_matches(folded_key(first), by_folded, n=1, cutoff=0.75)
     key = by_folded[near[0]] if near else None
-    if key in {"traits", "properties"} or (len(first) > 3 and root.startswith(_folded(first))):
+    if key in {"traits", "properties"} or (len(first) > 3 and root.startswith(folded_key(first))):
         key = root
     meant_keys = (root, *source.keys) if key is None else (key, *others)
     return f"no event has a key {first!r} at its top level" + did_you_mean([path_of(*meant_keys) + end])
-
-
-def _folded(name: str) -> str:
-    return name.lower().replace("_", "")
