@@ -80,6 +80,7 @@ from voucherify_sync.settings import (
     warnings,
 )
 from voucherify_sync.settings.types import OnDoubt, settings_of
+from voucherify_sync.sources.decode import portions
 from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
@@ -1058,7 +1059,7 @@ class PreparedCoverage(Prepared):
         """Read, compare, and return the report; only where settings are named to compare with."""
         assert isinstance(self._counts, Comparison)  # noqa: S101  # the caller knows its options
         self._read_all()
-        return self._counts.report()
+        return self._counts.report(self.stop)
 
     def _read_all(self) -> None:
         jobs, limit, counts = self._options.jobs or default_jobs(), self._options.limit, self._counts
@@ -1066,9 +1067,13 @@ class PreparedCoverage(Prepared):
             counts.add_shared(self.reader, jobs, self.stop)
         else:
             for batch in self.reader:
-                counts.add_block(batch, self.stop, None if limit is None else limit - counts.read)
+                left = None if limit is None else limit - counts.read
+                for records in portions(islice(counts.decode(batch), left)):
+                    if self.stop.requested:
+                        return
+                    counts.add(records)
                 if counts.read == limit:
-                    break
+                    return
 
     def snapshot(self) -> Snapshot:
         """Tell how far it has read; any thread may ask at any time."""

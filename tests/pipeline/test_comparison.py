@@ -38,7 +38,7 @@ def report_of(before: Settings, after: Settings, *events: Event) -> ComparisonRe
     """Return the report on events."""
     comparison = Comparison(before, after)
     lines = [json.dumps(event.fields).encode() for event in events]
-    comparison.add_block(Batch.of("e.ndjson", 1, lines), Stop())
+    comparison.add(comparison.decode(Batch.of("e.ndjson", 1, lines)))
     return comparison.report()
 
 
@@ -258,3 +258,12 @@ def test_settings_to_compare_with_are_for_a_comparison(samples: Path) -> None:
     with pytest.raises(UsageProblem) as of_explain:
         explain(ExplainOptions(source=samples, against=Settings()))
     assert of_explain.value.remedy == "Call changes()."
+
+
+def test_a_stop_leaves_no_name_unmet(samples: Path) -> None:
+    """The rest of the input may hold it."""
+    options = CoverageOptions(source=samples, settings=Settings(), against=Settings(), event=["Other"])
+    stop = Stop()
+    assert compare(options, stop=stop).notices
+    stop.request()
+    assert not compare(options, stop=stop).notices

@@ -258,7 +258,7 @@ def test_coverage_on_several_processes_counts_what_one_counts(
     settings = msgspec.structs.replace(SETTINGS["spare"], track=NAMES.track)
     alone, together = Coverage(settings), Coverage(settings)
     for batch in Reader(sources, Stop()):
-        alone.add_block(batch, Stop())
+        alone.add(alone.decode(batch))
     together.add_shared(Reader(sources, Stop()), 2, Stop())
     assert together.report() == alone.report()
     assert alone.report().identify.more_paths > 100

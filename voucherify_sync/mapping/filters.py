@@ -210,6 +210,8 @@ class Filters:
         """Yield what a person should know of the lists and the period: what met nothing, and what may be meant."""
         for names in self.lists:
             yield from names.notices(stop)
+        if stop is not None and stop.requested:
+            return  # the rest of the input may hold them
         if self._selection.names and not self._selected.met.seen:
             yield "--event: no track event was read."
         period = self.period

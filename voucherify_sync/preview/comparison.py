@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -334,6 +334,9 @@ class Comparison:
         before: the earlier settings.
         after: the settings in use.
         selection: what the command line picks.
+
+    Attributes:
+        decode: makes records of a batch.
     """
 
     def __init__(self, before: Settings, after: Settings, selection: Selection | None = None) -> None:
@@ -341,7 +344,7 @@ class Comparison:
         self._before, self._after = (Pipeline(each, self._arguments[2]) for each in (before, after))
         mappers = self._before.mapper, self._after.mapper
         rules = [each for mapper in mappers for each in mapper.rules.values()]
-        self._decode = decoder(projection_of(rules) | dict.fromkeys(TIME_FIELDS))
+        self.decode = decoder(projection_of(rules) | dict.fromkeys(TIME_FIELDS))
         self._counts = _Counts()
         self._rows, self._numbers = _changed_rows(*mappers)
         self._constants: dict[str, list[tuple[Keys, int]]] = {"identify": [], "track": []}
@@ -361,13 +364,6 @@ class Comparison:
             return RequestChange(own, before, after, [])
         return RequestChange(own, before, after, request_differences(before, after))
 
-    def add_block(self, block: Batch, stop: Stop, limit: int | None = None) -> None:
-        """Count the changes of a block of lines, or of its first `limit` records, until the run stops."""
-        for portion in portions(islice(self._decode(block), limit)):
-            if stop.requested:
-                return
-            self._add(portion)
-
     def add_shared(self, source: Input, jobs: int, stop: Stop) -> None:
         """Count the changes of an input on several processes, until the run stops."""
         from voucherify_sync.run import workers  # of no use to a small input, and slow to import
@@ -379,20 +375,23 @@ class Comparison:
 
     def counted(self, blocks: Iterable[Batch]) -> Iterator[bytes]:
         """Yield the counts of blocks, part by part, for the process that merges them."""
-        for records in portions(chain.from_iterable(map(self._decode, blocks)), _MAX_COMPARED):
+        for records in portions(chain.from_iterable(map(self.decode, blocks)), _MAX_COMPARED):
             self._counts = _Counts()
-            self._add(records)
+            self.add(records)
             yield _encode((self._counts, self._after.filters.cut_met()))
 
-    def report(self) -> ComparisonReport:
-        """Return all that was counted."""
+    def report(self, stop: Stop | None = None) -> ComparisonReport:
+        """Return all that was counted; once the run stops no name counts as one that no event had."""
         counts, (before, after, _) = self._counts, self._arguments
         sent = counts.unchanged + counts.changed + counts.only_before + counts.only_after
         rows = []
         for number, row in enumerate(self._rows):
             times, examples = counts.rows.get(number, (0, []))
             rows.append(msgspec.structs.replace(row, requests=times, examples=examples))
-        fields = counts.fields.items()
+
+        def times_changed(item: tuple[str, FieldChanges]) -> int:
+            return item[1].added + item[1].removed + item[1].changed
+
         return ComparisonReport(
             read=counts.read,
             unchanged=counts.unchanged,
@@ -405,31 +404,30 @@ class Comparison:
             rows=rows,
             settings=list(_changed_settings(before, after)),
             by_other_settings=counts.by_other_settings,
-            fields=dict(sorted(fields, key=lambda item: -sum(_numbers_of(item[1])))),
+            fields=dict(sorted(counts.fields.items(), key=times_changed, reverse=True)),
             more_fields=counts.more_fields,
             examples=counts.examples,
-            notices=list(self._after.filters.notices()),
+            notices=list(self._after.filters.notices(stop)),
         )
 
-    def _add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Iterable[Record]) -> None:
+        """Count the changes of records."""
         counts = self._counts
         for record in records:
             counts.read += 1
-            before, after = self._before.decide(record), self._after.decide(record)
+            change = self.change(record)
+            before, after = change.before, change.after
             if isinstance(before, Outcome):
                 if not isinstance(after, Outcome):
                     counts.only_after += 1
                     _count(counts.reasons_before, before.reason)
-                continue
-            if isinstance(after, Outcome):
+            elif isinstance(after, Outcome):
                 counts.only_before += 1
                 _count(counts.reasons_after, after.reason)
-                continue
-            fields = request_differences(before, after)
-            if not fields:
+            elif change.fields:
+                self._count_changed(before.event, change.fields)
+            else:
                 counts.unchanged += 1
-                continue
-            self._count_changed(before.event, fields)
 
     def _count_changed(self, event: Event, fields: list[Difference]) -> None:
         counts, place = self._counts, str(event.position)
@@ -537,7 +535,3 @@ def _covers(place: Keys, value: Any, keys: Keys) -> bool:
 
 def _count(reasons: dict[str, int], reason: str | None) -> None:
     reasons[reason or ""] = reasons.get(reason or "", 0) + 1
-
-
-def _numbers_of(counts: FieldChanges) -> tuple[int, int, int]:
-    return counts.added, counts.removed, counts.changed

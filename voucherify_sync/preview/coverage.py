@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Hashable, Iterable, Iterator
 from hashlib import blake2b
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import msgspec
@@ -415,6 +415,7 @@ class Coverage:
         selection: what the command line picks.
 
     Attributes:
+        decode: makes records of a batch.
         read: records.
         sections: what was seen, by type of event: ``identify`` and ``track``.
         ends: state and reason of the records of which no request is made, each with how often.
@@ -423,6 +424,7 @@ class Coverage:
     def __init__(self, settings: Settings, selection: Selection | None = None) -> None:
         self._arguments = settings, selection or Selection()
         self._pipeline = Pipeline(*self._arguments)
+        self.decode = self._pipeline.decode
         rules = self._pipeline.mapper.rules
         self.read = 0
         written = {kind: [row for row in each.rows if row.whole is None] for kind, each in rules.items()}
@@ -444,13 +446,6 @@ class Coverage:
         self._effects: dict[Hashable, Effect] = {}
         self._remembered_bytes = 0
 
-    def add_block(self, block: Batch, stop: Stop, limit: int | None = None) -> None:
-        """Count the records of a block, or its first `limit`, until the run stops."""
-        for portion in portions(islice(self._pipeline.decode(block), limit)):
-            if stop.requested:
-                return
-            self.add(portion)
-
     def add_shared(self, source: Input, jobs: int, stop: Stop) -> None:
         """Count the records of an input on several processes, until the run stops."""
         from voucherify_sync.run import workers  # of no use to a small input, and slow to import
@@ -465,7 +460,7 @@ class Coverage:
     def examined(self, blocks: Iterable[Batch]) -> Iterator[bytes]:
         """Yield what was found out about the records of blocks, for the process that counts them."""
         encode = msgspec.msgpack.Encoder().encode
-        for records in portions(chain.from_iterable(map(self._pipeline.decode, blocks)), _MAX_EXAMINED):
+        for records in portions(chain.from_iterable(map(self.decode, blocks)), _MAX_EXAMINED):
             yield encode(self._examine(records))
 
     def report(self, stop: Stop | None = None) -> CoverageReport:
