@@ -16,7 +16,7 @@ from io import BytesIO
 from itertools import islice
 from typing import Any, Final, Self
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec.json import Decoder, Encoder, decode
 
 from voucherify_sync.paths import holds_a_non_number
@@ -207,7 +207,15 @@ class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", 
         body: Json = decode(self.payload)
         return body
 
+    def without_profile(self) -> Request:
+        """Return a custom event that only names its customer."""
+        body = self.body
+        ids = {name: body["customer"][name] for name in ("source_id", "id") if name in body["customer"]}
+        payload = _encode({**body, "customer": ids})
+        return structs.replace(self, payload=payload, has_profile=False, customer=None)
 
+
+_encode = Encoder().encode
 _encode_sorted = Encoder(order="sorted").encode
 _decode = Decoder().decode
 

@@ -182,7 +182,9 @@ def test_bulk_leaves_the_same_customers_as_each_in_time_order(run_cli: Cli) -> N
 
 
 @pytest.mark.parametrize(
-    ("between", "way"), [(identify, "--bulk"), (identify, "--each"), (track, "--each")], ids=str
+    ("between", "way"),
+    [(identify, "--bulk"), (identify, "--each"), (track, "--each")],
+    ids=["an older one in bulk", "an older one", "an event with fields"],
 )
 def test_what_a_customer_held_before_the_last_update_is_sent_again(
     bench: Bench, between: Any, way: str
@@ -511,3 +513,16 @@ def test_of_events_with_one_message_id_the_first_one_is_folded(run_cli: Cli) -> 
     ended = run_cli("replay", "-n", "--bulk", "-", stdin="".join(lines))
     bodies = [line["body"] for line in ended.lines if "customers" in line["path"]]
     assert bodies == [{"source_id": "u1", "email": "a@example.com"}]
+
+
+def test_a_retried_event_does_not_put_an_old_value_over_a_newer_one(run_cli: Cli) -> None:
+    """The run in bulk sent the newer one; what the event says of a customer that was refused arrives with it."""
+    with Sandbox(faults=[Fault.parse("POST /v1/events status 400 #1")]) as server:
+        bench = Bench(run_cli, server)
+        lines = [track("u1", 1, email="old@example.com"), identify("u1", 2, email="new@example.com")]
+        bench.replay(bench.file("a.ndjson", lines))
+        assert [letter["outcome"] for letter in bench.letters()] == ["failed"]
+        ended = run_cli("retry", "-c", bench.settings, "--yes")
+        assert ended.code == 0, ended.err
+        assert profiles(server)["u1"]["email"] == "new@example.com"
+        assert server.counts()[1] == 1

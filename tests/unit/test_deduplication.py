@@ -152,10 +152,19 @@ def test_what_this_run_delivered_is_a_repetition_within_it(path: Path) -> None:
 
 
 def test_a_superseded_update_is_held_back() -> None:
-    """Something newer was sent to that customer."""
+    """Something newer was sent to that customer: an event is sent, and only names the customer."""
+    event = replace(
+        make_request(2, kind=Kind.EVENT),
+        payload=b'{"event":"E","customer":{"source_id":"u","email":"old"},"metadata":{"n":1}}',
+    )
     with LedgerReader() as ledger:
-        steps = decide(Deduplicator(ledger, RETRY, lambda _request: True), make_request(1))
-    assert [said(step) for step in steps] == [("skipped", "superseded")]
+        update, sent = decide(
+            Deduplicator(ledger, RETRY, lambda _request: True), make_request(1, kind=Kind.CUSTOMER), event
+        )
+    assert said(update) == ("skipped", "superseded")
+    assert isinstance(sent, Request)
+    assert sent.body == {"event": "E", "customer": {"source_id": "u"}, "metadata": {"n": 1}}
+    assert not sent.has_profile
 
 
 @pytest.mark.parametrize("type_", ["identify", "track"])

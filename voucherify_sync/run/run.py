@@ -218,11 +218,15 @@ class OutcomeSinks:
                 self._stop.because(RunStopped(sentence, "Look at the dead letters, then run it again."))
 
     def is_superseded(self, request: Request) -> bool:
-        """Tell whether the customer was sent an update that is newer than this one."""
-        if request.kind is not Kind.CUSTOMER or self._ledger is None:
+        """Tell whether the customer was sent an update that is newer than what a request says of it."""
+        if not request.has_profile or self._ledger is None:
             return False
         last, time = self._ledger.last_update(request.source_id), request.event.time
-        return bool(last and last.updated_at and time and time < last.updated_at)
+        if last is None or last.updated_at is None:
+            return False
+        if time is None:  # older than all others, but an update is better sent than lost
+            return request.kind is Kind.EVENT
+        return time < last.updated_at
 
     @property
     def dead_letters(self) -> str | None:

@@ -24,6 +24,7 @@ from voucherify_sync.events import (
     HASH_BYTES,
     KEY_BYTES,
     Event,
+    Kind,
     Request,
     earlier_keys,
     record_key,
@@ -73,7 +74,8 @@ class Deduplicator:
     Args:
         ledger: what earlier runs sent; an empty one is never asked.
         policy: the user's exceptions.
-        is_superseded: tells whether the customer of a request was sent a newer update; None: nothing is superseded.
+        is_superseded: tells whether the customer of a request was sent a newer update: an update is not sent then,
+            and a custom event only names its customer. None: nothing is superseded.
     """
 
     def __init__(
@@ -180,10 +182,12 @@ class Deduplicator:
             is_tried_again = self._policy.retries_failed or self._policy.again_before > known.run
             if not is_tried_again and known.hash in (None, request_hash(request.payload)):
                 return Outcome(event, State.FAILED, FAILED_BEFORE, request=request)
+        if self._is_superseded is not None and self._is_superseded(request):
+            if request.kind is Kind.CUSTOMER:
+                return Outcome(event, State.SKIPPED, "superseded", request=request)
+            request = request.without_profile()  # the event counts, not its old values
         if known is not None and known.state is State.IN_DOUBT and self._ledger is not None:
             return replace(request, doubtful_since=self._ledger.sent_at(record_key(event)) or 0.0)
-        if self._is_superseded is not None and self._is_superseded(request):
-            return Outcome(event, State.SKIPPED, "superseded", request=request)
         return request
 
 
