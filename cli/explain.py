@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
@@ -23,6 +23,16 @@ from .streams import arrow, tell
 if TYPE_CHECKING:
     from voucherify_sync.api import ExplainOptions, PreparedExplanation
     from voucherify_sync.preview.explain import EventSearch
+
+
+_PICKS: Final = frozenset({"event", "user", "message_id", "line", "limit"})
+_GO_WITH: Final = {
+    "final": {"json"},
+    "watch": {"full", *_PICKS},
+    "against": {"json", *_PICKS},
+    "curl": _PICKS,
+}
+"""Option -> those that may stand beside it."""
 
 
 @click.command("explain")
@@ -101,7 +111,7 @@ def command(limit: int, **values: Any) -> int:
 
     flags = {name: values.pop(name) for name in ("full", "watch", "as_json", "as_curl")}
     final, against, shown = values.pop("final"), values["against"], 0
-    form = _form(flags, values, is_final=final is not None)
+    form = _form()
     if final is not None:
         return _show_final(values["source"], values["config"], final, as_json=form == "json")
     options = ExplainOptions(**values)
@@ -119,30 +129,22 @@ def command(limit: int, **values: Any) -> int:
     return code
 
 
-def _form(flags: dict[str, bool], values: dict[str, Any], *, is_final: bool) -> str:
+def _form() -> str:
     """Return how explanations are shown; refuse options that cannot be meant together."""
     from voucherify_sync.errors import UsageProblem
 
-    given = [name for name in ("as_json", "as_curl", "full") if flags[name]]
-    if flags["as_curl"] and len(given) > 1:
-        other = "json" if flags["as_json"] else "full"
-        raise UsageProblem(f"--{other} and --curl would both write to stdout", "Choose one of them.")
-    modes = [name for name in ("watch", "against") if flags.get(name) or values.get(name) is not None]
-    modes += ["final"] if is_final else []
-    if len(modes) > 1:
-        raise UsageProblem(f"--{modes[0]} and --{modes[1]} cannot be combined.", "Choose one of them.")
-    allowed = {"watch": {"full"}, "against": {"as_json"}, "final": {"as_json"}}
-    for mode in modes:
-        picks = [name for name in ("event", "user", "message_id", "line") if is_final and values[name]]
-        if (
-            is_final
-            and click.get_current_context().get_parameter_source("limit") is ParameterSource.COMMANDLINE
-        ):
-            picks.append("limit")
-        for name in (*picks, *(name for name in given if name not in allowed[mode])):
-            other = name.removeprefix("as_").replace("_", "-")
-            raise UsageProblem(f"--{mode} and --{other} cannot be combined.", f"Leave --{other} out.")
-    return given[0].removeprefix("as_") if given else "brief"
+    context = click.get_current_context()
+    given = [
+        name.removeprefix("as_")
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    for mode, others in _GO_WITH.items():
+        refused = [name for name in given if name not in {mode, "source", "config", *others}]
+        if mode in given and refused:
+            other = refused[0].replace("_", "-")
+            raise UsageProblem(f"--{mode} and --{other} cannot be combined.", "Choose one of them.")
+    return next((form for form in ("json", "curl", "full") if form in given), "brief")
 
 
 def _tell_that_nothing_matches(search: EventSearch) -> None:
