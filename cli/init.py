@@ -157,10 +157,16 @@ def _found(report: CoverageReport, counts: SampleCounts, named: str) -> Iterator
     elif not traits + properties:
         yield f"The default table maps {mapped}."
     else:
-        yield (
-            f"The default table maps {mapped}: {counted(traits, 'trait')} and "
-            f"{counted(properties, 'property', 'properties')} have no place in it. The file holds rows for them."
-        )
+        lost = [counted(traits, "trait")] if traits else []
+        lost += [counted(properties, "property", "properties")] if properties else []
+        verb = "has" if traits + properties == 1 else "have"
+        said = f"The default table maps {mapped}: {' and '.join(lost)} {verb} no place in it."
+        more = sum(section.proposal.more for section in sections)
+        why = "rare, too many, or named by numbers"
+        if rows:
+            yield f"{said} The file holds rows for them{f', except for {more:,}: {why}' if more else ''}."
+        else:
+            yield f"{said} The file holds no rows for what is {why}."
     if doubtful := [row.source for row in rows if row.remark]:
         shown = ", ".join(doubtful[:_MAX_DOUBTFUL]) + (" …" if len(doubtful) > _MAX_DOUBTFUL else "")
         waiting = counted(len(doubtful), "row waits as a comment", "rows wait as comments")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from support.cli import Cli
+from support.replays import write_events
 from support.segment_events import identify, track
 from support.settings_text import loaded, uncommented
 
@@ -141,6 +142,31 @@ def test_from_says_what_it_found_and_what_comes_next(run_cli: Cli, samples: Path
         f"voucherify-sync plan -c 'my file.yaml' {samples}",
         f"voucherify-sync replay -c 'my file.yaml' {samples}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("traits", "told"),
+    [
+        (
+            {},
+            "2 traits have no place in it. The file holds no rows for what is rare, too many, or named by numbers.",
+        ),
+        (
+            {"plan": "x"},
+            "The file holds rows for them, except for 2: rare, too many, or named by numbers.",
+        ),
+    ],
+    ids=["only-rare", "some-rare"],
+)
+def test_from_says_which_values_get_no_row(run_cli: Cli, traits: dict[str, str], told: str) -> None:
+    """It promises no rows that are not there."""
+    rare = {7: {"one": 1}, 8: {"other": 1}}
+    events = [
+        {"type": "identify", "userId": "u1", "traits": {"email": "a@b.pl", **traits, **rare.get(number, {})}}
+        for number in range(2_500)
+    ]
+    ended = run_cli("init", "-", "--from", write_events(run_cli.folder, *events))
+    assert told in ended.err
 
 
 def test_from_reads_pipes_and_several_sources(run_cli: Cli, samples: Path) -> None:
