@@ -81,7 +81,11 @@ def command(
     report = checked(effective, tests, doubts, config)
     if show:
         _show(report)
-    _tell_notes(report, online=online)
+    notes = [] if report.ledger.problem is None else [f"Before a live run: {report.ledger.problem}"]
+    notes += [f"Warning: {warning}" for warning in report.warnings]
+    if not online:  # previews and the sandbox need no keys
+        notes += [f"Before a live run: {problem}" for problem in report.missing]
+    tell(*notes)
     verdict = "No settings file: the defaults apply" if report.file is None else f"{report.file}: no mistakes"
     if report.warnings:
         verdict += f", {counted(len(report.warnings), 'warning')}"
@@ -129,15 +133,6 @@ def _show(report: CheckReport) -> None:
         click.echo(f"# Ledger of live runs: {clean(str(report.ledger.path), 4_096)}")
     click.echo(dump(report.settings), nl=False)
     sys.stdout.flush()
-
-
-def _tell_notes(report: CheckReport, *, online: bool) -> None:
-    """Say what is likely to be meant otherwise, and what a live run would lack."""
-    notes = [] if report.ledger.problem is None else [f"Before a live run: {report.ledger.problem}"]
-    notes += [f"Warning: {warning}" for warning in report.warnings]
-    if not online:  # previews and the sandbox need no keys
-        notes += [f"Before a live run: {problem}" for problem in report.missing]
-    tell(*notes)
 
 
 def tell_results(

@@ -120,10 +120,6 @@ class NameList:
         met, self.met = self.met, NamesMet(others=NameCounts(most=MAX_KEYS_OF_PART))
         return met
 
-    def unmet(self) -> list[str]:
-        """Return the names of the list that were not met so far, in its order."""
-        return [name for name in self._names if name not in self.met.listed]
-
     def near_misses(self, stop: Stop | None = None) -> dict[str, list[str]]:
         """Return what may be meant by names of the list: names that are not in it, the most frequent first.
 
@@ -160,7 +156,8 @@ class NameList:
 
         Once the run stops none is missing: the rest of the input was not looked at.
         """
-        misses, unmet = self.near_misses(stop), self.unmet()
+        misses = self.near_misses(stop)
+        unmet = [name for name in self._names if name not in self.met.listed]
         if self.met.seen and not (stop is not None and stop.requested):
             yield from self._unmet_notices(unmet, misses)
         noun = "id" if self._are_ids else "name"

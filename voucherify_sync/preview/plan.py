@@ -186,8 +186,9 @@ class Plan(Struct):
         for outcome in outcomes:
             record, request = outcome.record, outcome.request
             is_planned = outcome.state is State.PLANNED
-            if type(record) is Event:
-                self._add_time(record)
+            if type(record) is Event and record.time is not None:
+                first, last = self.periods.get(record.position.source, (record.time, record.time))
+                self.periods[record.position.source] = min(first, record.time), max(last, record.time)
             if record.type == "track" and record.name is not None:
                 self.names.add(record.name)
                 if is_planned:
@@ -213,12 +214,6 @@ class Plan(Struct):
         else:
             self.tracked += 1
             self.event_names.add(request.name)
-
-    def _add_time(self, event: Event) -> None:
-        time, source = event.time, event.position.source
-        if time is not None:
-            first, last = self.periods.get(source, (time, time))
-            self.periods[source] = min(first, time), max(last, time)
 
 
 def _nulls_in(value: Any) -> int:

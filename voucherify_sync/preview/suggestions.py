@@ -387,7 +387,10 @@ class _Proposer:
         if keys[0] == "context" and self._kind == "identify":
             own = (ROOTS[self._kind], *names)
             if own in self._lost and self._field_of(own) is None and self._add_own(own):
-                return self._put_before(path_of(*own), keys)
+                row = self._rows.pop(path_of(*own))
+                is_put = self._put(keys, row.destination)
+                self._rows[path_of(*own)] = row
+                return is_put
         if path_of(*keys) in self._rows:
             return True
         if not names or not all(name.strip() for name in names):
@@ -398,12 +401,6 @@ class _Proposer:
                 self._taken.add(to)
                 return True
         return False
-
-    def _put_before(self, own: str, keys: Keys) -> bool:
-        row = self._rows.pop(own)
-        is_put = self._put(keys, row.destination)
-        self._rows[own] = row
-        return is_put
 
     def _metadata_of(self, keys: Keys) -> Keys:
         return ("metadata",) if keys[0] == "properties" else ("customer", "metadata")
