@@ -297,6 +297,7 @@ def test_a_stream_that_fails_does_not_disturb_the_run(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The run goes on unseen: no exception, no trace, stdout and stderr as they were."""
+    monkeypatch.setattr(module, "_FIRST_LINE_S", 0.0)
     stream = Broken(error)
     monkeypatch.setattr(sys, "stderr", stream)
     with ProgressThread(lambda: view(stream), lambda: HALF, interval_s=0.01):
@@ -323,6 +324,7 @@ def test_a_snapshot_that_fails_ends_the_display_only() -> None:
 def test_a_terminal_that_takes_nothing_does_not_hold_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-S stops a terminal, not a run."""
     monkeypatch.setattr(module, "_LEAVE_WITHIN_S", 0.05)
+    monkeypatch.setattr(module, "_FIRST_LINE_S", 0.0)
     release, writing = threading.Event(), threading.Event()
 
     class Stuck(io.StringIO):

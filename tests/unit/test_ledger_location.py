@@ -19,7 +19,7 @@ OWN = ProjectIdentity.of(URL, "own")
 ROTATED = ProjectIdentity.of(URL, "rotated")
 MOVED = ProjectIdentity.of("https://us1.api.voucherify.io", "own")
 STRANGER = ProjectIdentity.of("https://us1.api.voucherify.io", "stranger")
-SANDBOX = ProjectIdentity.of(URL, "sandbox-1f9c")
+LOCAL = "http://127.0.0.1:8900"
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def ledger_of(identity: ProjectIdentity, path: Path, *, is_used: bool = True) ->
     return path
 
 
-def place(identity: ProjectIdentity | None = OWN, **choice: Any) -> LedgerLocation:
+def place(identity: ProjectIdentity | None = OWN, url: str = URL, **choice: Any) -> LedgerLocation:
     """Find the ledger of a command."""
-    return locate(LedgerChoice(**choice), origin_of(URL), identity)
+    return locate(LedgerChoice(**choice), origin_of(url), identity)
 
 
 def problem(found: LedgerLocation) -> str:
@@ -87,10 +87,17 @@ def test_a_ledger_by_which_nothing_was_sent_may_be_anybody_s(state: Path) -> Non
 
 def test_sandboxes_are_no_other_project(state: Path) -> None:
     """Neither is a project named to one, nor one to a project."""
-    ledger_of(SANDBOX, state / "a.ledger")
-    assert place(OWN).is_first
-    ledger_of(OWN, state / "b.ledger")
-    assert place(ProjectIdentity.of(URL, "sandbox-2222")).is_first
+    own = ProjectIdentity.of(LOCAL, "own")
+    ledger_of(ProjectIdentity.of(LOCAL, "sandbox-1f9c"), state / "a.ledger")
+    assert place(own, LOCAL).is_first
+    ledger_of(own, state / "b.ledger")
+    assert place(ProjectIdentity.of(LOCAL, "sandbox-2222"), LOCAL).is_first
+
+
+def test_no_project_of_voucherify_is_a_sandbox(state: Path) -> None:
+    """Whatever its Application ID is called: what it was sent counts."""
+    ledger_of(ProjectIdentity.of(URL, "sandbox-1f9c"), state / "a.ledger")
+    assert not place(OWN).is_first
 
 
 def test_two_ledgers_of_one_project_are_told(state: Path) -> None:
