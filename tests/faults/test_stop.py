@@ -22,6 +22,8 @@ PLAN = Plan(
     stop_s=HANG_S,
 )
 
+SHORT = replace(PLAN, records=100, outage=(10, 16), most_stops=2)
+
 
 @pytest.mark.parametrize("on_doubt", ["verify", "hold"])
 def test_orderly_stops_lose_nothing_and_double_nothing(on_doubt: str) -> None:
@@ -45,7 +47,7 @@ def test_orderly_stops_lose_nothing_and_double_nothing(on_doubt: str) -> None:
 
 def test_the_loop_would_notice_a_doubled_event() -> None:
     """With `resend` events are sent again on a guess, and some had arrived."""
-    figures = run_archive(replace(PLAN, on_doubt="resend"))
+    figures = run_archive(replace(SHORT, on_doubt="resend"))
     assert figures.found["doubled"] > 0
     assert figures.broken == []
 
@@ -53,6 +55,6 @@ def test_the_loop_would_notice_a_doubled_event() -> None:
 def test_the_loop_would_notice_an_event_that_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that lets go, at a stop, of what it sent."""
     monkeypatch.setenv("FORGETS_WHAT_IT_SENT", "1")
-    broken = run_archive(PLAN).broken
+    broken = run_archive(SHORT).broken
     assert any(text.startswith("doubled") for text in broken)
     assert any("was sent, waited for" in text for text in broken)
