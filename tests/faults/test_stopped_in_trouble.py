@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,24 +67,19 @@ def stop_a_run(row: Row, folder: Path) -> Ended:
         return Ended(process.returncode, out.decode(), err.decode())
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Row, Future[Ended]]]:
-    """Make all runs, a few at a time: most of their time they wait."""
+def test_a_run_that_stops_in_trouble_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """By a limit of the user's or a signal alike; what was answered is no trouble, be it throttled or refused.
+
+    A few runs are made at a time: they wait more than they compute.
+    """
+    folders = [tmp_path_factory.mktemp("run") for _ in TABLE]
     with ThreadPoolExecutor(6) as pool:
-        yield {row: pool.submit(stop_a_run, row, tmp_path_factory.mktemp("run")) for row in TABLE}
-
-
-@pytest.mark.parametrize("row", TABLE, ids=[f"{row.fault}, {row.options}" for row in TABLE])
-def test_a_run_that_stops_in_trouble_says_so(runs: dict[Row, Future[Ended]], row: Row) -> None:
-    """By a limit of the user's or a signal alike; what was answered is no trouble, be it throttled or refused."""
-    ended = runs[row].result()
-    assert ended.code == row.code, ended.err
-    said = [line for line in ended.err.splitlines() if "The last call failed: " in line]
-    if row.trouble is None:
-        assert "The last call failed" not in ended.err
-    else:
-        assert row.trouble in said[0]
-    assert ended.err.count("The last call failed") <= 1
+        runs = list(pool.map(stop_a_run, TABLE, folders))
+    for row, ended in zip(TABLE, runs, strict=True):
+        said = [line for line in ended.err.splitlines() if "The last call failed" in line]
+        assert ended.code == row.code, (row, ended.err)
+        assert len(said) == (row.trouble is not None), (row, ended.err)
+        assert row.trouble is None or row.trouble in said[0], row
 
 
 def test_the_limiter_knows_how_long_the_oldest_call_has_had_no_answer() -> None:
