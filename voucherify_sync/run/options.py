@@ -116,7 +116,7 @@ def parse_type(text: str) -> str:
     raise ValueError(f"{text!r} is no type of event{meant or f'; write {sent}'}")
 
 
-_LONGEST_S = 10 * 365 * 86_400
+_LONGEST_S = 100 * 365 * 86_400
 
 
 def parse_duration_s(text: str) -> float:
@@ -130,7 +130,7 @@ def parse_duration_s(text: str) -> float:
         raise ValueError(f"{text!r} is no duration; write 90s, 30min, 8h or 1h30m")
     seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
     if seconds > _LONGEST_S:
-        raise ValueError(f"{text!r} is longer than ten years")
+        raise ValueError(f"{text!r} is longer than a hundred years")
     return seconds
 
 
