@@ -62,7 +62,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
       voucherify-sync coverage --fail-under 80 --event 'Order *' events.ndjson
 
     Lists every path of traits, properties and context.traits: how many values it has, what part of them is
-    mapped, its destination or `not mapped`, the types, and an example; what is lost most often comes first.
+    mapped, its destination or `not mapped`, the types, and an example; what is most often not mapped comes first.
     Then every destination: how often it is filled, and conflicts of types. Then the rows of the settings
     that never matched, and rows to paste into the settings that map what is missing. Nothing is sent.
 
@@ -152,7 +152,7 @@ def _show_comparison(report: ComparisonReport, against: Path, config: Path | Non
 def _next_commands(
     report: CoverageReport, options: CoverageOptions, *, has_rows: bool, is_piped: bool
 ) -> Iterator[dict[str, str]]:
-    """Yield what comes next: look at a lost value, paste the rows, check them, look again."""
+    """Yield what comes next: look at a value that is not mapped, paste the rows, check them, look again."""
     from voucherify_sync.settings import DEFAULT_FILE, settings_file
 
     file = str(options.config or DEFAULT_FILE)
@@ -163,7 +163,7 @@ def _next_commands(
     )
     if wholly_lost and not is_piped:
         is_watched = has_rows and settings_file(options.config) is not None
-        does = f"an event that loses {clean(wholly_lost.path, 40)}"
+        does = f"an event whose {clean(wholly_lost.path, 40)} is not mapped"
         yield {
             "command": f"voucherify-sync explain{' --watch' * is_watched}{config} --line {line} {shlex.quote(source)}",
             "does": f"{does}, each time you save {file}" if is_watched else does,
@@ -178,7 +178,7 @@ def _next_commands(
 
 
 def _most_lost(report: CoverageReport) -> list[PathCoverage]:
-    """Return the paths of which values are lost, the one that loses most first."""
+    """Return the paths of which values are not mapped, the most frequent first."""
     lost = report.identify.lost_paths + report.track.lost_paths
     return sorted(lost, key=lambda path: (-path.lost_count, path.path))
 
@@ -295,7 +295,7 @@ def _hints(report: CoverageReport) -> Iterator[TextLines]:
 
 
 def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | TextLines]:
-    """Yield the values of the events of a type by path, what is lost most often first, with where they go."""
+    """Yield the values of the events of a type by path, what is most often not mapped first, with where they go."""
     from voucherify_sync.preview.coverage import share
 
     values = section.values

@@ -128,7 +128,7 @@ def test_what_is_lost_is_what_plan_counts(run_cli: Cli, samples: Path) -> None:
 
 
 def test_what_comes_next_leads_on(run_cli: Cli, samples: Path) -> None:
-    """To an event that loses the most lost value, and to the check of what was pasted; on stderr."""
+    """To an event whose the is not mapped most lost value, and to the check of what was pasted; on stderr."""
     settings = run_cli.folder / "my settings.yaml"
     settings.write_text("track:\n")
     ended = run_cli("coverage", "-c", settings, samples)
