@@ -127,7 +127,7 @@ def warn_of_sources(facts: Sequence[SourceFacts]) -> ExitCode:
     """Say what is wrong with the sources that were read; return the exit code that this asks for."""
     tell(*(f"Warning: {notice}" for notice in source_notices(facts)))
     damaged = [
-        f"{clean(each.name, 4_096)} is damaged: {clean(each.damaged)}" for each in facts if each.damaged
+        f"{clean(each.name, 4_096)} is damaged: {clean(each.damaged, 400)}" for each in facts if each.damaged
     ]
     tell(*(f"Warning: {each}" for each in damaged))
     return ExitCode.INCOMPLETE if damaged else ExitCode.OK

@@ -340,8 +340,6 @@ def _warnings(plan: Json, report: RunReport) -> Iterator[str]:
     from voucherify_sync.preview.plan import MAX_ANONYMOUS
     from voucherify_sync.report.run_report import OTHER
 
-    from .summary import damage_of
-
     events = plan["custom_events"]
     if events:
         named = [(name, count) for name, count in events.items() if name != OTHER]
@@ -369,4 +367,4 @@ def _warnings(plan: Json, report: RunReport) -> Iterator[str]:
         yield f"{counted(delivered, 'record')} left out because they were delivered before; --again plans them, too."
     for source in report.input.sources:
         if source.damaged:
-            yield damage_of(source, report.mode)
+            yield f"{clean(source.name, 4_096)} is damaged: {clean(source.damaged, 400)}"

@@ -15,7 +15,7 @@ from voucherify_sync.events import Kind
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.findings import sentences_of
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, find, label_of, words
-from voucherify_sync.report.run_report import RunReport, SourceReport, headline
+from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
@@ -119,7 +119,7 @@ def print_summary(
         remaining: what is left to do, if the run stopped early.
     """
     damaged = [source for source in report.input.sources if source.damaged]
-    warnings = [damage_of(source, report.mode) for source in damaged[:_TOP]]
+    warnings = [f"{clean(s.name, 4_096)} is damaged: {clean(s.damaged or '', 400)}" for s in damaged[:_TOP]]
     if len(damaged) > _TOP:
         warnings.append(f"{counted(len(damaged) - _TOP, 'more source is', 'more sources are')} damaged")
     places = [f"Dead letters: {clean(report.dead_letters, 4_096)}"] if report.dead_letters else []
@@ -139,12 +139,6 @@ def print_summary(
             next_block(next_commands),  # last, to be seen without scrolling
         ],
     )
-
-
-def damage_of(source: SourceReport, mode: str) -> str:
-    """Return what is wrong with a source, and what a preview must say of it: only a live run verifies it first."""
-    said = f"{clean(source.name, 4_096)} is damaged: {clean(source.damaged or '')}"
-    return said if mode != "dry_run" else f"{said}; a live run leaves out a damaged .gz file as a whole"
 
 
 def _rows(report: RunReport) -> Iterator[TableRow]:

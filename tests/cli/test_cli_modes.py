@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import stat
 import subprocess
 from pathlib import Path
@@ -112,3 +113,18 @@ def test_a_number_larger_than_any_archive_means_all(run_cli: Cli, samples: Path)
     """Python counts less far."""
     whole, limited = (run_cli("replay", "-n", *more, samples) for more in ([], ["--limit", str(1 << 63)]))
     assert (limited.code, limited.out) == (0, whole.out)
+
+
+@pytest.mark.parametrize(("damage", "is_left_out"), [("flipped", True), ("cut", False)])
+def test_a_preview_says_what_a_run_that_sends_makes_of_a_damaged_file(
+    run_cli: Cli, damage: str, is_left_out: bool
+) -> None:
+    """What precedes a cut can be trusted; where a byte is wrong, nothing can."""
+    text = "".join(track(number) for number in range(2_000))
+    packed = bytearray(gzip.compress(text.encode()))
+    if damage == "flipped":
+        packed[-8] ^= 1  # of the checksum
+    (run_cli.folder / "a.gz").write_bytes(packed if is_left_out else packed[: len(packed) // 2])
+    planned, sent = run_cli("plan", "--brief", "a.gz"), run_cli("replay", "--sandbox", "a.gz")
+    assert ("a run that sends leaves out the whole file" in planned.out) is is_left_out
+    assert sent.err.startswith("No events were read.") is is_left_out
