@@ -72,9 +72,12 @@ class LazyGroup(click.Group):
         given = [name for name in os.environ if name.startswith(prefix) and not _OF_A_SERVICE.search(name)]
         if given:
             known = {
-                f"{prefix}{name}_{parameter.name}".upper()
-                for name in COMMANDS
-                for parameter in self._options_of(ctx, name)
+                f"{prefix}{command}_{parameter.name}".upper()
+                for command in COMMANDS
+                if any(
+                    name.startswith(f"{prefix}{command}_".upper()) for name in given
+                )  # others stay unloaded
+                for parameter in self._options_of(ctx, command)
                 if parameter.allow_from_autoenv and not parameter.multiple
             }
             for name in sorted(set(given) - known):

@@ -60,7 +60,8 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     if not display.quiet:
         tell(*prepared.notices)
     output = sys.stdout.buffer if mode is Mode.DRY_RUN else None
-    with stopping_cleanly(stop), records_shown(display, prepared.run_options.run_id) as log:
+    sends = mode is not Mode.DRY_RUN
+    with stopping_cleanly(stop, sends=sends), records_shown(display, prepared.run_options.run_id) as log:
         tell_problem_of_ledger(prepared, display)
         prepared.check_may_send(asks=not display.yes)
         if mode is Mode.LIVE and not display.yes and not prepared.goes_to_sandbox:

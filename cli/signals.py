@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _screens: list[Callable[..., str]] = []
 """Each forgets what is drawn on the terminal, with `for_good` for ever, and returns what takes it off."""
-_QUIT = "Quit: what was in flight is in doubt. The same command goes on.\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -57,13 +56,14 @@ def stopping_cleanly(stop: Stop, *, sends: bool = True) -> Iterator[None]:
         is_second = stop.signal_exit is not None
         cleared = "".join(clear(for_good=is_second) for clear in _screens)
         after = " after the requests in flight" if sends else ""
+        quits = "Quit. The same command goes on, and looks up what was in flight.\n" if sends else "Quit.\n"
         said = f"Stopping{after}. Press Ctrl-C again to quit now.\n"
         if number != signal.SIGINT:
             said = f"{signal.Signals(number).name}: stopping{after}. A second one quits now.\n"
         stop.by_signal(ExitCode(128 + number))
         cleared = cleared or ("\n" if os.isatty(2) else "")  # a terminal shows ^C where the cursor is
         with suppress(OSError):  # a terminal that is gone must not end the run
-            os.write(2, (cleared + (_QUIT if is_second else said)).encode())
+            os.write(2, (cleared + (quits if is_second else said)).encode())
         if is_second:
             os._exit(128 + number)
 

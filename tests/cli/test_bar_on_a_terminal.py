@@ -172,7 +172,7 @@ def test_a_second_ctrl_c_takes_the_bar_off_before_it_quits(start: Callable[..., 
         assert session.end() == 130
     assert session.screen.text().splitlines() == [
         "Stopping after the requests in flight. Press Ctrl-C again to quit now.",
-        "Quit: what was in flight is in doubt. The same command goes on.",
+        "Quit. The same command goes on, and looks up what was in flight.",
     ]
 
 

@@ -395,6 +395,19 @@ def test_a_sandbox_of_this_program_is_sent_to_without_a_question(run_cli: Cli, s
     assert sandbox.counts()[1] == 1
 
 
+@pytest.mark.parametrize("name", ["API_URL", "REPLAY_WORKRS", "REPLAY_YES"])
+def test_a_variable_that_is_no_option_is_told(run_cli: Cli, name: str) -> None:
+    """Else a run would go to another address than its user thinks; what Kubernetes sets is none of ours."""
+    env = {
+        f"VOUCHERIFY_SYNC_{name}": "1",
+        "VOUCHERIFY_SYNC_SERVICE_HOST": "x",
+        "VOUCHERIFY_SYNC_REPLAY_LIMIT": "1",
+    }
+    ended = run_cli("replay", "-n", "-", stdin=identify(1) + identify(2), env=env)
+    assert len(ended.lines) == 1
+    assert re.findall(r"Warning: (\w+) is not read", ended.err) == [f"VOUCHERIFY_SYNC_{name}"]
+
+
 def test_yes_is_never_taken_from_the_environment(run_cli: Cli, sandbox: Sandbox) -> None:
     """What cannot be undone is agreed to on the command line only."""
     env = {"VOUCHERIFY_SYNC_REPLAY_YES": "1"}
