@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support.cli import Cli, Ended
 from support.ledger_parts import make_ledger, run_beside
-from support.replays import outcomes_of, write_settings
+from support.replays import outcomes_of, settings_for, write_settings
 from support.waiting import HANG_S, wait_until
 
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
@@ -519,3 +519,19 @@ def test_several_runs_in_one_process_leave_nothing_behind(project: Project) -> N
     )
     assert ended.returncode == 0, ended.stderr
     assert len(project.sent()) == 4
+
+
+@pytest.mark.parametrize("option", [["--user", "u1"], ["--exclude-ids", "ids.txt"]], ids=["user", "excluded"])
+def test_what_the_command_line_leaves_out_is_skipped_whatever_became_of_it(
+    run_cli: Cli, sandbox: Sandbox, option: list[str]
+) -> None:
+    """Another customer's records are of no interest to a run for one, also where they were delivered."""
+    (run_cli.folder / "ids.txt").write_text("u2\n")
+    lines = "".join(
+        f'{{"type": "track", "event": "E", "userId": "{user}", "messageId": "{user}"}}\n'
+        for user in ("u1", "u2")
+    )
+    settings = settings_for(run_cli, sandbox)
+    assert run_cli("replay", "-c", settings, "--yes", "-", stdin=lines).code == 0
+    run_cli("replay", "-n", "-c", settings, "--report", "report.json", *option, "-", stdin=lines)
+    assert outcomes_of(run_cli) == {"skipped": 1, "duplicate": 1}

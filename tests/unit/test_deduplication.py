@@ -69,18 +69,6 @@ def test_the_rule(path: Path, state: State, policy: ResendPolicy, expected: tupl
         assert said(decide(Deduplicator(ledger, policy), make_request(1))[0]) == expected
 
 
-@pytest.mark.parametrize("state", [State.DELIVERED, State.FAILED, State.IN_DOUBT])
-@pytest.mark.parametrize("reason", ["user_not_selected", "excluded_id"])
-def test_what_the_command_line_leaves_out_is_skipped_whatever_became_of_it(
-    path: Path, state: State, reason: str
-) -> None:
-    """Another customer's records are of no interest to a run for one."""
-    left(path, state)
-    skipped = Outcome(make_request(1).event, State.SKIPPED, reason)
-    with LedgerReader(path) as ledger:
-        assert list(Deduplicator(ledger, ResendPolicy(on_doubt="accept")).decide([skipped])) == [skipped]
-
-
 def test_what_is_held_in_doubt_stays_in_doubt(path: Path) -> None:
     """Nothing is sent, and the reason is the one of then."""
     left(path, State.IN_DOUBT)

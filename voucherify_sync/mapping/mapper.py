@@ -230,6 +230,9 @@ class Mapper:
         if source_id is None:
             return Outcome(event, State.SKIPPED, "no_id")
         if self._leave_out is not None and (reason := self._leave_out(source_id)):
+            event.key = (
+                None  # as of all that the filters leave out: what became of it does not matter to this run
+            )
             return Outcome(event, State.SKIPPED, reason)
         if event.repaired and any(map(event.is_repaired, (draft.customer.id, draft.customer.source_id))):
             return Outcome(event, State.INVALID, "broken_id", f"{_BROKEN_ID}: {source_id}")

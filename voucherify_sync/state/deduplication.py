@@ -50,9 +50,6 @@ NEVER: Final = 0
 REPEATED: Final = frozenset({"equal_event", "repeated", "repeated_differs"})
 """Reasons of records that repeat an earlier record of the input."""
 
-_NOT_SELECTED: Final = frozenset({"user_not_selected", "excluded_id"})
-"""Reasons of records that the command line leaves out once their customer is known."""
-
 
 class ResendPolicy(Struct, frozen=True):
     """What a run sends although it was sent before.
@@ -151,8 +148,6 @@ class Deduplicator:
 
     def _decide_known(self, decision: Decision, known: KnownRecord) -> Decision:
         """Return how a record ends that an earlier run decided; the decision as it is where this run has to decide."""
-        if isinstance(decision, Outcome) and decision.reason in _NOT_SELECTED:
-            return decision  # whatever became of it is of no interest to this run
         event = _event_of(decision)
         if known.run >= self._policy.again_before:
             if known.state is State.DELIVERED:
