@@ -48,6 +48,10 @@ NAMED_BY_PROPERTIES: Final = "named_by_properties"
 BROKEN_TEXT: Final = "broken_text"
 TRAITS_OF_ANOTHER: Final = "context_traits_of_another"
 HALF_NAME: Final = "half_name"
+REPEATED_DIFFERS: Final = "repeated_differs"
+UNREAD_TIME: Final = "unread_time"
+WRONG_CLOCK: Final = "wrong_clock"
+"""Codes of findings, as in the report."""
 
 EVENTS_OF_VOUCHERIFY: Final = frozenset(
     {
@@ -63,9 +67,6 @@ EVENTS_OF_VOUCHERIFY: Final = frozenset(
     }
 )
 """Names of the events that Voucherify sends to Segment, where it is a source."""
-REPEATED_DIFFERS: Final = "repeated_differs"
-UNREAD_TIME: Final = "unread_time"
-WRONG_CLOCK: Final = "wrong_clock"
 
 FINDINGS: Final = {
     OTHER_TYPES: FindingWords(
