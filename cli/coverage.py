@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MAX_ROWS: Final = 40
 _MAX_EXAMPLE: Final = 16
 _MAX_TYPES: Final = 5
-_MAX_LOST: Final = 3
+_MAX_UNMAPPED: Final = 3
 """Paths that the first line names."""
 
 
@@ -157,13 +157,13 @@ def _next_commands(
 
     file = str(options.config or DEFAULT_FILE)
     config = f" -c {shlex.quote(file)}" if options.config else ""
-    wholly_lost = next((path for path in _most_lost(report) if not path.mapped), None)
+    wholly_unmapped = next((path for path in _most_unmapped(report) if not path.mapped), None)
     source, _, line = (
-        wholly_lost.example_at.partition("[")[0].rpartition(":") if wholly_lost else ("", "", "")
+        wholly_unmapped.example_at.partition("[")[0].rpartition(":") if wholly_unmapped else ("", "", "")
     )
-    if wholly_lost and not is_piped:
+    if wholly_unmapped and not is_piped:
         is_watched = has_rows and settings_file(options.config) is not None
-        does = f"an event whose {clean(wholly_lost.path, 40)} is not mapped"
+        does = f"an event whose {clean(wholly_unmapped.path, 40)} is not mapped"
         yield {
             "command": f"voucherify-sync explain{' --watch' * is_watched}{config} --line {line} {shlex.quote(source)}",
             "does": f"{does}, each time you save {file}" if is_watched else does,
@@ -177,10 +177,10 @@ def _next_commands(
             yield {"command": shlex.join(["voucherify-sync", *sys.argv[1:]]), "does": "look again"}
 
 
-def _most_lost(report: CoverageReport) -> list[PathCoverage]:
+def _most_unmapped(report: CoverageReport) -> list[PathCoverage]:
     """Return the paths of which values are not mapped, the most frequent first."""
-    lost = report.identify.lost_paths + report.track.lost_paths
-    return sorted(lost, key=lambda path: (-path.lost_count, path.path))
+    unmapped = report.identify.unmapped_paths + report.track.unmapped_paths
+    return sorted(unmapped, key=lambda path: (-path.unmapped_count, path.path))
 
 
 def show_coverage(report: CoverageReport, yaml: str, file: str, *, is_new: bool) -> None:
@@ -233,18 +233,20 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
     first = "No values of traits or properties"
     if values.seen:
         first = f"{percent(values.share)} of {counted(values.seen, 'value')} mapped"
-    of_tracks = set(map(id, report.track.lost_paths))
-    lost = [
-        f"{clean(path.path, 40)} {path.lost_count:,}"
+    of_tracks = set(map(id, report.track.unmapped_paths))
+    unmapped = [
+        f"{clean(path.path, 40)} {path.unmapped_count:,}"
         # What a context holds is known by its type of event only.
         + (
             f" ({'track' if id(path) in of_tracks else 'identify'})"
             if path.path.startswith("context.")
             else ""
         )
-        for path in _most_lost(report)[:_MAX_LOST]
+        for path in _most_unmapped(report)[:_MAX_UNMAPPED]
     ]
-    head: list[Line] = [[(first, "bold"), (f"; most often not: {', '.join(lost)}" if lost else "", "")]]
+    head: list[Line] = [
+        [(first, "bold"), (f"; most often not: {', '.join(unmapped)}" if unmapped else "", "")]
+    ]
     requests = counted(events.counted, "makes a request", "make a request")
     requests += ", repeated ones included" if events.counted > 1 else ""
     requests = f"{counted(events.read, 'record')} read: {requests}"
@@ -308,7 +310,7 @@ def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | Te
         )
     )
     rows = []
-    for path in sorted(section.paths, key=lambda path: (-path.lost_count, -path.seen, path.path)):
+    for path in sorted(section.paths, key=lambda path: (-path.unmapped_count, -path.seen, path.path)):
         destination, style = _destination_of(path, sign)
         types = ", ".join(each for each in path.types if each != "null") or "null"
         example = "" if types == "null" else harmless(path.example or "")

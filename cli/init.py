@@ -149,7 +149,7 @@ def _found(report: CoverageReport, counts: SampleCounts, named: str) -> Iterator
         f"{counts.tracks:,} track events, of {names}."
     )
     sections = (report.identify, report.track)
-    traits, properties = (len(section.lost_paths) for section in sections)
+    traits, properties = (len(section.unmapped_paths) for section in sections)
     rows = [row for section in sections for row in section.proposal.rows if row.count]
     mapped = f"{percent(report.values.share)} of {counted(report.values.seen, 'value')}"
     if not report.values.seen:
@@ -157,10 +157,10 @@ def _found(report: CoverageReport, counts: SampleCounts, named: str) -> Iterator
     elif not traits + properties:
         yield f"The default table maps {mapped}."
     else:
-        lost = [counted(traits, "trait")] if traits else []
-        lost += [counted(properties, "property", "properties")] if properties else []
+        unmapped = [counted(traits, "trait")] if traits else []
+        unmapped += [counted(properties, "property", "properties")] if properties else []
         verb = "has" if traits + properties == 1 else "have"
-        said = f"The default table maps {mapped}: {' and '.join(lost)} {verb} no place in it."
+        said = f"The default table maps {mapped}: {' and '.join(unmapped)} {verb} no place in it."
         more = sum(section.proposal.more for section in sections)
         why = "rare, too many, or named by numbers"
         if rows:

@@ -117,7 +117,7 @@ class PathCoverage(Struct, frozen=True):
         return self.events - self.types.get("null", 0)
 
     @property
-    def lost_count(self) -> int:
+    def unmapped_count(self) -> int:
         """Values that reach no request."""
         return self.seen - self.mapped
 
@@ -196,9 +196,11 @@ class SectionReport(Struct, frozen=True):
     proposal: Proposal
 
     @property
-    def lost_paths(self) -> list[PathCoverage]:
-        """Paths of which values are lost, the one that loses most first."""
-        return sorted((path for path in self.paths if path.lost_count), key=lambda path: -path.lost_count)
+    def unmapped_paths(self) -> list[PathCoverage]:
+        """Paths of which values are not mapped, the one that leaves most first."""
+        return sorted(
+            (path for path in self.paths if path.unmapped_count), key=lambda path: -path.unmapped_count
+        )
 
 
 class CoverageEvents(Struct, frozen=True):

@@ -19,7 +19,7 @@ from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
 from voucherify_sync.voucherify.project import CustomerSchema
 
-MAX_FINDINGS: Final = 1_000
+MAX_BREACHES: Final = 1_000
 """Keys that are told of, at most."""
 
 _METADATA: Final = ("customer", "metadata")
@@ -106,7 +106,7 @@ def sampled_breaches(
         )
         for breach in (*_misfits(schema, metadata), *missing):
             place = (breach.key, breach.kind)
-            if place not in found and len(found) < MAX_FINDINGS:
+            if place not in found and len(found) < MAX_BREACHES:
                 breach.where = str(request.event.position)
                 found[place] = breach
             if place in found:

@@ -246,15 +246,15 @@ class _Proposer:
         )
         self._rows: dict[str, ProposedRow] = {}
         self._taken = {path_of(*keys) for keys in filled} | {*own.add, _EXTRA_CONSTANT, *REPLAY_ROWS.values()}
-        self._lost = {
-            keys: lost
+        self._unmapped = {
+            keys: count
             for keys, counts in paths.items()
-            if keys not in self._read and (lost := self._lost_of(keys, counts))
+            if keys not in self._read and (count := self._unmapped_count(keys, counts))
         }
 
     def proposal(self, more: int) -> Proposal:
         by_field: dict[str | None, list[Keys]] = {}
-        for keys in sorted(self._lost, key=lambda keys: (-self._lost[keys], keys)):
+        for keys in sorted(self._unmapped, key=lambda keys: (-self._unmapped[keys], keys)):
             by_field.setdefault(self._field_of(keys), []).append(keys)
         others = by_field.pop(None, [])
         for place, sources in by_field.items():
@@ -284,7 +284,7 @@ class _Proposer:
                 self._put((source,), destination)
         return {} if _EXTRA_CONSTANT in {*self._own.add, *targets} else {_EXTRA_CONSTANT: True}
 
-    def _lost_of(self, keys: Keys, counts: PathCounts) -> int:
+    def _unmapped_count(self, keys: Keys, counts: PathCounts) -> int:
         """Return how many values no row reads, or would read no longer."""
         if self._without_name and keys == ("properties", "name") and counts.destinations.keys() == {NAME}:
             return counts.mapped
@@ -317,7 +317,7 @@ class _Proposer:
         filled_by = [
             keys
             for keys, counts in self._paths.items()
-            if counts.mapped and keys not in self._lost and keys not in self._read
+            if counts.mapped and keys not in self._unmapped and keys not in self._read
         ]
         parts = [keys for keys in filled_by if self._field_of(keys) in _NAME_PARTS and keys[0] != "context"]
         stronger = [
@@ -353,7 +353,7 @@ class _Proposer:
         for keys in sources:
             top = keys[: 3 if keys[0] == "context" else 2]
             inside = below[top]
-            count = self._lost[keys]
+            count = self._unmapped[keys]
             if top in without_row or keys in objects or count * _RARE < self._events or written >= MAX_ROWS:
                 more += 1
             elif len(inside) > _MAX_BELOW or _are_numbered(inside, len(top)):
@@ -386,7 +386,7 @@ class _Proposer:
         own_places = {path_of(*to) for to in self._paths[keys].destinations}
         if keys[0] == "context" and self._kind == "identify":
             own = (ROOTS[self._kind], *names)
-            if own in self._lost and self._field_of(own) is None and self._add_own(own):
+            if own in self._unmapped and self._field_of(own) is None and self._add_own(own):
                 row = self._rows.pop(path_of(*own))
                 is_put = self._put(keys, row.destination)
                 self._rows[path_of(*own)] = row
