@@ -127,7 +127,7 @@ def _show(report: CoverageReport, options: CoverageOptions, *, as_json: bool) ->
 
         write_harmless(sys.stdout.buffer, msgspec.json.encode(report))
         return False
-    from voucherify_sync.preview.suggestions import pasted_yaml
+    from voucherify_sync.preview.pasted_settings import pasted_yaml
     from voucherify_sync.settings import DEFAULT_FILE, block_places
 
     proposals = {"identify": report.identify.proposal, "track": report.track.proposal}

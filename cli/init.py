@@ -120,7 +120,8 @@ def _schema() -> str:
 def _suggested(found: FoundSources, named: str) -> str:
     """Return settings with what the beginning of the sources holds."""
     from voucherify_sync.preview.coverage import Coverage
-    from voucherify_sync.preview.suggestions import SampleCounts, sample, settings_text
+    from voucherify_sync.preview.pasted_settings import settings_text
+    from voucherify_sync.preview.suggestions import SampleCounts, sample
     from voucherify_sync.settings import Settings
     from voucherify_sync.sources.reader import Reader
     from voucherify_sync.stop import Stop

@@ -95,6 +95,13 @@ def clean_lines(text: str) -> str:
     return "\n".join(_escaped(line) for line in text.split("\n"))
 
 
+def on_one_line(text: str) -> str:
+    """Return a text for one line of a file, with U+FFFD for each character that does not print."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+
+
 def _escaped(text: str) -> str:
     if text.isprintable():
         return text

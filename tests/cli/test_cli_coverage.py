@@ -19,7 +19,7 @@ from support.settings_text import pasted
 from support.terminal import colourless, is_harmless, terminal_of
 
 from voucherify_sync.preview.coverage import Coverage
-from voucherify_sync.preview.suggestions import pasted_yaml
+from voucherify_sync.preview.pasted_settings import pasted_yaml
 from voucherify_sync.settings import Settings
 
 view = cli_module("coverage")

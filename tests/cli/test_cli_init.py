@@ -20,7 +20,8 @@ from support.settings_text import loaded, uncommented
 from voucherify_sync.paths import parse_source, path_of, read
 from voucherify_sync.preview import suggestions
 from voucherify_sync.preview.coverage import Coverage
-from voucherify_sync.preview.suggestions import MAX_LINES, SAMPLE, SampleCounts, sample, settings_text
+from voucherify_sync.preview.pasted_settings import MAX_LINES, settings_text
+from voucherify_sync.preview.suggestions import SAMPLE, SampleCounts, sample
 from voucherify_sync.settings import Settings, json_schema, template
 from voucherify_sync.sources.discover import find_sources
 from voucherify_sync.sources.reader import Reader

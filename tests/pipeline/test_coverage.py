@@ -25,7 +25,8 @@ from voucherify_sync.preview.coverage import (
     brief,
     share,
 )
-from voucherify_sync.preview.suggestions import MAX_ROWS, pasted_yaml
+from voucherify_sync.preview.pasted_settings import pasted_yaml
+from voucherify_sync.preview.suggestions import MAX_ROWS
 from voucherify_sync.settings import Identify, Settings, Track, block_places, load, template
 from voucherify_sync.settings.types import SAFE_TRACK_ROWS
 from voucherify_sync.sources.decode import decode

@@ -1,7 +1,7 @@
 """Proposes settings by what events hold: for `init` out of a sample, for `coverage` out of its counts.
 
-Both write the same rows, because both take them from `proposal`. Names of events are data: a row is made of them only
-if the settings would take it, on one line of the file.
+Both write the same rows, because both take them from `proposal`; `pasted_settings` writes them as YAML. Names of events
+are data: a row is made of them only if the settings would take it, on one line of the file.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from msgspec import Struct, field
 from voucherify_sync.events import Batch, Event
 from voucherify_sync.fields import ADDRESS_ALIASES, CUSTOMER_ALIASES, NAME, NAME_PARTS
 from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
-from voucherify_sync.settings import BlockPlace, Identify, Track, template
-from voucherify_sync.settings.template import escaped, to_yaml
+from voucherify_sync.settings import Identify, Track
 from voucherify_sync.settings.types import REPLAY_ROWS, ROOTS, SAFE_TRACK_ROWS
 from voucherify_sync.sources.decode import decode
-from voucherify_sync.text import by_count, counted, folded_key, similar
+from voucherify_sync.text import folded_key, similar
 
 if TYPE_CHECKING:
-    from voucherify_sync.preview.coverage import CoverageReport, PathCounts
+    from voucherify_sync.preview.coverage import PathCounts
 
 SAMPLE: Final = 10_000
 """Records that are read for a sample."""
-MAX_LINES: Final = 200
-"""Names of events that `init` writes, at most."""
+MAX_NAME_LENGTH: Final = 301
+"""Characters of a name that are kept; an event name of more than 300 is counted, and never written."""
 MAX_ROWS: Final = 100
 """Rows that are proposed for one type of event, at most: metadata is no place for an archive."""
 
@@ -38,8 +37,6 @@ RENAMING_ROW: Final = f"{RENAMING_SOURCE}: customer.name"
 
 _MAX_NAMES: Final = 20_000
 """Distinct names of one kind that are counted."""
-_MAX_NAME_LENGTH: Final = 301
-"""Characters of a name that are kept; an event name of more than 300 is counted, and never written."""
 _MAX_ROW_LENGTH: Final = 100
 """Characters of a source or a destination: with a longer one a row would not stand on one line of YAML."""
 _MAX_BELOW: Final = 10
@@ -48,7 +45,6 @@ _MAX_NUMBERED: Final = 9
 """Keys that differ by a number only and get a row each: with more, the number is data."""
 _RARE: Final = 1_000
 """A value gets no row if less than one event in 1,000 has it."""
-_REMARK_COLUMN: Final = 76
 _CLOSE: Final = 0.75
 _CLOSE_KEY: Final = 0.6
 """The least similarity of two paths, and of their last keys: the roots alone make them similar."""
@@ -74,21 +70,6 @@ _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
 _MAIL: Final = re.compile(r'"[^@\s"]+@[^@\s"]+\.[^@\s"]')
 
 _EXTRA_CONSTANT: Final = "metadata.replayed"
-
-_ROWS_HELP: Final = (
-    "Rows of source: destination, with the number of events that hold the value; skipped ones do not count."
-)
-_MAPPING_HELPS: Final = {
-    "identify": f"{_ROWS_HELP} They are added to the default table, which fills name, email, phone, description and "
-    "address of the customer.",
-    "track": f"{_ROWS_HELP} They stand in place of the default table, which has one row more: "
-    f"{RENAMING_ROW} would rename the customers of a shop to products.",
-}
-_EXTEND_HELPS: Final = {
-    True: "true: the rows above and the default table apply. false: only the rows above.",
-    False: "false: only the rows above apply. true: the default table, too.",
-}
-"""What a file with rows says in place of the help of the settings."""
 
 _CONFIDENTIAL: Final = "it may be a secret"
 _ID: Final = "an id: the customer has its own in source_id"
@@ -120,7 +101,7 @@ class SampleCounts(Struct):
             self.identifies += 1
         elif event.type == "track":
             self.tracks += 1
-            name = None if event.name is None else event.name[:_MAX_NAME_LENGTH]
+            name = None if event.name is None else event.name[:MAX_NAME_LENGTH]
             if name in self.names or (name is not None and len(self.names) < _MAX_NAMES):
                 self.names[name] = self.names.get(name, 0) + 1
             elif name is not None:
@@ -184,23 +165,6 @@ class Proposal(Struct, frozen=True):
     def row_texts(self) -> dict[str, str]:
         """Source and destination of the rows that are proposed without a remark."""
         return {row.source: row.destination for row in self.rows if not row.remark}
-
-    def lines(self) -> list[str]:
-        """Return the rows as lines of YAML, with counts and remarks; no name leaves its line."""
-        texts = [
-            ("#" if row.remark else "") + f"{_scalar(row.source)}: {_scalar(escaped(row.destination))}"
-            for row in self.rows
-        ]
-        column = max((len(text) for text in texts if len(text) < _REMARK_COLUMN), default=0)
-        lines = []
-        for row, text in zip(self.rows, texts, strict=True):
-            notes = [f"{row.count:,} of {self.events:,}"] if row.count else []
-            notes += [row.remark] if row.remark else []
-            lines.append(f"{text:<{column}}  # {'; '.join(notes)}" if notes else text)
-        if self.more:
-            more = counted(self.more, "path of values", "paths of values")
-            lines.append(f"# No row for {more}: they are rare, too many, or their names hold a number.")
-        return lines
 
 
 def proposal(
@@ -446,145 +410,6 @@ def _are_numbered(keys: list[Keys], depth: int) -> bool:
             name = str(each[depth])
             alike.setdefault(re.sub(r"\d+", "0", name), set()).add(name)
     return any(len(names) > _MAX_NUMBERED for names in alike.values())
-
-
-def _scalar(text: str) -> str:
-    """Return a text on one line; PyYAML's own pairs may take several, where the key has line breaks."""
-    return to_yaml([text]).removeprefix("- ").rstrip("\n")
-
-
-def pasted_yaml(proposals: Mapping[str, Proposal], places: Mapping[str, BlockPlace], file: str) -> str:
-    """Return what is proposed as text for a settings file; empty if there is nothing.
-
-    Without a file it is a whole file. Else it comes in parts, each below a comment that says where it belongs: the last
-    part of the file first, so that the numbers of the lines above stay true while one pastes.
-
-    Args:
-        proposals: by type of event.
-        places: of the keys that stand in the file.
-        file: its name.
-    """
-    parts: list[tuple[float, str]] = []
-    for kind, proposed in proposals.items():
-        if proposed.row_texts or proposed.extend_default is not None:
-            parts += _parts(kind, proposed, places)
-    if not places:
-        return "".join(text for _, text in parts)
-    shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in file)
-    return "".join(text.replace("{file}", shown, 1) for _, text in sorted(parts, reverse=True))
-
-
-def _parts(kind: str, proposed: Proposal, places: Mapping[str, BlockPlace]) -> Iterator[tuple[float, str]]:
-    """Yield the parts of a section, each with the line of the file below which it belongs."""
-    blocks: dict[str, list[str]] = {}
-    if proposed.extend_default is not None:
-        blocks["extend_default"] = [f"extend_default: {str(proposed.extend_default).lower()}"]
-    if lines := proposed.lines():
-        blocks["mapping"] = lines
-    if proposed.add:
-        blocks["add"] = to_yaml(proposed.add).splitlines()
-    section = places.get(kind)
-    if section is None or not section.is_block:
-        lines = [f"{kind}:", *_indented(_below(blocks), 2)]
-        heading = "At the end of {file}:" if places else ""
-        if section is not None:
-            heading = f"Line {section.line} of {{file}}: write `{kind}:` as lines, such as these:"
-        yield (float("inf") if section is None else section.line), _part(heading, lines)
-        return
-    indent = section.inner_indent or section.indent + 2
-    missing = {name: lines for name, lines in blocks.items() if f"{kind}.{name}" not in places}
-    for name in blocks.keys() - missing.keys():
-        place = places[f"{kind}.{name}"]
-        if name == "mapping" and place.is_block and place.inner_indent is None:
-            # There is no row yet that would be cut off, so that all of it makes one part.
-            yield place.line, _part_below(kind, name, place, blocks[name], _indented(_below(missing), indent))
-            missing = {}
-        else:
-            yield place.line, _part_below(kind, name, place, blocks[name], [])
-    if missing:
-        heading = f"Line {section.line} of {{file}}, below `{kind}:`"
-        yield section.line, _part(heading, _indented(_below(missing), indent))
-
-
-def _part_below(kind: str, name: str, place: BlockPlace, lines: list[str], behind: list[str]) -> str:
-    """Return the lines of a setting that stands in the file already, and those that follow them."""
-    line = f"Line {place.line} of {{file}}"
-    if name == "extend_default":
-        return _part(f"{line}: write", _indented(lines, place.indent))
-    if not place.is_block:
-        heading = f"{line}: write `{name}:` as lines, and add these"
-        return _part(heading, _indented([f"{name}:", *_indented(lines, 2)], place.indent))
-    inner = place.indent + 2 if place.inner_indent is None else place.inner_indent
-    return _part(f"{line}, below `{name}:` of {kind}", [*_indented(lines, inner), *behind])
-
-
-def _below(blocks: Mapping[str, list[str]]) -> Iterator[str]:
-    """Yield the settings of a section with their lines."""
-    for name, lines in blocks.items():
-        if name == "extend_default":
-            yield from lines
-        elif lines:
-            yield f"{name}:"
-            yield from _indented(lines, 2)
-
-
-def _indented(lines: Iterable[str], indent: int) -> list[str]:
-    return [" " * indent + line for line in lines]
-
-
-def _part(heading: str, lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in ([f"# {heading}"] if heading else []) + list(lines))
-
-
-def settings_text(report: CoverageReport, counts: SampleCounts, named: str) -> str:
-    """Return the text of a settings file whose rows map what a sample holds.
-
-    Args:
-        report: coverage of the sample with the default settings.
-        counts: of the sample.
-        named: the sources as the user named them.
-    """
-    shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in named)
-    first = (
-        f"the first {counts.records:,} records"
-        if counts.records == SAMPLE
-        else counted(counts.records, "record")
-    )
-    introduction = (
-        f"#\n# init read {first} of {shown}: {counts.identifies:,} identify and {counts.tracks:,} track events.\n"
-        "# The rows below map what it found: delete what you do not need.\n"
-    )
-    if counts.uncounted:
-        introduction += (
-            f"# Names beyond the limit of init are not counted; they occurred {counts.uncounted:,} times.\n"
-        )
-    examples: dict[str, Iterable[str]] = {}
-    helps: dict[str, str] = {}
-    for kind, section in (("identify", report.identify), ("track", report.track)):
-        proposed = section.proposal
-        if not proposed.row_texts:
-            continue
-        examples[f"{kind}.mapping"] = proposed.lines()
-        if proposed.extend_default is not None:
-            examples[f"{kind}.extend_default"] = [f"extend_default: {str(proposed.extend_default).lower()}"]
-            helps[f"{kind}.extend_default"] = _EXTEND_HELPS[proposed.extend_default]
-        helps[f"{kind}.mapping"] = _MAPPING_HELPS[kind]
-        if proposed.add:
-            examples[f"{kind}.add"] = to_yaml(proposed.add).splitlines()
-    if counts.names:
-        examples["track.events_filter"] = _name_lines(counts.names, counts.tracks)
-    return template(introduction, examples, helps)
-
-
-def _name_lines(names: dict[str, int], total: int) -> Iterator[str]:
-    """Yield a list item for each event name, the most frequent first, with its count."""
-    written = [name for name in by_count(names) if name.strip() and len(name) < _MAX_NAME_LENGTH][:MAX_LINES]
-    texts = [f"#- {_scalar(escaped(name))}" for name in written]
-    column = max((len(text) for text in texts if len(text) < _REMARK_COLUMN), default=0)
-    for name, text in zip(written, texts, strict=True):
-        yield f"{text:<{column}}  # {names[name]:,} of {total:,}"
-    if len(names) > len(written):
-        yield f"# … and {counted(len(names) - len(written), 'name')} more"
 
 
 def similar_paths(source: str, seen: dict[str, Keys]) -> list[str]:

@@ -15,6 +15,7 @@ import yaml
 from msgspec import Struct
 
 from voucherify_sync.errors import SettingsError
+from voucherify_sync.text import on_one_line
 
 MAX_SHOWN: Final = 50
 MAX_DEPTH: Final = 32
@@ -116,9 +117,7 @@ class Problems:
         lines = [f"{self.file}:{line}:{column}: {text}" for (line, column), text in ordered[:MAX_SHOWN]]
         if len(ordered) > MAX_SHOWN:
             lines.append(f"{self.file}: and {len(ordered) - MAX_SHOWN} {kind} more")
-        return [
-            "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines
-        ]
+        return list(map(on_one_line, lines))
 
 
 def raise_all(files: Iterable[Problems]) -> None:
