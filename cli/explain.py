@@ -6,7 +6,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +22,7 @@ from .streams import arrow, tell
 
 if TYPE_CHECKING:
     from voucherify_sync.api import ExplainOptions, PreparedExplanation
-    from voucherify_sync.preview.explain import EventSearch
+    from voucherify_sync.preview.explain import EventSearch, Explanation
 
 
 _PICKS: Final = frozenset({"event", "user", "message_id", "line", "limit"})
@@ -213,26 +213,34 @@ def _show_changes(
 
 def _watch(options: ExplainOptions, limit: int, *, in_full: bool) -> int:
     """Show the events each time the settings file is saved, until a signal, or until stdout has no reader."""
-    from voucherify_sync.api import POLL_S, SettingsWatch
+    from voucherify_sync.api import PreparedExplanation
     from voucherify_sync.exit_codes import ExitCode
+    from voucherify_sync.preview.watch import POLL_S, SettingsWatch
 
     from .explanation import watched_blocks
     from .outputs import begin_reading, warn_of_sources
 
-    watched, stream, is_begun = SettingsWatch(options, limit), sys.stdout, False
+    prepared: PreparedExplanation | None = None
+
+    def first() -> Iterator[Explanation]:
+        nonlocal prepared
+        prepared = PreparedExplanation(options)
+        begin_reading(options.config, prepared)
+        return islice(prepared.search, limit)
+
+    watch, stream, is_begun = SettingsWatch(options.config, first), sys.stdout, False
     clears = stream.isatty() and os.environ.get("TERM") != "dumb"
     while not _has_no_reader():
-        shown = watched.poll()
+        shown = watch.poll()
         if shown is not None:
-            if watched.prepared is not None and not is_begun:
+            if prepared is not None and not is_begun:
                 is_begun = True
-                begin_reading(options.config, watched.prepared)
-                warn_of_sources(watched.prepared.reader.facts)
+                warn_of_sources(prepared.reader.facts)
                 if not shown.explanations:
-                    _tell_that_nothing_matches(watched.prepared.search)
+                    _tell_that_nothing_matches(prepared.search)
                     return ExitCode.OK
             stream.write("\x1b[H\x1b[2J" if clears else "")
-            show(stream, watched_blocks(shown, watched.file, arrow(stream), in_full=in_full))
+            show(stream, watched_blocks(shown, watch.file, arrow(stream), in_full=in_full))
             stream.write("" if clears else "\n")
             stream.flush()
         time.sleep(POLL_S)

@@ -39,11 +39,11 @@ from .render import (
 from .streams import arrow
 
 if TYPE_CHECKING:
-    from voucherify_sync.api import WatchedEvents
     from voucherify_sync.mapping.trace import AppliedRow, Fallback, TracedValue
     from voucherify_sync.paths import Keys
     from voucherify_sync.preview.customer_state import CustomerState, Origin
     from voucherify_sync.preview.explain import Explanation
+    from voucherify_sync.preview.watch import WatchedEvents
     from voucherify_sync.settings import Api, Secret
 
 

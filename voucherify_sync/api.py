@@ -29,7 +29,6 @@ from msgspec.structs import force_setattr
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
-from voucherify_sync.events import Event
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import (
@@ -44,9 +43,10 @@ from voucherify_sync.outcomes import (
 from voucherify_sync.preview.comparison import Comparison, ComparisonReport, RequestChange
 from voucherify_sync.preview.coverage import Coverage, CoverageReport
 from voucherify_sync.preview.customer_state import CustomerHistory, CustomerState
-from voucherify_sync.preview.explain import EventSearch, Explanation, explained
+from voucherify_sync.preview.explain import EventSearch, Explanation
 from voucherify_sync.preview.mapping_tests import MappingResult, run_tests
 from voucherify_sync.preview.plan import Plan, Planner
+from voucherify_sync.preview.watch import POLL_S, SettingsWatch, WatchedEvents
 from voucherify_sync.report.run_report import RunReport
 from voucherify_sync.run.options import (
     ErrorLimit,
@@ -59,11 +59,9 @@ from voucherify_sync.run.options import (
     parse_moment,
     parse_type,
 )
-from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.run.run import Run
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.settings import (
-    DEFAULT_FILE,
     Credentials,
     MappingTest,
     Rate,
@@ -73,7 +71,6 @@ from voucherify_sync.settings import (
     default_table_notices,
     digest,
     load,
-    load_with_doubts,
     load_with_tests,
     parse_rate,
     settings_file,
@@ -132,7 +129,6 @@ __all__ = [
     "RetryOptions",
     "RunReport",
     "Settings",
-    "SettingsWatch",
     "Snapshot",
     "State",
     "Stop",
@@ -158,9 +154,6 @@ Watch = Callable[[Sequence[Outcome]], None]
 """Takes the outcomes of records as they come, in the thread of the run."""
 
 _PROGRESS_S: Final = 0.5
-POLL_S: Final = 0.2
-"""Seconds between two looks at a settings file that is watched."""
-_PATIENT_POLLS: Final = 5  # an editor may remove or empty a file before it writes it
 _MAX_JOBS: Final = 8  # the first process, which decides on what the others map, keeps no more of them busy
 _log = logging.getLogger(__name__)
 
@@ -857,110 +850,19 @@ def explain(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Ex
     return iter(PreparedExplanation(options, stop).search)
 
 
-class WatchedEvents(Struct, frozen=True):
-    """What became of the watched events when the settings file was saved.
-
-    Attributes:
-        explanations: of the events, the same ones each time; empty while the settings have mistakes.
-        before: those of the last time, to be compared with; None the first time.
-        error: the mistakes of the settings; None if there are none.
-        notices: sentences on what in the settings is likely to be meant otherwise, each with its place, and on fields
-            that their rows no longer fill.
-    """
-
-    explanations: list[Explanation]
-    before: list[Explanation] | None
-    error: SettingsError | None
-    notices: list[str] = []
-
-
-class SettingsWatch:
-    """Explains the same events again each time the settings file is saved.
-
-    The events are kept, so a pipe is read once. A file that an editor renames or empties for a moment is waited for.
-
-    Args:
-        options: which events; they are picked once the settings have no mistakes.
-        limit: events at most.
-        stop: ends the reading of events early.
-
-    Raises:
-        UsageProblem: the settings are no file.
-
-    Attributes:
-        file: the settings file that is watched; it need not be there.
-        prepared: the search that found the events; None until then.
-    """
-
-    def __init__(self, options: ExplainOptions, limit: int = 3, stop: Stop | None = None) -> None:
-        if options.settings is not None:
-            raise UsageProblem(
-                "watch needs a file of settings, and they are given as a value.", "Give `config`."
-            )
-        self.file = settings_file(options.config) or DEFAULT_FILE
-        self.prepared: PreparedExplanation | None = None
-        self._options, self._limit, self._stop = options, limit, stop
-        self._seen: object = None
-        self._candidate: object = None
-        self._polls = 0
-        self._last: list[Explanation] = []
-
-    def poll(self) -> WatchedEvents | None:
-        """Look at the file once; return the explanations if it was saved, and the first time.
-
-        Raises:
-            VoucherifySyncError: the sources cannot be read.
-        """
-        state = _file_state(self.file)
-        if state == self._seen:
-            self._candidate = None
-            return None
-        if self._seen is not None:
-            self._polls = self._polls + 1 if state == self._candidate else 0
-            self._candidate = state
-            if self._polls < (1 if state[-1] else _PATIENT_POLLS):
-                return None
-        self._seen, self._candidate, self._polls = state, None, 0
-        try:
-            return self._explained()
-        except SettingsError as error:
-            return WatchedEvents([], None, error)
-
-    def _explained(self) -> WatchedEvents:
-        before = self._last if self.prepared is not None else None
-        if self.prepared is None:
-            prepared = PreparedExplanation(self._options, self._stop)
-            self._last = list(islice(prepared.search, self._limit))
-            self.prepared = prepared
-        settings, doubts = load_with_doubts(self._options.config, environment=os.environ)
-        if before is not None:
-            pipeline = Pipeline(settings, Selection())
-            self._last = [
-                explained(pipeline, each.record if isinstance(each.record, Event) else each.outcome)
-                for each in self._last
-            ]
-        return WatchedEvents(self._last, before, None, [*doubts, *default_table_notices(settings)])
-
-
-def _file_state(file: Path) -> tuple[int, int, int]:
-    """Return what differs after a file was saved; its size comes last, and is 0 for a file that is not there."""
-    try:
-        status = file.stat()
-    except OSError:
-        return 0, 0, 0
-    return status.st_mtime_ns, status.st_ino, status.st_size
-
-
 def watch(options: ExplainOptions, *, limit: int = 3, stop: Stop | None = None) -> Iterator[WatchedEvents]:
     """Yield the explanations of the first events that are picked, and again each time the settings file is saved.
 
     Mistakes of the settings are yielded, too, and the watch goes on until the stop.
 
     Raises:
+        UsageProblem: the settings are no file.
         VoucherifySyncError: the sources cannot be read.
     """
+    if options.settings is not None:
+        raise UsageProblem("watch needs a file of settings, and they are given as a value.", "Give `config`.")
     stop = stop or Stop()
-    watched = SettingsWatch(options, limit, stop)
+    watched = SettingsWatch(options.config, lambda: islice(PreparedExplanation(options, stop).search, limit))
     while not stop.requested:
         if (shown := watched.poll()) is not None:
             yield shown
