@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import click
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, words
 from voucherify_sync.text import clean, clean_lines, counted, percent
 
-from .options import AGAINST, CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, option
+from .options import AGAINST, CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, ParsedType, option
 from .render import Line, Table, TableRow, TextLines, harmless, sentences, show, write_harmless
 from .status import next_block
 from .streams import arrow, tell
@@ -37,6 +38,14 @@ _MAX_UNMAPPED: Final = 3
 """Paths that the first line names."""
 
 
+def _share(text: str) -> float:
+    """Read a percentage, with or without its sign."""
+    number = float(text.removesuffix("%")) if re.fullmatch(r"[0-9]+(\.[0-9]+)?%?", text) else -1.0
+    if not 0 <= number <= 100:
+        raise ValueError(f"{text!r} is no percentage from 0 to 100; write it such as 80 or 99.5")
+    return number
+
+
 @click.command("coverage")
 @SOURCE
 @CONFIG
@@ -48,8 +57,8 @@ _MAX_UNMAPPED: Final = 3
 @option(
     "--fail-under",
     metavar="PCT",
-    type=click.FloatRange(0, 100),
-    help="Exit with 3 if less than PCT percent of the values are mapped.",
+    type=ParsedType("PCT", _share),
+    help="Exit with 3 if less than PCT percent of the values are mapped, such as 80.",
 )
 @AGAINST
 @option("--json", "as_json", is_flag=True, help="Print all counts as one JSON object.")

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from voucherify_sync.text import clean, clean_lines, counted
 
-from .options import AGAINST, CONFIG, EVENT, SOURCE, option
+from .options import AGAINST, CONFIG, COUNT, EVENT, SOURCE, option
 from .render import show, write_harmless
 from .streams import arrow, tell
 
@@ -45,9 +45,7 @@ _GO_WITH: Final = {
     multiple=True,
     help="Only events of this customer, by userId, anonymousId or source_id.",
 )
-@option(
-    "--line", metavar="N", type=click.IntRange(min=1), help="Only line N; needs exactly one file as SOURCE."
-)
+@option("--line", metavar="N", type=COUNT, help="Only line N; needs exactly one file as SOURCE.")
 @option(
     "--message-id",
     metavar="ID",
@@ -57,7 +55,7 @@ _GO_WITH: Final = {
 @option(
     "--limit",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=3,
     show_default=True,
     help="Explain N events at most.",

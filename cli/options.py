@@ -154,7 +154,26 @@ def _error_limit(text: str) -> ErrorLimit:
     return ErrorLimit(count=int(text))
 
 
-class CountType(click.IntRange):
+class WholeNumber(click.IntRange):
+    """A whole number within bounds; a text that is none gets a sentence that says what to write."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a number."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        least, most = self.min, self.max
+        if number is None or (least is not None and number < least) or (most is not None and number > most):
+            bounds = "" if least is None else f" from {least}" if most is None else f" from {least} to {most}"
+            example = 1_000 if most is None or most > 1_000 else most
+            self.fail(
+                f"{value!r} is no whole number{bounds}; write it in digits, such as {example}", param, ctx
+            )
+        return number
+
+
+class Count(WholeNumber):
     """A number of records or calls; a larger one than any archive has means all."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -164,7 +183,7 @@ class CountType(click.IntRange):
 
 FILE = FileType()
 LEDGER_FILE = FileType(str)
-COUNT = CountType(min=1)
+COUNT = Count(min=1)
 REASON = ParsedType("reason", str, _reasons)
 RATE = ParsedType("N/min", _rate)
 EVENT_TYPE = ParsedType("type", parse_type, _event_types)
@@ -344,7 +363,7 @@ _BULK = [
 _HOW = [
     _how(
         "--workers",
-        type=click.IntRange(1, 256),
+        type=WholeNumber(1, 256),
         metavar="N",
         help="Maximum number of requests in flight.",
         show_default="16",
@@ -426,7 +445,7 @@ _SHOWN = [
     _shown("--dead-letters", type=FILE, help="Also write this run's dead letters to FILE."),
     _PROGRESS,
     _shown("--log-file", type=FILE, help="Write a line to FILE for every record that was not delivered."),
-    _shown("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only errors."),
+    _shown("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only errors and warnings."),
     _shown("-v", "--verbose", is_flag=True, help="Show every record that was not delivered, as it happens."),
 ]
 

@@ -50,7 +50,7 @@ _BAD: Final = {"invalid", "failed"}
 @plan_options
 @_shown("--brief", is_flag=True, help="Show what matters most: no tables.")
 @_shown("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_shown("-q", "--quiet", is_flag=True, help="Show no progress and no notices, only errors.")
+@_shown("-q", "--quiet", is_flag=True, help="Show no progress, only the plan, errors and warnings.")
 def command(cycle: int | None, from_api: bool, brief: bool, as_json: bool, **values: Any) -> int:
     """Show what a replay of SOURCE would send, its calls and its duration, and whether it fits Voucherify's plans.
 
@@ -75,7 +75,7 @@ def command(cycle: int | None, from_api: bool, brief: bool, as_json: bool, **val
 
     from .outputs import try_outputs_of_run
     from .progress import progress
-    from .replay import tell_problem_of_ledger
+    from .replay import tell_notices, tell_problem_of_ledger
     from .signals import leaving, stopping_cleanly
     from .summary import notices_of
 
@@ -83,8 +83,7 @@ def command(cycle: int | None, from_api: bool, brief: bool, as_json: bool, **val
     options = ReplayOptions(mode=Mode.DRY_RUN, **values)
     with leaving(), PreparedReplay(options, plans_first=True) as prepared:
         try_outputs_of_run(prepared, display)
-        if not display.quiet:
-            tell(*prepared.notices)
+        tell_notices(prepared, display)
         settings, stop = prepared.settings, prepared.stop
         has_rate = options.rate is not None
         allowances = list(_allowances(settings, cycle, from_api=from_api, has_rate=has_rate))

@@ -57,8 +57,7 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     mode, stop = prepared.options.mode, prepared.stop
     told: list[str] = []
     try_outputs_of_run(prepared, display)
-    if not display.quiet:
-        tell(*prepared.notices)
+    tell_notices(prepared, display)
     output = sys.stdout.buffer if mode is Mode.DRY_RUN else None
     sends = mode is not Mode.DRY_RUN
     with stopping_cleanly(stop, sends=sends), records_shown(display, prepared.run_options.run_id) as log:
@@ -78,6 +77,14 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
             report = prepared.execute(output=output, watch=log.add if log else None)
         finish(prepared, display, report, log, told)
     return prepared.finished_run.exit_code
+
+
+def tell_notices(prepared: PreparedReplay, display: Display) -> None:
+    """Say which files are not read; and, unless the command is quiet, which fields are no longer filled."""
+    from voucherify_sync.settings import default_table_notices
+
+    hidden = default_table_notices(prepared.settings) if display.quiet else []
+    tell(*(notice for notice in prepared.notices if notice not in hidden))
 
 
 def tell_problem_of_ledger(prepared: PreparedReplay, display: Display) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import DURATION, ParsedType, option
+from .options import DURATION, ParsedType, WholeNumber, option
 from .streams import tell
 
 _LOOK_S = 3600.0
@@ -49,7 +49,7 @@ class _SandboxCommand(click.Command):
 @click.command("sandbox", cls=_SandboxCommand)
 @option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65535),
     metavar="PORT",
     default=8900,
     show_default=True,
@@ -74,7 +74,7 @@ class _SandboxCommand(click.Command):
 )
 @option(
     "--seed",
-    type=int,
+    type=WholeNumber(),
     metavar="N",
     default=0,
     show_default=True,

@@ -70,7 +70,9 @@ def finish(
     ):  # it may be the reason of a signal
         why_stopped.append(f"The last call failed: {trouble}.")
     if display.quiet:
-        tell(*why_stopped)
+        headlines = [headline(report)] if run.exit_code is ExitCode.INCOMPLETE else []
+        tell(*headlines, *why_stopped)
+        tell(*(f"Warning: {each}" for each in (*_damaged(report), *_left_out(run)) if each not in told))
     else:
         print_summary(
             sys.stderr,
@@ -118,10 +120,6 @@ def print_summary(
         notices: more sentences that the user should see.
         remaining: what is left to do, if the run stopped early.
     """
-    damaged = [source for source in report.input.sources if source.damaged]
-    warnings = [f"{clean(s.name, 4_096)} is damaged: {clean(s.damaged or '', 400)}" for s in damaged[:_TOP]]
-    if len(damaged) > _TOP:
-        warnings.append(f"{counted(len(damaged) - _TOP, 'more source is', 'more sources are')} damaged")
     places = [f"Dead letters: {clean(report.dead_letters, 4_096)}"] if report.dead_letters else []
     show(
         stream,
@@ -132,13 +130,22 @@ def print_summary(
             Table(list(_rows(report)), optional=1),
             _remedies(report, ledger_options),
             unmapped_table(report, _TOP, 40),
-            warnings_of([*warnings, *map(clean_lines, notices)]),
+            warnings_of([*_damaged(report), *map(clean_lines, notices)]),
             TextLines(
                 [[(line, "")] for line in [*places, *([remaining] if remaining else [])]], is_pasted=True
             ),
             next_block(next_commands),  # last, to be seen without scrolling
         ],
     )
+
+
+def _damaged(report: RunReport) -> Iterator[str]:
+    """Yield a sentence for each of the first sources that are damaged."""
+    damaged = [source for source in report.input.sources if source.damaged]
+    for source in damaged[:_TOP]:
+        yield f"{clean(source.name, 4_096)} is damaged: {clean(source.damaged or '', 400)}"
+    if len(damaged) > _TOP:
+        yield f"{counted(len(damaged) - _TOP, 'more source is', 'more sources are')} damaged"
 
 
 def _rows(report: RunReport) -> Iterator[TableRow]:
@@ -241,7 +248,7 @@ def unmapped_table(report: RunReport, most: int, width: int) -> Table:
 
 def notices_of(run: Run) -> Iterator[str]:
     """Yield what a person should know before sending, or after: findings, filters that met nothing."""
-    older, sinks = run.sinks.older, run.sinks
+    older = run.sinks.older
     yield from sentences_of(run.findings())
     if older.count:
         at_least = "at least " if older.capped else ""
@@ -250,6 +257,12 @@ def notices_of(run: Run) -> Iterator[str]:
             "update of the same customer earlier in the input. Sent one by one, such an update overwrites newer "
             "values; --bulk keeps the newest."
         )
+    yield from _left_out(run)
+
+
+def _left_out(run: Run) -> Iterator[str]:
+    """Yield what makes a run read, select or write nothing where something was asked for; --quiet does not hide it."""
+    sinks = run.sinks
     if sinks.letters_error is not None:
         missing = counted(sinks.letters_missing, "dead letter is", "dead letters are")
         yield (

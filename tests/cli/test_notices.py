@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -128,3 +129,42 @@ def test_very_many_types_are_bounded(run_cli: Cli) -> None:
     ended = run_cli("replay", "--dry-run", "-", stdin=lines)
     assert len(ended.err) < 3_000
     assert "more types" in ended.err.splitlines()[0]
+
+
+@pytest.mark.parametrize("mode", ["--dry-run", "--sandbox"])
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        (["--user", "nobody"], 'Warning: --user: "nobody" is the id of no event'),
+        (["--event", "Nothing"], 'Warning: --event: none of the 5 track events read is named "Nothing"'),
+        (["-c", "s.yaml"], 'none of the 5 track events read is named "Nowhere"'),
+    ],
+    ids=["user", "event", "filter"],
+)
+def test_a_quiet_run_says_what_selects_nothing(
+    run_cli: Cli, archive: Path, mode: str, selection: list[str], said: str
+) -> None:
+    """It is no progress and no summary: without it, a slip of the pen ends a nightly run with 0, and nothing sent."""
+    ended = run_cli("replay", mode, "--quiet", *selection, archive)
+    assert ended.code == 0
+    assert said in ended.err
+    assert "9 records" not in ended.err
+
+
+def test_a_quiet_run_names_what_it_did_not_read_and_why_it_ends_with_3(run_cli: Cli) -> None:
+    """Files of other formats, damaged files, and records that are invalid; an ordinary run says nothing."""
+    folder = run_cli.folder / "archive"
+    folder.mkdir()
+    event = '{"type":"identify","userId":"u","traits":{"email":"a@example.com"},"messageId":"%d"}\n'
+    (folder / "1.ndjson").write_text(event % 1)
+    assert run_cli("replay", "--sandbox", "-q", folder).err == ""
+    (folder / "2.csv").write_text("id,email\n1,a@example.com\n")
+    (folder / "3.ndjson.gz").write_bytes(gzip.compress((event % 3 * 900).encode())[:-20])
+    (folder / "4.ndjson").write_text("{\n")
+    ended = run_cli("replay", "--dry-run", "-q", folder)
+    assert ended.code == 3
+    csv, total, damage = ended.err.splitlines()
+    assert "2.csv: skipped, this is a CSV file" in csv
+    assert total.startswith("Dry run of ")
+    assert ", 1 invalid" in total
+    assert "3.ndjson.gz is damaged: cut off" in damage
