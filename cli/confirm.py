@@ -84,7 +84,7 @@ def agreed(prepared: PreparedReplay, progress_kind: str, told: list[str]) -> boo
 
     location, stop = prepared.location, prepared.stop
     with LedgerReader(location.path) as ledger:
-        if location.adds_identity and not _agreed_to_identity(ledger):
+        if location.adds_identity and not _agreed_to_identity(ledger, prepared):
             return False
         bytes_of_ledger = ledger.size
     with progress(progress_kind, prepared.snapshot, sys.stderr):
@@ -104,12 +104,16 @@ def agreed(prepared: PreparedReplay, progress_kind: str, told: list[str]) -> boo
     return ask("Send them?")
 
 
-def _agreed_to_identity(ledger: LedgerReader) -> bool:
+def _agreed_to_identity(ledger: LedgerReader, prepared: PreparedReplay) -> bool:
     """Ask whether a ledger that was used under another address or key is that of this project."""
+    from voucherify_sync.settings import credentials
+    from voucherify_sync.state.ledger_file import ProjectIdentity, describe
+
+    keys = credentials(prepared.settings, os.environ)
     counts, last = ledger.counts(), ledger.last_run()
     delivered = counts.delivered_customers + counts.delivered_events
     run = f", last by run {last.name} on {last.started_at:%Y-%m-%d}" if last else ""
-    known = " and ".join(map(str, ledger.identities))
+    known = describe(ledger.identities, ProjectIdentity.of(keys.url, keys.app_id))
     tell(
         f"The ledger {clean(str(ledger.path), 4_096)} is that of {clean(known, 4_096)}:\n"
         f"  {counted(delivered, 'record')} delivered, {counts.failed:,} failed, {counts.in_doubt:,} in doubt{run}."

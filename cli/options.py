@@ -444,9 +444,18 @@ _SHOWN = [
     ),
     _shown("--dead-letters", type=FILE, help="Also write this run's dead letters to FILE."),
     _PROGRESS,
-    _shown("--log-file", type=FILE, help="Write a line to FILE for every record that was not delivered."),
+    _shown(
+        "--log-file",
+        type=FILE,
+        help="Write a line to FILE for every record that is invalid, failed or in doubt, and the sums of the others.",
+    ),
     _shown("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only errors and warnings."),
-    _shown("-v", "--verbose", is_flag=True, help="Show every record that was not delivered, as it happens."),
+    _shown(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        help="Show every record that was not delivered, as it happens; in the log file, too.",
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -51,6 +52,8 @@ Identity = tuple[int, int] | tuple[int, int, str]
 """Device and inode of a file; of one that is not there yet, those of its folder, and its name."""
 
 _QUIET = {State.DELIVERED, State.PLANNED}
+_COUNTED = {State.SKIPPED, State.DUPLICATE, State.PENDING}
+"""Nobody has to look at one of these: a log has their sums, and each of them with --verbose only."""
 
 
 class FileRead(NamedTuple):
@@ -354,10 +357,12 @@ def spare_file(folder: str, name: str) -> Path:
 
 
 class RecordLog:
-    """Writes a line for every record that was not delivered, on stderr, to the file of --log-file, or to both.
+    """Writes lines of records, on stderr, to the file of --log-file, or to both.
 
-    The file is made with the first line or at the end of the run, so that a refused command leaves none behind. Lines
-    that it cannot take go to a spare file, and the run goes on.
+    Each record that needs a hand has a line: invalid, failed, in doubt. Those that are skipped, repeated or not sent
+    yet are nearly all records of a run that is repeated: with `is_shown` they have lines, too, else the file ends with
+    their sums. The file is made with the first line or at the end of the run, so that a refused command leaves none
+    behind. Lines that it cannot take go to a spare file, and the run goes on.
 
     Args:
         is_shown: lines are written on stderr, too, above a bar if there is one.
@@ -373,11 +378,14 @@ class RecordLog:
         self._descriptor: int | None = None
         self._trouble: list[str] = []
         self._missing = 0
+        self._sums = Counter[tuple[State, str | None]]()
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Write the lines of records."""
         for outcome in outcomes:
-            if outcome.state not in _QUIET:
+            if outcome.state in _COUNTED and not self._is_shown:
+                self._sums[outcome.state, outcome.reason] += 1
+            elif outcome.state not in _QUIET:
                 self.add_line(line_of(outcome))
 
     def add_line(self, line: str) -> None:
@@ -388,7 +396,9 @@ class RecordLog:
             self._write(f"{line}\n".encode())
 
     def finish(self) -> str | None:
-        """Close the file, and make it first if there was no line; return a sentence if lines are not in it."""
+        """Write the sums and close the file, which is made if there was no line; say it if lines are not in it."""
+        for (state, reason), count in sorted(self._sums.items(), key=lambda item: -item[1]):
+            self.add_line(_line(str(state), reason, counted(count, "record")))
         self._write(b"")
         self.close()
         if not self._trouble:
@@ -445,7 +455,10 @@ def line_of(outcome: Outcome) -> str:
     """Return time, state, reason, place and event of an outcome on one line."""
     record = outcome.record
     what = " ".join(clean(part, 60) for part in (record.type, record.name) if part)
-    parts = [f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", str(outcome.state)]
-    parts += [clean(part) for part in (outcome.reason,) if part]
-    parts += [clean(str(record.position), 4_096), what, clean(outcome.detail or "")]
+    place = clean(str(record.position), 4_096)
+    return _line(str(outcome.state), outcome.reason, place, what, clean(outcome.detail or ""))
+
+
+def _line(state: str, reason: str | None, *more: str) -> str:
+    parts = (f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", state, clean(reason or ""), *more)
     return "  ".join(part for part in parts if part)

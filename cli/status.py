@@ -165,9 +165,10 @@ def _show(status: Json) -> None:
     from .render import Table, TextLines, sentences, show
 
     ledger, failed = status["ledger"], status["failed"]
-    known = ", ".join(
-        clean(f"{own['origin']} with the key {own['key']}", 4_096) for own in ledger["identities"]
-    )
+    # An Application ID is kept as a hash, which says nothing to people.
+    known = " and ".join(dict.fromkeys(clean(own["origin"], 4_096) for own in ledger["identities"]))
+    if len({own["key"] for own in ledger["identities"]}) > 1:
+        known += f", under {len({own['key'] for own in ledger['identities']})} Application IDs"
     head = [
         f"Ledger: {clean(ledger['path'], 4_096)}, {size(ledger['bytes'])}, of {known or 'no project yet'}"
     ]

@@ -416,8 +416,10 @@ def run_archive(plan: Plan) -> Figures:
         return Loop(Path(folder), plan, sandbox, faults).run()
 
 
-def plans(seed: int, program: Path | None = None) -> Callable[[int], Plan]:
-    """Return what makes the plan of the n-th archive."""
+def plans(
+    seed: int, program: Path | None = None, mode: str | None = None, on_doubt: str | None = None
+) -> Callable[[int], Plan]:
+    """Return what makes the plan of the n-th archive; without a mode or an `on_doubt` these take turns."""
 
     def plan(number: int) -> Plan:
         chance = random.Random(f"{seed}/{number}")
@@ -425,8 +427,8 @@ def plans(seed: int, program: Path | None = None) -> Callable[[int], Plan]:
         first = chance.randint(20, 120)
         return Plan(
             seed=chance.getrandbits(32),
-            mode=modes[number % len(modes)],
-            on_doubt="hold" if number % 4 == 3 else "verify",
+            mode=mode or modes[number % len(modes)],
+            on_doubt=on_doubt or ("hold" if number % 4 == 3 else "verify"),
             rate=chance.choice([None, None, "60/s"]),
             outage=chance.choice([None, (first, first + 12)]),
             program=program,
@@ -455,11 +457,14 @@ def main() -> int:
     parser.add_argument("--stops", type=int, default=1_000, metavar="N")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--jobs", type=int, default=3, metavar="N", help="archives at a time")
+    parser.add_argument("--mode", choices=MODES, help="of all archives")
+    parser.add_argument("--on-doubt", choices=["verify", "hold", "resend"], help="of all archives")
     parser.add_argument("--program", type=Path, metavar="FILE", help="another version of voucherify-sync")
     options = parser.parse_args()
     began = time.monotonic()
     tell = partial(print, flush=True)
-    figures = run_loop(options.stops, plans(options.seed, options.program), options.jobs, tell)
+    plan_of = plans(options.seed, options.program, options.mode, options.on_doubt)
+    figures = run_loop(options.stops, plan_of, options.jobs, tell)
     print(f"{time.monotonic() - began:.0f} s.")
     return 1 if figures.broken else 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.cli import Cli
 from support.cli_modules import cli_module
-from support.replays import identify, settings_for
+from support.replays import identify, settings_for, track
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -144,6 +144,26 @@ def test_a_log_is_made_when_the_run_was(cli: Cli) -> None:
     (cli.folder / "voucherify-sync.yaml").write_text("api: {key: '${NO_SUCH_VARIABLE}'}\n")
     assert cli("replay", "--yes", "--log-file", "log-2", "good.ndjson").code == 2
     assert not (cli.folder / "log-2").exists()
+
+
+@pytest.mark.parametrize("is_verbose", [False, True], ids=["log alone", "--verbose"])
+def test_a_log_of_a_repeated_run_has_lines_of_what_needs_a_hand(cli: Cli, is_verbose: bool) -> None:
+    """What was sent before is a sum, and a line each with --verbose only."""
+    tracks = "".join(track(number) for number in range(1, 31))
+    (cli.folder / "mixed.ndjson").write_text(
+        identify(1) + BROKEN + tracks + '{"type": "page", "userId": "u"}\n'
+    )
+    more = ["--verbose"] if is_verbose else []
+    for name in ("first", "again"):
+        assert cli("replay", "--yes", "--log-file", name, *more, "mixed.ndjson").code == 3
+    lines = [line.split("  ", 1)[1] for line in (cli.folder / "again").read_text().splitlines()]
+    if is_verbose:
+        assert len(lines) == 33
+    else:
+        assert lines[0].startswith("invalid  ")
+        assert lines[1:] == ["duplicate  delivered  31 records", "skipped  type_page  1 record"]
+        first = (cli.folder / "first").read_text()
+        assert (first.count("invalid"), len(first.splitlines())) == (1, 2)
 
 
 def test_dead_letters_that_cannot_be_written_do_not_stop_a_run_with_a_ledger(

@@ -79,6 +79,27 @@ def test_a_ledger_that_may_be_that_of_the_project_is_named(state: Path, other: P
     assert place(named=path, same_project=True) == LedgerLocation(path=path, adds_identity=True)
 
 
+@pytest.mark.parametrize(
+    ("other", "said_of_it"),
+    [
+        (ROTATED, "https://api.voucherify.io with another Application ID"),
+        (MOVED, "https://us1.api.voucherify.io with this Application ID"),
+        (STRANGER, "https://us1.api.voucherify.io with another Application ID"),
+    ],
+    ids=["another key", "another host", "both"],
+)
+def test_another_project_is_described_in_words_that_its_owner_knows(
+    state: Path, other: ProjectIdentity, said_of_it: str
+) -> None:
+    """The hash that stands for an Application ID is nobody's key."""
+    path = ledger_of(other, state / "a.ledger")
+    said = problem(place(named=path))
+    assert f"belongs to {said_of_it}, and" in said
+    for found in (place(), place(named=path)):
+        text = problem(found) if found.problem else ""
+        assert not any(own.key in text.replace(str(path), "") for own in (OWN, other))
+
+
 def test_a_ledger_by_which_nothing_was_sent_may_be_anybody_s(state: Path) -> None:
     """It counts as none."""
     ledger_of(ROTATED, state / "a.ledger", is_used=False)
@@ -173,7 +194,7 @@ def test_a_named_ledger_of_another_project_is_refused(state: Path, tmp_path: Pat
     """Both are named, with the way out if they are one."""
     path = ledger_of(STRANGER, tmp_path / "x.ledger")
     said = problem(place(named=path))
-    assert str(STRANGER) in said
+    assert STRANGER.origin in said
     assert str(OWN) in said
     assert "--same-project" in said
     assert place(named=path, same_project=True).problem is None

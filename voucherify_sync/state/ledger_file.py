@@ -74,7 +74,24 @@ class ProjectIdentity(Struct, frozen=True):
         return any((self.origin, self.key) == (each.origin, each.key) for each in identities)
 
     def __str__(self) -> str:
-        return f"{self.origin} with the key {self.key}"
+        return f"{self.origin} with this Application ID"
+
+
+def describe(known: Sequence[ProjectIdentity], own: ProjectIdentity | None) -> str:
+    """Name the identities of a ledger as seen from a command: digits that stand for an Application ID say nothing.
+
+    Args:
+        known: by which the ledger was used.
+        own: of the command; None where its Application ID is not known.
+    """
+    if own is None:
+        names = [each.origin for each in known]
+    else:
+        names = [
+            str(each) if each.key == own.key else f"{each.origin} with another Application ID"
+            for each in known
+        ]
+    return " and ".join(dict.fromkeys(names))
 
 
 def origin_of(url: str) -> str:

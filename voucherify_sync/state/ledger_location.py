@@ -19,7 +19,14 @@ from voucherify_sync.settings import Settings, application_id, clean_url, settin
 from voucherify_sync.settings.environment import expanded, state_directory
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_db import refuse_copy
-from voucherify_sync.state.ledger_file import LedgerLock, ProjectIdentity, bytes_in, default_path, origin_of
+from voucherify_sync.state.ledger_file import (
+    LedgerLock,
+    ProjectIdentity,
+    bytes_in,
+    default_path,
+    describe,
+    origin_of,
+)
 from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.state.retry_input import letters_of_earlier_files
 from voucherify_sync.stop import Stop
@@ -161,7 +168,7 @@ def locate(choice: LedgerChoice, origin: str, identity: ProjectIdentity | None) 
         return LedgerLocation(path=path, problem=problem)
     # Keys are rotated, hosts are renamed: a ledger of the same address or the same key may be the project's.
     alike = {
-        path: " and ".join(map(str, known))
+        path: describe(known, identity)
         for path, known, is_used in found
         if is_used
         and any(
@@ -190,7 +197,7 @@ def _judge_named(
             f"the ledger {path} is damaged: it does not say whose it is.", "Put a backup of it in its place."
         )
     elif not (identity.is_among(known) if identity else any(own.origin == origin for own in known)):
-        names = " and ".join(map(str, known))
+        names = describe(known, identity)
         stranger = UsageProblem(
             f"the ledger {path} belongs to {names}, and this run would send to {identity or origin}.",
             "If both are the same project, for example after its keys were rotated or its host was renamed: "

@@ -279,6 +279,22 @@ class LedgerReader:
         """Return the latest runs, other than the one that is writing, the latest first."""
         return self._find_runs("id != ? ORDER BY id DESC LIMIT ?", self.run, count)
 
+    def outcomes_of(self, runs: Sequence[EarlierRun]) -> dict[int, dict[str, int]]:
+        """Count records by the run that last sent them and by state. It reads the whole ledger.
+
+        Of a run that did not end, or has not ended yet, that is all that is known.
+        """
+        counts: dict[int, dict[str, int]] = {run.number: {} for run in runs}
+        if counts:
+            marks = ",".join("?" * len(counts))
+            query = f"""SELECT run, CASE WHEN state < 2 THEN 'delivered' WHEN state < 4 THEN 'failed'
+                WHEN state = 4 THEN 'in_doubt' ELSE 'duplicate' END, count(*) FROM
+                (SELECT run, state FROM records WHERE key NOT IN (SELECT key FROM intents)
+                UNION ALL SELECT run, 4 FROM intents) WHERE run IN ({marks}) GROUP BY 1, 2"""  # noqa: S608
+            for run, state, count in self._ask(query, list(counts)):
+                counts[run][state] = count
+        return counts
+
     def run_named(self, run_id: str) -> EarlierRun:
         """Return the run of an id.
 
