@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from voucherify_sync.api import Prepared, PreparedReplay, RetryOptions
+from voucherify_sync.api import PreparedReplay, RetryOptions
+from voucherify_sync.api.prepared import Prepared
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import Outcome, State

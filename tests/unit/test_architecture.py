@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -124,3 +125,10 @@ def test_the_command_line_is_named_in_one_place_of_the_tests() -> None:
     name = "voucherify_sync" + "_cli"
     users = [f.name for f in (ROOT / "tests").rglob("*.py") if name in f.read_text()]
     assert users in ([], ["conftest.py"])
+
+
+def test_every_folder_is_part_of_an_installation() -> None:
+    """An editable installation would not show that one is missing."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {".".join(file.parent.relative_to(ROOT).parts) for file in LIBRARY.rglob("*.py")}
+    assert folders == set(packages) - {"voucherify_sync_cli"}

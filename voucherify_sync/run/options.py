@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # help shows these options, and must not wait for what a run 
 
 
 _MIN_MOMENT_LENGTH: Final = len("20250301")
+_MAX_JOBS: Final = 8  # the first process, which decides on what the others map, keeps no more of them busy
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -159,6 +161,12 @@ def parse_moment(text: str, now: datetime) -> datetime:
 def new_run_id() -> str:
     """Return a name for a run that sorts by time, such as 20250301-120000-1f9c."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def default_jobs() -> int:
+    """Return how many processes are worth while: one for each processor that this one may use, within limits."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, _MAX_JOBS)
 
 
 def is_worth_processes(source: Input, jobs: int) -> bool:

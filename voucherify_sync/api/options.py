@@ -1,0 +1,260 @@
+"""Define the options of the public functions, which read each value as the command line reads its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from voucherify_sync.errors import UsageProblem
+from voucherify_sync.run.options import (
+    ErrorLimit,
+    Mode,
+    parse_duration_s,
+    parse_moment,
+    parse_type,
+)
+from voucherify_sync.settings import (
+    Rate,
+    Settings,
+    parse_rate,
+)
+from voucherify_sync.settings.types import OnDoubt, settings_of
+
+
+def texts(value: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """Read one text or several; a lone one is not taken for its letters."""
+    return (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
+
+
+def _number(low: float, high: float, kind: type[float]) -> Callable[[Any], float]:
+    """Return what reads a number within bounds."""
+
+    def read(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | kind) or not low <= value <= high:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _id(value: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value
+
+
+def _types(value: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(parse_type, texts(value)))
+
+
+def _moment(value: datetime | str) -> datetime:
+    """Read a time, or how long ago it is; UTC unless it says otherwise."""
+    if isinstance(value, str):
+        value = parse_moment(value, datetime.now(UTC))
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _error_limit(value: Any) -> ErrorLimit:
+    return value if isinstance(value, ErrorLimit) else ErrorLimit(count=int(_number(0, inf, int)(value)))
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    """Return what reads one of a few texts."""
+
+    def read(value: str) -> str:
+        if value not in allowed:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _of_setting(name: str) -> tuple[Callable[[Any], Any], str]:
+    """Return what reads a delivery setting, within the bounds that the settings file has."""
+    setting = settings_of("delivery")[name]
+    if setting.choices:
+        return _one_of(*setting.choices), " or ".join(map(repr, setting.choices))
+    low, high = setting.bounds
+    bounds = f"from {low} on" if high is None else f"from {low} to {high}"
+    return _number(low or 0, high or inf, int), f"a whole number {bounds}"
+
+
+_COUNT: Final = (_number(1, inf, int), "a whole number from 1 on")
+_TEXTS: Final = (texts, "a text or a list of texts")
+_MOMENT: Final = (_moment, "a datetime, or such as '2025-03-01' or '30d' for 30 days ago")
+_PATH: Final = (Path, "a path")
+_READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
+    "type": (_types, "identify or track, the types that are sent"),
+    **dict.fromkeys(("source", "event", "user", "message_id", "reason", "run"), _TEXTS),
+    "against": (lambda value: value if isinstance(value, Settings) else Path(value), "a path, or Settings"),
+    **dict.fromkeys(("config", "exclude_ids", "dead_letters", "file"), _PATH),
+    **dict.fromkeys(("limit", "jobs", "line"), _COUNT),
+    **dict.fromkeys(("since", "until"), _MOMENT),
+    **{name: _of_setting(name) for name in ("customers", "workers", "max_calls", "on_doubt")},
+    "mode": (Mode, "a Mode"),
+    "customer": (_id, "the source_id of a customer, as text"),
+    **dict.fromkeys(("ledger", "files_from"), (str, "a path")),
+    "rate": (
+        lambda value: value if isinstance(value, Rate) else parse_rate(value),
+        "a Rate, or such as '90/min'",
+    ),
+    "max_errors": (_error_limit, "an ErrorLimit, or a number of records"),
+    "max_duration": (
+        lambda value: parse_duration_s(value) if isinstance(value, str) else _number(0, inf, float)(value),
+        "a number of seconds, or such as '8h'",
+    ),
+}
+"""Option -> what reads it, and what it must be."""
+
+
+class InputOptions(Struct, frozen=True, kw_only=True):
+    """What is read, and by which settings.
+
+    Attributes:
+        source: files, directories and globs; ``-`` is standard input, and so is an empty list.
+        config: settings file; None takes ``./voucherify-sync.yaml`` if there is one, else the defaults.
+        settings: taken in place of a file.
+    """
+
+    source: str | Path | Sequence[str | Path] = ()
+    config: Path | None = None
+    settings: Settings | None = None
+
+    def __post_init__(self) -> None:
+        """Read each option as the command line reads its text, so that nothing is found out in the middle of a run.
+
+        Raises:
+            UsageProblem: a value cannot be meant.
+        """
+        for name in self.__struct_fields__:
+            read, demand = _READERS.get(name, (None, ""))
+            value = getattr(self, name)
+            if read is None or value is None:
+                continue
+            try:
+                force_setattr(self, name, read(value))
+            except (AttributeError, TypeError, ValueError):
+                raise UsageProblem(f"{name}: must be {demand}, not {value!r}.") from None
+
+
+class ReplayOptions(InputOptions, frozen=True, kw_only=True):
+    """What a replay sends, where to, and what it keeps. None leaves a matter to the settings.
+
+    Attributes:
+        mode: ``LIVE`` sends to Voucherify, ``SANDBOX`` to a stand-in of its own, ``DRY_RUN`` makes no call.
+        type: types of events to read, ``identify`` or ``track``; empty: all that the settings send.
+        event: names of track events to read; empty: all.
+        user: customers to read, by the id that would be their source_id; empty: all.
+        exclude_ids: file of ids to leave out, one a line.
+        since: leave out what happened earlier; events without a time are kept. Also taken as text: ``2025-03-01``, or
+            ``30d`` for 30 days ago.
+        until: leave out what happened then or later.
+        limit: records to read at most.
+        jobs: processes that map a large input while nothing is sent; None: one a core, at most 8.
+        files_from: file with names of files, one a line, which are read after `source`, in its order; ``-`` takes the
+            names from standard input.
+        customers: ``each`` or ``bulk``, as the setting `delivery.customers`.
+        workers: requests in flight at most.
+        rate: calls at most.
+        max_calls: stop cleanly after as many calls.
+        max_duration: stop cleanly after as many seconds; also taken as text, such as ``8h``.
+        max_errors: stop cleanly when more records are invalid or failed.
+        ledger: path of the ledger, relative to the working directory.
+        new_ledger: make a ledger; needed for the first run to a project that sends without asking.
+        same_project: the ledger is the project's, although its key or address was another.
+        ledger_is_whole: use a ledger that looks like a copy of one in use.
+        again: send what was delivered or failed before, too.
+        again_since: as `again`, but skip what this run or a later one delivered.
+        on_doubt: as the setting `delivery.on_doubt`.
+        dead_letters: file to which this run's dead letters are written, too.
+    """
+
+    mode: Mode = Mode.LIVE
+    type: Sequence[str] = ()
+    event: Sequence[str] = ()
+    user: Sequence[str] = ()
+    exclude_ids: Path | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
+    jobs: int | None = None
+    files_from: str | None = None
+    customers: Literal["each", "bulk"] | None = None
+    workers: int | None = None
+    rate: Rate | None = None
+    max_calls: int | None = None
+    max_duration: float | None = None
+    max_errors: ErrorLimit | None = None
+    ledger: str | None = None
+    new_ledger: bool = False
+    same_project: bool = False
+    ledger_is_whole: bool = False
+    again: bool = False
+    again_since: str | None = None
+    on_doubt: OnDoubt | None = None
+    dead_letters: Path | None = None
+
+
+class RetryOptions(ReplayOptions, frozen=True, kw_only=True):
+    """Which dead letters are sent again. `event` and `user` choose among those of the ledger, too.
+
+    Attributes:
+        file: a file of dead letters; None takes those of the ledger, the oldest first.
+        reason: only those with one of these reasons.
+        run: only those that one of these runs left.
+    """
+
+    file: Path | None = None
+    reason: Sequence[str] = ()
+    run: Sequence[str] = ()
+
+
+class ExplainOptions(InputOptions, frozen=True, kw_only=True):
+    """Which events are explained; what is empty or None takes all.
+
+    Attributes:
+        event: track events of these names; a ``*`` matches any characters.
+        user: events of these customers, by userId, anonymousId or source_id.
+        message_id: events with these.
+        line: events on this line; there may be one source only.
+        against: earlier settings, or their file, for `changes`.
+    """
+
+    event: Sequence[str] = ()
+    user: Sequence[str] = ()
+    message_id: Sequence[str] = ()
+    line: int | None = None
+    against: Path | Settings | None = None
+
+
+class FinalOptions(InputOptions, frozen=True, kw_only=True):
+    """Which customer is looked at.
+
+    Attributes:
+        customer: by the source_id: the userId, else the anonymousId, unless a row fills another.
+        jobs: as in ReplayOptions.
+    """
+
+    customer: str
+    jobs: int | None = None
+
+
+class CoverageOptions(InputOptions, frozen=True, kw_only=True):
+    """Which events are counted; the attributes are those of ReplayOptions.
+
+    Attributes:
+        against: earlier settings, or their file, for `compare`.
+    """
+
+    type: Sequence[str] = ()
+    event: Sequence[str] = ()
+    limit: int | None = None
+    jobs: int | None = None
+    files_from: str | None = None
+    against: Path | Settings | None = None
