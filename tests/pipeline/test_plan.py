@@ -20,6 +20,7 @@ from voucherify_sync.sources.reader import Reader
 from voucherify_sync.state.deduplication import ResendPolicy
 from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.stop import Stop
+from voucherify_sync.voucherify import bulk
 
 SANDBOX, BUSINESS, ORGANIZATION = PUBLIC_PLANS
 HOUR_S = 3_600.0
@@ -138,6 +139,22 @@ def test_the_period_of_an_input_is_that_of_all_its_events(tmp_path: Path) -> Non
     assert told["period"] == {"first": "2024-03-01T00:00:00.000Z", "last": "2024-03-09T00:00:00.000Z"}
     assert told["periods"] == {str(tmp_path / "events.ndjson"): told["period"]}
     assert planned(tmp_path, track("u1")).period is None
+
+
+def test_the_period_holds_all_events_where_a_customer_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the input is read twice, and the second plan counts as the first one does."""
+    monkeypatch.setattr(bulk, "MAX_BYTES", 200)
+    plan = planned(
+        tmp_path,
+        identify("u1", 5, description="x" * 300),
+        {**track("u2"), "timestamp": "2024-03-01T00:00:00Z"},
+        settings=Settings(delivery=Delivery(customers="bulk")),
+    )
+    assert plan.bulk_counts.failed == 1
+    assert plan.period is not None
+    assert [moment.day for moment in plan.period] == [1, 5]
 
 
 def test_customers_with_an_anonymous_id_only_are_counted(tmp_path: Path) -> None:

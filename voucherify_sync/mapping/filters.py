@@ -38,6 +38,8 @@ class Selection(Struct, frozen=True):
         exclude_ids: no customer whose source_id, or whose userId or anonymousId in the event, is one of these.
         since: only events of this time or later; events without a time are kept.
         until: only events before this time; events without a time are kept.
+        needs_times: leave out nothing by it, but set the time of each event, also of one that makes no request or says
+            nothing of a customer.
     """
 
     types: frozenset[str] = frozenset()
@@ -46,6 +48,7 @@ class Selection(Struct, frozen=True):
     exclude_ids: frozenset[str] = frozenset()
     since: datetime | None = None
     until: datetime | None = None
+    needs_times: bool = False
 
 
 class PeriodMet(Struct, array_like=True):

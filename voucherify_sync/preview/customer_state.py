@@ -124,8 +124,7 @@ class CustomerHistory:
     def __init__(self, settings: Settings, source_id: str) -> None:
         self.read = 0
         self._source_id = source_id
-        # With a period, of which no event is outside, the times of all events are read.
-        selection = Selection(users=frozenset({source_id}), since=_FIRST)
+        selection = Selection(users=frozenset({source_id}), needs_times=True)
         self._pipeline = Pipeline(settings, selection, folds=True)
         self._deduplicator = Deduplicator(LedgerReader(), ResendPolicy())
         self._origins: list[Origin] = []  # by number of the update in the fold

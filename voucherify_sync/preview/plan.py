@@ -244,7 +244,10 @@ class Planner:
     """
 
     def __init__(self, options: RunOptions, stop: Stop, ledger: LedgerReader, policy: ResendPolicy) -> None:
-        self._options = msgspec.structs.replace(options, mode=Mode.DRY_RUN, dead_letters=None)
+        selection = msgspec.structs.replace(options.selection, needs_times=True)
+        self._options = msgspec.structs.replace(
+            options, mode=Mode.DRY_RUN, dead_letters=None, selection=selection
+        )
         self._stop = stop
         self._ledger = ledger
         self._policy = policy

@@ -102,7 +102,6 @@ class Pipeline:
         settings: the mapping, and what is left out.
         selection: what the command line picks.
         folds, refers: as in Mapper.
-        times_all: the time of every event is set, also of those that make no request or say nothing of a customer.
         decode: makes records of a batch; by default what these settings need of an event is decoded.
 
     Attributes:
@@ -118,11 +117,10 @@ class Pipeline:
         *,
         folds: bool = False,
         refers: bool = False,
-        times_all: bool = False,
         decode: Decode | None = None,
     ) -> None:
-        self._arguments = settings, selection, folds, refers, times_all
-        self._times_all = times_all
+        self._arguments = settings, selection, folds, refers
+        self._needs_times = selection.needs_times
         self.filters = Filters(settings, selection, lambda event: set_time(event, self.mapper.find))
         leave_out = self.filters.reason_to_skip_customer if self.filters.has_customer_rules else None
         self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
@@ -154,7 +152,7 @@ class Pipeline:
     def decide(self, record: Record) -> Decision:
         """Return the request of a record, or how it ends without one."""
         decision = self._decide(record)
-        if self._times_all:
+        if self._needs_times:
             event = decision.event if type(decision) is Request else decision.record  # type: ignore[union-attr]
             if type(event) is Event and event.time is None:
                 set_time(event, _ignore)
@@ -190,9 +188,9 @@ def _ignore(*_: object) -> None:
     """Count no finding: the times of what is not sent matter to nobody."""
 
 
-def _working(settings: Settings, selection: Selection, folds: bool, refers: bool, times_all: bool) -> Work:
+def _working(settings: Settings, selection: Selection, folds: bool, refers: bool) -> Work:
     """Prepare what a process does."""
-    pipeline = Pipeline(settings, selection, folds=folds, refers=refers, times_all=times_all)
+    pipeline = Pipeline(settings, selection, folds=folds, refers=refers)
 
     def part(decided: list[list[Decision]]) -> bytes:
         return _encode_part((decided, pipeline.mapper.cut_stats(), pipeline.filters.cut_met()))

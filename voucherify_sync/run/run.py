@@ -315,7 +315,6 @@ class Run:
             options.settings,
             options.selection,
             folds=self._first_pass is not None or self._fold is not None,
-            times_all=self._fold is not None,
             refers=self._is_bulk,
             decode=options.decode,
         )
