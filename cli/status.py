@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,7 @@ def status_of(reader: LedgerReader, options: str) -> Json:
     from voucherify_sync.state.ledger_file import holder_of
 
     counts, runs = reader.counts(), reader.runs(_RUNS)
+    left = reader.outcomes_of([run for run in runs if run.ended_at is None])  # those did not sum up
     assert reader.path is not None  # noqa: S101  # it was opened by its path
     return {
         "ledger": {
@@ -100,8 +101,8 @@ def status_of(reader: LedgerReader, options: str) -> Json:
         "in_doubt_reasons": reader.reasons(State.IN_DOUBT),
         "invalid": counts.invalid,
         "dismissed": counts.dismissed,
-        "last_run": _run(runs[0]) if runs else None,
-        "runs": [_run(run) for run in runs],
+        "last_run": _run(runs[0], left) if runs else None,
+        "runs": [_run(run, left) for run in runs],
         "next": next_commands(
             options,
             failed=counts.failed - counts.failed_without_event,
@@ -145,7 +146,7 @@ def next_block(commands: Sequence[dict[str, str]]) -> TextLines:
     return TextLines(lines, is_pasted=True)
 
 
-def _run(run: EarlierRun) -> Json:
+def _run(run: EarlierRun, left: Mapping[int, dict[str, int]]) -> Json:
     from voucherify_sync.text import utc_text
 
     return {
@@ -154,7 +155,7 @@ def _run(run: EarlierRun) -> Json:
         "started_at": utc_text(run.started_at),
         "finished_at": utc_text(run.ended_at) if run.ended_at else None,
         "exit_code": run.exit_code,
-        "outcomes": run.counts,
+        "outcomes": run.counts or left.get(run.number, {}),
     }
 
 
@@ -226,11 +227,13 @@ def _history(status: Json) -> Table | TextLines:
         ended = "running" if status["running"] and run is status["runs"][0] else "did not end"
         if run["finished_at"]:
             ended = f"exit code {run['exit_code']}"
-        states = ("delivered", "failed", "pending")
-        numbers = tuple(f"{counts.get(state, 0):,}" if counts else "" for state in states)
+        # What was read and not sent leaves no trace in the ledger: a run sums it up at its end.
+        pending = f"{counts.get('pending', 0):,}" if run["finished_at"] else "unknown"
+        sent = (f"{counts.get(state, 0):,}" for state in ("delivered", "failed", "in_doubt"))
+        numbers = (*sent, pending)
         started = run["started_at"][:16].replace("T", " ")
         rows.append(
             TableRow(started, numbers, (ended, clean(run["run_id"]), clean(run["command"] or "", 40)))
         )
-    heads = ("started (UTC)", "delivered", "failed", "pending", "ended", "run", "command")
+    heads = ("started (UTC)", "delivered", "failed", "in doubt", "pending", "ended", "run", "command")
     return Table(rows, "Last runs:", heads, optional=1)

@@ -16,6 +16,8 @@ from voucherify_sync.text import clean, counted, span
 _FIRST_ETA_S: Final = 1.0
 FAILED_BEFORE: Final = "failed_before"
 """Reason of a record that failed in an earlier run, and is not tried again: it counts for nothing else."""
+UNCHANGED: Final = "unchanged"
+"""Reason of an update whose customer an earlier run sent in bulk with the same values."""
 OTHER_TYPE: Final = "type_other"
 """Reason of a record of a type that is none of Segment's."""
 _DOUBT: Final = "No action needed: the next run that reads it follows `delivery.on_doubt`."
@@ -208,7 +210,7 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "No action needed. `--again` sends it once more.",
         ),
         "unchanged": (
-            "its customer, folded, equals what was last sent in bulk",
+            "an earlier run sent its customer with just these values",
             "No action needed. `--again` sends it once more.",
         ),
     },

@@ -450,6 +450,26 @@ def test_a_run_that_was_killed_among_its_events_sends_no_customer_again(run_cli:
         assert len(sent) == len(set(sent))
 
 
+def test_a_run_in_pieces_leaves_the_same_sums_as_one_in_one_go(run_cli: Cli) -> None:
+    """An update that the first piece sent and did not come to in its second reading counts as delivered, too."""
+    texts = [
+        track(f"u{n % 9}", 1, f"t{n}") for n in range(11_000)
+    ]  # more than are read ahead of the first answers
+    texts += [identify(f"u{n}", 2, name=str(n)) for n in range(9)]
+    with Sandbox(SandboxOptions(keep=None)) as sandbox:
+        bench = Bench(run_cli, sandbox)
+        archive = bench.file("a.ndjson", texts)
+        assert bench.replay("--max-calls", "4", archive).code == 4
+        assert "identify" not in bench.report["events"]["by_type"]
+        assert bench.replay("--type", "identify", archive).code == 0
+        assert bench.reasons("duplicate") == {"unchanged": 9}
+        assert bench.calls(BULK) == 1
+        status = json.loads(run_cli("status", "-c", bench.settings, "--json").out)
+        assert status["delivered"]["customers"] == 9
+        bench.replay("--type", "identify", archive)
+        assert bench.reasons("duplicate") == {"delivered": 9}
+
+
 def test_an_interrupted_run_tells_that_its_records_are_still_to_do(run_cli: Cli) -> None:
     """Read, and undecided: pending; the same command goes on."""
     with Sandbox(SandboxOptions(keep=None, async_delay_s=600)) as sandbox:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 
 import pytest
 from support.cli import Cli
 from support.replays import identify, report_of, track, write_settings
+from support.waiting import wait_until
 
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -53,6 +55,26 @@ def test_status_tells_what_a_project_was_sent(run_cli: Cli, flaky: Sandbox) -> N
     said = run_cli("status")
     assert "in doubt" in said.out
     assert status["ledger"]["path"] in said.out
+
+
+def test_status_shows_what_the_ledger_knows_of_a_run_that_was_ended_at_once(run_cli: Cli) -> None:
+    """By a second Ctrl-C, as by a kill: it could not sum up, and only what was pending is not known."""
+    with Sandbox(SandboxOptions(keep=None, latency_s=0.2)) as sandbox:
+        write_settings(run_cli.folder / "voucherify-sync.yaml", sandbox.url, "delivery: {workers: 1}\n")
+        (run_cli.folder / "a.ndjson").write_text("".join(identify(1, messageId=f"m-{n}") for n in range(200)))
+        with run_cli.start("replay", "--yes", "a.ndjson") as run:
+            wait_until(lambda: sandbox.counts()[2] >= 4)
+            run.send_signal(signal.SIGINT)
+            run.send_signal(signal.SIGTERM)
+            assert run.wait(60) in (130, 143)
+    status = json.loads(run_cli("status", "--json").out)
+    (ended,) = status["runs"]
+    assert ended["finished_at"] is None
+    assert ended["outcomes"] == {"delivered": status["delivered"]["customers"]}
+    assert ended["outcomes"]["delivered"] >= 2
+    (row,) = (line for line in run_cli("status").out.splitlines() if ended["run_id"] in line)
+    assert row.split()[2:6] == [str(ended["outcomes"]["delivered"]), "0", "0", "unknown"]
+    assert "did not end" in row
 
 
 def test_status_lists_the_events_in_doubt(run_cli: Cli, flaky: Sandbox) -> None:

@@ -15,7 +15,7 @@ from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.events import Event, Json, Kind, Request
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.stats import NameCounts
-from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
+from voucherify_sync.outcomes import FAILED_BEFORE, UNCHANGED, Outcome, State
 from voucherify_sync.report.run_report import MAX_NAMES, BulkReport, RunReport
 from voucherify_sync.run.bulk_run import BulkCustomers
 from voucherify_sync.run.options import Mode, RunOptions
@@ -227,7 +227,7 @@ def _would_be_sent_alone(outcome: Outcome) -> bool:
     """Tell whether a call of its own would be made for the record if customers did not go in bulk."""
     if outcome.state is State.FAILED:
         return outcome.reason != FAILED_BEFORE
-    return outcome.state is State.DUPLICATE and outcome.reason == "unchanged"
+    return outcome.state is State.DUPLICATE and outcome.reason == UNCHANGED
 
 
 class Planner:
@@ -290,7 +290,7 @@ class Planner:
                 self.run.execute()
             elif unchanged:
                 report = self.run.sinks.report
-                report.move("identify", Kind.CUSTOMER, State.DUPLICATE, "unchanged", unchanged)
+                report.move("identify", Kind.CUSTOMER, State.DUPLICATE, UNCHANGED, unchanged)
                 self._plan.types_sent["identify"] -= unchanged
                 self._plan.updates_sent -= unchanged
         self._plan.bulk_counts = bulk.tally

@@ -24,7 +24,7 @@ from voucherify_sync.events import (
     request_hash,
 )
 from voucherify_sync.mapping.fold import Fold, FoldedCustomer, News, microseconds
-from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, State
+from voucherify_sync.outcomes import FAILED_BEFORE, UNCHANGED, Decision, Outcome, State
 from voucherify_sync.report.run_report import BulkReport
 from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
@@ -159,7 +159,7 @@ class BulkCustomers:
             status, response = refusal.status, refusal.response
             outcome = Outcome(event, State.FAILED, refusal.reason, refusal.detail, decision, status, response)
         elif decision.source_id in self._refusals:
-            outcome = Outcome(event, State.DUPLICATE, "unchanged", request=decision)
+            return Outcome(event, State.DUPLICATE, UNCHANGED, request=decision)
         else:
             outcome = Outcome(event, self._customer_delivery.state, request=decision)
         self._ledger.record(outcome)

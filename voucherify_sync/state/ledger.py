@@ -28,7 +28,7 @@ from voucherify_sync.events import (
     request_hash,
 )
 from voucherify_sync.exit_codes import ExitCode
-from voucherify_sync.outcomes import FAILED_BEFORE, NotProcessed, Outcome, State
+from voucherify_sync.outcomes import FAILED_BEFORE, UNCHANGED, NotProcessed, Outcome, State
 from voucherify_sync.settings.environment import state_directory
 from voucherify_sync.state.dead_letters import DeadLetter, LetterSelection, compress, invalid_key, letter_of
 from voucherify_sync.state.ledger_db import (
@@ -219,8 +219,9 @@ class Ledger(LedgerReader):
         """Keep an outcome with its dead letter; it is on disk within 50 ms, or the stop gets the error.
 
         Delivered, failed and invalid are kept, and in doubt where this run intended it: a doubt of an earlier run stays
-        as it is. A failed update that a newer one has superseded is dismissed. Pending leaves no trace, and takes no
-        intent back: that needs a proof.
+        as it is. So is an update whose customer was sent with the same values, as delivered: a run that was stopped sent
+        it, and did not come to its record. A failed update that a newer one has superseded is dismissed. Pending leaves
+        no trace, and takes no intent back: that needs a proof.
         """
         event, state = outcome.record, outcome.state
         is_dismissed = state is State.SKIPPED and outcome.reason == "superseded"
@@ -228,6 +229,8 @@ class Ledger(LedgerReader):
             self._keep_invalid(outcome)
         elif not isinstance(event, Event):
             return
+        elif state is State.DUPLICATE and outcome.reason == UNCHANGED:
+            self._settle(event, replace(outcome, state=State.DELIVERED))
         elif state is State.DUPLICATE:
             self._drop_invalid(event)
         elif state is State.IN_DOUBT:
