@@ -28,6 +28,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from support.cli import environment
@@ -37,6 +38,7 @@ from support.evidence import (
     breaches_of_the_law,
     judge,
     make_records,
+    refused_resends,
     write_archive,
     write_settings,
 )
@@ -372,12 +374,13 @@ class Loop:
             records = [record for record in records if record.type == "track"]
         verdict = judge(records, sandbox, self._ledger)
         figures.found.update(verdict._asdict())
+        overtaken, resends = 0.0, self._plan.on_doubt == "resend"
+        if self._plan.mode == "retry":
+            overtaken = inf  # what failed is sent after what came later
+        elif resends:
+            overtaken = refused_resends(sandbox, self._ledger)
         for name, count in verdict.broken.items():
-            resent = name == "doubled" and self._plan.on_doubt == "resend"
-            overtaken = (
-                name == "disordered" and self._plan.mode == "retry"
-            )  # what failed is sent after what came later
-            if not (resent or overtaken):
+            if not ((resends and name == "doubled") or (name == "disordered" and count <= overtaken)):
                 self._break(f"{name}: {count}")
         if verdict.ambiguous > ambiguous_answers(sandbox):
             self._break(f"{verdict.ambiguous} in doubt by {ambiguous_answers(sandbox)} lost answers")

@@ -24,6 +24,11 @@ _CHECKS: Final = """\
 `coverage` ends with 3 if less than `--fail-under` is mapped. `plan` ends with 0 even if the replay does not fit: read
 its `--json` with `jq`."""
 
+_UNREACHED: Final = """\
+A run that never got a connection ends with 2 after ten seconds of tries. If a `--max-…` of yours ends it earlier, that
+is 2, too: the same command would get no further. If a signal ends it, the code is that of the signal. Once a call has
+succeeded with the ledger, a missing connection is an outage: the run waits, and ends with 4."""
+
 
 def page() -> str:
     """Return the page."""
@@ -37,6 +42,7 @@ def page() -> str:
         table(("code", "status", "meaning"), codes),
         _CHECKS,
         f"If several codes apply, the first of these wins: {order}.",
+        _UNREACHED,
         "## What stops a run",
         table(("what", "code", "meaning"), _errors()),
     )

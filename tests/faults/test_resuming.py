@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 from msgspec.structs import asdict
 from support.cli import Cli, Ended
-from support.evidence import CANARY, EMAIL, Record, breaches_of_the_law, judge, write_archive, write_settings
+from support.evidence import (
+    CANARY,
+    EMAIL,
+    Record,
+    breaches_of_the_law,
+    judge,
+    refused_resends,
+    write_archive,
+    write_settings,
+)
 from support.ledger_parts import make_ledger
 from support.replays import reasons_of, report_of
 from support.waiting import wait_until
@@ -173,6 +182,27 @@ def test_equal_lines_without_a_message_id_are_one_record(project: Project) -> No
     assert project.replay("-", stdin=nameless * 3 + Record("track", "twice", "u-1").line + other).code == 0
     assert project.outcomes == {"delivered": 2, "duplicate": 3}
     assert [done.source_id for done in project.sandbox.call_log.processed].count("u-2") == 0
+
+
+@pytest.mark.parametrize("second", ["status 400 #2", "drop after #2"], ids=["refused", "processed"])
+def test_a_customer_waits_for_an_event_that_is_sent_again(run_cli: Cli, second: str) -> None:
+    """Only a refusal lets the next event go: it leaves the first one in doubt, and a later run sends that after it."""
+    faults = [Fault.parse("POST /v1/events drop before #1"), Fault.parse(f"POST /v1/events {second}")]
+    records = [Record("track", f"m-{number}", "u-1") for number in range(3)]
+    with Sandbox(SandboxOptions(keep=None), faults) as sandbox:
+        project = Project(run_cli, sandbox)
+        archive = write_archive(run_cli.folder / "a.ndjson", records)
+        code = project.replay("--on-doubt", "resend", archive).code
+        (doubt,) = run_cli("status", "--ledger", project.ledger, "--doubt").lines or [None]
+        if doubt is not None:
+            assert (doubt["event"]["messageId"], doubt["status"]) == ("m-0", 400)
+            assert "sent again, it was refused: " in json.dumps(project.report["reasons"]["in_doubt"])
+        assert project.replay("--on-doubt", "resend", archive).code == 0
+        verdict = judge(records, sandbox, project.ledger)
+        is_refused = "400" in second
+        assert (code, doubt is not None) == ((3, True) if is_refused else (0, False))
+        assert (verdict.lost, verdict.delivered, verdict.disordered) == (0, 3, is_refused)
+        assert refused_resends(sandbox, project.ledger) == is_refused
 
 
 def test_again_sends_what_was_delivered_before(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from support.bulk_world import Log, people
 from support.cli import Cli
 from support.evidence import CANARY, Record, request_of, write_archive
+from support.ledger_parts import open_ledger
 from support.servers import raw_server, tls_server, unused_port
 
 from voucherify_sync.delivery.circuit_breaker import OUTAGE_S, UNREACHED_S, CircuitBreaker
@@ -22,6 +24,7 @@ from voucherify_sync.errors import Unreachable
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import Accepted, State
 from voucherify_sync.settings.types import Credentials, Delivery, Secret
+from voucherify_sync.state.ledger_file import ProjectIdentity
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import NotSent
 from voucherify_sync.voucherify.bulk import BulkDelivery
@@ -195,6 +198,47 @@ def test_what_the_ledger_knows_decides_how_long_a_delivery_waits(
     delivery = LiveDelivery(keys, Delivery(), "hold", None, stop, Accepted(anything=ever_succeeded))
     assert delivery._breaker._timeout_s == patience_s
     list(delivery._lanes.drain(0))
+
+
+@pytest.mark.parametrize("mode", ["--each", "--bulk"])
+@pytest.mark.parametrize("was_reached", [False, True], ids=["never reached", "reached before"])
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        ("--max-calls 2", 4, "2 calls made, as --max-calls asks"),
+        ("--max-duration 2s", 4, "2 s have passed, as --max-duration asks"),
+        ("SIGINT", 130, "Ctrl-C"),
+        ("SIGTERM", 143, "SIGTERM"),
+    ],
+)
+def test_a_limit_does_not_hide_that_nothing_was_reached(
+    run_cli: Cli, mode: str, was_reached: bool, ending: str, code: int, said: str
+) -> None:
+    """The same command would not get further: exit 2. A signal keeps its code, and an outage that of the limit."""
+    address = f"127.0.0.1:{unused_port()}"
+    settings = run_cli.folder / "settings.yaml"
+    settings.write_text(f"api: {{key: app, token: {CANARY}, url: 'http://{address}'}}\n")
+    archive = write_archive(run_cli.folder / "a.ndjson", RECORDS)
+    ledger = run_cli.folder / "x.ledger"
+    if was_reached:
+        with open_ledger(ledger, identity=ProjectIdentity.of(f"http://{address}", "app")) as known:
+            known.accepted_at("/v1/customers")
+    words = ["replay", "--yes", "-c", settings, "--ledger", ledger, mode, archive]
+    words += [] if was_reached else ["--new-ledger"]
+    is_signal = ending in signal.Signals.__members__
+    with run_cli.start(*words, *(["--progress", "json"] if is_signal else ending.split())) as process:
+        if is_signal:
+            assert process.stderr is not None
+            next(line for line in process.stderr if b"outage" in line)
+            process.send_signal(signal.Signals[ending])
+        err = process.communicate(timeout=60)[1].decode()
+    is_mistake = not (was_reached or is_signal)
+    assert process.returncode == (2 if is_mistake else code), err
+    assert said in err
+    assert f"no connection to {address} could be made" in " ".join(err.split())
+    assert ("Voucherify cannot be reached" in err) == is_mistake
+    assert ("api.url" in err) == is_mistake
+    assert ledger.exists() != is_mistake
 
 
 def test_the_command_stops_with_exit_2_after_ten_seconds(run_cli: Cli) -> None:

@@ -180,6 +180,17 @@ def ambiguous_answers(sandbox: Sandbox) -> int:
     )
 
 
+def refused_resends(sandbox: Sandbox, ledger: Path) -> int:
+    """Count the custom events that were refused when they were sent again after a lost answer.
+
+    That leaves them in doubt. What follows them is sent, and if a later run sends them once more, they come after it.
+    Each other refusal has left a failed record.
+    """
+    refusals = sum(call.path == "/v1/events" and call.status == 400 for call in sandbox.call_log.answered)
+    with closing(LedgerReader(ledger)) as reader:
+        return refusals - reader.counts().failed
+
+
 def breaches_of_the_law(report: dict[str, Any]) -> list[str]:
     """Return what is wrong with the sums of a report."""
     read, outcomes = report["events"]["read"], report["outcomes"]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from math import inf
 
-from voucherify_sync.errors import RunStopped
+from voucherify_sync.errors import RunStopped, Unreachable
 from voucherify_sync.events import Kind
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import (
@@ -111,6 +111,13 @@ class CircuitBreaker:
     @property
     def _last_trouble(self) -> str:
         return "" if self._bad_end is None else trouble_of(self._bad_end)
+
+    @property
+    def unreached(self) -> Unreachable | None:
+        """The error of a run in which every call ended without a connection; None if one had one, or none ended."""
+        if self._is_unreached and isinstance(self._bad_end, NotSent):
+            return unreachable_error(self._bad_end)
+        return None
 
     def waiting(self, host: str) -> CallWait | None:
         """Say until when everything waits for a host, for the display; the past while it is being tried."""
@@ -209,8 +216,8 @@ class CircuitBreaker:
     def _has_lasted_too_long(self, now: float) -> bool:
         if self._outage_since is None or now - self._outage_since < self._timeout_s:
             return False
-        if self._is_unreached and isinstance(self._bad_end, NotSent):
-            self._stop.because(unreachable_error(self._bad_end))
+        if (unreached := self.unreached) is not None:
+            self._stop.because(unreached)
         elif self._ever_succeeded or self.ever_answered:
             message = f"Voucherify has been out of order for 4 hours: {self._last_trouble}"
             self._stop.because(RunStopped(message, "Go on when it answers."))

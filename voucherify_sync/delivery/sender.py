@@ -17,7 +17,7 @@ import msgspec
 
 from voucherify_sync.delivery.circuit_breaker import CircuitBreaker
 from voucherify_sync.delivery.lanes import Lanes, PendingRequest
-from voucherify_sync.errors import VoucherifySyncError
+from voucherify_sync.errors import Unreachable, VoucherifySyncError
 from voucherify_sync.events import Kind, Request
 from voucherify_sync.outcomes import (
     NOTHING_ACCEPTED,
@@ -149,6 +149,11 @@ class Sender:
                     return Outcome(request.event, State.FAILED, reason, detail, request, status, response)
                 # That this send was not processed says nothing of the one before.
                 self._rule_out(pending, NotProcessed.REFUSED)
+                why = pending.doubt.verdict
+                both = f"{why.detail}; sent again, it was refused: {detail}"
+                pending.doubt.verdict = msgspec.structs.replace(
+                    why, detail=both, status=status, response=response
+                )
             case Halt():
                 self._rule_out(pending, verdict.proof)
         return pending.undecided()
@@ -328,6 +333,11 @@ class LiveDelivery:
             return trouble
         silent_s = self._silent_s()
         return None if silent_s is None else f"no answer for {silent_s:.0f} s"
+
+    @property
+    def unreached(self) -> Unreachable | None:
+        """The error of a run in which every call ended without a connection; None for every other run."""
+        return self._breaker.unreached
 
     def waiting(self) -> Waiting | None:
         """Say what the next call waits for."""

@@ -324,6 +324,7 @@ class Run:
         with _time_limit(self._options.max_duration_s, self._stop):
             if self._first_pass is None or self._send_customers(self._first_pass):
                 self._replay()
+        self._blame_the_address()
         self.sinks.report.read = self._read
         try:
             self.sinks.report.check_invariant()
@@ -331,6 +332,18 @@ class Run:
             self._stop.because(error)
         self.sinks.save()
         self.sinks.close(self.exit_code)
+
+    def _blame_the_address(self) -> None:
+        """Say that nothing was ever reached, where a limit of the user ended the run before that was certain.
+
+        The same command would go on as it began. A signal says that somebody watches, and its exit code stays.
+        """
+        error, delivery = self._stop.error, self._delivery
+        if isinstance(delivery, DryRun) or self._stop.signal_exit or not isinstance(error, RunStopped):
+            return
+        if (unreached := delivery.unreached) is not None:
+            unreached.message += f" ({error.message.rstrip('.')})"
+            self._stop.error = unreached
 
     def _send_customers(self, first_pass: BulkCustomers) -> bool:
         """Deliver the customers of the input, and open it again; False: the run stopped, all records are pending."""

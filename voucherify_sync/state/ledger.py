@@ -219,9 +219,9 @@ class Ledger(LedgerReader):
         """Keep an outcome with its dead letter; it is on disk within 50 ms, or the stop gets the error.
 
         Delivered, failed and invalid are kept, and in doubt where this run intended it: a doubt of an earlier run stays
-        as it is. So is an update whose customer was sent with the same values, as delivered: a run that was stopped sent
-        it, and did not come to its record. A failed update that a newer one has superseded is dismissed. Pending leaves
-        no trace, and takes no intent back: that needs a proof.
+        as it is. An update whose customer was sent with the same values is kept as delivered: a run that was stopped
+        sent it, and did not come to its record. A failed update that a newer one has superseded is dismissed. Pending
+        leaves no trace, and takes no intent back: that needs a proof.
         """
         event, state = outcome.record, outcome.state
         is_dismissed = state is State.SKIPPED and outcome.reason == "superseded"
