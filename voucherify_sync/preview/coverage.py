@@ -27,7 +27,7 @@ from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import OTHER_TYPE, Outcome, State
 from voucherify_sync.paths import Keys, path_of
-from voucherify_sync.preview.suggestions import Proposal, proposal, similar_paths
+from voucherify_sync.preview.suggestions import Proposal, Proposer, similar_paths
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Identify, Settings, Track
@@ -353,9 +353,8 @@ class SectionCoverage:
 
     def report(self, stop: Stop | None) -> SectionReport:
         """Return the counts as they are shown."""
-        proposed = proposal(
-            self._kind, self._settings, self.paths, self.destinations, self.events, len(self.more_paths)
-        )
+        proposer = Proposer(self._kind, self._settings, self.paths, self.destinations, self.events)
+        proposed = proposer.proposal(len(self.more_paths))
         return SectionReport(
             events=self.events,
             values=ValueTotals.of(self.seen, self.mapped),

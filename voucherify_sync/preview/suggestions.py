@@ -1,7 +1,7 @@
 """Proposes settings by what events hold: for `init` out of a sample, for `coverage` out of its counts.
 
-Both write the same rows, because both take them from `proposal`; `pasted_settings` writes them as YAML. Names of events
-are data: a row is made of them only if the settings would take it, on one line of the file.
+Both write the same rows, because both take them from a `Proposer`; `pasted_settings` writes them as YAML. Names of
+events are data: a row is made of them only if the settings would take it, on one line of the file.
 """
 
 from __future__ import annotations
@@ -167,15 +167,8 @@ class Proposal(Struct, frozen=True):
         return {row.source: row.destination for row in self.rows if not row.remark}
 
 
-def proposal(
-    kind: str,
-    own: Identify | Track,
-    paths: Mapping[Keys, PathCounts],
-    filled: Iterable[Keys],
-    events: int,
-    more: int,
-) -> Proposal:
-    """Return what would map the values that no row reads.
+class Proposer:
+    """Finds the rows that would map the values of one type of event that no row reads.
 
     Args:
         kind: type of the events.
@@ -183,13 +176,7 @@ def proposal(
         paths: of the values of the events, with counts.
         filled: destinations at which something stands in a request.
         events: how many become requests.
-        more: paths that are not counted one by one.
     """
-    return _Proposer(kind, own, paths, filled, events).proposal(more)
-
-
-class _Proposer:
-    """Finds the rows for one type of event."""
 
     def __init__(
         self,
@@ -217,6 +204,7 @@ class _Proposer:
         }
 
     def proposal(self, more: int) -> Proposal:
+        """Return what the settings lack; `more` paths are not counted one by one."""
         by_field: dict[str | None, list[Keys]] = {}
         for keys in sorted(self._unmapped, key=lambda keys: (-self._unmapped[keys], keys)):
             by_field.setdefault(self._field_of(keys), []).append(keys)
