@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, words
-from voucherify_sync.text import clean, clean_lines, counted, percent
+from voucherify_sync.text import clean, clean_lines, counted, listed, percent
 
 from .options import AGAINST, CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, ParsedType, option
 from .render import Line, Table, TableRow, TextLines, harmless, sentences, show, write_harmless
@@ -268,9 +268,9 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
             for reason, times in by_reason.items()
         ]
     if events.other_types:
-        named = [f"{clean(type_, 40)} {times:,}" for type_, times in events.other_types.items()]
-        more = f" and {len(named) - _MAX_TYPES:,} more" if len(named) > _MAX_TYPES else ""
-        head.append([(f"other types: {', '.join(named[:_MAX_TYPES])}{more}", "yellow")])
+        types = [*events.other_types.items()]
+        named = listed(types, lambda each: f"{clean(each[0], 40)} {each[1]:,}", _MAX_TYPES)
+        head.append([(f"other types: {named}", "yellow")])
     yield TextLines(head)
     sections = {"identify": report.identify, "track": report.track}
     sections = {type_: section for type_, section in sections.items() if section.events}

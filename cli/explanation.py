@@ -21,7 +21,7 @@ from voucherify_sync.mapping.trace import NAME_GIVEN, NULL, OVERWRITTEN, PARTLY,
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, find
 from voucherify_sync.paths import path_of
 from voucherify_sync.preview.comparison import request_differences
-from voucherify_sync.text import clean, counted, short_position
+from voucherify_sync.text import clean, counted, listed, short_position
 
 from .comparison import difference_lines, end_of, event_title
 from .render import (
@@ -94,9 +94,7 @@ def head(explanation: Explanation, sign: str) -> list[Line]:
     if explanation.trace is not None and explanation.trace.context_traits is not None:
         lines.append([(_CONTEXT[explanation.trace.context_traits], "")])
     if isinstance(record, Event) and record.repaired:
-        texts = ", ".join(compact(text, _VALUE) for text in record.repaired[:_MAX_REPAIRED])
-        more = len(record.repaired) - _MAX_REPAIRED
-        texts += f" and {more:,} more" if more > 0 else ""
+        texts = listed(record.repaired, lambda text: compact(text, _VALUE), _MAX_REPAIRED)
         lines.append([(f"Broken text, with U+FFFD for what cannot be read: {texts}", _UNMAPPED)])
     return lines
 
@@ -287,9 +285,8 @@ def _left_out(trace: Trace, sign: str) -> Iterator[Line]:
     if len(lines) > _MAX_BRIEF_ENTRIES:
         yield [(f"  and {len(lines) - _MAX_BRIEF_ENTRIES:,} more, which --full lists", _DIM)]
     if nulls:
-        named = ", ".join(clean(path_of(*keys), 80) for keys in nulls[:3])
-        more = f" and {len(nulls) - 3:,} more" if len(nulls) > 3 else ""
-        yield [(f"  null, which counts as absent: {named}{more}", _DIM)]
+        named = listed(nulls, lambda keys: clean(path_of(*keys), 80), 3)
+        yield [(f"  null, which counts as absent: {named}", _DIM)]
 
 
 def _destination(applied: AppliedRow) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from voucherify_sync.text import clean, counted, short_position
+from voucherify_sync.text import clean, counted, listed, short_position
 
 MAX_EXAMPLES: Final = 3
 MAX_EXAMPLE_LENGTH: Final = 200
@@ -194,10 +194,11 @@ def sentences_of(findings: Mapping[str, FindingCount]) -> list[str]:
 def _examples(words: FindingWords, found: FindingCount) -> str:
     if not words.is_by_text:
         return ", ".join(map(_shown, found.examples))
-    shown = [f'"{clean(each.text, _SHOWN_LENGTH)}" {each.count:,}' for each in found.examples[:_MAX_SHOWN]]
-    more = len(found.examples) - len(shown)
+    texts = listed(
+        found.examples, lambda each: f'"{clean(each.text, _SHOWN_LENGTH)}" {each.count:,}', _MAX_SHOWN
+    )
     position = clean(short_position(found.examples[0].position), MAX_EXAMPLE_LENGTH)
-    return f"{', '.join(shown)}{f' and {more:,} more' if more else ''} (such as {position})"
+    return f"{texts} (such as {position})"
 
 
 def _remedy(words: FindingWords, found: FindingCount) -> str:

@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Any, Final, TypeVar
 
 _Name = TypeVar("_Name", bound=Any)
+_Item = TypeVar("_Item")
 
 MAX_CANDIDATES: Final = 200
 """Names that one is compared with, at most: the first of those that are given."""
@@ -138,6 +139,20 @@ def similar(
 def folded_key(name: str) -> str:
     """Return a key without what people write differently: case, underscores and blanks."""
     return name.lower().replace("_", "").replace(" ", "")
+
+
+def listed(items: Sequence[_Item], show: Callable[[_Item], str], most: int, one: str = "") -> str:
+    """Return the first items as text, and how many others there are: `a, b and 3 more`.
+
+    Args:
+        items: only those that are shown are made into text.
+        show: makes the text of an item.
+        most: how many are shown at most.
+        one: what one of the others is called in place of `more`, such as `more type`.
+    """
+    others = len(items) - most
+    rest = counted(others, one) if one else f"{others:,} more"
+    return ", ".join(map(show, items[:most])) + (f" and {rest}" if others > 0 else "")
 
 
 def did_you_mean(suggestions: Sequence[str]) -> str:

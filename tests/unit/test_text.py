@@ -11,7 +11,8 @@ import pytest
 
 from voucherify_sync import text
 
-counted, percent, size, span = text.counted, text.percent, text.size, text.span
+counted, listed, on_one_line, percent = text.counted, text.listed, text.on_one_line, text.percent
+size, span = text.size, text.span
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = sorted(file for folder in ("voucherify_sync", "cli", "docs") for file in (ROOT / folder).rglob("*.py"))
@@ -125,3 +126,31 @@ def test_a_word_that_only_holds_a_refused_one_is_fine(written: str) -> None:
 def test_a_number_reads_well(shown: str, expected: str) -> None:
     """Thousands are grouped, and a time has two units at most."""
     assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "one", "expected"),
+    [
+        pytest.param(0, "", "", id="none"),
+        pytest.param(2, "", "0, 1", id="all"),
+        pytest.param(3, "", "0, 1 and 1 more", id="one more"),
+        pytest.param(1_203, "", "0, 1 and 1,201 more", id="many more"),
+        pytest.param(3, "more type", "0, 1 and 1 more type", id="one more of a name"),
+        pytest.param(4, "more type", "0, 1 and 2 more types", id="two more of a name"),
+    ],
+)
+def test_a_list_shows_the_first_and_counts_the_others(count: int, one: str, expected: str) -> None:
+    """What is not shown is not made into text either."""
+    shown: list[int] = []
+
+    def show(item: int) -> str:
+        shown.append(item)
+        return str(item)
+
+    assert listed(range(count), show, 2, one) == expected
+    assert len(shown) <= 2
+
+
+def test_a_text_for_one_line_of_a_file_keeps_to_it() -> None:
+    """Line ends, escape sequences and turns of the direction of writing become U+FFFD."""
+    assert on_one_line("a\nb\x1b[1m\u202eé") == "a\ufffdb\ufffd[1m\ufffdé"

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
 from voucherify_sync.stop import Stop
-from voucherify_sync.text import clean, counted, did_you_mean, similar
+from voucherify_sync.text import clean, counted, did_you_mean, listed, similar
 
 MAX_SHOWN: Final = 5
 """Names that a notice shows at most."""
@@ -161,12 +161,14 @@ class NameList:
         if self.met.seen and not (stop is not None and stop.requested):
             yield from self._unmet_notices(unmet, misses)
         noun = "id" if self._are_ids else "name"
+        counts = self.met.others.by_name
         for name in [name for name in misses if name in self.met.listed][:MAX_SHOWN]:
             others = misses[name]
-            count = sum(self.met.others.by_name[other] for other in others)
+            count = sum(counts[other] for other in others)
+            shown = listed(others, lambda each: f"{_quoted(each)} ({counts[each]:,})", MAX_SHOWN)
             yield (
                 f"{self.rule}: {counted(count, 'event has', 'events have')} almost the {noun} {_quoted(name)}: "
-                f"{self._listed(others)}. Case, blanks and signs count: add "
+                f"{shown}. Case, blanks and signs count: add "
                 f"{'this one' if len(others) == 1 else 'these'}, too, if meant."
             )
 
@@ -190,11 +192,6 @@ class NameList:
             yield f"{self.rule}: {what}{did_you_mean(near) or '.'}"
         if len(unmet) > MAX_SHOWN and not self._are_ids:
             yield f"{self.rule}: {counted(len(unmet) - MAX_SHOWN, 'more name is', 'more names are')} met by no event."
-
-    def _listed(self, others: list[str]) -> str:
-        shown = [f"{_quoted(each)} ({self.met.others.by_name[each]:,})" for each in others[:MAX_SHOWN]]
-        more = f" and {len(others) - MAX_SHOWN:,} more" if len(others) > MAX_SHOWN else ""
-        return ", ".join(shown) + more
 
 
 def _quoted(name: str) -> str:

@@ -20,7 +20,7 @@ from voucherify_sync.findings import OTHER_TYPES, Example, FindingCount
 from voucherify_sync.outcomes import FAILED_BEFORE, OTHER_TYPE, Outcome, State, ended, words
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.private_files import utf8, write_error, write_whole
-from voucherify_sync.text import by_count, clean, counted
+from voucherify_sync.text import by_count, clean, counted, listed
 from voucherify_sync.voucherify.answers import PATHS
 
 MAX_NAMES = 1_000
@@ -497,12 +497,13 @@ def _why_skipped(report: RunReport) -> str:
     why = []
     for reason, found in list(reasons.items())[:_MAX_REASONS]:
         if reason == OTHER_TYPE and types is not None:
-            named = [f"{clean(each.text, 40)} {each.count:,}" for each in types.examples]
-            more = f" and {counted(len(named) - _MAX_TYPES, 'more type')}" if len(named) > _MAX_TYPES else ""
-            listed = f"of other types ({', '.join(named[:_MAX_TYPES])}{more})"
+            named = listed(
+                types.examples, lambda each: f"{clean(each.text, 40)} {each.count:,}", _MAX_TYPES, "more type"
+            )
+            are = f"of other types ({named})"
             if found.count == report.events.read:
-                return f": all are {listed}"
-            why.append(f"{found.count:,} are {listed}")
+                return f": all are {are}"
+            why.append(f"{found.count:,} are {are}")
         else:
             why.append(f"{words(State.SKIPPED, reason)} ({found.count:,})")
     if len(reasons) > _MAX_REASONS:
