@@ -13,7 +13,7 @@ from voucherify_sync.outcomes import State, words
 from voucherify_sync.settings import settings_file
 from voucherify_sync.text import clean, counted, short_position
 
-from .render import Line, Table, TableRow, TextLines, compact, sentences
+from .render import Line, Table, TableRow, TextLines, compact, first_rows, sentences
 
 if TYPE_CHECKING:
     from voucherify_sync.events import BadRecord, Event
@@ -114,7 +114,8 @@ def comparison_blocks(report: ComparisonReport) -> Iterator[Table | TextLines]:
             head.append([(f"  {number:,} {text} {meaning} [{clean(code, 40)}]", "")])
     yield TextLines(head)
     if report.rows:
-        yield from _first(_rows(report.rows), "Rows, with the requests that each changes")
+        rows = Table(_rows(report.rows), "Rows, with the requests that each changes", optional=1)
+        yield from first_rows(rows, _MAX_ROWS)
     title = "Other settings"
     if report.by_other_settings:
         title += f", which change {counted(report.by_other_settings, 'request')}"
@@ -126,14 +127,8 @@ def comparison_blocks(report: ComparisonReport) -> Iterator[Table | TextLines]:
         yield TextLines([[(title, _HEAD)], *settings])
     if report.fields:
         fields = [_field(*each) for each in report.fields.items()]
-        yield from _first(fields, "Fields of the requests", ("", "added", "removed", "changed", "such as"))
-
-
-def _first(rows: list[TableRow], title: str, heads: tuple[str, ...] = ()) -> Iterator[Table | TextLines]:
-    """Yield a table of the first rows, and how many more there are."""
-    yield Table(rows[:_MAX_ROWS], title, heads, optional=1)
-    if len(rows) > _MAX_ROWS:
-        yield sentences(f"  and {len(rows) - _MAX_ROWS:,} more, which --json lists", style=_DIM)
+        heads = ("", "added", "removed", "changed", "such as")
+        yield from first_rows(Table(fields, "Fields of the requests", heads, optional=1), _MAX_ROWS)
 
 
 def _rows(rows: list[RowChange]) -> list[TableRow]:

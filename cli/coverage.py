@@ -14,7 +14,7 @@ from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, words
 from voucherify_sync.text import clean, clean_lines, counted, listed, percent
 
 from .options import AGAINST, CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, ParsedType, option
-from .render import Line, Table, TableRow, TextLines, harmless, sentences, show, write_harmless
+from .render import Line, Table, TableRow, TextLines, first_rows, harmless, sentences, show, write_harmless
 from .status import next_block
 from .streams import arrow, tell
 
@@ -224,13 +224,11 @@ def _shortened(block: Table | TextLines) -> Iterator[Table | TextLines]:
         yield block
         return
     rows = []
-    for row in block.rows[:_MAX_ROWS]:
+    for row in block.rows:
         *notes, example = row.notes
         cut = example if len(example) <= _MAX_EXAMPLE else example[: _MAX_EXAMPLE - 1] + "…"
         rows.append(TableRow(row.label, row.numbers, (*notes, cut), row.style))
-    yield Table(rows, block.title, block.heads, block.optional)
-    if len(block.rows) > _MAX_ROWS:
-        yield sentences(f"  and {len(block.rows) - _MAX_ROWS:,} more, which --json lists", style="dim")
+    yield from first_rows(Table(rows, block.title, block.heads, block.optional), _MAX_ROWS)
 
 
 def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from voucherify_sync.text import clean
 
@@ -136,6 +137,13 @@ def show(stream: TextIO, blocks: Iterable[Table | TextLines]) -> None:
 def sentences(*texts: str, style: str = "") -> TextLines:
     """Return a block of sentences, one a line."""
     return TextLines([[(text, style)] for text in texts])
+
+
+def first_rows(table: Table, most: int) -> Iterator[Table | TextLines]:
+    """Yield a table cut to its first rows, and how many more there are."""
+    yield replace(table, rows=table.rows[:most])
+    if len(table.rows) > most:
+        yield sentences(f"  and {len(table.rows) - most:,} more, which --json lists", style="dim")
 
 
 def warnings_of(texts: Sequence[str]) -> TextLines:

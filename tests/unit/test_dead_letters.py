@@ -168,6 +168,7 @@ def test_a_file_is_private_under_any_umask(tmp_path: Path, umask: int) -> None:
     [
         pytest.param({"event": b'{"userId":"u"}'}, "u", True, id="userId"),
         pytest.param({"event": b'{"userId":7}'}, "7", True, id="a number"),
+        pytest.param({"event": b'{"userId":7.0}'}, "7", True, id="a number as the mapping writes it"),
         pytest.param({"event": b'{"userId":"v","anonymousId":"u"}'}, "u", True, id="anonymousId"),
         pytest.param({"event": b"{}", "source_id": "u"}, "u", True, id="the id that was sent"),
         pytest.param({"source_id": "u"}, "u", True, id="no event"),

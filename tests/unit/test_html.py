@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from support.reports import run_report
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.report.html import common_folder, render, share
+from voucherify_sync.report.html import common_folder, percent_of, render
 from voucherify_sync.report.run_report import RunReport, write_report
 
 VOID = {"meta", "rect", "line", "wbr"}
@@ -382,7 +382,7 @@ def test_hostile_text_is_only_ever_text() -> None:
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
 def test_only_nothing_is_0_percent_and_only_all_is_100(part: int, rest: int) -> None:
     """99.97 percent is not everything."""
-    found = share(part, part + rest)
+    found = percent_of(part, part + rest)
     assert (found == 0) == (part == 0)
     assert (found == 100) == (part > 0 and rest == 0)
 

@@ -51,6 +51,12 @@ class Selection(Struct, frozen=True):
     needs_times: bool = False
 
 
+def own_ids(event: Event) -> list[str]:
+    """Return the userId and the anonymousId of an event, without those that cannot be used."""
+    ids = [present_text(event.fields.get(key)) for key in ("userId", "anonymousId")]
+    return [own_id for own_id in ids if own_id is not None]
+
+
 class PeriodMet(Struct, array_like=True):
     """How the times of events fit the period that the command line picks, in the input or in a part of it.
 
@@ -173,10 +179,8 @@ class Filters:
             return "not_selected"
         if self.has_period and not self._is_in_period(event):
             return "out_of_period"
-        if selection.exclude_ids:
-            ids = [present_text(event.fields.get(key)) for key in ("userId", "anonymousId")]
-            if any(own_id is not None and self._excluded_ids.sees(own_id) for own_id in ids):
-                return "excluded_id"
+        if selection.exclude_ids and any(map(self._excluded_ids.sees, own_ids(event))):
+            return "excluded_id"
         if self._settings.identity.ignore_anonymous and present_text(event.fields.get("userId")) is None:
             return "anonymous"
         return None

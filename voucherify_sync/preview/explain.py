@@ -12,8 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Request
-from voucherify_sync.mapping.field_types import present_text
-from voucherify_sync.mapping.filters import Selection, name_of
+from voucherify_sync.mapping.filters import Selection, name_of, own_ids
 from voucherify_sync.mapping.name_lists import NameList
 from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.outcomes import Decision, Outcome, State, words
@@ -162,12 +161,7 @@ class EventSearch:
 def _ids(record: Event | BadRecord, decisions: Iterable[Decision | None]) -> list[str]:
     """Return the ids by which an event may be picked: those of its requests, and its own."""
     ids = [decision.source_id for decision in decisions if isinstance(decision, Request)]
-    own = (
-        [present_text(record.fields.get(key)) for key in ("userId", "anonymousId")]
-        if isinstance(record, Event)
-        else []
-    )
-    return [*ids, *filter(None, own)]
+    return [*ids, *own_ids(record)] if isinstance(record, Event) else ids
 
 
 def to_json(explanation: Explanation) -> bytes:

@@ -74,7 +74,7 @@ def render(report: RunReport) -> str:
     api, used = report.api, None
     if api.limit and api.period_s:  # windows are whole, so a run of a second has used one
         allowed = api.limit * max(math.ceil(report.duration_s / api.period_s), 1)
-        used = share(min(api.calls, allowed), allowed)
+        used = percent_of(min(api.calls, allowed), allowed)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.from_string(template).render(
         report=report,
@@ -93,7 +93,7 @@ def render(report: RunReport) -> str:
         used=used,
         counted=counted,
         ended=ended,
-        share=share,
+        percent_of=percent_of,
         span=span,
         style=Markup(style),  # noqa: S704 - our own file, no data in it
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
@@ -105,7 +105,7 @@ def _shown(value: Any) -> Any:
     return clean(value, _MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def share(part: float, whole: float) -> float:
+def percent_of(part: float, whole: float) -> float:
     """Return percent with one decimal, rounded so that only nothing is 0 and only all is 100."""
     if not whole or not part:
         return 0.0
@@ -146,7 +146,7 @@ def _mapping(report: RunReport) -> Iterator[Json]:
                 "type": type_,
                 "requests": requests,
                 "matched": [
-                    (*row.rpartition(": ")[::2], count, share(min(count, requests), requests))
+                    (*row.rpartition(": ")[::2], count, percent_of(min(count, requests), requests))
                     for row, count in part.rows.items()
                     if count
                 ],

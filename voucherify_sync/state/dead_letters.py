@@ -28,6 +28,7 @@ from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.settings.environment import state_directory
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
 from voucherify_sync.state.private_files import open_to_append, utf8, write_all, write_error, write_whole
+from voucherify_sync.text import text_of
 
 DEAD_LETTER_STATES: Final = frozenset({State.INVALID, State.FAILED, State.IN_DOUBT})
 """The states whose records are kept."""
@@ -79,10 +80,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
             ids = msgspec.json.decode(self.event or b"{}", type=_EventIds)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return False
-        return any(
-            value is not None and not isinstance(value, bool) and str(value) in users
-            for value in (ids.userId, ids.anonymousId)
-        )
+        return any(text_of(value) in users for value in (ids.userId, ids.anonymousId))
 
     def encode(self) -> bytes:
         """Return it as a line of JSON with its line end."""
