@@ -433,7 +433,27 @@ class PreparedRetry(PreparedReplay):
         return letters
 
 
-class PreparedExplanation(Prepared):
+class PreparedPreview(Prepared):
+    """A look at the events of the sources, of which nothing is sent.
+
+    Attributes:
+        reader: of the events; it knows which sources are damaged, and which hold lines of another tool.
+    """
+
+    def __init__(self, options: InputOptions, stop: Stop | None) -> None:
+        super().__init__(options, stop)
+        self.reader = Reader(self.sources, self.stop)
+        self._started_at = time.monotonic()
+
+    def _snapshot(self, records: int, limit: int | None = None) -> Snapshot:
+        """Tell how far it has read, by the records that were, of `limit` at most."""
+        read, total = sum(facts.bytes for facts in self.reader.facts[:]), self.reader.bytes_total
+        share = reading_share(read, total, records, limit)
+        eta_s = reading_eta_s(share, time.monotonic() - self._started_at)
+        return Snapshot(records, bytes=read, bytes_total=total, counts={}, share=share, eta_s=eta_s)
+
+
+class PreparedExplanation(PreparedPreview):
     """A search for events to be explained.
 
     Raises:
@@ -441,7 +461,6 @@ class PreparedExplanation(Prepared):
 
     Attributes:
         search: yields the explanations.
-        reader: of the events; it knows which sources hold lines of another tool.
     """
 
     def __init__(self, options: ExplainOptions, stop: Stop | None = None) -> None:
@@ -450,7 +469,6 @@ class PreparedExplanation(Prepared):
             raise UsageProblem(
                 f"--line is a line of one file, and there are {len(self.sources)} sources", "Name that file."
             )
-        self.reader = Reader(self.sources, self.stop)
         self.search = EventSearch(
             self.settings,
             self.reader,
@@ -493,18 +511,12 @@ def _earlier_settings(against: Path | Settings) -> Settings:
     return load(against, environment=os.environ)
 
 
-class PreparedFinalState(Prepared):
-    """A look at one customer.
-
-    Attributes:
-        reader: of the events; it knows which sources are damaged.
-    """
+class PreparedFinalState(PreparedPreview):
+    """A look at one customer."""
 
     def __init__(self, options: FinalOptions, stop: Stop | None = None) -> None:
         super().__init__(options, stop)
-        self.reader = Reader(self.sources, self.stop)
         self._jobs = options.jobs or default_jobs()
-        self._started = time.monotonic()
         self._history = CustomerHistory(self.settings, options.customer)
 
     def read(self) -> CustomerState:
@@ -513,21 +525,15 @@ class PreparedFinalState(Prepared):
 
     def snapshot(self) -> Snapshot:
         """Tell how far it has read; any thread may ask at any time."""
-        return _reading_snapshot(self.reader, self._history.read, None, self._started)
+        return self._snapshot(self._history.read)
 
 
-class PreparedCoverage(Prepared):
-    """A count of values, or of the requests that change against other settings.
-
-    Attributes:
-        reader: of the events; it knows which sources are damaged.
-    """
+class PreparedCoverage(PreparedPreview):
+    """A count of values, or of the requests that change against other settings."""
 
     def __init__(self, options: CoverageOptions, stop: Stop | None = None) -> None:
         super().__init__(options, stop)
-        self.reader = Reader(self.sources, self.stop)
         self._options = options
-        self._started = time.monotonic()
         selection = Selection(types=frozenset(options.type), names=frozenset(options.event))
         self._counts: Coverage | Comparison = (
             Coverage(self.settings, selection)
@@ -568,14 +574,7 @@ class PreparedCoverage(Prepared):
 
     def snapshot(self) -> Snapshot:
         """Tell how far it has read; any thread may ask at any time."""
-        return _reading_snapshot(self.reader, self._counts.read, self._options.limit, self._started)
-
-
-def _reading_snapshot(reader: Reader, records: int, limit: int | None, started: float) -> Snapshot:
-    read, total = sum(facts.bytes for facts in reader.facts[:]), reader.bytes_total
-    share = reading_share(read, total, records, limit)
-    eta_s = reading_eta_s(share, time.monotonic() - started)
-    return Snapshot(records, bytes=read, bytes_total=total, counts={}, share=share, eta_s=eta_s)
+        return self._snapshot(self._counts.read, self._options.limit)
 
 
 def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Callable[[Stop], Input]:
