@@ -121,7 +121,7 @@ FINDINGS: Final = {
     HALF_NAME: FindingWords(
         "identify holds only a first or a last name, which would replace the whole name of its customer",
         "identifies hold only a first or a last name, which would replace the whole name of their customer",
-        "--bulk joins both halves, and never replaces a whole name by half of one.",
+        "A replay with --bulk joins both halves, and never replaces a whole name by half of one.",
     ),
     REPEATED_DIFFERS: FindingWords(
         "event has the messageId of an earlier one, and would make another request: it is not sent",

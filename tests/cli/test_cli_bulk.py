@@ -523,6 +523,37 @@ def test_events_before_a_damage_on_the_same_line_are_sent_in_bulk_too(bench: Ben
         assert "1 delivered" in ended.err.splitlines()[0], ended.err
 
 
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ([identify("u", 1, firstName="Ada"), identify("u", 2, lastName="Lovelace")], "Ada Lovelace"),
+        ([identify("u", 2, lastName="Lovelace"), identify("u", 1, firstName="Ada")], "Ada Lovelace"),
+        ([identify("u", 1, firstName="Ada"), track("u", 2, lastName="Lovelace")], "Ada Lovelace"),
+        ([identify("u", 1, name="Ada Lovelace"), identify("u", 2, firstName="Augusta")], "Ada Lovelace"),
+        ([identify("u", 1, firstName="A", lastName="B"), identify("u", 2, lastName="C")], "A B"),
+        ([identify("u", 1, firstName="Ada"), identify("u", 2, name="Lady Lovelace")], "Lady Lovelace"),
+        ([identify("u", 1, email="a@example.com"), identify("u", 2, lastName="Lovelace")], "Lovelace"),
+    ],
+    ids=["halves", "later first", "of an event", "after a whole", "half of both", "before a whole", "alone"],
+)
+def test_a_retry_joins_the_halves_of_a_name_as_the_refused_request_had_them(
+    run_cli: Cli, lines: list[str], name: str
+) -> None:
+    """One by one the last half would replace the first. What is left with half a name is told."""
+    with Sandbox(SandboxOptions(keep=None), [Fault.parse(f"POST {BULK} status 400 #1")]) as sandbox:
+        bench = Bench(run_cli, sandbox)
+        settings = bench.settings.read_text()
+        bench.settings.write_text(f"{settings}track: {{extend_default: true}}\n")
+        assert bench.replay(bench.file("a.ndjson", lines)).code == 3
+        before = sandbox.counts()[0]
+        dry = run_cli("retry", "-c", bench.settings, "--dry-run")
+        ended = run_cli("retry", "-c", bench.settings, "--yes")
+        assert (before, ended.code) == (0, 0), ended.err
+        assert profiles(sandbox)["u"]["name"] == name
+        assert name in [line["body"].get("customer", line["body"]).get("name") for line in dry.lines]
+        assert ("holds only a first or a last name" in ended.err) == (name == "Lovelace")
+
+
 def test_of_events_with_one_message_id_the_first_one_is_folded(run_cli: Cli) -> None:
     """The others are not sent, so nothing of them reaches a customer."""
     lines = [

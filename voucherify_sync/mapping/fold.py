@@ -98,7 +98,7 @@ class Profile:
         has_news: one of the updates has not been sent before.
     """
 
-    __slots__ = ("_fields", "_halves", "_objects", "_time", "_updates", "has_news")
+    __slots__ = ("_fields", "_objects", "_time", "_updates", "has_news")
 
     def __init__(self) -> None:
         self.has_news = False
@@ -106,7 +106,6 @@ class Profile:
         self._time = UNTIMED
         self._fields: dict[str, tuple[Version, Any]] = {}
         self._objects: dict[str, dict[str, tuple[Version, Any]]] = {"address": {}, "metadata": {}}
-        self._halves: list[Version] = []
 
     def merge(self, update: CustomerUpdate) -> None:
         """Merge one update by its version, field by field; address and metadata by key."""
@@ -125,9 +124,12 @@ class Profile:
     def folded(self, source_id: str) -> FoldedCustomer:
         """Return what the updates amount to; the same for any order in which they were merged."""
         body: Json = {"source_id": source_id}
-        self._join_halves()
+        halves = self._halves()
         for name in _FIELDS:
             whole = self._fields.get(name)  # of an object: the null that erased it
+            if name == "name" and halves:
+                body[name] = " ".join([half.strip() for _, half in halves])
+                continue
             if name not in self._objects:
                 if whole is not None:
                     body[name] = whole[1]
@@ -141,15 +143,15 @@ class Profile:
         return FoldedCustomer(source_id, _ENCODER.encode(body), updated_at, self._updates)
 
     def versions(self) -> dict[Keys, list[Version]]:
-        """Return by which updates each field was given its value, once the profile is folded.
+        """Return by which updates each field was given its value.
 
         A name that is made of two halves has two of them; an object that was erased has that of the null.
         """
         versions: dict[Keys, list[Version]] = {
             (name,): [version] for name, (version, _) in self._fields.items() if name in _FIELDS
         }
-        if self._halves:
-            versions["name",] = self._halves
+        if halves := self._halves():
+            versions["name",] = [version for version, _ in halves]
         for name in self._objects:
             versions.update({(name, key): [version] for key, (version, _) in self._held(name)})
         return versions
@@ -159,17 +161,14 @@ class Profile:
         whole, keys = self._fields.get(name), self._objects[name]
         return [(key, keys[key]) for key in sorted(keys) if whole is None or keys[key][0] > whole[0]]
 
-    def _join_halves(self) -> None:
-        """Make the name of the halves that were said later than the last whole name; half a name replaces none."""
+    def _halves(self) -> list[tuple[Version, str]]:
+        """Return the halves that make the name: those said later than the last whole one; half a name replaces none."""
         whole = self._fields.get("name")
         halves = [self._fields[name] for name in WORKING_FIELDS if name in self._fields]
         if whole is not None:
             halves = [half for half in halves if half[0] > whole[0]]
         is_free = whole is None or whole[1] is None
-        if halves and (is_free or len(halves) == len(WORKING_FIELDS)):
-            name = " ".join([half[1].strip() for half in halves])
-            self._halves = [version for version, _ in halves]
-            self._fields["name"] = max(self._halves), name
+        return halves if is_free or len(halves) == len(WORKING_FIELDS) else []
 
 
 def _merge(known: dict[str, tuple[Version, Any]], values: Json, version: Version) -> None:

@@ -47,6 +47,7 @@ from voucherify_sync.report.run_report import (
 from voucherify_sync.run.bulk_run import BulkCustomers, fold_updates, without_added_lines
 from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
+from voucherify_sync.run.retried_names import RetriedNames
 from voucherify_sync.settings import digest
 from voucherify_sync.sources.decode import MAX_BATCH_RECORDS
 from voucherify_sync.sources.reader import SourceFacts, source_notices
@@ -293,7 +294,7 @@ class Run:
         self._output = output
         self._fold = fold
         self._input = options.open_input(stop)
-        self._is_retry = policy.retries_failed
+        self._retried_names = RetriedNames() if policy.retries_failed else None
         self._is_bulk = options.settings.delivery.customers == "bulk" and not policy.retries_failed
         has_first_pass = self._is_bulk and fold is None
         self._first_pass = BulkCustomers(ledger, policy, delivery, stop) if has_first_pass else None
@@ -314,7 +315,7 @@ class Run:
         return Pipeline(
             options.settings,
             options.selection,
-            folds=self._first_pass is not None or self._fold is not None,
+            folds=self._first_pass is not None or self._fold is not None or self._retried_names is not None,
             refers=self._is_bulk,
             decode=options.decode,
         )
@@ -384,6 +385,8 @@ class Run:
                     self.pipeline.mapper.find(REPEATED_DIFFERS, event.position, event.message_id or "")
             if self._fold is not None:
                 fold_updates(self._fold, mapped, decided)
+            if (names := self._retried_names) is not None:
+                decided = [names.join(each) if isinstance(each, Request) else each for each in decided]
         except VoucherifySyncError as error:
             self._stop.because(error)
             return [
@@ -534,6 +537,10 @@ class Run:
             findings[OTHER_TYPES] = other_types
         if self._is_bulk:
             findings.pop(HALF_NAME, None)  # the fold joins the halves
+        elif self._retried_names is not None and HALF_NAME in findings:
+            del findings[HALF_NAME]
+            if (halves := self._retried_names.halves()).count:
+                findings[HALF_NAME] = halves
         return findings
 
     def notices(self) -> list[str]:
@@ -541,7 +548,7 @@ class Run:
 
         A retry reads a few records of its own, of which no filter has to meet any.
         """
-        if self._is_retry:
+        if self._retried_names is not None:
             return []
         return [*source_notices(self._input.facts), *self.pipeline.filters.notices(self._stop)]
 
