@@ -49,19 +49,11 @@ def _id(value: str) -> str:
     return value
 
 
-def _types(value: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(parse_type, texts(value)))
-
-
 def _moment(value: datetime | str) -> datetime:
     """Read a time, or how long ago it is; UTC unless it says otherwise."""
     if isinstance(value, str):
         value = parse_moment(value, datetime.now(UTC))
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _error_limit(value: Any) -> ErrorLimit:
-    return value if isinstance(value, ErrorLimit) else ErrorLimit(count=int(_number(0, inf, int)(value)))
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -90,7 +82,10 @@ _TEXTS: Final = (texts, "a text or a list of texts")
 _MOMENT: Final = (_moment, "a datetime, or such as '2025-03-01' or '30d' for 30 days ago")
 _PATH: Final = (Path, "a path")
 _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
-    "type": (_types, "identify or track, the types that are sent"),
+    "type": (
+        lambda value: tuple(map(parse_type, texts(value))),
+        "identify or track, the types that are sent",
+    ),
     **dict.fromkeys(("source", "event", "user", "message_id", "reason", "run"), _TEXTS),
     "against": (lambda value: value if isinstance(value, Settings) else Path(value), "a path, or Settings"),
     **dict.fromkeys(("config", "exclude_ids", "dead_letters", "file"), _PATH),
@@ -104,7 +99,12 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
         lambda value: value if isinstance(value, Rate) else parse_rate(value),
         "a Rate, or such as '90/min'",
     ),
-    "max_errors": (_error_limit, "an ErrorLimit, or a number of records"),
+    "max_errors": (
+        lambda value: (
+            value if isinstance(value, ErrorLimit) else ErrorLimit(int(_number(0, inf, int)(value)))
+        ),
+        "an ErrorLimit, or a number of records",
+    ),
     "max_duration": (
         lambda value: parse_duration_s(value) if isinstance(value, str) else _number(0, inf, float)(value),
         "a number of seconds, or such as '8h'",

@@ -214,7 +214,8 @@ class PreparedReplay(Prepared):
         credentials(self.settings, os.environ)
         if self.location.problem is not None:
             raise self.location.problem
-        is_safe = asks or self.options.new_ledger or self.goes_to_sandbox or not self._may_send_events()
+        sends_events = not self.settings.track.disabled and "track" in (self.options.type or ("track",))
+        is_safe = asks or self.options.new_ledger or self.goes_to_sandbox or not sends_events
         if self.location.is_first and not is_safe:
             raise UsageProblem(
                 f"no ledger yet at {self.location.path}: without one that stays, the next run would send "
@@ -279,10 +280,6 @@ class PreparedReplay(Prepared):
         """Tell how the run stands; any thread may ask at any time."""
         run = self.run
         return Snapshot(events=0, bytes=0, bytes_total=None, counts={}) if run is None else run.snapshot()
-
-    def _may_send_events(self) -> bool:
-        types = self.options.type
-        return not self.settings.track.disabled and (not types or "track" in types)
 
     def _run_options(self, exclude_ids: frozenset[str], open_input: Callable[[Stop], Input]) -> RunOptions:
         options = self.options
