@@ -186,6 +186,11 @@ def read(value: object, path: FieldPath, keys: list[str | int] | None = None) ->
     return value
 
 
+def outside_lists(keys: Keys) -> Keys:
+    """Return the keys up to the first index: those of the list itself, where they lead into one."""
+    return keys[: next((depth for depth, key in enumerate(keys) if isinstance(key, int)), len(keys))]
+
+
 def object_at(target: dict[Any, Any], keys: Sequence[str | int]) -> dict[Any, Any]:
     """Return the object that lies at the keys of a destination, made where there is none."""
     for key in keys:

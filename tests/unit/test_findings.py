@@ -24,7 +24,7 @@ from voucherify_sync.findings import (
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.name_lists import name_matcher
 from voucherify_sync.mapping.slips import looks_like_a_slip
-from voucherify_sync.settings.types import Settings
+from voucherify_sync.settings.types import Settings, Track
 
 
 def found(*events: Event) -> dict[str, FindingCount]:
@@ -58,7 +58,7 @@ def test_an_event_with_a_name_of_its_own_is_as_it_is_meant(name: object) -> None
     assert not found(track(event=name))
 
 
-@pytest.mark.parametrize("given", ['{"email": "a@example.com"}', ["a"], 5, True], ids=str)
+@pytest.mark.parametrize("given", ['{"email": "a@example.com"}', ["a"], 5, True, [], "", 0, False], ids=repr)
 @pytest.mark.parametrize("kind", ["identify", "track"])
 def test_traits_or_properties_that_are_no_object_are_found_and_count_as_not_mapped(
     kind: str, given: object
@@ -81,9 +81,30 @@ def test_what_is_not_sent_is_not_found() -> None:
     assert not found(*events)
 
 
-@pytest.mark.parametrize("given", [None, {}, [], ""], ids=str)
+@pytest.mark.parametrize("told", ["x", [], 0, False], ids=repr)
+def test_context_traits_that_are_no_object_are_found_in_an_identify(told: object) -> None:
+    """Of a track they are not read."""
+    mapping = Mapper(Settings())
+    mapping.request(identify({"email": "a@example.com"}, context={"traits": told}))
+    mapping.request(track({}, context={"traits": told}))
+    assert mapping.stats.findings[NO_OBJECT].count == 1
+    assert mapping.stats.to_dict()["identify"]["unmapped"] == {"context.traits": 1}
+
+
+def test_a_text_that_a_row_sends_as_it_is_is_not_found() -> None:
+    """The row of an object that drops it does not send it."""
+    mapping = Mapper(Settings(track=Track(mapping={"properties": ["customer.description", "metadata"]})))
+    mapping.request(track("text"))
+    assert mapping.stats.findings[NO_OBJECT].count == 1
+    assert mapping.stats.to_dict()["track"]["unmapped"] == {}
+    mapping = Mapper(Settings(track=Track(mapping={"properties": ["customer.description"]})))
+    mapping.request(track("text"))
+    assert not mapping.stats.findings
+
+
+@pytest.mark.parametrize("given", [None, {}], ids=str)
 def test_nothing_is_lost_where_there_is_nothing(given: object) -> None:
-    """Some languages write an empty object as an empty list."""
+    """Absent, null and empty say the same."""
     assert not found(identify(given), track(given))
 
 

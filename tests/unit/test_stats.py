@@ -36,7 +36,27 @@ def tally_of(*events: Event, settings: Settings | None = None) -> Json:
         pytest.param({"metadata": {"any": {"thing": 1}}}, {}, id="inside metadata"),
         pytest.param({"company": {"name": "X"}}, ["traits.company"], id="an unmapped object"),
         pytest.param("text", ["traits"], id="traits that are no object"),
-        pytest.param([], {}, id="an empty list for an empty object"),
+        pytest.param([], ["traits"], id="an empty list"),
+        pytest.param(0, ["traits"], id="a zero"),
+        pytest.param(
+            {"firstName": "A", "first_name": "B"}, ["traits.first_name"], id="a twin beside its key"
+        ),
+        pytest.param({"firstName": ["A"], "first_name": "B"}, ["traits.first_name"], id="also of no text"),
+        pytest.param({"firstName": " ", "first_name": "B"}, {}, id="a twin beside a blank"),
+        pytest.param({"firstName": None, "first_name": "B"}, {}, id="a twin beside a null"),
+        pytest.param(
+            {"address": {"postalCode": "1", "postal_code": "2", "city": "X"}},
+            ["traits.address.postal_code"],
+            id="a twin inside the address",
+        ),
+        pytest.param(
+            {"address.city": "X", "address": {"city": "Y", "state": "Z"}},
+            ["traits.address.city"],
+            id="a path that is one key beside the object",
+        ),
+        pytest.param(
+            {"address.city": "X", "address": "Main St 1"}, ["traits.address"], id="the same beside a text"
+        ),
     ],
 )
 def test_traits_that_no_row_takes_are_counted_by_path(traits: object, lost: list[str]) -> None:
@@ -50,6 +70,17 @@ def test_traits_that_no_row_takes_are_counted_by_path(traits: object, lost: list
     ("rows", "lost"),
     [
         pytest.param({"properties": ["metadata"]}, [], id="an object row takes all"),
+        pytest.param(
+            {"properties.items[1].sku": ["metadata.sku"], "properties[0]": ["metadata.first"]},
+            [
+                "properties.address",
+                "properties.email",
+                "properties.id",
+                "properties.items",
+                "properties.total",
+            ],
+            id="an item that is not there",
+        ),
         pytest.param({"properties.*": ["metadata.*"]}, [], id="a wildcard takes all"),
         pytest.param(
             {"properties": ["customer"]},

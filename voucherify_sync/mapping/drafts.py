@@ -57,6 +57,7 @@ class Draft(Struct, gc=False):
         dropped: values that could not be put in their places.
         unmapped: keys of that object that no row reads, and that were not carried to metadata.
         unmapped_inside: paths of values that no row reads inside objects of which rows read something.
+        no_objects: traits or properties that are no object, and do not arrive as they are.
         carried: keys of that object whose values went to metadata without a row.
         half_name: the one of ``firstName`` and ``lastName`` of which alone the name was made; None for any other name.
         own_names: those of its ``firstName`` and ``lastName`` that served to make a name without a row.
@@ -77,6 +78,7 @@ class Draft(Struct, gc=False):
     dropped: list[Dropped] = []
     unmapped: tuple[str, ...] = ()
     unmapped_inside: list[str] = []
+    no_objects: list[Any] = []
     carried: tuple[str, ...] = ()
     half_name: str | None = None
     own_names: tuple[str, ...] = ()
@@ -88,16 +90,6 @@ class Draft(Struct, gc=False):
     def drop(self, place: Keys, reason: str) -> None:
         """Note a value that could not be put in its place."""
         self.dropped.append((".".join(map(str, place)), reason))
-
-    def forget_drop(self, place: Keys) -> None:
-        """Forget what was no text for a place, or one below it, that gets another value now."""
-        path = ".".join(map(str, place))
-        self.dropped[:] = [
-            (dropped_at, reason)
-            for dropped_at, reason in self.dropped
-            if reason not in (NOT_TEXT, NOT_A_DATE)
-            or not (dropped_at == path or dropped_at.startswith(f"{path}."))
-        ]
 
     def address(self) -> Address:
         """Return the customer's address, made where there is none."""
@@ -197,8 +189,6 @@ def _text(place: Keys) -> Put:
             return
         if text is not None and is_date:
             text, reason = date_of(text), NOT_A_DATE
-        if draft.dropped:
-            draft.forget_drop(place)
         holder: Any = draft if working else draft.address() if in_address else draft.customer
         if text is None and reason is not None:
             draft.drop(place, reason)
@@ -263,7 +253,6 @@ def _refuse(draft: Draft, place: Keys, value: Any) -> None:
     if value is not None:
         draft.drop(place, NOT_AN_OBJECT)
     elif place in (("customer", "address"), ("customer", "metadata")):
-        draft.forget_drop(place)
         setattr(draft.customer, str(place[1]), None)
     elif len(place) > 1:
         _object_of(draft, place[:-1])[str(place[-1])] = None

@@ -6,7 +6,7 @@ An event of which no request can be made becomes an Outcome. Nothing is sent, an
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -24,6 +24,7 @@ from voucherify_sync.findings import (
 )
 from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
 from voucherify_sync.mapping.field_types import (
+    BLANK,
     BLANK_ID,
     MAX_EVENT_NAME,
     MAX_NESTING,
@@ -42,7 +43,7 @@ from voucherify_sync.mapping.rules import (
 )
 from voucherify_sync.mapping.slips import ODD_STARTS, SPELLINGS, looks_like_a_slip
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats, SectionStats
-from voucherify_sync.mapping.walk import find_unmapped_in_context, walk
+from voucherify_sync.mapping.walk import find_unmapped_in_context, note_no_object, walk
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.paths import holds_a_non_number, read
 from voucherify_sync.settings.types import Settings
@@ -53,7 +54,6 @@ _IDENTIFIERS: Final = frozenset(
 )
 """Traits that come along with a computed one only to say whose it is."""
 _BIRTHDATE: Final = ("customer", "birthdate")
-_ROOTS: Final = frozenset({"traits", "properties"})
 _NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"
 _BROKEN_ID: Final = "the id that names its customer is broken text"
 _encode = msgspec.json.Encoder().encode
@@ -253,26 +253,30 @@ class Mapper:
         RudderStack's libraries put the traits of an identify into its context. They stand in for missing traits, unless
         they name another person. Who they are of is no trait.
         """
-        fields = event.fields
-        given = fields.get(str(rules.root[0]))
-        told = traits_in(fields) if rules.context_tree is not None else None
-        if told and not given and self.context_rules is not None:
-            if not names_another(told, fields):
-                if not WHOSE_TRAITS.isdisjoint(told):
-                    told = {key: value for key, value in told.items() if key not in WHOSE_TRAITS}
-                    context = fields[CONTEXT_TRAITS[0]] | {CONTEXT_TRAITS[1]: told}
-                    fields = fields | {CONTEXT_TRAITS[0]: context}
-                rules = self.context_rules
-                return rules, walk(rules, event, fields, own_id, told, traces=traces)
+        fields, root = event.fields, rules.root
+        given = fields.get(str(root[0]))
+        context = fields.get(CONTEXT_TRAITS[0]) if rules.context_tree is not None else None
+        told: Any = context.get(CONTEXT_TRAITS[1]) if type(context) is dict else None
+        stands_in = told and not given and type(told) is dict and self.context_rules is not None
+        if stands_in and names_another(told, fields):
             self._stats.find(TRAITS_OF_ANOTHER, event.position, str(text_of(told["userId"])))
-        if type(given) is dict:
-            draft = walk(rules, event, fields, own_id, given, traces=traces)
+            stands_in = False
+        if stands_in:
+            assert context is not None and self.context_rules is not None  # noqa: S101, PT018  # it holds them
+            own = told
+            if not WHOSE_TRAITS.isdisjoint(told):
+                own = {key: value for key, value in told.items() if key not in WHOSE_TRAITS}
+                fields = fields | {CONTEXT_TRAITS[0]: context | {CONTEXT_TRAITS[1]: own}}
+            rules = self.context_rules
+            draft = walk(rules, event, fields, own_id, own, traces=traces)
         else:
-            draft = walk(rules, event, fields, own_id, {}, traces=traces)
-            if given:
-                draft.unmapped_inside.append(str(rules.root[0]))
-        if told:
-            find_unmapped_in_context(draft, rules, told)
+            draft = walk(rules, event, fields, own_id, given if type(given) is dict else {}, traces=traces)
+            if type(told) is dict:
+                find_unmapped_in_context(draft, rules, fields, told)
+            elif told is not None:
+                note_no_object(draft, rules, fields, CONTEXT_TRAITS, told)
+        if given is not None and type(given) is not dict:
+            note_no_object(draft, rules, fields, root, given)
         return rules, draft
 
     def _custom_event(self, event: Event, draft: Draft) -> CustomEvent | Outcome:
@@ -320,8 +324,8 @@ class Mapper:
             route.taken_count += 1
         for row in draft.matched_rows:
             section.rows[row] += 1
-        if draft.unmapped_inside:
-            self._count_unmapped_inside(section, event, draft)
+        if draft.unmapped_inside or draft.no_objects:
+            self._count_rest(section, event, draft)
         for path, reason in draft.dropped:
             section.drop(path, reason)
         outermost = draft.outermost
@@ -335,11 +339,12 @@ class Mapper:
         if not are_remembered:  # no later event takes such a route, so it is not kept for its counts
             section.add_routes(rules)
 
-    def _count_unmapped_inside(self, section: SectionStats, event: Event, draft: Draft) -> None:
+    def _count_rest(self, section: SectionStats, event: Event, draft: Draft) -> None:
+        """Count what the keys at the root do not tell."""
         for path in draft.unmapped_inside:
             section.unmapped.add(path)
-            if path in _ROOTS:  # all of it, since it is no object
-                self._stats.find(NO_OBJECT, event.position, _brief(event.fields[path]))
+        if draft.no_objects:
+            self._stats.find(NO_OBJECT, event.position, _brief(draft.no_objects[0]))
 
 
 def _own_id(fields: Json) -> str | None:
@@ -369,7 +374,7 @@ def _carry(draft: Draft, keys: Sequence[str], *, of_customer: bool) -> None:
     for key in carried:
         metadata[key] = copied(draft.traits_or_properties[key])
     draft.carried = (*draft.carried, *carried)
-    draft.unmapped = tuple([key for key in draft.unmapped if key not in keys])
+    draft.unmapped = tuple([key for key in draft.unmapped if key not in carried])
 
 
 def _carry_personas(event: Event, draft: Draft) -> None:
@@ -465,8 +470,8 @@ def _event_name(event: Event, draft: Draft) -> str | None:
     if mapped is None and name and not name.isspace():
         return name  # as of nearly every event
     text = present_text(mapped)
-    if text is None and mapped is not None and text_of(mapped) is None:
-        draft.drop(("event",), NOT_TEXT)
+    if text is None and mapped is not None:
+        draft.drop(("event",), NOT_TEXT if text_of(mapped) is None else BLANK)
     return text or present_text(name)
 
 

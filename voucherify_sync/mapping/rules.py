@@ -19,6 +19,7 @@ from voucherify_sync.paths import (
     FieldPath,
     Keys,
     check_row,
+    outside_lists,
     parse_destination,
     parse_source,
     path_of,
@@ -222,8 +223,12 @@ class Route(Struct, gc=False, eq=False):
         below: keys whose objects are walked, too.
         unmapped: keys that no row reads.
         unmapped_paths: paths of those that hold no null, as they are counted.
-        has_dotted: a key is the dotted spelling of a path that a row reads: the tree cannot tell which of both counts.
+        is_unclear: a key is the dotted spelling of a path that a row reads, or a twin that holds more than one row
+            reads: the tree cannot tell which of both counts.
         is_remembered: the next object with these keys takes the same route.
+        twins: a key and its other spelling, which is read only if the key itself holds a blank.
+        items: keys of which rows read items of a list only, with the leaves of these: there may be no such item.
+        is_flat: there is nothing below, and the keys alone tell what is not mapped.
         taken_count: objects that took it since the statistics were read.
         carried_count: those of them whose unmapped keys are counted one by one: they were carried, or served as a name.
     """
@@ -232,8 +237,11 @@ class Route(Struct, gc=False, eq=False):
     below: list[tuple[str, Node]]
     unmapped: tuple[str, ...]
     unmapped_paths: list[str]
-    has_dotted: bool
+    is_unclear: bool
     is_remembered: bool
+    twins: list[tuple[str, str]] = []
+    items: list[tuple[str, list[Leaf]]] = []
+    is_flat: bool = False
     texts: list[TextPut] = []
     address: list[TextPut] = []
     names: list[TextPut] = []
@@ -243,6 +251,7 @@ class Route(Struct, gc=False, eq=False):
 
     def __post_init__(self) -> None:
         """Tell the leaves apart by what is done with them."""
+        self.is_flat = not (self.below or self.twins or self.items)
         for key, leaf in self.leaves:
             if leaf.text is None:
                 self.others.append((key, leaf.put))
@@ -258,8 +267,8 @@ class Node:
     Attributes:
         path: the keys of the object in the event.
         leaves: by key.
+        item_leaves: those that read an item of a list, by the key of the list. They are read one by one.
         below: by key.
-        mapped_keys: keys that object rows map as a whole.
         maps_all: an object row maps all that is there.
         dotted_keys: keys with dots in them that a row reads here.
         is_object: a row reads the object here by its parts; what is no object is dropped.
@@ -269,8 +278,8 @@ class Node:
     def __init__(self, path: tuple[str, ...]) -> None:
         self.path = path
         self.leaves: dict[str, list[Leaf]] = {}
+        self.item_leaves: dict[str, list[Leaf]] = {}
         self.below: dict[str, Node] = {}
-        self.mapped_keys: set[str] = set()
         self.maps_all = False
         self.is_object = False
         self.dotted_keys: set[str] = set()
@@ -301,7 +310,10 @@ class Node:
             for leaf in self.leaves.get(key, ())
             if leaf.applies(key, values, nulls)
         ]
-        unmapped = [key for key in keys if not (self.maps_all or self.maps(key) or key in self.below)]
+        known = self.leaves.keys() | self.item_leaves.keys() | self.below.keys()
+        unmapped = [] if self.maps_all else [key for key in keys if key not in known]
+        keys_read = {key for key, _ in leaves}
+        twins = [] if self.maps_all else list(self._unread_twins(keys, values, keys_read))
         size = _ROUTE_BYTES + sum([_KEY_BYTES + len(key) for key in keys])
         route = Route(
             leaves,
@@ -309,17 +321,29 @@ class Node:
             # Nulls deeper in the event are neither counted nor carried.
             tuple([key for key in unmapped if key in values or len(self.path) == 1]),
             [self.path_of(key) for key in unmapped if key in values],
-            has_dotted=not self.dotted_keys.isdisjoint(keys),
+            is_unclear=not self.dotted_keys.isdisjoint(keys) or any(key in self.below for _, key in twins),
             is_remembered=size <= self._free_bytes,
+            twins=twins,
+            items=[]
+            if self.maps_all
+            else [
+                (key, self.item_leaves[key])
+                for key in keys
+                if key in self.item_leaves and key in values and key not in self.leaves
+            ],
         )
         if route.is_remembered:
             self._free_bytes -= size
             self.routes[signature] = route
         return route
 
-    def maps(self, key: str) -> bool:
-        """Tell whether a row reads this key, or an object row maps it."""
-        return key in self.leaves or key in self.mapped_keys
+    def _unread_twins(
+        self, keys: Sequence[str], values: set[str], keys_read: set[str]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield keys that hold a value, each with its other spelling, which holds one, too, and that no row reads."""
+        for key in keys:
+            if key in values and key in self.leaves and key not in keys_read:
+                yield str(self.leaves[key][0].main_key), key
 
     def path_of(self, key: str) -> str:
         """Return the path of a key of this object, as it is counted."""
@@ -364,7 +388,7 @@ class Rules:
         for tree in filter(None, (self.tree, self.context_tree)):
             for node in tree.nodes():
                 for key, below in node.below.items():
-                    below.maps_all = below.maps_all or node.maps_all or node.maps(key)
+                    below.maps_all = below.maps_all or node.maps_all or key in node.leaves
         places = [leaf.place for leaf in self.leaves]
         erases = keep_nulls and bool(self.objects)  # before deeper rows fill anything
         self.are_gathered = (
@@ -413,8 +437,9 @@ class Rules:
         keys = leaf.path.keys
         if row.has_parts:
             self.objects.append(leaf)
-            if keys[: len(self.root)] == self.root:
-                self.tree.node(_names(keys[len(self.root) :])).is_object = True
+            for tree in filter(None, (self.tree, self.context_tree)):
+                if keys[: len(tree.path)] == tree.path and outside_lists(keys) == keys:
+                    tree.node(_names(keys[len(tree.path) :])).is_object = True
             return
         self.leaves.append(leaf)
         if self.context_tree is not None and keys[:2] == CONTEXT_TRAITS:
@@ -428,20 +453,20 @@ def _grow(tree: Node, leaf: Leaf) -> bool:
     depth_of_root = len(tree.path)
     path = leaf.path.keys[depth_of_root:]
     keys = _names(path)
-    if len(keys) < len(path) or not keys:
+    for depth, step in enumerate(leaf.path.steps[depth_of_root:][: len(keys)]):
+        if step.dotted_key is not None:
+            tree.node(keys[:depth]).dotted_keys.add(step.dotted_key)
+    both = (leaf, leaf.fallback) if leaf.fallback else (leaf,)
+    if len(keys) < len(path):
         if keys:
-            tree.node(keys[:-1]).mapped_keys.add(keys[-1])
-        else:
-            tree.maps_all = True
+            tree.node(keys[:-1]).item_leaves.setdefault(keys[-1], []).extend(both)
         return False
-    for each in (leaf, leaf.fallback) if leaf.fallback else (leaf,):
+    if not keys:
+        tree.maps_all = True
+        return False
+    for each in both:
         own = _names(each.path.keys[depth_of_root:])
         tree.node(own[:-1]).leaves.setdefault(own[-1], []).append(each)
-    for depth, step in enumerate(leaf.path.steps[depth_of_root:]):
-        if step.dotted_key is not None:
-            node = tree.node(keys[:depth])
-            node.dotted_keys.add(step.dotted_key)
-            node.mapped_keys.add(step.dotted_key)
     return True
 
 
@@ -475,8 +500,7 @@ def _identify_rows(settings: Settings) -> list[MappingRow]:
 
 def _names(keys: Keys) -> list[str]:
     """Return the keys up to the first index into a list."""
-    end = next((depth for depth, key in enumerate(keys) if isinstance(key, int)), len(keys))
-    return list(map(str, keys[:end]))
+    return list(map(str, outside_lists(keys)))
 
 
 Projection = dict[str, frozenset[str] | None]

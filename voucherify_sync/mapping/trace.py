@@ -25,7 +25,7 @@ from voucherify_sync.mapping.field_types import (
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper, names_another, traits_in
 from voucherify_sync.mapping.rules import CONTEXT_TRAITS, WHOSE_TRAITS, Leaf, MappingRow
 from voucherify_sync.outcomes import Outcome
-from voucherify_sync.paths import FIELDS_OF, MISSING, Keys, read
+from voucherify_sync.paths import FIELDS_OF, MISSING, Keys, outside_lists, read
 from voucherify_sync.text import text_of
 
 NO_ROW: Final = "no_row"
@@ -45,6 +45,9 @@ ROOTS: Final[dict[str, tuple[Keys, ...]]] = {
     "track": (("properties",), CONTEXT_TRAITS),
 }
 """Type of event -> the objects whose values are traced."""
+
+_EMPTIES: Final = (NOT_TEXT, NOT_A_DATE)
+"""Why a value is dropped that takes the place of an earlier one all the same: then nothing stands there."""
 
 _SOURCE_ID: Final[Keys] = ("customer", "source_id")
 _EVENT: Final[Keys] = ("event",)
@@ -193,11 +196,19 @@ class _Tracer:
 
     def trace(self) -> Trace:
         """Return the trace."""
-        by_row: dict[int, list[str | None]] = {}
+        by_row: dict[int, list[_Write]] = {}
         for write in self._writes:
-            by_row.setdefault(write.row, []).append(write.reason)
+            by_row.setdefault(write.row, []).append(write)
         rows = [
-            AppliedRow(leaf.row, self._rules.rows[leaf.row], keys, value, _result(by_row.get(leaf.row, [])))
+            AppliedRow(
+                leaf.row,
+                self._rules.rows[leaf.row],
+                keys,
+                value,
+                _result(
+                    [each.reason for each in by_row.get(leaf.row, []) if each.source[: len(keys)] == keys]
+                ),
+            )
             for leaf, keys, value in self._found
         ]
         constants = [
@@ -230,7 +241,7 @@ class _Tracer:
         """
         last_at: dict[Keys, int] = {}
         last_at_or_below: dict[Keys, int] = {}
-        written = [write for write in self._writes if write.reason is None]
+        written = [write for write in self._writes if write.reason is None or write.reason in _EMPTIES]
         for write in written:
             if write.value != {}:
                 last_at[write.place] = write.row
@@ -239,13 +250,16 @@ class _Tracer:
         for write in written:
             rows = [last_at_or_below[write.place]]
             rows += [last_at.get(prefix, -1) for prefix in _prefixes(write.place[:-1])]
-            write.reason = OVERWRITTEN if max(rows) > write.row else None
+            if write.reason is None and max(rows) > write.row:
+                write.reason = OVERWRITTEN
         name_is_given = any(
             write.place == NAME and write.reason is None and present_text(write.value) is not None
             for write in written
         )
         dropped = {
-            path: reason for path, reason in self._draft.dropped if reason not in (NOT_AN_OBJECT, BLANK)
+            path: reason
+            for path, reason in self._draft.dropped
+            if reason not in (NOT_AN_OBJECT, BLANK, *(_EMPTIES if path.startswith("customer.") else ()))
         }
         for write in written:
             if write.reason is None:
@@ -269,7 +283,7 @@ class _Tracer:
     def _values(self) -> Iterator[TracedValue]:
         by_source: dict[Keys, list[_Write]] = {}
         for write in self._writes:
-            by_source.setdefault(_outside_lists(write.source), []).append(write)
+            by_source.setdefault(outside_lists(write.source[:MAX_DEPTH]), []).append(write)
         objects = [leaf.path.keys for leaf in self._rules.objects]  # of which each field has its place
         metadata, carried_keys = _METADATA[self._event.type], set(self._draft.carried)
         for root in ROOTS[self._event.type]:
@@ -341,9 +355,9 @@ def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: 
     if draft.dropped:
         path, reason = draft.dropped[0]
         dropped_at = tuple(path.split("."))
-        if reason in (NOT_TEXT, NOT_A_DATE):  # it takes the place of a text that an earlier row has put there
+        if reason in _EMPTIES:
             taken = source[: len(source) - len(own_place) + len(dropped_at)]
-            yield _Write(row, taken, dropped_at, located(alone, dropped_at[len(place) :]))
+            yield _Write(row, taken, dropped_at, located(alone, dropped_at[len(place) :]), reason)
         if reason in (NOT_AN_OBJECT, BLANK) or dropped_at != own_place:
             yield _Write(row, source, dropped_at, value, reason)
     elif own_place in NAME_PARTS or _holds(draft, own_place):
@@ -369,11 +383,6 @@ def _result(reasons: list[str | None]) -> str | None:
     if None not in reasons:
         return next((reason for reason in reasons if reason != NULL), NULL)
     return PARTLY if any(reasons) else None
-
-
-def _outside_lists(keys: Keys) -> Keys:
-    depths = (depth for depth, key in enumerate(keys[:MAX_DEPTH]) if isinstance(key, int))
-    return keys[: next(depths, MAX_DEPTH)]
 
 
 def filled_places(mapped: MappedRecord) -> Iterator[tuple[Keys, Any]]:

@@ -6,14 +6,25 @@ counts, the rows are read one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from voucherify_sync.events import Event, Json
 from voucherify_sync.fields import CustomerBody
 from voucherify_sync.mapping.drafts import Draft
-from voucherify_sync.mapping.rules import WHOSE_TRAITS, Leaf, Match, Node, Route, Rules, Signature, TextPut
-from voucherify_sync.paths import MISSING, read
+from voucherify_sync.mapping.field_types import NOT_AN_OBJECT
+from voucherify_sync.mapping.rules import (
+    CONTEXT_TRAITS,
+    WHOSE_TRAITS,
+    Leaf,
+    Match,
+    Node,
+    Route,
+    Rules,
+    Signature,
+    TextPut,
+)
+from voucherify_sync.paths import MISSING, Keys, outside_lists, read
 
 
 def walk(
@@ -37,15 +48,15 @@ def walk(
     """
     draft = Draft(CustomerBody() if own_id is None else CustomerBody(own_id), traits_or_properties)
     gathers = rules.are_gathered or event.unsafe or traces
+    if rules.elsewhere:
+        _read(draft, rules, rules.elsewhere, fields)
     if (rules.dotted_keys and _holds_dotted_keys(rules, fields)) or not _take(
         draft, rules, rules.tree, traits_or_properties, gathers
     ):
         draft = Draft(CustomerBody() if own_id is None else CustomerBody(own_id), traits_or_properties)
         gathers = True
-        _find_unmapped(draft, rules, rules.tree, traits_or_properties)
         _read(draft, rules, rules.leaves, fields)
-    elif rules.elsewhere:
-        _read(draft, rules, rules.elsewhere, fields)
+        _find_unmapped(draft, rules, rules.tree, traits_or_properties, _places_read(draft.matches, fields))
     if rules.objects:
         _read_objects(draft, rules, fields, gathers)
     if draft.matches:
@@ -57,11 +68,39 @@ def walk(
     return draft
 
 
-def find_unmapped_in_context(draft: Draft, rules: Rules, traits: Json) -> None:
+def find_unmapped_in_context(draft: Draft, rules: Rules, fields: Json, traits: Json) -> None:
     """Note which traits of the context no row reads; those that say whose they are say nothing of the customer."""
     told = {key: value for key, value in traits.items() if key not in WHOSE_TRAITS}
     assert rules.context_tree is not None  # noqa: S101  # only an identify has such traits
-    _find_unmapped(draft, rules, rules.context_tree, told)
+    matches = [match for match in draft.matches if match[0].path.keys[0] == CONTEXT_TRAITS[0]]
+    _find_unmapped(draft, rules, rules.context_tree, told, _places_read(matches, fields))
+
+
+def note_no_object(draft: Draft, rules: Rules, fields: Json, root: Keys, value: Any) -> None:
+    """Note that traits or properties are no object, unless a row sends them as they are.
+
+    Args:
+        draft: takes the notes, once its event has been walked.
+        rules: those of the walk.
+        fields: what rows read.
+        root: where the value lies.
+        value: which; not null.
+    """
+    is_read = root in _places_read(draft.matches, fields)
+    if not is_read or any(reason == NOT_AN_OBJECT for _, reason in draft.dropped):
+        draft.no_objects.append(value)
+    if not is_read and all(leaf.path.keys != root for leaf in rules.objects):
+        draft.unmapped_inside.append(".".join(map(str, root)))
+
+
+def _places_read(matches: Sequence[Match], fields: Json) -> set[Keys]:
+    """Return where the values that rows found lie in the event; of an item, where its list lies."""
+    places = set()
+    for leaf, _ in matches:
+        keys: list[str | int] = []
+        read(fields, leaf.path, keys)
+        places.add(outside_lists(tuple(keys)))
+    return places
 
 
 def _holds_dotted_keys(rules: Rules, fields: Json) -> bool:
@@ -87,23 +126,20 @@ def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -
         gathers: values are put later, in the order of the rows.
 
     Returns:
-        False if there is a key with dots in it that a row may mean, and then some values are in their places.
+        False if the keys do not tell what a row reads, and then some values are in their places.
     """
     keys: Signature = tuple([key for key, value in values.items() if value is not None])
     if len(keys) < len(values) and (rules.keep_nulls or not node.dotted_keys.isdisjoint(values)):
         keys = tuple([(key,) if value is None else key for key, value in values.items()])
     route = node.routes.get(keys) or node.new_route(keys)
-    if route.has_dotted:
+    if route.is_unclear:
         return False
     draft.routes.append(route)
     if node is rules.tree:
         draft.outermost = route
         draft.unmapped = route.unmapped
     if gathers:
-        draft.matches += [
-            (leaf, values[key]) if leaf.fallback is None else _of_twins(leaf, values[key], values)
-            for key, leaf in route.leaves
-        ]
+        _gather(draft, route, values)
     else:
         if route.texts:
             _put_texts(draft, draft.customer, route.texts, values)
@@ -113,7 +149,7 @@ def _take(draft: Draft, rules: Rules, node: Node, values: Json, gathers: bool) -
             _put_texts(draft, draft.address(), route.address, values)
         for key, put in route.others:
             put(draft, values[key])
-    return not route.below or _take_inside(draft, rules, node, route, values, gathers)
+    return route.is_flat or _take_rest(draft, rules, node, route, values, gathers)
 
 
 def _put_texts(draft: Draft, holder: Any, texts: Sequence[TextPut], values: Json) -> None:
@@ -122,46 +158,73 @@ def _put_texts(draft: Draft, holder: Any, texts: Sequence[TextPut], values: Json
         value = values[key]
         if type(value) is str and value and not value.isspace():
             setattr(holder, name, value)
-        elif twin_key is not None and _is_blank(value) and values.get(twin_key) is not None:
-            put(draft, values[twin_key])
         else:
             put(draft, value)
+            if twin_key is not None and _is_blank(value) and values.get(twin_key) is not None:
+                put(draft, values[twin_key])
 
 
 def _is_blank(value: Any) -> bool:
     return type(value) is str and not value.strip()
 
 
-def _of_twins(leaf: Leaf, value: Any, values: Json) -> Match:
-    """Return what a leaf finds: where its own key holds a blank, what the twin holds."""
-    if leaf.fallback is not None and _is_blank(value) and values.get(str(leaf.twin_key)) is not None:
-        return leaf.fallback, values[str(leaf.twin_key)]
-    return leaf, value
+def _gather(draft: Draft, route: Route, values: Json) -> None:
+    """Gather what the leaves of a route find: where a key holds a blank, also what its twin holds."""
+    for key, leaf in route.leaves:
+        draft.matches.append((leaf, values[key]))
+        if (
+            leaf.fallback is not None
+            and _is_blank(values[key])
+            and values.get(str(leaf.twin_key)) is not None
+        ):
+            draft.matches.append((leaf.fallback, values[str(leaf.twin_key)]))
 
 
-def _take_inside(draft: Draft, rules: Rules, node: Node, route: Route, values: Json, gathers: bool) -> bool:
-    """Take the values of the objects inside an object."""
-    for key, below in route.below:
+def _take_rest(draft: Draft, rules: Rules, node: Node, route: Route, values: Json, gathers: bool) -> bool:
+    """Take the values of the objects inside an object, and note what its keys alone do not tell."""
+    for key, twin_key in route.twins:
+        if not _is_blank(values[key]):
+            _note_unmapped(draft, rules, node, twin_key)
+    for key, leaves in route.items:
+        below = node.below.get(key)
+        is_below = below is not None and (below.is_object or type(values[key]) is dict)
+        if not is_below and all(leaf not in leaves for leaf, _ in draft.matches):
+            _note_unmapped(draft, rules, node, key)
+    for key, inside in route.below:
         value = values[key]
         if type(value) is dict:
-            if not _take(draft, rules, below, value, gathers):
+            if not _take(draft, rules, inside, value, gathers):
                 return False
-        elif value is not None and not (below.maps_all or below.is_object):
+        elif value is not None and not (inside.maps_all or inside.is_object or key in node.item_leaves):
             _note_unmapped(draft, rules, node, key)
     return True
 
 
-def _find_unmapped(draft: Draft, rules: Rules, node: Node, values: Json) -> None:
-    """Note what no row maps, of an event whose rows are read one by one."""
+def _find_unmapped(draft: Draft, rules: Rules, node: Node, values: Json, places: Container[Keys]) -> None:
+    """Note what no row has read, of an event whose rows are read one by one.
+
+    A row may read a key in one event, and another spelling of it in the next one.
+
+    Args:
+        draft: takes the notes.
+        rules: those of the tree.
+        node: where the object stands in it.
+        values: the object.
+        places: where the values that were read lie.
+    """
+    if node.path in places:
+        return
     keeps_nulls = rules.keep_nulls and node is rules.tree
     for key, value in values.items():
         below = node.below.get(key)
+        if (*node.path, key) in places:
+            continue
         if below is not None and type(value) is dict:
-            _find_unmapped(draft, rules, below, value)
-        elif below is not None:
-            if value is not None and not (below.maps_all or below.is_object):
+            _find_unmapped(draft, rules, below, value, places)
+        elif value is None:
+            if keeps_nulls and below is None and key not in node.leaves and key not in node.item_leaves:
                 _note_unmapped(draft, rules, node, key)
-        elif not (node.maps_all or node.maps(key)) and (value is not None or keeps_nulls):
+        elif below is None or not below.is_object:
             _note_unmapped(draft, rules, node, key)
 
 
@@ -179,6 +242,8 @@ def _read(draft: Draft, rules: Rules, leaves: Sequence[Leaf], fields: Json) -> N
         if leaf.fallback is not None and (value is MISSING or value is None or _is_blank(value)):
             other = read(fields, leaf.fallback.path)
             if other is not MISSING and (other is not None or value is MISSING):
+                if _is_blank(value):
+                    draft.matches.append((leaf, value))  # the blank is dropped, and counted
                 leaf, value = leaf.fallback, other
         if value is not MISSING and (value is not None or rules.keep_nulls):
             _note_match(draft, rules, leaf)

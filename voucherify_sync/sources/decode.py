@@ -558,6 +558,9 @@ def _repaired(value: Any, texts: list[str]) -> Any:
     if isinstance(value, dict):
         members_: Json = {}
         for key, item in value.items():
-            members_[_repaired(key, texts)] = _repaired(item, texts)
+            name = _repaired(key, texts)
+            while name in members_:  # two keys must not become one
+                name += "\ufffd"
+            members_[name] = _repaired(item, texts)
         return members_
     return value
