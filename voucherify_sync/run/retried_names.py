@@ -6,6 +6,8 @@ last of them may hold half a name: sent as it is, it would replace the other hal
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
@@ -15,20 +17,29 @@ from voucherify_sync.fields import WORKING_FIELDS
 from voucherify_sync.findings import FindingCount
 from voucherify_sync.mapping.fold import CustomerUpdate, News, Profile, microseconds
 
+MAX_CUSTOMERS: Final = 50_000
+"""About 1 KB each."""
 _NAMES = ("name", *WORKING_FIELDS)
 _encode = msgspec.json.encode
 
 
 class RetriedNames:
-    """The names in the updates of one retry so far, folded for each customer."""
+    """The names in the updates of one retry so far, folded for each customer.
 
-    def __init__(self) -> None:
+    Args:
+        limit: customers that are remembered, those seen last; memory stays flat. What is forgotten is as if it had not
+            been in this retry: half a name of that customer is sent, and told.
+    """
+
+    def __init__(self, limit: int = MAX_CUSTOMERS) -> None:
+        self._limit = limit
         self._halves: dict[str, tuple[Position, str]] = {}  # customers whose name is still half of one
+        self._left = FindingCount()  # those among them that were forgotten
         self._profiles: dict[str, Profile] = {}
 
     def halves(self) -> FindingCount:
         """Count the customers that are left with half a name, by the identify that said it."""
-        found = FindingCount()
+        found = FindingCount(self._left.count, self._left.examples[:])
         for position, name in self._halves.values():
             found.add(position, name)
         return found
@@ -41,7 +52,13 @@ class RetriedNames:
         names = {key: customer[key] for key in _NAMES if key in customer}
         if not names:
             return request
-        event, profile = request.event, self._profiles.setdefault(request.source_id, Profile())
+        event, profile = request.event, self._profiles.pop(request.source_id, None) or Profile()
+        self._profiles[request.source_id] = profile  # the one seen last is the last to be forgotten
+        if len(self._profiles) > self._limit:
+            forgotten = next(iter(self._profiles))
+            del self._profiles[forgotten]
+            if forgotten in self._halves:
+                self._left.add(*self._halves.pop(forgotten))
         version = (microseconds(event.time), microseconds(event.told_time), event.message_id or "")
         half = next((names[key] for key in WORKING_FIELDS if key in names), None)
         profile.merge(CustomerUpdate(*version, event.position.line, News.UPDATE, names))
