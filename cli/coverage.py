@@ -75,7 +75,8 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     Then every destination: how often it is filled, and conflicts of types. Then the rows of the settings
     that never matched, and rows to paste into the settings that map what is missing. Nothing is sent.
 
-    An event that is in SOURCE twice counts twice.
+    Events are counted as they stand in SOURCE: one that a dry run would leave out, since its messageId is
+    repeated, counts again. Warnings say what a person should know of the events, as plan does.
 
     --fail-under counts the values of traits, properties and context.traits of all events that would be
     sent. A null is no value, a list is one value, an object counts as the values in it. A value is mapped
@@ -87,6 +88,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     from voucherify_sync.api import CoverageOptions, CoverageReport, PreparedCoverage
     from voucherify_sync.errors import UsageProblem
     from voucherify_sync.exit_codes import ExitCode
+    from voucherify_sync.findings import sentences_of
 
     from .outputs import begin_reading, warn_of_sources
     from .progress import progress
@@ -110,7 +112,9 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
             _show_comparison(report, against, options.config, as_json=as_json)
     if prepared.stop.signal_exit is not None:
         tell("Interrupted: only what was read until then is counted.")
-    tell(*(f"Warning: {clean_lines(notice)}" for notice in report.notices))
+    found = sentences_of(report.findings) if isinstance(report, CoverageReport) else []
+    notices = [*found, *report.notices]
+    tell(*(f"Warning: {clean_lines(notice)}" for notice in notices))
     code = warn_of_sources(prepared.reader.facts)
     if not isinstance(report, CoverageReport):
         return prepared.stop.signal_exit or code

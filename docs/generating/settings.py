@@ -130,6 +130,10 @@ def _default_table() -> str:
         "else has the name of a field of Voucherify, but never an id. A row to `customer.address` reads an address as "
         "the table does.\n\n"
         "Where `firstName`, `lastName` or `postalCode` is absent, null or blank, its row reads `first_name`, "
-        "`last_name` or `postal_code`. This holds for rows of your own, too."
+        "`last_name` or `postal_code`. This holds for rows of your own, too. Where both spellings hold a value, the "
+        "second one is counted as not mapped.\n\n"
+        "`properties.name` and `properties.description` are part of the table because they are part of that of "
+        "Segment's classic destination: in a shop they hold the name and description of a product, so write your own "
+        "rows for track events there, as `init` and `coverage` propose them, without these two."
     )
     return f"## The default table\n\n{note}\n\n{table(('identify', 'track', 'becomes'), rows)}"

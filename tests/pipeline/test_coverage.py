@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.segment_events import event_of, identify, track
 from support.settings_text import pasted
 
+from voucherify_sync.api import CoverageOptions, CoverageReport, Mode, ReplayOptions, coverage, replay
 from voucherify_sync.events import Batch, Event, Json
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import Outcome
@@ -690,3 +691,25 @@ def test_a_null_in_place_of_an_object_is_told_from_nothing(null: dict[str, Any])
     for fields in ([{**event, **null}, event], [event, {**event, **null}]):
         (path,) = covered(map(event_of, fields))["identify"]["paths"]
         assert (path["events"], path["types"]) == (1, {"null": 1})
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_coverage_finds_what_a_dry_run_finds(tmp_path: Path, jobs: int) -> None:
+    """Findings depend on values, so each event of a shape counts."""
+    events: list[dict[str, object]] = []
+    for number in range(30):
+        slip, own_id = ("undefined", f"u{number}") if number % 2 else (f"v{number}", "null")
+        events += [
+            {"type": "track", "event": "Customer Rewarded", "userId": slip, "timestamp": "never"},
+            {"type": "track", "event": " " * (number % 3), "userId": own_id, "properties": {"name": "Mug"}},
+            {"type": "identify", "userId": f"w{number}", "traits": [{"firstName": "A"}, "x", 0][number % 3]},
+        ]
+    source = tmp_path / "events.ndjson"
+    source.write_text(
+        "".join(json.dumps(event | {"messageId": str(n)}) + "\n" for n, event in enumerate(events))
+    )
+    found = coverage(CoverageOptions(source=source, jobs=jobs))
+    planned = replay(ReplayOptions(source=source, mode=Mode.DRY_RUN))
+    assert isinstance(found, CoverageReport)
+    assert len(found.findings) > 5
+    assert found.findings == planned.findings

@@ -1,6 +1,7 @@
 """Counts what a mapping does to many events: path by path what reaches the requests, and what does not and why.
 
-Every event goes through the pipeline and is traced, so that the counts are those of a replay. Tracing is slow. Events
+Every event goes through the pipeline and is traced, so that counts and findings are those of a replay. Tracing is slow.
+Events
 of one shape, which differ in nothing that decides where values go, are therefore traced once and counted by number.
 Whatever the events hold, memory stays flat: paths, destinations and remembered shapes are bounded.
 
@@ -21,9 +22,11 @@ import msgspec
 from msgspec import Struct, field
 
 from voucherify_sync.events import Batch, Event
+from voucherify_sync.findings import HALF_NAME, FindingCount
 from voucherify_sync.mapping.field_types import MAX_EVENT_NAME
 from voucherify_sync.mapping.filters import Filters, FiltersMet, Selection
-from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
+from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats, NameCounts
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import OTHER_TYPE, Outcome, State
 from voucherify_sync.paths import Keys, path_of
@@ -230,6 +233,7 @@ class CoverageReport(Struct, frozen=True):
         identify: of the identify events.
         track: of the track events.
         notices: sentences on filters and selections that meet nothing in the input, or almost something.
+        findings: what a person should know of the events, by [code](reasons.md#findings), as in the report.
     """
 
     events: CoverageEvents
@@ -237,6 +241,7 @@ class CoverageReport(Struct, frozen=True):
     identify: SectionReport
     track: SectionReport
     notices: list[str]
+    findings: dict[str, FindingCount]
 
 
 class PathCounts(Struct):
@@ -285,11 +290,13 @@ class Effect(Struct, frozen=True, array_like=True, gc=False):
     position: str
 
 
-_Examined = tuple[int, list[tuple[Effect, int]], list[tuple[State, str, int]], NameCounts, FiltersMet]
+_Examined = tuple[
+    int, list[tuple[Effect, int]], list[tuple[State, str, int]], NameCounts, FiltersMet, MappingStats
+]
 """What was found out about records.
 
 Their number; effects, and states with reasons of records without a request, each with how often; types that are none of
-Segment's; and what the filters met.
+Segment's; what the filters met; and what the mapping did.
 """
 
 _decode_examined = msgspec.msgpack.Decoder(_Examined).decode
@@ -438,6 +445,9 @@ class Coverage:
         }
         self.ends: dict[tuple[State, str], int] = {}
         self._other_types = NameCounts()
+        self._tracing = Mapper(settings)  # apart: it maps only the first event of each shape
+        self._stats = MappingStats.of(rules)
+        self._is_bulk = settings.delivery.customers == "bulk"
         self._filters = Filters(
             *self._arguments, lambda _event: None
         )  # it adds up what those of all processes met
@@ -471,6 +481,9 @@ class Coverage:
         for (state, reason), times in self.ends.items():
             ends[state if state is State.SKIPPED else State.INVALID][reason] = times
         totals = [(each.events, each.seen, each.mapped) for each in sections.values()]
+        findings = dict(self._stats.findings)
+        if self._is_bulk:
+            findings.pop(HALF_NAME, None)  # the fold joins the halves
         counted, seen, mapped = map(sum, zip(*totals, strict=True))
         return CoverageReport(
             events=CoverageEvents(
@@ -484,10 +497,12 @@ class Coverage:
             identify=sections["identify"].report(stop),
             track=sections["track"].report(stop),
             notices=list(self._filters.notices(stop)),
+            findings=findings,
         )
 
     def _take(self, examined: _Examined) -> None:
-        read, effects, ends, other_types, met = examined
+        read, effects, ends, other_types, met, stats = examined
+        self._stats.merge(stats)
         self.read += read
         for effect, times in effects:
             self.sections[effect.kind].add(effect, times)
@@ -498,7 +513,7 @@ class Coverage:
 
     def _examine(self, records: Iterable[Record]) -> _Examined:
         """Find out the effects of records. This loop is where the time is spent."""
-        admitted, shape_of, known = self._pipeline.admitted, self._shape, self._effects
+        decide, shape_of, known = self._pipeline.decide, self._shape, self._effects
         times: dict[int, int] = {}
         effects: list[Effect] = []
         ends: dict[tuple[State, str], int] = {}
@@ -507,12 +522,12 @@ class Coverage:
         for record in records:
             read += 1
             made: Effect | Outcome
-            event = admitted(record)
-            if isinstance(event, Outcome):
-                made = event
+            decision = decide(record)
+            if isinstance(decision, Outcome):
+                made = decision
             else:
-                shape = shape_of(event)
-                made = known.get(shape) or self._trace(event, shape)
+                shape = shape_of(decision.event)
+                made = known.get(shape) or self._trace(decision.event, shape)
             if isinstance(made, Outcome):
                 _add(ends, (made.state, made.reason or ""), 1)
                 if made.reason == OTHER_TYPE:
@@ -528,11 +543,12 @@ class Coverage:
             [(*end, count) for end, count in ends.items()],
             other_types,
             self._pipeline.filters.cut_met(),
+            self._pipeline.mapper.cut_stats(),
         )
 
     def _trace(self, event: Event, shape: Hashable) -> Effect | Outcome:
         """Trace an event of a new shape, or of none, and remember the effect of the shape."""
-        made = traced(self._pipeline.mapper, event)
+        made = traced(self._tracing, event)
         if isinstance(made, Outcome):
             return made
         mapped, trace = made
