@@ -53,8 +53,9 @@ def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
     to hold keys.
 
     --from reads the first 10,000 records and adds rows that map what it finds, with counts. What a person
-    should decide on, such as secrets and ids, is a comment. The row properties.name: customer.name, which
-    renames customers to products in a shop, is left out. Editors complete and check the file once the
+    should decide on, such as secrets and ids, is a comment. The rows properties.name: customer.name and
+    properties.description: customer.description, which make products of the customers of a shop, are left
+    out. Editors complete and check the file once the
     schema is in the same folder.
     """  # click reads the \b itself
     from voucherify_sync import settings

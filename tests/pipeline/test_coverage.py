@@ -713,3 +713,10 @@ def test_coverage_finds_what_a_dry_run_finds(tmp_path: Path, jobs: int) -> None:
     assert isinstance(found, CoverageReport)
     assert len(found.findings) > 5
     assert found.findings == planned.findings
+
+
+@pytest.mark.parametrize("field", ["name", "description"])
+def test_proposed_rows_put_what_a_product_is_called_into_metadata(field: str) -> None:
+    """The default table would give it to the customer."""
+    found = covered([track({field: "Mug", "email": "a@example.com"})])
+    assert found["track"]["proposed_rows"][f"properties.{field}"] == f"metadata.{field}"

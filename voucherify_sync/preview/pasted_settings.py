@@ -25,8 +25,9 @@ _ROWS_HELP: Final = (
 _MAPPING_HELPS: Final = {
     "identify": f"{_ROWS_HELP} They are added to the default table, which fills name, email, phone, description and "
     "address of the customer.",
-    "track": f"{_ROWS_HELP} They stand in place of the default table, which has one row more: "
-    f"{RENAMING_ROW} would rename the customers of a shop to products.",
+    "track": f"{_ROWS_HELP} They stand in place of the default table, which has two rows more: "
+    f"{RENAMING_ROW} would rename the customers of a shop to products, and properties.description: "
+    "customer.description would give them the descriptions.",
 }
 _EXTEND_HELPS: Final = {
     True: "true: the rows above and the default table apply. false: only the rows above.",

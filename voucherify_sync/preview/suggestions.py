@@ -17,7 +17,7 @@ from voucherify_sync.events import Batch, Event
 from voucherify_sync.fields import ADDRESS_ALIASES, CUSTOMER_ALIASES, NAME, NAME_PARTS
 from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
 from voucherify_sync.settings import Identify, Track
-from voucherify_sync.settings.types import REPLAY_ROWS, ROOTS, SAFE_TRACK_ROWS
+from voucherify_sync.settings.types import OF_PRODUCTS, REPLAY_ROWS, ROOTS, SAFE_TRACK_ROWS
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.text import folded_key, similar
 
@@ -238,7 +238,8 @@ class Proposer:
 
     def _unmapped_count(self, keys: Keys, counts: PathCounts) -> int:
         """Return how many values no row reads, or would read no longer."""
-        if self._without_name and keys == ("properties", "name") and counts.destinations.keys() == {NAME}:
+        field = OF_PRODUCTS.get(path_of(*keys)) if self._without_name else None
+        if field is not None and [path_of(*to) for to in counts.destinations] == [field]:
             return counts.mapped
         return counts.reasons.get("no_row", 0) + counts.reasons.get("no_field", 0)
 

@@ -37,10 +37,13 @@ IDENTIFY_ROWS: Final = {f"traits.{source}": destination for source, destination 
 TRACK_ROWS: Final = {f"properties.{source}": destination for source, destination in DEFAULT_ROWS.items()}
 """The rows of track events, unless the settings say otherwise."""
 
+OF_PRODUCTS: Final = {source: TRACK_ROWS[source] for source in ("properties.name", "properties.description")}
+"""The rows that, in a shop, give customers the names and the descriptions of products."""
+
 SAFE_TRACK_ROWS: Final = {
-    source: destination for source, destination in TRACK_ROWS.items() if source != "properties.name"
+    source: destination for source, destination in TRACK_ROWS.items() if source not in OF_PRODUCTS
 }
-"""Those rows that a settings file should have: in a shop the one that is left out renames customers to products."""
+"""The rows of track events that a settings file should have."""
 
 REPLAY_ROWS: Final = {"messageId": "metadata.segment_message_id", "timestamp": "metadata.occurred_at"}
 """Rows that every replay of track events is better with: they find an event in doubt, and keep its time."""
@@ -66,7 +69,8 @@ _MAPPING_HELP: Final = (
 )
 _TRACK_MAPPING_HELP: Final = (
     "Rows of source: destination. Without rows, the default table applies: the rows to customer that are shown here, "
-    "and properties.name: customer.name, which in a shop renames customers to products. "
+    "and properties.name: customer.name and properties.description: customer.description, which in a shop give "
+    "customers the names and descriptions of products. "
     "With any row of your own, the default rows no longer apply; extend_default: true keeps them."
 )
 
