@@ -98,7 +98,8 @@ FINDINGS: Final = {
     NO_OBJECT: FindingWords(
         "event has traits or properties that are no object, so none of them is mapped",
         "events have traits or properties that are no object, so none of them is mapped",
-        "Make objects of them first. Where they are JSON texts, this does it:\n"
+        "Make objects of them first; an empty list or text holds nothing that is lost. Where they are JSON texts, "
+        "this does it:\n"
         "  jq -c '.traits = (.traits | fromjson? // .) | .properties = (.properties | fromjson? // .)'",
     ),
     NAMED_BY_PROPERTIES: FindingWords(
