@@ -186,7 +186,8 @@ def reason_rows(report: RunReport, state: str, most: int) -> Iterator[TableRow]:
         detail = example = ""
         if state in _NEEDS_A_HAND:
             example = found.examples[0] if found.examples else ""
-            detail = "" if state == State.INVALID else found.detail or ""  # our own words say it better
+            # Of what is invalid our own words say more, but for how many events one record may stand.
+            detail = found.detail or "" if state != State.INVALID or code == "batch_not_json" else ""
         yield reason_row(State(state), code, found.count, detail, example)
     if len(reasons) > most:
         rest = sum(found.count for found in list(reasons.values())[most:])

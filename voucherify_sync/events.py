@@ -68,6 +68,7 @@ class Batch(Struct, frozen=True):
         text: the lines as they came, each with a line feed; blank ones are kept, so that numbers stay exact.
         truncated: the one line is only the head of a value that was too long to be read.
         first_item: index of the first record, where the batch is a part of a long line of several values.
+        in_array: these values are items of an array, of which the brackets count for nothing.
     """
 
     source: str
@@ -75,6 +76,7 @@ class Batch(Struct, frozen=True):
     text: bytes
     truncated: bool = False
     first_item: int | None = None
+    in_array: bool = False
 
     @classmethod
     def of(cls, source: str, first_line: int, lines: Iterable[bytes], *, truncated: bool = False) -> Self:
@@ -94,14 +96,8 @@ class Batch(Struct, frozen=True):
         first = list(islice(BytesIO(self.text), max(0, count)))
         head = b"".join(first)
         return (
-            Batch(self.source, self.first_line, head, self.truncated, self.first_item),
-            Batch(
-                self.source,
-                self.first_line + len(first),
-                self.text[len(head) :],
-                self.truncated,
-                self.first_item,
-            ),
+            structs.replace(self, text=head),
+            structs.replace(self, first_line=self.first_line + len(first), text=self.text[len(head) :]),
         )
 
 

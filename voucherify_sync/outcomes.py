@@ -219,6 +219,10 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "the line is not JSON",
             "Put one event on a line: `jq -c .` makes lines of pretty-printed JSON.",
         ),
+        "batch_not_json": (
+            "a batch of events is not JSON, so that none of its events is read",
+            "Correct the JSON at this place: what is broken may be the batch, or one of its events.",
+        ),
         "not_an_object": ("the line is JSON, but not an object", "Remove it from the input."),
         "no_type": (
             "it has no `type`, so it is no Segment event",

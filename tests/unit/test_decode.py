@@ -368,6 +368,69 @@ def test_values_that_stand_one_after_the_other_are_read_as_items_of_an_array(
         assert [f"{place.position} {end}" for place, end in zip(places, told, strict=True)] == ends
 
 
+GOOD = [b'{"type":"track","messageId":"%d"}' % number for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(b'{"type":"track" "userId":"u"}', id="no comma"),
+        pytest.param(b'{"type":"track,"userId":"u"}', id="a text without an end"),
+        pytest.param(b'{"type":"track","userId":"u"', id="an object without an end"),
+        pytest.param(b'{"type":"track","userId":"u","n":[1,2}', id="a list without an end"),
+        pytest.param(b"{'type':'track'}", id="single quotes"),
+        pytest.param(
+            b'{"type":"track","items":[{"type":"track"},{"type":"track"}] oops}', id="objects in it"
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [(b"[", b"]"), (b"[ ", b" ] "), (b"", b""), (b"[", b"")],
+    ids=["array", "blanks", "bare", "no end"],
+)
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_a_broken_item_costs_itself_alone(broken: bytes, begin: bytes, end: bytes, at: int) -> None:
+    """In an array and between commas, at any place; the position says which one it is."""
+    line = begin + b", ".join([*GOOD[:at], broken, *GOOD[at:]]) + end
+    found = records(line)
+    read = [record.message_id for record in found if isinstance(record, Event)]
+    assert read == [str(number) for number in range(4)]
+    (lost,) = [record for record in found if isinstance(record, Outcome)]
+    assert lost.reason == "not_json"
+    assert lost.record.position == Position("f", 1, at)
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        pytest.param(b"[%b,,%b,]" % (GOOD[0], GOOD[1]), 2, id="commas too many"),
+        pytest.param(b"[%b %b]" % (GOOD[0], GOOD[1]), 2, id="no commas"),
+        pytest.param(b"[%b,undefined,%b]" % (GOOD[0], GOOD[1]), 2, id="a word"),
+        pytest.param(b"[undefined,%b,%b]" % (GOOD[0], GOOD[1]), 2, id="a word at the beginning"),
+        pytest.param(b"[%b},%b]" % (GOOD[0], GOOD[1]), 2, id="a bracket too many"),
+        pytest.param(b"[%b,[%b]" % (GOOD[0], GOOD[1]), 2, id="no end"),
+        pytest.param(b"[%b1,oops,%b]" % (b"{}," * 60_000, GOOD[0]), 1, id="a large array"),
+    ],
+)
+def test_the_events_of_a_broken_array_are_read(line: bytes, count: int) -> None:
+    """What is broken may be the array alone."""
+    assert len([record for record in records(line) if isinstance(record, Event)]) == count
+
+
+@pytest.mark.parametrize("filler", [b"", b'"x":[' + b"1," * 120_000 + b"1],"], ids=["small", "large"])
+def test_a_broken_batch_says_how_many_events_are_lost(filler: bytes) -> None:
+    """None of them is read alone: what the envelope adds to each may stand behind them."""
+    items = b",".join([*GOOD[:2], b'{"type":"track" "userId":"u"}', *GOOD[2:]])
+    for line in (
+        b'{%b"batch":[%b],"integrations":{"All":false}}' % (filler, items),
+        b'{%b"batch":[%b' % (filler, items),
+    ):
+        outcome = invalid(line)
+        assert outcome.reason == "batch_not_json"
+        assert "5 events seem to be in it, and none of them is read" in str(outcome.detail)
+
+
 SEPARATORS = [b"\n", b"\r\n", b"\r", b"\x1e", b"\n\x1e", b",\n", b"", b" ", b"\t", b",", b"\n\xef\xbb\xbf"]
 EVENTS = st.fixed_dictionaries(
     {

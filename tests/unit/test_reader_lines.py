@@ -59,6 +59,8 @@ UNITS = [
     b"}{", b"[", b"]",
     b'{"type":"track","n":1}', b'{"a":"}{"}', b'[{"type":"x"},2]', b'{"batch":[{"type":"y"},{"type":"z"}]}',
     b'{"type":"page","t":"\\"}{}"}', b'{"type":"track","n":"' + b"long" * 20 + b'"}', b'{"type":1 2}', b'{"type":"a',
+    b'[{"type":"track","userId":"u"},', b'{"type":"track","userId":"v"}', b'{"type":"track" "userId":"w"}', b'{"x":"y}',
+    b'{"type":"page","userId":"z",', b'[{', b',{"userId":"r","payload":{"type":"track"}}', b"oops,",
 ]  # fmt: skip
 TEXT = st.lists(st.sampled_from(UNITS), max_size=30).map(b"".join)
 CUTS = st.lists(st.integers(1, 16), min_size=1, max_size=20)
@@ -129,6 +131,7 @@ def test_a_value_that_is_too_long_is_cut_and_alone_in_its_block() -> None:
 
 
 LONG = b'{"type":"track","text":"' + b"x" * 3_000 + b'"}'
+LONG_OF_OBJECTS = b'{"a":[' + rb'{"b":"},{\"[","userId":"u"},' * 200 + b"0]}"
 EVENT = b'{"type":"track"}'
 
 
@@ -147,6 +150,25 @@ EVENT = b'{"type":"track"}'
         ),
         pytest.param(
             LONG + b"\x1e" + EVENT, ["f:1[0] too_long", "f:1[1] track"], id="before a record separator"
+        ),
+        pytest.param(
+            EVENT + b"," + LONG + b" , " + EVENT,
+            ["f:1[0] track", "f:1[1] too_long", "f:1[2] track"],
+            id="between commas",
+        ),
+        pytest.param(
+            b"[%b]" % b",".join([EVENT, LONG, EVENT, LONG_OF_OBJECTS, EVENT]),
+            ["f:1[0] track", "f:1[1] too_long", "f:1[2] track", "f:1[3] too_long", "f:1[4] track"],
+            id="in an array",
+        ),
+        pytest.param(
+            b"[%b]%b" % (b",".join([EVENT] * 200), EVENT),
+            [f"f:1[{item}] track" for item in range(201)],
+            id="an array may be of any length",
+        ),
+        pytest.param(b"[" + LONG + b"]", ["f:1[0] too_long"], id="alone in an array"),
+        pytest.param(
+            LONG_OF_OBJECTS + b"," + EVENT, ["f:1[0] too_long", "f:1[1] track"], id="objects and commas in it"
         ),
         pytest.param(b" " * 3_000 + EVENT, ["f:1 track"], id="blanks do not count"),
         pytest.param(EVENT + b" " * 3_000, ["f:1 track"], id="blanks behind do not count"),

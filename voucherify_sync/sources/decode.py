@@ -41,7 +41,7 @@ from voucherify_sync.sources.json_text import (
     items,
     members,
 )
-from voucherify_sync.text import text_of
+from voucherify_sync.text import counted, text_of
 
 Record = Event | Outcome
 """An event, or how a record ends that is none."""
@@ -65,6 +65,8 @@ MAX_INTEGER_LENGTH: Final = 4_300
 """Characters of an integer, its sign included: the strict decoder reads no longer one, whatever Python would do."""
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_TYPE: Final = re.compile(rb'"type"[ \t\r\n]*+:[ \t\r\n]*+"(?i:%b)"' % "|".join(EVENT_TYPES).encode())
+_BATCH: Final = re.compile(rb'"batch"[ \t\r\n]*+:[ \t\r\n]*+\[')
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MARK: Final = "\udfff"
 """What stands for bytes that are no UTF-8 until the text is repaired; a low surrogate begins no pair."""
@@ -140,33 +142,40 @@ def _records_of(text: _Text) -> Iterable[Record]:
 def _records_of_part(batch: Batch) -> Iterable[Record]:
     """Return what a part of a line holds: some of its values, or the head of one that is too long."""
     text = _Text(Position(batch.source, batch.first_line, batch.first_item), batch.text)
-    return [_too_long(text)] if batch.truncated else _values(text)
+    return [_too_long(text)] if batch.truncated else _values(text, in_array=batch.in_array)
 
 
-def _values(text: _Text) -> Iterator[Record]:
+def _values(text: _Text, *, in_array: bool = False) -> Iterator[Record]:
     """Yield the records of values that stand one after the other, numbered as the items of one array.
 
     An event that is alone on its line has no number. A value that is broken is one invalid record.
+
+    Args:
+        text: that holds them.
+        in_array: it begins in an array of which the items are read one by one.
     """
     count = 0
-    values = Values(text.raw)
+    values = Values(text.raw, in_array=in_array)
     for begin, end in values:
+        is_alone = (
+            text.position.item is None
+            and not count
+            and not values.in_array
+            and after_separators(text.raw, end, len(text.raw)) == len(text.raw)
+        )
+        value = _Text(text.position if is_alone else text.at(count), text.raw[begin:end])
         records: Iterable[Record]
         try:
-            records = _records_of_bytes(_value(text, begin, end, count))
+            records = _records_of_bytes(value)
         except UnreadableError as error:
             own_end = values.restart(begin, end) if error.reason == "not_json" else end
-            records = [_invalid(_value(text, begin, own_end, count), error.reason, error.detail)]
+            if own_end is None:
+                continue
+            value = _Text(value.position if own_end == end else text.at(count), text.raw[begin:own_end])
+            records = [_unreadable(value, error)]
         for record in records:
             yield record
             count += 1
-
-
-def _value(text: _Text, begin: int, end: int, count: int) -> _Text:
-    """Return one of the values of a line, of which `count` records have been made."""
-    raw = text.raw
-    is_alone = text.position.item is None and not count and after_separators(raw, end, len(raw)) == len(raw)
-    return _Text(text.position if is_alone else text.at(count), text.raw[begin:end])
 
 
 def _records_of_bytes(text: _Text) -> Iterable[Record]:
@@ -327,7 +336,7 @@ def _one_by_one(text: _Text) -> Iterable[Record]:
             if key in values:
                 part, envelope[key] = _read_part(part, values[key])
     except BrokenError as error:
-        return [_invalid(text, "not_json", str(error))]
+        return [_broken_batch(text, str(error))]
     except UnreadableError as error:
         return [_invalid(text, error.reason, error.detail)]
     batch = values.get("batch", b"")
@@ -337,7 +346,10 @@ def _one_by_one(text: _Text) -> Iterable[Record]:
 
 
 def _items_of_text(text: _Text, array: bytes, envelope: Json) -> Iterator[Record]:
-    """Yield the records of an array; from an item on that is broken, so that it has no end, it is one record."""
+    """Yield the records of an array, or of the batch of an envelope.
+
+    From an item on that has no end, a batch is one record, and the items of an array are values one after the other.
+    """
     if _adds_too_much(text, envelope):
         yield _invalid(text, "too_long", _COMMON_TOO_LONG)
         return
@@ -353,8 +365,11 @@ def _items_of_text(text: _Text, array: bytes, envelope: Json) -> Iterator[Record
         if index < 0:
             yield _invalid(text, "no_events", _NO_EVENTS)
     except BrokenError as error:
-        rest = text if index < 0 else _Text(text.at(index + 1), array[error.at :])
-        yield _invalid(rest, "not_json", str(error))
+        rest = _Text(text.at(index + 1), array[error.at :])
+        if array is text.raw:
+            yield from _values(rest, in_array=True)
+        else:
+            yield _broken_batch(rest, str(error))
 
 
 def _items(text: _Text, values: list[Any], envelope: Json) -> Iterator[Record]:
@@ -437,6 +452,24 @@ def _event(text: _Text, fields: Json) -> Record:
     if repaired and event.is_repaired(message_id):
         event.message_id, event.former_message_id = None, message_id
     return event
+
+
+def _unreadable(text: _Text, error: UnreadableError) -> Outcome:
+    """Return the record of a value that is no JSON, or cannot be read exactly."""
+    if error.reason == "not_json" and _BATCH.search(text.raw):
+        return _broken_batch(text, error.detail)
+    return _invalid(text, error.reason, error.detail)
+
+
+def _broken_batch(text: _Text, detail: str) -> Outcome:
+    """Return the record of an envelope that is no JSON, or of its rest; it says how many events are lost with it.
+
+    They are not read: nobody knows what the envelope would have added to them.
+    """
+    events = counted(len(_TYPE.findall(text.raw)), "event seems", "events seem")
+    return _invalid(
+        text, "batch_not_json", f"the batch is {detail}; {events} to be in it, and none of them is read"
+    )
 
 
 def _invalid(text: _Text, reason: str, detail: str, fields: Json | None = None) -> Outcome:

@@ -33,10 +33,10 @@ from voucherify_sync.sources.gzip_stream import MAGIC, CorruptError, DamageError
 from voucherify_sync.sources.json_text import (
     BOM,
     MAX_VALUE_BYTES,
-    RESTART_BYTES,
+    LongValue,
     Values,
     batch_of,
-    next_start,
+    begins_array_of_objects,
 )
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, ForeignFormat, recognise, recognise_line
 from voucherify_sync.stop import Stop
@@ -79,14 +79,16 @@ class Lines:
         self._length = 0  # of that line so far, or of what was not handed out of it, in bytes
         self._next_cut = part  # length at which values are handed out
         self._first_item: int | None = None  # of the next part, if the line is handed out in parts
+        self._in_array = False  # what is open is in an array of which the items are handed out
         self._head: bytes | None = None  # of the value that is passed over, since it is too long
+        self._long = LongValue()
 
     def feed(self, piece: bytes) -> Iterator[Batch]:
         """Yield the lines that this piece completes; no piece may be longer than `part`."""
         begin, end = 0, piece.rfind(b"\n") + 1
         if end and (self._length or self._first_item is not None):
             first = piece.index(b"\n")
-            is_long = self._first_item is not None or self._head is not None
+            is_long = self._first_item is not None or self._head is not None or self._in_array
             if is_long or self._length + first >= self._next_cut:
                 yield from self._extend(piece[:first])
                 yield from self._end_line()
@@ -120,15 +122,14 @@ class Lines:
     def _extend(self, piece: bytes) -> Iterator[Batch]:
         """Add a piece to the open line; yield its values from time to time."""
         self._length += len(piece)
-        self._open.append(piece)
-        if self._head is not None:
-            text = b"".join(self._open)
-            at = next_start(text, 0, len(text))
-            if at is None:
-                self._open = [text[-RESTART_BYTES:]]
+        if self._head is None:
+            self._open.append(piece)
+        else:
+            rest = self._long.rest(piece)
+            if rest is None:
                 return
             yield self._part(self._head, 1, truncated=True)
-            self._head, self._open, self._length = None, [text[at:]], len(text) - at
+            self._head, self._open, self._length = None, [rest], len(rest)
         if self._length >= self._next_cut:
             yield from self._cut()
 
@@ -138,17 +139,26 @@ class Lines:
         # The beginning of a byte order mark is no value, and its end comes with the next piece.
         mark = next((part for part in (BOM[:2], BOM[:1]) if text.endswith(part)), b"")
         text = text.removesuffix(mark)
-        count = begin = end = 0
-        for next_begin, next_end in Values(text, is_whole=False):
-            count += _count(text[begin:end])
-            begin, end = next_begin, next_end
+        count = begin = end = part_end = 0
+        values = Values(text, is_whole=False, in_array=self._in_array)
+        in_array = self._in_array
+        for next_begin, next_end in values:
+            count += _count(text[begin:end], in_array=in_array)
+            begin, end, part_end, in_array = next_begin, next_end, end, values.in_array
         if count:
-            yield self._part(text[:begin], count)
+            yield self._part(text[:part_end], count)
+        self._in_array = in_array
         text = text[begin:end] + b" " * (end < len(text)) + mark
         if len(text) > self._max_value:
-            self._head = text[: self._kept_of_long]
+            if not in_array and begins_array_of_objects(text, 0, len(text)):
+                self._in_array, self._open, self._length = True, [], 0
+                self._next_cut = self._part_bytes
+                for at in range(1, len(text), self._part_bytes):  # not all at once: a run may stop in between
+                    yield from self._extend(text[at : at + self._part_bytes])
+                return
+            self._head, self._long = text[: self._kept_of_long], LongValue()
             self._open, self._length = [], 0
-            yield from self._extend(text[1:])
+            yield from self._extend(text)
             return
         self._open, self._length = [text], len(text)
         # Twice as far each time, so that a long value is not looked through again and again.
@@ -158,20 +168,21 @@ class Lines:
         """Return a part of the open line that holds `count` records: the next part goes on from there."""
         first_item = self._first_item or 0
         self._first_item = first_item + count
-        return Batch(self._source, self.count + 1, text + b"\n", truncated, first_item)
+        return Batch(self._source, self.count + 1, text + b"\n", truncated, first_item, self._in_array)
 
     def _end_line(self) -> Iterator[Batch]:
         """Yield what is left of the open line."""
-        if self._head is None and self._first_item is None:
+        if self._head is None and self._first_item is None and not self._in_array:
             yield self._batch(b"\n")
             return
         text = b"".join(self._open) if self._head is None else self._head
         self.count += 1  # before the batch is handed out: who takes it may look at the count
-        batch = Batch(
-            self._source, self.count, text + b"\n", self._head is not None, first_item=self._first_item
-        )
+        first_item = 0 if self._in_array and self._first_item is None else self._first_item
+        is_long = self._head is not None
+        batch = Batch(self._source, self.count, text + b"\n", is_long, first_item, self._in_array)
         self._open, self._length, self._next_cut = [], 0, self._part_bytes
         self._first_item = self._head = None
+        self._in_array = False
         yield batch
 
     def _batch(self, end: bytes = b"") -> Batch:
@@ -183,11 +194,11 @@ class Lines:
         return Batch(self._source, first_line, text)
 
 
-def _count(value: bytes) -> int:
+def _count(value: bytes, *, in_array: bool) -> int:
     """Count the records of a value: an object is one, unless it is an envelope or broken."""
     batch = batch_of(value)
     is_one = batch is not None and not batch.startswith(b"[")
-    return 1 if is_one else sum(1 for _ in decode(Batch.of("", 1, [value])))
+    return 1 if is_one else sum(1 for _ in decode(Batch("", 1, value, first_item=0, in_array=in_array)))
 
 
 def _line_feeds(text: bytes) -> int:
