@@ -170,3 +170,12 @@ def test_outcomes_that_are_no_requests_are_no_findings() -> None:
     (decisions,) = pipeline.batches(Batch.of("f", 1, [b'{"type":"page","userId":"a","name":"\xff"}']))
     assert isinstance(decisions[0], Outcome)
     assert not pipeline.mapper.stats.findings
+
+
+def test_keys_that_broken_text_made_equal_stay_two_keys() -> None:
+    """So no value takes the place of another one."""
+    keys = b'"na\xffme": 1, "na\xfeme": 2, "na\\ufffdme": 3, "na\\ud83dme": 4'
+    line = b'{"type": "track", "event": "E", "userId": "u", "properties": {%b}}' % keys
+    (event,) = decode(Batch.of("f", 1, [line]))
+    assert isinstance(event, Event)
+    assert sorted(event.fields["properties"].values()) == [1, 2, 3, 4]

@@ -68,10 +68,19 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _TYPE: Final = re.compile(rb'"type"[ \t\r\n]*+:[ \t\r\n]*+"(?i:%b)"' % "|".join(EVENT_TYPES).encode())
 _BATCH: Final = re.compile(rb'"batch"[ \t\r\n]*+:[ \t\r\n]*+\[')
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_MARK: Final = "\udfff"
-"""What stands for bytes that are no UTF-8 until the text is repaired; a low surrogate begins no pair."""
 _MARKING: Final = "voucherify_sync.mark"
-codecs.register_error(_MARKING, lambda error: (_MARK, error.end))  # type: ignore[attr-defined]
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for bytes that are no UTF-8 until the text is repaired, and where they end.
+
+    It is a low surrogate, which begins no pair. It depends on the bytes, so that two keys do not become one.
+    """
+    assert isinstance(error, UnicodeDecodeError)  # noqa: S101  # only bytes are decoded so
+    return chr(0xDC00 + int.from_bytes(error.object[error.start : error.end], "big") % 0x400), error.end
+
+
+codecs.register_error(_MARKING, _mark)
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")  # so that any long number is a run of zeros
 
 MAX_BATCH_RECORDS: Final = 1_000
