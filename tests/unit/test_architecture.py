@@ -13,7 +13,18 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "voucherify_sync"
 CLI = ROOT / "cli"
 
-FOUNDATION = {"outcomes", "events", "fields", "exit_codes", "paths", "errors", "text", "stop", "findings"}
+FOUNDATION = {
+    "outcomes",
+    "events",
+    "fields",
+    "exit_codes",
+    "paths",
+    "errors",
+    "text",
+    "timestamps",
+    "stop",
+    "findings",
+}
 DATA = FOUNDATION | {"settings"}
 MIDDLE = DATA | {"sources", "mapping", "voucherify", "state"}
 MAY_IMPORT = {

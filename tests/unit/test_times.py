@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.segment_events import identify
 
+from voucherify_sync import timestamps
 from voucherify_sync.events import Event
 from voucherify_sync.findings import UNREAD_TIME, WRONG_CLOCK
-from voucherify_sync.mapping import times
-from voucherify_sync.mapping.times import TIME_FIELDS, parse_time, set_time
+from voucherify_sync.mapping.times import TIME_FIELDS, set_time
+from voucherify_sync.timestamps import parse_time
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 MIDNIGHT = NOON.replace(hour=0)
@@ -171,7 +172,7 @@ ODD_TIMES = (
     | st.none()
     | st.booleans()
     | st.datetimes().map(str)
-    | st.from_regex(times._ISO, fullmatch=True)
+    | st.from_regex(timestamps._ISO, fullmatch=True)
     | st.from_regex(r"[0-9X]{4}-[0-9W]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.,+][0-9]{3}Z", fullmatch=True)
 )
 

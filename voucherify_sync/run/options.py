@@ -145,7 +145,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
     Raises:
         ValueError: a sentence that says what to write.
     """
-    from voucherify_sync.mapping.times import parse_time
+    from voucherify_sync.timestamps import parse_time
 
     time = None if len(text) < _MIN_MOMENT_LENGTH else parse_time(text)
     if time is not None:
