@@ -14,6 +14,7 @@ LIBRARY = ROOT / "voucherify_sync"
 CLI = ROOT / "cli"
 
 FOUNDATION = {
+    "expressions",
     "outcomes",
     "events",
     "fields",

@@ -1,0 +1,1 @@
+"""Small languages of the settings: directives, conditions and the filters of rows."""
