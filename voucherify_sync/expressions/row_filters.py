@@ -17,6 +17,7 @@ from enum import Enum
 from functools import partial
 from itertools import groupby
 from math import isfinite
+from sys import float_info
 from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
@@ -32,8 +33,8 @@ MAX_PRECISION: Final = 15
 MAX_GROWN_TEXT: Final = 1_000_000
 """Characters of a text that `replace` made longer."""
 
-_MAX_EXPONENT: Final = 308
-"""Numbers from 1e309 on are Infinity to most programs that read JSON."""
+_LARGEST: Final = Decimal(repr(float_info.max))
+"""Larger numbers are Infinity to most programs that read JSON."""
 
 _MAX_DIGITS: Final = 400
 """Characters of a text that is read as a number."""
@@ -75,8 +76,8 @@ APPLY_FAILED: Final = ApplyFailed.APPLY_FAILED
 """What `RowFilters.apply` returns where a value does not fit: the row gives nothing, and the value is dropped."""
 
 
-class RowFilters(Struct, frozen=True):
-    """The parsed filters of a row.
+class RowFilters(Struct, frozen=True, eq=False):
+    """The parsed filters of a row. Their text says all of them: it is what is compared, and sent to other processes.
 
     Attributes:
         text: as they were written.
@@ -88,6 +89,15 @@ class RowFilters(Struct, frozen=True):
     apply: Function
     fills_absent: bool
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RowFilters) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __reduce__(self) -> tuple[Callable[[str], RowFilters], tuple[str]]:
+        return parse_filters, (self.text,)
+
 
 class FilterArgument(Struct, frozen=True):
     """An argument of a filter.
@@ -95,7 +105,7 @@ class FilterArgument(Struct, frozen=True):
     Attributes:
         name: a word for it, for people.
         read: checks what is written and returns what the filter needs. Raises FilterError, its column counted from 0
-            at the begin of the argument.
+            at the start of the argument.
         unless_given: what counts where it is left out; MISSING: it must be there.
     """
 
@@ -202,12 +212,12 @@ def _number_of(value: Any) -> Decimal:
             raise _Unfit("no number of JSON")
         number = Decimal(repr(value))
     else:
-        if value.bit_length() > 4 * _MAX_EXPONENT:  # before its digits are counted, which takes long
+        if value.bit_length() > float_info.max_exp:  # before its digits are counted, which takes long
             raise _Unfit("out of range")
         number = Decimal(value)
     if not number:
         return Decimal(0)
-    if not -_MAX_DIGITS < number.adjusted() <= _MAX_EXPONENT:
+    if number.adjusted() < -_MAX_DIGITS or number.copy_abs() > _LARGEST:
         raise _Unfit("out of range")
     return number
 
@@ -216,13 +226,13 @@ def _json_number(number: Decimal) -> int | float:
     """Return a number as JSON has it: whole ones as integers. Raises _Unfit if it is out of range."""
     if not number:
         return 0
-    if number.adjusted() > _MAX_EXPONENT:
+    if number.copy_abs() > _LARGEST:
         raise _Unfit("out of range")
     if number == number.to_integral_value(context=_EXACT):
         return int(number)
     nearest = float(number)
-    if not nearest or not isfinite(nearest):
-        raise _Unfit("out of range")
+    if not nearest:
+        raise _Unfit("nearer to 0 than a number of JSON can be")
     return nearest
 
 
@@ -453,21 +463,21 @@ FILTERS: Final[dict[str, RowFilter]] = {
         also_called=("trim", "lstrip", "rstrip"),
     ),
     "downcase": RowFilter(
-        "Make all letters small",
+        "Write all letters in lower case",
         ('"Ann@Example.com"', "downcase", '"ann@example.com"'),
         _constantly(str.lower),
         is_of_text=True,
         also_called=("lower", "lowercase"),
     ),
     "upcase": RowFilter(
-        "Make all letters capital",
+        "Write all letters in upper case",
         ('"gb"', "upcase", '"GB"'),
         _constantly(str.upper),
         is_of_text=True,
         also_called=("upper", "uppercase"),
     ),
     "capitalize": RowFilter(
-        "Make the first letter capital and all others small",
+        "Write the first letter in upper case and all others in lower case",
         ('"new YORK"', "capitalize", '"New york"'),
         _constantly(str.capitalize),
         is_of_text=True,
@@ -482,7 +492,7 @@ FILTERS: Final[dict[str, RowFilter]] = {
         also_called=("concat", "suffix"),
     ),
     "prepend": RowFilter(
-        "Add a text at the begin",
+        "Add a text at the start",
         ('"491701234"', "prepend: '+'", '"+491701234"'),
         _prepending,
         (FilterArgument("text", _read_text),),
@@ -689,7 +699,7 @@ def _parse_one(tokens: list[_Token], at: int) -> tuple[_Token, list[_Token], int
                 "after an argument comes a comma, a | or the end; a text that holds ' stands in \"",
                 tokens[at].column,
             )
-        _check_argument(name, tokens[at + 1], tokens[at + 2 :])
+        _check_argument(name, *tokens[at + 1 : at + 3])
         arguments.append(tokens[at + 1])
         at += 2
     return name, arguments, at
@@ -703,12 +713,12 @@ def _refuse_name(token: _Token) -> NoReturn:
     raise FilterError(f"a filter begins with its name, not with {_shown(token.value)}", token.column)
 
 
-def _check_argument(name: _Token, argument: _Token, rest: list[_Token]) -> None:
+def _check_argument(name: _Token, argument: _Token, follower: _Token | None = None) -> None:
     if argument.kind in (":", ",", "|", "end"):
         raise FilterError(f"an argument is missing here{_usage(name)}", argument.column)
     if argument.kind != "word" or argument.value in ("true", "false"):
         return
-    if rest[0].kind == ":":
+    if follower is not None and follower.kind == ":":
         raise FilterError(f"an argument has no name{_usage(name)}", argument.column)
     raise FilterError(
         f"an argument is a number or a text in quotes: '{clean(argument.value, 40)}'", argument.column
