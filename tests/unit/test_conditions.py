@@ -147,6 +147,7 @@ EVENT: dict[str, Any] = {
         ('((type = "track"))', True),
         ('type = "track" and ((event = "A") or (event = "Order Completed"))', True),
         ('type = "track" and (event = "A" or (event = "Order Completed" and properties.total > 1))', True),
+        ('(contains(event, "Order") or event = "B") and properties.total > 100', False),
         ('  type="track"\n  and properties.total>20\t', True),
     ],
 )
@@ -361,12 +362,12 @@ TREES = st.recursive(
     lambda trees: st.builds(
         Group, st.sampled_from(["and", "or"]), st.lists(trees, min_size=2, max_size=4).map(tuple)
     ),
-    max_leaves=8,
+    max_leaves=5,
 ).map(normal)
 VALUES = st.recursive(
     st.one_of(TEXTS, NUMBERS, st.booleans(), st.none(), st.just(float("nan")), st.just(float("inf"))),
     lambda values: st.one_of(st.lists(values, max_size=2), st.dictionaries(KEYS, values, max_size=3)),
-    max_leaves=8,
+    max_leaves=5,
 )
 FIELDS = st.dictionaries(
     st.sampled_from(

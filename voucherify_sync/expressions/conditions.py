@@ -3,6 +3,9 @@
 A condition has terms such as ``event = "Order Completed"`` or ``contains(properties.plan, "pro")``, joined by ``and``
 or ``or``, with parentheses. What Segment, without a word, reads otherwise than it looks is refused. Keywords, functions
 and fields count in their own spelling only, as with Segment, to which ``a OR b`` means ``a and b``.
+
+Two readings differ from Segment's, and are not refused because they leave no doubt: there, the ``)`` of a function ends
+the group around it, too; and a false, 0 or ``""`` in the middle of a path is what the path leads to, not nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ _TOKEN: Final = re.compile(
 _KEY: Final = re.compile(rf"(?:^|\.)(?:(?P<quoted>{_QUOTED})|(?P<plain>{_NAME}*))", re.DOTALL)
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 _PLAIN_KEY: Final = re.compile(r"[\w$-]+")
-_BEFORE_QUOTE: Final = re.compile(r'\\+(?="|\Z)')
+_BEFORE_QUOTE: Final = re.compile(r'(?<!\\)\\+(?="|\Z)')
 """Backslashes that stand for half as many. All others stand for themselves, as with Segment."""
 
 _WRITE_INSTEAD: Final = {
