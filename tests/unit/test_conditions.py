@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,16 @@ def test_a_condition_says_what_it_reads() -> None:
         'event = "A" or event = "B" or properties.n.x = 1 or properties."my key" = null'
     )
     assert condition.sources == tuple(map(parse_source, ("event", "properties.n.x", 'properties["my key"]')))
+
+
+def test_a_condition_travels_to_other_processes() -> None:
+    """It is compiled again there, and is equal to the one that was sent."""
+    condition = parse_condition('event = "Order Completed"')
+    received = pickle.loads(pickle.dumps(condition))
+    assert received == condition
+    assert hash(received) == hash(condition)
+    assert received.holds(EVENT)
+    assert received != parse_condition('event = "Other"')
 
 
 # -- refusals

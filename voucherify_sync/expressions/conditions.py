@@ -127,7 +127,7 @@ Tree = Term | Group
 
 
 class Condition(Struct, frozen=True, eq=False):
-    """A condition, ready to be tried on events.
+    """A condition, ready to be tried on events. Its text says all of it: that is compared, and sent to other processes.
 
     Attributes:
         text: as it was written.
@@ -140,6 +140,15 @@ class Condition(Struct, frozen=True, eq=False):
     tree: Tree
     holds: Predicate
     sources: tuple[FieldPath, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Condition) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __reduce__(self) -> tuple[Callable[[str], Condition], tuple[str]]:
+        return parse_condition, (self.text,)
 
     def terms(self, fields: dict[Any, Any]) -> list[tuple[str, bool]]:
         """Return the text of each term, in the order of the condition, and whether it holds of the fields."""
