@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -184,6 +185,7 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("replace: case counts", replace("b", path("seat")), "B-12-c"),
     ("replace two", replace("B", path("seat"), replacement="D", pattern2="c", replacement2="e"), "D-12-e"),
     ("replace two, one after the other", replace("a", "a", replacement="b", pattern2="b", replacement2="c"), "c"),
+    ("replace: an empty second is none", replace("-", "a-b", pattern2="", replacement2=""), "ab"),
     ("replace: plain search", replace(".", "a.b", replacement="-"), "a-b"),
     ("replace: plain replacement", replace("o", "foo", replacement=r"$&\1\n"), r"f$&\1\n$&\1\n"),
     ("replace: null options are absent", replace("-", "a-b", replacement=None, pattern2=None, ignorecase=None), "ab"),
@@ -290,8 +292,9 @@ MISTAKES: list[tuple[str, Any, tuple[str | int, ...], str]] = [
     ("replace: null", replace(None, "a"), ("@replace", "pattern"), "1 to 10 characters"),  # type: ignore[arg-type]
     ("replace: none", {"@replace": {"value": "a"}}, ("@replace",), "@replace: pattern is missing"),
     ("replace: number", replace(1, "a"), ("@replace", "pattern"), "put it in quotes"),  # type: ignore[arg-type]
-    ("replace: empty second", replace("a", "a", pattern2=""), ("@replace", "pattern2"), "pattern2 has 1 to 10"),
+    ("replace: long second", replace("a", "a", pattern2="x" * 11), ("@replace", "pattern2"), "at most 10"),
     ("replace: long replacement", replace("a", "a", replacement="x" * 11), ("@replace", "replacement"), "at most 10"),
+    ("replace: second alone", replace("a", "a", replacement2="b"), ("@replace", "replacement2"), "needs pattern2"),
     ("replace: flag", replace("a", "a", ignorecase="yes"), ("@replace", "ignorecase"), "is true or false"),
     ("replace: misspelt", replace("a", "a", ignoreCase=True), ("@replace", "ignoreCase"), "did you mean ignorecase?"),
     ("arrayPath: text", {"@arrayPath": "a"}, ("@arrayPath",), "@arrayPath takes a list"),
@@ -336,6 +339,7 @@ def test_all_mistakes_are_noted_at_once_and_what_is_right_holds() -> None:
         "b": [case("title", {"@path": 1})],
         "c": path("seat"),
         "d": if_(exists={"@bar": 1}, els=1, then="y", **{"else": "n"}),
+        "e": replace("", {"@path": 1}, replacement=1),
     }
     noted: list[Any] = []
     expression = compile_value(value, lambda keys, sentence: noted.append(keys))
@@ -345,8 +349,11 @@ def test_all_mistakes_are_noted_at_once_and_what_is_right_holds() -> None:
         ("b", 0, "@case", "value", "@path"),
         ("d", "@if", "els"),
         ("d", "@if", "exists", "@bar"),
+        ("e", "@replace", "pattern"),
+        ("e", "@replace", "replacement"),
+        ("e", "@replace", "value", "@path"),
     ]
-    assert expression.read(EVENT, None) == {"b": [None], "c": "B-12-c", "d": "n"}
+    assert expression.read(EVENT, None) == {"b": [None], "c": "B-12-c", "d": "n", "e": ""}
 
 
 def test_a_value_that_is_nested_without_end_is_a_mistake() -> None:
@@ -456,6 +463,14 @@ def test_what_the_settings_write_out_is_made_for_each_event() -> None:
     first["a"].append(2)
     first["b"]["c"] = 1
     assert expression.read(EVENT, None) == {"a": [1], "b": {}}
+
+
+def test_an_expression_travels_to_other_processes() -> None:
+    """As the value that it was compiled from; what is mistaken still gives nothing."""
+    expression = compile_value({"a": path("seat"), "b": {"@foo": 1}}, lambda keys, sentence: None)
+    arrived = pickle.loads(pickle.dumps(expression))
+    assert arrived.read(EVENT, None) == {"a": "B-12-c"}
+    assert (arrived.sources, arrived.value) == (expression.sources, expression.value)
 
 
 @pytest.mark.parametrize(
@@ -617,8 +632,7 @@ def _directives(inside: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
             "@replace",
             {"pattern": st.sampled_from(["a", "-", ".", "1"]), "value": inside},
             replacement=st.sampled_from(["", "b", "\\1", "$&"]),
-            pattern2=st.sampled_from(["b", "$"]),
-            replacement2=st.just("c"),
+            pattern2=st.sampled_from(["b", "$"]) | st.none(),
             ignorecase=st.booleans(),
             **{"global": st.booleans()},
         ),
@@ -859,7 +873,8 @@ def test_the_schema_refuses_what_is_wrong(schema: jsonschema.Draft202012Validato
     """It knows nothing of paths, which only the loader reads."""
     taken = [id_ for id_, value, _, _ in MISTAKES if schema.is_valid(value)]
     assert taken == [
-        "path: no path", "path: wildcard", "template: no path", "template: blanks", "arrayPath: no path",
+        "path: no path", "path: wildcard", "template: no path", "template: blanks", "replace: second alone",
+        "arrayPath: no path",
     ]  # fmt: skip
 
 

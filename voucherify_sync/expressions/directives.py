@@ -38,7 +38,7 @@ MAX_DECODED_VALUES: Final = 110_000
 MAX_DEPTH: Final = 64
 """Levels of a value of the settings."""
 
-MAX_COMPUTED_PATH: Final = 500
+MAX_COMPUTED_PATH: Final = 200
 """Characters of a path that is computed; its steps take memory that grows with their square."""
 
 METADATA: Final = "_metadata"
@@ -75,7 +75,7 @@ Note = Callable[[Keys, str], None]
 
 
 class Expression(Struct, frozen=True):
-    """A compiled value.
+    """A compiled value. Other processes get the value itself, and compile it again.
 
     Attributes:
         read: evaluates it.
@@ -84,6 +84,7 @@ class Expression(Struct, frozen=True):
         name: of the outermost directive, ``@template``; None for a constant, a list or an object.
         is_constant: it reads nothing of the event.
         path: of a bare `@path` with a fixed text, so that the value is the event's own; else None.
+        value: that was compiled.
     """
 
     read: Read
@@ -92,6 +93,10 @@ class Expression(Struct, frozen=True):
     name: str | None
     is_constant: bool
     path: FieldPath | None
+    value: Any
+
+    def __reduce__(self) -> tuple[Callable[[Any], Expression], tuple[Any]]:
+        return _compiled_again, (self.value,)
 
 
 class _Sources(Struct):
@@ -165,8 +170,18 @@ def compile_value(value: Any, note: Note) -> Expression:
     name = next((key for key in value if key.startswith("@")), None) if is_directive(value) else None
     is_own = name == "@path" and type(value[name]) is str and len(paths) == 1 and not sources.whole
     return Expression(
-        evaluate, paths, sources.whole, name, not paths and not sources.whole, paths[0] if is_own else None
+        evaluate,
+        sources=paths,
+        reads_whole_event=sources.whole,
+        name=name,
+        is_constant=not paths and not sources.whole,
+        path=paths[0] if is_own else None,
+        value=value,
     )
+
+
+def _compiled_again(value: Any) -> Expression:
+    return compile_value(value, lambda _keys, _sentence: None)
 
 
 def is_directive(value: Any) -> bool:
@@ -292,7 +307,7 @@ _OF_THE_EVENT: Final = ("", "$.")
 """Paths of the event itself."""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _computed_place(text: str) -> FieldPath | None:
     try:
         path = parse_source(text)
@@ -468,7 +483,8 @@ def _if(scope: _Scope, argument: Any) -> Read:
     asked = [key for key in ("exists", "blank") if key in members]
     if len(asked) != 1:
         scope.mistake("@if takes exists or blank, not both" if asked else "@if: exists or blank is missing")
-    condition = _member(scope, members, asked[0]) if asked else _nothing
+    conditions = [_member(scope, members, key) for key in asked]
+    condition = conditions[0] if conditions else _nothing
     # In spite of its name, `blank` holds for a value that is not blank, as at Segment.
     fails = _is_blank if asked == ["blank"] else _is_null
     then = _member(scope, members, "then")
@@ -524,14 +540,19 @@ def _replace(scope: _Scope, argument: Any) -> Read:
     if members is None:
         return _nothing
     pairs = [
-        (wanted, _limited(scope, members, f"replacement{number}", 0) or "")
-        for number in ("", "2")
-        if (wanted := _limited(scope, members, f"pattern{number}", 1))
+        (_limited(scope, members, "pattern", 1), _limited(scope, members, "replacement", 0)),
+        (_limited(scope, members, "pattern2", 0), _limited(scope, members, "replacement2", 0)),
     ]
+    if members.get("replacement2") and not members.get("pattern2"):
+        scope.mistake("@replace: replacement2 needs pattern2", "replacement2")
     flags = re.IGNORECASE if _flag(scope, members, "ignorecase", default=False) else 0
     count = 0 if _flag(scope, members, "global", default=True) else 1
     value = _member(scope, members, "value")
-    compiled = [(re.compile(re.escape(wanted), flags), put.replace("\\", r"\\")) for wanted, put in pairs]
+    compiled = [
+        (re.compile(re.escape(pattern), flags), (replacement or "").replace("\\", r"\\"))
+        for pattern, replacement in pairs
+        if pattern  # Segment's editor writes an empty second one
+    ]
 
     def read_replaced(fields: Any, reading: Reading | None) -> Any:
         found = _read_if(_has_text, value, fields, reading)
@@ -540,8 +561,8 @@ def _replace(scope: _Scope, argument: Any) -> Read:
         text = found if type(found) is str else _javascript_text(found)
         if text is None:
             return found
-        for pattern, put in compiled:
-            text = pattern.sub(put, text, count)
+        for pattern, replacement in compiled:
+            text = pattern.sub(replacement, text, count)
         return text
 
     return read_replaced
@@ -801,9 +822,8 @@ _ALONE: Final = {"propertyNames": {"pattern": f"^(@|{METADATA}$)"}}
 _DIRECTIVE: Final = VALUE_REFERENCE | {"type": "object", "minProperties": 1} | _ALONE
 
 _TEXT: Final = {"type": "string"}
-_PATTERN: Final = {"type": "string", "minLength": 1, "maxLength": 10}
 _FALSE: Final = {"type": "boolean", "default": False}
-_REPLACEMENT: Final = {"type": "string", "maxLength": 10, "default": ""}
+_REPLACEMENT: Final = _TEXT | {"maxLength": 10, "default": ""}
 
 
 def _schema(required: str, properties: dict[str, Any]) -> dict[str, Any]:
@@ -848,9 +868,9 @@ DIRECTIVES: Final[dict[str, Directive]] = {
         _schema(
             "pattern value",
             {
-                "pattern": _PATTERN,
+                "pattern": _TEXT | {"minLength": 1, "maxLength": 10},
                 "replacement": _REPLACEMENT,
-                "pattern2": _PATTERN,
+                "pattern2": _REPLACEMENT,
                 "replacement2": _REPLACEMENT,
                 "ignorecase": _FALSE,
                 "global": {"type": "boolean", "default": True},
