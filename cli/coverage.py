@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,7 +14,20 @@ import click
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, words
 from voucherify_sync.text import clean, clean_lines, counted, listed, percent
 
-from .options import AGAINST, CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, ParsedType, option
+from .options import (
+    AGAINST,
+    CONFIG,
+    EVENT,
+    FILES_FROM,
+    JOBS,
+    LIMIT,
+    SAMPLE,
+    SOURCE,
+    TYPE,
+    WHERE,
+    ParsedType,
+    option,
+)
 from .render import Line, Table, TableRow, TextLines, first_rows, harmless, sentences, show, write_harmless
 from .status import next_block
 from .streams import arrow, tell
@@ -51,6 +65,8 @@ def _share(text: str) -> float:
 @CONFIG
 @TYPE
 @EVENT
+@WHERE
+@SAMPLE
 @LIMIT
 @JOBS
 @FILES_FROM
@@ -138,12 +154,12 @@ def _show(report: CoverageReport, options: CoverageOptions, *, as_json: bool) ->
     if as_json:
         import msgspec
 
-        write_harmless(sys.stdout.buffer, msgspec.json.encode(report))
+        write_harmless(sys.stdout.buffer, msgspec.json.encode(report.to_dict()))
         return False
     from voucherify_sync.preview.pasted_settings import pasted_yaml
     from voucherify_sync.settings import DEFAULT_FILE, block_places
 
-    proposals = {"identify": report.identify.proposal, "track": report.track.proposal}
+    proposals = {name: section.proposal for name, section in report.sections.items()}
     places = block_places(options.config)
     file = str(options.config or DEFAULT_FILE)
     yaml = pasted_yaml(proposals, places, file)
@@ -192,7 +208,7 @@ def _next_commands(
 
 def _most_unmapped(report: CoverageReport) -> list[PathCoverage]:
     """Return the paths of which values are not mapped, the most frequent first."""
-    unmapped = report.identify.unmapped_paths + report.track.unmapped_paths
+    unmapped = chain.from_iterable(section.unmapped_paths for section in report.sections.values())
     return sorted(unmapped, key=lambda path: (-path.unmapped_count, path.path))
 
 
@@ -244,15 +260,11 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
     first = "No values of traits or properties"
     if values.seen:
         first = f"{percent(values.share)} of {counted(values.seen, 'value')} mapped"
-    of_tracks = set(map(id, report.track.unmapped_paths))
+    section_of = {id(path): name for name, each in report.sections.items() for path in each.unmapped_paths}
     unmapped = [
         f"{clean(path.path, 40)} {path.unmapped_count:,}"
         # What a context holds is known by its type of event only.
-        + (
-            f" ({'track' if id(path) in of_tracks else 'identify'})"
-            if path.path.startswith("context.")
-            else ""
-        )
+        + (f" ({clean(section_of[id(path)], 40)})" if path.path.startswith("context.") else "")
         for path in _most_unmapped(report)[:_MAX_UNMAPPED]
     ]
     head: list[Line] = [
@@ -274,7 +286,7 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
         named = listed(types, lambda each: f"{clean(each[0], 40)} {each[1]:,}", _MAX_TYPES)
         head.append([(f"other types: {named}", "yellow")])
     yield TextLines(head)
-    sections = {"identify": report.identify, "track": report.track}
+    sections = report.sections
     sections = {type_: section for type_, section in sections.items() if section.events}
     for type_, section in sections.items():
         yield from _paths(type_, section, sign)
@@ -290,13 +302,13 @@ def _hints(report: CoverageReport) -> Iterator[TextLines]:
     from voucherify_sync.preview.suggestions import RENAMING_ROW
 
     idle = [[("Rows that matched nothing", "bold")]]
-    for row in (*report.identify.idle_rows, *report.track.idle_rows):
+    for row in chain.from_iterable(section.idle_rows for section in report.sections.values()):
         suggestions = " or ".join(clean(each, 100) for each in row.did_you_mean)
         hint = f"  did you mean {suggestions}?" if suggestions else "  no event that is sent holds it"
         idle.append([(f"  {clean(row.row, 200)}", "yellow"), (hint, "")])
     if len(idle) > 1:
         yield TextLines(idle)
-    for each in report.track.rows:
+    for each in report.sections["track"].rows:
         if each.default and each.matched and each.row == RENAMING_ROW:
             warning = (
                 f"  matched in {counted(each.matched, 'event')}; in a shop that is a product's name, and customers are "

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from voucherify_sync.text import clean, clean_lines, counted
 
-from .options import AGAINST, CONFIG, COUNT, EVENT, SOURCE, option
+from .options import AGAINST, CONFIG, COUNT, EVENT, SOURCE, WHERE, option
 from .render import show, write_harmless
 from .streams import arrow, tell
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from voucherify_sync.preview.explain import EventSearch, Explanation
 
 
-_PICKS: Final = frozenset({"event", "user", "message_id", "line", "limit"})
+_PICKS: Final = frozenset({"event", "where", "user", "message_id", "line", "limit"})
 _GO_WITH: Final = {
     "final": {"json"},
     "watch": {"full", *_PICKS},
@@ -39,6 +39,7 @@ _GO_WITH: Final = {
 @SOURCE
 @CONFIG
 @EVENT
+@WHERE
 @option(
     "--user",
     metavar="ID",

@@ -39,7 +39,7 @@ from .render import (
 from .streams import arrow
 
 if TYPE_CHECKING:
-    from voucherify_sync.mapping.trace import AppliedRow, Fallback, TracedValue
+    from voucherify_sync.mapping.trace import AppliedEntry, AppliedRow, Fallback, TracedValue
     from voucherify_sync.paths import Keys
     from voucherify_sync.preview.customer_state import CustomerState, Origin
     from voucherify_sync.preview.explain import Explanation
@@ -91,6 +91,11 @@ def head(explanation: Explanation, sign: str) -> list[Line]:
         line.append((end_of(outcome), f"{_HEAD} {_UNMAPPED}"))
         line.append((f" ({clean(explanation.why, 200)})" if explanation.why else "", ""))
     lines: list[Line] = [line, [(clean(str(record.position), 4_096), _DIM)]]
+    if explanation.entry is not None:
+        lines.append([(f"entry of track.events: {clean(explanation.entry, _VALUE)}", _DIM)])
+    for text, holds in explanation.conditions:
+        style = _DIM if holds else _UNMAPPED
+        lines.append([(f"where: {clean(text, 200)}: {str(holds).lower()}", style)])
     if explanation.trace is not None and explanation.trace.context_traits is not None:
         lines.append([(_CONTEXT[explanation.trace.context_traits], "")])
     if isinstance(record, Event) and record.repaired:
@@ -237,6 +242,7 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
     root = () if "event" in body else ("customer",)
     origins = {_texts(place): sources for place, sources in trace.origins.items()}
     carried = {_texts(place) for _, place in trace.carried}
+    makers = {_texts(place): maker for place, maker in trace.makers.items()}
     back = "←" if sign == "→" else "<-"
 
     def note_of(keys: tuple[str, ...]) -> Line:
@@ -244,15 +250,17 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
         sources = origins.get(place)
         if sources is None:
             return []
-        words = " + ".join(clean(path_of(*source), 120) for source in sources) or "constant of the settings"
-        note: Line = [(f"{back} {words}", _MAPPED)]
+        words = " + ".join(clean(path_of(*source), 120) for source in sources if source)
+        note: Line = [(f"{back} {words or 'constant of the settings'}", _MAPPED)]
+        if place in makers:
+            note.append((f" ({clean(makers[place], 60)})", _DIM))
         if place in carried:
             note.append((", kept without a row", _DIM))
         if isinstance(record, Event):
             came = [located(record.fields, source) for source in sources]
             if any(map(record.is_repaired, came)):
                 note.append((", broken text repaired", _UNMAPPED))
-            elif len(came) == 1 and _is_converted(came[0], located(body, keys)):
+            elif len(came) == 1 and place not in makers and _is_converted(came[0], located(body, keys)):
                 note.append((f", which came as {compact(came[0], _VALUE)}", ""))
         return note
 
@@ -314,6 +322,7 @@ def _trace_lines(explanation: Explanation, sign: str) -> Iterator[Line]:
     if not rows:
         yield from ([(title, _HEAD)], [("  none", _DIM)], [])
     filled = [each for each in trace.fallbacks if each is not joined or not _is_by_rows(trace, each)]
+    yield from _section("Set", trace.entries, lambda each: _set(each, sign))
     yield from _section("Filled without a row", [*filled, *trace.constants], lambda each: _filled(each, sign))
     yield from _section(
         "Kept in metadata without a row",
@@ -357,8 +366,19 @@ def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], 
     yield []
 
 
+def _set(entry: AppliedEntry, sign: str) -> Line:
+    """Return what an entry of `set` gave, by which directive and which branch of it."""
+    how = ", ".join(filter(None, (entry.name, *entry.branches)))
+    value = f"set.{entry.destination} = {compact(entry.value, _VALUE)}" + (f" ({how})" if how else "")
+    line = _arrow_line(value, sign, entry.destination, _UNMAPPED if entry.result else _MAPPED)
+    if entry.result:
+        line.append((f"  not sent: {WHY_NOT_MAPPED.get(entry.result, entry.result)}", _UNMAPPED))
+    return line
+
+
 def _applied(applied: AppliedRow, sign: str) -> Line:
-    source = f"{path_of(*applied.source)} = {compact(applied.value, _VALUE)}"
+    filters = f" | {applied.row.filters.text}" if applied.row.filters is not None else ""
+    source = f"{path_of(*applied.source)}{filters} = {compact(applied.value, _VALUE)}"
     line = _arrow_line(source, sign, _destination(applied), _UNMAPPED if applied.result else _MAPPED)
     if applied.row.whole is not None:
         line.append((f"  by the row {clean(applied.row.whole.text, 120)}", _DIM))

@@ -150,7 +150,7 @@ def _found(report: CoverageReport, counts: SampleCounts, named: str) -> Iterator
         f"Read {first}{counted(counts.records, 'record')} of {named}: {counts.identifies:,} identify and "
         f"{counts.tracks:,} track events, of {names}."
     )
-    sections = (report.identify, report.track)
+    sections = [report.sections[name] for name in ("identify", "track")]
     traits, properties = (len(section.unmapped_paths) for section in sections)
     rows = [row for section in sections for row in section.proposal.rows if row.count]
     mapped = f"{percent(report.values.share)} of {counted(report.values.seen, 'value')}"

@@ -132,10 +132,27 @@ def _moment(text: str) -> datetime:
     return parse_moment(text, datetime.now(UTC))
 
 
+def _condition(text: str) -> str:
+    """Check a condition, and return it as it is."""
+    from voucherify_sync.expressions.conditions import ConditionError, parse_condition
+
+    try:
+        parse_condition(text)
+    except ConditionError as error:
+        raise ValueError(f"column {error.column}: {error}") from None
+    return text
+
+
+def _percent(text: str) -> float:
+    from voucherify_sync.mapping.sampling import parse_percent
+
+    return parse_percent(text)
+
+
 def _event_types() -> Sequence[str]:
     from voucherify_sync.events import SENT_TYPES
 
-    return SENT_TYPES
+    return list(SENT_TYPES)
 
 
 def _reasons() -> Sequence[str]:
@@ -190,6 +207,8 @@ EVENT_TYPE = ParsedType("type", parse_type, _event_types)
 DURATION = ParsedType("duration", parse_duration_s)
 MOMENT = ParsedType("time", _moment)
 ERROR_LIMIT = ParsedType("N|P%", _error_limit)
+CONDITION = ParsedType("condition", _condition)
+PERCENT = ParsedType("P%", _percent)
 
 
 class GroupedOption(click.Option):
@@ -269,7 +288,7 @@ CONFIG = _where("-c", "--config", type=FILE, show_default="./voucherify-sync.yam
 TYPE = _which(
     "--type",
     type=EVENT_TYPE,
-    metavar="[identify|track]",
+    metavar="[identify|track|page|screen|group]",
     multiple=True,
     help="Only events of this type.",
 )
@@ -278,6 +297,17 @@ EVENT = _which(
     metavar="NAME",
     multiple=True,
     help="Only track events of this name; * stands for any characters.",
+)
+WHERE = _which(
+    "--where",
+    type=CONDITION,
+    help="Only events for which CONDITION holds, such as 'properties.total > 20'; it is written as `where` in the "
+    "settings.",
+)
+SAMPLE = _which(
+    "--sample",
+    type=PERCENT,
+    help="Only this part of the customers, such as 5%, with all their events: the same customers in each run.",
 )
 LIMIT = _which("--limit", type=COUNT, metavar="N", help="Read the first N records only.")
 JOBS = _which(
@@ -340,6 +370,8 @@ _WHICH = [
         type=MOMENT,
         help="Only events before TIME, and those without a time. TIME is written as for --since.",
     ),
+    WHERE,
+    SAMPLE,
     LIMIT,
     JOBS,
     FILES_FROM,

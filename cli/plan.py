@@ -162,6 +162,8 @@ def show_plan(
     head = [[(headline(report, "Read {}"), "bold")]]
     if plan["period"]:
         head.append([(f"The events happened from {_minute(plan['period'])}.", "")])
+    if plan["sample"] is not None:
+        head.append([(_of_all(plan), "")])
     head += [[(line, "bold red" if "WILL NOT FIT" in line else "")] for line in _verdict(plan)]
     warned = [clean_lines(warning) for warning in (*_warnings(plan, report), *notices)]
     ledger = plan["ledger"]
@@ -176,6 +178,7 @@ def show_plan(
             blocks.append(_periods(plan["periods"]))
         blocks.append(Table(list(_events(plan["events"])), "Events", ("", "read", "to send")))
         blocks.append(Table(list(_not_sent(report)), "Not sent", optional=1))
+        blocks.append(_switched_off(plan))
         if plan["costs"]["each"]["calls"]:
             blocks += [_costs(plan), _limits(plan)]
         blocks.append(unmapped_table(report, _TOP, 60))
@@ -244,6 +247,25 @@ def _not_sent(report: RunReport) -> Iterator[TableRow]:
         if count and state not in ("planned", "delivered"):
             yield TableRow(label_of(state), (f"{count:,}",), style="red" if state in _BAD else "")
             yield from reason_rows(report, state, _TOP)
+
+
+def _switched_off(plan: Json) -> Table:
+    """Return what events of types that are disabled would cost."""
+    rows = []
+    for type_, cost in plan["switched_off"].items():
+        notes = [f"{type_}.disabled: false sends them"]
+        fits = [each for each in cost["plans"] if each["duration_s"]]
+        named = [each for each in fits if each["name"] == "Business"] or fits[:1]
+        notes += [f"{span(fit['duration_s'])} on {clean(fit['name'], 60)}" for fit in named]
+        rows.append(TableRow(type_, (f"{cost['records']:,}",), (", ".join(notes),)))
+    return Table(rows, "Switched off, and the calls that they would be at most")
+
+
+def _of_all(plan: Json) -> str:
+    """Say what the numbers of a sample amount to."""
+    sample, calls = plan["sample"], plan["costs"][plan["customers"]]["calls"]
+    of_all = counted(round(calls * 100 / sample), "call")
+    return f"These are the numbers of a sample of {sample:g} % of the customers. Of all: about {of_all}."
 
 
 def _costs(plan: Json) -> Table:

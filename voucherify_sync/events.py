@@ -26,8 +26,6 @@ Json = dict[str, Any]
 
 EVENT_TYPES: Final = {kind: kind for kind in ("identify", "track", "page", "screen", "group", "alias")}
 """The types of Segment's events, each by itself."""
-SENT_TYPES: Final = ("identify", "track")
-"""Those of which requests are made."""
 WAREHOUSE_COLUMNS: Final = frozenset({"received_at", "event_text", "uuid_ts"})
 """Columns that rows of a warehouse have, and events as they were sent have not."""
 
@@ -167,6 +165,33 @@ class Kind(StrEnum):
     """Create or update a customer: safe to repeat."""
     EVENT = "event"
     """Record a custom event: never safe to repeat."""
+
+
+class EventType(Struct, frozen=True):
+    """A type of Segment's events of which requests are made. Its section of the settings has its name.
+
+    Attributes:
+        name: as in the event's ``type``.
+        root: key of the object in which its events hold their values.
+        kind: of its requests.
+    """
+
+    name: str
+    root: str
+    kind: Kind
+
+
+SENT_TYPES: Final = {
+    each.name: each
+    for each in (
+        EventType("identify", "traits", Kind.CUSTOMER),
+        EventType("track", "properties", Kind.EVENT),
+        EventType("page", "properties", Kind.EVENT),
+        EventType("screen", "properties", Kind.EVENT),
+        EventType("group", "traits", Kind.CUSTOMER),
+    )
+}
+"""By name, the types of which requests are made."""
 
 
 class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=0):

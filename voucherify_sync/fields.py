@@ -50,6 +50,9 @@ class CustomEvent(Struct, omit_defaults=True, gc=False):
     loyalty: dict[str, Any] | UnsetType = UNSET
 
 
+MAX_EVENT_NAME: Final = 300
+"""Characters that Voucherify takes for the name of a custom event."""
+
 CUSTOMER_TEXTS: Final = tuple(
     name for name in CustomerBody.__struct_fields__ if name not in {"address", "metadata"}
 )

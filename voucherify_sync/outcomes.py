@@ -22,6 +22,10 @@ OTHER_TYPE: Final = "type_other"
 """Reason of a record of a type that is none of Segment's."""
 _DOUBT: Final = "No action needed: the next run that reads it follows `delivery.on_doubt`."
 _NOT_OURS: Final = "No action needed: only customers and custom events are sent."
+_CAN_BE_SENT: Final = (
+    "No action needed. Each would be {}: `disabled: false` in {} switches that on, "
+    "and `plan` says what it costs."
+)
 _SELECTED: Final = "No action needed. Without the option it is sent."
 _ONE_KEY: Final = "No action needed, unless it happened twice: then give each event its own messageId."
 WHY_NOT_MAPPED: Final = {
@@ -38,6 +42,8 @@ WHY_NOT_MAPPED: Final = {
     "overwritten": "a later row or constant wins",
     "name_given": "the name has a value already",
     "partly": "only a part of it is sent",
+    "not_used": "a row or an entry of set reads it, and its value is not in the request",
+    "apply_failed": "a filter of the row does not take it",
 }
 """Why a value of an event that is sent does not arrive: code -> words for people."""
 
@@ -161,11 +167,20 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
         "accepted": ("its answer was lost, and `on_doubt: accept` counts it as delivered",),
     },
     State.SKIPPED: {
-        "type_page": ("page events are not sent to Voucherify", _NOT_OURS),
-        "type_screen": ("screen events are not sent to Voucherify", _NOT_OURS),
-        "type_group": ("group events are not sent to Voucherify", _NOT_OURS),
+        "type_page": (
+            "page.disabled is set: no page event is sent",
+            _CAN_BE_SENT.format("a custom event", "page"),
+        ),
+        "type_screen": (
+            "screen.disabled is set: no screen event is sent",
+            _CAN_BE_SENT.format("a custom event", "screen"),
+        ),
+        "type_group": (
+            "group.disabled is set: no group event is sent",
+            _CAN_BE_SENT.format("a customer update", "group"),
+        ),
         "type_alias": ("alias events are not sent to Voucherify", _NOT_OURS),
-        OTHER_TYPE: ("only identify and track events are sent", _NOT_OURS),
+        OTHER_TYPE: ("only identify, track, page, screen and group events can be sent", _NOT_OURS),
         "identify_disabled": ("identify.disabled is set", "Set it to false to send customers."),
         "track_disabled": ("track.disabled is set", "Set it to false to send custom events."),
         "integration_off": (
@@ -181,8 +196,20 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "track.events_exclude lists its name",
             "Remove the name from `track.events_exclude`.",
         ),
+        "event_disabled": (
+            "its entry in track.events is disabled",
+            "Set `disabled: false` there to send it.",
+        ),
+        "where": (
+            "the condition `where` of the settings does not hold",
+            "No action needed if this is meant: `explain` shows the condition of an event.",
+        ),
         "out_of_period": ("its time is outside --since and --until", _SELECTED),
         "excluded_id": ("--exclude-ids lists its customer", _SELECTED),
+        "not_sampled": (
+            "--sample leaves out its customer",
+            "No action needed: the same command without --sample sends it.",
+        ),
         "user_not_selected": ("--user selects other customers", _SELECTED),
         "anonymous": (
             "it has no userId, and identity.ignore_anonymous is set",
@@ -191,6 +218,10 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
         "no_id": (
             "it has neither a userId nor an anonymousId that can be used",
             "Map another field to `customer.source_id` if the event names its customer elsewhere.",
+        ),
+        "no_group_id": (
+            "it has no groupId that can be used, and no row finds anything in it",
+            "Map one of its traits in `group.mapping` if they say something of the customer.",
         ),
         "superseded": (
             "`retry` does not send a customer update older than the last one delivered",

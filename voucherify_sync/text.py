@@ -155,9 +155,15 @@ def listed(items: Sequence[_Item], show: Callable[[_Item], str], most: int, one:
     return ", ".join(map(show, items[:most])) + (f" and {rest}" if others > 0 else "")
 
 
+def either(names: Iterable[str]) -> str:
+    """Return `this, that or another`."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def did_you_mean(suggestions: Sequence[str]) -> str:
     """Return `; did you mean this or that?`, or nothing where there is nothing to suggest."""
-    return f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
+    return f"; did you mean {either(suggestions)}?" if suggestions else ""
 
 
 def short_position(position: str) -> str:

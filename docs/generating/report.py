@@ -20,9 +20,10 @@ _NAMES: Final = {
     "outcomes": ("state",),
     "reasons": ("state", "reason"),
     "by_endpoint": ("endpoint", "state"),
-    "mapping": ("type",),
+    "mapping": ("section",),
     "findings": ("code",),
     "rows": ("row",),
+    "set": ("destination",),
     "unmapped": ("path",),
     "dropped": ("path", "reason"),
 }

@@ -362,7 +362,7 @@ def test_a_lone_value_means_what_it_says(archive: Path, options: dict[str, Any])
         {"since": "yesterday"},
         {"until": 5},
         {"type": "identfy"},
-        {"type": ["track", "page"]},
+        {"type": ["track", "alias"]},
         {"customers": "BULK"},
         {"on_doubt": "forget"},
         {"mode": "dry-run"},

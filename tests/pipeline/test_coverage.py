@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +36,7 @@ HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x9b2J\\"
 
 def builtins_of(coverage: Coverage) -> Json:
     """Return the report as `coverage --json` prints it."""
-    found: Json = msgspec.to_builtins(coverage.report())
+    found: Json = coverage.report().to_dict()
     return found
 
 
@@ -229,7 +228,7 @@ def after_pasting(events: list[Event], file: Path, text: str | None) -> tuple[Js
     report = coverage.report()
     places = {} if text is None else block_places(file)
     block = pasted_yaml(
-        {"identify": report.identify.proposal, "track": report.track.proposal}, places, file.name
+        {name: section.proposal for name, section in report.sections.items()}, places, file.name
     )
     file.write_text(pasted(text or "", block) or "{}\n")
     return builtins_of(coverage), covered(events, load(file, environment={}))

@@ -261,7 +261,7 @@ def test_coverage_on_several_processes_counts_what_one_counts(
         alone.add(alone.decode(batch))
     together.add_shared(Reader(sources, Stop()), 2, Stop())
     assert together.report() == alone.report()
-    assert alone.report().identify.more_paths > 100
+    assert alone.report().sections["identify"].more_paths > 100
     assert reader.facts == []
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from voucherify_sync.expressions.conditions import (
     MAX_DEPTH,
+    Combination,
     ConditionError,
-    Group,
     Term,
     Tree,
     parse_condition,
@@ -364,14 +364,16 @@ def normal(tree: Tree) -> Tree:
         return tree
     members: list[Tree] = []
     for member in map(normal, tree.members):
-        members += member.members if isinstance(member, Group) and member.word == tree.word else [member]
-    return Group(tree.word, tuple(members))
+        members += (
+            member.members if isinstance(member, Combination) and member.word == tree.word else [member]
+        )
+    return Combination(tree.word, tuple(members))
 
 
 TREES = st.recursive(
     TERMS,
     lambda trees: st.builds(
-        Group, st.sampled_from(["and", "or"]), st.lists(trees, min_size=2, max_size=4).map(tuple)
+        Combination, st.sampled_from(["and", "or"]), st.lists(trees, min_size=2, max_size=4).map(tuple)
     ),
     max_leaves=5,
 ).map(normal)
@@ -390,7 +392,7 @@ FIELDS = st.dictionaries(
 
 def slowly(tree: Tree, fields: dict[str, Any]) -> bool:
     """Evaluate by the table of the language, case by case."""
-    if isinstance(tree, Group):
+    if isinstance(tree, Combination):
         results = [slowly(member, fields) for member in tree.members]
         return all(results) if tree.word == "and" else any(results)
     found, wanted = read(fields, tree.path), tree.value

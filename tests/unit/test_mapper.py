@@ -38,7 +38,7 @@ def test_one_walk_makes_what_the_rows_make_one_by_one(seed: int) -> None:
             by_tree, by_rows = Mapper(settings), Mapper(settings)
         except PathError:
             continue
-        for rules in by_rows.rules.values():
+        for rules in by_rows.sections.rules():
             rules.dotted_keys |= {"dotted"}
         for _ in range(25):
             event = chance.event()

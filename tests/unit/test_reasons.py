@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from voucherify_sync.mapping.filters import _OTHER_TYPES
+from voucherify_sync.mapping.filters import _SKIPPED_TYPES
 from voucherify_sync.outcomes import REASONS, WHY_NOT_MAPPED, State, find, words
 from voucherify_sync.voucherify.client import _NO_ANSWER
 
@@ -149,7 +149,7 @@ def test_every_reason_that_is_made_has_a_meaning() -> None:
 
 def test_reasons_of_tables_have_a_meaning() -> None:
     """Those that no literal at an outcome shows."""
-    assert set(_OTHER_TYPES.values()) <= CODES
+    assert set(_SKIPPED_TYPES.values()) <= CODES
     assert set(_NO_ANSWER) <= CODES
 
 
@@ -175,7 +175,7 @@ def test_every_meaning_belongs_to_a_reason_that_the_library_names() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    put_together = {"http_*", *_OTHER_TYPES.values()}
+    put_together = {"http_*", *_SKIPPED_TYPES.values()}
     assert (CODES | set(WHY_NOT_MAPPED)) - texts - put_together == set()
 
 

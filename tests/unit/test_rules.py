@@ -66,8 +66,9 @@ def filled(
 ) -> tuple[Json, list[Dropped]]:
     """Return the parts that rows and constants make of an event's fields, and what they report."""
     lists = {source: [to] if isinstance(to, str) else to for source, to in (mapping or {}).items()}
-    rows = effective_rows(root, lists, extend_default=extend_default)
-    rules = Rules((root,), rows, add or {}, keep_nulls=keep_nulls)
+    kind = "identify" if root == "traits" else "track"
+    rows = effective_rows(kind, lists, extend_default=extend_default)
+    rules = Rules((root,), rows, [], add or {}, keep_nulls=keep_nulls)
     before = copy.deepcopy(fields)
     draft = draft_of(rules, fields)
     assert fields == before, "the event was changed"
@@ -377,8 +378,8 @@ def test_constants_come_last() -> None:
 
 def test_an_object_constant_is_merged() -> None:
     """A constant behaves as the value of a row does, and is not shared between events."""
-    rows = effective_rows("traits", {"traits.x": ["customer.metadata.x"]}, extend_default=False)
-    rules = Rules(("traits",), rows, {"customer.metadata": {"deep": {"a": 1}}}, keep_nulls=False)
+    rows = effective_rows("identify", {"traits.x": ["customer.metadata.x"]}, extend_default=False)
+    rules = Rules(("traits",), rows, [], {"customer.metadata": {"deep": {"a": 1}}}, keep_nulls=False)
     first, second = (draft_of(rules, {"traits": {"x": 1}}).customer.metadata for _ in range(2))
     assert first == second == {"x": 1, "deep": {"a": 1}}
     assert isinstance(first, dict)
@@ -389,7 +390,7 @@ def test_an_object_constant_is_merged() -> None:
 def test_a_row_that_cannot_be_is_refused_when_it_is_compiled() -> None:
     """A library user who skips the settings file gets the same sentence."""
     with pytest.raises(PathError, match=r"did you mean 'customer\.email'"):
-        effective_rows("traits", {"traits.mail": ["customer.emial"]}, extend_default=False)
+        effective_rows("identify", {"traits.mail": ["customer.emial"]}, extend_default=False)
 
 
 NAMES = st.sampled_from(["a", "b", "a.b", "b.a", "a.b.a"])

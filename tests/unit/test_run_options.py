@@ -24,11 +24,13 @@ def test_a_type_is_read_as_that_of_an_event(text: str) -> None:
     [
         ("identfy", "'identfy' is no type of event; did you mean identify?"),
         ("tracks", "'tracks' is no type of event; did you mean track?"),
-        ("Order Completed", "'Order Completed' is no type of event; write identify or track"),
-        ("", "'' is no type of event; write identify or track"),
-        ("pages", "'pages' is no type of event; write identify or track"),
-        ("page", "page events are not sent to Voucherify; write identify or track"),
-        ("Alias", "alias events are not sent to Voucherify; write identify or track"),
+        (
+            "Order Completed",
+            "'Order Completed' is no type of event; write identify, track, page, screen or group",
+        ),
+        ("", "'' is no type of event; write identify, track, page, screen or group"),
+        ("pages", "'pages' is no type of event; did you mean page?"),
+        ("Alias", "alias events are not sent to Voucherify; write identify, track, page, screen or group"),
     ],
 )
 def test_a_type_that_selects_nothing_is_refused(text: str, said: str) -> None:

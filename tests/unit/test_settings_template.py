@@ -28,7 +28,7 @@ from voucherify_sync.settings import (
     json_schema,
     template,
 )
-from voucherify_sync.settings.types import IDENTIFY_ROWS, TRACK_ROWS, all_settings
+from voucherify_sync.settings.types import DEFAULT_TABLES, all_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,15 +41,17 @@ def test_the_template_loads_to_the_defaults(tmp_path: Path) -> None:
 def test_the_examples_of_the_template_are_valid_where_they_stand(tmp_path: Path) -> None:
     """Taking a # away is all it needs."""
     read = loaded(tmp_path, uncommented(template()))
-    assert read.identify.mapping == {source: [target] for source, target in IDENTIFY_ROWS.items()}
+    assert read.identify.mapping == {
+        source: [target] for source, target in DEFAULT_TABLES["identify"].items()
+    }
     assert read.track.add == {"metadata.replayed": True}
     assert read.delivery.rate == Rate(90, 60)
 
 
-@pytest.mark.parametrize(("root", "shown"), [("traits", IDENTIFY_ROWS), ("properties", TRACK_ROWS)])
-def test_the_table_in_the_template_is_the_default_one(root: str, shown: dict[str, str]) -> None:
+@pytest.mark.parametrize(("kind", "shown"), list(DEFAULT_TABLES.items()))
+def test_the_table_in_the_template_is_the_default_one(kind: str, shown: dict[str, str]) -> None:
     """Whoever takes all the #s away gets the same requests as before."""
-    assert {row.source.text: row.destination.text for row in default_rows(root)} == shown
+    assert {row.source.text: row.destination.text for row in default_rows(kind)} == shown
 
 
 def test_the_template_names_every_setting_and_no_other() -> None:
@@ -166,10 +168,12 @@ any_settings = st.builds(
 @settings(max_examples=150)
 def test_what_is_dumped_loads_to_the_same_settings(tmp_path: Path, effective: Settings) -> None:
     """`check --show > file` makes a settings file of the effective settings; the default rows stand there as rows."""
-    rows = {source: [target] for source, target in IDENTIFY_ROWS.items()}
-    identify = structs.replace(effective.identify, mapping=rows, extend_default=False)
+    shown = {}
+    for kind in ("identify", "page", "screen", "group"):
+        rows = {source: [target] for source, target in DEFAULT_TABLES[kind].items()}
+        shown[kind] = structs.replace(getattr(effective, kind), mapping=rows, extend_default=False)
     track = structs.replace(effective.track, extend_default=bool(effective.track.extend_default))
-    expected = structs.replace(effective, identify=identify, track=track)
+    expected = structs.replace(effective, track=track, **shown)
     assert loaded(tmp_path, dump(effective)) == expected
     assert dump(expected) == dump(effective)
     assert all(line.isprintable() for line in dump(effective).splitlines())

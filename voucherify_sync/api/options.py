@@ -12,6 +12,8 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from voucherify_sync.errors import UsageProblem
+from voucherify_sync.expressions.conditions import parse_condition
+from voucherify_sync.mapping.sampling import parse_percent
 from voucherify_sync.run.options import (
     ErrorLimit,
     Mode,
@@ -49,6 +51,19 @@ def _id(value: str) -> str:
     return value
 
 
+def _condition(text: str) -> str:
+    """Check a condition; a ConditionError is a ValueError."""
+    return parse_condition(text).text
+
+
+def _percentage(value: float | str) -> float:
+    if isinstance(value, str):
+        return parse_percent(value)
+    if not value:
+        raise ValueError
+    return _number(0, 100, float)(value)
+
+
 def _moment(value: datetime | str) -> datetime:
     """Read a time, or how long ago it is; UTC unless it says otherwise."""
     if isinstance(value, str):
@@ -84,13 +99,15 @@ _PATH: Final = (Path, "a path")
 _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     "type": (
         lambda value: tuple(map(parse_type, texts(value))),
-        "identify or track, the types that are sent",
+        "identify, track, page, screen or group, the types that can be sent",
     ),
     **dict.fromkeys(("source", "event", "user", "message_id", "reason", "run"), _TEXTS),
     "against": (lambda value: value if isinstance(value, Settings) else Path(value), "a path, or Settings"),
     **dict.fromkeys(("config", "exclude_ids", "dead_letters", "file"), _PATH),
     **dict.fromkeys(("limit", "jobs", "line"), _COUNT),
     **dict.fromkeys(("since", "until"), _MOMENT),
+    "where": (_condition, "a condition in Segment's trigger language, such as 'properties.total > 20'"),
+    "sample": (_percentage, "a percentage above 0 and up to 100, such as '5%'"),
     **{name: _of_setting(name) for name in ("customers", "workers", "max_calls", "on_doubt")},
     "mode": (Mode, "a Mode"),
     "customer": (_id, "the source_id of a customer, as text"),
@@ -148,13 +165,15 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
 
     Attributes:
         mode: ``LIVE`` sends to Voucherify, ``SANDBOX`` to a stand-in of its own, ``DRY_RUN`` makes no call.
-        type: types of events to read, ``identify`` or ``track``; empty: all that the settings send.
+        type: types of events to read, such as ``identify``; empty: all that the settings send.
         event: names of track events to read; empty: all.
         user: customers to read, by the id that would be their source_id; empty: all.
         exclude_ids: file of ids to leave out, one a line.
         since: leave out what happened earlier; events without a time are kept. Also taken as text: ``2025-03-01``, or
             ``30d`` for 30 days ago.
         until: leave out what happened then or later.
+        where: read only the events for which this condition holds, in Segment's trigger language.
+        sample: percentage of the customers to read, with all their events; None: all.
         limit: records to read at most.
         jobs: processes that map a large input while nothing is sent; None: one a core, at most 8.
         files_from: file with names of files, one a line, which are read after `source`, in its order; ``-`` takes the
@@ -182,6 +201,8 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
     exclude_ids: Path | None = None
     since: datetime | None = None
     until: datetime | None = None
+    where: str | None = None
+    sample: float | None = None
     limit: int | None = None
     jobs: int | None = None
     files_from: str | None = None
@@ -223,6 +244,7 @@ class ExplainOptions(InputOptions, frozen=True, kw_only=True):
         user: events of these customers, by userId, anonymousId or source_id.
         message_id: events with these.
         line: events on this line; there may be one source only.
+        where: events for which this condition holds.
         against: earlier settings, or their file, for `changes`.
     """
 
@@ -230,6 +252,7 @@ class ExplainOptions(InputOptions, frozen=True, kw_only=True):
     user: Sequence[str] = ()
     message_id: Sequence[str] = ()
     line: int | None = None
+    where: str | None = None
     against: Path | Settings | None = None
 
 
@@ -254,6 +277,8 @@ class CoverageOptions(InputOptions, frozen=True, kw_only=True):
 
     type: Sequence[str] = ()
     event: Sequence[str] = ()
+    where: str | None = None
+    sample: float | None = None
     limit: int | None = None
     jobs: int | None = None
     files_from: str | None = None

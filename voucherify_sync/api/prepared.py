@@ -28,6 +28,7 @@ from voucherify_sync.api.options import (
 )
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
+from voucherify_sync.events import SENT_TYPES, Kind
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.outcomes import (
     NOTHING_ACCEPTED,
@@ -214,7 +215,12 @@ class PreparedReplay(Prepared):
         credentials(self.settings, os.environ)
         if self.location.problem is not None:
             raise self.location.problem
-        sends_events = not self.settings.track.disabled and "track" in (self.options.type or ("track",))
+        sends_events = any(
+            type_.kind is Kind.EVENT
+            and not getattr(self.settings, name).disabled
+            and name in (self.options.type or SENT_TYPES)
+            for name, type_ in SENT_TYPES.items()
+        )
         is_safe = asks or self.options.new_ledger or self.goes_to_sandbox or not sends_events
         if self.location.is_first and not is_safe:
             raise UsageProblem(
@@ -295,6 +301,8 @@ class PreparedReplay(Prepared):
                 exclude_ids=exclude_ids,
                 since=options.since,
                 until=options.until,
+                where=options.where,
+                sample=options.sample,
             ),
             limit=options.limit,
             max_errors=options.max_errors,
@@ -473,6 +481,7 @@ class PreparedExplanation(PreparedPreview):
             users=options.user,
             message_ids=options.message_id,
             line=options.line,
+            where=options.where,
         )
         self._before = None if options.against is None else _earlier_settings(options.against)
 
@@ -531,7 +540,12 @@ class PreparedCoverage(PreparedPreview):
     def __init__(self, options: CoverageOptions, stop: Stop | None = None) -> None:
         super().__init__(options, stop)
         self._options = options
-        selection = Selection(types=frozenset(options.type), names=frozenset(options.event))
+        selection = Selection(
+            types=frozenset(options.type),
+            names=frozenset(options.event),
+            where=options.where,
+            sample=options.sample,
+        )
         self._counts: Coverage | Comparison = (
             Coverage(self.settings, selection)
             if options.against is None

@@ -111,7 +111,7 @@ class Term(Struct, frozen=True):
     value: str | float | bool | None
 
 
-class Group(Struct, frozen=True):
+class Combination(Struct, frozen=True):
     """Terms and groups joined by one word.
 
     Attributes:
@@ -120,10 +120,10 @@ class Group(Struct, frozen=True):
     """
 
     word: Word
-    members: tuple[Term | Group, ...]
+    members: tuple[Term | Combination, ...]
 
 
-Tree = Term | Group
+Tree = Term | Combination
 
 
 class Condition(Struct, frozen=True, eq=False):
@@ -182,9 +182,9 @@ def parse_condition(text: str) -> Condition:
 
 def text_of_tree(tree: Tree) -> str:
     """Return the text that parses to the tree."""
-    if isinstance(tree, Group):
+    if isinstance(tree, Combination):
         return f" {tree.word} ".join(
-            f"({text_of_tree(member)})" if isinstance(member, Group) else text_of_tree(member)
+            f"({text_of_tree(member)})" if isinstance(member, Combination) else text_of_tree(member)
             for member in tree.members
         )
     field = _field_text(tree.path)
@@ -203,7 +203,7 @@ def split_trigger(text: str) -> Trigger:
     """
     parser = _Parser(text)
     tree = parser.parse()
-    rest = list(tree.members) if isinstance(tree, Group) and tree.word == "and" else [tree]
+    rest = list(tree.members) if isinstance(tree, Combination) and tree.word == "and" else [tree]
     types = _take_alternatives(rest, "type")
     events = _take_alternatives(rest, "event") if types in ((), ("track",)) else ()
     remaining = {id(term) for member in rest for term in _terms_of(member)}
@@ -219,7 +219,7 @@ def split_trigger(text: str) -> Trigger:
 def _take_alternatives(members: list[Tree], field: str) -> tuple[str, ...]:
     """Remove the first member that says which texts a field may have, and return these, each once."""
     for number, member in enumerate(members):
-        terms = member.members if isinstance(member, Group) and member.word == "or" else (member,)
+        terms = member.members if isinstance(member, Combination) and member.word == "or" else (member,)
         values = [
             term.value
             for term in terms
@@ -236,8 +236,8 @@ def _joined(word: Word, members: Sequence[Tree]) -> Tree:
     """Return what the members make together; groups of the same word are merged."""
     merged: list[Tree] = []
     for member in members:
-        merged += member.members if isinstance(member, Group) and member.word == word else [member]
-    return merged[0] if len(merged) == 1 else Group(word, tuple(merged))
+        merged += member.members if isinstance(member, Combination) and member.word == word else [member]
+    return merged[0] if len(merged) == 1 else Combination(word, tuple(merged))
 
 
 def _terms_of(tree: Tree) -> Iterator[Term]:

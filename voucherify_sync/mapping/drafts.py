@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Json
+from voucherify_sync.expressions.directives import Reading
 from voucherify_sync.fields import Address, CustomerBody
 from voucherify_sync.mapping.field_types import (
     BLANK,
@@ -63,6 +64,8 @@ class Draft(Struct, gc=False):
         own_names: those of its ``firstName`` and ``lastName`` that served to make a name without a row.
         routes: those of objects of which they tell what was found and what is unmapped.
         outermost: the route of that object, if it is among them.
+        filled: numbers of the entries of `set` that gave a value.
+        set_values: these values and how they were read, in the same order; kept only where `matches` are.
         matched_rows: texts of the rows that found a value, where no route tells it.
         matches: leaves with the values that they found, in the order of their rows; empty where values are put at once.
     """
@@ -84,6 +87,8 @@ class Draft(Struct, gc=False):
     own_names: tuple[str, ...] = ()
     routes: list[Route] = []
     outermost: Route | None = None
+    filled: list[int] = []
+    set_values: list[tuple[Any, Reading]] = []
     matched_rows: list[str] = []
     matches: list[Match] = []
 
@@ -108,6 +113,11 @@ class Draft(Struct, gc=False):
             holder.metadata = {}
         metadata: Json = holder.metadata
         return metadata
+
+
+def is_blank(value: Any) -> bool:
+    """Tell whether a value is a text of blanks."""
+    return type(value) is str and not value.strip()
 
 
 def check_nesting(value: Any, levels: int = MAX_NESTING) -> None:

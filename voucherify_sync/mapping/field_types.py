@@ -12,9 +12,6 @@ from typing import Final
 from voucherify_sync.events import Json
 from voucherify_sync.text import text_of
 
-MAX_EVENT_NAME: Final = 300
-"""Characters that Voucherify takes for the name of a custom event."""
-
 MAX_NESTING: Final = 500
 """Levels of objects and lists in a value of a request; Python cannot walk through twice as many."""
 
@@ -24,6 +21,7 @@ NOT_A_DATE: Final = "not_a_date"
 BLANK: Final = "blank"
 NO_CODE: Final = "no_code"
 BLANK_ID: Final = "blank_id"
+DOES_NOT_FIT: Final = "apply_failed"
 """Reasons of dropped values."""
 
 Dropped = tuple[str, str]

@@ -13,15 +13,23 @@ from typing import Final
 from msgspec import Struct
 
 from voucherify_sync.events import EVENT_TYPES, SENT_TYPES, Event
+from voucherify_sync.expressions.conditions import Condition, parse_condition
 from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.name_lists import NameList, NamesMet
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
+from voucherify_sync.mapping.sampling import is_sampled
+from voucherify_sync.mapping.sections import EntryNames, entry_section
 from voucherify_sync.outcomes import OTHER_TYPE
+from voucherify_sync.paths import FieldPath
 from voucherify_sync.settings.types import Settings
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted, utc_text
 
-_OTHER_TYPES: Final = {kind: f"type_{kind}" for kind in EVENT_TYPES if kind not in SENT_TYPES}
+_SKIPPED_TYPES: Final = {kind: f"type_{kind}" for kind in EVENT_TYPES} | {
+    "identify": "identify_disabled",
+    "track": "track_disabled",
+}
+"""Type of event -> the reason why its events are skipped where that is so by type."""
 
 
 SetTime = Callable[[Event], None]
@@ -38,6 +46,8 @@ class Selection(Struct, frozen=True):
         exclude_ids: no customer whose source_id, or whose userId or anonymousId in the event, is one of these.
         since: only events of this time or later; events without a time are kept.
         until: only events before this time; events without a time are kept.
+        where: only events for which this condition holds; None: all.
+        sample: percentage of the customers that are kept, by their source_id; None: all.
         needs_times: leave out nothing by it, but set the time of each event, also of one that makes no request or says
             nothing of a customer.
     """
@@ -48,6 +58,8 @@ class Selection(Struct, frozen=True):
     exclude_ids: frozenset[str] = frozenset()
     since: datetime | None = None
     until: datetime | None = None
+    where: str | None = None
+    sample: float | None = None
     needs_times: bool = False
 
 
@@ -113,26 +125,42 @@ class Filters:
         self._selection = selection
         self._set_time = set_time
         self._reason_of_type = {
-            "identify": "identify_disabled" if settings.identify.disabled else None,
-            "track": "track_disabled" if settings.track.disabled else None,
+            kind: reason_of_type(kind) if getattr(settings, kind).disabled else None for kind in SENT_TYPES
         }
+        entries = settings.track.events
+        self._entries = EntryNames(entries) if entries else None
+        self._disabled_entries = frozenset(name for name, entry in entries.items() if entry.disabled)
+        self._selected_where = None if selection.where is None else parse_condition(selection.where)
+        self._conditions = _conditions(settings)
         self._selected = NameList("--event", sorted(selection.names))
         self._allowed = NameList("track.events_filter", settings.track.events_filter)
         self._excluded = NameList("track.events_exclude", settings.track.events_exclude)
         self._users = NameList("--user", sorted(selection.users), are_ids=True)
         self._excluded_ids = NameList("--exclude-ids", sorted(selection.exclude_ids), are_ids=True)
-        lists = self._selected, self._allowed, self._excluded, self._users, self._excluded_ids
+        self._with_entries = NameList("track.events", entries)
+        lists = (
+            self._selected,
+            self._allowed,
+            self._excluded,
+            self._with_entries,
+            self._users,
+            self._excluded_ids,
+        )
         self.lists = [names for names in lists if names.is_given]
         self.period = PeriodMet()
         self._has_name_rules = bool(
-            selection.names or settings.track.events_filter or settings.track.events_exclude
+            selection.names or settings.track.events_filter or settings.track.events_exclude or entries
         )
         self.has_period = selection.since is not None or selection.until is not None
-        self.has_customer_rules = bool(selection.users or selection.exclude_ids)
+        self.has_customer_rules = bool(
+            selection.users or selection.exclude_ids or selection.sample is not None
+        )
         self._has_more_rules = bool(
             settings.identity.ignore_anonymous
             or selection.types
             or self._has_name_rules
+            or self._conditions
+            or self._selected_where is not None
             or self.has_period
             or selection.exclude_ids
         )
@@ -159,6 +187,8 @@ class Filters:
     def _reason_of_name(self, event: Event) -> str | None:
         """Compare the name of a track event with every list."""
         name, track = name_of(event), self._settings.track
+        if self._entries is not None:
+            self._with_entries.sees(name)
         is_selected = not self._selection.names or self._selected.sees(name)
         is_allowed = not track.events_filter or self._allowed.sees(name)
         is_excluded = bool(track.events_exclude) and self._excluded.sees(name)
@@ -166,7 +196,17 @@ class Filters:
             return "not_selected"
         if not is_allowed:
             return "name_filtered"
-        return "name_excluded" if is_excluded else None
+        if is_excluded:
+            return "name_excluded"
+        if self._disabled_entries and self.entry_of(event) in self._disabled_entries:
+            return "event_disabled"
+        return None
+
+    def entry_of(self, event: Event) -> str | None:
+        """Return the name of the entry of `track.events` that applies to an event; None for none."""
+        if self._entries is None or event.type != "track":
+            return None
+        return self._entries.find(event.name)
 
     def _reason_of_rules(self, event: Event, reason: str | None) -> str | None:
         """Return why the rules leave an event out; `reason` is that of its name."""
@@ -177,6 +217,12 @@ class Filters:
             return reason
         if selection.names and event.type != "track":
             return "not_selected"
+        if self._selected_where is not None and not self._selected_where.holds(event.fields):
+            return "not_selected"
+        if self._conditions and not all(
+            condition.holds(event.fields) for condition in self.conditions(event)
+        ):
+            return "where"
         if self.has_period and not self._is_in_period(event):
             return "out_of_period"
         if selection.exclude_ids and any(map(self._excluded_ids.sees, own_ids(event))):
@@ -184,6 +230,20 @@ class Filters:
         if self._settings.identity.ignore_anonymous and present_text(event.fields.get("userId")) is None:
             return "anonymous"
         return None
+
+    def conditions(self, event: Event) -> list[Condition]:
+        """Return the conditions of the settings that are asked of an event."""
+        sections = [event.type]
+        if (entry := self.entry_of(event)) is not None:
+            sections.append(entry_section(entry))
+        return [self._conditions[each] for each in sections if each in self._conditions]
+
+    def sources(self) -> Iterator[FieldPath]:
+        """Yield what conditions read."""
+        for condition in self._conditions.values():
+            yield from condition.sources
+        if self._selected_where is not None:
+            yield from self._selected_where.sources
 
     def _is_in_period(self, event: Event) -> bool:
         self._set_time(event)
@@ -200,7 +260,8 @@ class Filters:
         if self._excluded_ids.holds(source_id):
             self._excluded_ids.meets(source_id)
             return "excluded_id"
-        return None
+        sample = self._selection.sample
+        return None if sample is None or is_sampled(source_id, sample) else "not_sampled"
 
     def cut_met(self) -> FiltersMet:
         """Return what was met since the last call."""
@@ -215,6 +276,9 @@ class Filters:
 
     def notices(self, stop: Stop | None = None) -> Iterator[str]:
         """Yield what a person should know of the lists and the period: what met nothing, and what may be meant."""
+        for kind in sorted(self._selection.types):
+            if getattr(self._settings, kind).disabled:
+                yield f"--type {kind}: {kind}.disabled is true, so no {kind} event is sent."
         for names in self.lists:
             yield from names.notices(stop)
         if stop is not None and stop.requested:
@@ -235,7 +299,14 @@ class Filters:
 
 def reason_of_type(kind: str) -> str:
     """Return the code of the rule that skips events of a type that is not mapped."""
-    return _OTHER_TYPES.get(kind, OTHER_TYPE)
+    return _SKIPPED_TYPES.get(kind, OTHER_TYPE)
+
+
+def _conditions(settings: Settings) -> dict[str, Condition]:
+    """Return the conditions of the settings by the names of their sections."""
+    texts = {kind: getattr(settings, kind).where for kind in SENT_TYPES}
+    texts |= {entry_section(name): entry.where for name, entry in settings.track.events.items()}
+    return {section: parse_condition(text) for section, text in texts.items() if text}
 
 
 def name_of(event: Event) -> str:

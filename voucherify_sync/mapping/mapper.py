@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Event, Json, Kind, Request
-from voucherify_sync.fields import CustomerBody, CustomEvent
+from voucherify_sync.fields import MAX_EVENT_NAME, CustomerBody, CustomEvent
 from voucherify_sync.findings import (
     EVENTS_OF_VOUCHERIFY,
     FROM_VOUCHERIFY,
@@ -26,7 +26,6 @@ from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
 from voucherify_sync.mapping.field_types import (
     BLANK,
     BLANK_ID,
-    MAX_EVENT_NAME,
     MAX_NESTING,
     NOT_TEXT,
     date_of,
@@ -38,9 +37,8 @@ from voucherify_sync.mapping.rules import (
     CONTEXT_TRAITS,
     WHOSE_TRAITS,
     Rules,
-    compile_context_rules,
-    compile_rules,
 )
+from voucherify_sync.mapping.sections import Section, Sections
 from voucherify_sync.mapping.slips import ODD_STARTS, SPELLINGS, looks_like_a_slip
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats, SectionStats
 from voucherify_sync.mapping.walk import find_unmapped_in_context, note_no_object, walk
@@ -53,8 +51,9 @@ _IDENTIFIERS: Final = frozenset(
     {"email", "id", "userId", "user_id", "anonymousId", "anonymous_id", "source_id"}
 )
 """Traits that come along with a computed one only to say whose it is."""
-_BIRTHDATE: Final = ("customer", "birthdate")
 _NOT_FINITE: Final = "a value that is sent is NaN, Infinity or out of range, which JSON cannot carry"
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+"""Stands in a text that is made of one that had to be repaired."""
 _BROKEN_ID: Final = "the id that names its customer is broken text"
 _encode = msgspec.json.Encoder().encode
 
@@ -66,12 +65,14 @@ class MappedRecord(Struct, frozen=True, gc=False):
     """What is sent for one event, before it is encoded.
 
     Attributes:
-        rules: by which it was mapped.
+        section: by which it was mapped.
+        rules: of the section.
         source_id: as in Request.
         body: the whole body, which holds the draft's customer or is it.
         draft: of what it was made, with the values left out of the body.
     """
 
+    section: Section
     rules: Rules
     source_id: str
     body: CustomerBody | CustomEvent
@@ -89,8 +90,7 @@ class Mapper:
             overwrite a newer profile.
 
     Attributes:
-        rules: by type of event.
-        context_rules: of an identify whose traits stand in its context; None where the settings ignore those.
+        sections: compiled.
     """
 
     def __init__(
@@ -103,45 +103,17 @@ class Mapper:
     ) -> None:
         self._folds = folds
         self._refers = refers
-        self.rules = compile_rules(settings)
-        self.context_rules = (
-            compile_context_rules(settings) if settings.identify.context_traits == "fallback" else None
-        )
-        self._stats = MappingStats.of(self.rules)
-        self._carries_all = {
-            "identify": settings.identify.unmapped_traits == "metadata",
-            "track": settings.track.unmapped_properties == "metadata",
-        }
-        self._joins_own_names = {
-            "identify": settings.identify.name_from_parts,
-            "track": settings.track.name_from_parts,
-        }
-        self._sources_of_dates = {
-            kind: [row.source for row in rules.rows if row.destination.keys == _BIRTHDATE]
-            for kind, rules in self.rules.items()
-        }
-        if self.context_rules is not None:
-            self._sources_of_dates["identify"] += [
-                row.source for row in self.context_rules.rows if row.destination.keys == _BIRTHDATE
-            ]
+        self.sections = Sections(settings)
+        self._stats = MappingStats.of(self.sections)
         self._leave_out = leave_out
         self._carries_personas = not settings.personas.disabled
-        self._watches_names = any(
-            row.is_default and row.destination.text == "customer.name" for row in self.rules["track"].rows
-        )
-
-    @property
-    def all_rules(self) -> list[Rules]:
-        """Those of each type, and those of an identify whose traits stand in its context."""
-        return [*self.rules.values(), *([self.context_rules] if self.context_rules else [])]
 
     @property
     def stats(self) -> MappingStats:
         """What the mapping did so far, with what its routes have counted."""
-        for kind, rules in self.rules.items():
-            self._stats.sections[kind].add_routes(rules)
-        if self.context_rules is not None:
-            self._stats.sections["identify"].add_routes(self.context_rules)
+        for section in self.sections.by_name.values():
+            for rules in section.all_rules:
+                self._stats.sections[section.name].add_counted(rules)
         return self._stats
 
     def find(self, code: str, position: object, text: str) -> None:
@@ -150,7 +122,7 @@ class Mapper:
 
     def cut_stats(self) -> MappingStats:
         """Return the statistics since the last call, and begin those of the next part of the input."""
-        stats, self._stats = self.stats, MappingStats.of(self.rules, MAX_KEYS_OF_PART)
+        stats, self._stats = self.stats, MappingStats.of(self.sections, MAX_KEYS_OF_PART)
         return stats
 
     def request(self, event: Event) -> Request | Outcome:
@@ -180,13 +152,19 @@ class Mapper:
 
         That is whether birthdates are dates, whose the traits of the context are, and which trait is computed.
         """
-        fields = event.fields
-        dates = [read(fields, source) for source in self._sources_of_dates[event.type]]
+        fields, section = event.fields, self.sections.of(event)
+        assert section is not None  # noqa: S101  # a request was made of it
+        dates = [read(fields, source) for source in section.birthdates]
         traits = traits_in(fields)
         return (
+            section.name,
             tuple([date_of(text_of(value) or "") is not None for value in dates]),
             traits is not None and names_another(traits, fields),
             _computed_trait(fields),
+            section.rules.shapes(fields),
+            section.context_rules.shapes(fields | {CONTEXT_TRAITS[1]: traits})
+            if traits and section.context_rules
+            else None,
         )
 
     def _encoded(self, event: Event, mapped: MappedRecord) -> Request:
@@ -217,13 +195,16 @@ class Mapper:
         )
 
     def _map(self, event: Event, traces: bool) -> MappedRecord | Outcome:
-        fields, rules = event.fields, self.rules.get(event.type)
-        if rules is None:
+        section = self.sections.of(event)
+        if section is None:
             return Outcome(event, State.SKIPPED, reason_of_type(event.type))
+        fields = event.fields
         own_id = _own_id(fields)
-        rules, draft = self._walked(rules, event, own_id, traces)
-        if draft.unmapped or event.type == "identify":
-            self._carry_unmapped(event, draft)
+        rules, draft = self._walked(section, event, own_id, traces)
+        if section.type.name == "group" and not _says_something(draft, fields):
+            return Outcome(event, State.SKIPPED, "no_group_id")
+        if draft.unmapped or section.is_customer:
+            self._carry_unmapped(section, event, draft)
         if event.unsafe and _is_not_finite(fields, draft):
             return Outcome(event, State.INVALID, "not_finite", _NOT_FINITE)
         source_id = _normalize_ids(draft, own_id)
@@ -234,40 +215,49 @@ class Mapper:
                 None  # as of all that the filters leave out: what became of it does not matter to this run
             )
             return Outcome(event, State.SKIPPED, reason)
-        if event.repaired and any(map(event.is_repaired, (draft.customer.id, draft.customer.source_id))):
+        if event.repaired and _is_broken(event, rules, draft.customer):
             return Outcome(event, State.INVALID, "broken_id", f"{_BROKEN_ID}: {source_id}")
-        body = draft.customer if event.type == "identify" else self._custom_event(event, draft)
+        body = draft.customer if section.is_customer else self._custom_event(section, event, draft)
         if type(body) is Outcome:
             return body
-        _normalize_customer(draft, joins_own=self._joins_own_names[event.type])
-        if draft.half_name is not None and event.type == "identify":
-            self._stats.find(HALF_NAME, event.position, str(draft.customer.name))
-        if (source_id[0] in ODD_STARTS or source_id in SPELLINGS) and looks_like_a_slip(source_id):
-            self._stats.slips.add(event, source_id, draft.customer)
-        self._count(rules, event, draft)
-        return MappedRecord(rules, source_id, body, draft)  # type: ignore[arg-type]
+        _normalize_customer(draft, joins_own=section.joins_own_names)
+        if draft.half_name is not None or source_id[0] in ODD_STARTS or source_id in SPELLINGS:
+            self._find_in_customer(section, event, source_id, draft)
+        self._count(section, rules, event, draft)
+        return MappedRecord(section, rules, source_id, body, draft)  # type: ignore[arg-type]
 
-    def _walked(self, rules: Rules, event: Event, own_id: str | None, traces: bool) -> tuple[Rules, Draft]:
+    def _find_in_customer(self, section: Section, event: Event, source_id: str, draft: Draft) -> None:
+        """Count half a name, and an id that looks like a slip."""
+        if draft.half_name is not None and section.is_customer:
+            self._stats.find(HALF_NAME, event.position, str(draft.customer.name))
+        if looks_like_a_slip(source_id):
+            self._stats.slips.add(event, source_id, draft.customer)
+
+    def _walked(
+        self, section: Section, event: Event, own_id: str | None, traces: bool
+    ) -> tuple[Rules, Draft]:
         """Walk an event; return what its rows make of it, and their rules.
 
         RudderStack's libraries put the traits of an identify into its context. They stand in for missing traits, unless
         they name another person. Who they are of is no trait.
         """
-        fields, root = event.fields, rules.root
-        given = fields.get(str(root[0]))
+        fields, rules = event.fields, section.rules
+        if section.type.name == "group":  # its id is an id, so a number is its text
+            fields = fields | {"groupId": present_text(fields.get("groupId"))}
+        given = fields.get(section.type.root)
         context = fields.get(CONTEXT_TRAITS[0]) if rules.context_tree is not None else None
         told: Any = context.get(CONTEXT_TRAITS[1]) if type(context) is dict else None
-        stands_in = told and not given and type(told) is dict and self.context_rules is not None
+        stands_in = told and not given and type(told) is dict and section.context_rules is not None
         if stands_in and names_another(told, fields):
             self._stats.find(TRAITS_OF_ANOTHER, event.position, str(text_of(told["userId"])))
             stands_in = False
         if stands_in:
-            assert context is not None and self.context_rules is not None  # noqa: S101, PT018  # it holds them
+            assert context is not None and section.context_rules is not None  # noqa: S101, PT018  # it holds them
             own = told
             if not WHOSE_TRAITS.isdisjoint(told):
                 own = {key: value for key, value in told.items() if key not in WHOSE_TRAITS}
                 fields = fields | {CONTEXT_TRAITS[0]: context | {CONTEXT_TRAITS[1]: own}}
-            rules = self.context_rules
+            rules = section.context_rules
             draft = walk(rules, event, fields, own_id, own, traces=traces)
         else:
             draft = walk(rules, event, fields, own_id, given if type(given) is dict else {}, traces=traces)
@@ -276,15 +266,16 @@ class Mapper:
             elif told is not None:
                 note_no_object(draft, rules, fields, CONTEXT_TRAITS, told)
         if given is not None and type(given) is not dict:
-            note_no_object(draft, rules, fields, root, given)
+            note_no_object(draft, rules, fields, section.rules.root, given)
         return rules, draft
 
-    def _custom_event(self, event: Event, draft: Draft) -> CustomEvent | Outcome:
+    def _custom_event(self, section: Section, event: Event, draft: Draft) -> CustomEvent | Outcome:
         """Make the body of a custom event, of which the customer is yet to be normalized."""
-        name = _event_name(event, draft)
+        name = _event_name(section, event, draft)
         if name is None:
             name, own = event.type, event.fields.get("event")
-            self._stats.find(NAMED_BY_TYPE, event.position, "" if own is None else _brief(own))
+            if section.type.name == "track":  # pages and screens have no name of an event
+                self._stats.find(NAMED_BY_TYPE, event.position, "" if own is None else _brief(own))
         elif name in EVENTS_OF_VOUCHERIFY:
             self._stats.find(FROM_VOUCHERIFY, event.position, name)
         if len(name) > MAX_EVENT_NAME:
@@ -292,7 +283,7 @@ class Mapper:
                 f"the event's name has {len(name)} characters and Voucherify takes at most {MAX_EVENT_NAME}"
             )
             return Outcome(event, State.INVALID, "event_name_too_long", detail)
-        if self._watches_names and draft.customer.name is not UNSET:
+        if section.watches_names and draft.customer.name is not UNSET:
             # properties.name is the name of a product, a page or a campaign.
             own_name = present_text(draft.traits_or_properties.get("name"))
             if own_name is not None and draft.customer.name == own_name:
@@ -305,29 +296,28 @@ class Mapper:
                 setattr(body, part, content)
         return body
 
-    def _carry_unmapped(self, event: Event, draft: Draft) -> None:
+    def _carry_unmapped(self, section: Section, event: Event, draft: Draft) -> None:
         """Carry to metadata what no row reads, where the settings say so."""
-        is_identify = event.type == "identify"
-        if draft.unmapped and self._carries_all[event.type]:
-            _carry(draft, draft.unmapped, of_customer=is_identify)
-        if is_identify and self._carries_personas:
+        if draft.unmapped and section.carries_unmapped:
+            _carry(draft, draft.unmapped, of_customer=section.is_customer)
+        if section.type.name == "identify" and self._carries_personas:
             _carry_personas(event, draft)
 
-    def _count(self, rules: Rules, event: Event, draft: Draft) -> None:
+    def _count(self, of: Section, rules: Rules, event: Event, draft: Draft) -> None:
         """Count what the mapping did with one event. Its routes count most of it themselves."""
-        section = self._stats.sections[event.type]
+        section = self._stats.sections[of.name]
+        section.events += 1
         are_remembered = True
         for route in draft.routes:
             if not route.taken_count:
                 rules.taken_routes.append(route)
                 are_remembered = are_remembered and route.is_remembered
             route.taken_count += 1
-        for row in draft.matched_rows:
-            section.rows[row] += 1
+        if draft.matched_rows or draft.filled or draft.dropped:
+            section.add_found(draft)
+            rules.count_filled(draft.filled)
         if draft.unmapped_inside or draft.no_objects:
             self._count_rest(section, event, draft)
-        for path, reason in draft.dropped:
-            section.drop(path, reason)
         outermost = draft.outermost
         if outermost is None or outermost.unmapped is not draft.unmapped or draft.own_names:
             if outermost is not None:
@@ -337,7 +327,7 @@ class Mapper:
             for key in left:
                 section.unmapped.add(rules.tree.path_of(key))
         if not are_remembered:  # no later event takes such a route, so it is not kept for its counts
-            section.add_routes(rules)
+            section.add_counted(rules)
 
     def _count_rest(self, section: SectionStats, event: Event, draft: Draft) -> None:
         """Count what the keys at the root do not tell."""
@@ -401,7 +391,8 @@ def _computed_trait(fields: Json) -> str | None:
 
 def _is_not_finite(fields: Json, draft: Draft) -> bool:
     """Tell whether what is sent holds a number that JSON cannot carry; the event's id is sent, too."""
-    sent = [value for _, value in draft.matches if not isinstance(value, dict)]
+    found = [value for _, value in draft.matches] + [value for value, _ in draft.set_values]
+    sent = [value for value in found if not isinstance(value, dict)]
     sent += [draft.metadata, draft.customer.metadata, draft.parts, fields.get("userId")]
     return any(map(holds_a_non_number, sent))
 
@@ -464,15 +455,34 @@ def _encode_for_fold(draft: Draft) -> bytes:
     return b"%b,%b:%b}" % (payload[:-1], _encode(half), _encode(name))
 
 
-def _event_name(event: Event, draft: Draft) -> str | None:
-    """Return the mapped name, else the event's own; None if neither can be used: then its type is its name."""
-    mapped, name = draft.event, event.name
+def _event_name(section: Section, event: Event, draft: Draft) -> str | None:
+    """Return the mapped name, else the one of the settings or the event's own; None if none can be used.
+
+    Then the type is the name.
+    """
+    mapped, name = draft.event, section.rename or event.name
     if mapped is None and name and not name.isspace():
         return name  # as of nearly every event
     text = present_text(mapped)
     if text is None and mapped is not None:
         draft.drop(("event",), NOT_TEXT if text_of(mapped) is None else BLANK)
     return text or present_text(name)
+
+
+def _is_broken(event: Event, rules: Rules, customer: CustomerBody) -> bool:
+    """Tell whether an id of the customer is a text that had to be repaired, or is made of one."""
+    ids = [each for each in (customer.id, customer.source_id) if type(each) is str]
+    is_made_of_one = rules.makes_ids and any(_REPLACEMENT in each for each in ids)
+    return is_made_of_one or any(map(event.is_repaired, ids))
+
+
+def _says_something(draft: Draft, fields: Json) -> bool:
+    """Tell whether a group event names its group, or a row or an entry of `set` found something in it."""
+    return (
+        present_text(fields.get("groupId")) is not None
+        or bool(draft.matched_rows or draft.filled)
+        or any(route.leaves for route in draft.routes)
+    )
 
 
 def _too_deep(event: Event) -> Outcome:

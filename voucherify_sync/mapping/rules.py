@@ -7,15 +7,22 @@ remembered as a route.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from msgspec import Struct, structs
 
+from voucherify_sync.events import Json
+from voucherify_sync.expressions.directives import Read, Reading
+from voucherify_sync.expressions.row_filters import APPLY_FAILED, RowFilters, parse_filters
+from voucherify_sync.expressions.set_entries import SetEntry
 from voucherify_sync.fields import CUSTOMER_TEXTS
-from voucherify_sync.mapping.drafts import IDS, WORKING, Put, put_at, refuse_at
+from voucherify_sync.mapping.drafts import IDS, WORKING, Draft, Put, is_blank, put_at, refuse_at
+from voucherify_sync.mapping.field_types import DOES_NOT_FIT, date_of
 from voucherify_sync.paths import (
     FIELDS_OF,
+    MISSING,
     FieldPath,
     Keys,
     check_row,
@@ -23,8 +30,9 @@ from voucherify_sync.paths import (
     parse_destination,
     parse_source,
     path_of,
+    read,
 )
-from voucherify_sync.settings.types import DEFAULT_ROWS, Settings
+from voucherify_sync.settings.types import DEFAULT_ROWS, DEFAULT_TABLES, Rows, RowTarget, destinations_of
 
 OUR_INTEGRATIONS: Final = ("Voucherify", "Voucherify (Actions)")
 """Keys by which an event is kept from Voucherify."""
@@ -58,6 +66,9 @@ _ROUTE_BYTES: Final = 1_000
 _KEY_BYTES: Final = 50
 """Memory of a route, and of each of its keys beside its characters, about."""
 
+VALUE: Final = parse_source("value")
+"""Where the fields of an object are read that is not read at a place of its own."""
+
 _ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "traits", "properties")
 
 
@@ -68,6 +79,8 @@ class MappingRow(Struct, frozen=True):
         source: where the value is read.
         destination: where it goes.
         fallback_source: where it is read if the source holds nothing, null or, for a text field, a blank.
+        others: where it is read next if all before hold nothing or null.
+        filters: what is done with the value; None for nothing.
         is_default: the row is of a default table, not of the settings.
         whole: the row as it is written, of which this one is a part; None if it is written so itself.
         written: the row as a line of the settings, where it reads at another place than it says there.
@@ -79,11 +92,33 @@ class MappingRow(Struct, frozen=True):
     is_default: bool = False
     whole: MappingRow | None = None
     written: str | None = None
+    others: tuple[FieldPath, ...] = ()
+    filters: RowFilters | None = None
 
     @property
     def text(self) -> str:
         """The row as a line of the settings."""
-        return self.written or f"{self.source.text}: {self.destination.text}"
+        if self.written is not None:
+            return self.written
+        if not self.is_computed:
+            return f"{self.source.text}: {self.destination.text}"
+        parts = [f"to: {self.destination.text}"]
+        if self.others:
+            parts.append(f"or: [{', '.join(other.text for other in self.others)}]")
+        if self.filters is not None:
+            parts.append(f"apply: {self.filters.text}")
+        return f"{self.source.text}: {{{', '.join(parts)}}}"
+
+    @property
+    def is_computed(self) -> bool:
+        """Tell whether its value is not simply that of one key."""
+        return bool(self.others) or self.filters is not None
+
+    @property
+    def sources(self) -> list[FieldPath]:
+        """Where it reads, in the order in which it does."""
+        own = [self.source] if self.fallback_source is None else [self.source, self.fallback_source]
+        return [*own, *self.others]
 
     @property
     def depth(self) -> int:
@@ -103,7 +138,7 @@ class MappingRow(Struct, frozen=True):
         A wildcard stands for its keys, so each of them goes to the field of its own name.
         """
         yield self
-        if not self.has_parts:
+        if not self.has_parts or self.is_computed:
             return
         place, source = self.destination.keys, self.source.text.removesuffix(".*")
         table = {} if self.source.wildcard else _OWN_TABLES.get(place, {})
@@ -126,44 +161,72 @@ def _row(
     whole: MappingRow | None = None,
 ) -> MappingRow:
     """Return a row. A source that has a snake_case twin is read there, too, wherever the row stands."""
+    twin = _twin_of(source, destination)
+    return MappingRow(source, destination, twin or fallback_source, is_default, whole)
+
+
+def _twin_of(source: FieldPath, destination: FieldPath) -> FieldPath | None:
     twin = _TWINS.get((source.keys[-1], destination.keys))
-    if twin is not None:
-        fallback_source = parse_source(path_of(*source.keys[:-1], twin))
-    return MappingRow(source, destination, fallback_source, is_default, whole)
+    return None if twin is None else parse_source(path_of(*source.keys[:-1], twin))
 
 
-def default_rows(root: str) -> list[MappingRow]:
-    """Return the seed's table for ``traits`` or ``properties``."""
+def default_rows(kind: str) -> list[MappingRow]:
+    """Return the default table of a type of event."""
     return [
-        _row(parse_source(f"{root}.{name}"), destination=parse_destination(destination), is_default=True)
-        for name, destination in DEFAULT_ROWS.items()
+        _row(parse_source(source), destination=parse_destination(destination), is_default=True)
+        for source, destination in DEFAULT_TABLES[kind].items()
     ]
 
 
 def effective_rows(
-    root: str, mapping: Mapping[str, Iterable[str]], *, extend_default: bool | None
+    kind: str, mapping: Rows, *, extend_default: bool | None, has_set: bool = False
 ) -> list[MappingRow]:
     """Return the rows that apply, in their order: the settings', or the default table, or both.
 
-    Raises PathError for a row that cannot be.
+    Args:
+        kind: type of the events.
+        mapping: rows of the settings.
+        extend_default: as in the settings.
+        has_set: `set` has entries, which stand in place of the default table, too.
+
+    Raises:
+        PathError: a row cannot be.
     """
-    rows = default_rows(root) if extend_default or not mapping else []
-    for source_text, destinations in mapping.items():
+    rows = default_rows(kind) if extend_default or not (mapping or has_set) else []
+    for source_text, target in mapping.items():
         source = parse_source(source_text)
-        for text in destinations:
+        for text in destinations_of(target):
             destination = parse_destination(text)
             check_row(source, destination)
-            rows.append(_row(source, destination=destination))
+            row = _row(source, destination=destination)
+            if isinstance(target, RowTarget):
+                row = structs.replace(
+                    row,
+                    others=tuple(_with_twins(target.or_, destination)),
+                    filters=None if target.apply is None else parse_filters(target.apply),
+                )
+            rows.append(row)
     return rows
 
 
-def _in_context(row: MappingRow) -> MappingRow:
+def _with_twins(sources: Iterable[str], destination: FieldPath) -> Iterator[FieldPath]:
+    for source in map(parse_source, sources):
+        yield source
+        if (twin := _twin_of(source, destination)) is not None:
+            yield twin
+
+
+def _moved(row: MappingRow) -> MappingRow:
     """Return a row that reads in ``context.traits`` what this one reads in ``traits``."""
-    if row.source.keys[0] != CONTEXT_TRAITS[-1]:
-        return row
-    source = parse_source(f"{CONTEXT_TRAITS[0]}.{row.source.text}")
-    moved = _row(source, destination=row.destination, is_default=row.is_default)
-    return structs.replace(moved, written=row.text)
+    moved = _row(_source_in_context(row.source), destination=row.destination, is_default=row.is_default)
+    others = tuple(map(_source_in_context, row.others))
+    return structs.replace(moved, written=row.text, others=others, filters=row.filters)
+
+
+def _source_in_context(source: FieldPath) -> FieldPath:
+    if source.keys[0] != CONTEXT_TRAITS[-1]:
+        return source
+    return parse_source(path_of(CONTEXT_TRAITS[0], *source.keys) + (".*" if source.wildcard else ""))
 
 
 class Leaf(Struct, frozen=True, gc=False, eq=False):
@@ -178,6 +241,8 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
             places.
         fallback: the leaf of the row's fallback source, which is another key of the same object.
         main_key: of a fallback, the key of the row's own source: if it holds a value, the fallback is not read.
+        others: where it reads next; see MappingRow.
+        filters: what is done with the value.
     """
 
     row: int
@@ -187,6 +252,23 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
     text: str | None = None
     fallback: Leaf | None = None
     main_key: str | None = None
+    others: tuple[FieldPath, ...] = ()
+    filters: RowFilters | None = None
+
+    def find(self, fields: Json) -> Match:
+        """Return what the row finds in an event, and the leaf that found it; MISSING or APPLY_FAILED for nothing."""
+        leaf, value = self, read(fields, self.path)
+        if self.fallback is not None and (value is MISSING or value is None or is_blank(value)):
+            other = read(fields, self.fallback.path)
+            if other is not MISSING and (other is not None or value is MISSING):
+                leaf, value = self.fallback, other
+        for path in self.others:
+            if value is not MISSING and value is not None:
+                break
+            other = read(fields, path)
+            if other is not MISSING:
+                value = other
+        return leaf, value if self.filters is None else self.filters.apply(value)
 
     @property
     def twin_key(self) -> str | None:
@@ -268,6 +350,7 @@ class Node:
         path: the keys of the object in the event.
         leaves: by key.
         item_leaves: those that read an item of a list, by the key of the list. They are read one by one.
+        taken_keys: those at which something is read beside the tree.
         below: by key.
         maps_all: an object row maps all that is there.
         dotted_keys: keys with dots in them that a row reads here.
@@ -279,6 +362,7 @@ class Node:
         self.path = path
         self.leaves: dict[str, list[Leaf]] = {}
         self.item_leaves: dict[str, list[Leaf]] = {}
+        self.taken_keys: set[str] = set()
         self.below: dict[str, Node] = {}
         self.maps_all = False
         self.is_object = False
@@ -310,7 +394,7 @@ class Node:
             for leaf in self.leaves.get(key, ())
             if leaf.applies(key, values, nulls)
         ]
-        known = self.leaves.keys() | self.item_leaves.keys() | self.below.keys()
+        known = self.leaves.keys() | self.item_leaves.keys() | self.below.keys() | self.taken_keys
         unmapped = [] if self.maps_all else [key for key in keys if key not in known]
         keys_read = {key for key, _ in leaves}
         twins = [] if self.maps_all else list(self._unread_twins(keys, values, keys_read))
@@ -329,7 +413,10 @@ class Node:
             else [
                 (key, self.item_leaves[key])
                 for key in keys
-                if key in self.item_leaves and key in values and key not in self.leaves
+                if key in self.item_leaves
+                and key in values
+                and key not in self.leaves
+                and key not in self.taken_keys
             ],
         )
         if route.is_remembered:
@@ -342,7 +429,8 @@ class Node:
     ) -> Iterator[tuple[str, str]]:
         """Yield keys that hold a value, each with its other spelling, which holds one, too, and that no row reads."""
         for key in keys:
-            if key in values and key in self.leaves and key not in keys_read:
+            is_read = key in keys_read or key in self.taken_keys
+            if key in values and key in self.leaves and not is_read:
                 yield str(self.leaves[key][0].main_key), key
 
     def path_of(self, key: str) -> str:
@@ -350,8 +438,26 @@ class Node:
         return ".".join((*self.path, key))
 
 
+class SetPut(Struct, frozen=True, gc=False, eq=False):
+    """An entry of `set`, ready to be put.
+
+    Attributes:
+        destination: as it is written.
+        place: its keys.
+        read: makes the value of an event's fields.
+        put: puts it there.
+        parts: of an object whose fields have places of their own, the leaves that put them there.
+    """
+
+    destination: str
+    place: Keys
+    read: Read
+    put: Put
+    parts: list[Leaf] = []
+
+
 class Rules:
-    """The compiled rows and constants of one event type.
+    """The compiled rows, `set` and constants of one section.
 
     Attributes:
         root: keys of the object that the tree reads: that of ``traits``, ``properties`` or ``context.traits``.
@@ -360,18 +466,29 @@ class Rules:
         tree: the rows that read the object at the root, by its keys.
         context_tree: of an identify, those that read ``context.traits``: it tells what no row reads there.
         elsewhere: the rows that read something else of the event, the object as a whole, or an item of a list.
+        computed: of those, the rows with `or` or `apply`.
         objects: the rows of which only the parts are read, by what they do with a value that is no object.
         leaves: of all other rows, in their order: how each reads on its own.
+        entries: those of `set`, in their order.
+        puts: how each of them is put, after the rows.
         constants: what is put in the end, with its place.
-        are_gathered: what the rows find is put in their order: they write to the same place or into one another's, or
-            some of them read elsewhere.
+        are_gathered: what the rows find is put in their order: they write to the same place or into one another's.
         keep_nulls: nulls erase fields.
+        reads_whole_events: an entry of `set` may read any place of an event.
+        makes_ids: an id of the customer may be made of other text than that of the event.
+        filled_counts: how often each entry of `set` gave a value since the statistics were read.
         dotted_keys: keys, above the root, that are the dotted spelling of a path that a row reads.
         taken_routes: routes that have counted objects, in the order in which they were taken first.
     """
 
     def __init__(
-        self, root: Keys, rows: Sequence[MappingRow], constants: Mapping[str, Any], *, keep_nulls: bool
+        self,
+        root: Keys,
+        rows: Sequence[MappingRow],
+        entries: Sequence[SetEntry],
+        constants: Mapping[str, Any],
+        *,
+        keep_nulls: bool,
     ) -> None:
         self.root = root
         self.rows = sorted([part for row in rows for part in row.with_parts()], key=lambda row: row.depth)
@@ -385,20 +502,27 @@ class Rules:
         self.leaves: list[Leaf] = []
         for number, row in enumerate(self.rows):
             self._add(row, self._leaf(number, row))
+        self.entries = list(entries)
+        self.computed = [leaf for leaf in self.elsewhere if leaf.others or leaf.filters is not None]
+        self.puts = [self._put_of(entry) for entry in entries]
+        self.filled_counts = [0] * len(self.puts)
+        self.reads_whole_events = any(entry.expression.reads_whole_event for entry in entries)
+        computed_places = [put.place for put in self.puts] + [leaf.place for leaf in self.computed]
+        self.makes_ids = any(place[-1] in IDS for place in computed_places)
+        for source in chain.from_iterable(entry.expression.sources for entry in entries):
+            self._take(source)
         for tree in filter(None, (self.tree, self.context_tree)):
             for node in tree.nodes():
                 for key, below in node.below.items():
-                    below.maps_all = below.maps_all or node.maps_all or key in node.leaves
+                    below.maps_all = (
+                        below.maps_all or node.maps_all or key in (node.leaves.keys() | node.taken_keys)
+                    )
         places = [leaf.place for leaf in self.leaves]
         erases = keep_nulls and bool(self.objects)  # before deeper rows fill anything
-        self.are_gathered = (
-            bool(self.elsewhere)
-            or erases
-            or any(
-                number != other and place == place_of_other[: len(place)]
-                for number, place in enumerate(places)
-                for other, place_of_other in enumerate(places)
-            )
+        self.are_gathered = erases or any(
+            number != other and place == place_of_other[: len(place)]
+            for number, place in enumerate(places)
+            for other, place_of_other in enumerate(places)
         )
         self.constants: list[tuple[Keys, Put, Any]] = []
         for text, value in constants.items():
@@ -409,16 +533,39 @@ class Rules:
             {step.dotted_key for source in self.sources() for step in source.steps[: len(root)]} - {None}
         )
 
+    def shapes(self, fields: Json) -> Hashable:
+        """Return what decides where the values go that are computed: which of them are there, and how they look."""
+        shapes: list[Hashable] = []
+        for leaf in self.computed:
+            are_there = [read(fields, path) in (None, MISSING) for path in (leaf.path, *leaf.others)]
+            shapes.append((_shape(leaf.find(fields)[1]), tuple(are_there)))
+        for put in self.puts:
+            reading = Reading([], [])
+            shapes.append((_shape(put.read(fields, reading)), tuple(reading.keys)))
+        return tuple(shapes)
+
     def sources(self) -> Iterator[FieldPath]:
         """Yield where rows read, with their fallback sources."""
         for row in self.rows:
-            yield row.source
-            if row.fallback_source is not None:
-                yield row.fallback_source
+            yield from row.sources
+        for entry in self.entries:
+            yield from entry.expression.sources
+
+    def count_filled(self, numbers: Iterable[int]) -> None:
+        """Count entries of `set` that gave a value."""
+        for number in numbers:
+            self.filled_counts[number] += 1
+
+    def computed_sources(self) -> Iterator[FieldPath]:
+        """Yield where values are read that are not simply put at one place."""
+        for leaf in self.computed:
+            yield from self.rows[leaf.row].sources
+        for entry in self.entries:
+            yield from entry.expression.sources
 
     def _leaf(self, number: int, row: MappingRow) -> Leaf:
         place = row.destination.keys
-        if row.has_parts:
+        if row.has_parts and not row.is_computed:
             return Leaf(number, row.source, place, refuse_at(place))
         put = put_at(place, each_key=row.source.wildcard, keep_nulls=self.keep_nulls)
         name = str(place[-1])
@@ -427,6 +574,12 @@ class Rules:
             or (len(place) == 3 and place[1] == "address")
         )
         text = WORKING.get(name, name) if is_text else None
+        if row.is_computed:
+            if row.has_parts:
+                put = self._put_object(place, self._parts_of(row.destination))
+            if row.filters is not None:
+                put = _unless_failed(place, put)
+            return Leaf(number, row.source, place, put, others=tuple(row.sources[1:]), filters=row.filters)
         fallback = None
         if row.fallback_source is not None:
             fallback = Leaf(number, row.fallback_source, place, put, text, main_key=str(row.source.keys[-1]))
@@ -435,17 +588,78 @@ class Rules:
     def _add(self, row: MappingRow, leaf: Leaf) -> None:
         """Put a leaf where its value is found: into the tree, or among those that read elsewhere."""
         keys = leaf.path.keys
-        if row.has_parts:
+        if row.has_parts and not row.is_computed:
             self.objects.append(leaf)
             for tree in filter(None, (self.tree, self.context_tree)):
                 if keys[: len(tree.path)] == tree.path and outside_lists(keys) == keys:
                     tree.node(_names(keys[len(tree.path) :])).is_object = True
             return
         self.leaves.append(leaf)
+        if row.is_computed:
+            for source in row.sources:
+                self._take(source)
+            self.elsewhere.append(leaf)
+            return
         if self.context_tree is not None and keys[:2] == CONTEXT_TRAITS:
             _grow(self.context_tree, leaf)
         if keys[: len(self.root)] != self.root or not _grow(self.tree, leaf):
             self.elsewhere.append(leaf)
+
+    def _put_of(self, entry: SetEntry) -> SetPut:
+        place = entry.destination.keys
+        parts = self._parts_of(entry.destination)
+        if place in FIELDS_OF:
+            put = self._put_object(place, parts)
+        else:
+            put = put_at(place, each_key=False, keep_nulls=self.keep_nulls)
+        return SetPut(entry.destination.text, place, entry.expression.read, put, parts)
+
+    def _parts_of(self, destination: FieldPath) -> list[Leaf]:
+        parts = MappingRow(VALUE, destination).with_parts()
+        next(parts)  # the object as a whole
+        return [self._leaf(0, part) for part in parts]
+
+    def _put_object(self, place: Keys, parts: Sequence[Leaf]) -> Put:
+        """Compile the putting of an object whose fields have places of their own; it never fills ids."""
+        put_whole, keep_nulls = refuse_at(place), self.keep_nulls
+
+        def put(draft: Draft, value: Any) -> None:
+            put_whole(draft, value)
+            if type(value) is not dict:
+                return
+            for part in parts:
+                leaf, inside = part.find({VALUE.text: value})
+                if inside is not MISSING and (inside is not None or keep_nulls):
+                    leaf.put(draft, inside)
+
+        return put
+
+    def _take(self, source: FieldPath) -> None:
+        """Note that something is read beside the tree, so that it is not unmapped."""
+        for tree in filter(None, (self.tree, self.context_tree)):
+            depth_of_root = len(tree.path)
+            if source.keys[:depth_of_root] != tree.path:
+                continue
+            keys = _names(source.keys[depth_of_root:])
+            if not keys:
+                tree.maps_all = True
+                continue
+            tree.node(keys[:-1]).taken_keys.add(keys[-1])
+            for depth, step in enumerate(source.steps[depth_of_root : depth_of_root + len(keys)]):
+                if step.dotted_key is not None:
+                    tree.node(keys[:depth]).taken_keys.add(step.dotted_key)
+
+
+def _unless_failed(place: Keys, put: Put) -> Put:
+    """Compile the putting of what filters have made; what one of them does not take is dropped."""
+
+    def put_or_drop(draft: Draft, value: Any) -> None:
+        if value is APPLY_FAILED:
+            draft.drop(place, DOES_NOT_FIT)
+        else:
+            put(draft, value)
+
+    return put_or_drop
 
 
 def _grow(tree: Node, leaf: Leaf) -> bool:
@@ -470,32 +684,25 @@ def _grow(tree: Node, leaf: Leaf) -> bool:
     return True
 
 
-def compile_rules(settings: Settings) -> dict[str, Rules]:
-    """Return the rules of each type of event; an identify has no use for rows that fill a custom event."""
-    track = settings.track
-    of_events = effective_rows("properties", track.mapping, extend_default=track.extend_default)
-    return {
-        "identify": Rules(
-            CONTEXT_TRAITS[1:],
-            _identify_rows(settings),
-            settings.identify.add,
-            keep_nulls=settings.identify.nulls == "clear",
-        ),
-        "track": Rules(("properties",), of_events, track.add, keep_nulls=False),
-    }
+def _shape(value: Any) -> Hashable:
+    """Return what of a value decides where it goes: its type, whether it is blank or a date, the keys of an object."""
+    if type(value) is dict:
+        return tuple([(key, _shape(inside)) for key, inside in value.items()])
+    if type(value) is str:
+        return is_blank(value), date_of(value) is not None
+    is_nothing = value is None or value is APPLY_FAILED or value is MISSING
+    return str(value) if is_nothing else type(value).__name__
 
 
-def compile_context_rules(settings: Settings) -> Rules:
+def in_context(
+    rows: Sequence[MappingRow],
+    entries: Sequence[SetEntry],
+    constants: Mapping[str, Any],
+    *,
+    keep_nulls: bool,
+) -> Rules:
     """Return the rules of an identify whose traits stand in its context; rows count as those of the settings."""
-    identify = settings.identify
-    rows = list(map(_in_context, _identify_rows(settings)))
-    return Rules(CONTEXT_TRAITS, rows, identify.add, keep_nulls=identify.nulls == "clear")
-
-
-def _identify_rows(settings: Settings) -> list[MappingRow]:
-    identify = settings.identify
-    rows = effective_rows("traits", identify.mapping, extend_default=identify.extend_default)
-    return [row for row in rows if row.destination.keys[0] == "customer"]
+    return Rules(CONTEXT_TRAITS, list(map(_moved, rows)), entries, constants, keep_nulls=keep_nulls)
 
 
 def _names(keys: Keys) -> list[str]:
@@ -507,26 +714,25 @@ Projection = dict[str, frozenset[str] | None]
 """Top-level key of an event -> the keys of the object there that are decoded; None: all that is there."""
 
 
-def projection_of(compiled: Iterable[Rules]) -> Projection:
-    """Return what filters, record keys and rows look at, but for the event's time: no more has to be decoded.
+def projection_of(sources: Iterable[FieldPath]) -> Projection:
+    """Return what record keys and these sources look at, but for the event's time: no more has to be decoded.
 
-    Rows look at the keys of their sources, and at the spellings of a path as one key.
+    A source looks at its keys, and at the spellings of a path as one key.
     """
     projection: Projection = {
         **dict.fromkeys(_ALWAYS),
         "integrations": frozenset(OUR_INTEGRATIONS),
         "context": frozenset({"personas", "traits"}),
     }
-    for rules in compiled:
-        for source in rules.sources():
-            first = source.steps[0]
-            if first.dotted_key is not None:
-                projection.setdefault(first.dotted_key, None)
-            root = str(first.key)
-            inside = projection.get(root, frozenset())
-            if len(source.steps) < 2 or inside is None:
-                projection[root] = None
-            else:
-                second = source.steps[1]
-                projection[root] = inside | set(map(str, {second.key, second.dotted_key} - {None}))
+    for source in sources:
+        first = source.steps[0]
+        if first.dotted_key is not None:
+            projection.setdefault(first.dotted_key, None)
+        root = str(first.key)
+        inside = projection.get(root, frozenset())
+        if len(source.steps) < 2 or inside is None:
+            projection[root] = None
+        else:
+            second = source.steps[1]
+            projection[root] = inside | set(map(str, {second.key, second.dotted_key} - {None}))
     return projection

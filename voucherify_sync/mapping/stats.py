@@ -5,16 +5,19 @@ Every map stops growing at a limit and says so: whatever names events have, memo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
 from voucherify_sync.events import Event
 from voucherify_sync.fields import CustomerBody
 from voucherify_sync.findings import SLIP_IDS, Example, FindingCount
+from voucherify_sync.mapping.drafts import Draft
 from voucherify_sync.mapping.rules import Rules
 from voucherify_sync.text import by_count, text_of
+
+if TYPE_CHECKING:
+    from voucherify_sync.mapping.sections import Sections
 
 MAX_KEYS: Final = 1_000
 """Names that are counted one by one: events may have any number of names."""
@@ -70,25 +73,39 @@ class NameCounts(Struct, array_like=True):
 
 
 class SectionStats(Struct, array_like=True):
-    """What became of the events of one type.
+    """What became of the events of one section of the settings.
 
     Attributes:
+        events: of which a request could be made.
         rows: how often each row found a value, by its text; in the order of the rows.
+        set: how often each entry of `set` gave a value, by its destination.
         unmapped: values that no row reads, by path, such as ``traits.plan``.
         dropped: by destination path and reason, values that a row found and that could not be sent.
     """
 
     rows: dict[str, int]
     unmapped: NameCounts
+    set: dict[str, int] = {}
     dropped: dict[str, dict[str, int]] = {}
+    events: int = 0
 
     def drop(self, path: str, reason: str, times: int = 1) -> None:
         """Count values that could not be sent."""
         reasons = self.dropped.setdefault(path, {})
         reasons[reason] = reasons.get(reason, 0) + times
 
-    def add_routes(self, rules: Rules) -> None:
-        """Add what the routes have counted since the last time."""
+    def add_found(self, draft: Draft) -> None:
+        """Count the rows of a draft that no route counts, and the values that it dropped."""
+        for row in draft.matched_rows:
+            self.rows[row] += 1
+        for path, reason in draft.dropped:
+            self.drop(path, reason)
+
+    def add_counted(self, rules: Rules) -> None:
+        """Add what the routes and the entries of `set` have counted since the last time."""
+        for number, put in enumerate(rules.puts):
+            self.set[put.destination] += rules.filled_counts[number]
+            rules.filled_counts[number] = 0
         for route in rules.taken_routes:
             for _, leaf in route.leaves:
                 text = rules.row_texts[leaf.row]
@@ -154,7 +171,7 @@ class MappingStats(Struct, array_like=True):
     """What a mapping did to all events that it saw, or to those of a part of the input.
 
     Attributes:
-        sections: by type of event.
+        sections: by the name of the section.
         found: what a person should know of the events, by code, but for the ids.
         slips: ids that look like a slip.
     """
@@ -164,12 +181,16 @@ class MappingStats(Struct, array_like=True):
     slips: SlipIds = field(default_factory=SlipIds)
 
     @classmethod
-    def of(cls, rules: Mapping[str, Rules], most: int = MAX_KEYS) -> MappingStats:
+    def of(cls, sections: Sections, most: int = MAX_KEYS) -> MappingStats:
         """Return statistics of nothing yet, of at most `most` names of unmapped values."""
         return cls(
             {
-                kind: SectionStats(dict.fromkeys(filter(None, each.row_texts), 0), NameCounts(most=most))
-                for kind, each in rules.items()
+                name: SectionStats(
+                    dict.fromkeys(filter(None, each.rules.row_texts), 0),
+                    NameCounts(most=most),
+                    {put.destination: 0 for put in each.rules.puts},
+                )
+                for name, each in sections.by_name.items()
             },
             slips=SlipIds.of(most),
         )
@@ -189,6 +210,8 @@ class MappingStats(Struct, array_like=True):
         for kind, section in self.sections.items():
             other = part.sections[kind]
             section.rows = {row: times + other.rows[row] for row, times in section.rows.items()}
+            section.events += other.events
+            section.set = {to: times + other.set[to] for to, times in section.set.items()}
             section.unmapped.merge(other.unmapped)
             for path, reasons in other.dropped.items():
                 for reason, times in reasons.items():
@@ -200,6 +223,12 @@ class MappingStats(Struct, array_like=True):
     def to_dict(self) -> dict[str, Any]:
         """Return the report's ``mapping``."""
         return {
-            kind: {"rows": each.rows, "unmapped": each.unmapped.to_dict(), "dropped": each.dropped}
-            for kind, each in self.sections.items()
+            name: {
+                "events": each.events,
+                "rows": each.rows,
+                "set": each.set,
+                "unmapped": each.unmapped.to_dict(),
+                "dropped": each.dropped,
+            }
+            for name, each in self.sections.items()
         }

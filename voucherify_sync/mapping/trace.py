@@ -12,18 +12,21 @@ from typing import Any, Final
 
 from msgspec import Struct, to_builtins
 
-from voucherify_sync.events import Event, Json
+from voucherify_sync.events import SENT_TYPES, Event, Json
+from voucherify_sync.expressions.directives import Reading
+from voucherify_sync.expressions.row_filters import APPLY_FAILED
 from voucherify_sync.fields import NAME, NAME_PARTS, WORKING_FIELDS, CustomerBody, CustomEvent
 from voucherify_sync.mapping.drafts import Draft, Put
 from voucherify_sync.mapping.field_types import (
     BLANK,
+    DOES_NOT_FIT,
     NOT_A_DATE,
     NOT_AN_OBJECT,
     NOT_TEXT,
     present_text,
 )
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper, names_another, traits_in
-from voucherify_sync.mapping.rules import CONTEXT_TRAITS, WHOSE_TRAITS, Leaf, MappingRow
+from voucherify_sync.mapping.rules import CONTEXT_TRAITS, VALUE, WHOSE_TRAITS, Leaf, MappingRow
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import FIELDS_OF, MISSING, Keys, outside_lists, read
 from voucherify_sync.text import text_of
@@ -35,14 +38,14 @@ EMPTY: Final = "empty"
 OVERWRITTEN: Final = "overwritten"
 NAME_GIVEN: Final = "name_given"
 PARTLY: Final = "partly"
+NOT_USED: Final = "not_used"
 """Why a value is not in the request, beside the reasons of dropped values; `WHY_NOT_MAPPED` has the words."""
 
 MAX_DEPTH: Final = 32
 """Keys of a path at most; an object that lies deeper counts as one value."""
 
 ROOTS: Final[dict[str, tuple[Keys, ...]]] = {
-    "identify": (("traits",), CONTEXT_TRAITS),
-    "track": (("properties",), CONTEXT_TRAITS),
+    each.name: ((each.root,), CONTEXT_TRAITS) for each in SENT_TYPES.values()
 }
 """Type of event -> the objects whose values are traced."""
 
@@ -51,7 +54,6 @@ _EMPTIES: Final = (NOT_TEXT, NOT_A_DATE)
 
 _SOURCE_ID: Final[Keys] = ("customer", "source_id")
 _EVENT: Final[Keys] = ("event",)
-_METADATA: Final[dict[str, Keys]] = {"identify": ("customer", "metadata"), "track": ("metadata",)}
 
 
 class ContextTraits(StrEnum):
@@ -78,6 +80,26 @@ class AppliedRow(Struct, frozen=True):
     row: MappingRow
     source: Keys
     value: Any
+    result: str | None
+
+
+class AppliedEntry(Struct, frozen=True):
+    """An entry of `set` that gave a value.
+
+    Attributes:
+        destination: as it is written.
+        name: of its outermost directive, such as ``@template``; None for a constant, a list or an object.
+        value: what it gave.
+        sources: the keys of the values of the event that it was made of.
+        branches: of each ``@if``, which one was taken: ``then`` or ``else``.
+        result: as in AppliedRow.
+    """
+
+    destination: str
+    name: str | None
+    value: Any
+    sources: tuple[Keys, ...]
+    branches: tuple[str, ...]
     result: str | None
 
 
@@ -117,20 +139,26 @@ class Trace(Struct):
     """What happened to one event on its way to a request.
 
     Attributes:
+        section: by which the event was mapped: its type, or ``events.`` and the name of an entry of `track.events`.
         rows: those that found a value, in the order in which they are applied.
+        entries: those of `set` that gave a value, in their order.
         values: every value of the event's traits or properties, and of ``context.traits``.
         fallbacks: what was filled by rule, since no row did.
         constants: what the settings add.
+        makers: of each place whose value was made, not copied: the filters of its row, or the directive.
         origins: of each place of the request that holds a value, the keys of the event that it was made of; none for a
             constant.
         context_traits: what becomes of traits in the context that could stand in for the event's own; else None.
     """
 
+    section: str
     rows: list[AppliedRow]
+    entries: list[AppliedEntry]
     values: list[TracedValue]
     fallbacks: list[Fallback]
     constants: list[Fallback]
     origins: dict[Keys, tuple[Keys, ...]] = {}
+    makers: dict[Keys, str] = {}
     context_traits: ContextTraits | None = None
 
     @property
@@ -151,7 +179,7 @@ def traced(mapper: Mapper, event: Event) -> tuple[MappedRecord, Trace] | Outcome
     elif (
         told
         and event.type == "identify"
-        and mapper.context_rules is not None
+        and mapped.section.context_rules is not None
         and not event.fields.get("traits")
     ):
         trace.context_traits = ContextTraits.OF_ANOTHER if names_another(told, event.fields) else None
@@ -162,15 +190,16 @@ class _Write(Struct):
     """One value that goes to one destination.
 
     Attributes:
-        row: the number of the row, in the order in which rows are applied; constants come after them.
-        source: the keys of the value in the event; none for a constant.
+        row: the number of the row, in the order in which rows are applied; entries of `set` and constants come after
+            them.
+        sources: the keys of the values of the event that it was made of; none for a constant.
         place: the destination.
         value: as it came.
         reason: why it leaves nothing in the request; None if it does.
     """
 
     row: int
-    source: Keys
+    sources: tuple[Keys, ...]
     place: Keys
     value: Any
     reason: str | None = None
@@ -180,14 +209,12 @@ class _Tracer:
     """Traces one event."""
 
     def __init__(self, event: Event, mapped: MappedRecord) -> None:
-        self._rules = mapped.rules
+        self._section, self._rules = mapped.section, mapped.rules
         self._event = event
         self._draft = mapped.draft
         self._found: list[tuple[Leaf, Keys, Any]] = []
-        for leaf, value in mapped.draft.matches:
-            keys: list[str | int] = []
-            read(event.fields, leaf.path, keys)
-            self._found.append((leaf, tuple(keys), value))
+        for leaf, value in sorted(mapped.draft.matches, key=lambda match: match[0].row):
+            self._found.append((leaf, _keys_of(leaf, event.fields), value))
         body = to_builtins(mapped.body)
         self._parts: Json = body if type(mapped.body) is CustomEvent else {"customer": body}
         self._root = mapped.rules.root
@@ -204,34 +231,104 @@ class _Tracer:
                 leaf.row,
                 self._rules.rows[leaf.row],
                 keys,
-                value,
+                located(self._event.fields, keys) if value is APPLY_FAILED else value,
                 _result(
-                    [each.reason for each in by_row.get(leaf.row, []) if each.source[: len(keys)] == keys]
+                    [each.reason for each in by_row.get(leaf.row, []) if each.sources[0][: len(keys)] == keys]
                 ),
             )
             for leaf, keys, value in self._found
         ]
+        rules = self._rules
+        entries = [
+            AppliedEntry(
+                rules.puts[number].destination,
+                rules.entries[number].expression.name,
+                value,
+                tuple(map(self._moved, reading.keys)),
+                tuple(reading.branches),
+                _result([each.reason for each in by_row.get(len(rules.rows) + number, [])]),
+            )
+            for number, (value, reading) in self._given()
+        ]
         constants = [
             Fallback(write.place, write.value)
             for write in self._writes
-            if not write.source and write.reason is None
+            if write.row >= len(rules.rows) + len(rules.puts) and write.reason is None
         ]
-        trace = Trace(rows, list(self._values()), list(self._fallbacks()), constants)
+        trace = Trace(
+            self._section.name, rows, entries, list(self._values()), list(self._fallbacks()), constants
+        )
         for write in self._writes:
             if write.reason is None and write.place not in NAME_PARTS:
-                trace.origins[write.place] = (write.source,) if write.source else ()
+                trace.origins[write.place] = write.sources
+                if maker := self._maker_of(write.row):
+                    trace.makers[write.place] = maker
         trace.origins.update({place: (keys,) for keys, place in trace.carried})
         trace.origins.update({fallback.place: fallback.sources for fallback in trace.fallbacks})
         return trace
 
+    def _maker_of(self, number: int) -> str | None:
+        """Return what makes the values of a row or of an entry of `set`; None where they are copied or constant."""
+        rules = self._rules
+        if number < len(rules.rows):
+            filters = rules.rows[number].filters
+            return None if filters is None else filters.text
+        entries = rules.entries[number - len(rules.rows) :]
+        if not entries or entries[0].expression.path is not None:
+            return None
+        return entries[0].expression.name
+
+    def _given(self) -> Iterator[tuple[int, tuple[Any, Reading]]]:
+        """Yield what entries of `set` gave, with their numbers."""
+        return zip(self._draft.filled, self._draft.set_values, strict=True)
+
+    def _moved(self, keys: Keys) -> Keys:
+        """Return where a directive has read: the traits of the context may stand in for the event's own."""
+        is_moved = self._root == CONTEXT_TRAITS and keys[:1] == CONTEXT_TRAITS[1:]
+        return (CONTEXT_TRAITS[0], *keys) if is_moved else keys
+
     def _all_writes(self) -> Iterator[_Write]:
-        """Yield what rows and constants write, value by value."""
+        """Yield what rows, entries of `set` and constants write, value by value."""
         for leaf, keys, value in self._found:
+            if value is APPLY_FAILED:
+                found = located(self._event.fields, keys)
+                yield _Write(leaf.row, (keys,), leaf.place, found, DOES_NOT_FIT)
+                continue
             for own, inside in values_below(keys, value, with_empty=True):
-                yield from _written(leaf.row, own, leaf.put, own[len(keys) :], inside, leaf.place)
-        for number, (place, put, value) in enumerate(self._rules.constants, len(self._rules.rows)):
+                yield from _written(leaf.row, (own,), leaf.put, own[len(keys) :], inside, leaf.place)
+        rows_count = len(self._rules.rows)
+        for number, (value, reading) in self._given():
+            yield from self._written_by_set(number, value, list(map(self._moved, reading.keys)))
+        for number, (place, put, value) in enumerate(
+            self._rules.constants, rows_count + len(self._rules.puts)
+        ):
             for own, inside in values_below(place, value):
                 yield from _written(number, (), put, own[len(place) :], inside, place)
+
+    def _written_by_set(self, number: int, value: Any, read_keys: list[Keys]) -> Iterator[_Write]:
+        """Yield what an entry of `set` writes. What is copied as it is has one source, all else has what was read."""
+        entry, count = self._rules.puts[number], len(self._rules.rows) + number
+        is_copied = self._rules.entries[number].expression.path is not None and bool(read_keys)
+        fields = self._event.fields
+        everything = tuple(
+            [own for keys in read_keys for own, _ in values_below(keys, located(fields, keys))]
+        )
+
+        def sources_of(inside: Keys) -> tuple[Keys, ...]:
+            return ((*read_keys[0], *inside),) if is_copied else everything
+
+        if entry.parts and type(value) is dict:
+            for part in entry.parts:
+                leaf, found = part.find({VALUE.text: value})
+                if found is MISSING or (type(found) is dict and leaf.place in FIELDS_OF):
+                    continue
+                at = leaf.path.keys[1:]
+                for own, inside in values_below(at, found, with_empty=True):
+                    yield from _written(count, sources_of(own), leaf.put, own[len(at) :], inside, leaf.place)
+            return
+        for own, inside in values_below(entry.place, value, with_empty=True):
+            below = own[len(entry.place) :]
+            yield from _written(count, sources_of(below), entry.put, below, inside, entry.place)
 
     def _give_reasons(self) -> None:
         """Tell of each write whether it left something in the request.
@@ -283,9 +380,12 @@ class _Tracer:
     def _values(self) -> Iterator[TracedValue]:
         by_source: dict[Keys, list[_Write]] = {}
         for write in self._writes:
-            by_source.setdefault(outside_lists(write.source[:MAX_DEPTH]), []).append(write)
+            for source in write.sources:
+                by_source.setdefault(outside_lists(source[:MAX_DEPTH]), []).append(write)
+        taken = {outside_lists(self._moved(source.keys)) for source in self._rules.computed_sources()}
         objects = [leaf.path.keys for leaf in self._rules.objects]  # of which each field has its place
-        metadata, carried_keys = _METADATA[self._event.type], set(self._draft.carried)
+        metadata: Keys = ("customer", "metadata") if self._section.is_customer else ("metadata",)
+        carried_keys = set(self._draft.carried)
         for root in ROOTS[self._event.type]:
             for keys, value in values_below(root, located(self._event.fields, root)):
                 if root == CONTEXT_TRAITS and len(keys) > len(root) and keys[len(root)] in WHOSE_TRAITS:
@@ -305,6 +405,8 @@ class _Tracer:
                 no_row = NO_FIELD if any(keys[: len(each)] == each for each in objects) else NO_ROW
                 if keys == root:
                     no_row = NOT_AN_OBJECT
+                elif not taken.isdisjoint(_prefixes(keys)):
+                    no_row = NOT_USED
                 reason = NULL if value is None else writes[0].reason if writes else no_row
                 yield TracedValue(
                     keys, value, tuple(dict.fromkeys(places)), None if places else reason, carried
@@ -313,18 +415,21 @@ class _Tracer:
     def _fallbacks(self) -> Iterator[Fallback]:
         """Yield the rules that filled what no row did: id, name of the customer, name of the event."""
         event = self._event
-        arrived = {write.place: write.source for write in self._writes if write.reason is None}
+        arrived = {write.place: write.sources for write in self._writes if write.reason is None}
         source_id = located(self._parts, _SOURCE_ID)
         if source_id is not MISSING and _SOURCE_ID not in arrived:
             own_key = "userId" if present_text(event.fields.get("userId")) is not None else "anonymousId"
             yield Fallback(_SOURCE_ID, source_id, ((own_key,),))
-        if event.type == "track" and _EVENT not in arrived:
+        if not self._section.is_customer and _EVENT not in arrived:
             own_key = "event" if present_text(event.name) is not None else "type"
-            yield Fallback(_EVENT, self._parts["event"], ((own_key,),))
+            is_own = self._section.rename is None
+            yield Fallback(_EVENT, self._parts["event"], ((own_key,),) if is_own else ())
         own_names = {name: self._own_name(name) for name in self._draft.own_names}
-        sources = [arrived.get(("customer", name)) or own_names.get(name) for name in WORKING_FIELDS]
-        if any(sources):
-            yield Fallback(NAME, located(self._parts, NAME), tuple(keys for keys in sources if keys))
+        sources: list[Keys] = []
+        for name in WORKING_FIELDS:
+            sources += arrived.get(("customer", name)) or ((own_names[name],) if name in own_names else ())
+        if sources:
+            yield Fallback(NAME, located(self._parts, NAME), tuple(sources))
 
     def _own_name(self, name: str) -> Keys:
         return (*self._root, name)
@@ -335,12 +440,27 @@ def _prefixes(place: Keys) -> list[Keys]:
     return [place[:length] for length in range(1, len(place) + 1)]
 
 
-def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: Keys) -> Iterator[_Write]:
+def _keys_of(leaf: Leaf, fields: Json) -> Keys:
+    """Return the keys at which a row found its value."""
+    found: Keys = ()
+    for path in (leaf.path, *leaf.others):
+        keys: list[str | int] = []
+        value = read(fields, path, keys)
+        if value is not MISSING:
+            found = tuple(keys)
+        if value is not MISSING and value is not None:
+            break
+    return found
+
+
+def _written(
+    row: int, sources: tuple[Keys, ...], put: Put, inside: Keys, value: Any, place: Keys
+) -> Iterator[_Write]:
     """Find out what a row writes with one value, by letting it put the value alone into an empty draft.
 
     Args:
         row: its number.
-        source: where the value lies in the event.
+        sources: where the values lie in the event that it was made of.
         put: what the row does.
         inside: the keys of the value in what the row found.
         value: which.
@@ -356,14 +476,15 @@ def _written(row: int, source: Keys, put: Put, inside: Keys, value: Any, place: 
         path, reason = draft.dropped[0]
         dropped_at = tuple(path.split("."))
         if reason in _EMPTIES:
-            taken = source[: len(source) - len(own_place) + len(dropped_at)]
+            above = len(own_place) - len(dropped_at)
+            taken = tuple([source[: len(source) - above] for source in sources])
             yield _Write(row, taken, dropped_at, located(alone, dropped_at[len(place) :]), reason)
         if reason in (NOT_AN_OBJECT, BLANK) or dropped_at != own_place:
-            yield _Write(row, source, dropped_at, value, reason)
+            yield _Write(row, sources, dropped_at, value, reason)
     elif own_place in NAME_PARTS or _holds(draft, own_place):
-        yield _Write(row, source, own_place, value)
+        yield _Write(row, sources, own_place, value)
     elif value is not None and value != {}:
-        yield _Write(row, source, own_place, value, NO_FIELD)
+        yield _Write(row, sources, own_place, value, NO_FIELD)
 
 
 def _holds(draft: Draft, place: Keys) -> bool:
@@ -392,11 +513,12 @@ def filled_places(mapped: MappedRecord) -> Iterator[tuple[Keys, Any]]:
 
 
 def located(value: Any, keys: Keys) -> Any:
-    """Return what lies at keys of objects, or MISSING."""
+    """Return what lies at keys of objects and indexes of lists, or MISSING."""
     for key in keys:
-        if not isinstance(value, dict) or key not in value:
-            return MISSING
-        value = value[key]
+        if isinstance(value, list) and isinstance(key, int):
+            value = value[key] if key < len(value) else MISSING
+        else:
+            value = value.get(key, MISSING) if isinstance(value, dict) else MISSING
     return value
 
 

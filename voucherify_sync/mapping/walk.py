@@ -10,8 +10,9 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from voucherify_sync.events import Event, Json
+from voucherify_sync.expressions.directives import Reading
 from voucherify_sync.fields import CustomerBody
-from voucherify_sync.mapping.drafts import Draft
+from voucherify_sync.mapping.drafts import Draft, is_blank
 from voucherify_sync.mapping.field_types import NOT_AN_OBJECT
 from voucherify_sync.mapping.rules import (
     CONTEXT_TRAITS,
@@ -50,22 +51,47 @@ def walk(
     gathers = rules.are_gathered or event.unsafe or traces
     if rules.elsewhere:
         _read(draft, rules, rules.elsewhere, fields)
+    elsewhere_count = len(draft.matches)
     if (rules.dotted_keys and _holds_dotted_keys(rules, fields)) or not _take(
         draft, rules, rules.tree, traits_or_properties, gathers
     ):
         draft = Draft(CustomerBody() if own_id is None else CustomerBody(own_id), traits_or_properties)
-        gathers = True
+        gathers, elsewhere_count = True, 0
         _read(draft, rules, rules.leaves, fields)
-        _find_unmapped(draft, rules, rules.tree, traits_or_properties, _places_read(draft.matches, fields))
+        _find_unmapped(
+            draft, rules, rules.tree, traits_or_properties, _places_read(rules, draft.matches, fields)
+        )
     if rules.objects:
         _read_objects(draft, rules, fields, gathers)
     if draft.matches:
-        draft.matches.sort(key=lambda match: match[0].row)
+        if rules.are_gathered:
+            draft.matches.sort(key=lambda match: match[0].row)
+        elif gathers:  # in the order in which they are put at once
+            draft.matches = draft.matches[elsewhere_count:] + draft.matches[:elsewhere_count]
         for leaf, value in draft.matches:
             leaf.put(draft, value)
+    if rules.puts:
+        _put_set(draft, rules, fields, keeps_values=traces or event.unsafe)
     for _, put, value in rules.constants:
         put(draft, value)
     return draft
+
+
+def _put_set(draft: Draft, rules: Rules, fields: Json, *, keeps_values: bool) -> None:
+    """Put what the entries of `set` make of an event; one that makes nothing leaves its place as the rows made it."""
+    if (
+        rules.root == CONTEXT_TRAITS
+    ):  # directives name the traits by their usual place, also where those stand in
+        fields = fields | {CONTEXT_TRAITS[1]: draft.traits_or_properties}
+    for number, entry in enumerate(rules.puts):
+        reading = Reading([], []) if keeps_values else None
+        value = entry.read(fields, reading)
+        if value is MISSING or (value is None and not rules.keep_nulls):
+            continue
+        draft.filled.append(number)
+        if reading is not None:
+            draft.set_values.append((value, reading))
+        entry.put(draft, value)
 
 
 def find_unmapped_in_context(draft: Draft, rules: Rules, fields: Json, traits: Json) -> None:
@@ -73,7 +99,7 @@ def find_unmapped_in_context(draft: Draft, rules: Rules, fields: Json, traits: J
     told = {key: value for key, value in traits.items() if key not in WHOSE_TRAITS}
     assert rules.context_tree is not None  # noqa: S101  # only an identify has such traits
     matches = [match for match in draft.matches if match[0].path.keys[0] == CONTEXT_TRAITS[0]]
-    _find_unmapped(draft, rules, rules.context_tree, told, _places_read(matches, fields))
+    _find_unmapped(draft, rules, rules.context_tree, told, _places_read(rules, matches, fields))
 
 
 def note_no_object(draft: Draft, rules: Rules, fields: Json, root: Keys, value: Any) -> None:
@@ -86,20 +112,20 @@ def note_no_object(draft: Draft, rules: Rules, fields: Json, root: Keys, value: 
         root: where the value lies.
         value: which; not null.
     """
-    is_read = root in _places_read(draft.matches, fields)
+    is_read = root in _places_read(rules, draft.matches, fields)
     if not is_read or any(reason == NOT_AN_OBJECT for _, reason in draft.dropped):
         draft.no_objects.append(value)
     if not is_read and all(leaf.path.keys != root for leaf in rules.objects):
         draft.unmapped_inside.append(".".join(map(str, root)))
 
 
-def _places_read(matches: Sequence[Match], fields: Json) -> set[Keys]:
-    """Return where the values that rows found lie in the event; of an item, where its list lies."""
+def _places_read(rules: Rules, matches: Sequence[Match], fields: Json) -> set[Keys]:
+    """Return where the values lie in the event that rows found or that are read; of an item, where its list lies."""
     places = set()
-    for leaf, _ in matches:
+    for path in (*(leaf.path for leaf, _ in matches), *rules.computed_sources()):
         keys: list[str | int] = []
-        read(fields, leaf.path, keys)
-        places.add(outside_lists(tuple(keys)))
+        if read(fields, path, keys) is not MISSING:
+            places.add(outside_lists(tuple(keys)))
     return places
 
 
@@ -160,30 +186,22 @@ def _put_texts(draft: Draft, holder: Any, texts: Sequence[TextPut], values: Json
             setattr(holder, name, value)
         else:
             put(draft, value)
-            if twin_key is not None and _is_blank(value) and values.get(twin_key) is not None:
+            if twin_key is not None and is_blank(value) and values.get(twin_key) is not None:
                 put(draft, values[twin_key])
-
-
-def _is_blank(value: Any) -> bool:
-    return type(value) is str and not value.strip()
 
 
 def _gather(draft: Draft, route: Route, values: Json) -> None:
     """Gather what the leaves of a route find: where a key holds a blank, also what its twin holds."""
     for key, leaf in route.leaves:
         draft.matches.append((leaf, values[key]))
-        if (
-            leaf.fallback is not None
-            and _is_blank(values[key])
-            and values.get(str(leaf.twin_key)) is not None
-        ):
+        if leaf.fallback is not None and is_blank(values[key]) and values.get(str(leaf.twin_key)) is not None:
             draft.matches.append((leaf.fallback, values[str(leaf.twin_key)]))
 
 
 def _take_rest(draft: Draft, rules: Rules, node: Node, route: Route, values: Json, gathers: bool) -> bool:
     """Take the values of the objects inside an object, and note what its keys alone do not tell."""
     for key, twin_key in route.twins:
-        if not _is_blank(values[key]):
+        if not is_blank(values[key]):
             _note_unmapped(draft, rules, node, twin_key)
     for key, leaves in route.items:
         below = node.below.get(key)
@@ -238,13 +256,9 @@ def _note_unmapped(draft: Draft, rules: Rules, node: Node, key: str) -> None:
 def _read(draft: Draft, rules: Rules, leaves: Sequence[Leaf], fields: Json) -> None:
     """Read rows one by one, by their paths."""
     for each in leaves:
-        leaf, value = each, read(fields, each.path)
-        if leaf.fallback is not None and (value is MISSING or value is None or _is_blank(value)):
-            other = read(fields, leaf.fallback.path)
-            if other is not MISSING and (other is not None or value is MISSING):
-                if _is_blank(value):
-                    draft.matches.append((leaf, value))  # the blank is dropped, and counted
-                leaf, value = leaf.fallback, other
+        leaf, value = each.find(fields)
+        if leaf is not each and is_blank(own := read(fields, each.path)):
+            draft.matches.append((each, own))  # the blank is dropped, and counted
         if value is not MISSING and (value is not None or rules.keep_nulls):
             _note_match(draft, rules, leaf)
             draft.matches.append((leaf, value))

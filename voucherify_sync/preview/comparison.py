@@ -18,15 +18,15 @@ from voucherify_sync.events import BadRecord, Batch, Event, Json, Kind, Request
 from voucherify_sync.fields import NAME, NAME_PARTS
 from voucherify_sync.mapping.filters import FiltersMet, Selection
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
-from voucherify_sync.mapping.rules import projection_of
-from voucherify_sync.mapping.times import TIME_FIELDS
+from voucherify_sync.mapping.rules import MappingRow
 from voucherify_sync.mapping.trace import located
 from voucherify_sync.outcomes import Decision, Outcome
 from voucherify_sync.paths import MISSING, Keys, parse_destination, path_of
 from voucherify_sync.run.options import Input
-from voucherify_sync.run.pipeline import Pipeline
+from voucherify_sync.run.pipeline import Pipeline, decode_for
 from voucherify_sync.settings import Settings
-from voucherify_sync.sources.decode import Record, decoder, portions
+from voucherify_sync.settings.types import TrackEntry
+from voucherify_sync.sources.decode import Record, portions
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import by_count
 
@@ -39,7 +39,7 @@ MAX_EXAMPLES: Final = 3
 MAX_FIELDS: Final = 500
 """Fields of requests that are counted each."""
 
-_ROW_FIELDS: Final = frozenset({"mapping", "add", "extend_default"})
+_ROW_FIELDS: Final = frozenset({"mapping", "set", "add", "extend_default"})
 """Fields of a section of the settings that are compared row by row."""
 _MAX_COMPARED: Final = 20_000
 """Records in one message from a process."""
@@ -343,13 +343,15 @@ class Comparison:
         self._arguments = before, after, selection or Selection()
         self._before, self._after = (Pipeline(each, self._arguments[2]) for each in (before, after))
         mappers = self._before.mapper, self._after.mapper
-        rules = [each for mapper in mappers for each in mapper.rules.values()]
-        self.decode = decoder(projection_of(rules) | dict.fromkeys(TIME_FIELDS))
+        self.decode = decode_for(self._before, self._after)
         self._counts = _Counts()
         self._rows, self._numbers = _changed_rows(*mappers)
-        self._constants: dict[str, list[tuple[Keys, int]]] = {"identify": [], "track": []}
-        for section in self._constants:
-            self._add_constants(section, getattr(before, section).add, getattr(after, section).add)
+        self._constants: dict[str, list[tuple[Keys, int]]] = {}
+        for name in _section_names(*mappers):
+            sections = [mapper.sections.named(name) for mapper in mappers]
+            for what in ("add", "set"):
+                values = [{} if each is None else getattr(each.settings, what) for each in sections]
+                self._add_constants(name, what, *values)
 
     @property
     def read(self) -> int:
@@ -447,29 +449,37 @@ class Comparison:
 
     def _writers(self, event: Event) -> Iterator[tuple[Keys, Any, int]]:
         """Yield where the rows that only one version has put what in the requests of an event, and their numbers."""
+        sections = [pipeline.mapper.sections.of(event) for pipeline in (self._after, self._before)]
+        name = max(
+            [section.name for section in sections if section is not None], key=lambda each: "." in each
+        )
         for pipeline, numbers in zip((self._before, self._after), self._numbers, strict=True):
             if not numbers:
                 continue
             mapped = pipeline.mapper.mapped(event, traces=True)
             assert isinstance(mapped, MappedRecord)  # noqa: S101  # a request was made of it
-            rows = pipeline.mapper.rules[event.type].rows  # those of the context have the same numbers
+            rows = mapped.rules.rows
             for leaf, value in mapped.draft.matches:
                 row = rows[leaf.row]
-                number = numbers.get((event.type, (row.whole or row).text))
+                number = numbers.get((name, (row.whole or row).text))
                 if number is not None:
                     place = row.destination.keys
                     yield (NAME if place in NAME_PARTS else place), value, number
-        for keys, number in self._constants.get(event.type, ()):
+        for keys, number in self._constants.get(name, ()):
             yield keys, None, number
 
-    def _add_constants(self, section: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """Note the constants that only one version has, or that have another value, beside the rows."""
+    def _add_constants(
+        self, section: str, what: str, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> None:
+        """Note the constants, or entries of `set`, that only one version has or that differ, beside the rows."""
         for change, one, other in (("removed", before, after), ("added", after, before)):
             for destination, value in one.items():
                 if destination in other and not list(differences(value, other[destination], partial=False)):
                     continue
-                self._constants[section].append((parse_destination(destination).keys, len(self._rows)))
-                text = f"add: {destination}: {side_text(value)}"
+                self._constants.setdefault(section, []).append(
+                    (parse_destination(destination).keys, len(self._rows))
+                )
+                text = f"{what}: {destination}: {side_text(value)}"
                 self._rows.append(RowChange(section, change, text, None, False, 0, []))  # type: ignore[arg-type]
 
 
@@ -482,11 +492,8 @@ def _changed_rows(before: Mapper, after: Mapper) -> tuple[list[RowChange], tuple
     """Return the rows that only one version has; and for each version, of section and text, their numbers."""
     rows: list[RowChange] = []
     numbers: tuple[dict[Any, int], ...] = ({}, {})
-    for section in after.rules:
-        rows_before, rows_after = (
-            {row.text: row for row in mapper.rules[section].rows if row.whole is None}
-            for mapper in (before, after)
-        )
+    for section in _section_names(before, after):
+        rows_before, rows_after = (_written_rows(mapper, section) for mapper in (before, after))
         removed = [row for text, row in rows_before.items() if text not in rows_after]
         for row in [row for text, row in rows_after.items() if text not in rows_before]:
             earlier = next((each for each in removed if each.source.text == row.source.text), None)
@@ -503,17 +510,28 @@ def _changed_rows(before: Mapper, after: Mapper) -> tuple[list[RowChange], tuple
     return rows, numbers
 
 
+def _section_names(before: Mapper, after: Mapper) -> list[str]:
+    return list(before.sections.by_name | after.sections.by_name)
+
+
+def _written_rows(mapper: Mapper, name: str) -> dict[str, MappingRow]:
+    section = mapper.sections.named(name)
+    rows = [] if section is None else section.rules.rows
+    return {row.text: row for row in rows if row.whole is None}
+
+
 def _changed_settings(before: Settings, after: Settings) -> Iterator[SettingChange]:
     """Yield the settings that decide about requests, are no rows, and have another value."""
     for section in before.__struct_fields__:
         if section in ("api", "delivery"):
             continue
         one, other = (msgspec.to_builtins(getattr(each, section)) for each in (before, after))
-        for name in one:
-            if name in _ROW_FIELDS:
-                continue
-            if one[name] != other[name]:
-                yield SettingChange(f"{section}.{name}", side_text(one[name]), side_text(other[name]))
+        entries = one.pop("events", {}), other.pop("events", {})
+        for name in entries[0] | entries[1]:
+            nothing = msgspec.to_builtins(TrackEntry())
+            given = (each.get(name, nothing) for each in entries)
+            yield from _changes_of_section(f"{section}.events.{name}", *given)
+        yield from _changes_of_section(section, one, other)
         rows_before, rows_after = one.get("mapping", {}), other.get("mapping", {})
         order_before = [row for row in rows_before if row in rows_after]
         order_after = [row for row in rows_after if row in rows_before]
@@ -521,6 +539,12 @@ def _changed_settings(before: Settings, after: Settings) -> Iterator[SettingChan
             yield SettingChange(
                 f"{section}.mapping, order of rows", side_text(order_before), side_text(order_after)
             )
+
+
+def _changes_of_section(section: str, one: Json, other: Json) -> Iterator[SettingChange]:
+    for name in one:
+        if name not in _ROW_FIELDS and one[name] != other[name]:
+            yield SettingChange(f"{section}.{name}", side_text(one[name]), side_text(other[name]))
 
 
 def _covers(place: Keys, value: Any, keys: Keys) -> bool:

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import msgspec
 from msgspec import Struct, field
 
-from voucherify_sync.events import Batch, Event
+from voucherify_sync.events import Batch, Event, Json
+from voucherify_sync.fields import MAX_EVENT_NAME
 from voucherify_sync.findings import HALF_NAME, FindingCount
-from voucherify_sync.mapping.field_types import MAX_EVENT_NAME
 from voucherify_sync.mapping.filters import Filters, FiltersMet, Selection
 from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.mapping.sections import Section
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats, NameCounts
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import OTHER_TYPE, Outcome, State
@@ -182,6 +183,7 @@ class SectionReport(Struct, frozen=True):
         destinations: the most frequent first.
         more_destinations: destinations that are not listed.
         rows: of the mapping, in their order.
+        entries: those of `set`, by destination, with the number of events in which each gave a value.
         idle_rows: those of the settings that matched nothing.
         proposed_rows: source and destination of rows that would map what is missing most often.
         proposal: all that the settings lack: these rows with counts, those that a person should decide on, constants.
@@ -194,6 +196,7 @@ class SectionReport(Struct, frozen=True):
     destinations: list[DestinationCoverage]
     more_destinations: int
     rows: list[RowCoverage]
+    entries: dict[str, int]
     idle_rows: list[IdleRow]
     proposed_rows: dict[str, str]
     proposal: Proposal
@@ -225,23 +228,28 @@ class CoverageEvents(Struct, frozen=True):
 
 
 class CoverageReport(Struct, frozen=True):
-    """Which values of events reach Voucherify: the shape that `coverage --json` prints. Fields are only ever added.
+    """Which values of events reach Voucherify. Fields are only ever added.
 
     Attributes:
         events: records read and counted.
         values: of all events that are counted.
-        identify: of the identify events.
-        track: of the track events.
+        sections: of the events by section of the settings: their type, or ``events.NAME``; fields of their own in JSON.
         notices: sentences on filters and selections that meet nothing in the input, or almost something.
         findings: what a person should know of the events, by [code](reasons.md#findings), as in the report.
     """
 
     events: CoverageEvents
     values: ValueTotals
-    identify: SectionReport
-    track: SectionReport
+    sections: dict[str, SectionReport]
     notices: list[str]
     findings: dict[str, FindingCount]
+
+    def to_dict(self) -> Json:
+        """Return the report as JSON values, the shape that `coverage --json` prints."""
+        told: Json = msgspec.to_builtins(self)
+        sections = told.pop("sections")
+        notices = told.pop("notices")
+        return {**told, **sections, "notices": notices}
 
 
 class PathCounts(Struct):
@@ -270,21 +278,23 @@ class Effect(Struct, frozen=True, array_like=True, gc=False):
     """What one event adds to the counts. Keys that are too long to be kept are replaced by their hash.
 
     Attributes:
-        kind: type of the event.
+        section: of the settings, by which it was mapped.
         values: of the event: keys, type, destinations, why it is not mapped, and the example made of it.
         filled: destinations, each with the type of what stands there.
         refused: destinations, each with why a value could not be put there.
         rows: numbers of the rows that found a value.
+        entries: destinations of the entries of `set` that gave a value.
         seen: values, nulls not counted.
         mapped: values that reach the request.
         position: of the event.
     """
 
-    kind: str
+    section: str
     values: list[tuple[Keys | int, JsonType, tuple[Keys, ...], str | None, tuple[int, str]]]
     filled: list[tuple[Keys | int, JsonType]]
     refused: list[tuple[Keys | int, str]]
     rows: list[int]
+    entries: list[str]
     seen: int
     mapped: int
     position: str
@@ -303,12 +313,10 @@ _decode_examined = msgspec.msgpack.Decoder(_Examined).decode
 
 
 class SectionCoverage:
-    """What was seen of the events of one type that become requests.
+    """What was seen of the events of one section of the settings that become requests.
 
     Args:
-        kind: the type.
-        settings: of the type.
-        rows: see below.
+        section: which.
 
     Attributes:
         events: how many.
@@ -316,17 +324,22 @@ class SectionCoverage:
         mapped: values that reach a request.
         rows: text of each mapping row, and whether it is one of the default table.
         matched_counts: how often each row found a value.
+        counted_as: for each row as it is compiled, the number of the row as it is written.
+        entries: how often each entry of `set` gave a value, by its destination.
         paths: counts by keys.
         more_paths: hashes of those beyond MAX_PATHS.
         destinations: counts by keys.
         more_destinations: hashes of those beyond MAX_PATHS.
     """
 
-    def __init__(self, kind: str, settings: Identify | Track, rows: list[tuple[str, bool]]) -> None:
-        self._kind, self._settings = kind, settings
+    def __init__(self, section: Section) -> None:
+        self._section = section
         self.events = self.seen = self.mapped = 0
-        self.rows = rows
+        rows = [row for row in section.rules.rows if row.whole is None]
+        self.rows = [(row.text, row.is_default) for row in rows]
         self.matched_counts = [0] * len(rows)
+        self.counted_as = [rows.index(row.whole or row) for row in section.rules.rows]
+        self.entries = {put.destination: 0 for put in section.rules.puts}
         self.paths: dict[Keys, PathCounts] = {}
         self.more_paths: set[int] = set()
         self.destinations: dict[Keys, PathCounts] = {}
@@ -339,6 +352,8 @@ class SectionCoverage:
         self.mapped += times * effect.mapped
         for number in effect.rows:
             self.matched_counts[number] += times
+        for entry in effect.entries:
+            self.entries[entry] += times
         for keys, type_, destinations, reason, example in effect.values:
             counts = _counts_of(keys, self.paths, self.more_paths)
             counts.count += times
@@ -360,8 +375,12 @@ class SectionCoverage:
 
     def report(self, stop: Stop | None) -> SectionReport:
         """Return the counts as they are shown."""
-        proposer = Proposer(self._kind, self._settings, self.paths, self.destinations, self.events)
-        proposed = proposer.proposal(len(self.more_paths))
+        settings = self._section.settings
+        if isinstance(settings, Identify | Track) and self._section.name == self._section.type.name:
+            proposer = Proposer(self._section.name, settings, self.paths, self.destinations, self.events)
+            proposed = proposer.proposal(len(self.more_paths))
+        else:  # rows are proposed where they help most
+            proposed = Proposal([], {}, None, self.events, 0)
         return SectionReport(
             events=self.events,
             values=ValueTotals.of(self.seen, self.mapped),
@@ -396,6 +415,7 @@ class SectionCoverage:
                 RowCoverage(text, is_default, times)
                 for (text, is_default), times in zip(self.rows, self.matched_counts, strict=True)
             ],
+            entries=self.entries,
             idle_rows=list(self._idle_rows(stop)),
             proposed_rows=proposed.row_texts,
             proposal=proposed,
@@ -433,25 +453,18 @@ class Coverage:
         self._arguments = settings, selection or Selection()
         self._pipeline = Pipeline(*self._arguments)
         self.decode = self._pipeline.decode
-        rules = self._pipeline.mapper.rules
+        compiled = self._pipeline.mapper.sections
         self.read = 0
-        written = {kind: [row for row in each.rows if row.whole is None] for kind, each in rules.items()}
-        self.sections = {
-            kind: SectionCoverage(kind, getattr(settings, kind), [(row.text, row.is_default) for row in rows])
-            for kind, rows in written.items()
-        }
-        self._counted_as = {
-            kind: [written[kind].index(row.whole or row) for row in each.rows] for kind, each in rules.items()
-        }
+        self.sections = {name: SectionCoverage(each) for name, each in compiled.by_name.items()}
         self.ends: dict[tuple[State, str], int] = {}
         self._other_types = NameCounts()
         self._tracing = Mapper(settings)  # apart: it maps only the first event of each shape
-        self._stats = MappingStats.of(rules)
+        self._stats = MappingStats.of(compiled)
         self._is_bulk = settings.delivery.customers == "bulk"
         self._filters = Filters(
             *self._arguments, lambda _event: None
         )  # it adds up what those of all processes met
-        sources = [row.source for each in rules.values() for row in each.rows]
+        sources = chain.from_iterable(rules.sources() for rules in compiled.rules())
         indexes = [key for source in sources for key in source.keys if isinstance(key, int)]
         self._items = max(indexes, default=-1) + 1  # rows read no more items of a list
         self._effects: dict[Hashable, Effect] = {}
@@ -494,8 +507,7 @@ class Coverage:
                 other_types=self._other_types.to_dict(),
             ),
             values=ValueTotals.of(seen, mapped),
-            identify=sections["identify"].report(stop),
-            track=sections["track"].report(stop),
+            sections={name: section.report(stop) for name, section in sections.items()},
             notices=list(self._filters.notices(stop)),
             findings=findings,
         )
@@ -505,7 +517,7 @@ class Coverage:
         self._stats.merge(stats)
         self.read += read
         for effect, times in effects:
-            self.sections[effect.kind].add(effect, times)
+            self.sections[effect.section].add(effect, times)
         for state, reason, times in ends:
             _add(self.ends, (state, reason), times)
         self._other_types.merge(other_types)
@@ -553,7 +565,7 @@ class Coverage:
             return made
         mapped, trace = made
         effect = Effect(
-            event.type,
+            trace.section,
             [
                 (
                     _bounded(value.keys),
@@ -566,7 +578,8 @@ class Coverage:
             ],
             [(_bounded(keys), _TYPES[type(value)]) for keys, value in filled_places(mapped)],
             [(_bounded(tuple(path.split("."))), reason) for path, reason in mapped.draft.dropped],
-            sorted({self._counted_as[event.type][applied.number] for applied in trace.rows}),
+            sorted({self.sections[trace.section].counted_as[applied.number] for applied in trace.rows}),
+            [entry.destination for entry in trace.entries],
             seen=sum(value.value is not None for value in trace.values),
             mapped=sum(value.value is not None and value.reason is None for value in trace.values),
             position=str(event.position),

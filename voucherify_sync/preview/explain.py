@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Request
+from voucherify_sync.expressions.conditions import parse_condition
 from voucherify_sync.mapping.filters import Selection, name_of, own_ids
 from voucherify_sync.mapping.name_lists import NameList
 from voucherify_sync.mapping.trace import Trace, traced
@@ -23,7 +24,7 @@ from voucherify_sync.settings import Settings
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.voucherify.answers import PATHS
 
-_NO_TRACE: Final = Trace([], [], [], [])
+_NO_TRACE: Final = Trace("", [], [], [], [], [])
 
 
 class Explanation(Struct, frozen=True):
@@ -34,12 +35,16 @@ class Explanation(Struct, frozen=True):
         outcome: where it would end: planned, skipped or invalid.
         request: the request as it would be sent; None if there is none.
         trace: the way of its values into the request; None without a request.
+        conditions: those of the settings that were asked of it, each with whether it holds.
+        entry: the name of the entry of `track.events` that applies; None for none.
     """
 
     record: Event | BadRecord
     outcome: Outcome
     request: Request | None = None
     trace: Trace | None = None
+    conditions: tuple[tuple[str, bool], ...] = ()
+    entry: str | None = None
 
     @property
     def path(self) -> str | None:
@@ -61,17 +66,21 @@ def explained(pipeline: Pipeline, record: Event | Outcome) -> Explanation:
         pipeline: with the mapping and the filters that decide.
         record: which one.
     """
+    if isinstance(record, Outcome):
+        return Explanation(record.record, record)
+    filters = pipeline.filters
+    entry = filters.entry_of(record)
+    conditions = tuple([(each.text, each.holds(record.fields)) for each in filters.conditions(record)])
     event = pipeline.admitted(record)
-    if isinstance(event, Outcome):
-        return Explanation(event.record, event)
-    made = traced(pipeline.mapper, event)
+    made = event if isinstance(event, Outcome) else traced(pipeline.mapper, event)
     if isinstance(made, Outcome):
-        return Explanation(event, made)
+        return Explanation(record, made, conditions=conditions, entry=entry)
     mapped, trace = made
-    request = pipeline.mapper.encoded(event, mapped)
+    request = pipeline.mapper.encoded(record, mapped)
     if isinstance(request, Outcome):
-        return Explanation(event, request)
-    return Explanation(event, Outcome(event, State.PLANNED, request=request), request, trace)
+        return Explanation(record, request, conditions=conditions, entry=entry)
+    planned = Outcome(record, State.PLANNED, request=request)
+    return Explanation(record, planned, request, trace, conditions, entry)
 
 
 class EventSearch:
@@ -84,6 +93,7 @@ class EventSearch:
         users: events of these customers, by the id that would be the source_id, or by an id of the event; empty: all.
         message_ids: events with these; empty: all.
         line: records of this line; None: all.
+        where: events for which this condition holds; None: all.
 
     Attributes:
         read: records looked at.
@@ -99,6 +109,7 @@ class EventSearch:
         users: Sequence[str] = (),
         message_ids: Sequence[str] = (),
         line: int | None = None,
+        where: str | None = None,
     ) -> None:
         self.read = self.compared = 0
         self._pipeline = Pipeline(settings, Selection())
@@ -106,6 +117,7 @@ class EventSearch:
         self._names = NameList("--event", names) if names else None
         self._users = NameList("--user", users, are_ids=True) if users else None
         self._message_ids, self._line = set(message_ids), line
+        self._where = None if where is None else parse_condition(where)
 
     def __iter__(self) -> Iterator[Explanation]:
         for record in self._picked():
@@ -153,6 +165,8 @@ class EventSearch:
             return False
         if self._message_ids and own.message_id not in self._message_ids:
             return False
+        if self._where is not None and not (isinstance(own, Event) and self._where.holds(own.fields)):
+            return False
         if self._names is None:
             return True
         return isinstance(own, Event) and own.type == "track" and self._names.sees(name_of(own))
@@ -185,6 +199,8 @@ def to_dict(explanation: Explanation) -> Json:
         "reason": outcome.reason,
         "why": explanation.why or None,
         "event": record.fields if isinstance(record, Event) else None,
+        "entry": explanation.entry,
+        "condition": [{"text": text, "holds": holds} for text, holds in explanation.conditions],
         "repaired": list(record.repaired) if isinstance(record, Event) else [],
         **_trace_to_dict(explanation.trace or _NO_TRACE),
         "request": request and {"method": "POST", "path": explanation.path, "body": Raw(request.payload)},
@@ -220,6 +236,17 @@ def _trace_to_dict(trace: Trace) -> Json:
                 "not_sent": applied.result,
             }
             for applied in trace.rows
+        ],
+        "set": [
+            {
+                "destination": entry.destination,
+                "directive": entry.name,
+                "value": entry.value,
+                "from": [path_of(*keys) for keys in entry.sources if keys],
+                "branches": list(entry.branches),
+                "not_sent": entry.result,
+            }
+            for entry in trace.entries
         ],
         "fallbacks": [
             {

@@ -136,7 +136,7 @@ def settings_text(report: CoverageReport, counts: SampleCounts, named: str) -> s
         )
     examples: dict[str, Iterable[str]] = {}
     helps: dict[str, str] = {}
-    for kind, section in (("identify", report.identify), ("track", report.track)):
+    for kind, section in report.sections.items():
         proposed = section.proposal
         if not proposed.row_texts:
             continue

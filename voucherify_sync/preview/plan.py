@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct, field
 
 from voucherify_sync.delivery.dry_run import DryRun, discard
-from voucherify_sync.events import Event, Json, Kind, Request
+from voucherify_sync.events import SENT_TYPES, Event, Json, Kind, Request
+from voucherify_sync.mapping.filters import reason_of_type
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.mapping.stats import NameCounts
 from voucherify_sync.outcomes import FAILED_BEFORE, UNCHANGED, Outcome, State
@@ -132,6 +133,7 @@ class Plan(Struct):
         anonymous_records: records that would be sent to them.
         erased_fields: fields of customers that nulls would erase, their addresses and metadata by key.
         erased_customers: customers of which.
+        sample: percentage of the customers that are looked at; None for all.
     """
 
     customers: str
@@ -154,6 +156,14 @@ class Plan(Struct):
     anonymous_records: int = 0
     erased_fields: int = 0
     erased_customers: int = 0
+    sample: float | None = None
+
+    @property
+    def switched_off(self) -> dict[str, int]:
+        """Events of each type that could be sent and is disabled."""
+        skipped = self.report.reasons[State.SKIPPED]
+        counts = {kind: skipped.get(reason_of_type(kind)) for kind in SENT_TYPES}
+        return {kind: reason.count for kind, reason in counts.items() if reason is not None}
 
     @property
     def period(self) -> tuple[datetime, datetime] | None:
@@ -269,6 +279,7 @@ class Planner:
             fold=fold,
         )
         self._plan = Plan(customers, looks_up, None if path is None else str(path), self.run.report())
+        self._plan.sample = self._options.selection.sample
 
     def _count(self, outcomes: Iterable[Outcome]) -> None:
         self._plan.add(outcomes)  # a second run has a plan of its own
@@ -316,6 +327,9 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate 
     - `period{first, last}` of all events, or null, and `periods{SOURCE{first, last}}`, at most 1,000;
     - `anonymous{customers, records}`: customers named by an anonymousId, and what they would be sent;
     - `erased{customers, fields}`: what nulls would erase; `findings` as in the report;
+    - `switched_off{TYPE{records, plans[{name, calls, duration_s, share_of_cycle, fits, calls_over, cycles}]}}`: events
+      of a type that is `disabled`, and what they would cost at most, one call each;
+    - `sample` (the percentage of `--sample`, or null): then all numbers are those of the sample;
     - `custom_events{NAME: count}`, as they would be recorded; `older_updates{count, capped}`;
     - `bulk{updates, delivered, failed, unchanged, requests, polls, bytes}`: customers, `polls` an estimate;
     - `costs{each{customers, polls, events, calls}, bulk{...}}`, in calls;
@@ -344,6 +358,14 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate 
         },
         "anonymous": {"customers": len(plan.anonymous), "records": plan.anonymous_records},
         "erased": {"customers": plan.erased_customers, "fields": plan.erased_fields},
+        "switched_off": {
+            type_: {
+                "records": count,
+                "plans": [{"name": each.name, **fit(count, each, reserve, rate)} for each in allowances],
+            }
+            for type_, count in plan.switched_off.items()
+        },
+        "sample": plan.sample,
         "custom_events": plan.event_names.to_dict(),
         "bulk": msgspec.to_builtins(plan.bulk_counts) | {"polls": plan.bulk.polls},
         "older_updates": report["older_updates"],

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from voucherify_sync.events import Event, Json, Kind, Request
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.rules import effective_rows
+from voucherify_sync.mapping.sections import Sections
 from voucherify_sync.paths import parse_destination
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
@@ -66,11 +66,11 @@ class SchemaBreach(Struct):
 def planned_breaches(settings: Settings, schema: CustomerSchema) -> list[SchemaBreach]:
     """Return what the rows and constants of the settings alone tell; values of events are not known to them."""
     found: dict[tuple[str, BreachKind], SchemaBreach] = {}
-    for name, root in (("identify", "traits"), ("track", "properties")):
-        section = getattr(settings, name)
+    for name, compiled in Sections(settings).by_name.items():
+        section = compiled.settings
         if section.disabled:
             continue
-        for row in effective_rows(root, section.mapping, extend_default=section.extend_default):
+        for row in compiled.rules.rows:
             keys = row.destination.keys
             if keys[:2] == _METADATA and len(keys) > 2:
                 kind = _kind_of_key(schema, str(keys[2]))

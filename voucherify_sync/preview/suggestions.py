@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
-from voucherify_sync.events import Batch, Event
+from voucherify_sync.events import SENT_TYPES, Batch, Event
 from voucherify_sync.fields import ADDRESS_ALIASES, CUSTOMER_ALIASES, NAME, NAME_PARTS
 from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
 from voucherify_sync.settings import Identify, Track
-from voucherify_sync.settings.types import OF_PRODUCTS, REPLAY_ROWS, ROOTS, SAFE_TRACK_ROWS
+from voucherify_sync.settings.types import OF_PRODUCTS, REPLAY_ROWS, SAFE_TRACK_ROWS, destinations_of
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.text import folded_key, similar
 
@@ -190,9 +190,11 @@ class Proposer:
         self._read = {parse_source(source).keys for source in own.mapping}
         renames = NAME in getattr(paths.get(("properties", "name")), "destinations", ())
         self._without_name = kind == "track" and (
-            not own.mapping
+            not (own.mapping or own.set)
             or bool(
-                own.extend_default and renames and "customer.name" not in own.mapping.get(RENAMING_SOURCE, ())
+                own.extend_default
+                and renames
+                and "customer.name" not in destinations_of(own.mapping.get(RENAMING_SOURCE, []))
             )
         )
         self._rows: dict[str, ProposedRow] = {}
@@ -222,7 +224,7 @@ class Proposer:
         extend = None
         if self._without_name and (has_rows or self._own.extend_default):
             extend = False
-        elif has_rows and not self._own.mapping:
+        elif has_rows and not (self._own.mapping or self._own.set):
             extend = True
         return Proposal(list(self._rows.values()), add, extend, self._events, more)
 
@@ -230,7 +232,7 @@ class Proposer:
         """Add the rows that every replay is better with, and return the constants that are."""
         if not self._events or not (has_rows or not self._own.mapping):
             return {}
-        targets = set(chain.from_iterable(self._own.mapping.values()))
+        targets = {*chain.from_iterable(map(destinations_of, self._own.mapping.values())), *self._own.set}
         for source, destination in REPLAY_ROWS.items():
             if (source,) not in self._read and destination not in targets:
                 self._put((source,), destination)
@@ -338,7 +340,7 @@ class Proposer:
         metadata = self._metadata_of(keys)
         own_places = {path_of(*to) for to in self._paths[keys].destinations}
         if keys[0] == "context" and self._kind == "identify":
-            own = (ROOTS[self._kind], *names)
+            own = (SENT_TYPES[self._kind].root, *names)
             if own in self._unmapped and self._field_of(own) is None and self._add_own(own):
                 row = self._rows.pop(path_of(*own))
                 is_put = self._put(keys, row.destination)

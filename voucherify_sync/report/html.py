@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from voucherify_sync.events import Json, Kind
+from voucherify_sync.events import Json
 from voucherify_sync.findings import sentences_of
 from voucherify_sync.outcomes import State, ended, label_of, words
 from voucherify_sync.report.run_report import (
@@ -28,10 +28,8 @@ from voucherify_sync.report.run_report import (
     headline,
 )
 from voucherify_sync.text import clean, counted, size, span
-from voucherify_sync.voucherify.answers import PATHS
 
 _MAX_TEXT = 4_096
-_ENDPOINTS = {"identify": f"POST {PATHS[Kind.CUSTOMER]}", "track": f"POST {PATHS[Kind.EVENT]}"}
 """Type of event -> what the endpoints begin with that take its requests, one by one or in bulk."""
 
 HEIGHT = 180.0
@@ -135,19 +133,18 @@ def common_folder(names: Sequence[str]) -> str:
 
 
 def _mapping(report: RunReport) -> Iterator[Json]:
-    """Yield what the mapping did by type of event; shares of rows are of the requests made of such events."""
-    for type_, begin in _ENDPOINTS.items():
-        part, endpoints = report.mapping[type_], report.api.by_endpoint
-        requests = sum(sum(counts.values()) for name, counts in endpoints.items() if name.startswith(begin))
+    """Yield what the mapping did by section; shares of rows are of the events of which it made requests."""
+    for name, part in report.mapping.items():
         dropped = [(path, why, n) for path, reasons in part.dropped.items() for why, n in reasons.items()]
+        entries = {f"set: {destination}": count for destination, count in part.set.items()}
         unmapped = [(path, "", count) for path, count in part.unmapped.items()]
-        if requests or unmapped:
+        if part.events or unmapped:
             yield {
-                "type": type_,
-                "requests": requests,
+                "type": name,
+                "events": part.events,
                 "matched": [
-                    (*row.rpartition(": ")[::2], count, percent_of(min(count, requests), requests))
-                    for row, count in part.rows.items()
+                    (*text.rpartition(": ")[::2], count, percent_of(count, part.events))
+                    for text, count in {**part.rows, **entries}.items()
                     if count
                 ],
                 "unmatched": [row.rpartition(": ")[0] for row, count in part.rows.items() if not count],

@@ -143,15 +143,19 @@ class ApiReport(Struct, frozen=True):
 
 
 class MappingReport(Struct, frozen=True):
-    """What the mapping did with the events of one type.
+    """What the mapping did with the events of one section of the settings: those of a type, or of some names.
 
     Attributes:
+        events: of which a request could be made, repeated ones included.
         rows: how often the row matched.
+        set: how often the entry of `set` gave a value, by its destination.
         unmapped: how often a value was not mapped because no row reads it.
         dropped: how often a row found a value that its field cannot hold.
     """
 
+    events: int = 0
     rows: dict[str, int] = msgspec.field(default_factory=dict)
+    set: dict[str, int] = msgspec.field(default_factory=dict)
     unmapped: dict[str, int] = msgspec.field(default_factory=dict)
     dropped: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
 
@@ -235,7 +239,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
         outcomes: records by state; they add up to `events.read`.
         reasons: why they ended so.
         api: calls and endpoints.
-        mapping: by type of event.
+        mapping: by type of event; ``events.NAME`` for those of an entry of `track.events`.
         findings: what a person should know of the input, by [code](reasons.md#findings).
         notices: sentences on filters and selections that meet nothing in the input, or almost something.
         timeline: when requests ended.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
-from voucherify_sync.text import did_you_mean, similar
+from voucherify_sync.text import did_you_mean, either, similar
 
 if TYPE_CHECKING:  # help shows these options, and must not wait for what a run needs
     from voucherify_sync.events import Batch
@@ -111,7 +111,7 @@ def parse_type(text: str) -> str:
     name = event_type(text)
     if name in SENT_TYPES:
         return name
-    sent = " or ".join(SENT_TYPES)
+    sent = either(SENT_TYPES)
     if name in EVENT_TYPES:
         raise ValueError(f"{name} events are not sent to Voucherify; write {sent}")
     meant = did_you_mean(similar(text, SENT_TYPES, fold=str.lower, most=1, cutoff=0.6))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,12 +24,14 @@ from voucherify_sync.mapping.rules import projection_of
 from voucherify_sync.mapping.stats import MappingStats
 from voucherify_sync.mapping.times import TIME_FIELDS, set_time
 from voucherify_sync.outcomes import Decision, Outcome, State
+from voucherify_sync.paths import FieldPath
 from voucherify_sync.run.options import Input
 from voucherify_sync.settings import Settings
 from voucherify_sync.sources.decode import (
     MAX_BATCH_RECORDS,
     Decode,
     Record,
+    decode,
     decoder,
     portions,
 )
@@ -124,7 +126,13 @@ class Pipeline:
         self.filters = Filters(settings, selection, lambda event: set_time(event, self.mapper.find))
         leave_out = self.filters.reason_to_skip_customer if self.filters.has_customer_rules else None
         self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
-        self.decode = decode or decoder(projection_of(self.mapper.all_rules) | dict.fromkeys(TIME_FIELDS))
+        self.decode = decode or decode_for(self)
+
+    def sources(self) -> Iterator[FieldPath]:
+        """Yield what filters and mapping read of an event, beside what every run does."""
+        yield from self.filters.sources()
+        for rules in self.mapper.sections.rules():
+            yield from rules.sources()
 
     def batches(
         self, batch: Batch, limit: int | None = None, size: int = MAX_BATCH_RECORDS
@@ -182,6 +190,14 @@ class Pipeline:
             return Outcome(record, State.SKIPPED, reason)
         record.key = record_key(record)
         return record
+
+
+def decode_for(*pipelines: Pipeline) -> Decode:
+    """Return a ``decode`` that makes records with all that these pipelines look at."""
+    if any(rules.reads_whole_events for each in pipelines for rules in each.mapper.sections.rules()):
+        return decode
+    sources = chain.from_iterable(each.sources() for each in pipelines)
+    return decoder(projection_of(sources) | dict.fromkeys(TIME_FIELDS))
 
 
 def _ignore(*_: object) -> None:

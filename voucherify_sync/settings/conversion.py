@@ -9,8 +9,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from voucherify_sync.events import SENT_TYPES, Kind
+from voucherify_sync.expressions.conditions import ConditionError, parse_condition
+from voucherify_sync.expressions.row_filters import FilterError, parse_filters
+from voucherify_sync.expressions.set_entries import HOLDERS, set_entries
+from voucherify_sync.fields import MAX_EVENT_NAME
 from voucherify_sync.paths import (
     FieldPath,
+    Keys,
     PathError,
     check_row,
     parse_destination,
@@ -20,21 +29,22 @@ from voucherify_sync.paths import (
 from voucherify_sync.settings.environment import check_references, clean_url, clean_version, interpolate
 from voucherify_sync.settings.segment import doubt_of_source, foreign_kind
 from voucherify_sync.settings.types import (
-    CUSTOMER_SECTIONS,
+    ENTRIES,
     PERIODS_S,
-    ROOTS,
     SECTIONS,
     Api,
     Rate,
     Rows,
+    RowTarget,
     Secret,
     Setting,
     Settings,
+    TrackEntry,
     all_settings,
     settings_of,
 )
 from voucherify_sync.settings.yaml_nodes import Mistake, Problems, YamlNode, shown
-from voucherify_sync.text import did_you_mean
+from voucherify_sync.text import did_you_mean, either
 
 TESTS: Final = "tests"
 """The key beside the sections that holds a list: the mapping tests."""
@@ -55,6 +65,7 @@ _ALSO_CALLED: Final = (
 """Names without case and separators that people give to settings -> the setting."""
 _JOINED: Final = re.compile(r"[,;+|&]\s*(\$\.)?(customer|metadata|traits|properties|context)\.")
 _EVENT_PATH: Final = re.compile(r"(\$\.)?(traits|properties|context)\b")
+_ROW_KEYS: Final = frozenset({"to", "or", "apply"})
 _KNOWN_VERSION: Final = "v2018-08-01"
 _VERSION: Final = re.compile(r"v[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _JSON_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -227,8 +238,8 @@ class SettingsReader(NodeReader):
                 self._note_unknown(key, "")
         return Settings(**found)
 
-    def _section(self, node: YamlNode, section: str) -> Any:
-        known = settings_of(section)
+    def _section(self, node: YamlNode, section: str, kind: type[Struct] | None = None) -> Any:
+        known = _settings_in(section)
         nodes: dict[str, YamlNode] = {}
         for name, (key, value) in self.pairs(node, section, "`name: value` lines").items():
             if name not in known:
@@ -245,7 +256,8 @@ class SettingsReader(NodeReader):
         if found.get("token_file") and found.get("token", Api().token) != Api().token:
             later = max(nodes["token"].place, nodes["token_file"].place)
             self._problems.add(later, "api", "token and token_file are both given; leave one out")
-        return SECTIONS[section](**{name: value for name, value in found.items() if value is not None})
+        cls = kind or SECTIONS[section]
+        return cls(**{name: value for name, value in found.items() if value is not None})
 
     def _note_null_constants(self, node: YamlNode, section: str, *, can_clear: bool) -> None:
         for name, (_, value) in (node.pairs or {}).items():
@@ -277,12 +289,49 @@ class SettingsReader(NodeReader):
             return [self.tried(item, path, self._name, item) for item in items]
         if kind == Rows:
             return self._rows(node, setting)
+        if kind == dict[str, TrackEntry]:
+            return self._entries(node, path)
         if kind == dict[str, Any]:
             pairs = self.pairs(node, path, "`destination: value` lines")
             for name, (key, _) in pairs.items():
                 self.tried(key, path, self._destination, name, setting.section)
-            return {name: self.constant(value, path) for name, (_, value) in pairs.items()}
+            given = {name: self.constant(value, path) for name, (_, value) in pairs.items()}
+            if setting.name == "set":
+                self._check_set(node, given, path)
+            return given
+        if setting.name == "where":
+            return self.tried(node, path, self._where, node)
         return self.tried(node, path, self._one, node, setting)
+
+    def _entries(self, node: YamlNode, path: str) -> dict[str, TrackEntry]:
+        """Read the settings of single event names."""
+        entries = {}
+        for name, (key, value) in self.pairs(node, path, "names of events, each with settings").items():
+            section = f"{path}.{shown(name)}"
+            if not name.strip():
+                self._problems.add(key.place, path, "a name is missing")
+            entries[name] = self._section(value, section, TrackEntry)
+        return entries
+
+    def _check_set(self, node: YamlNode, given: dict[str, Any], path: str) -> None:
+        """Note the mistakes of directives, each at its own place."""
+
+        def note(keys: Keys, message: str) -> None:
+            at = _node_at(node, keys)
+            if not (at.is_noted or (len(keys) == 1 and at is node)):
+                self._problems.add(at.place, path, message)
+
+        set_entries(given, note)
+
+    def _where(self, node: YamlNode) -> str | None:
+        text = self.text(node)
+        if not text.strip():
+            return None
+        try:
+            parse_condition(text)
+        except ConditionError as error:
+            raise Mistake(f"column {error.column} of the condition: {error}") from None
+        return text
 
     def _one(self, node: YamlNode, setting: Setting) -> Any:
         """Read a setting of one value; None stands for the default, which an empty text of any kind is."""
@@ -294,6 +343,8 @@ class SettingsReader(NodeReader):
         text = self.text(node)
         if setting.type is str and not text.strip():
             return None
+        if setting.name == "rename" and len(text) > MAX_EVENT_NAME:
+            raise Mistake(f"a name of more than {MAX_EVENT_NAME} characters, which Voucherify does not take")
         if setting.choices:
             return _read_choice(text, setting.choices)
         if setting.type is int:
@@ -307,11 +358,14 @@ class SettingsReader(NodeReader):
             raise Mistake("a name is missing")
         return text
 
-    def _rows(self, node: YamlNode, setting: Setting) -> dict[str, list[str | None]]:
-        rows: dict[str, list[str | None]] = {}
+    def _rows(self, node: YamlNode, setting: Setting) -> dict[str, Any]:
+        rows: dict[str, Any] = {}
         path, section = setting.path, setting.section
         for name, (key, value) in self.pairs(node, path, "`source: destination` rows").items():
             source = self.tried(key, path, _parse, parse_source, name)
+            if value.pairs is not None and (not value.pairs or _ROW_KEYS & value.pairs.keys()):
+                rows[name] = self._row_target(value, source, setting)
+                continue
             targets = value.items or [value]
             if source is not None:
                 self._doubt_row(key, source, targets, setting)
@@ -323,7 +377,8 @@ class SettingsReader(NodeReader):
     ) -> None:
         """Note where a row is likely to be meant otherwise."""
         is_turned = any(_EVENT_PATH.match(each.text or "") for each in targets)  # which is a mistake
-        doubt = None if is_turned else doubt_of_source(source, ROOTS[setting.section])
+        type_ = SENT_TYPES[_type_of(setting.section)]
+        doubt = None if is_turned else doubt_of_source(source, type_)
         if _JOINED.search(source.text):
             doubt = "this is one path; values of two sources cannot be joined"
         if doubt:
@@ -332,6 +387,54 @@ class SettingsReader(NodeReader):
             if _JOINED.search(each.text or ""):
                 message = "this is one path; several are a list, such as [customer.name, metadata.name]"
                 self._problems.doubt(each.place, setting.path, message)
+
+    def _row_target(self, node: YamlNode, source: FieldPath | None, setting: Setting) -> RowTarget:
+        """Read a row that says more than its destinations."""
+        path, nodes = setting.path, dict[str, YamlNode]()
+        for name, (key, value) in (node.pairs or {}).items():
+            if name not in _ROW_KEYS:
+                near = difflib.get_close_matches(name[:60].lower(), sorted(_ROW_KEYS), n=1)
+                self._problems.add(
+                    key.place, path, f"a row has to, or and apply, not {shown(name)}{did_you_mean(near)}"
+                )
+            elif not value.is_null:
+                nodes[name] = value
+        if "to" not in nodes:
+            self._problems.add(node.place, path, "a row needs `to`, its destination")
+        targets = nodes["to"].items or [nodes["to"]] if "to" in nodes else []
+        if source is not None:
+            self._doubt_row(node, source, targets, setting)
+        others = nodes["or"].items or [nodes["or"]] if "or" in nodes else []
+        to = [self.tried(each, path, self._target, each, source, setting.section) for each in targets]
+        or_ = [self.tried(each, path, self._other_source, each, setting) for each in others]
+        apply = None
+        if "apply" in nodes:
+            apply = self.tried(nodes["apply"], path, self._filters, nodes["apply"], source, to)
+        return RowTarget(list(filter(None, to)), list(filter(None, or_)), apply)
+
+    def _other_source(self, node: YamlNode, setting: Setting) -> str:
+        text = self.text(node)
+        source = _parse(parse_source, text)
+        if source.wildcard:
+            raise Mistake(f"{text!r}: a wildcard has no `or`")
+        self._doubt_row(node, source, [], setting)
+        return text
+
+    def _filters(self, node: YamlNode, source: FieldPath | None, to: Sequence[str | None]) -> str:
+        text = self.text(node)
+        try:
+            parse_filters(text)
+        except FilterError as error:
+            raise Mistake(f"apply, column {error.column}: {error}") from None
+        if source is not None and source.wildcard:
+            raise Mistake(
+                f"{source.text!r} stands for many values, so it has no `apply`; write a row for each"
+            )
+        if objects := [each for each in to if each and parse_destination(each).keys in HOLDERS]:
+            raise Mistake(
+                f"{objects[0]!r} takes an object, so the row has no `apply`; write a row for each key"
+            )
+        return text
 
     def _target(self, node: YamlNode, source: FieldPath | None, section: str) -> str:
         if node.is_null or node.items == []:
@@ -355,7 +458,7 @@ class SettingsReader(NodeReader):
         """Parse a place in a request, and refuse what the requests of a section do not have."""
         destination = _parse(parse_destination, text)
         part, *below = destination.keys
-        if section in CUSTOMER_SECTIONS and part != "customer":
+        if SENT_TYPES[_type_of(section)].kind is Kind.CUSTOMER and part != "customer":
             meant = path_of("customer", part, *below) + (".*" if destination.wildcard else "")
             advice = (
                 did_you_mean([meant])
@@ -364,6 +467,30 @@ class SettingsReader(NodeReader):
             )
             raise Mistake(f"{text!r}: a customer update has no {part}{advice}")
         return destination
+
+
+def _type_of(section: str) -> str:
+    """Return the type of the events of a section: those of an entry of `track.events` are track events."""
+    return section.partition(".")[0]
+
+
+def _settings_in(section: str) -> dict[str, Setting]:
+    """Return the settings of a section; those of an entry of `track.events` are under its name."""
+    if not section.startswith(f"{ENTRIES}."):
+        return settings_of(section)
+    return {name: replace(setting, section=section) for name, setting in settings_of(ENTRIES).items()}
+
+
+def _node_at(node: YamlNode, keys: Keys) -> YamlNode:
+    """Return the node to which keys lead, or the last one on the way that there is."""
+    for key in keys:
+        if isinstance(key, int) and node.items is not None and key < len(node.items):
+            node = node.items[key]
+        elif node.pairs is not None and str(key) in node.pairs:
+            node = node.pairs[str(key)][1]
+        else:
+            break
+    return node
 
 
 def _parse(parser: Callable[[str], FieldPath], text: str) -> FieldPath:
@@ -377,11 +504,11 @@ def _why_unknown(section: str, name: str) -> str:
     if not section and name in {setting.path for setting in all_settings()}:
         owner, _, own_name = name.partition(".")
         return f"write `{own_name}:` below `{owner}:`, on a line of its own"
-    if section in ROOTS and _EVENT_PATH.match(name):
+    if _type_of(section) in SENT_TYPES and _EVENT_PATH.match(name):
         return f"a row belongs below `mapping:`, in {section}"
     if owners := [each for each in SECTIONS if section and name in settings_of(each)]:
         owners = difflib.get_close_matches(section, owners, n=1, cutoff=0.7) or owners
-        return f"no such setting here; {name} belongs to {' or '.join(owners)}"
+        return f"no such setting here; {name} belongs to {either(owners)}"
     return "no such setting" + did_you_mean(_similar_settings(section, name))
 
 
@@ -396,7 +523,7 @@ def _similar_settings(section: str, key: str) -> list[str]:
         return re.sub(r"[^a-z0-9]", "", name[:60].lower())
 
     if section:
-        own = {squashed(name): setting.path for name, setting in settings_of(section).items()}
+        own = {squashed(name): setting.path for name, setting in _settings_in(section).items()}
     else:
         own = {squashed(name): name for name in (*SECTIONS, TESTS)}
     wanted = squashed(key)

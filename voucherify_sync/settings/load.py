@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -15,12 +16,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from voucherify_sync.errors import SettingsError, UsageProblem
+from voucherify_sync.expressions.set_entries import set_entries
 from voucherify_sync.fields import WORKING_FIELDS
 from voucherify_sync.paths import parse_destination
 from voucherify_sync.settings.conversion import SettingsReader
 from voucherify_sync.settings.environment import expanded, token_file
 from voucherify_sync.settings.mapping_tests import MappingTest, MappingTestReader, files_of_tests
-from voucherify_sync.settings.types import DEFAULT_ROWS, Secret, Settings
+from voucherify_sync.settings.types import DEFAULT_ROWS, Secret, Settings, destinations_of
 from voucherify_sync.settings.yaml_nodes import (
     LineColumn,
     Problems,
@@ -221,10 +223,11 @@ def default_table_notices(settings: Settings) -> list[str]:
     """
     notices = []
     for name, section in (("identify", settings.identify), ("track", settings.track)):
-        if not section.mapping or section.extend_default is not None:
+        if not (section.mapping or section.set) or section.extend_default is not None:
             continue
-        targets = [target for targets in section.mapping.values() for target in targets]
-        own = [parse_destination(target).keys for target in (*targets, *section.add)]
+        targets = list(chain.from_iterable(map(destinations_of, section.mapping.values())))
+        filled = [entry.destination.text for entry in set_entries(section.set)]
+        own = [parse_destination(target).keys for target in (*targets, *filled, *section.add)]
         if any(place[-1] in WORKING_FIELDS for place in own):
             own.append(("customer", "name"))  # it is made of these
         empty = []
@@ -236,8 +239,9 @@ def default_table_notices(settings: Settings) -> list[str]:
         if empty:
             if sum(field.startswith("address.") for field in empty) == _ADDRESS_ROWS:
                 empty = list(dict.fromkeys(field.partition(".")[0] for field in empty))
+            what = "mapping" if section.mapping else "set"
             notices.append(
-                f"{name}.mapping replaces the default table, which would fill these fields of the customer, too: "
+                f"{name}.{what} replaces the default table, which would fill these fields of the customer, too: "
                 f"{', '.join(empty)}. Set {name}.extend_default: true to keep it, or false if this is meant."
             )
     return notices

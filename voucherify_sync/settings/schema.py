@@ -5,19 +5,51 @@ Where a value is written in another way than its type says, such as a share as `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from voucherify_sync.events import Json
+from voucherify_sync.expressions.directives import VALUE_REFERENCE, value_schema
+from voucherify_sync.expressions.row_filters import FILTERS
 from voucherify_sync.settings.conversion import TESTS
 from voucherify_sync.settings.template import plain
-from voucherify_sync.settings.types import SECTIONS, Rate, Rows, Secret, Setting, settings_of
+from voucherify_sync.settings.types import (
+    ENTRIES,
+    SECTIONS,
+    Rate,
+    Rows,
+    Secret,
+    Setting,
+    TrackEntry,
+    settings_of,
+)
 
 _TEXT: Final = {"type": ["string", "number", "boolean", "null"]}
 """What an editor takes a text without quotes for; the loader reads each of them as the text that it is."""
 
 _SHARE: Final = {"type": "string", "pattern": "^[0-9]{1,2}(\\.[0-9]+)? ?%$"}
 _STRING: Final = {"type": "string"}
-_ROWS: Final = {"anyOf": [_STRING, {"type": "array", "items": _STRING, "minItems": 1}]}
+_STRINGS: Final = {"anyOf": [_STRING, {"type": "array", "items": _STRING, "minItems": 1}]}
+_ROWS: Final = {
+    "anyOf": [
+        _STRING,
+        {"type": "array", "items": _STRING, "minItems": 1},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["to"],
+            "properties": {
+                "to": _STRINGS | {"description": "Destinations."},
+                "or": _STRINGS
+                | {"description": "Sources that are read next where this one holds nothing or null."},
+                "apply": {
+                    "type": "string",
+                    "description": f"Filters, from left to right, such as `strip | downcase`: {', '.join(FILTERS)}.",
+                },
+            },
+        },
+    ]
+}
 
 
 def _written(setting: Setting) -> Json:
@@ -34,6 +66,11 @@ def _written(setting: Setting) -> Json:
         return {"anyOf": [{"type": "array", "items": _TEXT}, _TEXT]}
     if kind == Rows:
         return {"type": ["object", "null"], "additionalProperties": _ROWS}
+    if kind == dict[str, TrackEntry]:
+        entry = _object(_properties(settings_of(ENTRIES)), description=TrackEntry.__doc__)
+        return {"type": ["object", "null"], "additionalProperties": entry | {"type": ["object", "null"]}}
+    if setting.name == "set":
+        return {"type": ["object", "null"], "additionalProperties": VALUE_REFERENCE}
     if setting.choices:
         return {"enum": [*setting.choices, None]}
     return setting.schema | {"type": [setting.schema["type"], "null"]}
@@ -75,18 +112,24 @@ _TESTS: Final[Json] = {
 }
 
 
+def _properties(settings: Mapping[str, Setting]) -> Json:
+    """Return the schemas of settings by name."""
+    properties: Json = {}
+    for name, setting in settings.items():
+        described: Json = {
+            key: setting.schema[key] for key in ("description", "examples") if key in setting.schema
+        }
+        if setting.default is not None:
+            described["default"] = plain(setting.default)
+        properties[name] = _written(setting) | described
+    return properties
+
+
 def json_schema() -> Json:
     """Return the schema (draft 2020-12). Everything may be null, which stands for the default."""
     sections: Json = {}
     for section, cls in SECTIONS.items():
-        properties: Json = {}
-        for name, setting in settings_of(section).items():
-            described: Json = {
-                key: setting.schema[key] for key in ("description", "examples") if key in setting.schema
-            }
-            if setting.default is not None:
-                described["default"] = plain(setting.default)
-            properties[name] = _written(setting) | described
+        properties = _properties(settings_of(section))
         sections[section] = _object(properties, description=cls.__doc__) | {"type": ["object", "null"]}
     sections[TESTS] = _TESTS
     return {
@@ -94,4 +137,5 @@ def json_schema() -> Json:
         "title": "Settings of voucherify-sync",
         **_object(sections),
         "type": ["object", "null"],
+        "$defs": {"value": value_schema()},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Final
 
+from voucherify_sync.events import EventType
 from voucherify_sync.paths import FieldPath, path_of, stars_in_names
 from voucherify_sync.settings.yaml_nodes import YamlNode
 from voucherify_sync.text import did_you_mean, folded_key
@@ -58,14 +59,14 @@ def _is_configuration(root: YamlNode) -> bool:
     return bool(own) and len(own | (_GENERAL_KEYS & pairs.keys())) >= 2
 
 
-def doubt_of_source(source: FieldPath, root: str) -> str | None:
+def doubt_of_source(source: FieldPath, of: EventType) -> str | None:
     """Return why no event of a type is likely to have anything at a source, or None.
 
     Args:
         source: of a row.
-        root: where events of that type hold their values, `traits` or `properties`.
+        of: the type.
     """
-    first = str(source.keys[0])
+    first, root = str(source.keys[0]), of.root
     others = source.keys[1:]
     end = ".*" if source.wildcard else ""
     if stars_in_names(source.text):
@@ -75,8 +76,7 @@ def doubt_of_source(source: FieldPath, root: str) -> str | None:
         meant = [path_of(root, *others) + end]
         if first == "traits":
             meant.append(path_of("context", "traits", *others) + end)
-        kind = "track" if root == "properties" else "identify"
-        return f"{kind} events have {root}, not {first}" + did_you_mean(meant)
+        return f"{of.name} events have {root}, not {first}" + did_you_mean(meant)
     if first in _EVENT_KEYS:
         return None
     known = _OBJECTS if others or end else sorted(_EVENT_KEYS, key=lambda key: "_" not in key)

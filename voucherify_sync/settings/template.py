@@ -16,16 +16,20 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from voucherify_sync.events import SENT_TYPES, Json
 from voucherify_sync.settings.conversion import is_json_word
 from voucherify_sync.settings.load import masked
 from voucherify_sync.settings.types import (
-    IDENTIFY_ROWS,
+    DEFAULT_TABLES,
+    ENTRIES,
     SECTIONS,
-    TRACK_ROWS,
     Rate,
+    Rows,
+    RowTarget,
     Secret,
     Setting,
     Settings,
+    TrackEntry,
     settings_of,
 )
 
@@ -103,26 +107,52 @@ def dump(settings: Settings) -> str:
         name: {each: plain(getattr(getattr(settings, name), each)) for each in settings_of(name)}
         for name in SECTIONS
     }
-    for name, default in (("identify", IDENTIFY_ROWS), ("track", TRACK_ROWS)):
+    for name, default in DEFAULT_TABLES.items():
         section = shown[name]
-        section["extend_default"] = bool(section["extend_default"] and section["mapping"])
-        rows = section["mapping"] or {source: [destination] for source, destination in default.items()}
-        section["mapping"] = {
-            source: targets[0] if len(targets) == 1 else targets for source, targets in rows.items()
-        }
+        has_own = section["mapping"] or section["set"]
+        section["extend_default"] = bool(section["extend_default"] and has_own)
+        if not has_own:
+            section["mapping"] = {source: [destination] for source, destination in default.items()}
+        section["mapping"] = _rows_as_written(section["mapping"])
+    shown["track"]["events"] = {
+        escaped(name): _entry_as_written(entry) for name, entry in settings.track.events.items()
+    }
     return to_yaml(shown)
+
+
+def _rows_as_written(rows: Rows) -> Json:
+    return {source: _as_written(target) for source, target in rows.items()}
+
+
+def _as_written(target: list[str] | RowTarget) -> Any:
+    """Return what stands behind the source of a row."""
+    if isinstance(target, list):
+        return target[0] if len(target) == 1 else target
+    more = {"or": target.or_, "apply": target.apply}
+    return {"to": _as_written(target.to)} | {name: escaped(value) for name, value in more.items() if value}
+
+
+def _entry_as_written(entry: TrackEntry) -> Json:
+    """Return what an entry of `track.events` gives."""
+    given = {
+        name: plain(getattr(entry, name))
+        for name, setting in settings_of(ENTRIES).items()
+        if getattr(entry, name) != setting.default
+    }
+    return given if entry.mapping is None else given | {"mapping": _rows_as_written(entry.mapping)}
 
 
 def digest(settings: Settings) -> str:
     """Return a short hash of what shapes the requests: equal digests make equal requests of equal events."""
-    shaping = [
-        msgspec.structs.asdict(section)
-        for section in (settings.identify, settings.track, settings.personas, settings.identity)
-    ]
-    for section in shaping[:2]:
+    shaping = {
+        name: msgspec.to_builtins(getattr(settings, name)) for name in (*SENT_TYPES, "personas", "identity")
+    }
+    mapped = [shaping[name] for name in SENT_TYPES]
+    for section in (*mapped, *shaping["track"]["events"].values()):
+        for name in ("disabled", "where"):  # they select events, and shape no request
+            del section[name]
         section["extend_default"] = bool(section["extend_default"])
-    text = json.dumps(shaping)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return hashlib.blake2b(json.dumps(shaping).encode(), digest_size=6).hexdigest()
 
 
 def plain(value: Any) -> Any:

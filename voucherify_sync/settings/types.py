@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, structs
 
 from voucherify_sync.events import Json
 
@@ -45,17 +45,55 @@ SAFE_TRACK_ROWS: Final = {
 }
 """The rows of track events that a settings file should have."""
 
+PAGE_ROWS: Final = {
+    "context.traits.email": "customer.email",
+    "properties.email": "customer.email",
+    "properties.metadata": "metadata",
+    "properties.referral.code": "referral.code",
+    "properties.referral.referrer_id": "referral.referrer_id",
+    "properties.loyalty.code": "loyalty.code",
+}
+"""The rows of page and screen events. None fills the customer's name: browsers put the page's title into
+`properties.name`."""
+
+GROUP_ROWS: Final = {"groupId": "customer.metadata.group_id"}
+"""The rows of group events, whose traits hold the name and the mail of a company."""
+
+DEFAULT_TABLES: Final = {
+    "identify": IDENTIFY_ROWS,
+    "track": TRACK_ROWS,
+    "page": PAGE_ROWS,
+    "screen": PAGE_ROWS,
+    "group": GROUP_ROWS,
+}
+"""Type of event -> the rows that apply where the settings have neither rows nor `set`."""
+
 REPLAY_ROWS: Final = {"messageId": "metadata.segment_message_id", "timestamp": "metadata.occurred_at"}
 """Rows that every replay of track events is better with: they find an event in doubt, and keep its time."""
 
-ROOTS: Final = {"identify": "traits", "track": "properties"}
-"""Section -> the key below which its events hold their values."""
 
-CUSTOMER_SECTIONS: Final = frozenset({"identify"})
-"""Sections whose events become customer updates, not custom events."""
+class RowTarget(Struct, frozen=True):
+    """What a row does with the value of its source, where that is more than putting it at a destination.
 
-Rows = dict[str, list[str]]
+    Attributes:
+        to: destinations.
+        or_: sources that are read in this order where the row's own holds nothing or null.
+        apply: filters, as they are written; None for none.
+    """
+
+    to: list[str]
+    or_: list[str] = field(default_factory=list)
+    apply: str | None = None
+
+
+Rows = dict[str, list[str] | RowTarget]
 """Source path in the event -> destination paths in the request, in the file's order; checked, not parsed."""
+
+
+def destinations_of(target: list[str] | RowTarget) -> list[str]:
+    """Return the destinations of a row."""
+    return target.to if isinstance(target, RowTarget) else target
+
 
 OnDoubt = Literal["verify", "hold", "resend", "accept"]
 """What becomes of a custom event whose answer was lost: see the help of `delivery.on_doubt`."""
@@ -125,7 +163,49 @@ _NameFromParts = Annotated[
     bool,
     Meta(
         description="Where customer.name is not filled, join firstName and lastName of the event, also without rows "
-        "for them. false: only what rows put into customer.firstName and customer.lastName is joined."
+        "for them. false: only what rows or set put into customer.firstName and customer.lastName is joined."
+    ),
+]
+_Set = Annotated[
+    dict[str, Any],
+    Meta(
+        description="Values by Segment's mapping directives, as destination: value. They win over rows. With an entry "
+        "and without rows, the default table no longer applies; extend_default: true keeps it."
+    ),
+]
+_Add = Annotated[
+    dict[str, Any],
+    Meta(
+        description="Constants, as destination: value. They are set last.",
+        examples=[{"customer.metadata.imported_from": "segment"}],
+    ),
+]
+_Where = Annotated[
+    str | None,
+    Meta(
+        description="Send only the events for which this holds: a condition in Segment's trigger language.",
+    ),
+]
+_Nulls = Annotated[
+    Literal["omit", "clear"],
+    Meta(
+        description="Traits that are null: leave the field as it is (omit), or erase it at Voucherify (clear)."
+    ),
+]
+_UnmappedTraits = Annotated[
+    Literal["drop", "metadata"],
+    Meta(description="Traits that are not mapped: drop them, or keep them in customer.metadata."),
+]
+_UnmappedProperties = Annotated[
+    Literal["drop", "metadata"],
+    Meta(description="Properties that are not mapped: drop them, or keep them in the event's metadata."),
+]
+_AddToEvents = Annotated[
+    dict[str, Any],
+    Meta(
+        description="Constants, as destination: value. They are set last. "
+        "With one like this, earning rules can ignore the events of a replay.",
+        examples=[{"metadata.replayed": True}],
     ),
 ]
 
@@ -167,27 +247,22 @@ class Identify(Struct, frozen=True, forbid_unknown_fields=True):
     """Identify events. Each one becomes a customer update."""
 
     disabled: Annotated[bool, Meta(description="Skip identify events.")] = False
+    where: Annotated[_Where, Meta(examples=['traits.plan = "premium"'])] = None
     mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[IDENTIFY_ROWS])] = field(
         default_factory=dict
     )
     extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[True])] = None
-    add: Annotated[
-        dict[str, Any],
+    set: Annotated[
+        _Set,
         Meta(
-            description="Constants, as destination: value. They are set last.",
-            examples=[{"customer.metadata.imported_from": "segment"}],
+            examples=[
+                {"customer.email": {"@case": {"operator": "lower", "value": {"@path": "$.traits.email"}}}}
+            ]
         ),
     ] = field(default_factory=dict)
-    unmapped_traits: Annotated[
-        Literal["drop", "metadata"],
-        Meta(description="Traits that are not mapped: drop them, or keep them in customer.metadata."),
-    ] = "drop"
-    nulls: Annotated[
-        Literal["omit", "clear"],
-        Meta(
-            description="Traits that are null: leave the field as it is (omit), or erase it at Voucherify (clear)."
-        ),
-    ] = "omit"
+    add: _Add = field(default_factory=dict)
+    unmapped_traits: _UnmappedTraits = "drop"
+    nulls: _Nulls = "omit"
     name_from_parts: _NameFromParts = True
     context_traits: Annotated[
         Literal["fallback", "ignore"],
@@ -196,6 +271,41 @@ class Identify(Struct, frozen=True, forbid_unknown_fields=True):
             "of RudderStack need it; or do not (ignore)."
         ),
     ] = "fallback"
+
+    @property
+    def unmapped(self) -> str:
+        """What becomes of values that no row reads."""
+        return self.unmapped_traits
+
+
+class TrackEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of the track events of one name. What is not given here is as in track."""
+
+    disabled: Annotated[bool, Meta(description="Skip these events.")] = False
+    rename: Annotated[
+        str | None,
+        Meta(
+            description="The name that is sent, unless a row, set or add fills event.",
+            examples=["Order Completed"],
+        ),
+    ] = None
+    where: Annotated[
+        _Where,
+        Meta(
+            description="A condition beside that of track: both must hold.",
+            examples=["properties.total > 20"],
+        ),
+    ] = None
+    mapping: Annotated[Rows | None, Meta(description="Rows in place of those of track.")] = None
+    extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP)] = None
+    set: Annotated[dict[str, Any] | None, Meta(description="Values in place of those of track.set.")] = None
+    add: Annotated[
+        dict[str, Any], Meta(description="Constants beside those of track.add; they win over these.")
+    ] = field(default_factory=dict)
+    unmapped_properties: Annotated[Literal["drop", "metadata"] | None, Meta(description="As in track.")] = (
+        None
+    )
+    name_from_parts: Annotated[bool | None, Meta(description="As in track.")] = None
 
 
 class Track(Struct, frozen=True, forbid_unknown_fields=True):
@@ -213,6 +323,22 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
         list[str],
         Meta(description="Names of events not to send, in the same form.", examples=[["Product Viewed"]]),
     ] = field(default_factory=list)
+    where: Annotated[_Where, Meta(examples=["properties.total > 20"])] = None
+    events: Annotated[
+        dict[str, TrackEntry],
+        Meta(
+            description="Settings for events of one name; a * matches any characters, and an exact name wins. Each may "
+            "have disabled, rename, where, mapping, extend_default, set, add, unmapped_properties and "
+            "name_from_parts. Events of other names are sent as track says.",
+            examples=[
+                {
+                    "Order Completed": {"add": {"metadata.kind": "order"}},
+                    "Order *": {"disabled": True},
+                    "Completed Order": {"rename": "Order Completed"},
+                }
+            ],
+        ),
+    ] = field(default_factory=dict)
     mapping: Annotated[
         Rows,
         Meta(
@@ -221,19 +347,95 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = field(default_factory=dict)
     extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[False])] = None
-    add: Annotated[
-        dict[str, Any],
-        Meta(
-            description="Constants, as destination: value. They are set last. "
-            "With one like this, earning rules can ignore the events of a replay.",
-            examples=[{"metadata.replayed": True}],
-        ),
+    set: Annotated[
+        _Set,
+        Meta(examples=[{"event": {"@template": "{{event}} ({{properties.channel}})"}}]),
     ] = field(default_factory=dict)
-    unmapped_properties: Annotated[
-        Literal["drop", "metadata"],
-        Meta(description="Properties that are not mapped: drop them, or keep them in the event's metadata."),
-    ] = "drop"
+    add: _AddToEvents = field(default_factory=dict)
+    unmapped_properties: _UnmappedProperties = "drop"
     name_from_parts: _NameFromParts = True
+
+    @property
+    def unmapped(self) -> str:
+        """What becomes of values that no row reads."""
+        return self.unmapped_properties
+
+    def for_entry(self, entry: TrackEntry) -> Track:
+        """Return the settings of events for which there is an entry; its condition is asked beside the one here."""
+        given = {
+            name: value
+            for name in ("mapping", "extend_default", "set", "unmapped_properties", "name_from_parts")
+            if (value := getattr(entry, name)) is not None
+        }
+        return structs.replace(self, **given, add=self.add | entry.add)
+
+
+class Page(Struct, frozen=True, forbid_unknown_fields=True):
+    """Page events. Each one becomes a custom event of its customer; an archive of a website holds many of them."""
+
+    disabled: Annotated[bool, Meta(description="Skip page events.")] = True
+    where: Annotated[_Where, Meta(examples=['properties.path = "/pricing"'])] = None
+    mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[PAGE_ROWS])] = field(
+        default_factory=dict
+    )
+    extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[True])] = None
+    set: Annotated[_Set, Meta(examples=[{"event": {"@template": "Viewed {{name}} Page"}}])] = field(
+        default_factory=dict
+    )
+    add: _AddToEvents = field(default_factory=dict)
+    unmapped_properties: _UnmappedProperties = "drop"
+
+    @property
+    def unmapped(self) -> str:
+        """What becomes of values that no row reads."""
+        return self.unmapped_properties
+
+
+class Screen(Struct, frozen=True, forbid_unknown_fields=True):
+    """Screen events, which are the page events of an app."""
+
+    disabled: Annotated[bool, Meta(description="Skip screen events.")] = True
+    where: Annotated[_Where, Meta(examples=['name = "Checkout"'])] = None
+    mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[PAGE_ROWS])] = field(
+        default_factory=dict
+    )
+    extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[True])] = None
+    set: Annotated[_Set, Meta(examples=[{"event": {"@template": "Viewed {{name}} Screen"}}])] = field(
+        default_factory=dict
+    )
+    add: _AddToEvents = field(default_factory=dict)
+    unmapped_properties: _UnmappedProperties = "drop"
+
+    @property
+    def unmapped(self) -> str:
+        """What becomes of values that no row reads."""
+        return self.unmapped_properties
+
+
+class Group(Struct, frozen=True, forbid_unknown_fields=True):
+    """Group events. Each one becomes a customer update; their traits are those of a company."""
+
+    disabled: Annotated[bool, Meta(description="Skip group events.")] = True
+    where: Annotated[_Where, Meta(examples=['traits.plan = "enterprise"'])] = None
+    mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[GROUP_ROWS])] = field(
+        default_factory=dict
+    )
+    extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[True])] = None
+    set: Annotated[_Set, Meta(examples=[{"customer.metadata.group_id": {"@path": "$.groupId"}}])] = field(
+        default_factory=dict
+    )
+    add: _Add = field(default_factory=dict)
+    unmapped_traits: _UnmappedTraits = "drop"
+    nulls: _Nulls = "omit"
+
+    @property
+    def unmapped(self) -> str:
+        """What becomes of values that no row reads."""
+        return self.unmapped_traits
+
+
+SectionSettings = Identify | Track | Page | Screen | Group
+"""Settings of events of one type, or of one name."""
 
 
 class Personas(Struct, frozen=True, forbid_unknown_fields=True):
@@ -301,6 +503,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     api: Api = field(default_factory=Api)
     identify: Identify = field(default_factory=Identify)
     track: Track = field(default_factory=Track)
+    page: Page = field(default_factory=Page)
+    screen: Screen = field(default_factory=Screen)
+    group: Group = field(default_factory=Group)
     personas: Personas = field(default_factory=Personas)
     identity: Identity = field(default_factory=Identity)
     delivery: Delivery = field(default_factory=Delivery)
@@ -369,10 +574,14 @@ SECTIONS: Final[dict[str, type[Struct]]] = get_type_hints(Settings)
 """The sections of the file: their types by name, in order. The docstring of a type is the help of its section."""
 
 
+ENTRIES: Final = "track.events"
+"""The setting that holds settings of its own, below the names of events."""
+
+
 @cache
 def settings_of(section: str) -> dict[str, Setting]:
-    """Return the settings of a section by name, in the order of the types."""
-    cls = SECTIONS[section]
+    """Return the settings of a section, or those of an entry of `ENTRIES`, by name, in the order of the types."""
+    cls = TrackEntry if section == ENTRIES else SECTIONS[section]
     defaults = cls()
     _, types = msgspec.json.schema_components([cls], schema_hook=lambda _: {"type": "string"})
     settings: dict[str, Setting] = {}

@@ -21,6 +21,7 @@ from voucherify_sync.errors import UsageProblem, VoucherifySyncError
 from voucherify_sync.events import (
     HASH_BYTES,
     HASH_VERSION,
+    SENT_TYPES,
     Event,
     Kind,
     Request,
@@ -333,7 +334,8 @@ class Ledger(LedgerReader):
         if request is not None:
             kind, hash_ = request.kind, request_hash(request.payload)
         else:  # it was part of a bulk request
-            kind = Kind.EVENT if event.type == "track" else Kind.CUSTOMER
+            type_ = SENT_TYPES.get(event.type)
+            kind = Kind.EVENT if type_ is None else type_.kind
         state = outcome.state if outcome.state is not State.SKIPPED else State.DUPLICATE  # dismissed
         row = (key, hash_, self.run, CODES[state, kind])
         letter = self._row(letter_of(outcome, "")) if outcome.state is State.FAILED else None

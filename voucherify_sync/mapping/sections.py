@@ -1,0 +1,162 @@
+"""Compile the sections of the settings: how events of one type, or of one name, become requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec import Struct
+
+from voucherify_sync.events import SENT_TYPES, Event, EventType, Kind
+from voucherify_sync.expressions.set_entries import set_entries
+from voucherify_sync.mapping.name_lists import name_matcher
+from voucherify_sync.mapping.rules import Rules, effective_rows, in_context
+from voucherify_sync.paths import FieldPath
+from voucherify_sync.settings.types import Identify, SectionSettings, Settings, TrackEntry
+
+_BIRTHDATE: Final = ("customer", "birthdate")
+_ALWAYS: Final = ("identify", "track")
+"""Types whose sections are in the report of every run."""
+_MAX_NAMES: Final = 10_000
+"""Names of events whose entry is remembered."""
+
+
+def entry_section(name: str) -> str:
+    """Return the name of the section of an entry of `track.events`."""
+    return f"events.{name}"
+
+
+class EntryNames:
+    """Finds the entry of `track.events` that holds for a name: an exact one, else the first pattern that matches."""
+
+    def __init__(self, entries: dict[str, TrackEntry]) -> None:
+        self._exact = frozenset(name for name in entries if "*" not in name)
+        self._patterns = [(name, name_matcher([name])) for name in entries if "*" in name]
+        self._found: dict[str | None, str | None] = {}
+
+    def find(self, name: str | None) -> str | None:
+        """Return the name of the entry for an event's own name; None if there is none."""
+        if name in self._found:
+            return self._found[name]
+        found = self._find(name)
+        if len(self._found) < _MAX_NAMES:
+            self._found[name] = found
+        return found
+
+    def _find(self, name: str | None) -> str | None:
+        if name is None or name in self._exact:
+            return name
+        return next((pattern for pattern, matches in self._patterns if matches(name)), None)
+
+
+class Section(Struct, frozen=True, eq=False):
+    """How events of one type, or track events of one name, become requests.
+
+    Attributes:
+        name: in the report: that of the type, or ``events.`` and the name of an entry of `track.events`.
+        type: of its events.
+        settings: that hold for it; those of an entry with what it takes from track.
+        rules: its rows, `set` and constants.
+        context_rules: of an identify whose traits stand in its context; None where those are ignored.
+        carries_unmapped: what no row reads goes to metadata.
+        joins_own_names: a name is made of the event's own first and last name, too.
+        rename: the name that is sent, unless the mapping fills it; None for the event's own.
+        watches_names: a row of the default table fills the customer's name by a property.
+        birthdates: where rows read the customer's birthdate.
+    """
+
+    name: str
+    type: EventType
+    settings: SectionSettings
+    rules: Rules
+    context_rules: Rules | None
+    carries_unmapped: bool
+    joins_own_names: bool
+    rename: str | None
+    watches_names: bool
+    birthdates: tuple[FieldPath, ...]
+
+    @property
+    def is_customer(self) -> bool:
+        """Its requests are customer updates."""
+        return self.type.kind is Kind.CUSTOMER
+
+    @property
+    def all_rules(self) -> list[Rules]:
+        """Its rules, and those for traits in the context."""
+        return [self.rules] if self.context_rules is None else [self.rules, self.context_rules]
+
+
+class Sections:
+    """The compiled sections of the settings.
+
+    Attributes:
+        by_name: all of them, the types in their order, and after track its entries.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.by_name: dict[str, Section] = {}
+        for type_ in SENT_TYPES.values():
+            own = getattr(settings, type_.name)
+            if own.disabled and type_.name not in _ALWAYS:
+                continue  # its events are left out by type
+            self.by_name[type_.name] = _compiled(type_.name, type_, own)
+            for name, entry in own.events.items() if type_.name == "track" else ():
+                section = entry_section(name)
+                self.by_name[section] = _compiled(section, type_, own.for_entry(entry), entry.rename)
+        self._entries = EntryNames(settings.track.events) if settings.track.events else None
+
+    def of(self, event: Event) -> Section | None:
+        """Return the section of an event; None for a type of which no requests are made."""
+        if self._entries is not None and event.type == "track":
+            entry = self._entries.find(event.name)
+            if entry is not None:
+                return self.by_name[entry_section(entry)]
+        return self.by_name.get(event.type)
+
+    def named(self, name: str) -> Section | None:
+        """Return a section; for an entry that these settings do not have, that of all track events."""
+        return self.by_name.get(name) or self.by_name.get(
+            "track" if name.startswith(entry_section("")) else ""
+        )
+
+    def rules(self) -> Iterator[Rules]:
+        """Yield all rules."""
+        for section in self.by_name.values():
+            yield from section.all_rules
+
+
+def _compiled(
+    name: str,
+    type_: EventType,
+    settings: SectionSettings,
+    rename: str | None = None,
+) -> Section:
+    rows = effective_rows(
+        type_.name, settings.mapping, extend_default=settings.extend_default, has_set=bool(settings.set)
+    )
+    is_customer = type_.kind is Kind.CUSTOMER
+    if is_customer:  # it has no use for rows that fill a custom event
+        rows = [row for row in rows if row.destination.keys[0] == "customer"]
+    entries = set_entries(settings.set)
+    keep_nulls = getattr(settings, "nulls", "omit") == "clear"
+    rules = Rules((type_.root,), rows, entries, settings.add, keep_nulls=keep_nulls)
+    context_rules = None
+    if isinstance(settings, Identify) and settings.context_traits == "fallback":
+        context_rules = in_context(rows, entries, settings.add, keep_nulls=keep_nulls)
+    compiled = [rules] if context_rules is None else [rules, context_rules]
+    return Section(
+        name=name,
+        type=type_,
+        settings=settings,
+        rules=rules,
+        context_rules=context_rules,
+        carries_unmapped=settings.unmapped == "metadata",
+        joins_own_names=getattr(settings, "name_from_parts", False),
+        rename=rename,
+        watches_names=type_.name == "track"
+        and any(row.is_default and row.destination.text == "customer.name" for row in rows),
+        birthdates=tuple(
+            row.source for each in compiled for row in each.rows if row.destination.keys == _BIRTHDATE
+        ),
+    )
