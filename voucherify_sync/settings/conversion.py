@@ -293,11 +293,14 @@ class SettingsReader(NodeReader):
             return self._entries(node, path)
         if kind == dict[str, Any]:
             pairs = self.pairs(node, path, "`destination: value` lines")
-            for name, (key, _) in pairs.items():
-                self.tried(key, path, self._destination, name, setting.section)
             given = {name: self.constant(value, path) for name, (_, value) in pairs.items()}
+            known = {
+                name: given[name]
+                for name, (key, _) in pairs.items()
+                if self.tried(key, path, self._destination, name, setting.section) is not None
+            }
             if setting.name == "set":
-                self._check_set(node, given, path)
+                self._check_set(node, known, path)
             return given
         if setting.name == "where":
             return self.tried(node, path, self._where, node)
@@ -317,9 +320,7 @@ class SettingsReader(NodeReader):
         """Note the mistakes of directives, each at its own place."""
 
         def note(keys: Keys, message: str) -> None:
-            at = _node_at(node, keys)
-            if not (at.is_noted or (len(keys) == 1 and at is node)):
-                self._problems.add(at.place, path, message)
+            self._problems.add(_node_at(node, keys).place, path, message)
 
         set_entries(given, note)
 
