@@ -7,10 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from generating import commands, exit_codes, performance, reasons, report, sandbox, settings
+from generating import (
+    commands,
+    conditions,
+    directives,
+    exit_codes,
+    filters,
+    performance,
+    reasons,
+    report,
+    sandbox,
+    settings,
+)
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/settings.md": settings.page,
+    "reference/directives.md": directives.page,
+    "reference/filters.md": filters.page,
+    "reference/conditions.md": conditions.page,
     "reference/commands.md": commands.page,
     "reference/exit-codes.md": exit_codes.page,
     "reference/report.md": report.page,

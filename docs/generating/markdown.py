@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 
 def page(title: str, origin: str, *parts: str) -> str:
@@ -22,13 +23,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 _NAMES: Final = re.compile(
-    r"(?<![`\w./-])((?:api|identify|track|personas|identity|delivery)\.[a-z_]+|--[a-z][a-z-]*)"
+    r"(?<![`\w./-])((?:api|identify|track|page|screen|group|personas|identity|delivery)\.[a-z_]+|--[a-z][a-z-]*)"
 )
 
 
 def code(text: str) -> str:
     """Return a text as code, or nothing for none."""
     return f"`{text}`" if text else ""
+
+
+def json_code(value: Any) -> str:
+    """Return a JSON value as code; it can be pasted into YAML, too."""
+    return code(json.dumps(value, ensure_ascii=False))
 
 
 def fenced(text: str, language: str) -> str:
@@ -60,4 +66,6 @@ def member_docs(enum: type) -> dict[str, str]:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    return (
+        "| " + " | ".join(re.sub(r"\s*\n\s*", " ", cell.strip()).replace("|", "\\|") for cell in cells) + " |"
+    )

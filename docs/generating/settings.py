@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from generating.markdown import code, marked, table
+from generating.markdown import code, fenced, marked, table
 from generating.markdown import page as page_of
 from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_TEXTS
 from voucherify_sync.settings.template import plain, to_yaml
 from voucherify_sync.settings.types import (
     DEFAULT_ROWS,
+    ENTRIES,
+    GROUP_ROWS,
+    PAGE_ROWS,
     PERIODS_S,
     SECTIONS,
     Rate,
     Rows,
     Secret,
     Setting,
+    TrackEntry,
     settings_of,
 )
 
@@ -30,10 +34,49 @@ The settings file is YAML. `voucherify-sync init` writes one that names and expl
   and what is likely to be meant otherwise. `check --show` prints the effective settings.
 - `tests:` holds [mapping tests](../how-to/ci-mapping-check.md)."""
 
-_PATHS: Final = """\
-A [row](../glossary.md#row) is `source: destination`. A source may have a list of destinations. Rows apply in their
-order.
+_ENTRY_WORDS: Final = """\
+An entry stands under the name of an event, or under a name with `*`, which matches any characters. An exact name wins
+over a name with `*`. Of several names with `*`, the first one in the file counts. What an entry does not give is as in
+`track`. Events without an entry are sent as `track` says.
 
+Its `mapping` and its `set` stand in place of those of `track`; its `add` stands beside that of `track`. `rename`
+changes the name that is sent, not the name that other settings and options look at."""
+
+_ENTRY_EXAMPLE: Final = """\
+track:
+  add: {metadata.replayed: true}
+  events:
+    Order Completed:
+      mapping: {properties.order_id: metadata.order_id}
+      add: {metadata.kind: order}
+    Completed Order:
+      rename: Order Completed
+    "Product *":
+      disabled: true"""
+
+_ROWS: Final = """\
+A [row](../glossary.md#row) is `source: destination`. A source may have a list of destinations. Rows apply in their
+order. A row that does more with its value has keys:
+
+| key | value | meaning |
+|---|---|---|
+| `to` | destination, or a list | where the value goes |
+| `or` | source, or a list | further sources: the first one that is there and not null counts |
+| `apply` | filters | what changes the value: see [filters](filters.md) |"""
+
+_ROWS_EXAMPLE: Final = """\
+identify:
+  extend_default: true
+  mapping:
+    traits.plan: customer.metadata.plan
+    traits.email: {to: customer.email, or: context.traits.email, apply: strip | downcase}
+    traits.tier: {to: [customer.metadata.tier, customer.metadata.level], apply: "default: 'basic'"}"""
+
+_MORE_THAN_ROWS: Final = """\
+A value that is made of several values, or that depends on another one, is for `set`: see [directives](directives.md). A
+`*` or a whole object as source can have no `apply`."""
+
+_PATHS: Final = """\
 - **Sources** name any value of the event, with dots: `traits.plan`, `timestamp`, `context.ip`. If a key itself has a
   dot, the whole key is tried first. `["odd key"]` and `[0]` are allowed, and so is a leading `$.`. `check` warns of a
   source that no event has, such as `trait.plan`.
@@ -49,9 +92,15 @@ _TYPES: Final[list[tuple[Any, str]]] = [
     (float, "share, such as `10%`"),
     (Rate, "calls per " + ", ".join(f"`{unit}`" for unit in PERIODS_S)),
     (list[str], "list of names"),
-    (Rows, "rows of `source: destination`"),
-    (dict[str, Any], "rows of `destination: value`"),
+    (Rows, "[rows](#rows) of `source: destination`"),
+    (dict[str, Any], "`destination: value`"),
+    (dict[str, TrackEntry], "`name: entry`, see [entries](#entries-of-trackevents)"),
 ]
+_WORDS_BY_NAME: Final = {
+    "where": "[condition](conditions.md)",
+    "set": "`destination:` [value](directives.md)",
+}
+"""Name of a setting -> what it takes, where that is more than its type tells."""
 
 
 def page() -> str:
@@ -60,19 +109,32 @@ def page() -> str:
         "Settings",
         "voucherify_sync/settings/",
         _INTRODUCTION,
-        *map(_section, SECTIONS),
+        *[part for section in SECTIONS for part in _section(section)],
+        f"## Rows\n\n{_ROWS}",
+        fenced(_ROWS_EXAMPLE, "yaml"),
+        _MORE_THAN_ROWS,
         f"## Paths\n\n{_PATHS}",
         _destinations(),
         _default_table(),
+        _other_default_tables(),
     )
 
 
-def _section(section: str) -> str:
+def _section(section: str) -> list[str]:
+    """Return the parts about a section; the entries of `track.events` follow `track`."""
+    parts = [f"## {section}", marked(SECTIONS[section].__doc__ or ""), _table(section)]
+    if section == "track":
+        entries = [f"### Entries of {ENTRIES}", _ENTRY_WORDS, fenced(_ENTRY_EXAMPLE, "yaml"), _table(ENTRIES)]
+        return parts + entries
+    return parts
+
+
+def _table(section: str) -> str:
     rows = [
         (code(setting.name), _value(setting), _default(setting), marked(setting.help))
         for setting in settings_of(section).values()
     ]
-    return f"## {section}\n\n{SECTIONS[section].__doc__}\n\n{table(('setting', 'value', 'default', 'meaning'), rows)}"
+    return table(("setting", "value", "default", "meaning"), rows)
 
 
 def _value(setting: Setting) -> str:
@@ -81,11 +143,18 @@ def _value(setting: Setting) -> str:
     if setting.type is int:
         least, most = setting.bounds
         return f"number, at least {least}" if most is None else f"number, {least} to {most}"
-    return next(words for type_, words in _TYPES if type_ == setting.type)
+    if setting.name in _WORDS_BY_NAME:
+        return _WORDS_BY_NAME[setting.name]
+    # A list, so that a type without words ends the program here and not, as StopIteration, a loop around it.
+    return [words for type_, words in _TYPES if type_ == setting.type][0]  # noqa: RUF015
 
 
 def _default(setting: Setting) -> str:
     default = setting.default
+    if setting.section == ENTRIES and default is None and setting.name not in ("rename", "where"):
+        return "as in `track`"
+    if setting.name == "mapping":
+        return "the [default table](#the-default-table)"
     if default is None or default in ([], {}):
         return "none"
     if isinstance(default, Secret):
@@ -95,7 +164,7 @@ def _default(setting: Setting) -> str:
 
 def _destinations() -> str:
     rows = [
-        ("`event`", "text", "the name of a custom event, at most 300 characters"),
+        ("`event`", "text", "the name of a custom event, at most 300 characters; not in identify and group"),
         (", ".join(code(f"customer.{field}") for field in CUSTOMER_TEXTS), "text", "fields of the customer"),
         (
             "`customer.firstName`, `customer.lastName`",
@@ -104,9 +173,13 @@ def _destinations() -> str:
         ),
         (", ".join(code(f"customer.address.{field}") for field in ADDRESS_FIELDS), "text", "the address"),
         ("`customer.metadata.…`", "any", "metadata of the customer"),
-        ("`metadata.…`", "any", "metadata of the event; track only"),
-        ("`referral.code`, `referral.referrer_id`", "text", "track only; dropped without a code"),
-        ("`loyalty.code`", "text", "track only"),
+        ("`metadata.…`", "any", "metadata of the event; not in identify and group"),
+        (
+            "`referral.code`, `referral.referrer_id`",
+            "text",
+            "not in identify and group; dropped without a code",
+        ),
+        ("`loyalty.code`", "text", "not in identify and group"),
     ]
     note = (
         "A number in a text field becomes its decimal text. `true`, a list or an object in a text field is dropped "
@@ -125,10 +198,10 @@ def _default_table() -> str:
         for source, destination in DEFAULT_ROWS.items()
     ]
     note = (
-        "The table applies if `mapping` has no rows. `extend_default: true` adds your rows to it. The row "
-        "`traits: customer` (or `properties: customer`) is the table in short; it also takes `birthdate` and whatever "
-        "else has the name of a field of Voucherify, but never an id. A row to `customer.address` reads an address as "
-        "the table does.\n\n"
+        "The table applies if neither `mapping` nor `set` has an entry. `extend_default: true` keeps it beside them. "
+        "The row `traits: customer` (or `properties: customer`) is the table in short; it also takes `birthdate` and "
+        "whatever else has the name of a field of Voucherify, but never an id. A row to `customer.address` reads an "
+        "address as the table does.\n\n"
         "Where `firstName`, `lastName` or `postalCode` is absent, null or blank, its row reads `first_name`, "
         "`last_name` or `postal_code`. This holds for rows of your own, too. Where both spellings hold a value, the "
         "second one is counted as not mapped.\n\n"
@@ -137,3 +210,16 @@ def _default_table() -> str:
         "rows for track events there, as `init` and `coverage` propose them, without these two."
     )
     return f"## The default table\n\n{note}\n\n{table(('identify', 'track', 'becomes'), rows)}"
+
+
+def _other_default_tables() -> str:
+    events = table(("page, screen", "becomes"), [(code(each), code(to)) for each, to in PAGE_ROWS.items()])
+    groups = table(("group", "becomes"), [(code(each), code(to)) for each, to in GROUP_ROWS.items()])
+    return (
+        "**page and screen** fill no name of the customer: browsers put the title of the page into `properties.name`, "
+        "so every visitor would be called after a page. Where both mail addresses are there, that of the properties "
+        f"counts.\n\n{events}\n\n"
+        "**group** keeps the id of the group and nothing else: the traits of a group are the name and the mail "
+        "address of a company, not those of the person. Write rows for what you want to know of the company, such as "
+        f"`traits.name: customer.metadata.company`.\n\n{groups}"
+    )

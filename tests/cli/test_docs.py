@@ -100,6 +100,37 @@ def steps_of(page: Path) -> Iterator[Step]:
             yield from commands_in(text)
 
 
+REFERENCES = [
+    page for page in EVERY_PAGE if page.parent.name == "reference" and "```yaml" in page.read_text()
+]
+
+
+@pytest.mark.parametrize("page", REFERENCES, ids=relative)
+def test_the_settings_of_a_reference_page_load(run_cli: Cli, page: Path) -> None:
+    """They are whole files, and the program takes them without a warning."""
+    for number, block in enumerate(BLOCK.finditer(page.read_text())):
+        file = run_cli.folder / f"{number}.yaml"
+        file.write_text(block["text"])
+        ended = run_cli("check", "-c", file)
+        assert (ended.code, "arning" in ended.err) == (0, False), ended.err
+
+
+def test_what_stands_for_liquid_loads(run_cli: Cli) -> None:
+    """Each row and each value that the page of directives names is one that the program takes."""
+    cells = re.findall(
+        r"\| a (row|value of `set`): `(.*)` \|$", (DOCS / "reference/directives.md").read_text(), re.MULTILINE
+    )
+    assert len(cells) == 6
+    for number, (kind, cell) in enumerate(cells):
+        text = cell.replace("\\|", "|")
+        file = run_cli.folder / f"{number}.yaml"
+        file.write_text(
+            f"page:\n  mapping:\n    {text}\n" if kind == "row" else f"page:\n  set:\n    event: {text}\n"
+        )
+        ended = run_cli("check", "-c", file)
+        assert ended.code == 0, ended.err
+
+
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_each_block_is_run_or_says_why_not(page: Path) -> None:
     """A session, a file with its name, or output of a program; anything else tells why no test runs it."""
@@ -260,6 +291,8 @@ def test_the_fields_of_the_report_are_those_of_runs(
     lines = [json.dumps({**event, "messageId": f"m{number}"}) for number in range(1_500)]
     large.write_text("\n".join(lines))
     letters = run_cli.folder / "letters.ndjson"
+    with_set = run_cli.folder / "with_set.yaml"
+    with_set.write_text("identify: {set: {customer.metadata.plan: {'@path': $.traits.plan}}}\n")
     sent = ("--sandbox", "--dead-letters", letters, samples, odd)
     seen: set[str] = set()
     for options in (
@@ -267,6 +300,7 @@ def test_the_fields_of_the_report_are_those_of_runs(
         ("--bulk", *sent),
         ("--dry-run", large),
         ("--dry-run", "--event", "Nothing", samples),
+        ("--dry-run", "-c", with_set, large),
     ):
         run_cli("replay", "--progress", "none", "--report", "report.json", *options)
         seen |= set(fields_of(json.loads((run_cli.folder / "report.json").read_text()), "", set(FIELDS)))

@@ -378,7 +378,7 @@ _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),
 )
-_DIRECTIVES: Final[dict[str, Callable[[datetime], str]]] = {
+DATE_PARTS: Final[dict[str, Callable[[datetime], str]]] = {
     "Y": lambda time: f"{time.year:04}",
     "y": lambda time: f"{time.year % 100:02}",
     "m": lambda time: f"{time.month:02}",
@@ -405,6 +405,7 @@ _DIRECTIVES: Final[dict[str, Callable[[datetime], str]]] = {
     "z": lambda _: "+0000",
     "Z": lambda _: "UTC",
 }
+"""Letter after a % in a format of `date` -> what it stands for."""
 _UNPADDED: Final = frozenset("ymdejHIMSV")
 """Directives that may have a hyphen before them: then no zero or blank leads their number."""
 
@@ -423,14 +424,14 @@ def _read_format(written: Any) -> list[Callable[[datetime], str] | str]:
         at = found.end()
         if letter == "%" and not hyphen:
             parts.append("%")
-        elif letter not in _DIRECTIVES or (hyphen and letter not in _UNPADDED):
-            known = " ".join(f"%{name}" for name in _DIRECTIVES)
+        elif letter not in DATE_PARTS or (hyphen and letter not in _UNPADDED):
+            known = " ".join(f"%{name}" for name in DATE_PARTS)
             raise FilterError(
                 f"no part of a date is {clean(found[0])}; there are {known}, and %% for the sign",
                 found.start() + 1,
             )
         else:
-            parts.append(_unpadded(_DIRECTIVES[letter]) if hyphen else _DIRECTIVES[letter])
+            parts.append(_unpadded(DATE_PARTS[letter]) if hyphen else DATE_PARTS[letter])
     if not any(map(callable, parts)):
         raise FilterError(
             f"no part of a date is in {_shown(written)!r}; write a format such as '%Y-%m-%d'", 0

@@ -44,6 +44,7 @@ _INTRODUCTION: Final = f"""\
 #
 # Settings of voucherify-sync. The values are the defaults: change what you need, delete the rest.
 # Lines that begin with `#` and no space are examples: remove the # to use them.
+# What several sections have is explained in the first of them.
 #
 # Any text may hold ${{VARIABLE}} or ${{VARIABLE:-default}}; $$ is a dollar sign.
 # `voucherify-sync check` finds mistakes and runs the tests below. With --show, it prints the effective
@@ -217,11 +218,15 @@ def template(
         helps: what stands above a setting in place of its help, by its path.
     """
     lines = (_INTRODUCTION + introduction).split("\n")
+    explained: set[str] = set()
     for section, cls in SECTIONS.items():
         lines += [*_comment(cls.__doc__ or "", ""), f"{section}:"]
         for setting in settings_of(section).values():
             help_text = (helps or {}).get(setting.path, setting.help)
-            lines += [*_comment(help_text, _INDENT), *_lines(setting, (examples or {}).get(setting.path))]
+            if help_text not in explained:
+                lines += _comment(help_text, _INDENT)
+                explained.add(help_text)
+            lines += _lines(setting, (examples or {}).get(setting.path))
         lines.append("")
     return "\n".join([*lines, _TESTS])
 

@@ -102,11 +102,12 @@ PERIODS_S: Final = {"s": 1, "min": 60, "h": 3600}
 """Unit of a rate as it is written -> its seconds."""
 
 _MAPPING_HELP: Final = (
-    "Rows of source: destination. Without rows, the default table applies, which is shown here. "
+    "Rows of source: destination, or of source: {to: destination, or: other source, apply: filters}. Without rows, the "
+    "default table applies, which is shown here. "
     "With any row of your own, the default rows no longer apply; extend_default: true keeps them."
 )
 _TRACK_MAPPING_HELP: Final = (
-    "Rows of source: destination. Without rows, the default table applies: the rows to customer that are shown here, "
+    "Rows, as in identify. Without rows, the default table applies: the rows to customer that are shown here, "
     "and properties.name: customer.name and properties.description: customer.description, which in a shop give "
     "customers the names and descriptions of products. "
     "With any row of your own, the default rows no longer apply; extend_default: true keeps them."
@@ -169,8 +170,9 @@ _NameFromParts = Annotated[
 _Set = Annotated[
     dict[str, Any],
     Meta(
-        description="Values by Segment's mapping directives, as destination: value. They win over rows. With an entry "
-        "and without rows, the default table no longer applies; extend_default: true keeps it."
+        description="Values that are made of others, as destination: value, with Segment's mapping directives. They "
+        "win over rows. With an entry and without rows, the default table no longer applies; extend_default: true "
+        "keeps it."
     ),
 ]
 _Add = Annotated[
@@ -183,7 +185,7 @@ _Add = Annotated[
 _Where = Annotated[
     str | None,
     Meta(
-        description="Send only the events for which this holds: a condition in Segment's trigger language.",
+        description="Send only events for which this condition holds. It is written as a trigger at Segment.",
     ),
 ]
 _Nulls = Annotated[
@@ -371,9 +373,9 @@ class Track(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Page(Struct, frozen=True, forbid_unknown_fields=True):
-    """Page events. Each one becomes a custom event of its customer; an archive of a website holds many of them."""
+    """Page events. Each one becomes a custom event of its customer. Websites make many: `plan` shows what they cost."""
 
-    disabled: Annotated[bool, Meta(description="Skip page events.")] = True
+    disabled: Annotated[bool, Meta(description="Skip page events; false sends them.")] = True
     where: Annotated[_Where, Meta(examples=['properties.path = "/pricing"'])] = None
     mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[PAGE_ROWS])] = field(
         default_factory=dict
@@ -392,9 +394,9 @@ class Page(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Screen(Struct, frozen=True, forbid_unknown_fields=True):
-    """Screen events, which are the page events of an app."""
+    """Screen events, the page events of an app. Each one becomes a custom event of its customer."""
 
-    disabled: Annotated[bool, Meta(description="Skip screen events.")] = True
+    disabled: Annotated[bool, Meta(description="Skip screen events; false sends them.")] = True
     where: Annotated[_Where, Meta(examples=['name = "Checkout"'])] = None
     mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[PAGE_ROWS])] = field(
         default_factory=dict
@@ -413,17 +415,17 @@ class Screen(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Group(Struct, frozen=True, forbid_unknown_fields=True):
-    """Group events. Each one becomes a customer update; their traits are those of a company."""
+    """Group events. Each one becomes a customer update. Their traits are those of a company, not of the person."""
 
-    disabled: Annotated[bool, Meta(description="Skip group events.")] = True
+    disabled: Annotated[bool, Meta(description="Skip group events; false sends them.")] = True
     where: Annotated[_Where, Meta(examples=['traits.plan = "enterprise"'])] = None
     mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[GROUP_ROWS])] = field(
         default_factory=dict
     )
     extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[True])] = None
-    set: Annotated[_Set, Meta(examples=[{"customer.metadata.group_id": {"@path": "$.groupId"}}])] = field(
-        default_factory=dict
-    )
+    set: Annotated[
+        _Set, Meta(examples=[{"customer.metadata.company": {"@template": "{{traits.name}} ({{groupId}})"}}])
+    ] = field(default_factory=dict)
     add: _Add = field(default_factory=dict)
     unmapped_traits: _UnmappedTraits = "drop"
     nulls: _Nulls = "omit"
