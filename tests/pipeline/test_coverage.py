@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.random_actions import ActionsChance
 from support.segment_events import event_of, identify, track
 from support.settings_text import pasted
 
@@ -563,6 +564,20 @@ def test_events_of_one_shape_counted_together_are_counted_right(
     for fields in events:
         root = "traits" if fields["type"] == "identify" else "properties"
         records.append(event_of({"anonymousId": "a", **fields, root: fields["given"]}))
+    together, each = Coverage(rules), Coverage(rules)
+    each._shape = lambda _event: None  # type: ignore[method-assign]
+    together.add(records)
+    each.add(records)
+    assert together.report() == each.report()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_events_of_one_shape_are_counted_right_whatever_the_settings_make_of_them(seed: int) -> None:
+    """What `set`, or, apply, conditions and entries read decides where values go: it is part of the shape."""
+    chance = ActionsChance(seed)
+    rules = chance.settings()
+    records = [chance.event() for _ in range(20)]
+    records += map(chance.alike, records * 2)
     together, each = Coverage(rules), Coverage(rules)
     each._shape = lambda _event: None  # type: ignore[method-assign]
     together.add(records)
