@@ -128,7 +128,7 @@ class MappingRow(Struct, frozen=True):
     @property
     def has_parts(self) -> bool:
         """Tell whether it reads an object whose fields Voucherify knows: its parts say where each of them goes."""
-        return self.destination.keys in FIELDS_OF
+        return self.destination.keys in FIELDS_OF and not self.is_computed
 
     def with_parts(self) -> Iterator[MappingRow]:
         """Yield the row and the rows that it stands for.
@@ -138,7 +138,7 @@ class MappingRow(Struct, frozen=True):
         A wildcard stands for its keys, so each of them goes to the field of its own name.
         """
         yield self
-        if not self.has_parts or self.is_computed:
+        if not self.has_parts:
             return
         place, source = self.destination.keys, self.source.text.removesuffix(".*")
         table = {} if self.source.wildcard else _OWN_TABLES.get(place, {})
@@ -476,6 +476,7 @@ class Rules:
         keep_nulls: nulls erase fields.
         reads_whole_events: an entry of `set` may read any place of an event.
         makes_ids: an id of the customer may be made of other text than that of the event.
+        set_sources: where the entries of `set` read; in the context where its traits stand in.
         filled_counts: how often each entry of `set` gave a value since the statistics were read.
         dotted_keys: keys, above the root, that are the dotted spelling of a path that a row reads.
         taken_routes: routes that have counted objects, in the order in which they were taken first.
@@ -509,7 +510,11 @@ class Rules:
         self.reads_whole_events = any(entry.expression.reads_whole_event for entry in entries)
         computed_places = [put.place for put in self.puts] + [leaf.place for leaf in self.computed]
         self.makes_ids = any(place[-1] in IDS for place in computed_places)
-        for source in chain.from_iterable(entry.expression.sources for entry in entries):
+        read_by_set = chain.from_iterable(entry.expression.sources for entry in entries)
+        self.set_sources = [
+            _source_in_context(each) if root == CONTEXT_TRAITS else each for each in read_by_set
+        ]
+        for source in self.set_sources:
             self._take(source)
         for tree in filter(None, (self.tree, self.context_tree)):
             for node in tree.nodes():
@@ -548,8 +553,7 @@ class Rules:
         """Yield where rows read, with their fallback sources."""
         for row in self.rows:
             yield from row.sources
-        for entry in self.entries:
-            yield from entry.expression.sources
+        yield from self.set_sources
 
     def count_filled(self, numbers: Iterable[int]) -> None:
         """Count entries of `set` that gave a value."""
@@ -560,12 +564,11 @@ class Rules:
         """Yield where values are read that are not simply put at one place."""
         for leaf in self.computed:
             yield from self.rows[leaf.row].sources
-        for entry in self.entries:
-            yield from entry.expression.sources
+        yield from self.set_sources
 
     def _leaf(self, number: int, row: MappingRow) -> Leaf:
         place = row.destination.keys
-        if row.has_parts and not row.is_computed:
+        if row.has_parts:
             return Leaf(number, row.source, place, refuse_at(place))
         put = put_at(place, each_key=row.source.wildcard, keep_nulls=self.keep_nulls)
         name = str(place[-1])
@@ -575,7 +578,7 @@ class Rules:
         )
         text = WORKING.get(name, name) if is_text else None
         if row.is_computed:
-            if row.has_parts:
+            if place in FIELDS_OF:
                 put = self._put_object(place, self._parts_of(row.destination))
             if row.filters is not None:
                 put = _unless_failed(place, put)
@@ -588,7 +591,7 @@ class Rules:
     def _add(self, row: MappingRow, leaf: Leaf) -> None:
         """Put a leaf where its value is found: into the tree, or among those that read elsewhere."""
         keys = leaf.path.keys
-        if row.has_parts and not row.is_computed:
+        if row.has_parts:
             self.objects.append(leaf)
             for tree in filter(None, (self.tree, self.context_tree)):
                 if keys[: len(tree.path)] == tree.path and outside_lists(keys) == keys:

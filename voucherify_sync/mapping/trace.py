@@ -382,7 +382,7 @@ class _Tracer:
         for write in self._writes:
             for source in write.sources:
                 by_source.setdefault(outside_lists(source[:MAX_DEPTH]), []).append(write)
-        taken = {outside_lists(self._moved(source.keys)) for source in self._rules.computed_sources()}
+        taken = {outside_lists(source.keys) for source in self._rules.computed_sources()}
         objects = [leaf.path.keys for leaf in self._rules.objects]  # of which each field has its place
         metadata: Keys = ("customer", "metadata") if self._section.is_customer else ("metadata",)
         carried_keys = set(self._draft.carried)
