@@ -258,12 +258,19 @@ def _switched_off(plan: Json) -> Table:
         named = [each for each in fits if each["name"] == "Business"] or fits[:1]
         notes += [f"{span(fit['duration_s'])} on {clean(fit['name'], 60)}" for fit in named]
         rows.append(TableRow(type_, (f"{cost['records']:,}",), (", ".join(notes),)))
-    return Table(rows, "Switched off, and the calls that they would be at most")
+    of_all = (
+        " (of all customers)" if plan["sample"] else ""
+    )  # these events are left out before the sample is taken
+    return Table(rows, f"Switched off, and the calls that they would be at most{of_all}")
 
 
 def _of_all(plan: Json) -> str:
     """Say what the numbers of a sample amount to."""
     sample, calls = plan["sample"], plan["costs"][plan["customers"]]["calls"]
+    if not calls:
+        return (
+            f"The sample of {sample:g} % of the customers needs no call: take a larger one to estimate all."
+        )
     of_all = counted(round(calls * 100 / sample), "call")
     return f"These are the numbers of a sample of {sample:g} % of the customers. Of all: about {of_all}."
 

@@ -187,7 +187,7 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "the event's `integrations` say not to send it to Voucherify",
             "No action needed: the event itself excludes Voucherify.",
         ),
-        "not_selected": ("the command line selects other types or names of events", _SELECTED),
+        "not_selected": ("--type, --event or --where selects other events", _SELECTED),
         "name_filtered": (
             "track.events_filter does not list its name",
             "Add the name to `track.events_filter`. Upper and lower case matter.",

@@ -118,7 +118,7 @@ def test_a_selection_that_selects_nothing_says_so(run_cli: Cli, samples: Path) -
     """With what it left out, and what may be meant."""
     ended = run_cli("replay", "--dry-run", "--event", "order complete", samples)
     assert ended.code == 0
-    assert "nothing to send. Reasons: the command line selects other types or names of events (" in ended.err
+    assert "nothing to send. Reasons: --type, --event or --where selects other events (" in ended.err
     assert "--event: none of the" in ended.err
     assert 'did you mean "Order Completed"' in ended.err
 
