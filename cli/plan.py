@@ -253,14 +253,16 @@ def _switched_off(plan: Json) -> Table:
     """Return what events of types that are disabled would cost."""
     rows = []
     for type_, cost in plan["switched_off"].items():
-        notes = [f"{type_}.disabled: false sends them"]
+        records = cost["records"]
+        notes = [f"skipped ({type_}.disabled); on: {counted(records, 'call')}"]
         fits = [each for each in cost["plans"] if each["duration_s"]]
-        named = [each for each in fits if each["name"] == "Business"] or fits[:1]
-        notes += [f"{span(fit['duration_s'])} on {clean(fit['name'], 60)}" for fit in named]
-        rows.append(TableRow(type_, (f"{cost['records']:,}",), (", ".join(notes),)))
-    of_all = (
-        " (of all customers)" if plan["sample"] else ""
-    )  # these events are left out before the sample is taken
+        for fit in [each for each in fits if each["name"] == "Business"] or fits[:1]:
+            notes.append(f"{span(fit['duration_s'])} on {clean(fit['name'], 60)}")
+            if fit["cycles"] > 1:
+                notes.append(counted(fit["cycles"], "billing cycle"))
+        rows.append(TableRow(type_, (f"{records:,}",), (", ".join(notes),)))
+    # These events are left out before the sample is taken.
+    of_all = " (of all customers)" if plan["sample"] else ""
     return Table(rows, f"Switched off, and the calls that they would be at most{of_all}")
 
 

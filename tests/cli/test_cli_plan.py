@@ -95,6 +95,47 @@ def test_after_a_run_nothing_is_left_to_plan(run_cli: Cli, sandbox: Sandbox, sam
     assert "fire rewards" not in shown
 
 
+def test_what_is_unchanged_in_bulk_is_counted_by_type(run_cli: Cli, sandbox: Sandbox) -> None:
+    """Identifies and group events of such customers are duplicates, live and planned, each of its own type."""
+    settings = settings_for(run_cli, sandbox, "group: {disabled: false}\n")
+
+    def group(message_id: str) -> str:
+        fields = {"type": "group", "userId": "u-1", "groupId": "g", "messageId": message_id}
+        return json.dumps(fields) + "\n"
+
+    first = identify(1, messageId="i1") + group("g1")
+    assert run_cli("replay", "-c", settings, "--bulk", "--yes", stdin=first).code == 0
+    again = "".join([identify(1, messageId="i2"), group("g2"), group("g3"), identify(2, messageId="i4")])
+    plan = plan_of(run_cli, "-c", settings, "--bulk", stdin=again)
+    report = run_cli("replay", "-c", settings, "--bulk", "--yes", "--report", "r.json", stdin=again)
+    assert report.code == 0, report.err
+    live = json.loads((run_cli.folder / "r.json").read_text())
+    assert plan["events"]["by_type"] == {
+        "group": {"read": 2, "would_be_sent": 0},
+        "identify": {"read": 2, "would_be_sent": 1},
+    }
+    for each in (plan, live):
+        counts = {reason: found["count"] for reason, found in each["reasons"]["duplicate"].items()}
+        assert counts == {"unchanged": 3}
+    assert plan["outcomes"]["planned"] == live["outcomes"]["delivered"] == 1
+
+
+def test_types_that_are_off_are_shown_with_their_cost(run_cli: Cli) -> None:
+    """What is skipped by its type, how it is switched on, and the calls and the time that it would take then."""
+    lines = [json.dumps({"type": "page", "userId": "u1", "messageId": f"p{n}"}) + "\n" for n in range(300)]
+    shown = run_cli("plan", stdin="".join(lines)).out
+    assert "  page  300  skipped (page.disabled); on: 300 calls, 3 min on Business\n" in shown
+    found = plan_of(run_cli, stdin="".join(lines))["switched_off"]["page"]
+    assert found["records"] == 300
+    assert [each["calls"] for each in found["plans"]] == [300, 300, 300]
+    settings = run_cli.folder / "on.yaml"
+    settings.write_text("page: {disabled: false}\n")
+    on = plan_of(run_cli, "-c", settings, stdin="".join(lines))
+    assert on["switched_off"] == {}
+    assert on["costs"]["each"] == {"customers": 0, "polls": 0, "events": 300, "calls": 300}
+    assert on["events"]["by_type"] == {"page": {"read": 300, "would_be_sent": 300}}
+
+
 def test_a_plan_writes_nothing_and_calls_nobody(run_cli: Cli, sandbox: Sandbox) -> None:
     """It is a preview: no ledger begins, no request is made."""
     settings = settings_for(run_cli, sandbox)

@@ -180,17 +180,10 @@ class ActionsChance(Chance):
         key = self.choice(["a", "b", "email", "name"])
         return self.choice(
             [
-                *(
-                    None,
-                    None,
-                    None,
-                    None,
-                    None,
-                    None,
-                    f"{root}.{key} != null",
-                    f'{root}.{key} != "x"',
-                    f"{root}.{key} > 1",
-                ),
+                *([None] * 6),
+                f"{root}.{key} != null",
+                f'{root}.{key} != "x"',
+                f"{root}.{key} > 1",
                 f'contains({root}.{key}, "o") or userId = "u1"',
             ]
         )

@@ -54,13 +54,15 @@ class FoldedCustomer(Struct, frozen=True, gc=False):
         source_id: whose profile it is.
         payload: the fields as JSON, ``source_id`` among them: an item of a bulk request.
         updated_at: time of the latest update; None if none of them had one.
-        updates: identifies among the updates that were not sent before.
+        identifies: those among the updates that were not sent before.
+        groups: group events among them.
     """
 
     source_id: str
     payload: bytes
     updated_at: datetime | None
-    updates: int = 0
+    identifies: int = 0
+    groups: int = 0
 
 
 class News(IntEnum):
@@ -71,7 +73,9 @@ class News(IntEnum):
     EVENT = 1
     """The update: it comes with an event, or repeats another record of the input."""
     UPDATE = 2
-    """The update, and the record that ends with it."""
+    """The update, and the identify that ends with it."""
+    GROUP = 3
+    """The update, and the group event that ends with it."""
 
 
 class CustomerUpdate(Struct, frozen=True, array_like=True, gc=False):
@@ -98,11 +102,11 @@ class Profile:
         has_news: one of the updates has not been sent before.
     """
 
-    __slots__ = ("_fields", "_objects", "_time", "_updates", "has_news")
+    __slots__ = ("_fields", "_groups", "_identifies", "_objects", "_time", "has_news")
 
     def __init__(self) -> None:
         self.has_news = False
-        self._updates = 0
+        self._identifies = self._groups = 0
         self._time = UNTIMED
         self._fields: dict[str, tuple[Version, Any]] = {}
         self._objects: dict[str, dict[str, tuple[Version, Any]]] = {"address": {}, "metadata": {}}
@@ -111,7 +115,8 @@ class Profile:
         """Merge one update by its version, field by field; address and metadata by key."""
         version = (update.time, update.told_time, update.message_id, update.place)
         self.has_news = self.has_news or update.news > News.NONE
-        self._updates += update.news == News.UPDATE
+        self._identifies += update.news == News.UPDATE
+        self._groups += update.news == News.GROUP
         self._time = max(self._time, update.time)
         customer = update.customer
         for name, known in self._objects.items():
@@ -140,7 +145,7 @@ class Profile:
             if values or whole is not None:
                 body[name] = values or None
         updated_at = None if self._time == UNTIMED else _EPOCH + self._time * _MICROSECOND
-        return FoldedCustomer(source_id, _ENCODER.encode(body), updated_at, self._updates)
+        return FoldedCustomer(source_id, _ENCODER.encode(body), updated_at, self._identifies, self._groups)
 
     def versions(self) -> dict[Keys, list[Version]]:
         """Return by which updates each field was given its value.

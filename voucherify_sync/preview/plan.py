@@ -292,18 +292,20 @@ class Planner:
             if not self._stop.requested:
                 bulk.deliver(self._fold)
                 self._count_erased()
-        unchanged = bulk.unchanged_updates
         if self._plan.customers == "bulk":
             if (
                 bulk.tally.failed
             ):  # only a run in bulk tells which events the refused customers take with them
                 self._begin(None)
                 self.run.execute()
-            elif unchanged:
-                report = self.run.sinks.report
-                report.move("identify", Kind.CUSTOMER, State.DUPLICATE, UNCHANGED, unchanged)
-                self._plan.types_sent["identify"] -= unchanged
-                self._plan.updates_sent -= unchanged
+            else:
+                for type_, unchanged in bulk.unchanged_updates.items():
+                    if unchanged:
+                        self.run.sinks.report.move(
+                            type_, Kind.CUSTOMER, State.DUPLICATE, UNCHANGED, unchanged
+                        )
+                        self._plan.types_sent[type_] -= unchanged
+                        self._plan.updates_sent -= unchanged
         self._plan.bulk_counts = bulk.tally
         self._plan.report = self.run.report()
         return self._plan
@@ -329,7 +331,7 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate 
     - `erased{customers, fields}`: what nulls would erase; `findings` as in the report;
     - `switched_off{TYPE{records, plans[{name, calls, duration_s, share_of_cycle, fits, calls_over, cycles}]}}`: events
       of a type that is `disabled`, and what they would cost at most, one call each;
-    - `sample` (the percentage of `--sample`, or null): then all numbers are those of the sample;
+    - `sample` (the percentage of `--sample`, or null): then what would be sent is that of the sample;
     - `custom_events{NAME: count}`, as they would be recorded; `older_updates{count, capped}`;
     - `bulk{updates, delivered, failed, unchanged, requests, polls, bytes}`: customers, `polls` an estimate;
     - `costs{each{customers, polls, events, calls}, bulk{...}}`, in calls;

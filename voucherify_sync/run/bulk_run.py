@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 CUSTOMER_REFUSED = "customer_refused"
 _LOOKUP_CUSTOMERS = 500
 """Customers that are looked up in the ledger at once."""
+_NEWS = {"identify": News.UPDATE, "group": News.GROUP}
+"""Type of the events that are customer updates -> what is new of one."""
 _GIVEN_UP = frozenset({FAILED_BEFORE, "dismissed"})
 """An update that is not tried again must not come with a later one of its customer."""
 
@@ -55,7 +57,7 @@ def fold_updates(fold: Fold, mapped: Iterable[Decision], decided: Iterable[Decis
         if not isinstance(request, Request) or request.is_by_id or not request.has_profile:
             continue
         if isinstance(decision, Request):
-            news = News.UPDATE if request.kind is Kind.CUSTOMER else News.EVENT
+            news = _NEWS.get(request.event.type, News.EVENT)
         elif decision.reason in _GIVEN_UP or decision.reason == "repeated_differs":
             continue  # of two events with one messageId the first one is what happened
         else:
@@ -85,7 +87,7 @@ class BulkCustomers:
         read: records read.
         alone: requests that follow one by one: events, and customers that no bulk request can carry.
         has_read: all of the input is folded.
-        unchanged_updates: identifies of the customers that are not sent, as nothing about them is new.
+        unchanged_updates: records of the customers that are not sent, as nothing about them is new, by type.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class BulkCustomers:
         self.tally = BulkReport()
         self.read = self.alone = 0
         self.has_read = False
-        self.unchanged_updates = 0
+        self.unchanged_updates: Counter[str] = Counter()
         self._types: Counter[str | None] = Counter()
         self._deduplicator = Deduplicator(ledger, policy)
         self._ledger = ledger
@@ -191,7 +193,8 @@ class BulkCustomers:
             for customer, last in zip(portion, lasts, strict=True):
                 if last is not None and last.hash == request_hash(customer.payload):
                     self.tally.unchanged += 1
-                    self.unchanged_updates += customer.updates
+                    self.unchanged_updates["identify"] += customer.identifies
+                    self.unchanged_updates["group"] += customer.groups
                     self._refusals[customer.source_id] = None
                 else:
                     yield customer
