@@ -1,6 +1,6 @@
 """Every road of a dry run beside the one without options: what an event costs with the settings that people use.
 
-    python benchmarks/roads.py [--events 200000] [--rounds 3] [--before COMMAND] [--save]
+    python benchmarks/roads.py [--events 200000] [--rounds 3] [--before COMMAND] [--only TEXT]… [--save]
 
 In each round all roads run in turn over archives of the same seeded events, each in a process of its own, and the
 median counts; so does msgspec's generic decoder and encoder, the floor of what parses everything. `--before` also
@@ -69,8 +69,104 @@ identify: {add: {customer.metadata.from: segment}}
 track: {add: {metadata.replayed: true}}
 """,
     "an events_filter": "track: {events_filter: [Product *, Cart *, Checkout *, Newsletter *, Order *]}",
+    "Actions presets as rows": """
+identify:
+  name_from_parts: false
+  mapping:
+    userId: customer.source_id
+    traits.name: customer.name
+    traits.firstName: customer.firstName
+    traits.lastName: customer.lastName
+    traits.description: customer.description
+    traits.email: customer.email
+    traits.phone: customer.phone
+    traits.birthdate: customer.birthdate
+    traits.address.city: customer.address.city
+    traits.address.state: customer.address.state
+    traits.address.postal_code: customer.address.postal_code
+    traits.address.street: customer.address.line_1
+    traits.address.country: customer.address.country
+    traits.metadata: customer.metadata
+track:
+  name_from_parts: false
+  mapping:
+    userId: customer.source_id
+    context.traits.email: customer.email
+    properties.email: customer.email
+    properties.referral.code: referral.code
+    properties.referral.referrer_id: referral.referrer_id
+    properties.loyalty.code: loyalty.code
+    properties.metadata: metadata
+    event: event
+""",
+    "Actions presets as directives": """
+identify:
+  name_from_parts: false
+  set:
+    customer:
+      source_id: {"@path": $.userId}
+      name: {"@path": $.traits.name}
+      firstName: {"@path": $.traits.firstName}
+      lastName: {"@path": $.traits.lastName}
+      description: {"@path": $.traits.description}
+      email: {"@path": $.traits.email}
+      phone: {"@path": $.traits.phone}
+      birthdate: {"@path": $.traits.birthdate}
+      address:
+        city: {"@path": $.traits.address.city}
+        state: {"@path": $.traits.address.state}
+        postal_code: {"@path": $.traits.address.postal_code}
+        line_1: {"@path": $.traits.address.street}
+        country: {"@path": $.traits.address.country}
+      metadata: {"@path": $.traits.metadata}
+track:
+  name_from_parts: false
+  set:
+    customer:
+      source_id: {"@path": $.userId}
+      email:
+        "@if":
+          exists: {"@path": $.properties.email}
+          then: {"@path": $.properties.email}
+          else: {"@path": $.context.traits.email}
+    referral:
+      code: {"@path": $.properties.referral.code}
+      referrer_id: {"@path": $.properties.referral.referrer_id}
+    loyalty.code: {"@path": $.properties.loyalty.code}
+    metadata: {"@path": $.properties.metadata}
+    event: {"@if": {exists: {"@path": $.event}, then: {"@path": $.event}, else: {"@path": $.name}}}
+""",
+    "or and apply": """
+identify:
+  extend_default: true
+  mapping:
+    traits.email: {to: customer.email, or: [context.traits.email], apply: strip | downcase}
+    traits.createdAt: {to: customer.metadata.joined, apply: "date: '%Y-%m-%d'"}
+track:
+  extend_default: true
+  mapping:
+    properties.email: {to: customer.email, or: [context.traits.email], apply: strip | downcase}
+    properties.total: {to: metadata.cents, apply: "times: 100 | round"}
+""",
+    "where of three terms": """
+identify: {where: 'traits.loyalty_tier != "none" and traits.orders > 0 and contains(traits.email, "@")'}
+track: {where: 'event != "Cart" and properties.quantity != null and !match(event, "Page*")'}
+""",
+    "entries by event name": """
+track:
+  add: {metadata.replayed: true}
+  events:
+    Order Completed: {mapping: {properties.order_id: metadata.order_id}, add: {metadata.kind: order}}
+    "Product *": {extend_default: true, mapping: {properties.product_id: metadata.product}}
+    Cart Viewed: {rename: Cart}
+""",
 }
 """Road -> settings."""
+
+PAGES = """
+page: {disabled: false, set: {event: {"@template": "Viewed {{name}} Page"}}, extend_default: true}
+screen: {disabled: false, mapping: {name: metadata.name, properties.path: metadata.path}, extend_default: true}
+"""
 
 
 def roads(events: int) -> Iterator[Road]:
@@ -88,6 +184,7 @@ def roads(events: int) -> Iterator[Road]:
     yield Road("odd shapes", archive="odd")
     yield Road("no messageId", archive="nameless")
     yield Road("envelopes", archive="envelopes")
+    yield Road("page and screen on", settings=PAGES, archive="web")
     yield Road("plan", command=("plan",))
 
 
@@ -106,6 +203,15 @@ def odd(line: bytes, number: int) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
 
+def web(line: bytes, number: int) -> bytes:
+    """Return a track event as that of a page or a screen."""
+    event = json.loads(line)
+    if event["type"] == "track":
+        event["type"] = "page" if number % 3 else "screen"
+        event["name"] = event.pop("event")
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
 def nameless(line: bytes) -> bytes:
     """Return an event without messageId."""
     event = json.loads(line)
@@ -122,6 +228,7 @@ def write_archives(folder: Path, events: int) -> None:
         "plain": generate(events),
         "odd": (odd(line, number) for number, line in enumerate(lines)),
         "nameless": map(nameless, lines),
+        "web": (web(line, number) for number, line in enumerate(lines)),
         "envelopes": (b'{"batch":[%b]}\n' % batch for batch in batches),
     }
     for name, archive in archives.items():
@@ -176,6 +283,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000, metavar="N")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--before", type=Path, metavar="COMMAND", help="an installed voucherify-sync")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="run only roads whose names hold it")
     parser.add_argument("--save", action="store_true", help="keep the results, which the docs quote")
     options = parser.parse_args()
     costs: dict[str, list[float]] = {}
@@ -191,7 +299,9 @@ def main() -> None:
                 stdout=folder / "out",
             )
             costs.setdefault("msgspec, generic", []).append(1e6 * floor.cpu_s / options.events)
-            for road in roads(options.events):
+            for number, road in enumerate(roads(options.events)):
+                if number > 1 and options.only and not any(text in road.name for text in options.only):
+                    continue
                 costs.setdefault(road.name, []).append(cost_of(road, folder, options.events, COMMAND))
             if options.before:
                 before = cost_of(Road("", archive="plain"), folder, options.events, [str(options.before)])

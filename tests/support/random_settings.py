@@ -7,7 +7,18 @@ from typing import Any
 
 from support.segment_events import event_of
 from voucherify_sync.events import Event, Json
-from voucherify_sync.settings.types import Identify, Personas, Settings, Track
+from voucherify_sync.settings.types import (
+    Group,
+    Identify,
+    Page,
+    Personas,
+    Rows,
+    RowTarget,
+    Screen,
+    Settings,
+    Track,
+    TrackEntry,
+)
 
 KEYS = (
     *(
@@ -54,8 +65,34 @@ OF_CUSTOMER = (
 OF_EVENT = ("event", "metadata", "metadata.a", "metadata.a.b", "referral", "referral.code", "loyalty.code")
 
 
+FILTERS = (
+    *("strip", "downcase", "upcase | append: '!'", "default: 'none'", "to_text", "to_number", "to_boolean"),
+    *("date: '%Y'", "times: 100 | round", "split: 'o' | first", "join: ', '"),
+)
+
+CONDITIONS = (
+    'event = "Order"',
+    "userId != null",
+    'properties.a != "x"',
+    'traits.a > 1 or contains(userId, "1")',
+)
+
+
+OBJECTS = ("customer", "customer.address", "customer.metadata", "metadata")
+
+
 class Chance(random.Random):
-    """Makes settings and events in which everything meets everything."""
+    """Makes settings and events in which everything meets everything.
+
+    Args:
+        seed: of the sequence.
+        all_keys: the settings have `set`, rows with `or` and `apply`, conditions, entries of `track.events`, and
+            sections of pages, screens and groups; the events are of all these types.
+    """
+
+    def __init__(self, seed: int, *, all_keys: bool = False) -> None:
+        super().__init__(seed)
+        self.all_keys = all_keys
 
     def value(self, depth: int = 0) -> Any:
         """Make a value."""
@@ -64,9 +101,10 @@ class Chance(random.Random):
         return self.choice(VALUES)
 
     def event(self) -> Event:
-        """Make an identify or a track event."""
-        fields: Json = {"type": self.choice(["identify", "track"]), "messageId": "m"}
-        root = "traits" if fields["type"] == "identify" else "properties"
+        """Make an event."""
+        types = ["identify", "track"] + (["page", "screen", "group"] if self.all_keys else [])
+        fields: Json = {"type": self.choice(types), "messageId": "m"}
+        root = "traits" if fields["type"] in ("identify", "group") else "properties"
         odd = {
             "userId": (0.8, lambda: self.choice(["u1", "u2", " ", 7, None])),
             "anonymousId": (0.3, lambda: self.choice(["an", ""])),
@@ -75,6 +113,10 @@ class Chance(random.Random):
             "context": (0.3, self._context),
             f"{root}.email": (0.05, lambda: "dotted"),
         }
+        if fields["type"] == "group":
+            odd["groupId"] = (0.8, lambda: self.choice(["g", 42, "", None, True]))
+        elif fields["type"] in ("page", "screen"):
+            odd["name"] = (0.8, lambda: self.choice(["Home", "", 5]))
         fields |= {key: make() for key, (share, make) in odd.items() if self.random() < share}
         if self.random() < 0.05:
             fields[root] = self.value()
@@ -87,41 +129,134 @@ class Chance(random.Random):
             "page": {"url": "u"},
         }
 
-    def rows(self, root: str, places: tuple[str, ...]) -> dict[str, list[str]]:
+    def source(self, root: str) -> str:
+        """Make the path of a source; no wildcard."""
+        one, other = self.choice(KEYS), self.choice(KEYS)
+        below = (root, f"{root}.{one}", f"{root}.{one}.{other}", f"{root}.a[0]", f'{root}["a.b"]')
+        beside = "messageId", "context.page.url", "context.traits.email"
+        return self.choice((*below, *beside))
+
+    def rows(self, root: str, places: tuple[str, ...]) -> Rows:
         """Make a mapping."""
-        rows: dict[str, list[str]] = {}
+        rows: dict[str, list[str] | RowTarget] = {}
         for _ in range(self.randint(0, 6)):
-            one, other = self.choice(KEYS), self.choice(KEYS)
-            source = self.choice(
-                [
-                    *(root, f"{root}.{one}", f"{root}.{one}.{other}", f"{root}.*", f"{root}.address.*"),
-                    *(
-                        f"{root}.a[0]",
-                        f'{root}["a.b"]',
-                        "messageId",
-                        "context.page.url",
-                        "context.traits.email",
-                    ),
-                ]
-            )
-            wild = [place for place in places if place in ("customer", "customer.metadata", "metadata")]
-            place = f"{self.choice(wild)}.*" if source.endswith("*") else self.choice(places)
-            rows.setdefault(source, []).append(place)
+            source = self.choice([self.source(root)] * 3 + [f"{root}.*", f"{root}.address.*"])
+            if source.endswith("*"):
+                wild = [place for place in places if place in ("customer", "customer.metadata", "metadata")]
+                place = f"{self.choice(wild)}.*"
+            else:
+                place = self.choice(places)
+            target = rows.setdefault(source, [])
+            if isinstance(target, list):
+                target.append(place)
+            if self.all_keys and not source.endswith("*") and self.random() < 0.4:
+                rows[source] = self._target(root, place)
         return rows
+
+    def _target(self, root: str, place: str) -> RowTarget:
+        others = [self.source(root) for _ in range(self.randint(0, 2))]
+        is_object = place in OBJECTS or root in (source.split("[")[0] for source in others)
+        filters = None if is_object or self.random() < 0.3 else self.choice(FILTERS)
+        return RowTarget([place], others, filters)
+
+    def directive(self, root: str, depth: int = 0) -> Any:
+        """Make a value of `set`."""
+        if depth > 2 or self.random() < 0.4:
+            return self.choice(
+                [{"@path": f"$.{self.source(root)}"}, {"@path": self.source(root)}, self.value(2)]
+            )
+
+        def inside() -> Any:
+            return self.directive(root, depth + 1)
+
+        made: dict[str, Any] = {
+            "@template": f"{{{{{root}.{self.choice(KEYS)}}}}} of {{{{userId}}}}",
+            "@if": {self.choice(["exists", "blank"]): inside(), "then": inside(), "else": inside()},
+            "@case": {"operator": self.choice(["lower", "upper"]), "value": inside()},
+            "@replace": {"pattern": "o", "replacement": "0", "value": inside()},
+            "@arrayPath": [{"@path": f"{root}.a"}, {"v": {"@path": "a"}}],
+            "@literal": inside(),
+            "@merge": {"objects": [inside(), {"@path": root}], "direction": self.choice(["left", "right"])},
+            "@transform": {"apply": {root: {"a": inside()}}, "mapping": {"@path": f"{root}.a"}},
+            "@flatten": {"value": inside(), "separator": "."},
+            "@json": {"mode": self.choice(["encode", "decode"]), "value": inside()},
+            "@excludeWhenNull": inside(),
+            "@path": {"@template": root + ".{{userId}}"},
+        }
+        name = self.choice(sorted(made))
+        return {name: made[name]}
+
+    def set(self, root: str, places: tuple[str, ...]) -> Json:
+        """Make a `set`."""
+        if not self.all_keys or self.random() < 0.4:
+            return {}
+        entries: Json = {}
+        for place in self.sample(places, self.randint(1, 4)):
+            if place in OBJECTS:
+                entries[place] = self.choice(
+                    [{"@path": root}, {"@merge": {"objects": [{"@path": root}]}}, None]
+                )
+            else:
+                entries[place] = self.directive(root)
+        return entries
+
+    def _where(self) -> str | None:
+        return self.choice(CONDITIONS) if self.all_keys and self.random() < 0.15 else None
+
+    def _entry(self) -> TrackEntry:
+        places = OF_CUSTOMER + OF_EVENT
+        return TrackEntry(
+            disabled=self.random() < 0.1,
+            rename=self.choice([None, "Renamed"]),
+            where=self._where(),
+            mapping=self.choice([None, self.rows("properties", places)]),
+            extend_default=self.choice([None, True, False]),
+            set=self.choice([None, self.set("properties", places)]),
+            add=self.choice([{}, {"metadata.z": 2, "metadata.y": None}]),
+            unmapped_properties=self.choice([None, "drop", "metadata"]),
+            name_from_parts=self.choice([None, True, False]),
+        )
 
     def settings(self) -> Settings:
         """Make settings."""
         identify = Identify(
+            where=self._where(),
             mapping=self.rows("traits", OF_CUSTOMER),
             extend_default=self.random() < 0.5,
+            set=self.set("traits", OF_CUSTOMER),
             nulls=self.choice(["omit", "clear"]),
             unmapped_traits=self.choice(["drop", "drop", "metadata"]),
             add=self.choice([{}, {"customer.metadata.z": 1, "customer.email": None}]),
+            name_from_parts=not self.all_keys or self.random() < 0.7,
         )
         track = Track(
+            where=self._where(),
+            events={name: self._entry() for name in ("Order", "*") if self.all_keys and self.random() < 0.4},
             mapping=self.rows("properties", OF_CUSTOMER + OF_EVENT),
             extend_default=self.random() < 0.5,
+            set=self.set("properties", OF_CUSTOMER + OF_EVENT),
             unmapped_properties=self.choice(["drop", "drop", "metadata"]),
             add=self.choice([{}, {"metadata.z": {"q": 1}}]),
+            name_from_parts=not self.all_keys or self.random() < 0.7,
         )
-        return Settings(identify=identify, track=track, personas=Personas(disabled=self.random() < 0.5))
+        personas = Personas(disabled=self.random() < 0.5)
+        if not self.all_keys:
+            return Settings(identify=identify, track=track, personas=personas)
+        page = Page(
+            disabled=False,
+            where=self._where(),
+            mapping=self.rows("properties", OF_CUSTOMER + OF_EVENT),
+            set=self.set("properties", OF_CUSTOMER + OF_EVENT),
+            unmapped_properties=self.choice(["drop", "metadata"]),
+        )
+        group = Group(
+            disabled=False,
+            mapping=self.rows("traits", OF_CUSTOMER),
+            set=self.set("traits", OF_CUSTOMER),
+            nulls=self.choice(["omit", "clear"]),
+            unmapped_traits=self.choice(["drop", "metadata"]),
+        )
+        screen = Screen(disabled=False, extend_default=True, set=self.set("properties", OF_EVENT))
+        return Settings(
+            identify=identify, track=track, page=page, screen=screen, group=group, personas=personas
+        )

@@ -31,8 +31,8 @@ def told(mapper: Mapper, event: Event) -> Any:
 @pytest.mark.parametrize("seed", range(12))
 def test_one_walk_makes_what_the_rows_make_one_by_one(seed: int) -> None:
     """A key that is the dotted spelling of a path makes the tree give way to the rows; here no row reads that key."""
-    chance = Chance(seed)
-    for _ in range(60):
+    chance = Chance(seed, all_keys=seed % 2 == 1)
+    for _ in range(15 if chance.all_keys else 60):
         settings = chance.settings()
         try:
             by_tree, by_rows = Mapper(settings), Mapper(settings)
@@ -49,5 +49,5 @@ def test_one_walk_makes_what_the_rows_make_one_by_one(seed: int) -> None:
 
 
 def strip(value: Any) -> str:
-    """Return values as text, without the event, which differs."""
-    return re.sub(r"Event\(.*?told_time=None\)", "", repr(value))
+    """Return values as text, without the event, which differs, and where functions lie in memory."""
+    return re.sub(r"Event\(.*?told_time=None\)| at 0x\w+", "", repr(value))

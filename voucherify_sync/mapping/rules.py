@@ -69,7 +69,7 @@ _KEY_BYTES: Final = 50
 VALUE: Final = parse_source("value")
 """Where the fields of an object are read that is not read at a place of its own."""
 
-_ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "traits", "properties")
+_ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "groupId", "traits", "properties")
 
 
 class MappingRow(Struct, frozen=True):
@@ -309,7 +309,8 @@ class Route(Struct, gc=False, eq=False):
             reads: the tree cannot tell which of both counts.
         is_remembered: the next object with these keys takes the same route.
         twins: a key and its other spelling, which is read only if the key itself holds a blank.
-        items: keys of which rows read items of a list only, with the leaves of these: there may be no such item.
+        items: keys of which only items of a list are read, with the leaves or the paths that read them: there may be no
+            such item.
         is_flat: there is nothing below, and the keys alone tell what is not mapped.
         taken_count: objects that took it since the statistics were read.
         carried_count: those of them whose unmapped keys are counted one by one: they were carried, or served as a name.
@@ -322,7 +323,7 @@ class Route(Struct, gc=False, eq=False):
     is_unclear: bool
     is_remembered: bool
     twins: list[tuple[str, str]] = []
-    items: list[tuple[str, list[Leaf]]] = []
+    items: list[tuple[str, list[Leaf], list[FieldPath]]] = []
     is_flat: bool = False
     texts: list[TextPut] = []
     address: list[TextPut] = []
@@ -351,6 +352,7 @@ class Node:
         leaves: by key.
         item_leaves: those that read an item of a list, by the key of the list. They are read one by one.
         taken_keys: those at which something is read beside the tree.
+        taken_items: by the key of a list, the items of which something is read beside the tree; each path begins there.
         below: by key.
         maps_all: an object row maps all that is there.
         dotted_keys: keys with dots in them that a row reads here.
@@ -363,12 +365,17 @@ class Node:
         self.leaves: dict[str, list[Leaf]] = {}
         self.item_leaves: dict[str, list[Leaf]] = {}
         self.taken_keys: set[str] = set()
+        self.taken_items: dict[str, list[FieldPath]] = {}
         self.below: dict[str, Node] = {}
         self.maps_all = False
         self.is_object = False
         self.dotted_keys: set[str] = set()
         self.routes: dict[Signature, Route] = {}
         self._free_bytes = _MAX_ROUTES_BYTES
+
+    def reads_items_of(self, key: str) -> bool:
+        """Tell whether items of a list at this key are read."""
+        return key in self.item_leaves or key in self.taken_items
 
     def node(self, keys: Sequence[str]) -> Node:
         """Return the node below, made where there is none."""
@@ -394,8 +401,12 @@ class Node:
             for leaf in self.leaves.get(key, ())
             if leaf.applies(key, values, nulls)
         ]
-        known = self.leaves.keys() | self.item_leaves.keys() | self.below.keys() | self.taken_keys
-        unmapped = [] if self.maps_all else [key for key in keys if key not in known]
+        known = self.leaves.keys() | self.below.keys() | self.taken_keys
+        unmapped = (
+            []
+            if self.maps_all
+            else [key for key in keys if key not in known and not self.reads_items_of(key)]
+        )
         keys_read = {key for key, _ in leaves}
         twins = [] if self.maps_all else list(self._unread_twins(keys, values, keys_read))
         size = _ROUTE_BYTES + sum([_KEY_BYTES + len(key) for key in keys])
@@ -411,9 +422,9 @@ class Node:
             items=[]
             if self.maps_all
             else [
-                (key, self.item_leaves[key])
+                (key, self.item_leaves.get(key, []), self.taken_items.get(key, []))
                 for key in keys
-                if key in self.item_leaves
+                if self.reads_items_of(key)
                 and key in values
                 and key not in self.leaves
                 and key not in self.taken_keys
@@ -643,14 +654,18 @@ class Rules:
             depth_of_root = len(tree.path)
             if source.keys[:depth_of_root] != tree.path:
                 continue
-            keys = _names(source.keys[depth_of_root:])
+            path = source.keys[depth_of_root:]
+            keys = _names(path)
             if not keys:
                 tree.maps_all = True
                 continue
-            tree.node(keys[:-1]).taken_keys.add(keys[-1])
-            for depth, step in enumerate(source.steps[depth_of_root : depth_of_root + len(keys)]):
-                if step.dotted_key is not None:
-                    tree.node(keys[:depth]).taken_keys.add(step.dotted_key)
+            node = tree.node(keys[:-1])
+            if len(keys) == len(path):
+                node.taken_keys.add(keys[-1])
+            else:
+                inside = parse_source(path_of(*path[len(keys) - 1 :]))
+                node.taken_items.setdefault(keys[-1], []).append(inside)
+            _note_dotted_keys(tree, source, keys)
 
 
 def _unless_failed(place: Keys, put: Put) -> Put:
@@ -670,9 +685,7 @@ def _grow(tree: Node, leaf: Leaf) -> bool:
     depth_of_root = len(tree.path)
     path = leaf.path.keys[depth_of_root:]
     keys = _names(path)
-    for depth, step in enumerate(leaf.path.steps[depth_of_root:][: len(keys)]):
-        if step.dotted_key is not None:
-            tree.node(keys[:depth]).dotted_keys.add(step.dotted_key)
+    _note_dotted_keys(tree, leaf.path, keys)
     both = (leaf, leaf.fallback) if leaf.fallback else (leaf,)
     if len(keys) < len(path):
         if keys:
@@ -685,6 +698,13 @@ def _grow(tree: Node, leaf: Leaf) -> bool:
         own = _names(each.path.keys[depth_of_root:])
         tree.node(own[:-1]).leaves.setdefault(own[-1], []).append(each)
     return True
+
+
+def _note_dotted_keys(tree: Node, path: FieldPath, keys: Sequence[str]) -> None:
+    """Note in a tree the dotted spellings of a path, of which these keys lie in the tree."""
+    for depth, step in enumerate(path.steps[len(tree.path) :][: len(keys)]):
+        if step.dotted_key is not None:
+            tree.node(keys[:depth]).dotted_keys.add(step.dotted_key)
 
 
 def _shape(value: Any) -> Hashable:

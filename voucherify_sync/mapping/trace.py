@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import chain
 from typing import Any, Final
 
 from msgspec import Struct, to_builtins
@@ -403,10 +404,10 @@ class _Tracer:
                 if root == self._root and below and below[0] in carried_keys:
                     places.append(carried := (*metadata, *below))
                 no_row = NO_FIELD if any(keys[: len(each)] == each for each in objects) else NO_ROW
-                if keys == root:
-                    no_row = NOT_AN_OBJECT
-                elif not taken.isdisjoint(_prefixes(keys)):
+                if not taken.isdisjoint(_prefixes(keys)):
                     no_row = NOT_USED
+                elif keys == root:
+                    no_row = NOT_AN_OBJECT
                 reason = NULL if value is None else writes[0].reason if writes else no_row
                 yield TracedValue(
                     keys, value, tuple(dict.fromkeys(places)), None if places else reason, carried
@@ -425,10 +426,12 @@ class _Tracer:
             is_own = self._section.rename is None
             yield Fallback(_EVENT, self._parts["event"], ((own_key,),) if is_own else ())
         own_names = {name: self._own_name(name) for name in self._draft.own_names}
-        sources: list[Keys] = []
-        for name in WORKING_FIELDS:
-            sources += arrived.get(("customer", name)) or ((own_names[name],) if name in own_names else ())
-        if sources:
+        parts: dict[str, tuple[Keys, ...]] = {name: (keys,) for name, keys in own_names.items()}
+        parts |= {
+            name: arrived[("customer", name)] for name in WORKING_FIELDS if ("customer", name) in arrived
+        }
+        if parts:
+            sources = chain.from_iterable(parts[name] for name in WORKING_FIELDS if name in parts)
             yield Fallback(NAME, located(self._parts, NAME), tuple(sources))
 
     def _own_name(self, name: str) -> Keys:

@@ -203,17 +203,20 @@ def _take_rest(draft: Draft, rules: Rules, node: Node, route: Route, values: Jso
     for key, twin_key in route.twins:
         if not is_blank(values[key]):
             _note_unmapped(draft, rules, node, twin_key)
-    for key, leaves in route.items:
+    for key, leaves, sources in route.items:
         below = node.below.get(key)
         is_below = below is not None and (below.is_object or type(values[key]) is dict)
-        if not is_below and all(leaf not in leaves for leaf, _ in draft.matches):
+        is_found = any(leaf in leaves for leaf, _ in draft.matches) or any(
+            read(values, source) is not MISSING for source in sources
+        )
+        if not is_below and not is_found:
             _note_unmapped(draft, rules, node, key)
     for key, inside in route.below:
         value = values[key]
         if type(value) is dict:
             if not _take(draft, rules, inside, value, gathers):
                 return False
-        elif value is not None and not (inside.maps_all or inside.is_object or key in node.item_leaves):
+        elif value is not None and not (inside.maps_all or inside.is_object or node.reads_items_of(key)):
             _note_unmapped(draft, rules, node, key)
     return True
 
@@ -240,7 +243,7 @@ def _find_unmapped(draft: Draft, rules: Rules, node: Node, values: Json, places:
         if below is not None and type(value) is dict:
             _find_unmapped(draft, rules, below, value, places)
         elif value is None:
-            if keeps_nulls and below is None and key not in node.leaves and key not in node.item_leaves:
+            if keeps_nulls and below is None and key not in node.leaves and not node.reads_items_of(key):
                 _note_unmapped(draft, rules, node, key)
         elif below is None or not below.is_object:
             _note_unmapped(draft, rules, node, key)
