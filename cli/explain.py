@@ -90,11 +90,12 @@ def command(limit: int, **values: Any) -> int:
     \b
     Examples:
       voucherify-sync explain --event 'Order Completed' --limit 1 segment-logs/
+      voucherify-sync explain --where 'properties.total > 20' segment-logs/
       voucherify-sync explain --line 17 --curl events.ndjson
 
     Shows for each event where it goes, the request with the source of each value, and what is not mapped
-    and why. For a skipped event it shows the reason. The mapping and the filters are those of a replay.
-    Nothing is sent.
+    and why. For a skipped event it shows the reason, and whether the conditions of the settings hold. The
+    mapping and the filters are those of a replay. Nothing is sent.
 
     With --watch it is for editing the settings file: it keeps the events in memory, marks what changed since the
     last save, and shows the mistakes of a broken file. Ctrl-C ends it, with exit code 130.

@@ -290,7 +290,7 @@ TYPE = _which(
     type=EVENT_TYPE,
     metavar="[identify|track|page|screen|group]",
     multiple=True,
-    help="Only events of this type.",
+    help="Only events of this type; page, screen and group must be switched on in the settings, too.",
 )
 EVENT = _which(
     "--event",
@@ -301,13 +301,15 @@ EVENT = _which(
 WHERE = _which(
     "--where",
     type=CONDITION,
-    help="Only events for which CONDITION holds, such as 'properties.total > 20'; it is written as `where` in the "
-    "settings.",
+    help="Only events for which CONDITION holds, such as 'properties.total > 20 and userId != null': a field, an "
+    "operator (= != < <= > >=) and a value, contains() or match(), with and, or, parentheses. `where` in the settings "
+    "takes the same.",
 )
 SAMPLE = _which(
     "--sample",
     type=PERCENT,
-    help="Only this part of the customers, such as 5%, with all their events: the same customers in each run.",
+    help="Only this part of the customers, such as 5%, with all their events: the same customers in each run. "
+    "A replay without it sends the others.",
 )
 LIMIT = _which("--limit", type=COUNT, metavar="N", help="Read the first N records only.")
 JOBS = _which(

@@ -57,13 +57,15 @@ def command(cycle: int | None, from_api: bool, brief: bool, as_json: bool, **val
     \b
     Examples:
       voucherify-sync plan segment-logs/
+      voucherify-sync plan --sample 1% segment-logs/
       voucherify-sync plan --rate 500/min --cycle 1000000 segment-logs/
       voucherify-sync plan --json segment-logs/ | jq .plans
 
     plan reads all of SOURCE, as a dry run does, and the ledger if an API key is set. It makes no call
     without --from-api. Each number comes twice: with one call per customer update (--each), and with
     customers folded into bulk requests (--bulk). Without --rate and --cycle it uses the limits of
-    Voucherify's public plans, less the reserve of the settings.
+    Voucherify's public plans, less the reserve of the settings. It also shows what page, screen and group
+    events would cost that are switched off.
 
     Exit code 0, even if the replay does not fit: see `jq '.plans[].bulk.fits'`. Exit code 3 if records
     are invalid or a source is damaged.

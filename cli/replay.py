@@ -24,6 +24,7 @@ def command(**values: Any) -> int:
     \b
     Examples:
       voucherify-sync replay --dry-run segment-logs/ | jq .body
+      voucherify-sync replay --sample 1% segment-logs/
       zcat part-*.gz | jq -c 'select(.userId)' | voucherify-sync replay -n -
 
     An option wins over its environment variable, and both win over the settings file. The defaults below

@@ -41,9 +41,15 @@ def proposed(cli: Cli, shell: str, *words: str) -> list[str]:
         (["plan", "--config", "vou"], ["file,vou"]),
         (["retry", "letters"], ["file,letters"]),
         (["replay", "--dr"], ["plain,--dry-run"]),
-        (["replay", "--type", ""], ["plain,identify", "plain,track"]),
+        (
+            ["replay", "--type", ""],
+            [f"plain,{kind}" for kind in ("identify", "track", "page", "screen", "group")],
+        ),
         (["replay", "--type", "=", "i"], ["plain,identify"]),
-        (["replay", "--type", "="], ["plain,identify", "plain,track"]),
+        (
+            ["replay", "--type", "="],
+            [f"plain,{kind}" for kind in ("identify", "track", "page", "screen", "group")],
+        ),
         (["replay", "--on-doubt", "re"], ["plain,resend"]),
         (["plan", "--progress", "j"], ["plain,json"]),
         (["retry", "--reason", "gave"], ["plain,gave_up"]),

@@ -602,7 +602,8 @@ def _unknown_field(text: str, keys: list[str]) -> str:
     near = similar(root, FIELDS, fold=folded_key, most=1, cutoff=0.6)
     meant = [".".join([name, *below]) if name in OBJECT_FIELDS else name for name in near]
     known = ", ".join((*TEXT_FIELDS, *(f"{name}.…" for name in OBJECT_FIELDS)))
-    return f"conditions read no field {clean(text, 40)}, only {known}{did_you_mean(meant)}"
+    remedy = did_you_mean(meant) or f"; write a property as properties.{clean(text, 40)}"
+    return f"conditions read no field {clean(text, 40)}, only {known}{remedy}"
 
 
 def _number(token: _Piece) -> float:
