@@ -61,6 +61,21 @@ def test_a_brief_plan_has_no_tables(run_cli: Cli, samples: Path) -> None:
     assert brief.out.count("Warning:") == whole.out.count("Warning:")
 
 
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        ("30%", "These are the numbers of a sample of 30 % of the customers. Of all: about 43 calls."),
+        ("10%", "The sample of 10 % of the customers needs no call: take a larger one to estimate all."),
+    ],
+    ids=["some customers", "none"],
+)
+def test_a_sample_says_what_it_amounts_to(run_cli: Cli, samples: Path, share: str, said: str) -> None:
+    """Nothing is estimated from nothing; types that are switched off are counted before the sample is taken."""
+    ended = run_cli("plan", "--sample", share, samples)
+    assert said in ended.out
+    assert "the calls that they would be at most (of all customers)" in ended.out
+
+
 def test_the_corpora_have_a_plan(run_cli: Cli, corpora: Path) -> None:
     """Whatever the wild holds, the law holds, and the plan is made."""
     plan = plan_of(run_cli, corpora)

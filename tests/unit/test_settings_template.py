@@ -66,6 +66,15 @@ def test_the_template_names_every_setting_and_no_other() -> None:
     assert all(setting.help.split()[0] in template() for setting in all_settings())
 
 
+def test_no_help_is_repeated() -> None:
+    """What several sections have is explained in the first of them, so that page, screen and group stay short."""
+    lines = template().splitlines()
+    comments = [line for line in lines if line.startswith("  # ")]
+    assert len(comments) == len(set(comments))
+    pages = lines[lines.index("page:") : lines.index("personas:")]
+    assert len([line for line in pages if line.startswith("  # ")]) == 3  # each `disabled` is its own
+
+
 def test_the_example_beside_the_readme_is_the_template() -> None:
     """config.example.yaml is what `init` writes."""
     assert (ROOT / "config.example.yaml").read_text(encoding="utf-8") == template()
