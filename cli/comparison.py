@@ -30,6 +30,8 @@ _VALUE: Final = 60
 _MAX_FIELDS: Final = 40
 _MAX_ROWS: Final = 40
 _BEFORE, _NOW, _HEAD, _DIM = "red", "green", "bold", "dim"
+_ALWAYS: Final = ("identify", "track")
+"""Sections that need no name beside their rows."""
 _SIGNS: Final = {"added": "+", "removed": "-", "moved": "~"}
 _STYLES: Final = {"added": _NOW, "removed": _BEFORE, "moved": "yellow"}
 
@@ -149,8 +151,12 @@ def _rows(rows: list[RowChange]) -> list[TableRow]:
 
 
 def _row(row: RowChange) -> TableRow:
-    text = row.row if row.before is None else f"{row.before}, now {row.row.rpartition(': ')[2]}"
-    label = f"{_SIGNS[row.change]} {clean(text, 200)}"
+    text = row.row
+    if row.before is not None:
+        _, has_keys, keys = row.row.partition(": {to: ")
+        text = f"{row.before}, now {'{to: ' * bool(has_keys)}{keys or row.row.rpartition(': ')[2]}"
+    of_section = "" if row.section in _ALWAYS else f"  ({clean(row.section, 60)})"
+    label = f"{_SIGNS[row.change]} {clean(text, 200)}{of_section}"
     return TableRow(label, (f"{row.requests:,}",), (_place(row.examples),), _STYLES[row.change])
 
 

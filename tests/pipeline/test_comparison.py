@@ -19,6 +19,7 @@ from voucherify_sync.mapping.trace import located
 from voucherify_sync.paths import MISSING
 from voucherify_sync.preview.comparison import Comparison, ComparisonReport, RequestChange
 from voucherify_sync.settings import Identify, Settings, Track
+from voucherify_sync.settings.types import Page, RowTarget, TrackEntry
 from voucherify_sync.stop import Stop
 
 ONE = Track(mapping={"properties.total": ["metadata.total"], "properties.id": ["metadata.id"]})
@@ -152,6 +153,137 @@ def test_rows_of_every_kind_are_found_as_the_cause(after: Identify, event: Event
     report = report_of(Settings(), Settings(identify=after), event)
     assert rows_of(report) == [("added", row, 1)]
     assert report.by_other_settings == 0
+
+
+PAGE = {"type": "page", "userId": "u1", "name": "Home", "properties": {"path": "/", "title": "T"}}
+ORDER = track({"total": 3, "coupon": None, "code": "C"})
+PATH = {"@path": "$.properties.total"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "event", "rows"),
+    [
+        pytest.param(
+            Track(set={"metadata.t": PATH}),
+            Track(set={"metadata.t": {"@path": "$.properties.code"}}),
+            ORDER,
+            [
+                ("track", "removed", 'set: metadata.t: {"@path": "$.properties.total"}', 1),
+                ("track", "added", 'set: metadata.t: {"@path": "$.properties.code"}', 1),
+            ],
+            id="another-directive",
+        ),
+        pytest.param(
+            Track(set={"metadata.t": PATH}),
+            Track(set={"metadata.t": PATH, "metadata.u": PATH, "metadata.v": {"@path": "$.properties.no"}}),
+            ORDER,
+            [
+                ("track", "added", 'set: metadata.u: {"@path": "$.properties.total"}', 1),
+                ("track", "added", 'set: metadata.v: {"@path": "$.properties.no"}', 0),
+            ],
+            id="entries-that-give-a-value-or-none",
+        ),
+        pytest.param(
+            Track(mapping={"properties.coupon": RowTarget(["metadata.c"])}),
+            Track(mapping={"properties.coupon": RowTarget(["metadata.c"], ["properties.code"], "downcase")}),
+            ORDER,
+            [
+                (
+                    "track",
+                    "moved",
+                    "properties.coupon: {to: metadata.c, or: [properties.code], apply: downcase}",
+                    1,
+                )
+            ],
+            id="or-and-apply",
+        ),
+        pytest.param(
+            Track(
+                mapping={"properties.total": ["metadata.a"]},
+                events={"Order *": TrackEntry(add={"metadata.z": 1})},
+            ),
+            Track(
+                mapping={"properties.total": ["metadata.b"]},
+                events={"Order *": TrackEntry(add={"metadata.z": 2})},
+            ),
+            ORDER,
+            [
+                ("track", "moved", "properties.total: metadata.b", 1),
+                ("events.Order *", "removed", "add: metadata.z: 1", 1),
+                ("events.Order *", "added", "add: metadata.z: 2", 1),
+            ],
+            id="what-an-entry-takes-from-track-is-told-once",
+        ),
+        pytest.param(
+            Track(events={"Order *": TrackEntry(mapping={"properties.total": ["metadata.a"]})}),
+            Track(
+                events={
+                    "Order *": TrackEntry(mapping={"properties.total": ["metadata.a"]}),
+                    "Order Completed": TrackEntry(mapping={"properties.total": ["metadata.b"]}),
+                }
+            ),
+            ORDER,
+            [("events.Order Completed", "moved", "properties.total: metadata.b", 1)],
+            id="an-entry-for-one-name-beside-a-pattern",
+        ),
+    ],
+)
+def test_set_and_rows_and_entries_are_found_as_the_cause(
+    before: Track, after: Track, event: Event, rows: list[tuple[str, str, str, int]]
+) -> None:
+    """Each by its section and text, with the requests that it changes."""
+    report = report_of(Settings(track=before), Settings(track=after), event)
+    assert [(row.section, row.change, row.row, row.requests) for row in report.rows] == rows
+    assert (report.changed, report.by_other_settings) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "setting"),
+    [
+        pytest.param(Track(), Track(where="properties.total > 5"), "track.where", id="where"),
+        pytest.param(
+            Track(),
+            Track(events={"Order *": TrackEntry(where="properties.total > 5")}),
+            "track.events.Order *.where",
+            id="where-of-an-entry",
+        ),
+        pytest.param(
+            Track(),
+            Track(events={"Order *": TrackEntry(disabled=True)}),
+            "track.events.Order *.disabled",
+            id="an-entry-that-is-disabled",
+        ),
+    ],
+)
+def test_what_is_no_longer_sent_is_counted_beside_the_condition(
+    before: Track, after: Track, setting: str
+) -> None:
+    """A condition or a switch is no row: it stands among the other settings."""
+    report = report_of(Settings(track=before), Settings(track=after), ORDER)
+    assert (report.only_before, report.changed) == (1, 0)
+    assert [each.setting for each in report.settings] == [setting]
+
+
+def test_another_name_is_counted_beside_the_entry_that_gives_it() -> None:
+    """No row explains it."""
+    after = Track(events={"Order *": TrackEntry(rename="Order")})
+    report = report_of(Settings(), Settings(track=after), ORDER)
+    assert (report.changed, report.by_other_settings) == (1, 1)
+    assert [str(each.setting) for each in report.settings] == ["track.events.Order *.rename"]
+    assert report.rows == []
+
+
+def test_pages_have_a_section_of_their_own() -> None:
+    """A row of pages is told apart from the same row of track events."""
+    before, after = (
+        Settings(page=Page(disabled=False, mapping={"properties.path": [place]}))
+        for place in ("metadata.path", "metadata.at")
+    )
+    report = report_of(before, after, event_of(PAGE), ORDER)
+    assert [(row.section, row.row, row.requests) for row in report.rows] == [
+        ("page", "properties.path: metadata.at", 1)
+    ]
+    assert (report.changed, report.unchanged) == (1, 1)
 
 
 def test_what_no_row_explains_is_counted_beside_the_settings() -> None:

@@ -7,6 +7,7 @@ remembered as a route.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -69,6 +70,9 @@ _KEY_BYTES: Final = 50
 VALUE: Final = parse_source("value")
 """Where the fields of an object are read that is not read at a place of its own."""
 
+_NOT_PLAIN: Final = frozenset(',[]{}#"')
+"""Of these, YAML takes none in a text without quotes that stands in braces."""
+
 _ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "groupId", "traits", "properties")
 
 
@@ -106,7 +110,9 @@ class MappingRow(Struct, frozen=True):
         if self.others:
             parts.append(f"or: [{', '.join(other.text for other in self.others)}]")
         if self.filters is not None:
-            parts.append(f"apply: {self.filters.text}")
+            text = self.filters.text
+            is_plain = _NOT_PLAIN.isdisjoint(text) and ": " not in text
+            parts.append(f"apply: {text if is_plain else json.dumps(text, ensure_ascii=False)}")
         return f"{self.source.text}: {{{', '.join(parts)}}}"
 
     @property

@@ -115,10 +115,12 @@ class Sections:
         return self.by_name.get(event.type)
 
     def named(self, name: str) -> Section | None:
-        """Return a section; for an entry that these settings do not have, that of all track events."""
-        return self.by_name.get(name) or self.by_name.get(
-            "track" if name.startswith(entry_section("")) else ""
-        )
+        """Return a section; for an entry that these settings do not have, the one of which its events are."""
+        section, prefix = self.by_name.get(name), entry_section("")
+        if section is None and name.startswith(prefix):
+            entry = None if self._entries is None else self._entries.find(name.removeprefix(prefix))
+            section = self.by_name.get("track" if entry is None else entry_section(entry))
+        return section
 
     def rules(self) -> Iterator[Rules]:
         """Yield all rules."""

@@ -185,7 +185,7 @@ class RowChange(Struct, frozen=True):
     """A row or a constant that only one version of the settings has.
 
     Attributes:
-        section: ``identify`` or ``track``.
+        section: of the settings: a type of event, or ``events.`` and the name of an entry of `track.events`.
         change: ``added``, ``removed``, or ``moved``: its source stayed, and its destination is another one.
         row: its text; of a moved one, as it is now.
         before: of a moved one, its text before.
@@ -450,8 +450,10 @@ class Comparison:
     def _writers(self, event: Event) -> Iterator[tuple[Keys, Any, int]]:
         """Yield where the rows that only one version has put what in the requests of an event, and their numbers."""
         sections = [pipeline.mapper.sections.of(event) for pipeline in (self._after, self._before)]
+        # What is compared with what goes by the narrower one: an entry for one name, one for several, all events.
         name = max(
-            [section.name for section in sections if section is not None], key=lambda each: "." in each
+            [section.name for section in sections if section is not None],
+            key=lambda each: ("." in each, "*" not in each),
         )
         for pipeline, numbers in zip((self._before, self._after), self._numbers, strict=True):
             if not numbers:
@@ -465,6 +467,11 @@ class Comparison:
                 if number is not None:
                     place = row.destination.keys
                     yield (NAME if place in NAME_PARTS else place), value, number
+            for put, (value, _) in zip(mapped.draft.filled, mapped.draft.set_values, strict=True):
+                entry = mapped.rules.puts[put]
+                number = numbers.get((name, _set_text(entry.destination)))
+                if number is not None:
+                    yield (NAME if entry.place in NAME_PARTS else entry.place), value, number
         for keys, number in self._constants.get(name, ()):
             yield keys, None, number
 
@@ -472,15 +479,26 @@ class Comparison:
         self, section: str, what: str, before: Mapping[str, Any], after: Mapping[str, Any]
     ) -> None:
         """Note the constants, or entries of `set`, that only one version has or that differ, beside the rows."""
-        for change, one, other in (("removed", before, after), ("added", after, before)):
+        sides: list[tuple[Literal["removed", "added"], Mapping[str, Any], Mapping[str, Any]]] = [
+            ("removed", before, after),
+            ("added", after, before),
+        ]
+        for numbers, (change, one, other) in zip(self._numbers, sides, strict=True):
             for destination, value in one.items():
                 if destination in other and not list(differences(value, other[destination], partial=False)):
                     continue
-                self._constants.setdefault(section, []).append(
-                    (parse_destination(destination).keys, len(self._rows))
-                )
                 text = f"{what}: {destination}: {side_text(value)}"
-                self._rows.append(RowChange(section, change, text, None, False, 0, []))  # type: ignore[arg-type]
+                number = _number_of(RowChange(section, change, text, None, False, 0, []), self._rows)
+                keys = parse_destination(destination).keys
+                if what == "set":
+                    numbers[section, _set_text(path_of(*keys))] = number
+                else:
+                    self._constants.setdefault(section, []).append((keys, number))
+
+
+def _set_text(destination: str) -> str:
+    """Return what tells an entry of `set` from a row."""
+    return f"set: {destination}"
 
 
 def _comparing(before: Settings, after: Settings, selection: Selection) -> Work:
@@ -497,17 +515,27 @@ def _changed_rows(before: Mapper, after: Mapper) -> tuple[list[RowChange], tuple
         removed = [row for text, row in rows_before.items() if text not in rows_after]
         for row in [row for text, row in rows_after.items() if text not in rows_before]:
             earlier = next((each for each in removed if each.source.text == row.source.text), None)
-            if earlier is not None:
-                removed.remove(earlier)
-                numbers[0][section, earlier.text] = len(rows)
-            numbers[1][section, row.text] = len(rows)
             change: Literal["moved", "added"] = "moved" if earlier else "added"
             was = earlier.text if earlier else None
-            rows.append(RowChange(section, change, row.text, was, row.is_default, 0, []))
+            number = _number_of(RowChange(section, change, row.text, was, row.is_default, 0, []), rows)
+            if earlier is not None:
+                removed.remove(earlier)
+                numbers[0][section, earlier.text] = number
+            numbers[1][section, row.text] = number
         for row in removed:
-            numbers[0][section, row.text] = len(rows)
-            rows.append(RowChange(section, "removed", row.text, None, row.is_default, 0, []))
+            change_of_row = RowChange(section, "removed", row.text, None, row.is_default, 0, [])
+            numbers[0][section, row.text] = _number_of(change_of_row, rows)
     return rows, numbers
+
+
+def _number_of(change: RowChange, rows: list[RowChange]) -> int:
+    """Return the number of a change, and list it. What an entry takes over from track changes there, and only once."""
+    if "." in change.section:
+        change_of_track = msgspec.structs.replace(change, section="track")
+        if change_of_track in rows:
+            return rows.index(change_of_track)
+    rows.append(change)
+    return len(rows) - 1
 
 
 def _section_names(before: Mapper, after: Mapper) -> list[str]:
