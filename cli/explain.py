@@ -154,7 +154,7 @@ def _tell_that_nothing_matches(search: EventSearch) -> None:
     if not search.read:
         tell("No events were read.")
         return
-    remedy = "\n".join(search.notices()) or "Check --event, --user, --message-id and --line."
+    remedy = "\n".join(search.notices()) or "Check --event, --where, --user, --message-id and --line."
     raise UsageProblem(f"No event matches ({search.read:,} read).", remedy)
 
 

@@ -453,10 +453,10 @@ def test_the_first_event_is_shown_before_the_input_ends(run_cli: Cli) -> None:
     process.stderr.close()
 
 
-def test_help_begins_with_two_examples_and_is_light(run_cli: Cli) -> None:
+def test_help_begins_with_examples_and_is_light(run_cli: Cli) -> None:
     """Examples first; nothing that `--help` has no need of is imported."""
     ended = run_cli("explain", "--help")
-    assert ended.out.count("\n    voucherify-sync explain ") == 2
+    assert ended.out.count("\n    voucherify-sync explain ") == 3
     code = """
 import sys
 from importlib.metadata import entry_points

@@ -123,6 +123,44 @@ def test_a_selection_that_selects_nothing_says_so(run_cli: Cli, samples: Path) -
     assert 'did you mean "Order Completed"' in ended.err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["replay", "--dry-run"], ["replay", "--dry-run", "--bulk"], ["plan"], ["coverage"]],
+    ids=lambda words: " ".join(words),
+)
+@pytest.mark.parametrize(
+    ("settings", "options", "said"),
+    [
+        (
+            "{}",
+            ["--where", "properties.totl > 20"],
+            ["--where: the condition holds of none of 80 events; none of them has properties.totl."],
+        ),
+        (
+            "{}",
+            ["--where", "properties.total > 9000"],
+            ["--where: the condition holds of none of 80 events."],
+        ),
+        (
+            "track: {where: 'properties.total > 1', events: {Order Completed: {where: 'properties.a = 1'}}}",
+            [],
+            ["track.events.Order Completed.where: the condition holds of none of"],
+        ),
+        ("track: {where: properties.a = null}", ["--where", 'event = "Signed Up"'], []),
+    ],
+    ids=["a field that no event has", "a value that no event has", "an entry", "conditions that hold"],
+)
+def test_a_condition_that_never_holds_says_so(
+    run_cli: Cli, samples: Path, command: list[str], settings: str, options: list[str], said: list[str]
+) -> None:
+    """With the fields that no event has, which are the likely slip; a condition that held once is not named."""
+    (run_cli.folder / "s.yaml").write_text(settings)
+    ended = run_cli(*command, "-c", "s.yaml", *options, samples)
+    shown = " ".join((ended.out + ended.err).split())
+    assert shown.count("the condition holds of none") == len(said)
+    assert all(sentence in shown for sentence in said)
+
+
 def test_very_many_types_are_bounded(run_cli: Cli) -> None:
     """Neither the screen nor memory is filled."""
     lines = "".join(json.dumps({"type": f"T{number % 2_000}"}) + "\n" for number in range(5_000))

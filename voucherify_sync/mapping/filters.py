@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from voucherify_sync.events import EVENT_TYPES, SENT_TYPES, Event
 from voucherify_sync.expressions.conditions import Condition, parse_condition
@@ -20,10 +20,10 @@ from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
 from voucherify_sync.mapping.sampling import is_sampled
 from voucherify_sync.mapping.sections import EntryNames, entry_section
 from voucherify_sync.outcomes import OTHER_TYPE
-from voucherify_sync.paths import FieldPath
+from voucherify_sync.paths import MISSING, FieldPath, read
 from voucherify_sync.settings.types import Settings
 from voucherify_sync.stop import Stop
-from voucherify_sync.text import counted, utc_text
+from voucherify_sync.text import clean, counted, listed, utc_text
 
 _SKIPPED_TYPES: Final = {kind: f"type_{kind}" for kind in EVENT_TYPES} | {
     "identify": "identify_disabled",
@@ -103,10 +103,68 @@ class PeriodMet(Struct, array_like=True):
             self.last = later.last if self.last is None else max(self.last, later.last)
 
 
+class ConditionMet(Struct, array_like=True):
+    """How events fit a condition, in the input or in a part of it.
+
+    Attributes:
+        seen: events that it was asked of.
+        has_held: it held of one of them.
+        found: indexes of its fields that one of the events had which it was asked of before it held.
+    """
+
+    seen: int = 0
+    has_held: bool = False
+    found: set[int] = field(default_factory=set)
+
+    def merge(self, later: ConditionMet) -> None:
+        """Add what came of it in a later part of the input."""
+        self.seen += later.seen
+        self.has_held |= later.has_held
+        self.found |= later.found
+
+
+class WatchedCondition:
+    """A condition that notes what it is asked of, to tell one that never holds.
+
+    Args:
+        name: where it is given, such as --where or track.where.
+        text: the condition.
+
+    Attributes:
+        met: what came of it.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.condition = parse_condition(text)
+        self.met = ConditionMet()
+
+    def holds(self, fields: dict[Any, Any]) -> bool:
+        """Tell whether it holds of an event's fields."""
+        met, is_held = self.met, self.condition.holds(fields)
+        met.seen += 1
+        if is_held:
+            met.has_held = True
+        elif not met.has_held and len(met.found) < len(self.condition.sources):
+            sources = enumerate(self.condition.sources)
+            met.found |= {index for index, source in sources if read(fields, source) is not MISSING}
+        return is_held
+
+    def notices(self) -> Iterator[str]:
+        """Yield what a person should know of it: that it never held, and which of its fields no event has."""
+        if not self.met.seen or self.met.has_held:
+            return
+        sources = enumerate(self.condition.sources)
+        absent = [source.text for index, source in sources if index not in self.met.found]
+        why = f"; none of them has {listed(absent, clean, 5)}" if absent else ""
+        yield f"{self.name}: the condition holds of none of {counted(self.met.seen, 'event')}{why}."
+
+
 class FiltersMet(Struct, array_like=True):
-    """What the filters met in a part of the input: for each list of names, and the period."""
+    """What the filters met in a part of the input: for each list of names, each condition, and the period."""
 
     names: list[NamesMet]
+    conditions: list[ConditionMet]
     period: PeriodMet
 
 
@@ -130,8 +188,13 @@ class Filters:
         entries = settings.track.events
         self._entries = EntryNames(entries) if entries else None
         self._disabled_entries = frozenset(name for name, entry in entries.items() if entry.disabled)
-        self._selected_where = None if selection.where is None else parse_condition(selection.where)
+        self._selected_where = (
+            None if selection.where is None else WatchedCondition("--where", selection.where)
+        )
         self._conditions = _conditions(settings)
+        self._watched = [*self._conditions.values()]
+        if self._selected_where is not None:
+            self._watched.append(self._selected_where)
         self._selected = NameList("--event", sorted(selection.names))
         self._allowed = NameList("track.events_filter", settings.track.events_filter)
         self._excluded = NameList("track.events_exclude", settings.track.events_exclude)
@@ -219,9 +282,7 @@ class Filters:
             return "not_selected"
         if self._selected_where is not None and not self._selected_where.holds(event.fields):
             return "not_selected"
-        if self._conditions and not all(
-            condition.holds(event.fields) for condition in self.conditions(event)
-        ):
+        if self._conditions and not all(watched.holds(event.fields) for watched in self._asked_of(event)):
             return "where"
         if self.has_period and not self._is_in_period(event):
             return "out_of_period"
@@ -233,6 +294,9 @@ class Filters:
 
     def conditions(self, event: Event) -> list[Condition]:
         """Return the conditions of the settings that are asked of an event."""
+        return [watched.condition for watched in self._asked_of(event)]
+
+    def _asked_of(self, event: Event) -> list[WatchedCondition]:
         sections = [event.type]
         if (entry := self.entry_of(event)) is not None:
             sections.append(entry_section(entry))
@@ -240,10 +304,8 @@ class Filters:
 
     def sources(self) -> Iterator[FieldPath]:
         """Yield what conditions read."""
-        for condition in self._conditions.values():
-            yield from condition.sources
-        if self._selected_where is not None:
-            yield from self._selected_where.sources
+        for watched in self._watched:
+            yield from watched.condition.sources
 
     def _is_in_period(self, event: Event) -> bool:
         self._set_time(event)
@@ -266,12 +328,17 @@ class Filters:
     def cut_met(self) -> FiltersMet:
         """Return what was met since the last call."""
         period, self.period = self.period, PeriodMet()
-        return FiltersMet([names.cut() for names in self.lists], period)
+        conditions = [watched.met for watched in self._watched]
+        for watched in self._watched:
+            watched.met = ConditionMet()
+        return FiltersMet([names.cut() for names in self.lists], conditions, period)
 
     def merge(self, part: FiltersMet) -> None:
         """Add what was met in a part of the input; the parts come in its order."""
         for names, met in zip(self.lists, part.names, strict=True):
             names.met.merge(met)
+        for watched, of_part in zip(self._watched, part.conditions, strict=True):
+            watched.met.merge(of_part)
         self.period.merge(part.period)
 
     def notices(self, stop: Stop | None = None) -> Iterator[str]:
@@ -285,6 +352,8 @@ class Filters:
             return  # the rest of the input may hold them
         if self._selection.names and not self._selected.met.seen:
             yield "--event: no track event was read."
+        for watched in self._watched:
+            yield from watched.notices()
         period = self.period
         if period.seen and not period.kept and period.first is not None and period.last is not None:
             since, until = self._selection.since, self._selection.until
@@ -302,11 +371,14 @@ def reason_of_type(kind: str) -> str:
     return _SKIPPED_TYPES.get(kind, OTHER_TYPE)
 
 
-def _conditions(settings: Settings) -> dict[str, Condition]:
+def _conditions(settings: Settings) -> dict[str, WatchedCondition]:
     """Return the conditions of the settings by the names of their sections."""
-    texts = {kind: getattr(settings, kind).where for kind in SENT_TYPES}
-    texts |= {entry_section(name): entry.where for name, entry in settings.track.events.items()}
-    return {section: parse_condition(text) for section, text in texts.items() if text}
+    given = {kind: (kind, getattr(settings, kind).where) for kind in SENT_TYPES}
+    for name, entry in settings.track.events.items():
+        given[entry_section(name)] = (f"track.events.{clean(name, 60)}", entry.where)
+    return {
+        section: WatchedCondition(f"{place}.where", text) for section, (place, text) in given.items() if text
+    }
 
 
 def name_of(event: Event) -> str:
