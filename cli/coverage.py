@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _MAX_ROWS: Final = 40
 _MAX_EXAMPLE: Final = 16
 _MAX_TYPES: Final = 5
+_ALWAYS: Final = ("identify", "track")
+"""Sections that need no name beside their rows."""
 _MAX_UNMAPPED: Final = 3
 """Paths that the first line names."""
 
@@ -264,7 +266,7 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
     unmapped = [
         f"{clean(path.path, 40)} {path.unmapped_count:,}"
         # What a context holds is known by its type of event only.
-        + (f" ({clean(section_of[id(path)], 40)})" if path.path.startswith("context.") else "")
+        + (f" ({_title(section_of[id(path)])})" if path.path.startswith("context.") else "")
         for path in _most_unmapped(report)[:_MAX_UNMAPPED]
     ]
     head: list[Line] = [
@@ -291,7 +293,8 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
     for type_, section in sections.items():
         yield from _paths(type_, section, sign)
     for type_, section in sections.items():
-        yield Table([_destination(each) for each in section.destinations], f"What {type_} requests hold")
+        title = f"What {_title(type_)} requests hold"
+        yield Table([_destination(each) for each in section.destinations], title)
         if section.more_destinations:
             yield sentences(f"and {_at_least(section.more_destinations)} more destinations")
     yield from _hints(report)
@@ -302,10 +305,12 @@ def _hints(report: CoverageReport) -> Iterator[TextLines]:
     from voucherify_sync.preview.suggestions import RENAMING_ROW
 
     idle = [[("Rows that matched nothing", "bold")]]
-    for row in chain.from_iterable(section.idle_rows for section in report.sections.values()):
-        suggestions = " or ".join(clean(each, 100) for each in row.did_you_mean)
-        hint = f"  did you mean {suggestions}?" if suggestions else "  no event that is sent holds it"
-        idle.append([(f"  {clean(row.row, 200)}", "yellow"), (hint, "")])
+    for name, section in report.sections.items():
+        for row in section.idle_rows:
+            suggestions = " or ".join(clean(each, 100) for each in row.did_you_mean)
+            hint = f"  did you mean {suggestions}?" if suggestions else "  no event that is sent holds it"
+            of_section = "" if name in _ALWAYS else f"  ({_title(name)})"
+            idle.append([(f"  {clean(row.row, 200)}", "yellow"), (f"{of_section}{hint}", "")])
     if len(idle) > 1:
         yield TextLines(idle)
     for each in report.sections["track"].rows:
@@ -324,14 +329,12 @@ def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | Te
     from voucherify_sync.preview.coverage import share
 
     values = section.values
-    title = (
-        f"{type_}: {counted(section.events, 'event')}"
-        if not values.seen
-        else (
-            f"{type_}: {percent(values.share)} of {counted(values.seen, 'value')} mapped, "
+    title = f"{_title(type_)}: {counted(section.events, 'event')}"
+    if values.seen:
+        title = (
+            f"{_title(type_)}: {percent(values.share)} of {counted(values.seen, 'value')} mapped, "
             f"in {counted(section.events, 'event')}"
         )
-    )
     rows = []
     for path in sorted(section.paths, key=lambda path: (-path.unmapped_count, -path.seen, path.path)):
         destination, style = _destination_of(path, sign)
@@ -347,6 +350,12 @@ def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | Te
         yield sentences(
             f"and {_at_least(section.more_paths)} more paths, which are counted in the share only"
         )
+
+
+def _title(section: str) -> str:
+    """Return the name of a section: a type of event, or the name of an entry of `track.events`."""
+    name = section.removeprefix("events.")
+    return section if name == section else f"{clean(name, 60)} (track.events)"
 
 
 def _destination_of(path: PathCoverage, sign: str) -> tuple[str, str]:

@@ -42,7 +42,7 @@ WHY_NOT_MAPPED: Final = {
     "overwritten": "a later row or constant wins",
     "name_given": "the name has a value already",
     "partly": "only a part of it is sent",
-    "not_used": "a row or an entry of set reads it, and its value is not in the request",
+    "not_used": "read by a row, set or a condition, and not sent",
     "apply_failed": "a filter of the row does not take it",
 }
 """Why a value of an event that is sent does not arrive: code -> words for people."""

@@ -34,7 +34,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, columns: int, *events: dict[str, Any]
     coverage = Coverage(Settings())
     coverage.add(map(event_of, events))
     result = coverage.report()
-    rows = {"identify": result.identify.proposal, "track": result.track.proposal}
+    rows = {name: section.proposal for name, section in result.sections.items()}
     view.show_coverage(result, pasted_yaml(rows, {}, "s.yaml"), "s.yaml", is_new=True)
     return stream.getvalue()
 
@@ -49,7 +49,7 @@ def test_paths_destinations_and_rows_are_shown(run_cli: Cli, samples: Path) -> N
         "properties.total 14"
     )
     assert second == "87 records read: 80 make a request, repeated ones included, 7 skipped"
-    assert "  3  page events are not sent to Voucherify [type_page]\n" in ended.out
+    assert "  3  page.disabled is set: no page event is sent [type_page]\n" in ended.out
     assert re.search(
         r"^ +traits\.email +16 +100 % +→ customer\.email +string +\"mia", ended.out, re.MULTILINE
     )

@@ -29,7 +29,7 @@ from voucherify_sync.preview.coverage import (
 from voucherify_sync.preview.pasted_settings import pasted_yaml
 from voucherify_sync.preview.suggestions import MAX_ROWS
 from voucherify_sync.settings import Identify, Settings, Track, block_places, load, template
-from voucherify_sync.settings.types import SAFE_TRACK_ROWS
+from voucherify_sync.settings.types import SAFE_TRACK_ROWS, Page, RowTarget, TrackEntry
 from voucherify_sync.sources.decode import decode
 
 HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x9b2J\\"
@@ -569,6 +569,170 @@ def test_events_of_one_shape_counted_together_are_counted_right(
     together.add(records)
     each.add(records)
     assert together.report() == each.report()
+
+
+def test_each_entry_has_a_section_and_what_it_takes_over_is_idle_only_if_no_event_has_it() -> None:
+    """Rows and entries of `set` that gave nothing are listed once, by the section that has them."""
+    rules = Settings(
+        track=Track(
+            mapping={"properties.total": ["metadata.total"], "properties.never": ["metadata.never"]},
+            set={
+                "metadata.code": {"@path": "$.properties.code"},
+                "metadata.no": {"@path": "$.properties.cod"},
+            },
+            events={
+                "Order *": TrackEntry(add={"metadata.kind": "order"}),
+                "Refund": TrackEntry(set={"metadata": {"why": {"@path": "$.properties.why"}}}),
+            },
+        ),
+        page=Page(disabled=False, set={"metadata.path": {"@path": "$.properties.path"}}),
+    )
+    events = [track({"total": 3, "code": "C"}), track({"why": "x"}, event="Refund"), track({}, event="Other")]
+    found = covered(events, rules)
+    assert {name: found[name]["events"] for name in ("track", "events.Order *", "events.Refund", "page")} == {
+        "track": 1,
+        "events.Order *": 1,
+        "events.Refund": 1,
+        "page": 0,
+    }
+    idle = {
+        name: [row["row"] for row in found[name]["idle_rows"]] for name in found if "idle_rows" in found[name]
+    }
+    assert idle == {
+        "identify": [],
+        "track": ["properties.never: metadata.never", "set.metadata.no"],
+        "events.Order *": [],
+        "events.Refund": [],
+        "page": ["set.metadata.path"],
+    }
+    assert found["events.Refund"]["entries"] == {"metadata.why": 1}
+
+
+def test_a_row_with_filters_that_matched_nothing_has_the_paths_that_may_be_meant() -> None:
+    """Its source is what stands before the braces."""
+    row = RowTarget(["customer.email"], ["traits.mail"], "strip | downcase")
+    found = covered(
+        [identify({"e_mail": "a@b.c"})], Settings(identify=Identify(mapping={"traits.email": row}))
+    )
+    assert found["identify"]["idle_rows"] == [
+        {
+            "row": "traits.email: {to: customer.email, or: [traits.mail], apply: strip | downcase}",
+            "did_you_mean": ["traits.e_mail"],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "mapped", "lost"),
+    [
+        pytest.param(
+            {"set": {"metadata.t": {"@path": "$.properties.total"}}}, {"metadata.t": 1}, {}, id="set"
+        ),
+        pytest.param(
+            {"set": {"metadata.t": {"@template": "{{properties.total}} EUR"}}},
+            {"metadata.t": 1},
+            {},
+            id="template",
+        ),
+        pytest.param(
+            {"mapping": {"properties.no": RowTarget(["metadata.t"], ["properties.total"])}},
+            {"metadata.t": 1},
+            {},
+            id="or",
+        ),
+        pytest.param(
+            {"mapping": {"properties.code": RowTarget(["metadata.t"], ["properties.total"])}},
+            {},
+            {"not_used": 1},
+            id="or-that-is-not-needed",
+        ),
+        pytest.param({"where": "properties.total > 1"}, {}, {"not_used": 1}, id="where"),
+        pytest.param(
+            {"events": {"Order *": TrackEntry(where="properties.total > 1")}},
+            {},
+            {"not_used": 1},
+            id="where-of-an-entry",
+        ),
+        pytest.param(
+            {"where": "properties.total > 1", "unmapped_properties": "metadata"},
+            {"metadata.total": 1},
+            {},
+            id="where-takes-nothing-away",
+        ),
+        pytest.param(
+            {"events": {"Refund": TrackEntry(where="properties.total > 1")}},
+            {},
+            {"no_row": 1},
+            id="where-of-another-entry",
+        ),
+    ],
+)
+def test_what_set_or_and_where_read_is_mapped_if_it_is_sent(
+    own: Json, mapped: dict[str, int], lost: dict[str, int]
+) -> None:
+    """Else the reason says that it was read."""
+    found = covered([track({"total": 3, "code": "C"})], Settings(track=Track(**own)))
+    sections = [found[name] for name in found if name == "track" or name.startswith("events.")]
+    (path,) = [paths_of(each)["properties.total"] for each in sections if each["events"]]
+    assert (path["destinations"], path["lost"]) == (mapped, lost)
+
+
+@pytest.mark.parametrize(
+    ("own", "event", "rows", "add"),
+    [
+        pytest.param(
+            Track(
+                set={
+                    "metadata": {"total": {"@path": "$.properties.total"}, "replayed": True},
+                    "metadata.sid": {"@path": "$.messageId"},
+                }
+            ),
+            {"total": 3, "code": "C"},
+            {"timestamp": "metadata.occurred_at", "properties.code": "metadata.code"},
+            {},
+            id="what-a-directive-sends",
+        ),
+        pytest.param(
+            Track(
+                mapping={
+                    "properties.no": RowTarget(["metadata.total"], ["properties.total"]),
+                    "messageId": ["metadata.segment_message_id"],
+                    "timestamp": ["metadata.occurred_at"],
+                },
+                add={"metadata.replayed": True},
+            ),
+            {"total": 3, "code": "C"},
+            {"properties.code": "metadata.code"},
+            {},
+            id="what-or-sends",
+        ),
+        pytest.param(
+            Track(
+                set={"metadata.code": {"@path": "$.properties.none"}},
+                mapping={"messageId": ["metadata.a"], "timestamp": ["metadata.b"]},
+                add={"metadata.replayed": True},
+            ),
+            {"code": "C"},
+            {},
+            {},
+            id="no-place-that-set-may-fill",
+        ),
+    ],
+)
+def test_nothing_is_proposed_that_set_sends(own: Track, event: Json, rows: dict[str, str], add: Json) -> None:
+    """Nor a row to a place that an entry of `set` fills."""
+    found = covered([track(event)], Settings(track=own))["track"]
+    assert found["proposed_rows"] == rows
+    assert found["proposal"]["add"] == add
+    assert found["proposal"]["extend_default"] is None
+
+
+def test_a_row_to_a_field_that_set_fills_is_left_to_a_person() -> None:
+    """The entry would win over it."""
+    own = Identify(set={"customer.email": {"@path": "$.context.email"}})
+    found = covered([identify({"email": "a@b.c"}, context={"email": "c@d.e"})], Settings(identify=own))
+    assert found["identify"]["proposed_rows"] == {}
+    assert [row["source"] for row in found["identify"]["proposal"]["rows"]] == ["traits.email"]
 
 
 @pytest.mark.parametrize("seed", range(40))

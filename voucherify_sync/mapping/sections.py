@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from voucherify_sync.events import SENT_TYPES, Event, EventType, Kind
+from voucherify_sync.expressions.conditions import parse_condition
 from voucherify_sync.expressions.set_entries import set_entries
 from voucherify_sync.mapping.name_lists import name_matcher
 from voucherify_sync.mapping.rules import Rules, effective_rows, in_context
@@ -63,6 +64,7 @@ class Section(Struct, frozen=True, eq=False):
         rename: the name that is sent, unless the mapping fills it; None for the event's own.
         watches_names: a row of the default table fills the customer's name by a property.
         birthdates: where rows read the customer's birthdate.
+        asked: what the conditions read that its events have met.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Section(Struct, frozen=True, eq=False):
     rename: str | None
     watches_names: bool
     birthdates: tuple[FieldPath, ...]
+    asked: tuple[FieldPath, ...]
 
     @property
     def is_customer(self) -> bool:
@@ -103,7 +106,7 @@ class Sections:
             self.by_name[type_.name] = _compiled(type_.name, type_, own)
             for name, entry in own.events.items() if type_.name == "track" else ():
                 section = entry_section(name)
-                self.by_name[section] = _compiled(section, type_, own.for_entry(entry), entry.rename)
+                self.by_name[section] = _compiled(section, type_, own.for_entry(entry), entry)
         self._entries = EntryNames(settings.track.events) if settings.track.events else None
 
     def of(self, event: Event) -> Section | None:
@@ -132,7 +135,7 @@ def _compiled(
     name: str,
     type_: EventType,
     settings: SectionSettings,
-    rename: str | None = None,
+    entry: TrackEntry | None = None,
 ) -> Section:
     rows = effective_rows(
         type_.name, settings.mapping, extend_default=settings.extend_default, has_set=bool(settings.set)
@@ -147,6 +150,7 @@ def _compiled(
     if isinstance(settings, Identify) and settings.context_traits == "fallback":
         context_rules = in_context(rows, entries, settings.add, keep_nulls=keep_nulls)
     compiled = [rules] if context_rules is None else [rules, context_rules]
+    conditions = [settings.where, None if entry is None else entry.where]
     return Section(
         name=name,
         type=type_,
@@ -155,10 +159,11 @@ def _compiled(
         context_rules=context_rules,
         carries_unmapped=settings.unmapped == "metadata",
         joins_own_names=getattr(settings, "name_from_parts", False),
-        rename=rename,
+        rename=None if entry is None else entry.rename,
         watches_names=type_.name == "track"
         and any(row.is_default and row.destination.text == "customer.name" for row in rows),
         birthdates=tuple(
             row.source for each in compiled for row in each.rows if row.destination.keys == _BIRTHDATE
         ),
+        asked=tuple(source for text in conditions if text for source in parse_condition(text).sources),
     )

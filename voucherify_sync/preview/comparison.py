@@ -349,8 +349,15 @@ class Comparison:
         self._constants: dict[str, list[tuple[Keys, int]]] = {}
         for name in _section_names(*mappers):
             sections = [mapper.sections.named(name) for mapper in mappers]
-            for what in ("add", "set"):
-                values = [{} if each is None else getattr(each.settings, what) for each in sections]
+            compiled = [each for each in sections if each is not None]
+            constants = [each.settings.add for each in compiled]
+            entries = [
+                {entry.destination.text: entry.expression.value for entry in each.rules.entries}
+                for each in compiled
+            ]
+            for what, values in (("add", constants), ("set", entries)):
+                if len(values) < len(sections):  # of a type that one version leaves out
+                    values.insert(0 if sections[0] is None else 1, {})
                 self._add_constants(name, what, *values)
 
     @property

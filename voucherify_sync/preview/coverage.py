@@ -1,8 +1,8 @@
 """Counts what a mapping does to many events: path by path what reaches the requests, and what does not and why.
 
 Every event goes through the pipeline and is traced, so that counts and findings are those of a replay. Tracing is slow.
-Events
-of one shape, which differ in nothing that decides where values go, are therefore traced once and counted by number.
+Events of one shape, which differ in nothing that decides where values go, are therefore traced once and counted by
+number.
 Whatever the events hold, memory stays flat: paths, destinations and remembered shapes are bounded.
 
 All is counted in the order of the input, by one process, even if several examine the events: which paths are kept, and
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -30,7 +30,7 @@ from voucherify_sync.mapping.sections import Section
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats, NameCounts
 from voucherify_sync.mapping.trace import filled_places, traced
 from voucherify_sync.outcomes import OTHER_TYPE, Outcome, State
-from voucherify_sync.paths import Keys, path_of
+from voucherify_sync.paths import FieldPath, Keys, path_of
 from voucherify_sync.preview.suggestions import Proposal, Proposer, similar_paths
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
@@ -161,10 +161,10 @@ class RowCoverage(Struct, frozen=True, rename={"matched": "fired"}):
 
 
 class IdleRow(Struct, frozen=True):
-    """A row of the settings that matched nothing.
+    """A row of the settings that matched nothing, or an entry of `set` that gave no value.
 
     Attributes:
-        row: its text.
+        row: its text; of an entry ``set.`` and its destination.
         did_you_mean: paths that may be meant by its source.
     """
 
@@ -184,7 +184,8 @@ class SectionReport(Struct, frozen=True):
         more_destinations: destinations that are not listed.
         rows: of the mapping, in their order.
         entries: those of `set`, by destination, with the number of events in which each gave a value.
-        idle_rows: those of the settings that matched nothing.
+        idle_rows: those of the settings that matched nothing, and entries of `set` that gave no value. What an entry of
+            `track.events` takes over from track is listed there, if no event of either section had it.
         proposed_rows: source and destination of rows that would map what is missing most often.
         proposal: all that the settings lack: these rows with counts, those that a person should decide on, constants.
     """
@@ -319,6 +320,7 @@ class SectionCoverage:
         section: which.
 
     Attributes:
+        section: the same.
         events: how many.
         seen: values, nulls not counted.
         mapped: values that reach a request.
@@ -333,7 +335,7 @@ class SectionCoverage:
     """
 
     def __init__(self, section: Section) -> None:
-        self._section = section
+        self.section = section
         self.events = self.seen = self.mapped = 0
         rows = [row for row in section.rules.rows if row.whole is None]
         self.rows = [(row.text, row.is_default) for row in rows]
@@ -373,11 +375,11 @@ class SectionCoverage:
         for keys, reason in effect.refused:
             _add(_counts_of(keys, self.destinations, self.more_destinations).reasons, reason, times)
 
-    def report(self, stop: Stop | None) -> SectionReport:
-        """Return the counts as they are shown."""
-        settings = self._section.settings
-        if isinstance(settings, Identify | Track) and self._section.name == self._section.type.name:
-            proposer = Proposer(self._section.name, settings, self.paths, self.destinations, self.events)
+    def report(self, stop: Stop | None, sections: Iterable[SectionCoverage]) -> SectionReport:
+        """Return the counts as they are shown; `sections` are all, since some take over rows of others."""
+        settings = self.section.settings
+        if isinstance(settings, Identify | Track) and self.section.name == self.section.type.name:
+            proposer = Proposer(self.section.name, settings, self.paths, self.destinations, self.events)
             proposed = proposer.proposal(len(self.more_paths))
         else:  # rows are proposed where they help most
             proposed = Proposal([], {}, None, self.events, 0)
@@ -416,23 +418,41 @@ class SectionCoverage:
                 for (text, is_default), times in zip(self.rows, self.matched_counts, strict=True)
             ],
             entries=self.entries,
-            idle_rows=list(self._idle_rows(stop)),
+            idle_rows=list(self._idle_rows(stop, list(sections))),
             proposed_rows=proposed.row_texts,
             proposal=proposed,
         )
 
-    def _idle_rows(self, stop: Stop | None) -> Iterator[IdleRow]:
-        """Yield the rows of the settings that found no value, each with paths that may be meant by its source.
+    def _idle_rows(self, stop: Stop | None, sections: Sequence[SectionCoverage]) -> Iterator[IdleRow]:
+        """Yield the rows and entries of `set` that found no value, each with paths that may be meant by its source.
 
         Comparing takes long where there are many rows, so it ends with a stop.
         """
         by_frequency = sorted(self.paths.items(), key=lambda item: -item[1].count)
         seen = {path_of(*keys): keys for keys, _ in by_frequency}
-        for (text, is_default), times in zip(self.rows, self.matched_counts, strict=True):
-            if not is_default and not times:
-                is_over = stop is not None and stop.requested
-                source = text.rpartition(": ")[0]
-                yield IdleRow(text, [] if is_over else similar_paths(source, seen))
+
+        def meant(sources: Iterable[FieldPath]) -> list[str]:
+            is_over = stop is not None and stop.requested
+            unseen = () if is_over else [source.text for source in sources if source.text not in seen]
+            return next(filter(None, (similar_paths(each, seen) for each in unseen)), [])
+
+        own = self.section.settings
+        with_rows = [each for each in sections if each.section.settings.mapping is own.mapping]
+        if with_rows[0] is self:
+            matched = {
+                text
+                for each in with_rows
+                for (text, _), times in zip(each.rows, each.matched_counts, strict=True)
+                if times
+            }
+            for row in self.section.rules.rows:
+                if row.whole is None and not row.is_default and row.text not in matched:
+                    yield IdleRow(row.text, meant(row.sources))
+        with_entries = [each for each in sections if each.section.settings.set is own.set]
+        if with_entries[0] is self:
+            for entry in self.section.rules.entries:
+                if not any(each.entries[entry.destination.text] for each in with_entries):
+                    yield IdleRow(f"set.{entry.destination.text}", meant(entry.expression.sources))
 
 
 class Coverage:
@@ -507,7 +527,7 @@ class Coverage:
                 other_types=self._other_types.to_dict(),
             ),
             values=ValueTotals.of(seen, mapped),
-            sections={name: section.report(stop) for name, section in sections.items()},
+            sections={name: section.report(stop, sections.values()) for name, section in sections.items()},
             notices=list(self._filters.notices(stop)),
             findings=findings,
         )

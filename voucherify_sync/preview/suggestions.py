@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from voucherify_sync.events import SENT_TYPES, Batch, Event
+from voucherify_sync.expressions.set_entries import set_entries
 from voucherify_sync.fields import ADDRESS_ALIASES, CUSTOMER_ALIASES, NAME, NAME_PARTS
 from voucherify_sync.paths import Keys, PathError, check_row, parse_destination, parse_source, path_of
 from voucherify_sync.settings import Identify, Track
@@ -75,6 +76,7 @@ _CONFIDENTIAL: Final = "it may be a secret"
 _ID: Final = "an id: the customer has its own in source_id"
 _DEEP: Final = "objects inside of objects, which a metadata schema refuses"
 _WHOLE_NAME: Final = "it would win over firstName and lastName of the event"
+_SET_WINS: Final = "an entry of set fills the same field, and wins"
 _MAIL_OF_ANOTHER: Final = "a mail address, maybe of another person"
 
 
@@ -188,6 +190,9 @@ class Proposer:
     ) -> None:
         self._kind, self._own, self._paths, self._events = kind, own, paths, events
         self._read = {parse_source(source).keys for source in own.mapping}
+        entries = set_entries(own.set)
+        self._set = {entry.destination.text for entry in entries}
+        self._read_by_set = {source.keys for entry in entries for source in entry.expression.sources}
         renames = NAME in getattr(paths.get(("properties", "name")), "destinations", ())
         self._without_name = kind == "track" and (
             not (own.mapping or own.set)
@@ -199,6 +204,7 @@ class Proposer:
         )
         self._rows: dict[str, ProposedRow] = {}
         self._taken = {path_of(*keys) for keys in filled} | {*own.add, _EXTRA_CONSTANT, *REPLAY_ROWS.values()}
+        self._taken |= self._set
         self._unmapped = {
             keys: count
             for keys, counts in paths.items()
@@ -232,9 +238,10 @@ class Proposer:
         """Add the rows that every replay is better with, and return the constants that are."""
         if not self._events or not (has_rows or not self._own.mapping):
             return {}
-        targets = {*chain.from_iterable(map(destinations_of, self._own.mapping.values())), *self._own.set}
+        targets = {*chain.from_iterable(map(destinations_of, self._own.mapping.values())), *self._set}
         for source, destination in REPLAY_ROWS.items():
-            if (source,) not in self._read and destination not in targets:
+            is_read = (source,) in self._read or (source,) in self._read_by_set
+            if not is_read and destination not in targets:
                 self._put((source,), destination)
         return {} if _EXTRA_CONSTANT in {*self._own.add, *targets} else {_EXTRA_CONSTANT: True}
 
@@ -288,7 +295,8 @@ class Proposer:
 
         for keys in (*sorted(sources, key=strength), *sorted(stronger, key=strength)):
             is_doubtful = is_name and bool(parts) and keys[0] == "context"
-            self._put(keys, place, _WHOLE_NAME if is_doubtful else "")
+            remark = _SET_WINS if place in self._set else _WHOLE_NAME if is_doubtful else ""
+            self._put(keys, place, remark)
 
     def _add_metadata(self, sources: list[Keys]) -> int:
         """Add rows to metadata for values that have no field; return how many get none."""
