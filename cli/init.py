@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from voucherify_sync.text import counted, percent
+from voucherify_sync.text import clean, counted, percent
 
 from .options import keep_command, option
 from .render import show
@@ -18,13 +18,24 @@ from .status import next_block
 from .streams import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from voucherify_sync.preview.coverage import CoverageReport
     from voucherify_sync.preview.suggestions import SampleCounts
     from voucherify_sync.sources.discover import FoundSources
 
 _MAX_DOUBTFUL = 5  # rows that are named
+_DOES = {
+    "check": "find mistakes in it, after each change",
+    "explain": "what becomes of single events, value by value",
+    "coverage": "which values are mapped, and rows for the others",
+    "plan": "what a replay would send and cost; no account is needed",
+    "replay": "send; before: export VOUCHERIFY_API_KEY=… VOUCHERIFY_API_TOKEN=…",
+}
+_NEXT = ("check", "coverage", "plan", "replay")
+_SEGMENT_API = (
+    "Name a file with the answer of Segment's Public API: GET /destinations/ID, or …/ID/subscriptions."
+)
 
 
 @click.command("init")
@@ -38,13 +49,22 @@ _MAX_DOUBTFUL = 5  # rows that are named
     callback=keep_command,
     help="Add rows that map the traits and properties of SOURCE, and list its event names.",
 )
+@option(
+    "--from-segment",
+    "configuration",
+    multiple=True,
+    metavar="FILE",
+    is_deliberate=True,
+    help="Write what FILE holds: the configuration of your Voucherify destination at Segment, as JSON.",
+)
 @option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
-def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
+def command(path: str | None, sources: tuple[str, ...], configuration: tuple[str, ...], schema: bool) -> None:
     """Write a settings file that names and explains every setting, with three mapping tests.
 
     \b
     Examples:
       voucherify-sync init --from segment-logs/
+      voucherify-sync init --from-segment subscriptions.json
       voucherify-sync init - | less
       voucherify-sync init --schema > voucherify-sync.schema.json
 
@@ -55,18 +75,80 @@ def command(path: str | None, sources: tuple[str, ...], schema: bool) -> None:
     --from reads the first 10,000 records and adds rows that map what it finds, with counts. What a person
     should decide on, such as secrets and ids, is a comment. The rows properties.name: customer.name and
     properties.description: customer.description, which make products of the customers of a shop, are left
-    out. Editors complete and check the file once the
-    schema is in the same folder.
+    out. Editors complete and check the file once the schema is in the same folder.
+
+    --from-segment reads what Segment's Public API gives for a destination and for its subscriptions, its
+    older Config API, the settings as Segment's page has them, or `terraform show -json`; - is stdin. Several
+    FILEs are one configuration. What was taken, and what was not and why, goes to stderr. Keys are never
+    written.
     """  # click reads the \b itself
     from voucherify_sync import settings
     from voucherify_sync.errors import UsageProblem
 
     if schema:
-        if path is not None or sources:
+        if path is not None or sources or configuration:
             raise UsageProblem("--schema prints the schema and writes no file", "Leave the rest out.")
         click.echo(_schema())
         return
-    _write(str(settings.DEFAULT_FILE) if path is None else path, sources)
+    if sources and configuration:
+        raise UsageProblem(
+            "--from and --from-segment cannot be combined.",
+            "Write the file with --from-segment, then see with `voucherify-sync coverage` what it does not map.",
+        )
+    file = str(settings.DEFAULT_FILE) if path is None else path
+    if configuration:
+        _write_imported(file, configuration)
+    else:
+        _write(file, sources)
+
+
+def _write_imported(path: str, names: Sequence[str]) -> None:
+    """Write the settings of a destination at Segment, and say what was taken, what was not, and what comes next."""
+    from voucherify_sync.preview.pasted_settings import imported_text
+    from voucherify_sync.settings.segment_configuration import read_configuration
+    from voucherify_sync.settings.segment_import import import_settings
+    from voucherify_sync.state.private_files import try_to_append
+
+    from .outputs import FileWritten, try_outputs
+
+    file = None if path == "-" else Path(path)
+    options = [word for name in names for word in ("--from-segment", name)]
+    if file is not None and os.path.lexists(file):
+        _refuse(file, options)
+    try_outputs([] if file is None else [FileWritten(path, file, try_to_append)], [])
+    imported = import_settings(read_configuration([(name, _content(name, names)) for name in names]))
+    text = imported_text(imported, names)
+    if file is None:
+        click.echo(text, nl=False)
+    else:
+        _write_new(file, text, options)
+        tell(f"Wrote {click.format_filename(file)}.")
+    for title, lines in (("Taken:", imported.taken), ("Left out:", imported.left_out)):
+        tell(*[title, *(f"  {clean(line, 400)}" for line in lines)] if lines else [])
+    tell(f"Keys: {imported.keys}.")
+    if file is not None:
+        show(sys.stderr, [next_block(list(_next_commands(file, (), ("check", "explain"))))])
+
+
+def _content(name: str, names: Sequence[str]) -> bytes:
+    """Return the beginning of a file, or of standard input; one byte more than is read of a configuration."""
+    from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.settings.segment_configuration import MAX_CONFIGURATION_BYTES
+
+    if name == "-":
+        if sys.stdin.isatty() or names.count("-") > 1:
+            why = "it is a terminal" if sys.stdin.isatty() else "- is given twice"
+            raise UsageProblem(
+                f"--from-segment -: standard input holds no configuration: {why}.",
+                "Name a file, or pipe one in: voucherify-sync init --from-segment - < destination.json",
+            )
+        return sys.stdin.buffer.read(MAX_CONFIGURATION_BYTES + 1)
+    try:
+        with Path(name).open("rb") as stream:
+            return stream.read(MAX_CONFIGURATION_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no such path"
+        raise UsageProblem(f"{clean(name, 200)}: cannot be read: {reason}.", _SEGMENT_API) from None
 
 
 def _write(path: str, sources: Sequence[str]) -> None:
@@ -78,8 +160,9 @@ def _write(path: str, sources: Sequence[str]) -> None:
     from .outputs import FileWritten, source_files, try_outputs
 
     file = None if path == "-" else Path(path)
+    options = [word for source in sources for word in ("--from", source)]
     if file is not None and os.path.lexists(file):
-        _refuse(file, sources)
+        _refuse(file, options, sources)
     found = find_sources(sources, stdin_is_terminal=sys.stdin.isatty()) if sources else None
     outputs = [] if file is None else [FileWritten(path, file, try_to_append)]
     try_outputs(outputs, source_files(found.sources if found else ()))
@@ -91,23 +174,19 @@ def _write(path: str, sources: Sequence[str]) -> None:
     if file is None:
         click.echo(text, nl=False)
         return
-    _write_new(file, text, sources)
+    _write_new(file, text, options, sources)
     tell(f"Wrote {click.format_filename(file)}.")
-    show(sys.stderr, [next_block(list(_next_commands(file, sources)))])
+    show(sys.stderr, [next_block(list(_next_commands(file, sources, _NEXT)))])
 
 
-def _next_commands(file: Path, sources: Sequence[str]) -> Iterator[dict[str, str]]:
+def _next_commands(file: Path, sources: Sequence[str], names: Iterable[str]) -> Iterator[dict[str, str]]:
     from voucherify_sync.settings import DEFAULT_FILE
 
     config = [] if file == DEFAULT_FILE else ["-c", str(file)]
-    names = shlex.join(sources) if sources and "-" not in sources else "SOURCE"
-    for name, source, does in (
-        ("check", "", "find mistakes in it, after each change"),
-        ("coverage", names, "which values are mapped, and rows for the others"),
-        ("plan", names, "what a replay would send and cost; no account is needed"),
-        ("replay", names, "send; before: export VOUCHERIFY_API_KEY=… VOUCHERIFY_API_TOKEN=…"),
-    ):
-        yield {"command": f"{shlex.join(['voucherify-sync', name, *config])} {source}".rstrip(), "does": does}
+    named = shlex.join(sources) if sources and "-" not in sources else "SOURCE"
+    for name in names:
+        command = shlex.join(["voucherify-sync", name, *config])
+        yield {"command": command if name == "check" else f"{command} {named}", "does": _DOES[name]}
 
 
 def _schema() -> str:
@@ -175,10 +254,10 @@ def _found(report: CoverageReport, counts: SampleCounts, named: str) -> Iterator
         yield f"{waiting} for your decision: {shown}"
 
 
-def _refuse(file: Path, sources: Sequence[str]) -> None:
+def _refuse(file: Path, options: Sequence[str], sources: Sequence[str] = ()) -> None:
     from voucherify_sync.errors import UsageProblem
 
-    given = "".join(f" --from {shlex.quote(source)}" for source in sources)
+    given = f" {shlex.join(options)}" if options else ""
     config = f" -c {shlex.quote(str(file))}"
     raise UsageProblem(
         f"{file} is there already, and init overwrites no file",
@@ -187,13 +266,13 @@ def _refuse(file: Path, sources: Sequence[str]) -> None:
     )
 
 
-def _write_new(file: Path, text: str, sources: Sequence[str]) -> None:
+def _write_new(file: Path, text: str, options: Sequence[str], sources: Sequence[str] = ()) -> None:
     """Write the file for its owner only; a link that leads nowhere is refused, too."""
     from voucherify_sync.state.private_files import write_error, write_new
 
     try:
         write_new(file, text.encode())
     except FileExistsError:
-        _refuse(file, sources)
+        _refuse(file, options, sources)
     except OSError as error:
         raise write_error(file, error) from None

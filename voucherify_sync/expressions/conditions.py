@@ -213,7 +213,7 @@ def split_trigger(text: str) -> Trigger:
                 'the type cannot be split from the rest; write it once and join it by and: type = "track" and …',
                 column,
             )
-    return Trigger(types, events, parse_condition(text_of_tree(_joined("and", rest))) if rest else None)
+    return Trigger(types, events, parse_condition(text_of_tree(joined("and", rest))) if rest else None)
 
 
 def _take_alternatives(members: list[Tree], field: str) -> tuple[str, ...]:
@@ -232,7 +232,7 @@ def _take_alternatives(members: list[Tree], field: str) -> tuple[str, ...]:
     return ()
 
 
-def _joined(word: Word, members: Sequence[Tree]) -> Tree:
+def joined(word: Word, members: Sequence[Tree]) -> Tree:
     """Return what the members make together; groups of the same word are merged."""
     merged: list[Tree] = []
     for member in members:
@@ -460,7 +460,7 @@ class _Parser:
                 )
             word = joining
             members.append(self._member(depth))
-        return _joined(word or "and", members)
+        return joined(word or "and", members)
 
     def _check_blanks(self, token: _Piece) -> None:
         """Refuse ``"a"or`` and ``or(``: Segment does not see the word, and joins by ``and`` or drops the rest."""

@@ -1,13 +1,18 @@
-"""Writes proposed settings as YAML: the whole file of `init`, and the parts that `coverage` shows to be pasted."""
+"""Writes settings as YAML: the files of `init`, and the parts that `coverage` shows to be pasted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+from voucherify_sync.preview.mapping_tests import run_tests
 from voucherify_sync.preview.suggestions import MAX_NAME_LENGTH, RENAMING_ROW, SAMPLE, Proposal, SampleCounts
-from voucherify_sync.settings import BlockPlace, template
-from voucherify_sync.settings.template import escaped, to_yaml
+from voucherify_sync.settings import BlockPlace, Expected, MappingTest, Settings, template
+from voucherify_sync.settings.load import parsed
+from voucherify_sync.settings.segment_import import SegmentImport
+from voucherify_sync.settings.template import TESTS_HEADING, escaped, lines_of, to_yaml
+from voucherify_sync.settings.yaml_nodes import LineColumn
 from voucherify_sync.text import by_count, counted, on_one_line
 
 if TYPE_CHECKING:
@@ -147,6 +152,74 @@ def settings_text(report: CoverageReport, counts: SampleCounts, named: str) -> s
     if counts.names:
         examples["track.events_filter"] = _name_lines(counts.names, counts.tracks)
     return template(introduction, examples, helps)
+
+
+_IMPORTED_ROWS: Final = "Rows of source: destination, as at Segment. The default table does not apply."
+_ROWS_BESIDE_ENTRIES: Final = (
+    "Rows of source: destination for events without an entry above; events_filter sends none of them."
+)
+_PERSON: Final = {
+    "name": "Mia Hoffmann",
+    "first_name": "Mia",
+    "last_name": "Hoffmann",
+    "firstName": "Mia",
+    "lastName": "Hoffmann",
+    "email": "mia@example.com",
+    "phone": "+49 30 1234567",
+    "address": {"city": "Berlin", "postal_code": "10115", "postalCode": "10115"},
+}
+_SAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "identify": {"traits": _PERSON},
+    "track": {
+        "event": "Order Completed",
+        "properties": {"order_id": "o-1001", "total": 49.9, "email": "mia@example.com"},
+    },
+    "page": {"name": "Pricing", "properties": {"path": "/pricing", "title": "Pricing"}},
+    "screen": {"name": "Checkout", "properties": {"email": "mia@example.com"}},
+    "group": {"groupId": "g-1001", "traits": {"name": "Example Ltd", "plan": "pro"}},
+}
+"""Type of event -> what a mapping test of an imported file has as its event."""
+
+
+def imported_text(imported: SegmentImport, files: Iterable[str]) -> str:
+    """Return the text of a settings file with what was taken of a configuration at Segment.
+
+    Its mapping tests expect what its own mapping makes of an event of each type that is sent.
+
+    Args:
+        imported: what was taken.
+        files: of the configuration, as the user named them.
+    """
+    named = ", ".join("standard input" if file == "-" else on_one_line(file) for file in files)
+    introduction = f"#\n# init wrote the values of a destination at Segment into it, from {named}.\n"
+    if imported.left_out:
+        introduction += "# Left out:\n" + "".join(f"# - {on_one_line(line)}\n" for line in imported.left_out)
+    values = {path: value for path, value in imported.values.items() if value not in ({}, [])}
+    lines = {path: lines_of(path, value, imported.remarks.get(path, "")) for path, value in values.items()}
+    helps = dict.fromkeys((path for path in values if path.endswith(".mapping")), _IMPORTED_ROWS)
+    if "track.events" in values and "track.mapping" not in values:
+        helps["track.mapping"] = _ROWS_BESIDE_ENTRIES
+    settings, _ = parsed(template(introduction, lines, helps, tests=""))
+    return template(introduction, lines, helps, TESTS_HEADING + to_yaml({"tests": list(_samples(settings))}))
+
+
+def _samples(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Yield a mapping test for each type of event that is sent, with what becomes of it as its expectation."""
+    tests: list[MappingTest] = []
+    for kind, fields in _SAMPLES.items():
+        if getattr(settings, kind).disabled:
+            continue
+        event = {"type": kind, "userId": "u-1001", **fields}
+        if kind == "track" and settings.track.events_filter:
+            event["event"] = settings.track.events_filter[0]
+        name, place = f"{kind} events", LineColumn(1, 1)
+        tests.append(MappingTest(name, event, "", Path(), len(tests), place, place))
+    for result in run_tests(settings, tests):
+        expected = result.expectation
+        outcome = (
+            {"expect": expected.request} if isinstance(expected, Expected) else {"expect_skipped": expected}
+        )
+        yield escaped({"name": result.test.name, "event": result.test.event, **outcome})
 
 
 def _name_lines(names: dict[str, int], total: int) -> list[str]:

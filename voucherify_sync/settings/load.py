@@ -36,6 +36,7 @@ DEFAULT_FILE = Path("voucherify-sync.yaml")
 """Read from the working directory when no file is named."""
 
 MAX_BYTES = 1024 * 1024
+_TOO_LARGE = "larger than 1 MiB, which no settings file is"
 
 _REFERENCES = re.compile(r"(\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\})+")
 _ADDRESS_ROWS = sum(place.startswith("customer.address.") for place in DEFAULT_ROWS.values())
@@ -69,6 +70,24 @@ def load_with_doubts(path: Path | None, *, environment: Mapping[str, str]) -> tu
     settings = SettingsReader(problems, environment).settings(_root_of(file, problems))
     raise_all([problems])
     return _with_absolute_paths(settings, file), problems.warnings()
+
+
+def parsed(text: str) -> tuple[Settings, list[str]]:
+    """Read the text of a settings file that the program is about to write; no variable has a value.
+
+    Returns:
+        The settings, and what in them is likely to be meant otherwise.
+
+    Raises:
+        SettingsError: all mistakes.
+    """
+    problems, settings = Problems(""), Settings()
+    if len(text.encode()) > MAX_BYTES:
+        problems.add(LineColumn(1, 1), "", _TOO_LARGE)
+    else:
+        settings = SettingsReader(problems, {}).settings(read_document(text, problems))
+    raise_all([problems])
+    return settings, problems.warnings()
 
 
 def load_with_tests(
@@ -174,7 +193,7 @@ def _root_of(file: Path, problems: Problems) -> YamlNode | None:
             [f"{file}: cannot be read: {error.strerror}"], "`voucherify-sync init` writes a settings file."
         ) from None
     if len(content) > MAX_BYTES:
-        problems.add(LineColumn(1, 1), "", "larger than 1 MiB, which no settings file is")
+        problems.add(LineColumn(1, 1), "", _TOO_LARGE)
         return None
     try:
         text = content.decode("utf-8-sig")

@@ -7,6 +7,7 @@ from typing import Final
 
 from voucherify_sync.events import EventType
 from voucherify_sync.paths import FieldPath, path_of, stars_in_names
+from voucherify_sync.settings.segment_configuration import ACTIONS_KEYS, CLASSIC_KEYS
 from voucherify_sync.settings.yaml_nodes import YamlNode
 from voucherify_sync.text import did_you_mean, folded_key
 
@@ -18,15 +19,10 @@ _EVENT_KEYS: Final = frozenset({
 })  # fmt: skip
 """The keys that an event has, at Segment or at RudderStack."""
 
-_CONFIGURATION_KEYS: Final = frozenset({
-    # of the classic destination
-    "apiKey", "apiToken", "apiUrl", "apiVersion", "identifyDisabled", "identifyMapping", "trackDisabled",
-    "trackEventsFilter", "trackMapping", "pageDisabled", "pageMapping", "screenDisabled", "screenMapping",
-    "groupDisabled", "groupMapping", "ignoreAnonymous", "trackOnlyExistingCustomers",
-    # of Voucherify (Actions), and of its subscriptions
-    "secretKey", "customURL", "actionSlug", "actionId", "action_id", "destinationId", "destination", "subscriptions",
-    "trigger",
-})  # fmt: skip
+_CONFIGURATION_KEYS: Final = CLASSIC_KEYS | ACTIONS_KEYS | {
+    "actionSlug", "actionId", "action_id", "destinationId", "destination", "subscriptions", "trigger",
+}  # fmt: skip
+"""The keys of a configuration: those of its settings, and of subscriptions."""
 _GENERAL_KEYS: Final = frozenset({"settings", "enabled"})
 """Keys of a configuration that files of other programs have, too."""
 _WRAPPED: Final = frozenset({"destination", "subscriptions", "data"})
@@ -37,9 +33,8 @@ def foreign_kind(root: YamlNode) -> str | None:
     """Return what a file is that is no settings file at all, and what to do; None where it may be one."""
     if _is_configuration(root):
         return (
-            "this is the configuration of a destination at Segment, not a settings file. Write its values into one: "
-            "docs/how-to/from-segments-destination.md says which is which, such as api.key for apiKey and "
-            "track.mapping for trackMapping"
+            "this is the configuration of a destination at Segment, not a settings file: "
+            "`voucherify-sync init --from-segment FILE` makes settings of it"
         )
     if "type" in (root.pairs or {}) and {"userId", "anonymousId", "messageId"} & (root.pairs or {}).keys():
         return "this is an event, not a settings file; name events as SOURCE, and settings with -c"

@@ -50,11 +50,13 @@ _INTRODUCTION: Final = f"""\
 # `voucherify-sync check` finds mistakes and runs the tests below. With --show, it prints the effective
 # settings.
 """
-_TESTS: Final = """\
+TESTS_HEADING: Final = """\
 # Mapping tests: an event, and the request that it must become. `voucherify-sync check` runs them.
 # After a change of the mapping, `check --update` updates what they expect. *.test.yaml files beside
 # this one may hold tests, too.
-tests:
+"""
+_TESTS: Final = f"""\
+{TESTS_HEADING}tests:
   # The whole request. Texts, numbers, true, false and null are read as in JSON.
   - name: an identify event becomes a customer
     event:
@@ -64,7 +66,7 @@ tests:
         firstName: Mia
         lastName: Hoffmann
         email: mia@example.com
-        address: {city: Berlin, postalCode: 10115}
+        address: {{city: Berlin, postalCode: 10115}}
     expect:
       method: POST
       path: /v1/customers
@@ -82,7 +84,7 @@ tests:
       type: track
       userId: u-1001
       event: Order Completed
-      properties: {total: 49.9, email: mia@example.com}
+      properties: {{total: 49.9, email: mia@example.com}}
     expect:
       contains:
         path: /v1/events
@@ -94,7 +96,7 @@ tests:
 
   # Nothing is sent, for this reason.
   - name: an event without a usable id is skipped
-    event: {type: track, event: Order Completed}
+    event: {{type: track, event: Order Completed}}
     expect_skipped: no_id
 """
 
@@ -209,13 +211,15 @@ def template(
     introduction: str = "",
     examples: Mapping[str, Iterable[str]] | None = None,
     helps: Mapping[str, str] | None = None,
+    tests: str = _TESTS,
 ) -> str:
-    """Return the text of a settings file that names and explains every setting, with three mapping tests.
+    """Return the text of a settings file that names and explains every setting, with mapping tests.
 
     Args:
         introduction: comment lines that follow the file's own.
         examples: lines that stand below a setting in place of its example, or of a setting without any, by its path.
         helps: what stands above a setting in place of its help, by its path.
+        tests: what stands in the end.
     """
     lines = (_INTRODUCTION + introduction).split("\n")
     explained: set[str] = set()
@@ -228,7 +232,15 @@ def template(
                 explained.add(help_text)
             lines += _lines(setting, (examples or {}).get(setting.path))
         lines.append("")
-    return "\n".join([*lines, _TESTS])
+    return "\n".join([*lines, tests])
+
+
+def lines_of(path: str, value: Any, remark: str = "") -> list[str]:
+    """Return the lines of a setting with a value, as `template` takes them; a remark stands behind the value."""
+    section, _, name = path.partition(".")
+    if isinstance(settings_of(section)[name].default, list | dict):
+        return to_yaml(escaped(value)).splitlines()
+    return [to_yaml({name: escaped(value)}).rstrip("\n") + (f"  # {remark}" if remark else "")]
 
 
 def _lines(setting: Setting, lines: Iterable[str] | None) -> Iterator[str]:
