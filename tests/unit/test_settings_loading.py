@@ -226,6 +226,8 @@ def test_a_mistake_is_named_with_its_place_and_what_to_write(
     [
         ("track:\n\tdisabled: true", "2:1:", "indent with spaces"),
         ("api:\n  url: @x", "2:8:", "a value that begins with @, ` or %; quote it"),
+        ('track:\n  where: !contains(event, "x")', "2:25:", "a value that begins with !; quote it"),
+        ("track: {add: {metadata.a: b: c}}", "1:28:", "a second `: ` inside one"),
         ("track:\n  events_filter: [* , b]", "2:20:", "a value that begins with * or &; quote it"),
         ("api:\n  url: a: b", "2:9:", "quote a value that holds `: `"),
         ("api:\n  url: 'x", "2:10:", "open quotes or brackets; close them"),
@@ -238,6 +240,8 @@ def test_a_mistake_is_named_with_its_place_and_what_to_write(
     ids=[
         "tab",
         "at sign",
+        "exclamation mark",
+        "colon in braces",
         "star",
         "colon",
         "quote",

@@ -438,7 +438,10 @@ _PLACEHOLDER: Final = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}")
 
 def _template(scope: _Scope, argument: Any) -> Read:
     if type(argument) is not str:
-        return scope.mistake("@template takes a text")
+        in_quotes = (
+            "; put it in quotes" if type(argument) is dict else _quotes(argument)
+        )  # {{…}} is one for YAML
+        return scope.mistake(f"@template takes a text{in_quotes}")
     parts: list[tuple[str, Read]] = []
     end = 0
     for match in _PLACEHOLDER.finditer(argument):

@@ -33,7 +33,9 @@ _FAULTS: Final = {
     "expected key": "a line that is indented differently; indent like the lines around",
     "block end": "a line that is indented differently; indent like the lines around",
     "expected ':'": "no `name: value`; write a space after the colon",
-    "expected ','": "an open bracket or brace; close it, and quote a value that holds ${…} inside one",
+    "expected ','": "an open bracket or brace, or a second `: ` inside one; close it, and quote a value that holds "
+    "${…} or `: `",
+    "whitespace or line break": "a value that begins with !; quote it",
     "hexdecimal": "a backslash in double quotes; write it twice, or use single quotes",
     "hexadecimal": "a backslash in double quotes; write it twice, or use single quotes",
     "unknown escape": "a backslash in double quotes; write it twice, or use single quotes",
