@@ -168,15 +168,15 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
     },
     State.SKIPPED: {
         "type_page": (
-            "page.disabled is set: no page event is sent",
+            "page.disabled is true: no page event is sent",
             _CAN_BE_SENT.format("a custom event", "page"),
         ),
         "type_screen": (
-            "screen.disabled is set: no screen event is sent",
+            "screen.disabled is true: no screen event is sent",
             _CAN_BE_SENT.format("a custom event", "screen"),
         ),
         "type_group": (
-            "group.disabled is set: no group event is sent",
+            "group.disabled is true: no group event is sent",
             _CAN_BE_SENT.format("a customer update", "group"),
         ),
         "type_alias": ("alias events are not sent to Voucherify", _NOT_OURS),

@@ -49,7 +49,7 @@ def test_paths_destinations_and_rows_are_shown(run_cli: Cli, samples: Path) -> N
         "properties.total 14"
     )
     assert second == "87 records read: 80 make a request, repeated ones included, 7 skipped"
-    assert "  3  page.disabled is set: no page event is sent [type_page]\n" in ended.out
+    assert "  3  page.disabled is true: no page event is sent [type_page]\n" in ended.out
     assert re.search(
         r"^ +traits\.email +16 +100 % +→ customer\.email +string +\"mia", ended.out, re.MULTILINE
     )
