@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Batch, Request
@@ -18,7 +20,7 @@ from voucherify_sync.expressions.conditions import parse_condition
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview.pasted_settings import imported_text
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.settings import Settings
+from voucherify_sync.settings import Settings, json_schema
 from voucherify_sync.settings.load import parsed
 from voucherify_sync.settings.segment_configuration import SegmentConfiguration, read_configuration
 from voucherify_sync.settings.segment_import import SegmentImport, import_settings
@@ -488,7 +490,8 @@ def test_without_subscriptions_nothing_is_sent_and_the_file_says_what_is_missing
         True,
         True,
     )
-    assert "the subscriptions, which are not given" in imported(ACTIONS).left_out[0]
+    for value in (ACTIONS, {"data": {"subscriptions": []}}):
+        assert "it is in the subscriptions, and there is none" in imported(value).left_out[0]
 
 
 def test_what_is_always_so_with_actions() -> None:
@@ -573,7 +576,7 @@ def test_a_condition_that_only_leaves_the_entries_out_is_none() -> None:
         ([by("a", 'type = "track"'), by("b", 'event = "Sale"')],
          ['"b": "a" takes "Sale" already: one event makes one request here'], ["a", "a", "a"]),
         ([by("a", 'event = "Sale"'), by("b", 'type = "track"')],
-         ['"b": "Sale" are taken by other subscriptions: one event makes one request here'], ["a", "b", "b"]),
+         ['"b": other subscriptions take "Sale": one event makes one request here'], ["a", "b", "b"]),
         ([by("a", 'type = "track" and properties.x = "y"'), by("b", 'type = "track"')],
          ['"b": "a" takes track events already: one event makes one request here'], ["where", "where", "where"]),
         ([by("a", 'event = "Sale"', enabled=False), by("b", 'event = "Sale"')], ['"a": off at Segment'],
@@ -794,6 +797,15 @@ def test_any_json_is_a_file_that_loads_or_an_error_that_says_why(value: Any) -> 
         return
     assert parsed(text)[1] == []
     assert all(line.isprintable() for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "value", [[subscription(), by("a", 'event = "A"'), of_customers()], CLASSIC], ids=["A", "C"]
+)
+def test_the_schema_accepts_the_file(value: Any) -> None:
+    """Editors must not underline what `init` wrote."""
+    text = imported_text(imported(value), ["s.json"])
+    assert list(Draft202012Validator(json_schema()).iter_errors(yaml.safe_load(text))) == []
 
 
 def test_every_path_that_is_written_is_a_setting() -> None:

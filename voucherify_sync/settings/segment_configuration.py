@@ -100,7 +100,7 @@ def read_configuration(files: Iterable[tuple[str, bytes]]) -> SegmentConfigurati
     for name, content in files:
         value, shown = _decoded(content, name), clean(name, 200)
         found = list(_parts_of(value))
-        if not found:
+        if not found and not _has_no_subscriptions(value):
             raise _unknown(shown, value)
         configuration.files.append(name)
         for part in found:
@@ -186,6 +186,13 @@ def _unknown(shown: str, value: Any) -> UsageProblem:
             _WHERE,
         )
     return UsageProblem(f"no Segment destination settings in {shown}: {_EXPECTED}.", _WHERE)
+
+
+def _has_no_subscriptions(value: Any) -> bool:
+    """Tell whether a value is the answer for a destination without any."""
+    while isinstance(value, dict) and "data" in value:
+        value = value["data"]
+    return isinstance(value, dict) and value.get("subscriptions") == []
 
 
 def _name_of_another(value: Any) -> str | None:

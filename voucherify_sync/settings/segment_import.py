@@ -341,7 +341,7 @@ class _Actions:
             if kind == "track" and (
                 shared := [each for each in self.entries if _may_hold_for(part.where, each)]
             ):
-                self._leave_out(name, f"{_quoted(shared)} are taken by other subscriptions: {_ONE_REQUEST}")
+                self._leave_out(name, f"other subscriptions take {_quoted(shared)}: {_ONE_REQUEST}")
 
     def _add_entries(self, name: str, subscription: Subscription, trigger: Trigger) -> None:
         """Take a subscription for track events of certain names."""
@@ -421,7 +421,7 @@ def _take_actions(configuration: SegmentConfiguration, result: SegmentImport) ->
         actions.add(subscription)
     if not configuration.subscriptions:
         result.left_out.append(
-            "the mapping: it is in the subscriptions, which are not given; "
+            "the mapping: it is in the subscriptions, and there is none; "
             "give the answer of GET /destinations/ID/subscriptions with another --from-segment"
         )
     _take_parts(actions.parts, actions.entries, result)
