@@ -54,6 +54,7 @@ _MAX_BRIEF_ENTRIES: Final = 12
 _VALUE: Final = 60
 _MAX_REPAIRED: Final = 3
 _NARROW: Final = 72
+_RENAME: Final = "rename of the entry of track.events"
 _MAX_PLACE: Final = 32
 _Entry = TypeVar("_Entry")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-.*)?\}")
@@ -158,6 +159,17 @@ def watched_blocks(
 
 def _since(before: Explanation, now: Explanation) -> Iterator[Line]:
     """Yield what changed for an event, as the lines of a diff."""
+    for name, one, other in (
+        ("entry of track.events", [before.entry or ""], [now.entry or ""]),
+        (
+            "where",
+            *([f"{text}: {str(holds).lower()}" for text, holds in each.conditions] for each in (before, now)),
+        ),
+    ):
+        yield from ([(f"- {name}: {clean(text, 200)}", "red")] for text in one if text and text not in other)
+        yield from (
+            [(f"+ {name}: {clean(text, 200)}", _MAPPED)] for text in other if text and text not in one
+        )
     if before.request is not None and now.request is not None:
         yield from difference_lines(request_differences(before.request, now.request))
         return
@@ -243,6 +255,7 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
     origins = {_texts(place): sources for place, sources in trace.origins.items()}
     carried = {_texts(place) for _, place in trace.carried}
     makers = {_texts(place): maker for place, maker in trace.makers.items()}
+    renamed = {each.place for each in trace.fallbacks if not each.sources}
     back = "←" if sign == "→" else "<-"
 
     def note_of(keys: tuple[str, ...]) -> Line:
@@ -251,7 +264,10 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
         if sources is None:
             return []
         words = " + ".join(clean(path_of(*source), 120) for source in sources if source)
-        note: Line = [(f"{back} {words or 'constant of the settings'}", _MAPPED)]
+        made_of_nothing = (
+            "set" if place in makers else _RENAME if place in renamed else "constant of the settings"
+        )
+        note: Line = [(f"{back} {words or made_of_nothing}", _MAPPED)]
         if place in makers:
             note.append((f" ({clean(makers[place], 60)})", _DIM))
         if place in carried:
@@ -323,7 +339,8 @@ def _trace_lines(explanation: Explanation, sign: str) -> Iterator[Line]:
         yield from ([(title, _HEAD)], [("  none", _DIM)], [])
     filled = [each for each in trace.fallbacks if each is not joined or not _is_by_rows(trace, each)]
     yield from _section("Set", trace.entries, lambda each: _set(each, sign))
-    yield from _section("Filled without a row", [*filled, *trace.constants], lambda each: _filled(each, sign))
+    yield from _section("Filled without a row", filled, lambda each: _filled(each, sign, _RENAME))
+    yield from _section("Constants", trace.constants, lambda each: _filled(each, sign, "add"))
     yield from _section(
         "Kept in metadata without a row",
         trace.carried,
@@ -344,7 +361,7 @@ def _rows(trace: Trace, joined: Fallback | None, sign: str) -> Iterator[Line]:
             yield _applied(applied, sign)
         elif not is_shown:
             is_shown = True
-            yield _filled(joined, sign)
+            yield _filled(joined, sign, "")
 
 
 def _is_by_rows(trace: Trace, joined: Fallback) -> bool:
@@ -387,8 +404,8 @@ def _applied(applied: AppliedRow, sign: str) -> Line:
     return line
 
 
-def _filled(fallback: Fallback, sign: str) -> Line:
-    sources = " + ".join(path_of(*keys) for keys in fallback.sources) or "constant"
+def _filled(fallback: Fallback, sign: str, of_nothing: str) -> Line:
+    sources = " + ".join(path_of(*keys) for keys in fallback.sources) or of_nothing
     line = _arrow_line(sources, sign, path_of(*fallback.place))
     return [*line, (f" = {compact(fallback.value, _VALUE)}", "")]
 

@@ -58,6 +58,89 @@ ORDER = {
 }
 
 
+ACTIONS = """\
+identify:
+  mapping:
+    traits.email: {to: customer.email, or: [context.traits.email], apply: strip | downcase}
+  set:
+    customer.metadata.tier:
+      "@if": {exists: {"@path": $.traits.plan}, then: {"@template": "plan {{traits.plan}}"}, else: free}
+  where: traits.plan != "none"
+track:
+  events:
+    Order Done: {rename: Order, where: properties.total > 2, add: {metadata.kind: order}}
+page:
+  disabled: false
+  set: {event: {"@template": "Viewed {{name}} Page"}}
+"""
+
+
+def test_filters_directives_branches_entry_and_conditions_are_shown(run_cli: Cli) -> None:
+    """Beside the value that they made; in full, row by row and entry by entry; in JSON, in lists of their own."""
+    (run_cli.folder / "s.yaml").write_text(ACTIONS)
+    events = write_events(
+        run_cli.folder,
+        {"type": "identify", "userId": "u", "traits": {"email": " A@B.c "}},
+        {
+            "type": "identify",
+            "userId": "u",
+            "traits": {"plan": "pro"},
+            "context": {"traits": {"email": "X@y.z"}},
+        },
+        {"type": "track", "userId": "u", "event": "Order Done", "properties": {"total": 3}},
+        {"type": "track", "userId": "u", "event": "Order Done", "properties": {"total": 2}},
+        {"type": "page", "userId": "u", "name": "Home"},
+    )
+    brief, full, lines = (
+        run_cli("explain", "-c", "s.yaml", "--limit", "9", *mode, events)
+        for mode in ([], ["--full"], ["--json"])
+    )
+    shown = re.sub(r" {2,}", " ", brief.out)
+    for line in (
+        '"email": "a@b.c", ← traits.email (strip | downcase)',
+        '"tier": "free" ← set (@if, else)',
+        '"email": "x@y.z", ← context.traits.email (strip | downcase)',
+        '"tier": "plan pro" ← traits.plan (@if, then)',
+        'where: traits.plan != "none": true',
+        "entry of track.events: Order Done",
+        "where: properties.total > 2: true",
+        '"event": "Order", ← rename of the entry of track.events',
+        '"kind": "order" ← constant of the settings',
+        "→ skipped: where",
+        "where: properties.total > 2: false",
+        '"event": "Viewed Home Page", ← name (@template)',
+    ):
+        assert line in shown
+    for line in (
+        'traits.email | strip | downcase = "a@b.c" → customer.email\n',
+        'context.traits.email | strip | downcase = "x@y.z" → customer.email\n',
+        'set.customer.metadata.tier = "free" (@if, else) → customer.metadata.tier\n',
+        'set.event = "Viewed Home Page" (@template) → event\n',
+        'rename of the entry of track.events → event = "Order"\n',
+        'Constants\n  add → metadata.kind = "order"\n',
+    ):
+        assert line in full.out
+    first, _, order, skipped, page = lines.lines
+    assert first["rows"][0]["value"] == "a@b.c"
+    assert first["set"] == [
+        {
+            "destination": "customer.metadata.tier",
+            "directive": "@if",
+            "value": "free",
+            "from": [],
+            "branches": ["else"],
+            "not_sent": None,
+        }
+    ]
+    assert (order["entry"], order["condition"]) == (
+        "Order Done",
+        [{"text": "properties.total > 2", "holds": True}],
+    )
+    assert order["constants"] == [{"destination": "metadata.kind", "value": "order"}]
+    assert skipped["condition"] == [{"text": "properties.total > 2", "holds": False}]
+    assert (page["entry"], page["request"]["body"]["event"]) == (None, "Viewed Home Page")
+
+
 def test_the_first_three_events_are_explained(run_cli: Cli, samples: Path) -> None:
     """Each with the request, where its values come from, and what is not mapped; the first one on one screen."""
     ended = run_cli("explain", samples)
@@ -612,6 +695,24 @@ def test_a_watch_shows_the_events_again_with_what_changed(run_cli: Cli) -> None:
     assert "Changed since the last save\n- sent\n" in watch.until("+ skipped: name_filtered")
     watch.file.unlink()
     assert "there is no such file, so the defaults apply" in watch.until("properties.total =")
+    assert watch.end() == 130
+
+
+def test_a_watch_marks_what_changed_in_set_conditions_and_entries(run_cli: Cli) -> None:
+    """The fields of the request, and by which entry and conditions the event goes now."""
+    watch = Watching(run_cli, write_events(run_cli.folder, ORDER), text="{}\n")
+    watch.until("properties.total =")
+    watch.file.write_text(
+        'track:\n  where: userId != null\n  events:\n    "Order *":\n'
+        "      set: {metadata.sum: {'@path': $.properties.total}}\n      extend_default: true\n"
+    )
+    shown = watch.until('"sum":')
+    assert ": 1 of 1 event changed\n" in shown
+    assert (
+        "Changed since the last save\n+ entry of track.events: Order *\n+ where: userId != null: true\n"
+        in shown
+    )
+    assert "+ metadata.sum = 9.5\n" in shown
     assert watch.end() == 130
 
 

@@ -146,7 +146,8 @@ class Trace(Struct):
         values: every value of the event's traits or properties, and of ``context.traits``.
         fallbacks: what was filled by rule, since no row did.
         constants: what the settings add.
-        makers: of each place whose value was made, not copied: the filters of its row, or the directive.
+        makers: of each place whose value was made, not copied: the filters of its row, or the directive of `set` with
+            the branches that it took.
         origins: of each place of the request that holds a value, the keys of the event that it was made of; none for a
             constant.
         context_traits: what becomes of traits in the context that could stand in for the event's own; else None.
@@ -274,10 +275,14 @@ class _Tracer:
         if number < len(rules.rows):
             filters = rules.rows[number].filters
             return None if filters is None else filters.text
-        entries = rules.entries[number - len(rules.rows) :]
-        if not entries or entries[0].expression.path is not None:
+        entry = number - len(rules.rows)
+        if entry >= len(rules.entries) or rules.entries[entry].expression.path is not None:
             return None
-        return entries[0].expression.name
+        name = rules.entries[entry].expression.name
+        branches = [
+            branch for each, (_, reading) in self._given() if each == entry for branch in reading.branches
+        ]
+        return None if name is None else ", ".join((name, *branches))
 
     def _given(self) -> Iterator[tuple[int, tuple[Any, Reading]]]:
         """Yield what entries of `set` gave, with their numbers."""
