@@ -14,7 +14,18 @@ from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, words
 from voucherify_sync.text import clean, clean_lines, counted, listed, percent
 
 from .options import AGAINST, CONFIG, EVENT, FILES_FROM, JOBS, LIMIT, SOURCE, TYPE, ParsedType, option
-from .render import Line, Table, TableRow, TextLines, first_rows, harmless, sentences, show, write_harmless
+from .render import (
+    Line,
+    Table,
+    TableRow,
+    TextLines,
+    first_rows,
+    harmless,
+    sentences,
+    show,
+    warnings_of,
+    write_harmless,
+)
 from .status import next_block
 from .streams import arrow, tell
 
@@ -114,7 +125,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
         tell("Interrupted: only what was read until then is counted.")
     found = sentences_of(report.findings) if isinstance(report, CoverageReport) else []
     notices = [*found, *report.notices]
-    tell(*(f"Warning: {clean_lines(notice)}" for notice in notices))
+    show(sys.stderr, [warnings_of([clean_lines(notice) for notice in notices])])
     code = warn_of_sources(prepared.reader.facts)
     if not isinstance(report, CoverageReport):
         return prepared.stop.signal_exit or code

@@ -36,6 +36,7 @@ _TOP: Final = 10
 _FEW: Final = 3
 _WAYS: Final = {"each": "--each", "bulk": "--bulk"}
 _PERIODS: Final = {1: "a second", 60: "a minute", 3_600: "an hour"}
+_NO_NAME: Final = "(blank name)"
 _BAD: Final = {"invalid", "failed"}
 
 
@@ -228,7 +229,8 @@ def _events(events: Json) -> Iterator[TableRow]:
         yield row(clean(type_, 40), [counts], 0)
         if type_ == "track":
             names = sorted(events["by_name"].items(), key=lambda item: -item[1]["would_be_sent"])
-            yield from (row(clean(name, 60), [each], 1) for name, each in names[:_TOP])
+            shown = ((clean(name, 60) if name.strip() else _NO_NAME, each) for name, each in names[:_TOP])
+            yield from (row(label, [each], 1) for label, each in shown)
             if len(names) > _TOP:
                 rest = [each for _, each in names[_TOP:]]
                 yield row(counted(len(rest), "more name"), rest, 1)
