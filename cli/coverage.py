@@ -298,13 +298,21 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
 
 def _hints(report: CoverageReport) -> Iterator[TextLines]:
     """Yield the rows of the mapping to look at: those that match nothing, and the one that renames customers."""
+    from voucherify_sync.preview.coverage import OF_DEFAULT_TABLE
     from voucherify_sync.preview.suggestions import RENAMING_ROW
 
     idle = [[("Rows that matched nothing", "bold")]]
+    kept = 0
     for row in (*report.identify.idle_rows, *report.track.idle_rows):
+        if row.row in OF_DEFAULT_TABLE and not row.did_you_mean:
+            kept += 1
+            continue
         suggestions = " or ".join(clean(each, 100) for each in row.did_you_mean)
         hint = f"  did you mean {suggestions}?" if suggestions else "  no event that is sent holds it"
         idle.append([(f"  {clean(row.row, 200)}", "yellow"), (hint, "")])
+    if kept:
+        said = counted(kept, "row that the default table has, too", "rows that the default table has, too")
+        idle.append([(f"  {said}", "dim")])
     if len(idle) > 1:
         yield TextLines(idle)
     for each in report.track.rows:

@@ -229,6 +229,27 @@ def test_a_row_that_finds_nothing_is_shown(run_cli: Cli, samples: Path) -> None:
     assert "traits.loyaltyTier: customer.metadata.tier  did you mean traits.loyalty_tier?" in ended.out
 
 
+def test_what_init_writes_is_no_list_of_mistakes(run_cli: Cli) -> None:
+    """It keeps rows of the default table that this archive does not need, and no row means a value that arrives."""
+    (run_cli.folder / "e.ndjson").write_text(
+        json.dumps(
+            {
+                "type": "track",
+                "userId": "u",
+                "event": "E",
+                "messageId": "m",
+                "timestamp": "2025-01-01T00:00:00Z",
+            }
+            | {"properties": {"name": "Shirt", "total": 1}}
+        )
+    )
+    assert run_cli("init", "--from", "e.ndjson").code == 0
+    shown = run_cli("coverage", "e.ndjson").out
+    idle = shown.partition("Rows that matched nothing\n")[2].splitlines()
+    assert len(idle) == 1
+    assert re.fullmatch(r"  \d+ rows that the default table has, too", idle[0])
+
+
 def test_no_warning_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Words stay whole."""
     facts = SourceFacts("a.gz", damaged="wrong bytes " * 20)

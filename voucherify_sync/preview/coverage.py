@@ -35,12 +35,18 @@ from voucherify_sync.preview.suggestions import Proposal, Proposer, similar_path
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Identify, Settings, Track
+from voucherify_sync.settings.types import IDENTIFY_ROWS, TRACK_ROWS
 from voucherify_sync.sources.decode import Record, portions
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import by_count, clean
 
 if TYPE_CHECKING:
     from voucherify_sync.run.workers import Work
+
+OF_DEFAULT_TABLE: Final = frozenset(
+    f"{source}: {place}" for source, place in (*IDENTIFY_ROWS.items(), *TRACK_ROWS.items())
+)
+"""The rows of both default tables, as texts. `init` writes some into the settings, for events to come."""
 
 MAX_PATHS: Final = 2_000
 """Paths that are counted each, by type of event; so are destinations."""
@@ -412,15 +418,18 @@ class SectionCoverage:
     def _idle_rows(self, stop: Stop | None) -> Iterator[IdleRow]:
         """Yield the rows of the settings that found no value, each with paths that may be meant by its source.
 
-        Comparing takes long where there are many rows, so it ends with a stop.
+        A row of the default table is no mistyped one: it may only mean values that do not arrive yet. Comparing takes
+        long where there are many rows, so it ends with a stop.
         """
         by_frequency = sorted(self.paths.items(), key=lambda item: -item[1].count)
         seen = {path_of(*keys): keys for keys, _ in by_frequency}
+        missing = {path_of(*keys): keys for keys, counts in by_frequency if counts.reasons}
         for (text, is_default), times in zip(self.rows, self.matched_counts, strict=True):
             if not is_default and not times:
                 is_over = stop is not None and stop.requested
                 source = text.rpartition(": ")[0]
-                yield IdleRow(text, [] if is_over else similar_paths(source, seen))
+                meant = missing if text in OF_DEFAULT_TABLE else seen
+                yield IdleRow(text, [] if is_over else similar_paths(source, meant))
 
 
 class Coverage:
