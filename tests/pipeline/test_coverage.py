@@ -474,10 +474,10 @@ def test_paths_find_room_in_the_order_of_the_input(monkeypatch: pytest.MonkeyPat
 
 
 def test_one_event_with_very_many_traits_is_counted_at_once() -> None:
-    """A hundred thousand names in one object."""
-    found = covered([identify({f"k{number}": number for number in range(100_000)})])
-    assert found["values"]["seen"] == 100_000
-    assert found["identify"]["more_paths"] == 100_000 - MAX_PATHS
+    """Thousands of names in one object."""
+    found = covered([identify({f"k{number}": number for number in range(20_000)})])
+    assert found["values"]["seen"] == 20_000
+    assert found["identify"]["more_paths"] == 20_000 - MAX_PATHS
 
 
 def test_very_long_names_find_no_room() -> None:
