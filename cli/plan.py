@@ -184,16 +184,28 @@ def show_plan(
         warnings_of(warned),
         TextLines(sentences(known, style="dim").lines, is_pasted=bool(ledger)),
     ]
-    if plan["costs"]["each"]["calls"] and (command := _replay_command(sys.argv[1:])):
-        blocks.append(next_block([{"command": command, "does": "send it; it asks first"}]))
+    if plan["costs"]["each"]["calls"]:
+        blocks.append(next_block(list(_next_commands(sys.argv[1:], has_ledger=bool(ledger)))))
     show(stream, blocks)
 
 
-def _replay_command(words: Sequence[str]) -> str | None:
+def _next_commands(words: Sequence[str], *, has_ledger: bool) -> Iterator[dict[str, str]]:
+    """Yield the commands that come next: without keys, a run into a sandbox goes before the one that was planned."""
+    planned, tried = _replay_command(words), _replay_command(words, "--sandbox")
+    if planned is None or tried is None:
+        return
+    before = ""
+    if not has_ledger:
+        yield {"command": tried, "does": "try it on this machine; no account is needed"}
+        before = "; before: export VOUCHERIFY_API_KEY=… VOUCHERIFY_API_TOKEN=…"
+    yield {"command": planned, "does": f"send it; it asks first{before}"}
+
+
+def _replay_command(words: Sequence[str], *options: str) -> str | None:
     """Return the command that does what was planned; None where the input was a pipe, which is read by now."""
     if words[:1] != ["plan"] or "-" in words or not any(not word.startswith("-") for word in words[1:]):
         return None
-    kept, rest = ["voucherify-sync", "replay"], iter(words[1:])
+    kept, rest = ["voucherify-sync", "replay", *options], iter(words[1:])
     for word in rest:
         if word == "--cycle":
             next(rest, None)
