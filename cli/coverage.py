@@ -87,7 +87,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     that never matched, and rows to paste into the settings that map what is missing. Nothing is sent.
 
     Events are counted as they stand in SOURCE: one that a dry run would leave out, since its messageId is
-    repeated, counts again. Warnings say what a person should know of the events, as plan does.
+    repeated, counts again. Warnings say what a person should know of the events that would be sent.
 
     --fail-under counts the values of traits, properties and context.traits of all events that would be
     sent. A null is no value, a list is one value, an object counts as the values in it. A value is mapped
