@@ -26,14 +26,14 @@ def request_of(event: dict[str, Any]) -> dict[str, Any]:
     if name:
         customer["name"] = name
     for field in ("email", "description", "phone"):
-        if given.get(field) is not None:
+        if given.get(field):
             customer[field] = given[field]
     address = given.get("address") or {}
-    place = {there: address[here] for here, there in ADDRESS.items() if address.get(here) is not None}
+    place = {there: address[here] for here, there in ADDRESS.items() if address.get(here)}
     if place:
         customer["address"] = place
-    if given.get("metadata"):
-        customer["metadata"] = given["metadata"]
+    if metadata := {key: value for key, value in (given.get("metadata") or {}).items() if value is not None}:
+        customer["metadata"] = metadata
     if event["type"] == "identify":
         return customer
     return {"event": event["event"], "customer": customer}

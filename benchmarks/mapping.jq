@@ -7,8 +7,8 @@ def customer($given):
     phone: $given.phone,
     address: ({ city: $given.address.city, state: $given.address.state, line_1: $given.address.street,
                 country: $given.address.country, postal_code: $given.address.postalCode }
-              | with_entries(select(.value != null))),
-    metadata: $given.metadata }
+              | with_entries(select(.value != null and .value != ""))),
+    metadata: (($given.metadata // {}) | with_entries(select(.value != null))) }
   | with_entries(select(.value != null and .value != {} and .value != ""));
 
 if .type == "identify" then customer(.traits)

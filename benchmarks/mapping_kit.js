@@ -28,13 +28,17 @@ const mappings = {
   track: { event: field("event"), customer: customer("properties") },
 };
 
-// What the mapping has no words for: an empty name or address is not sent, nor is a null.
+// What the mapping has no words for: blank texts, an empty address or metadata are not sent, nor is a null.
 function settle(person) {
   person.name = person.name && person.name.trim();
   if (!person.name) delete person.name;
-  for (const key of Object.keys(person.address)) if (person.address[key] == null) delete person.address[key];
-  if (Object.keys(person.address).length === 0) delete person.address;
-  for (const key of Object.keys(person)) if (person[key] == null) delete person[key];
+  for (const part of ["address", "metadata"]) {
+    const object = person[part] || {};
+    for (const key of Object.keys(object))
+      if (object[key] == null || (part === "address" && object[key] === "")) delete object[key];
+    if (Object.keys(object).length === 0) delete person[part];
+  }
+  for (const key of Object.keys(person)) if (person[key] == null || person[key] === "") delete person[key];
 }
 
 let text = "";

@@ -28,7 +28,18 @@ from .options import (
     ParsedType,
     option,
 )
-from .render import Line, Table, TableRow, TextLines, first_rows, harmless, sentences, show, write_harmless
+from .render import (
+    Line,
+    Table,
+    TableRow,
+    TextLines,
+    first_rows,
+    harmless,
+    sentences,
+    show,
+    warnings_of,
+    write_harmless,
+)
 from .status import next_block
 from .streams import arrow, tell
 
@@ -94,7 +105,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     that never matched, and rows to paste into the settings that map what is missing. Nothing is sent.
 
     Events are counted as they stand in SOURCE: one that a dry run would leave out, since its messageId is
-    repeated, counts again. Warnings say what a person should know of the events, as plan does.
+    repeated, counts again. Warnings say what a person should know of the events that would be sent.
 
     --fail-under counts the values of traits, properties and context.traits of all events that would be
     sent. A null is no value, a list is one value, an object counts as the values in it. A value is mapped
@@ -132,7 +143,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
         tell("Interrupted: only what was read until then is counted.")
     found = sentences_of(report.findings) if isinstance(report, CoverageReport) else []
     notices = [*found, *report.notices]
-    tell(*(f"Warning: {clean_lines(notice)}" for notice in notices))
+    show(sys.stderr, [warnings_of([clean_lines(notice) for notice in notices])])
     code = warn_of_sources(prepared.reader.facts)
     if not isinstance(report, CoverageReport):
         return prepared.stop.signal_exit or code
@@ -302,15 +313,23 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
 
 def _hints(report: CoverageReport) -> Iterator[TextLines]:
     """Yield the rows of the mapping to look at: those that match nothing, and the one that renames customers."""
+    from voucherify_sync.preview.coverage import OF_DEFAULT_TABLE
     from voucherify_sync.preview.suggestions import RENAMING_ROW
 
     idle = [[("Rows that matched nothing", "bold")]]
+    kept = 0
     for name, section in report.sections.items():
         for row in section.idle_rows:
+            if row.row in OF_DEFAULT_TABLE and not row.did_you_mean:
+                kept += 1
+                continue
             suggestions = " or ".join(clean(each, 100) for each in row.did_you_mean)
             hint = f"  did you mean {suggestions}?" if suggestions else "  no event that is sent holds it"
             of_section = "" if name in _ALWAYS else f"  ({_title(name)})"
             idle.append([(f"  {clean(row.row, 200)}", "yellow"), (f"{of_section}{hint}", "")])
+    if kept:
+        said = counted(kept, "row that the default table has, too", "rows that the default table has, too")
+        idle.append([(f"  {said}", "dim")])
     if len(idle) > 1:
         yield TextLines(idle)
     for each in report.sections["track"].rows:

@@ -266,6 +266,13 @@ def _show_final(source: Sequence[str], config: Path | None, customer: str, *, as
     from .progress import progress
     from .signals import stopping_cleanly
 
+    is_source = not source and (customer == "-" or Path(customer).exists())
+    if is_source or customer.startswith("--"):
+        what = "a source" if is_source else "an option"
+        raise UsageProblem(
+            f"--final takes the id of a customer, but {clean(customer, 60)} is {what}.",
+            "Give the source_id first: voucherify-sync explain --final ID SOURCE",
+        )
     prepared = PreparedFinalState(FinalOptions(source=source, config=config, customer=customer))
     begin_reading(config, prepared)
     with stopping_cleanly(prepared.stop, sends=False), progress("auto", prepared.snapshot, sys.stderr):

@@ -246,7 +246,7 @@ class GroupedOption(click.Option):
         if "range" in extra:
             bounds: Any = self.type
             extra["range"] = f"from {bounds.min}" if bounds.max is None else f"{bounds.min} to {bounds.max}"
-        if extra.get("range") == "from 1":  # as every count
+        if extra.get("range") in ("from 1", "from None"):  # as every count, or without bounds
             del extra["range"]
         return extra
 

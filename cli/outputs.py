@@ -43,6 +43,7 @@ from voucherify_sync.state.private_files import (
 from voucherify_sync.text import clean, counted
 
 from .options import Display
+from .render import show, warnings_of
 from .streams import StdoutLost, silence_stderr, tell
 
 _OF_ITS_OWN = "Each output needs a file of its own, which the command does not read."
@@ -129,11 +130,10 @@ def begin_reading(
 
 def warn_of_sources(facts: Sequence[SourceFacts]) -> ExitCode:
     """Say what is wrong with the sources that were read; return the exit code that this asks for."""
-    tell(*(f"Warning: {notice}" for notice in source_notices(facts)))
     damaged = [
         f"{clean(each.name, 4_096)} is damaged: {clean(each.damaged, 400)}" for each in facts if each.damaged
     ]
-    tell(*(f"Warning: {each}" for each in damaged))
+    show(sys.stderr, [warnings_of([*source_notices(facts), *damaged])])
     return ExitCode.INCOMPLETE if damaged else ExitCode.OK
 
 

@@ -36,6 +36,7 @@ _TOP: Final = 10
 _FEW: Final = 3
 _WAYS: Final = {"each": "--each", "bulk": "--bulk"}
 _PERIODS: Final = {1: "a second", 60: "a minute", 3_600: "an hour"}
+_NO_NAME: Final = "(blank name)"
 _BAD: Final = {"invalid", "failed"}
 
 
@@ -188,16 +189,28 @@ def show_plan(
         warnings_of(warned),
         TextLines(sentences(known, style="dim").lines, is_pasted=bool(ledger)),
     ]
-    if plan["costs"]["each"]["calls"] and (command := _replay_command(sys.argv[1:])):
-        blocks.append(next_block([{"command": command, "does": "send it; it asks first"}]))
+    if plan["costs"]["each"]["calls"]:
+        blocks.append(next_block(list(_next_commands(sys.argv[1:], has_ledger=bool(ledger)))))
     show(stream, blocks)
 
 
-def _replay_command(words: Sequence[str]) -> str | None:
+def _next_commands(words: Sequence[str], *, has_ledger: bool) -> Iterator[dict[str, str]]:
+    """Yield the commands that come next: without keys, a run into a sandbox goes before the one that was planned."""
+    planned, tried = _replay_command(words), _replay_command(words, "--sandbox")
+    if planned is None or tried is None:
+        return
+    before = ""
+    if not has_ledger:
+        yield {"command": tried, "does": "try it on this machine; no account is needed"}
+        before = "; before: export VOUCHERIFY_API_KEY=… VOUCHERIFY_API_TOKEN=…"
+    yield {"command": planned, "does": f"send it; it asks first{before}"}
+
+
+def _replay_command(words: Sequence[str], *options: str) -> str | None:
     """Return the command that does what was planned; None where the input was a pipe, which is read by now."""
     if words[:1] != ["plan"] or "-" in words or not any(not word.startswith("-") for word in words[1:]):
         return None
-    kept, rest = ["voucherify-sync", "replay"], iter(words[1:])
+    kept, rest = ["voucherify-sync", "replay", *options], iter(words[1:])
     for word in rest:
         if word == "--cycle":
             next(rest, None)
@@ -233,7 +246,8 @@ def _events(events: Json) -> Iterator[TableRow]:
         yield row(clean(type_, 40), [counts], 0)
         if type_ == "track":
             names = sorted(events["by_name"].items(), key=lambda item: -item[1]["would_be_sent"])
-            yield from (row(clean(name, 60), [each], 1) for name, each in names[:_TOP])
+            shown = ((clean(name, 60) if name.strip() else _NO_NAME, each) for name, each in names[:_TOP])
+            yield from (row(label, [each], 1) for label, each in shown)
             if len(names) > _TOP:
                 rest = [each for _, each in names[_TOP:]]
                 yield row(counted(len(rest), "more name"), rest, 1)

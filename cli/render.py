@@ -116,6 +116,8 @@ class TextLines(Struct, frozen=True):
 def show(stream: TextIO, blocks: Iterable[Table | TextLines]) -> None:
     """Show blocks with an empty line between them; those without any line are left out."""
     shown = [block for block in blocks if (block.rows if isinstance(block, Table) else block.lines)]
+    if not shown:
+        return
     if not (stream.isatty() or os.environ.get("FORCE_COLOR")):  # rich, too, takes any text for a yes
         stream.write("\n\n".join("\n".join(_plain(block)) for block in shown) + "\n")
     else:

@@ -81,24 +81,34 @@ def status_of(reader: LedgerReader, options: str) -> Json:
     from voucherify_sync.outcomes import State
     from voucherify_sync.state.ledger_file import holder_of
 
-    counts, runs = reader.counts(), reader.runs(_RUNS)
-    left = reader.outcomes_of([run for run in runs if run.ended_at is None])  # those did not sum up
     assert reader.path is not None  # noqa: S101  # it was opened by its path
+    running = holder_of(reader.path)
+    with reader.snapshot():
+        counts, runs = reader.counts(), reader.runs(_RUNS)
+        left = reader.outcomes_of([run for run in runs if run.ended_at is None])  # those did not sum up
+        failed_reasons, doubt_reasons = reader.reasons(State.FAILED), reader.reasons(State.IN_DOUBT)
+        is_going_on = running and runs and runs[0].ended_at is None
+        in_flight = reader.count_intents(runs[0].number) if is_going_on else 0
+    in_doubt = counts.in_doubt - in_flight
+    if in_flight:  # what has no answer yet is in doubt only once its run has ended
+        doubt_reasons["interrupted"] -= in_flight
+        left[runs[0].number][State.IN_DOUBT] -= in_flight
     return {
         "ledger": {
             "path": str(reader.path),
             "bytes": reader.size,
             "identities": [{"origin": own.origin, "key": own.key} for own in reader.identities],
         },
-        "running": holder_of(reader.path),
+        "running": running,
+        "in_flight": in_flight,
         "delivered": {"customers": counts.delivered_customers, "events": counts.delivered_events},
         "failed": {
             "total": counts.failed,
             "without_event": counts.failed_without_event,
-            "reasons": reader.reasons(State.FAILED),
+            "reasons": failed_reasons,
         },
-        "in_doubt": counts.in_doubt,
-        "in_doubt_reasons": reader.reasons(State.IN_DOUBT),
+        "in_doubt": in_doubt,
+        "in_doubt_reasons": {reason: count for reason, count in doubt_reasons.items() if count},
         "invalid": counts.invalid,
         "dismissed": counts.dismissed,
         "last_run": _run(runs[0], left) if runs else None,
@@ -107,8 +117,10 @@ def status_of(reader: LedgerReader, options: str) -> Json:
             options,
             failed=counts.failed - counts.failed_without_event,
             failed_without_event=counts.failed_without_event,
-            in_doubt=counts.in_doubt,
-        ),
+            in_doubt=in_doubt,
+        )
+        if not running
+        else [],  # they would find that the run holds the ledger
     }
 
 
@@ -208,6 +220,8 @@ def _rows(status: Json) -> Iterator[TableRow]:
         yield row(label, total)
         for reason, count in reasons.items():
             yield reason_row(state, reason, count)
+    if status["running"]:
+        yield row("in flight", status["in_flight"])
     if status["invalid"]:
         yield row("invalid", status["invalid"], "kept as dead letters")
     if status["dismissed"]:

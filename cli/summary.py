@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from voucherify_sync.events import Kind
 from voucherify_sync.exit_codes import ExitCode
-from voucherify_sync.findings import sentences_of
+from voucherify_sync.findings import OTHER_TYPES, sentences_of
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, find, label_of, words
 from voucherify_sync.report.run_report import RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
@@ -23,7 +23,7 @@ from voucherify_sync.text import clean, clean_lines, counted, short_position, si
 from voucherify_sync.voucherify.answers import PATHS
 
 from .progress import time_left
-from .render import STATE_STYLES, Table, TableRow, TextLines, show, warnings_of
+from .render import STATE_STYLES, Table, TableRow, TextLines, sentences, show, warnings_of
 from .status import ledger_words, next_block, next_commands
 from .streams import tell
 
@@ -43,6 +43,11 @@ _REQUESTS = {
 }
 _NEEDS_A_HAND = ("invalid", "failed", "in_doubt")
 _OF_LEDGER = re.compile("voucherify-sync (?:retry|status|forget)")
+_FROM_THE_START = {
+    Mode.DRY_RUN: "read it again from the start",
+    Mode.SANDBOX: "send it again from the start: what the sandbox held is gone",
+}
+"""What the command of a stopped run does where nothing remembers how far the run came."""
 _REQUESTED = ("planned", "delivered", "failed", "in_doubt")
 
 
@@ -80,7 +85,7 @@ def finish(
             why_stopped=why_stopped,
             next_commands=list(_next_commands(prepared, report, ledger_options, goes_on=goes_on)),
             ledger_options=ledger_options,
-            remaining=_remaining(run) if goes_on and prepared.options.mode is not Mode.DRY_RUN else None,
+            remaining=_remaining(run) if goes_on and prepared.options.mode is Mode.LIVE else None,
             notices=[
                 notice
                 for notice in (*notices_of(run), *_of_earlier_runs(prepared, report))
@@ -90,9 +95,8 @@ def finish(
         if prepared.sandbox_counts is not None:
             customers, events = prepared.sandbox_counts
             held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
-            tell(
-                f"The sandbox held {held}. `voucherify-sync sandbox` starts one that stays, with a page to look at."
-            )
+            stays = "`voucherify-sync sandbox` starts one that stays, with a page to look at."
+            show(sys.stderr, [sentences(f"The sandbox held {held}. {stays}")])
     write_reports(display.report, report, quiet=display.quiet)
     log_trouble = None if log is None else log.finish()
     if log_trouble is not None:
@@ -249,8 +253,11 @@ def unmapped_table(report: RunReport, most: int, width: int) -> Table:
 
 def notices_of(run: Run) -> Iterator[str]:
     """Yield what a person should know before sending, or after: findings, filters that met nothing."""
-    older = run.sinks.older
-    yield from sentences_of(run.findings())
+    older, findings, foreign = run.sinks.older, run.findings(), run.foreign_sources()
+    types = findings.get(OTHER_TYPES)
+    if types and all(each.position.rpartition(":")[0] in foreign for each in types.examples):
+        del findings[OTHER_TYPES]  # the notice of the source says more
+    yield from sentences_of(findings)
     if older.count:
         at_least = "at least " if older.capped else ""
         yield (
@@ -288,7 +295,7 @@ def _next_commands(
     """Yield the commands that come next, and what each does."""
     options, counts = prepared.options, report.outcomes
     if goes_on:
-        yield {"command": next_command(prepared.run_options), "does": ""}
+        yield {"command": next_command(prepared.run_options), "does": _FROM_THE_START.get(options.mode, "")}
     if options.mode is Mode.LIVE:
         failed, in_doubt = counts[State.FAILED], counts[State.IN_DOUBT]
         yield from next_commands(ledger_options, failed=failed, in_doubt=in_doubt)

@@ -51,6 +51,7 @@ HALF_NAME: Final = "half_name"
 REPEATED_DIFFERS: Final = "repeated_differs"
 UNREAD_TIME: Final = "unread_time"
 WRONG_CLOCK: Final = "wrong_clock"
+FUTURE_TIME: Final = "future_time"
 """Codes of findings, as in the report."""
 
 EVENTS_OF_VOUCHERIFY: Final = frozenset(
@@ -141,6 +142,12 @@ FINDINGS: Final = {
         "event has a time more than a minute later than its receivedAt",
         "events have a time more than a minute later than their receivedAt",
         "The clock of the device was wrong: receivedAt counts as the time.",
+    ),
+    FUTURE_TIME: FindingWords(
+        "event has a time in the future",
+        "events have a time in the future",
+        "With --bulk its values are the newest of its customer, and replace those of all other events. Correct the "
+        "time in the source, or leave such events out with --until.",
     ),
 }
 """Code -> its words, in the order in which they are shown."""

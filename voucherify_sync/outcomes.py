@@ -16,6 +16,8 @@ from voucherify_sync.text import clean, counted, span
 _FIRST_ETA_S: Final = 1.0
 FAILED_BEFORE: Final = "failed_before"
 """Reason of a record that failed in an earlier run, and is not tried again: it counts for nothing else."""
+CUSTOMER_REFUSED: Final = "customer_refused"
+"""Reason of an event that a run in bulk did not send, as the update of its customer had failed."""
 UNCHANGED: Final = "unchanged"
 """Reason of an update whose customer an earlier run sent in bulk with the same values."""
 OTHER_TYPE: Final = "type_other"
@@ -316,7 +318,7 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "Voucherify refused it with this status; the answer names no error code",
             "Read the answer in the dead letter: `voucherify-sync status --failed`.",
         ),
-        "customer_refused": (
+        CUSTOMER_REFUSED: (
             "its customer failed, so the event was not sent",
             "Fix the cause of the failed customer, then run `voucherify-sync retry`.",
         ),

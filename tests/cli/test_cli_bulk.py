@@ -577,3 +577,18 @@ def test_a_retried_event_does_not_put_an_old_value_over_a_newer_one(run_cli: Cli
         assert ended.code == 0, ended.err
         assert profiles(server)["u1"]["email"] == "new@example.com"
         assert server.counts()[1] == 1
+
+
+def test_a_retried_event_does_not_put_half_a_name_over_the_whole_one_that_was_sent_in_bulk(
+    run_cli: Cli,
+) -> None:
+    """The update of its customer said all that the event says, and so the event only names its customer again."""
+    with Sandbox(faults=[Fault.parse("POST /v1/events status 400 #1")]) as server:
+        bench = Bench(run_cli, server)
+        bench.settings.write_text(f"{bench.settings.read_text()}track: {{extend_default: true}}\n")
+        lines = [identify("u1", 1, name="Ada Lovelace"), track("u1", 2, firstName="Augusta", phone="1")]
+        assert bench.replay(bench.file("a.ndjson", lines)).code == 3
+        ended = run_cli("retry", "-c", bench.settings, "--yes")
+        assert ended.code == 0, ended.err
+        assert (profiles(server)["u1"]["name"], profiles(server)["u1"]["phone"]) == ("Ada Lovelace", "1")
+        assert server.counts()[1] == 1

@@ -21,8 +21,10 @@ from support.terminal import colourless, is_harmless, terminal_of
 from voucherify_sync.preview.coverage import Coverage
 from voucherify_sync.preview.pasted_settings import pasted_yaml
 from voucherify_sync.settings import Settings
+from voucherify_sync.sources.reader import SourceFacts
 
 view = cli_module("coverage")
+outputs = cli_module("outputs")
 
 HOSTILE = "'\"`$(id)${HOME} \x1b[31m\u202e</script><script>[red]:smiley:\n\x00\x9b2J\\ \U000e0041"
 IDENTIFY: dict[str, Any] = {"type": "identify", "userId": "u1", "traits": {"email": "a@b.c", "plan": "pro"}}
@@ -225,6 +227,37 @@ def test_a_row_that_finds_nothing_is_shown(run_cli: Cli, samples: Path) -> None:
     settings.write_text("identify:\n  mapping:\n    traits.loyaltyTier: customer.metadata.tier\n")
     ended = run_cli("coverage", "-c", settings, samples)
     assert "traits.loyaltyTier: customer.metadata.tier  did you mean traits.loyalty_tier?" in ended.out
+
+
+def test_what_init_writes_is_no_list_of_mistakes(run_cli: Cli) -> None:
+    """It keeps rows of the default table that this archive does not need, and no row means a value that arrives."""
+    (run_cli.folder / "e.ndjson").write_text(
+        json.dumps(
+            {
+                "type": "track",
+                "userId": "u",
+                "event": "E",
+                "messageId": "m",
+                "timestamp": "2025-01-01T00:00:00Z",
+            }
+            | {"properties": {"name": "Shirt", "total": 1}}
+        )
+    )
+    assert run_cli("init", "--from", "e.ndjson").code == 0
+    shown = run_cli("coverage", "e.ndjson").out
+    idle = shown.partition("Rows that matched nothing\n")[2].splitlines()
+    assert len(idle) == 1
+    assert re.fullmatch(r"  \d+ rows that the default table has, too", idle[0])
+
+
+def test_no_warning_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Words stay whole."""
+    facts = SourceFacts("a.gz", damaged="wrong bytes " * 20)
+    monkeypatch.setattr(sys, "stderr", stream := terminal_of(monkeypatch, 40))
+    outputs.warn_of_sources([facts])
+    lines = colourless(stream.getvalue()).splitlines()
+    assert len(lines) > 5
+    assert all(len(line) <= 40 and not line.endswith("byte") for line in lines)
 
 
 def test_a_damaged_source_is_told(run_cli: Cli, samples: Path) -> None:

@@ -830,3 +830,18 @@ def test_the_final_state_of_no_events_is_no_mistake(run_cli: Cli, tmp_path: Path
     for options in ([], ["--final", "u1"]):
         ended = run_cli("explain", *options, "/dev/null")
         assert (ended.code, ended.err) == (0, "No events were read.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["events.ndjson"], "events.ndjson is a source", id="a source"),
+        pytest.param(["--json", "events.ndjson"], "--json is an option", id="an option"),
+    ],
+)
+def test_final_without_an_id_says_what_is_missing(run_cli: Cli, words: list[str], said: str) -> None:
+    """It would take the next word for the id, and call something else missing."""
+    (run_cli.folder / "events.ndjson").write_text("")
+    ended = run_cli("explain", "--final", *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"--final takes the id of a customer, but {said}." in ended.err

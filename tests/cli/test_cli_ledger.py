@@ -452,6 +452,7 @@ def test_status_says_that_a_run_is_going_on(run_cli: Cli, project: Project) -> N
     process.stdin.flush()
     wait_until(project.sent)
     assert f"process {process.pid} " in project.status["running"]
+    assert project.status["next"] == [], "every command that writes would find the ledger held"
     process.communicate(timeout=HANG_S)
     assert process.returncode == 0
     assert project.status["running"] is None

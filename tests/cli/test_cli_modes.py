@@ -128,3 +128,21 @@ def test_a_preview_says_what_a_run_that_sends_makes_of_a_damaged_file(
     planned, sent = run_cli("plan", "--brief", "a.gz"), run_cli("replay", "--sandbox", "a.gz")
     assert ("a run that sends leaves out the whole file" in planned.out) is is_left_out
     assert sent.err.startswith("No events were read.") is is_left_out
+    assert ("; the whole file was left out" in sent.err) is is_left_out
+
+
+def test_a_sandbox_run_that_stops_says_that_the_next_one_starts_over(run_cli: Cli) -> None:
+    """What the sandbox held is gone: nothing remembers how far the run came."""
+    lines = "".join(track(number) for number in range(20))
+    ended = run_cli("replay", "--sandbox", "--max-calls", "3", "-", stdin=lines)
+    assert ended.code == 4
+    assert "remaining" not in ended.err
+    assert "send it again from the start: what the sandbox held is gone" in ended.err
+
+
+def test_a_blank_name_of_an_event_can_be_seen_in_a_plan(run_cli: Cli) -> None:
+    """Numbers without a label would belong to nothing."""
+    planned = run_cli("plan", "-", stdin=track(1, event=" ") + track(2))
+    assert [line.split() for line in planned.out.splitlines() if "(blank name)" in line] == [
+        ["(blank", "name)", "1", "1"]
+    ]

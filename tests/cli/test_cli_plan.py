@@ -13,6 +13,7 @@ from support.cli import Cli
 from support.cli_modules import cli_module
 from support.replays import identify, settings_for, track
 from support.reports import run_report
+from support.shell import run_in_shell
 from support.terminal import terminal_of
 
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -368,3 +369,18 @@ def test_a_plan_that_cannot_begin_leaves_no_copy_of_a_pipe(run_cli: Cli) -> None
 def test_the_command_that_does_what_was_planned_comes_next(words: list[str], command: str | None) -> None:
     """Ready to be pasted, unless the input is gone."""
     assert cli_module("plan")._replay_command(words) == command
+
+
+def test_a_plan_without_keys_leads_to_the_sandbox_first(run_cli: Cli) -> None:
+    """The command works as it is pasted; the live one says what it needs, until the project is known."""
+    (run_cli.folder / "a.ndjson").write_text(track(1))
+    said = run_cli("plan", "--brief", "a.ndjson").out.partition("Next:\n")[2].splitlines()
+    assert [line.strip() for line in said[::2]] == [
+        "voucherify-sync replay --sandbox a.ndjson",
+        "voucherify-sync replay a.ndjson",
+    ]
+    assert "export VOUCHERIFY_API_KEY" in said[3]
+    assert run_in_shell(said[0], run_cli.folder, run_cli.env).returncode == 0
+    known = run_cli("plan", "--brief", "a.ndjson", env={"VOUCHERIFY_API_KEY": "k"}).out
+    assert "--sandbox" not in known
+    assert "export" not in known

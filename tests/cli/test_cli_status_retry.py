@@ -151,3 +151,21 @@ def test_rotated_keys_stop_a_live_run(run_cli: Cli, sandbox: Sandbox) -> None:
     assert run_cli(*again, "--same-project", stdin=track(1)).code == 0
     assert run_cli("replay", "--yes", "-", stdin=track(1)).code == 0
     assert len(sandbox.call_log.processed) == 1
+
+
+def test_what_a_running_run_waits_for_is_in_flight_and_not_in_doubt(run_cli: Cli) -> None:
+    """The run has not ended: an answer may come yet, and nothing is to be looked up."""
+    with Sandbox(SandboxOptions(keep=None, latency_s=30.0)) as sandbox:
+        write_settings(run_cli.folder / "voucherify-sync.yaml", sandbox.url, "delivery: {workers: 1}\n")
+        (run_cli.folder / "a.ndjson").write_text(track(1))
+        with run_cli.start("replay", "--yes", "a.ndjson") as run:
+            wait_until(lambda: json.loads(run_cli("status", "--json").out or "{}").get("in_flight") == 1)
+            status, shown = json.loads(run_cli("status", "--json").out), run_cli("status").out
+            run.kill()
+    assert (status["in_doubt"], status["in_doubt_reasons"], status["next"]) == (0, {}, [])
+    assert status["runs"][0]["outcomes"].get("in_doubt", 0) == 0
+    assert "the run ended while" not in shown
+    assert "in flight" in shown
+    status = json.loads(run_cli("status", "--json").out)
+    assert (status["in_flight"], status["in_doubt"]) == (0, 1)
+    assert status["in_doubt_reasons"] == {"interrupted": 1}

@@ -11,7 +11,7 @@ from support.cli import Cli
 from support.shell import run_in_shell
 
 EVENTS = [
-    {"type": "RECORD", "record": {"id": 1}},
+    {"type": "order", "items": {"id": 1}},
     {"type": "Identify", "userId": "undefined", "traits": {"email": "a@example.com"}},
     {"type": " identify ", "userId": "undefined", "traits": {"email": "b@example.com"}},
     {"type": "identify", "userId": "u", "traits": '{"email": "c@example.com"}'},
@@ -23,7 +23,7 @@ EVENTS = [
 ]
 SETTINGS = 'track: {events_filter: ["*", Nowhere], events_exclude: [Order Completed]}\n'
 SAID = [
-    '1 record is of another type: "RECORD" 1',
+    '1 record is of another type: "order" 1',
     '2 events have an id that looks like a slip of a program: "undefined" 2',
     "1 track event came from Voucherify itself",
     "1 track event has no name that can be used",

@@ -144,3 +144,16 @@ def test_dead_letters_that_an_editor_has_spread_over_lines_are_told_so(run_cli: 
     ) in ended.err.splitlines()
     (run_cli.folder / "events.ndjson").write_text(json.dumps(EVENTS[0]) + "\n")
     assert "events.ndjson:1: not a dead letter (`" in run_cli("retry", "--dry-run", "events.ndjson").err
+
+
+def test_a_record_of_another_tool_that_is_no_event_is_said_to_be_none(run_cli: Cli) -> None:
+    """The command takes it out, but what it takes out cannot be sent; and one warning says so, not two."""
+    line = json.dumps({"type": "RECORD", "stream": "users", "record": {"id": 1, "email": "a@example.com"}})
+    (run_cli.folder / "users.ndjson").write_text(line + "\n")
+    planned = run_cli("plan", "--brief", "users.ndjson")
+    assert planned.out.count("Warning: ") == 1
+    assert "The record in it is no event." in planned.out
+    mixed = run_cli(
+        "plan", "--brief", "-", "users.ndjson", stdin=json.dumps({"type": "order", "userId": "u"})
+    )
+    assert mixed.out.count("Warning: ") == 2, "types of other sources are named all the same"

@@ -200,45 +200,55 @@ def test_what_the_ledger_knows_decides_how_long_a_delivery_waits(
     list(delivery._lanes.drain(0))
 
 
+ENDINGS = [
+    ("--max-calls 2", 4, "2 calls made, as --max-calls asks"),
+    ("--max-duration 2s", 4, "2 s have passed, as --max-duration asks"),
+    ("SIGINT", 130, "Ctrl-C"),
+    ("SIGTERM", 143, "SIGTERM"),
+]
+
+
 @pytest.mark.parametrize("mode", ["--each", "--bulk"])
 @pytest.mark.parametrize("was_reached", [False, True], ids=["never reached", "reached before"])
-@pytest.mark.parametrize(
-    ("ending", "code", "said"),
-    [
-        ("--max-calls 2", 4, "2 calls made, as --max-calls asks"),
-        ("--max-duration 2s", 4, "2 s have passed, as --max-duration asks"),
-        ("SIGINT", 130, "Ctrl-C"),
-        ("SIGTERM", 143, "SIGTERM"),
-    ],
-)
 def test_a_limit_does_not_hide_that_nothing_was_reached(
-    run_cli: Cli, mode: str, was_reached: bool, ending: str, code: int, said: str
+    tmp_path_factory: pytest.TempPathFactory, mode: str, was_reached: bool
 ) -> None:
-    """The same command would not get further: exit 2. A signal keeps its code, and an outage that of the limit."""
+    """The same command would not get further: exit 2. A signal keeps its code, and an outage that of the limit.
+
+    All runs are made at the same time, because they wait more than they compute.
+    """
     address = f"127.0.0.1:{unused_port()}"
-    settings = run_cli.folder / "settings.yaml"
-    settings.write_text(f"api: {{key: app, token: {CANARY}, url: 'http://{address}'}}\n")
-    archive = write_archive(run_cli.folder / "a.ndjson", RECORDS)
-    ledger = run_cli.folder / "x.ledger"
-    if was_reached:
-        with open_ledger(ledger, identity=ProjectIdentity.of(f"http://{address}", "app")) as known:
-            known.accepted_at("/v1/customers")
-    words = ["replay", "--yes", "-c", settings, "--ledger", ledger, mode, archive]
-    words += [] if was_reached else ["--new-ledger"]
-    is_signal = ending in signal.Signals.__members__
-    with run_cli.start(*words, *(["--progress", "json"] if is_signal else ending.split())) as process:
-        if is_signal:
-            assert process.stderr is not None
-            next(line for line in process.stderr if b"outage" in line)
-            process.send_signal(signal.Signals[ending])
-        err = process.communicate(timeout=60)[1].decode()
-    is_mistake = not (was_reached or is_signal)
-    assert process.returncode == (2 if is_mistake else code), err
-    assert said in err
-    assert f"no connection to {address} could be made" in " ".join(err.split())
-    assert ("Voucherify cannot be reached" in err) == is_mistake
-    assert ("api.url" in err) == is_mistake
-    assert ledger.exists() != is_mistake
+
+    def stopped_run(ending: str) -> tuple[int, str, bool]:
+        """Return the exit code of a run, its stderr, and whether there is a ledger then."""
+        cli = Cli(tmp_path_factory.mktemp("run"))
+        settings, ledger = cli.folder / "settings.yaml", cli.folder / "x.ledger"
+        settings.write_text(f"api: {{key: app, token: {CANARY}, url: 'http://{address}'}}\n")
+        archive = write_archive(cli.folder / "a.ndjson", RECORDS)
+        if was_reached:
+            with open_ledger(ledger, identity=ProjectIdentity.of(f"http://{address}", "app")) as known:
+                known.accepted_at("/v1/customers")
+        words = ["replay", "--yes", "-c", settings, "--ledger", ledger, mode, archive]
+        words += [] if was_reached else ["--new-ledger"]
+        is_signal = ending in signal.Signals.__members__
+        with cli.start(*words, *(["--progress", "json"] if is_signal else ending.split())) as process:
+            if is_signal:
+                assert process.stderr is not None
+                next(line for line in process.stderr if b"outage" in line)
+                process.send_signal(signal.Signals[ending])
+            err = process.communicate(timeout=60)[1].decode()
+        return process.returncode, err, ledger.exists()
+
+    with ThreadPoolExecutor(len(ENDINGS)) as pool:
+        runs = list(pool.map(stopped_run, [ending for ending, _, _ in ENDINGS]))
+    for (ending, code, said), (ended_with, err, has_ledger) in zip(ENDINGS, runs, strict=True):
+        is_mistake = not was_reached and ending.startswith("--max-")
+        assert ended_with == (2 if is_mistake else code), err
+        assert said in err
+        assert f"no connection to {address} could be made" in " ".join(err.split())
+        assert ("Voucherify cannot be reached" in err) == is_mistake, ending
+        assert ("api.url" in err) == is_mistake, ending
+        assert has_ledger != is_mistake, ending
 
 
 def test_the_command_stops_with_exit_2_after_ten_seconds(run_cli: Cli) -> None:

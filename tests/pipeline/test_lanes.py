@@ -106,6 +106,20 @@ def test_one_customer_is_served_in_input_order_and_never_twice_at_once() -> None
         assert len(lines) == 100
 
 
+def test_an_attempt_that_a_stop_prevents_is_no_retry() -> None:
+    """A retry is a call that was made."""
+    stop = Stop()
+
+    def answer(_request: Request, _attempt: PendingRequest) -> RetryLater:
+        stop.because(RunStopped("enough"))
+        return RetryLater(0.0, "throttled")
+
+    lanes = Lanes(Scripted(answer).attempt, 1, stop)
+    lanes.submit(make_request(0, "u"))
+    assert len(list(lanes.drain())) == 1
+    assert lanes.retries == 0
+
+
 def test_a_customer_that_waits_for_a_retry_blocks_nobody_else() -> None:
     """Not even with a single worker."""
     served: set[str] = set()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from voucherify_sync.events import BadRecord, Batch, Event, Position
 from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.sources import json_text
 from voucherify_sync.sources.decode import decode, decoder
 
 
@@ -416,6 +417,22 @@ def test_a_broken_item_costs_itself_alone(broken: bytes, begin: bytes, end: byte
 def test_the_events_of_a_broken_array_are_read(line: bytes, count: int) -> None:
     """What is broken may be the array alone."""
     assert len([record for record in records(line) if isinstance(record, Event)]) == count
+
+
+def test_many_objects_in_a_broken_one_are_passed_over_at_once() -> None:
+    """To look for the beginning of a batch before each of them would take minutes."""
+    (outcome,) = decode(Batch.of("f", 1, [b'{"a":x' + b',{"b":1}' * 200_000 + b"}"]))
+    assert isinstance(outcome, Outcome)
+
+
+def test_broken_objects_without_an_end_are_looked_through_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each hides where the next one ends, so the time would grow with the square of their number."""
+    monkeypatch.setattr(json_text, "_MAX_TRIES", 50_000)
+    open_ended = b',{"a":[' + b',{"type":"track","messageId":"m"}'
+    assert len(list(decode(Batch.of("f", 1, [b'{"a":1}' + open_ended * 5])))) == 11
+    assert len(list(decode(Batch.of("f", 1, [b'{"a":1}' + open_ended * 500])))) < 50
 
 
 @pytest.mark.parametrize("filler", [b"", b'"x":[' + b"1," * 120_000 + b"1],"], ids=["small", "large"])

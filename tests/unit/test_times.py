@@ -12,7 +12,8 @@ from support.segment_events import identify
 
 from voucherify_sync import timestamps
 from voucherify_sync.events import Event
-from voucherify_sync.findings import UNREAD_TIME, WRONG_CLOCK
+from voucherify_sync.findings import FUTURE_TIME, UNREAD_TIME, WRONG_CLOCK
+from voucherify_sync.mapping import times
 from voucherify_sync.mapping.times import TIME_FIELDS, set_time
 from voucherify_sync.timestamps import parse_time
 
@@ -214,3 +215,21 @@ def test_every_spelling_of_a_moment_is_that_moment(moment: datetime, offset: tim
         plain = f"{text}T{clock}{zone}".replace(":", "")
         basic = plain[:-5].replace("-", "") + plain[-5:]
         assert parse_time(basic) == moment.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=2), timedelta(days=3)], ids=["off", "future"])
+@pytest.mark.parametrize("spelling", ["%Y-%m-%dT%H:%M:%S.000Z", "%Y-%m-%dT%H:%M:%S+00:00"])
+@pytest.mark.parametrize("name", ["timestamp", "sentAt"])
+def test_a_time_in_the_future_is_found_and_kept(ahead: timedelta, spelling: str, name: str) -> None:
+    """By it, the event is the newest of its customer: only its owner knows what is right."""
+    time = (times.LATEST - timedelta(days=1) + ahead).replace(microsecond=0)
+    event, found = timed(**{name: time.strftime(spelling)})
+    assert event.time == time
+    assert [code for code, _ in found] == [FUTURE_TIME] * (ahead > timedelta(days=1))
+
+
+def test_a_wrong_clock_that_is_corrected_is_not_in_the_future() -> None:
+    """The receivedAt is past."""
+    event, found = timed(timestamp="2999-01-01T00:00:00.000Z", receivedAt="2024-02-29T12:00:00.000Z")
+    assert event.time == NOON
+    assert [code for code, _ in found] == [WRONG_CLOCK]

@@ -90,7 +90,7 @@ class Lanes:
     Attributes:
         submitted: requests taken in so far.
         in_flight: requests that workers are busy with.
-        retries: attempts that decided nothing.
+        retries: attempts that followed one that decided nothing.
     """
 
     def __init__(
@@ -267,6 +267,7 @@ class Lanes:
                 if lane is None:
                     return
                 pending = lane.requests[0]
+                self.retries += pending.number > 0
                 pending.number += 1
                 lane.is_running = True
                 self.in_flight += 1
@@ -296,7 +297,6 @@ class Lanes:
         lane.is_running = False
         self.in_flight -= 1
         if isinstance(result, RetryLater):
-            self.retries += 1
             due = (time.monotonic() + max(result.after_s, 0.0), next(self._ticket), lane)
             heapq.heappush(self._due, due)
             if self._due[0] is due:

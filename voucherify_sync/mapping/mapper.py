@@ -490,6 +490,11 @@ def _too_deep(event: Event) -> Outcome:
     return Outcome(event, State.INVALID, "too_deep", detail)
 
 
+def is_remarkable(value: object) -> bool:
+    """Tell whether a value may make a finding where it is an id or the name of an event; a text alone may make none."""
+    return type(value) is not str or value in EVENTS_OF_VOUCHERIFY or looks_like_a_slip(value)
+
+
 def names_another(traits: Json, fields: Json) -> bool:
     """Tell whether the traits of a context say that they are those of another user than the event's."""
     user_id = present_text(traits.get("userId"))

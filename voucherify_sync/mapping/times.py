@@ -7,11 +7,11 @@ Segment reads nothing that `parse_time` reads otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from voucherify_sync.events import Event
-from voucherify_sync.findings import UNREAD_TIME, WRONG_CLOCK
+from voucherify_sync.findings import FUTURE_TIME, UNREAD_TIME, WRONG_CLOCK
 from voucherify_sync.text import text_of
 from voucherify_sync.timestamps import parse_time
 
@@ -21,6 +21,10 @@ TIME_FIELDS: Final = ("timestamp", "originalTimestamp", "receivedAt", "sentAt")
 MAX_CLOCK_LEAD: Final = timedelta(minutes=1)
 """By how much a time may be later than the `receivedAt` of its event; beyond, the clock of the device is wrong."""
 
+LATEST: Final = datetime.now(UTC) + timedelta(days=1)
+"""A later time lies in the future. The day is for clocks and zones that are a little off, and for a long run."""
+
+_LATEST_TEXT: Final = LATEST.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 _BY_CLOCK_OF_DEVICE: Final = TIME_FIELDS[:2]
 _SEGMENT_LENGTH: Final = 24
 
@@ -29,13 +33,13 @@ Find = Callable[[str, object, str], None]
 
 
 def set_time(event: Event, find: Find) -> None:
-    """Set when an event happened, and which time it tells; count what cannot be read, and times after `receivedAt`.
+    """Set when an event happened, and which time it tells; count what cannot be read, or is later than it can be.
 
     Null and a blank text are no time, and nothing to be told.
 
     Args:
         event: gets its `time` and `told_time`.
-        find: called once at most for each of the two findings.
+        find: called once at most for each of the three findings.
     """
     fields = event.fields
     received = fields.get("receivedAt")
@@ -55,16 +59,18 @@ def set_time(event: Event, find: Find) -> None:
     if unread:
         find(UNREAD_TIME, event.position, unread)
     event.time = event.told_time = time
-    if time is None or name not in _BY_CLOCK_OF_DEVICE:
+    if time is None:
         return
-    received_at = None if received is None else parse_time(received)
+    received_at = parse_time(received) if received is not None and name in _BY_CLOCK_OF_DEVICE else None
     if received_at is not None and time > received_at and time - received_at > MAX_CLOCK_LEAD:
         find(WRONG_CLOCK, event.position, _shown(name, fields[name]))
-        event.time = received_at
+        event.time = time = received_at
+    if time > LATEST:
+        find(FUTURE_TIME, event.position, _shown(name, fields[name]))
 
 
 def _usual_time(told: Any, received: Any) -> datetime | None:
-    """Return the time of an event as nearly all are: written by Segment, and received at that time or later.
+    """Return the time of an event as nearly all are: written by Segment, past, and received at that time or later.
 
     In one spelling and in UTC, texts compare as their times do.
     """
@@ -76,6 +82,7 @@ def _usual_time(told: Any, received: Any) -> datetime | None:
         and told[13] == ":"
         and told[23] == "Z"
         and told[11:13] != "24"
+        and told < _LATEST_TEXT
         and told.isascii()
         and (received is None or (type(received) is str and received >= told and _is_comparable(received)))
     ):

@@ -1,9 +1,9 @@
 """Counts what a mapping does to many events: path by path what reaches the requests, and what does not and why.
 
-Every event goes through the pipeline and is traced, so that counts and findings are those of a replay. Tracing is slow.
-Events of one shape, which differ in nothing that decides where values go, are therefore traced once and counted by
-number.
-Whatever the events hold, memory stays flat: paths, destinations and remembered shapes are bounded.
+Events are mapped and traced, so that counts and findings are those of a replay. Both take long. Events of one shape,
+which differ in nothing that decides where values go, are therefore mapped and traced once and counted by number; only
+where a value may make a finding is each of them mapped. Whatever the events hold, memory stays flat: paths,
+destinations and remembered shapes are bounded.
 
 All is counted in the order of the input, by one process, even if several examine the events: which paths are kept, and
 which value is the example of a path, does not depend on the number of processes.
@@ -19,28 +19,34 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, field
 
-from voucherify_sync.events import Batch, Event, Json
-from voucherify_sync.fields import MAX_EVENT_NAME
+from voucherify_sync.events import Batch, Event, Json, Request
+from voucherify_sync.fields import MAX_EVENT_NAME, CustomEvent
 from voucherify_sync.findings import HALF_NAME, FindingCount
 from voucherify_sync.mapping.filters import Filters, FiltersMet, Selection
-from voucherify_sync.mapping.mapper import Mapper
+from voucherify_sync.mapping.mapper import MappedRecord, Mapper, is_remarkable
 from voucherify_sync.mapping.sections import Section
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats, NameCounts
-from voucherify_sync.mapping.trace import filled_places, traced
+from voucherify_sync.mapping.trace import Trace, filled_places, located, traced
 from voucherify_sync.outcomes import OTHER_TYPE, Outcome, State
 from voucherify_sync.paths import FieldPath, Keys, path_of
 from voucherify_sync.preview.suggestions import Proposal, Proposer, similar_paths
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Identify, Settings, Track
+from voucherify_sync.settings.types import IDENTIFY_ROWS, TRACK_ROWS
 from voucherify_sync.sources.decode import Record, portions
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import by_count, clean
 
 if TYPE_CHECKING:
     from voucherify_sync.run.workers import Work
+
+OF_DEFAULT_TABLE: Final = frozenset(
+    f"{source}: {place}" for source, place in (*IDENTIFY_ROWS.items(), *TRACK_ROWS.items())
+)
+"""The rows of both default tables, as texts. `init` writes some into the settings, for events to come."""
 
 MAX_PATHS: Final = 2_000
 """Paths that are counted each, by type of event; so are destinations."""
@@ -67,6 +73,8 @@ _MAX_REMEMBERED_BYTES: Final = 2 << 20
 _MAX_EVENT_BYTES: Final = 16 * 1024
 """The effect of a longer event is not remembered: a few of them would fill the memory."""
 _MAX_DEPTH: Final = 16
+_TELLING_PLACES: Final = (("customer", "source_id"), ("customer", "id"), ("event",))
+"""Destinations of which the values may make a finding by what they say."""
 _MAX_EXAMINED: Final = 20_000
 """Records in one message from a process."""
 
@@ -288,6 +296,9 @@ class Effect(Struct, frozen=True, array_like=True, gc=False):
         seen: values, nulls not counted.
         mapped: values that reach the request.
         position: of the event.
+        has_profile: the request says something of a customer.
+        telling: where the values lie that may make a finding in another event of this shape, with a text to be looked
+            at; None if each event of the shape is to be mapped for its findings.
     """
 
     section: str
@@ -299,6 +310,8 @@ class Effect(Struct, frozen=True, array_like=True, gc=False):
     seen: int
     mapped: int
     position: str
+    has_profile: bool
+    telling: tuple[Keys, ...] | None
 
 
 _Examined = tuple[
@@ -307,7 +320,7 @@ _Examined = tuple[
 """What was found out about records.
 
 Their number; effects, and states with reasons of records without a request, each with how often; types that are none of
-Segment's; what the filters met; and what the mapping did.
+Segment's; what the filters met; and what the mapping did, of which the findings are complete.
 """
 
 _decode_examined = msgspec.msgpack.Decoder(_Examined).decode
@@ -426,15 +439,17 @@ class SectionCoverage:
     def _idle_rows(self, stop: Stop | None, sections: Sequence[SectionCoverage]) -> Iterator[IdleRow]:
         """Yield the rows and entries of `set` that found no value, each with paths that may be meant by its source.
 
-        Comparing takes long where there are many rows, so it ends with a stop.
+        A row of the default table is no mistyped one: it may only mean values that do not arrive yet. Comparing takes
+        long where there are many rows, so it ends with a stop.
         """
         by_frequency = sorted(self.paths.items(), key=lambda item: -item[1].count)
         seen = {path_of(*keys): keys for keys, _ in by_frequency}
+        missing = {path_of(*keys): keys for keys, counts in by_frequency if counts.reasons}
 
-        def meant(sources: Iterable[FieldPath]) -> list[str]:
+        def meant(sources: Iterable[FieldPath], among: dict[str, Keys] = seen) -> list[str]:
             is_over = stop is not None and stop.requested
             unseen = () if is_over else [source.text for source in sources if source.text not in seen]
-            return next(filter(None, (similar_paths(each, seen) for each in unseen)), [])
+            return next(filter(None, (similar_paths(each, among) for each in unseen)), [])
 
         own = self.section.settings
         with_rows = [each for each in sections if each.section.settings.mapping is own.mapping]
@@ -447,7 +462,8 @@ class SectionCoverage:
             }
             for row in self.section.rules.rows:
                 if row.whole is None and not row.is_default and row.text not in matched:
-                    yield IdleRow(row.text, meant(row.sources))
+                    among = missing if row.text in OF_DEFAULT_TABLE else seen
+                    yield IdleRow(row.text, meant(row.sources, among))
         with_entries = [each for each in sections if each.section.settings.set is own.set]
         if with_entries[0] is self:
             for entry in self.section.rules.entries:
@@ -545,7 +561,7 @@ class Coverage:
 
     def _examine(self, records: Iterable[Record]) -> _Examined:
         """Find out the effects of records. This loop is where the time is spent."""
-        decide, shape_of, known = self._pipeline.decide, self._shape, self._effects
+        pipeline, shape_of, known = self._pipeline, self._shape, self._effects
         times: dict[int, int] = {}
         effects: list[Effect] = []
         ends: dict[tuple[State, str], int] = {}
@@ -553,13 +569,18 @@ class Coverage:
         read = 0
         for record in records:
             read += 1
-            made: Effect | Outcome
-            decision = decide(record)
-            if isinstance(decision, Outcome):
-                made = decision
+            made: Effect | Outcome | None
+            event = pipeline.admitted(record)
+            if isinstance(event, Outcome):
+                made = event
             else:
-                shape = shape_of(decision.event)
-                made = known.get(shape) or self._trace(decision.event, shape)
+                shape = shape_of(event)
+                made = known.get(shape)
+                if made is None or _may_find(made, event):
+                    decision = pipeline.request(event)  # counts what is found
+                    made = decision if isinstance(decision, Outcome) else made or self._trace(decision, shape)
+                elif made.has_profile:
+                    pipeline.time_customer_update(event)
             if isinstance(made, Outcome):
                 _add(ends, (made.state, made.reason or ""), 1)
                 if made.reason == OTHER_TYPE:
@@ -578,8 +599,9 @@ class Coverage:
             self._pipeline.mapper.cut_stats(),
         )
 
-    def _trace(self, event: Event, shape: Hashable) -> Effect | Outcome:
+    def _trace(self, request: Request, shape: Hashable) -> Effect | Outcome:
         """Trace an event of a new shape, or of none, and remember the effect of the shape."""
+        event = request.event
         made = traced(self._tracing, event)
         if isinstance(made, Outcome):
             return made
@@ -603,6 +625,8 @@ class Coverage:
             seen=sum(value.value is not None for value in trace.values),
             mapped=sum(value.value is not None and value.reason is None for value in trace.values),
             position=str(event.position),
+            has_profile=request.has_profile,
+            telling=self._telling(mapped, trace),
         )
         if shape is not None:
             self._remembered_bytes += len(event.raw)
@@ -611,6 +635,20 @@ class Coverage:
                 self._remembered_bytes = len(event.raw)
             self._effects[shape] = effect
         return effect
+
+    def _telling(self, mapped: MappedRecord, trace: Trace) -> tuple[Keys, ...] | None:
+        """Return where the values lie that may make a finding in another event of this shape, as in Effect."""
+        draft, found = mapped.draft, self._tracing.cut_stats()
+        may_be_named_by_properties = (
+            type(mapped.body) is CustomEvent
+            and draft.customer.name is not UNSET
+            and "name" in draft.traits_or_properties
+        )
+        are_made = any(place in trace.makers for place in _TELLING_PLACES)
+        has_customer_rules = self._pipeline.filters.has_customer_rules
+        if found.found or may_be_named_by_properties or are_made or has_customer_rules:
+            return None
+        return tuple([keys for place in _TELLING_PLACES for keys in trace.origins.get(place, ())])
 
     def _shape(self, event: Event) -> Hashable:
         """Return what decides the effect of an event; None for one that is not worth remembering.
@@ -629,6 +667,13 @@ class Coverage:
 def _examining(settings: Settings, selection: Selection) -> Work:
     """Prepare what a process does."""
     return Coverage(settings, selection).examined
+
+
+def _may_find(effect: Effect, event: Event) -> bool:
+    """Tell whether an event of a known shape is to be mapped, since one of its values may make a finding."""
+    return effect.telling is None or any(
+        is_remarkable(located(event.fields, keys)) for keys in effect.telling
+    )
 
 
 _BLANK, _TEXT, _LONG, _NUMBER, _BOOLEAN, _NULL, _LIST, _SAYS_LITTLE = range(8)

@@ -24,7 +24,7 @@ from voucherify_sync.events import (
     request_hash,
 )
 from voucherify_sync.mapping.fold import Fold, FoldedCustomer, News, microseconds
-from voucherify_sync.outcomes import FAILED_BEFORE, UNCHANGED, Decision, Outcome, State
+from voucherify_sync.outcomes import CUSTOMER_REFUSED, FAILED_BEFORE, UNCHANGED, Decision, Outcome, State
 from voucherify_sync.report.run_report import BulkReport
 from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
@@ -36,7 +36,6 @@ from voucherify_sync.voucherify.retry_policy import Failed
 if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import LiveDelivery
 
-CUSTOMER_REFUSED = "customer_refused"
 _LOOKUP_CUSTOMERS = 500
 """Customers that are looked up in the ledger at once."""
 _NEWS = {"identify": News.UPDATE, "group": News.GROUP}

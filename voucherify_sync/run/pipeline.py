@@ -159,24 +159,28 @@ class Pipeline:
 
     def decide(self, record: Record) -> Decision:
         """Return the request of a record, or how it ends without one."""
-        decision = self._decide(record)
+        admitted = self.admitted(record)
+        decision = self.request(admitted) if type(admitted) is Event else admitted
         if self._needs_times:
             event = decision.event if type(decision) is Request else decision.record  # type: ignore[union-attr]
             if type(event) is Event and event.time is None:
                 set_time(event, _ignore)
-        return decision
+        return decision  # type: ignore[return-value]
 
-    def _decide(self, record: Record) -> Decision:
-        event = self.admitted(record)
-        if type(event) is not Event:
-            return event  # type: ignore[return-value]
+    def request(self, event: Event) -> Request | Outcome:
+        """Return the request of an event that is admitted, or how it ends without one."""
         decision = self.mapper.request(event)
         if type(decision) is Request:
-            if decision.has_profile and not self.filters.has_period:
-                set_time(event, self.mapper.find)
+            if decision.has_profile:
+                self.time_customer_update(event)
             if event.repaired:
                 self.mapper.find(BROKEN_TEXT, event.position, event.repaired[0])
         return decision
+
+    def time_customer_update(self, event: Event) -> None:
+        """Set the time of an event that says something of a customer, unless the filters have done so."""
+        if not self.filters.has_period:
+            set_time(event, self.mapper.find)
 
     def admitted(self, record: Record) -> Record:
         """Return the event if it is to be mapped, with its key; else how the record ends.

@@ -530,6 +530,10 @@ class Run:
             return None
         return delivery.submitted + round(unread * min(delivery.submitted / new, 1.0)), True
 
+    def foreign_sources(self) -> set[str]:
+        """Return the names of the sources with lines of another tool, whose notices say what to do."""
+        return {facts.name for facts in self._input.facts if facts.foreign is not None}
+
     def findings(self) -> dict[str, FindingCount]:
         """Return what a person should know of the records read so far, by code."""
         findings, other_types = dict(self.pipeline.mapper.stats.findings), self.sinks.report.other_types()

@@ -101,7 +101,7 @@ class Gunzip:
         except _IsalError as error:
             yield from self._rescue(start, produced)
             raise CorruptError(
-                f"damaged near byte {self._offset()} of the compressed data ({error})"
+                f"wrong bytes near byte {self._offset()} of the compressed data ({error})"
             ) from error
         except EOFError:
             yield from self._rescue(start, produced)

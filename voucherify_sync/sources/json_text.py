@@ -60,7 +60,7 @@ _BACKSLASH: Final = ord("\\")
 _MAX_RESTART_BYTES: Final = 64 * 1024
 """Bytes of the longest event that tells where reading goes on; twice what Segment takes."""
 _MAX_TRIES: Final = 64 * 1024 * 1024
-"""Bytes that are looked at in all, in one text, for events behind broken values."""
+"""Bytes that are looked at in all, in one text, for ends of broken values and for events behind them."""
 _BYTES_OF_TRY: Final = 256
 _IDS: Final = frozenset({"messageId", "userId", "anonymousId"})
 
@@ -223,6 +223,7 @@ class Values:
         except BrokenError as error:
             if error.is_cut and not self._is_whole:
                 return limit
+            self._tries -= limit - begin  # it was looked through in vain, and may be again for the next value
             if self._is_to_enter(begin, limit):
                 return None
             return self._next_start(begin, limit) or limit
@@ -243,8 +244,10 @@ class Values:
         """
         text = self._text
         start = next_start(text, begin + 1, limit)
-        for comma in _COMMA.finditer(text, begin, limit if start is None else start):
-            if self._tries <= 0 or _BATCH.search(text, begin, comma.start()):
+        last = limit if start is None else start
+        batch = _BATCH.search(text, begin, last)
+        for comma in _COMMA.finditer(text, begin, last if batch is None else batch.end()):
+            if self._tries <= 0:
                 break
             at = comma.end()
             longest = min(limit, at + _MAX_RESTART_BYTES)

@@ -393,9 +393,11 @@ def _damage(error: DamageError | OSError, facts: SourceFacts, lines: Lines | Non
     sentence = str(error)
     if isinstance(error, OSError):
         sentence = f"cannot be read at byte {facts.bytes}: {error.strerror}"
-    if lines and isinstance(error, CorruptError) and facts.name != STDIN:
+    if isinstance(error, CorruptError) and facts.name != STDIN:
         # Without `check_gzip`, as in a preview, lines are counted that a run that sends does not read.
-        sentence += "; a run that sends leaves out the whole file"
+        sentence += (
+            "; a run that sends leaves out the whole file" if lines else "; the whole file was left out"
+        )
     elif lines and lines.unfinished:
         what = "the end of line" if lines.is_in_parts else "line"
         sentence += f"; {what} {lines.count + 1} is incomplete and was left out ({lines.unfinished} bytes)"

@@ -183,7 +183,13 @@ def _inside(name: str, path: str, inner: dict[str, Any]) -> ForeignFormat:
     """Return a format whose events are inside of something; they may be of another format themselves."""
     known = _format_of_value(inner)
     program = f"{path} | {known.program}" if known else path
-    return ForeignFormat(name, "This command takes the events out:", program=program)
+    remedy = "This command takes the events out:"
+    if known is None and not _is_event(inner) and not isinstance(inner.get("batch"), list):
+        remedy = (
+            "The record in it is no event. This command takes the records out; make an object with `type`, `userId` "
+            "and `traits` or `properties` of each, too:"
+        )
+    return ForeignFormat(name, remedy, program=program)
 
 
 def _is_event(value: dict[str, Any]) -> bool:

@@ -30,7 +30,7 @@ from voucherify_sync.events import (
     record_key,
     request_hash,
 )
-from voucherify_sync.outcomes import FAILED_BEFORE, Decision, Outcome, State
+from voucherify_sync.outcomes import CUSTOMER_REFUSED, FAILED_BEFORE, Decision, Outcome, State
 from voucherify_sync.settings.types import OnDoubt
 from voucherify_sync.state.ledger_reader import KnownRecord, LedgerReader
 from voucherify_sync.state.private_files import write_all
@@ -177,7 +177,9 @@ class Deduplicator:
             is_tried_again = self._policy.retries_failed or self._policy.again_before > known.run
             if not is_tried_again and known.hash in (None, request_hash(request.payload)):
                 return Outcome(event, State.FAILED, FAILED_BEFORE, request=request)
-        if self._is_superseded is not None and self._is_superseded(request):
+        if self._is_superseded is not None and (
+            self._is_superseded(request) or _has_sent_profile(request, known)
+        ):
             if request.kind is Kind.CUSTOMER:
                 return Outcome(event, State.SKIPPED, "superseded", request=request)
             request = request.without_profile()  # the event counts, not its old values
@@ -285,6 +287,18 @@ class _SpilledKeys:
             if keys.startswith(key, at):
                 return os.pread(file, 1, self._fences[-1] * size + first + at // size)[0]
         return None
+
+
+def _has_sent_profile(request: Request, known: KnownRecord | None) -> bool:
+    """Tell whether a custom event was sent in bulk: what it says of its customer had arrived before it.
+
+    The update that brought it may hold a whole name, which half a name in the event must not replace.
+    """
+    if known is None or known.reason == CUSTOMER_REFUSED:
+        return False
+    if request.kind is not Kind.EVENT or not request.has_profile:
+        return False
+    return known.hash == request_hash(request.without_profile().payload)
 
 
 def digest_of(request: Request) -> int:

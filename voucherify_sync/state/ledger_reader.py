@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -148,6 +148,23 @@ class LedgerReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Answer all questions meanwhile from one state of the ledger, although a run writes to it.
+
+        Keep it short: an open read holds up the checkpoints of a run.
+        """
+        self._ask("BEGIN")
+        try:
+            yield
+        finally:
+            self._ask("ROLLBACK")
+
+    def count_intents(self, run: int) -> int:
+        """Count what a run has sent, or was about to send, without an outcome so far."""
+        ((count,),) = self._ask("SELECT count(*) FROM intents WHERE run = ?", (run,))
+        return int(count)
 
     def record(self, outcome: Outcome) -> None:
         """Do nothing: only a run that sends keeps outcomes."""
