@@ -85,8 +85,10 @@ def test_both_conditions_must_hold(tmp_path: Path) -> None:
             {},
         ),
         (
-            "track: {mapping: {properties.sku: metadata.sku}, extend_default: true, events: "
-             "{E: {extend_default: false}}}",
+            (
+                "track: {mapping: {properties.sku: metadata.sku}, extend_default: true, events: "
+                "{E: {extend_default: false}}}"
+            ),
             {"sku": "s"},
             {},
         ),
