@@ -242,8 +242,12 @@ class Mapper:
         they name another person. Who they are of is no trait.
         """
         fields, rules = event.fields, section.rules
-        if section.type.name == "group":  # its id is an id, so a number is its text
-            fields = fields | {"groupId": present_text(fields.get("groupId"))}
+        if (
+            section.type.name == "group"
+        ):  # its id is an id: a number is its text, and what is none erases nothing
+            group_id = present_text(fields.get("groupId"))
+            fields = {key: value for key, value in fields.items() if key != "groupId"}
+            fields |= {} if group_id is None else {"groupId": group_id}
         given = fields.get(section.type.root)
         context = fields.get(CONTEXT_TRAITS[0]) if rules.context_tree is not None else None
         told: Any = context.get(CONTEXT_TRAITS[1]) if type(context) is dict else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any, Final
 
 from msgspec import Struct, structs
@@ -73,6 +72,7 @@ VALUE: Final = parse_source("value")
 _NOT_PLAIN: Final = frozenset(',[]{}#"')
 """Of these, YAML takes none in a text without quotes that stands in braces."""
 
+_PLACES_OF_IDS: Final = tuple(("customer", name) for name in IDS)
 _ALWAYS: Final = ("type", "event", "messageId", "userId", "anonymousId", "groupId", "traits", "properties")
 
 
@@ -485,6 +485,8 @@ class Rules:
         elsewhere: the rows that read something else of the event, the object as a whole, or an item of a list.
         computed: of those, the rows with `or` or `apply`.
         objects: the rows of which only the parts are read, by what they do with a value that is no object.
+        object_places: where objects lie that rows, or entries of `set`, read by their parts.
+        taken: where values are read that are not simply put at one place.
         leaves: of all other rows, in their order: how each reads on its own.
         entries: those of `set`, in their order.
         puts: how each of them is put, after the rows.
@@ -517,6 +519,8 @@ class Rules:
         self.taken_routes: list[Route] = []
         self.elsewhere: list[Leaf] = []
         self.objects: list[Leaf] = []
+        self.object_places: list[Keys] = []
+        self.taken: list[FieldPath] = []
         self.leaves: list[Leaf] = []
         for number, row in enumerate(self.rows):
             self._add(row, self._leaf(number, row))
@@ -526,13 +530,13 @@ class Rules:
         self.filled_counts = [0] * len(self.puts)
         self.reads_whole_events = any(entry.expression.reads_whole_event for entry in entries)
         computed_places = [put.place for put in self.puts] + [leaf.place for leaf in self.computed]
-        self.makes_ids = any(place[-1] in IDS for place in computed_places)
-        read_by_set = chain.from_iterable(entry.expression.sources for entry in entries)
-        self.set_sources = [
-            _source_in_context(each) if root == CONTEXT_TRAITS else each for each in read_by_set
-        ]
-        for source in self.set_sources:
-            self._take(source)
+        self.makes_ids = any(place in _PLACES_OF_IDS for place in computed_places)
+        self.set_sources: list[FieldPath] = []
+        for entry in entries:
+            for source in entry.expression.sources:
+                self._add_source_of_set(
+                    entry, _source_in_context(source) if root == CONTEXT_TRAITS else source
+                )
         for tree in filter(None, (self.tree, self.context_tree)):
             for node in tree.nodes():
                 for key, below in node.below.items():
@@ -577,12 +581,6 @@ class Rules:
         for number in numbers:
             self.filled_counts[number] += 1
 
-    def computed_sources(self) -> Iterator[FieldPath]:
-        """Yield where values are read that are not simply put at one place."""
-        for leaf in self.computed:
-            yield from self.rows[leaf.row].sources
-        yield from self.set_sources
-
     def _leaf(self, number: int, row: MappingRow) -> Leaf:
         place = row.destination.keys
         if row.has_parts:
@@ -610,9 +608,7 @@ class Rules:
         keys = leaf.path.keys
         if row.has_parts:
             self.objects.append(leaf)
-            for tree in filter(None, (self.tree, self.context_tree)):
-                if keys[: len(tree.path)] == tree.path and outside_lists(keys) == keys:
-                    tree.node(_names(keys[len(tree.path) :])).is_object = True
+            self._note_object(keys)
             return
         self.leaves.append(leaf)
         if row.is_computed:
@@ -624,6 +620,13 @@ class Rules:
             _grow(self.context_tree, leaf)
         if keys[: len(self.root)] != self.root or not _grow(self.tree, leaf):
             self.elsewhere.append(leaf)
+
+    def _note_object(self, keys: Keys) -> None:
+        """Note that an object is read by its parts."""
+        self.object_places.append(keys)
+        for tree in filter(None, (self.tree, self.context_tree)):
+            if keys[: len(tree.path)] == tree.path and outside_lists(keys) == keys:
+                tree.node(_names(keys[len(tree.path) :])).is_object = True
 
     def _put_of(self, entry: SetEntry) -> SetPut:
         place = entry.destination.keys
@@ -654,8 +657,24 @@ class Rules:
 
         return put
 
+    def _add_source_of_set(self, entry: SetEntry, source: FieldPath) -> None:
+        """Take what an entry of `set` reads; like an object row, of an object only what has a place."""
+        self.set_sources.append(source)
+        if entry.expression.path is None or entry.destination.keys not in FIELDS_OF:
+            self._take(source)
+            return
+        self._note_object(source.keys)
+        for part in self._parts_of(entry.destination):
+            for leaf in filter(None, (part, part.fallback)):
+                keys = *source.keys, *leaf.path.keys[1:]
+                if leaf.place in FIELDS_OF:
+                    self._note_object(keys)
+                else:
+                    self._take(parse_source(path_of(*keys)))
+
     def _take(self, source: FieldPath) -> None:
         """Note that something is read beside the tree, so that it is not unmapped."""
+        self.taken.append(source)
         for tree in filter(None, (self.tree, self.context_tree)):
             depth_of_root = len(tree.path)
             if source.keys[:depth_of_root] != tree.path:

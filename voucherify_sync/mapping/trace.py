@@ -388,9 +388,9 @@ class _Tracer:
         for write in self._writes:
             for source in write.sources:
                 by_source.setdefault(outside_lists(source[:MAX_DEPTH]), []).append(write)
-        read_beside = (*self._rules.computed_sources(), *self._section.asked)
+        read_beside = (*self._rules.taken, *self._section.asked)
         taken = {outside_lists(source.keys) for source in read_beside}
-        objects = [leaf.path.keys for leaf in self._rules.objects]  # of which each field has its place
+        objects = self._rules.object_places  # of which each field has its place
         metadata: Keys = ("customer", "metadata") if self._section.is_customer else ("metadata",)
         carried_keys = set(self._draft.carried)
         for root in ROOTS[self._event.type]:

@@ -115,14 +115,14 @@ def note_no_object(draft: Draft, rules: Rules, fields: Json, root: Keys, value: 
     is_read = root in _places_read(rules, draft.matches, fields)
     if not is_read or any(reason == NOT_AN_OBJECT for _, reason in draft.dropped):
         draft.no_objects.append(value)
-    if not is_read and all(leaf.path.keys != root for leaf in rules.objects):
+    if not is_read and root not in rules.object_places:
         draft.unmapped_inside.append(".".join(map(str, root)))
 
 
 def _places_read(rules: Rules, matches: Sequence[Match], fields: Json) -> set[Keys]:
     """Return where the values lie in the event that rows found or that are read; of an item, where its list lies."""
     places = set()
-    for path in (*(leaf.path for leaf, _ in matches), *rules.computed_sources()):
+    for path in (*(leaf.path for leaf, _ in matches), *rules.taken):
         keys: list[str | int] = []
         if read(fields, path, keys) is not MISSING:
             places.add(outside_lists(tuple(keys)))
