@@ -20,6 +20,7 @@ from voucherify_sync.settings import (
     Settings,
     default_table_notices,
     load,
+    load_with_doubts,
     load_with_tests,
 )
 from voucherify_sync.settings import yaml_nodes as document_module
@@ -457,3 +458,64 @@ def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: 
         return
     assert told
     assert all(problem.isprintable() for problem in told)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param(
+            "track:\n  set:\n    metadata.a: {'@path': $.propertys.total}",
+            "3:17: track.set: '$.propertys.total': no event has a key 'propertys' at its top level; "
+            "did you mean properties.total?",
+            id="set",
+        ),
+        pytest.param(
+            "track:\n  set:\n    metadata: {a: {'@template': '{{trait.x}}'}}",
+            "3:15: track.set: 'trait.x': no event has a key 'trait' at its top level; did you mean properties.x?",
+            id="template-in-braces",
+        ),
+        pytest.param(
+            "identify:\n  set: {customer.email: {'@path': $.properties.email}}",
+            "2:25: identify.set: '$.properties.email': identify events have traits, not properties; "
+            "did you mean traits.email?",
+            id="of-another-type",
+        ),
+        pytest.param(
+            "page:\n  where: traits.plan = 1",
+            "2:10: page.where: 'traits.plan': page events have properties, not traits; "
+            "did you mean properties.plan or context.traits.plan?",
+            id="where",
+        ),
+        pytest.param(
+            "track:\n  add: {metadata.a: {'@path': $.x}}",
+            "2:21: track.add: @path is sent as it stands here: add takes constants, set takes directives",
+            id="a-directive-among-constants",
+        ),
+        pytest.param(
+            "track:\n  set: {customer.email: {'@if': {exists: {'@path': $.traits.email}, then: {'@path': "
+            "$.traits.email}, else: {'@path': $.properties.email}}}}",
+            None,
+            id="one-place-stands-in-for-another",
+        ),
+        pytest.param(
+            "track:\n  set: {metadata: {'@path': $.properties.metadata}, event: {'@template': '{{event}} ({{name}})'}}\n"
+            "  where: event != null and (properties.total > 2 or traits.vip = true)\n"
+            "  events: {Order: {set: {metadata.a: {'@path': ''}}}}",
+            None,
+            id="nothing-to-doubt",
+        ),
+        pytest.param(
+            "track:\n  set: {metadata.a: {'@transform': {apply: {b: {'@path': $.event}}, mapping: {'@path': $.b}}}}",
+            None,
+            id="paths-of-what-a-directive-made",
+        ),
+    ],
+)
+def test_what_directives_and_conditions_read_that_no_event_has_is_doubted(
+    tmp_path: Path, text: str, told: str | None
+) -> None:
+    """At the place of the entry; not where another place may stand in for it."""
+    file = tmp_path / "s.yaml"
+    file.write_text(text + "\n")
+    _, doubts = load_with_doubts(file, environment={})
+    assert doubts == ([] if told is None else [f"{file}:{told}"])

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from voucherify_sync.events import SENT_TYPES, Kind
 from voucherify_sync.expressions.conditions import ConditionError, parse_condition
+from voucherify_sync.expressions.directives import is_directive
 from voucherify_sync.expressions.row_filters import FilterError, parse_filters
 from voucherify_sync.expressions.set_entries import HOLDERS, set_entries
 from voucherify_sync.fields import MAX_EVENT_NAME
@@ -300,10 +301,12 @@ class SettingsReader(NodeReader):
                 if self.tried(key, path, self._destination, name, setting.section) is not None
             }
             if setting.name == "set":
-                self._check_set(node, known, path)
+                self._check_set(node, known, setting)
+            elif setting.name == "add":
+                self._doubt_directives(node, given, path)
             return given
         if setting.name == "where":
-            return self.tried(node, path, self._where, node)
+            return self.tried(node, path, self._where, node, setting)
         return self.tried(node, path, self._one, node, setting)
 
     def _entries(self, node: YamlNode, path: str) -> dict[str, TrackEntry]:
@@ -316,22 +319,39 @@ class SettingsReader(NodeReader):
             entries[name] = self._section(value, section, TrackEntry)
         return entries
 
-    def _check_set(self, node: YamlNode, given: dict[str, Any], path: str) -> None:
-        """Note the mistakes of directives, each at its own place."""
+    def _check_set(self, node: YamlNode, given: dict[str, Any], setting: Setting) -> None:
+        """Note the mistakes of directives, each at its own place, and what they read that no event has."""
 
         def note(keys: Keys, message: str) -> None:
-            self._problems.add(_node_at(node, keys).place, path, message)
+            self._problems.add(_node_at(node, keys).place, setting.path, message)
 
-        set_entries(given, note)
+        for destination, value in given.items():
+            for entry in set_entries({destination: value}, note):
+                self._doubt_sources(_node_at(node, (destination,)), entry.expression.sources, setting)
 
-    def _where(self, node: YamlNode) -> str | None:
+    def _doubt_sources(self, node: YamlNode, sources: Iterable[FieldPath], setting: Setting) -> None:
+        """Note what is read that no event of the type has; not where something else may stand in for it."""
+        type_ = SENT_TYPES[_type_of(setting.section)]
+        doubts = {source: doubt_of_source(source, type_) for source in sources if source.keys}
+        for source, doubt in doubts.items():
+            if doubt and (all(doubts.values()) or str(source.keys[0]) not in ("traits", "properties")):
+                self._problems.doubt(node.place, setting.path, f"{source.text!r}: {doubt}")
+
+    def _doubt_directives(self, node: YamlNode, given: dict[str, Any], path: str) -> None:
+        for destination, value in given.items():
+            if is_directive(value):
+                message = f"{next(iter(value))} is sent as it stands here: add takes constants, set takes directives"
+                self._problems.doubt(_node_at(node, (destination,)).place, path, message)
+
+    def _where(self, node: YamlNode, setting: Setting) -> str | None:
         text = self.text(node)
         if not text.strip():
             return None
         try:
-            parse_condition(text)
+            condition = parse_condition(text)
         except ConditionError as error:
             raise Mistake(f"column {error.column} of the condition: {error}") from None
+        self._doubt_sources(node, condition.sources, setting)
         return text
 
     def _one(self, node: YamlNode, setting: Setting) -> Any:
