@@ -194,7 +194,7 @@ class Chance(random.Random):
         for place in self.sample(places, self.randint(1, 4)):
             if place in OBJECTS:
                 entries[place] = self.choice(
-                    [{"@path": root}, {"@merge": {"objects": [{"@path": root}]}}, None]
+                    [{"@path": root}, {"@merge": {"objects": [{"@path": root}], "direction": "left"}}, None]
                 )
             else:
                 entries[place] = self.directive(root)
@@ -206,13 +206,13 @@ class Chance(random.Random):
     def _entry(self) -> TrackEntry:
         places = OF_CUSTOMER + OF_EVENT
         return TrackEntry(
-            disabled=self.random() < 0.1,
+            disabled=self.random() < 0.2,
             rename=self.choice([None, "Renamed"]),
             where=self._where(),
             mapping=self.choice([None, self.rows("properties", places)]),
             extend_default=self.choice([None, True, False]),
             set=self.choice([None, self.set("properties", places)]),
-            add=self.choice([{}, {"metadata.z": 2, "metadata.y": None}]),
+            add=self.choice([{}, {"metadata.z": 2}]),
             unmapped_properties=self.choice([None, "drop", "metadata"]),
             name_from_parts=self.choice([None, True, False]),
         )

@@ -99,7 +99,7 @@ def test_fields_in_braces_are_fields_with_dots(seed: int) -> None:
         for place in OF_CUSTOMER + OF_EVENT
         if (*place.split("."),) not in HOLDERS and place not in deepest
     ]
-    for _ in range(40):
+    for _ in range(25):
         entries = {place: chance.directive("properties") for place in chance.sample(places, 4)}
         dotted, braces = section_of("track", set=entries), section_of("track", set=nested(entries))
         for _ in range(8):
