@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import structs
+from support.segment_events import body_of, track
 from support.settings_text import loaded, uncommented
 
 from voucherify_sync.mapping.rules import default_rows
@@ -28,7 +29,7 @@ from voucherify_sync.settings import (
     json_schema,
     template,
 )
-from voucherify_sync.settings.types import DEFAULT_TABLES, all_settings
+from voucherify_sync.settings.types import DEFAULT_TABLES, RowTarget, TrackEntry, all_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -197,3 +198,34 @@ def test_the_digest_follows_what_shapes_requests_and_nothing_else() -> None:
     changed = structs.replace(one, delivery=Delivery(workers=2), api=Api(key=Secret("x")))
     assert digest(changed) == digest(one)
     assert re.fullmatch("[0-9a-f]{12}", digest(one))
+
+
+ENTRY = {"metadata.a": {"@path": "$.properties.x"}}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        Track(events={"Order *": TrackEntry(set=ENTRY)}),
+        Track(events={"Order *": TrackEntry(set=ENTRY)}, extend_default=True),
+        Track(events={"Order *": TrackEntry(set=ENTRY, extend_default=False)}, extend_default=True),
+        Track(events={"Order *": TrackEntry(set=ENTRY, extend_default=True)}),
+        Track(
+            events={"Order *": TrackEntry(rename="Order", where="properties.x > 0", add={"metadata.k": 1})}
+        ),
+        Track(set=ENTRY, events={"Order *": TrackEntry(set={})}),
+        Track(set=ENTRY, events={"Order *": TrackEntry(extend_default=True)}),
+        Track(
+            mapping={"properties.x": RowTarget(["metadata.x"], ["properties.y"], "plus: 1 | append: '$${'")}
+        ),
+        Track(mapping={"properties.x": ["metadata.x"]}, events={"Order *": TrackEntry(mapping={})}),
+    ],
+    ids=repr,
+)
+def test_what_is_dumped_of_entries_makes_the_same_requests(tmp_path: Path, own: Track) -> None:
+    """The default table stands there as rows of track, and entries take over rows of track, but not the table."""
+    effective = Settings(track=own)
+    event = track({"email": "a@b.c", "x": 1})
+    assert body_of(event, loaded(tmp_path, dump(effective))) == body_of(event, effective)
+    again = loaded(tmp_path, dump(effective))
+    assert dump(again) == dump(effective)

@@ -29,6 +29,7 @@ from voucherify_sync.settings.types import (
     Secret,
     Setting,
     Settings,
+    Track,
     TrackEntry,
     settings_of,
 )
@@ -117,8 +118,11 @@ def dump(settings: Settings) -> str:
         if not has_own:
             section["mapping"] = {source: [destination] for source, destination in default.items()}
         section["mapping"] = _rows_as_written(section["mapping"])
+    track = settings.track
+    shows_table = not (track.mapping or track.set)  # which entries would take for rows of track
     shown["track"]["events"] = {
-        escaped(name): _entry_as_written(entry) for name, entry in settings.track.events.items()
+        escaped(name): _entry_as_written(_apart(entry, track) if shows_table else entry)
+        for name, entry in track.events.items()
     }
     return to_yaml(shown)
 
@@ -133,6 +137,13 @@ def _as_written(target: list[str] | RowTarget) -> Any:
         return target[0] if len(target) == 1 else target
     more = {"or": target.or_, "apply": target.apply}
     return {"to": _as_written(target.to)} | {name: escaped(value) for name, value in more.items() if value}
+
+
+def _apart(entry: TrackEntry, track: Track) -> TrackEntry:
+    """Return an entry that does not take over the rows of track: with `set` of its own it may have no table."""
+    extends = track.extend_default if entry.extend_default is None else entry.extend_default
+    mapping = {} if entry.mapping is None else entry.mapping
+    return msgspec.structs.replace(entry, mapping=mapping, extend_default=extends)
 
 
 def _entry_as_written(entry: TrackEntry) -> Json:
