@@ -21,6 +21,7 @@ from voucherify_sync.preview.project_check import BreachKind, planned_breaches, 
 from voucherify_sync.preview.suggestions import SampleCounts, sample
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.settings import Credentials, Identify, Secret, Settings, Track
+from voucherify_sync.settings.types import TrackEntry
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader
 from voucherify_sync.stop import Stop
@@ -162,6 +163,27 @@ def test_the_rows_alone_tell_which_keys_are_not_defined() -> None:
         ("old", BreachKind.UNDEFINED, "identify.mapping: traits.old: customer.metadata.old"),
         ("plan", BreachKind.UNDEFINED, "identify.mapping: traits.plan: customer.metadata.plan"),
         ("points", BreachKind.MISFIT, "identify.add: customer.metadata.points"),
+    ]
+
+
+def test_what_set_and_entries_fill_is_held_against_the_schema() -> None:
+    """A value of an event is known by its key only, a constant by its value, too."""
+    schema = read_schema({"schemas": [SCHEMA]})
+    assert schema is not None
+    effective = Settings(
+        identify=Identify(
+            set={"customer": {"metadata": {"plan": {"@path": "$.traits.plan"}, "tier": "wood"}}}
+        ),
+        track=Track(
+            set={"customer.metadata.points": {"@path": "$.properties.points"}},
+            events={"Order *": TrackEntry(set={"customer.metadata.seen": {"@template": "{{event}}"}})},
+        ),
+    )
+    found = [(each.key, each.kind, each.where) for each in planned_breaches(effective, schema)]
+    assert found == [
+        ("plan", BreachKind.UNDEFINED, "identify.set: customer.metadata.plan"),
+        ("tier", BreachKind.MISFIT, "identify.set: customer.metadata.tier"),
+        ("seen", BreachKind.UNDEFINED, "track.events.Order *.set: customer.metadata.seen"),
     ]
 
 

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from voucherify_sync.events import Event, Json, Kind, Request
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.sections import Sections
-from voucherify_sync.paths import parse_destination
+from voucherify_sync.mapping.sections import Section, Sections
+from voucherify_sync.paths import MISSING, Keys, parse_destination
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
 from voucherify_sync.voucherify.project import CustomerSchema
@@ -64,26 +64,34 @@ class SchemaBreach(Struct):
 
 
 def planned_breaches(settings: Settings, schema: CustomerSchema) -> list[SchemaBreach]:
-    """Return what the rows and constants of the settings alone tell; values of events are not known to them."""
+    """Return what rows, `set` and constants of the settings alone tell; values of events are not known to them."""
     found: dict[tuple[str, BreachKind], SchemaBreach] = {}
-    for name, compiled in Sections(settings).by_name.items():
-        section = compiled.settings
-        if section.disabled:
-            continue
-        for row in compiled.rules.rows:
-            keys = row.destination.keys
-            if keys[:2] == _METADATA and len(keys) > 2:
-                kind = _kind_of_key(schema, str(keys[2]))
-                if kind is not None:
-                    breach = SchemaBreach(str(keys[2]), kind, where=f"{name}.mapping: {row.text}")
-                    found.setdefault((breach.key, kind), breach)
-        for text, value in section.add.items():
-            keys = parse_destination(text).keys
-            if keys[:2] == _METADATA and len(keys) == 3:
-                for breach in _misfits(schema, {str(keys[2]): value}):
-                    breach.where = f"{name}.add: {text}"
-                    found.setdefault((breach.key, breach.kind), breach)
+    for section in Sections(settings).by_name.values():
+        for where, keys, value in () if section.settings.disabled else _planned_places(section):
+            if keys[:2] != _METADATA or len(keys) < 3 or value is None:
+                continue
+            key = str(keys[2])
+            if value is MISSING or len(keys) > 3:
+                kind = _kind_of_key(schema, key)
+                breaches = [] if kind is None else [SchemaBreach(key, kind)]
+            else:
+                breaches = list(_misfits(schema, {key: value}))
+            for breach in breaches:
+                breach.where = where
+                found.setdefault((breach.key, breach.kind), breach)
     return list(found.values())
+
+
+def _planned_places(section: Section) -> Iterator[tuple[str, Keys, Any]]:
+    """Yield what fills each place of a request, the place, and its value, which is MISSING if events decide on it."""
+    path = section.name if section.name == section.type.name else f"track.{section.name}"
+    for row in section.rules.rows:
+        yield f"{path}.mapping: {row.text}", row.destination.keys, MISSING
+    for entry in section.rules.entries:
+        value = entry.expression.read({}, None) if entry.expression.is_constant else MISSING
+        yield f"{path}.set: {entry.destination.text}", entry.destination.keys, value
+    for text, value in section.settings.add.items():
+        yield f"{path}.add: {text}", parse_destination(text).keys, value
 
 
 def sampled_breaches(
