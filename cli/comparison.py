@@ -10,8 +10,9 @@ from msgspec import UNSET
 
 from voucherify_sync.events import Request
 from voucherify_sync.outcomes import State, words
+from voucherify_sync.paths import row_parts
 from voucherify_sync.settings import settings_file
-from voucherify_sync.text import clean, counted, short_position
+from voucherify_sync.text import clean, counted, section_title, short_position
 
 from .render import Line, Table, TableRow, TextLines, compact, first_rows, sentences
 
@@ -153,9 +154,8 @@ def _rows(rows: list[RowChange]) -> list[TableRow]:
 def _row(row: RowChange) -> TableRow:
     text = row.row
     if row.before is not None:
-        _, has_keys, keys = row.row.partition(": {to: ")
-        text = f"{row.before}, now {'{to: ' * bool(has_keys)}{keys or row.row.rpartition(': ')[2]}"
-    of_section = "" if row.section in _ALWAYS else f"  ({clean(row.section, 60)})"
+        text = f"{row.before}, now {row_parts(row.row)[1]}"
+    of_section = "" if row.section in _ALWAYS else f"  ({clean(section_title(row.section), 80)})"
     label = f"{_SIGNS[row.change]} {clean(text, 200)}{of_section}"
     return TableRow(label, (f"{row.requests:,}",), (_place(row.examples),), _STYLES[row.change])
 

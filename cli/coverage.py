@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, words
-from voucherify_sync.text import clean, clean_lines, counted, listed, percent
+from voucherify_sync.text import clean, clean_lines, counted, listed, percent, section_title
 
 from .options import (
     AGAINST,
@@ -277,7 +277,7 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
     unmapped = [
         f"{clean(path.path, 40)} {path.unmapped_count:,}"
         # What a context holds is known by its type of event only.
-        + (f" ({_title(section_of[id(path)])})" if path.path.startswith("context.") else "")
+        + (f" ({clean(section_title(section_of[id(path)]), 80)})" if path.path.startswith("context.") else "")
         for path in _most_unmapped(report)[:_MAX_UNMAPPED]
     ]
     head: list[Line] = [
@@ -304,7 +304,7 @@ def _blocks(report: CoverageReport, sign: str) -> Iterator[Table | TextLines]:
     for type_, section in sections.items():
         yield from _paths(type_, section, sign)
     for type_, section in sections.items():
-        title = f"What {_title(type_)} requests hold"
+        title = f"What {clean(section_title(type_), 80)} requests hold"
         yield Table([_destination(each) for each in section.destinations], title)
         if section.more_destinations:
             yield sentences(f"and {_at_least(section.more_destinations)} more destinations")
@@ -325,7 +325,7 @@ def _hints(report: CoverageReport) -> Iterator[TextLines]:
                 continue
             suggestions = " or ".join(clean(each, 100) for each in row.did_you_mean)
             hint = f"  did you mean {suggestions}?" if suggestions else "  no event that is sent holds it"
-            of_section = "" if name in _ALWAYS else f"  ({_title(name)})"
+            of_section = "" if name in _ALWAYS else f"  ({clean(section_title(name), 80)})"
             idle.append([(f"  {clean(row.row, 200)}", "yellow"), (f"{of_section}{hint}", "")])
     if kept:
         said = counted(kept, "row that the default table has, too", "rows that the default table has, too")
@@ -348,10 +348,10 @@ def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | Te
     from voucherify_sync.preview.coverage import share
 
     values = section.values
-    title = f"{_title(type_)}: {counted(section.events, 'event')}"
+    title = f"{clean(section_title(type_), 80)}: {counted(section.events, 'event')}"
     if values.seen:
         title = (
-            f"{_title(type_)}: {percent(values.share)} of {counted(values.seen, 'value')} mapped, "
+            f"{clean(section_title(type_), 80)}: {percent(values.share)} of {counted(values.seen, 'value')} mapped, "
             f"in {counted(section.events, 'event')}"
         )
     rows = []
@@ -369,12 +369,6 @@ def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | Te
         yield sentences(
             f"and {_at_least(section.more_paths)} more paths, which are counted in the share only"
         )
-
-
-def _title(section: str) -> str:
-    """Return the name of a section: a type of event, or the name of an entry of `track.events`."""
-    name = section.removeprefix("events.")
-    return section if name == section else f"{clean(name, 60)} (track.events)"
 
 
 def _destination_of(path: PathCoverage, sign: str) -> tuple[str, str]:

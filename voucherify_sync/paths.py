@@ -272,6 +272,15 @@ def _shown(keys: Keys) -> str:
     return ".".join(str(key) for key in keys)
 
 
+def row_parts(text: str) -> tuple[str, str]:
+    """Return the source of a row as it is written, and what stands behind it."""
+    if text.endswith("}"):
+        source, _, keys = text.partition(": {to: ")
+        return source, f"{{to: {keys}"
+    source, _, destination = text.rpartition(": ")
+    return source, destination
+
+
 def path_of(*keys: str | int) -> str:
     """Return the path of keys; indexes stand in brackets, and odd names in brackets and quotes."""
     path = ""

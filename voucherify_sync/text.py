@@ -180,3 +180,9 @@ def utc_text(moment: datetime) -> str:
 def by_count(counts: Mapping[_Name, int]) -> dict[_Name, int]:
     """Return counts with the largest first, equal ones by name."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def section_title(name: str) -> str:
+    """Return how a section of the mapping is called: its type of event, or the name of its entry in `track.events`."""
+    entry = name.removeprefix("events.")
+    return name if entry == name else f"{entry} (track.events)"

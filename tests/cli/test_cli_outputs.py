@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import select
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ import pytest
 from support.cli import Cli
 from support.cli_modules import cli_module
 from support.question import ask
-from support.replays import identify, track
+from support.replays import identify, track, write_events
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.sandbox.server import Sandbox
@@ -425,3 +427,64 @@ def test_an_output_in_a_folder_that_is_read_is_refused(cli: Cli, sandbox: Sandbo
     said = assert_refused(cli, sandbox, "replay", *COMMON, option, "logs/below.x", "logs")
     assert f"{option} logs/below.x is in the source logs" in said or "below.x is in the source logs" in said
     assert "Name a file elsewhere" in said
+
+
+def test_the_report_says_what_was_picked_and_what_set_and_entries_did(run_cli: Cli) -> None:
+    """In JSON by section, with the selection but for ids; on the page with the whole of each row."""
+    (run_cli.folder / "s.yaml").write_text(
+        "track:\n  mapping: {properties.a: {to: metadata.a, or: [properties.b], apply: \"append: '!'\"}}\n"
+        "  events:\n    Order *: {set: {metadata.total: {'@path': $.properties.total}, metadata.no: {'@path': $.no}}}\n"
+    )
+    events = write_events(
+        run_cli.folder,
+        {
+            "type": "track",
+            "userId": "u-1112",
+            "event": "Order Done",
+            "messageId": "1",
+            "properties": {"total": 3, "b": "x"},
+        },
+        {
+            "type": "track",
+            "userId": "u-1001",
+            "event": "Order Done",
+            "messageId": "2",
+            "properties": {"total": 3},
+        },
+        {"type": "track", "userId": "u-1112", "event": "Other", "messageId": "3", "properties": {}},
+        {
+            "type": "track",
+            "userId": "u-1002",
+            "event": "Order Done",
+            "messageId": "4",
+            "properties": {"total": 3},
+        },
+    )
+    picked = ["--sample", "5%", "--where", "properties.total > 2", "--user", "u-1112", "--user", "u-1001"]
+    reports = ["--report", "r.json", "--report", "r.html"]
+    assert run_cli("replay", "--dry-run", "-c", "s.yaml", *picked, *reports, events).code == 0
+    report = json.loads((run_cli.folder / "r.json").read_text())
+    assert report["selection"] == {
+        "types": [],
+        "events": [],
+        "since": None,
+        "until": None,
+        "where": "properties.total > 2",
+        "sample": 5,
+    }
+    skipped = {reason: found["count"] for reason, found in report["reasons"]["skipped"].items()}
+    assert skipped == {"not_sampled": 1, "not_selected": 1, "user_not_selected": 1}
+    row = "properties.a: {to: metadata.a, or: [properties.b], apply: \"append: '!'\"}"
+    section = report["mapping"]["events.Order *"]
+    assert (section["rows"], section["set"]) == ({row: 1}, {"metadata.total": 1, "metadata.no": 0})
+    page = html.unescape((run_cli.folder / "r.html").read_text())
+    text = re.sub(r"\s+", " ", re.sub(r"<wbr>|<[^>]+>", "", page))
+    for words in (
+        "Mapping of Order * (track.events)",
+        "properties.a → {to: metadata.a, or: [properties.b], apply: \"append: '!'\"}",
+        "set.metadata.total → metadata.total",
+        "Never matched: set.metadata.no",
+        "5 % of the customers",
+        "properties.total > 2",
+    ):
+        assert words in text

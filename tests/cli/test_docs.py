@@ -299,7 +299,7 @@ def test_the_fields_of_the_report_are_those_of_runs(
         ("--each", *sent),
         ("--bulk", *sent),
         ("--dry-run", large),
-        ("--dry-run", "--event", "Nothing", samples),
+        ("--dry-run", "--event", "Nothing", "--type", "track", samples),
         ("--dry-run", "-c", with_set, large),
     ):
         run_cli("replay", "--progress", "none", "--report", "report.json", *options)

@@ -73,7 +73,7 @@ def test_the_report_has_the_published_fields() -> None:
     assert list(report) == [
         *("version", "run_id", "mode", "status", "exit_code", "started_at", "finished_at", "duration_s"),
         *("input", "events", "outcomes", "reasons", "api", "mapping", "findings", "notices"),
-        *("timeline", "settings", "stopped_by", "dead_letters", "older_updates"),
+        *("timeline", "settings", "selection", "stopped_by", "dead_letters", "older_updates"),
     ]
     assert msgspec.to_builtins(InputReport.of([source("a.gz")])) == {
         "sources": [{"name": "a.gz", "lines": 10, "bytes": 100, "damaged": None}],

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from voucherify_sync.events import Json
 from voucherify_sync.findings import sentences_of
 from voucherify_sync.outcomes import State, ended, label_of, words
+from voucherify_sync.paths import row_parts
 from voucherify_sync.report.run_report import (
     OTHER,
     TIMED_STATES,
@@ -27,7 +28,7 @@ from voucherify_sync.report.run_report import (
     TimelineReport,
     headline,
 )
-from voucherify_sync.text import clean, counted, size, span
+from voucherify_sync.text import clean, counted, section_title, size, span
 
 _MAX_TEXT = 4_096
 """Type of event -> what the endpoints begin with that take its requests, one by one or in bulk."""
@@ -136,18 +137,19 @@ def _mapping(report: RunReport) -> Iterator[Json]:
     """Yield what the mapping did by section; shares of rows are of the events of which it made requests."""
     for name, part in report.mapping.items():
         dropped = [(path, why, n) for path, reasons in part.dropped.items() for why, n in reasons.items()]
-        entries = {f"set: {destination}": count for destination, count in part.set.items()}
+        rows = [(*row_parts(text), count) for text, count in part.rows.items()]
+        rows += [(f"set.{destination}", destination, count) for destination, count in part.set.items()]
         unmapped = [(path, "", count) for path, count in part.unmapped.items()]
         if part.events or unmapped:
             yield {
-                "type": name,
+                "type": section_title(name),
                 "events": part.events,
                 "matched": [
-                    (*text.rpartition(": ")[::2], count, percent_of(count, part.events))
-                    for text, count in {**part.rows, **entries}.items()
+                    (source, target, count, percent_of(count, part.events))
+                    for source, target, count in rows
                     if count
                 ],
-                "unmatched": [row.rpartition(": ")[0] for row, count in part.rows.items() if not count],
+                "unmatched": [source for source, _, count in rows if not count],
                 "dropped": sorted(dropped, key=lambda field: (-field[2], field[0])),
                 "unmapped": sorted(unmapped, key=lambda field: (-field[2], field[0])),
             }

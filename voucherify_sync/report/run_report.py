@@ -186,6 +186,26 @@ class SettingsReport(Struct, frozen=True):
     digest: str
 
 
+class SelectionReport(Struct, frozen=True):
+    """What the command line has picked, but for ids.
+
+    Attributes:
+        types: of `--type`; empty for all.
+        events: of `--event`; empty for all.
+        since: of `--since`, in UTC, or null.
+        until: of `--until`, in UTC, or null.
+        where: of `--where`, or null.
+        sample: of `--sample`: the percentage of the customers, or null for all.
+    """
+
+    types: list[str] = []
+    events: list[str] = []
+    since: str | None = None
+    until: str | None = None
+    where: str | None = None
+    sample: float | None = None
+
+
 class OlderUpdatesReport(Struct, frozen=True):
     """Customer updates out of order.
 
@@ -244,6 +264,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
         notices: sentences on filters and selections that meet nothing in the input, or almost something.
         timeline: when requests ended.
         settings: which settings it had.
+        selection: what the command line has picked, but for ids.
         stopped_by: what ended the run early and what to do, or null.
         dead_letters: the file of dead letters, or null.
         older_updates: customer updates out of order.
@@ -268,6 +289,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     notices: list[str]
     timeline: TimelineReport | None
     settings: SettingsReport
+    selection: SelectionReport = SelectionReport()
     stopped_by: str | None
     dead_letters: str | None
     older_updates: OlderUpdatesReport

@@ -21,6 +21,7 @@ from voucherify_sync.errors import RunStopped, SourceError, VoucherifySyncError
 from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
 from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
+from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.fold import Fold
 from voucherify_sync.outcomes import (
     FAILED_BEFORE,
@@ -40,6 +41,7 @@ from voucherify_sync.report.run_report import (
     OlderUpdatesReport,
     RecordCounts,
     RunReport,
+    SelectionReport,
     SettingsReport,
     Timeline,
     status_of,
@@ -598,8 +600,20 @@ class Run:
             notices=self.notices(),
             timeline=self.sinks.timeline.report() if self.sinks.timeline else None,
             settings=SettingsReport(digest(self._options.settings)),
+            selection=_selection_report(self._options.selection),
             stopped_by=utf8(self._stop.reason) if self._stop.reason else None,
             dead_letters=utf8(self.sinks.dead_letters) if self.sinks.dead_letters else None,
             older_updates=OlderUpdatesReport(self.sinks.older.count, self.sinks.older.capped),
             bulk=self._first_pass.tally if self._first_pass else UNSET,
         )
+
+
+def _selection_report(selection: Selection) -> SelectionReport:
+    return SelectionReport(
+        types=sorted(selection.types),
+        events=sorted(selection.names),
+        since=None if selection.since is None else utc_text(selection.since),
+        until=None if selection.until is None else utc_text(selection.until),
+        where=selection.where,
+        sample=selection.sample,
+    )
