@@ -78,13 +78,11 @@ class SegmentConfiguration(Struct):
         classic: settings of the classic destination; None if there are none.
         actions: settings of Voucherify (Actions) itself; None if there are none.
         subscriptions: of Voucherify (Actions), in their order.
-        files: the files as the user named them.
     """
 
     classic: dict[str, Any] | None = None
     actions: dict[str, Any] | None = None
     subscriptions: list[Subscription] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
 
 
 def read_configuration(files: Iterable[tuple[str, bytes]]) -> SegmentConfiguration:
@@ -102,7 +100,6 @@ def read_configuration(files: Iterable[tuple[str, bytes]]) -> SegmentConfigurati
         found = list(_parts_of(value))
         if not found and not _has_no_subscriptions(value):
             raise _unknown(shown, value)
-        configuration.files.append(name)
         for part in found:
             if isinstance(part, Subscription):
                 configuration.subscriptions.append(part)

@@ -85,6 +85,9 @@ _PLACEHOLDER: Final = re.compile(r"(\{\{\{?)([^{}]+)")
 _MESSAGE: Final = re.compile(r"^:\d+:\d+: (?:[a-z_]+(?:\.[a-z_]+)*: )?")
 _USER_ID: Final = "userId"
 _HAS_USER_ID: Final = Term(parse_source(_USER_ID), "!=", None)
+_NEEDED: Final = ("event", "customer", "customer.source_id")
+"""Destinations without which a request would go to another customer, or tell of another event."""
+_ONE_REQUEST: Final = "one event makes one request here"
 _MAX_NAMED: Final = 5
 
 
@@ -189,11 +192,13 @@ def _leave_types_off(given: dict[str, Any], result: SegmentImport) -> None:
 def _take_classic_rows(kind: str, given: Any, result: SegmentImport) -> None:
     path, rows = f"{kind}.mapping", dict[str, Any]()
     if not isinstance(given, dict):
-        result.left_out.append(f"{path}: must hold rows, source: destination")
-        given = {"": ""}
+        result.left_out.append(f"{path}: it must hold rows, source: destination")
+        given = {}
+    elif not any(source or target for source, target in given.items()):
+        return  # a line that was left empty on Segment's page
     for source, target in given.items():
         if not source and not target:
-            continue  # a line that was left empty on Segment's page
+            continue
         if faults := _faults({path: {source: target}}):
             result.left_out.append(f"{path}: row {clean(source, 60)!r}: {faults[0]}")
         else:
@@ -202,10 +207,10 @@ def _take_classic_rows(kind: str, given: Any, result: SegmentImport) -> None:
         result.values[path] = rows
         result.values[f"{kind}.extend_default"] = False
         result.taken.append(f"{path}: {counted(len(rows), 'row')}")
-    elif given:
+    else:
         result.values[f"{kind}.disabled"] = True
         result.left_out.append(
-            f"{kind}: none of its rows can be taken, and the default table is not meant: so it is off"
+            f"{kind}: no row of it can be taken, and the default table is not meant: it is off"
         )
 
 
@@ -380,36 +385,24 @@ class _Actions:
                 "traits: no field of a customer; a row such as traits.plan: customer.metadata.plan takes one",
             )
         for place, value in _places(prefix, fields):
-            if value is not None and value != "":
-                self._take_field(part, kind, place, _with_indexes(value))
+            if value is None or value == "":
+                continue
+            destination = path_of(*place)
+            fault = _take_field(part, kind, destination, _with_indexes(value))
+            if fault is not None:
+                is_needed = destination in _NEEDED
+                consequence = "; without it nothing of the subscription is sent" if is_needed else ""
+                self._leave_out(name, f"{clean(destination, 60)}: {fault}{consequence}")
+                if is_needed:
+                    return None
         part.is_of_users = "customer.source_id" in _targets(part.mapping.get(_USER_ID))
         if not part.mapping and not part.set:
             self._leave_out(name, "no field of it can be taken")
             return None
         return part
 
-    def _take_field(self, part: _Part, kind: str, place: Keys, value: Any) -> None:
-        """Take one field: as a row where that says the same, else as an entry of `set`."""
-        destination = path_of(*place)
-        path = _path_and_others(value)
-        if path is not None:
-            source, others = path
-            target = {"to": destination, "or": others} if others else destination
-            both = _merged(part.mapping.get(source), target)
-            if both is not None and not _faults({f"{kind}.mapping": {source: both}}):
-                part.mapping[source] = both
-                return
-        faults = _faults({f"{kind}.set": {destination: value}})
-        if not faults:
-            part.set[destination] = value
-            return
-        self._leave_out(part.name, f"{clean(destination, 60)}: {faults[0]}")
-
     def _leave_out(self, name: str, why: str) -> None:
         self._result.left_out.append(f"{name}: {why}")
-
-
-_ONE_REQUEST: Final = "one event makes one request here"
 
 
 def _take_actions(configuration: SegmentConfiguration, result: SegmentImport) -> None:
@@ -459,7 +452,7 @@ def _take_parts(parts: dict[str, _Part], entries: dict[str, _Part], result: Segm
             name: _entry(part, asks_user_id=not ignores_anonymous) for name, part in entries.items()
         }
         for part in {id(part): part for part in entries.values()}.values():
-            shared = [name for name, own in entries.items() if own is part]
+            shared = [name for name, each in entries.items() if each is part]
             result.taken.append(f"track, {_quoted(shared)}: {part.says()}")
     values |= {"personas.disabled": True, "identity.ignore_anonymous": ignores_anonymous}
 
@@ -468,6 +461,25 @@ def _entry(part: _Part, *, asks_user_id: bool) -> dict[str, Any]:
     """Return an entry of `track.events`. Rows and `set` are both given, so that neither comes from track."""
     where = part.condition(asks_user_id=asks_user_id)
     return ({} if where is None else {"where": where}) | {"mapping": part.mapping, "set": part.set}
+
+
+def _take_field(part: _Part, kind: str, destination: str, value: Any) -> str | None:
+    """Take a field, as a row where that says the same, else as an entry of `set`; return why not, or None."""
+    if destination == "customer":
+        return "an object as a whole never fills the ids of a customer here"
+    path = _path_and_others(value)
+    if path is not None:
+        source, others = path
+        target = _merged(
+            part.mapping.get(source), {"to": destination, "or": others} if others else destination
+        )
+        if target is not None and not _faults({f"{kind}.mapping": {source: target}}):
+            part.mapping[source] = target
+            return None
+    faults = _faults({f"{kind}.set": {destination: value}})
+    if not faults:
+        part.set[destination] = value
+    return faults[0] if faults else None
 
 
 def _places(prefix: Keys, given: dict[str, Any]) -> Iterator[tuple[Keys, Any]]:
