@@ -15,6 +15,7 @@ from support.random_settings import FILTERS, KEYS, OF_CUSTOMER, OF_EVENT, Chance
 from support.segment_events import event_of
 from support.settings_text import loaded
 
+from voucherify_sync.errors import SettingsError
 from voucherify_sync.events import Batch, Event, Json, Request
 from voucherify_sync.expressions.row_filters import APPLY_FAILED, parse_filters
 from voucherify_sync.expressions.set_entries import HOLDERS
@@ -24,7 +25,7 @@ from voucherify_sync.mapping.rules import _TWINS
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import MISSING, parse_destination, parse_source, path_of, read
 from voucherify_sync.run.pipeline import Pipeline
-from voucherify_sync.settings.template import escaped, to_yaml
+from voucherify_sync.settings.template import dump, escaped, to_yaml
 from voucherify_sync.settings.types import (
     Group,
     Identify,
@@ -200,6 +201,30 @@ def test_an_entry_takes_what_it_does_not_give_from_track(seed: int) -> None:
             else:
                 assert decision.reason == body
     assert reasons == {"where", "event_disabled"}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_settings_as_they_are_shown_make_the_same_requests(tmp_path: Path, seed: int) -> None:
+    """What `check --show` prints is a settings file of the same meaning, entries with what they inherit included."""
+    chance = Chance(60_000 + seed, all_keys=True)
+    count = 0
+    while count < 12:
+        settings = chance.settings()
+        try:
+            shown = loaded(tmp_path, dump(settings))
+        except SettingsError:
+            continue  # such as a null among the constants
+        count += 1
+        one, other = Pipeline(settings, Selection()), Pipeline(shown, Selection())
+        for _ in range(10):
+            fields = chance.event().fields
+            ends = [each.decide(event_of(fields)) for each in (one, other)]
+            assert told(ends[0]) == told(ends[1]), (settings, fields)
+
+
+def told(decision: Any) -> Any:
+    """Return the body of a request, or the reason why there is none."""
+    return decision.body if isinstance(decision, Request) else decision.reason
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
