@@ -48,6 +48,7 @@ track:
   events:
     Order Completed:
       mapping: {properties.order_id: metadata.order_id}
+      extend_default: true
       add: {metadata.kind: order}
     Completed Order:
       rename: Order Completed

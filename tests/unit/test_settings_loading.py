@@ -519,3 +519,44 @@ def test_what_directives_and_conditions_read_that_no_event_has_is_doubted(
     file.write_text(text + "\n")
     _, doubts = load_with_doubts(file, environment={})
     assert doubts == ([] if told is None else [f"{file}:{told}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "replaced"),
+    [
+        pytest.param("page: {disabled: false, set: {event: x}}", "page.set: email", id="page"),
+        pytest.param("page: {set: {event: x}}", None, id="page-that-is-off"),
+        pytest.param(
+            "group: {disabled: false, mapping: {traits.name: customer.metadata.company}}",
+            "group.mapping: metadata.group_id",
+            id="group",
+        ),
+        pytest.param(
+            "screen: {disabled: false, set: {customer.email: {'@path': $.userId}}}", None, id="all-filled"
+        ),
+        pytest.param(
+            "track: {events: {Order: {set: {customer.metadata.a: 1}}}}",
+            "track.events.Order.set: name, email, description, phone, address",
+            id="entry",
+        ),
+        pytest.param(
+            "track: {events: {Order: {add: {metadata.a: 1}}}}", None, id="entry-with-constants-only"
+        ),
+        pytest.param(
+            "track: {events: {Order: {set: {metadata.a: 1}, disabled: true}}}", None, id="entry-that-is-off"
+        ),
+        pytest.param(
+            "track: {extend_default: true, events: {Order: {set: {metadata.a: 1}}}}", None, id="said-of-track"
+        ),
+    ],
+)
+def test_what_a_section_no_longer_fills_is_told(tmp_path: Path, text: str, replaced: str | None) -> None:
+    """Of each section that is on, and of entries where only they replace the default table."""
+    notices = default_table_notices(loaded(tmp_path, text))
+    if replaced is None:
+        assert notices == []
+    else:
+        what, _, fields = replaced.partition(": ")
+        path = what.rpartition(".")[0]
+        told = f"{what} replaces the default table, which would fill these fields of the customer, too: {fields}. "
+        assert notices == [f"{told}Set {path}.extend_default: true to keep it, or false if this is meant."]

@@ -6,7 +6,7 @@ Key and token stay as the file has them, references to variables, until a call i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,14 @@ from voucherify_sync.paths import parse_destination
 from voucherify_sync.settings.conversion import SettingsReader
 from voucherify_sync.settings.environment import expanded, token_file
 from voucherify_sync.settings.mapping_tests import MappingTest, MappingTestReader, files_of_tests
-from voucherify_sync.settings.types import DEFAULT_ROWS, Secret, Settings, destinations_of
+from voucherify_sync.settings.types import (
+    DEFAULT_ROWS,
+    DEFAULT_TABLES,
+    Secret,
+    SectionSettings,
+    Settings,
+    destinations_of,
+)
 from voucherify_sync.settings.yaml_nodes import (
     LineColumn,
     Problems,
@@ -241,7 +248,7 @@ def default_table_notices(settings: Settings) -> list[str]:
     There is none where the rows fill the same fields, or where the file says `extend_default: false`.
     """
     notices = []
-    for name, section in (("identify", settings.identify), ("track", settings.track)):
+    for name, section, rows in _with_default_tables(settings):
         if not (section.mapping or section.set) or section.extend_default is not None:
             continue
         targets = list(chain.from_iterable(map(destinations_of, section.mapping.values())))
@@ -250,7 +257,7 @@ def default_table_notices(settings: Settings) -> list[str]:
         if any(place[-1] in WORKING_FIELDS for place in own):
             own.append(("customer", "name"))  # it is made of these
         empty = []
-        for destination in DEFAULT_ROWS.values():
+        for destination in dict.fromkeys(each for each in rows if each.startswith("customer.")):
             keys = parse_destination(destination).keys
             is_filled = any(place[: len(keys)] == keys[: len(place)] for place in own)
             if not is_filled and keys[-1] not in WORKING_FIELDS:
@@ -264,6 +271,18 @@ def default_table_notices(settings: Settings) -> list[str]:
                 f"{', '.join(empty)}. Set {name}.extend_default: true to keep it, or false if this is meant."
             )
     return notices
+
+
+def _with_default_tables(settings: Settings) -> Iterator[tuple[str, SectionSettings, list[str]]]:
+    """Yield the sections that have a default table, with its destinations; entries where only they replace it."""
+    for kind, table in DEFAULT_TABLES.items():
+        section = getattr(settings, kind)
+        if kind in ("identify", "track") or not section.disabled:
+            yield kind, section, list(table.values())
+    track = settings.track
+    for name, entry in track.events.items():
+        if not (track.mapping or track.set or entry.disabled):
+            yield f"track.events.{name}", track.for_entry(entry), list(DEFAULT_TABLES["track"].values())
 
 
 def _is_shared(file: Path) -> bool:
