@@ -24,7 +24,13 @@ ORDER: Json = {
         "blank": " ",
         "nothing": None,
         "n": 7,
-        "person": {"name": "Ann", "id": "9", "source_id": "8", "address": {"street": "Lane 1", "odd": 1}},
+        "person": {
+            "name": "Ann",
+            "description": None,
+            "id": "9",
+            "source_id": "8",
+            "address": {"street": "Lane 1", "odd": 1},
+        },
         "box": {"a": 1, "b": None, "c": {"d": None}},
     },
 }
