@@ -747,8 +747,8 @@ def test_nothing_is_proposed_that_set_sends(own: Track, event: Json, rows: dict[
 
 def test_a_row_to_a_field_that_set_fills_is_left_to_a_person() -> None:
     """The entry would win over it."""
-    own = Identify(set={"customer.email": {"@path": "$.context.email"}})
-    found = covered([identify({"email": "a@b.c"}, context={"email": "c@d.e"})], Settings(identify=own))
+    own = Identify(set={"customer.email": {"@path": "$.traits.mail"}})
+    found = covered([identify({"email": "a@b.c", "mail": "c@d.e"})], Settings(identify=own))
     assert found["identify"]["proposed_rows"] == {}
     assert [row["source"] for row in found["identify"]["proposal"]["rows"]] == ["traits.email"]
 

@@ -76,7 +76,7 @@ _CONFIDENTIAL: Final = "it may be a secret"
 _ID: Final = "an id: the customer has its own in source_id"
 _DEEP: Final = "objects inside of objects, which a metadata schema refuses"
 _WHOLE_NAME: Final = "it would win over firstName and lastName of the event"
-_SET_WINS: Final = "an entry of set fills the same field, and wins"
+_SET_WINS: Final = "an entry of set fills the same field, and wins where it gives a value"
 _MAIL_OF_ANOTHER: Final = "a mail address, maybe of another person"
 
 
@@ -288,6 +288,8 @@ class Proposer:
             if self._field_of(keys) == place
             or (not is_name and place in {path_of(*to) for to in self._paths[keys].destinations})
         ]
+        if place in self._set:  # it wins over rows, whatever their order
+            stronger = []
         field_name = place.rpartition(".")[2]
 
         def strength(keys: Keys) -> tuple[bool, bool, int, Keys]:
