@@ -27,7 +27,7 @@ from voucherify_sync.settings.segment_import import SegmentImport, import_settin
 from voucherify_sync.settings.types import settings_of
 from voucherify_sync.sources.decode import decode
 
-SHARED = Path("/work/shared")
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 CANARY = "CANARY-0123456789"
 
 CLASSIC: dict[str, Any] = {
@@ -651,7 +651,7 @@ def test_an_event_is_sent_by_a_subscription_that_takes_it_at_segment(picked: lis
 # -- the presets, and any JSON
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the recorded outputs are not here")
+@pytest.mark.skipif(not SHARED.exists(), reason="the recorded outputs are not beside this checkout")
 def test_the_presets_give_what_segments_own_code_gives() -> None:
     """For each event with a userId and a name. Equal but for what is named here.
 
