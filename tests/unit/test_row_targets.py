@@ -18,6 +18,12 @@ from voucherify_sync.run.pipeline import Pipeline
 
 CASES: list[Any] = [
     pytest.param(
+        "{to: customer.firstName, or: [traits.firstName]}",
+        {"first_name": "Ann"},
+        {"name": "Ann"},
+        id="the twin of a second source",
+    ),
+    pytest.param(
         "{to: customer.email, apply: strip | downcase}",
         {"v": " A@B.COM "},
         {"email": "a@b.com"},
