@@ -347,7 +347,6 @@ def test_a_section_of_which_nothing_can_be_taken_is_off(given: dict[str, Any], s
         ({"metadata": {"tier": "gold"}}, "set", "customer.metadata.tier", "gold"),
         ({"metadata": {"price": "${HOME}"}}, "set", "customer.metadata.price", "${HOME}"),
         ({"metadata": {"n": 3}}, "set", "customer.metadata.n", 3),
-        ({"email": {"@path": "$.email"}}, "set", "customer.email", {"@path": "$.email"}),
         ({"metadata": {"@path": "$."}}, "set", "customer.metadata", {"@path": "$."}),
     ],
     ids=str,
@@ -355,7 +354,7 @@ def test_a_section_of_which_nothing_can_be_taken_is_off(given: dict[str, Any], s
 def test_a_field_of_a_customer_is_a_row_or_an_entry_of_set(
     fields: dict[str, Any], name: str, place: str, value: Any
 ) -> None:
-    """A bare path is a row; a path that no event has is an entry, of which `check` does not warn."""
+    """A bare path is a row, all else is an entry."""
     identify = effective([of_customers(**fields)]).identify
     assert getattr(identify, name)[place] == value
     assert (identify.disabled, identify.extend_default, identify.name_from_parts) == (False, False, False)
@@ -407,6 +406,8 @@ def test_a_source_that_two_rows_would_read_in_two_ways_is_in_set_once() -> None:
         ({"email": {"@path": "$.traits.*"}}, "'.*' is for rows"),
         ({"email": {"@unknown": 1}}, "@unknown is no directive"),
         ({"address": "x"}, "takes an object"),
+        ({"email": {"@path": "$.email"}}, "customer.email: "),
+        ({"email": {"@path": "$.email"}}, "no event has a key 'email' at its top level"),
     ],
     ids=str,
 )  # fmt: skip
