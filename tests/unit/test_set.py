@@ -297,3 +297,16 @@ def test_a_mistake_has_its_place(tmp_path: Path, text: str, says: list[str]) -> 
         loaded(tmp_path, text)
     for each in says:
         assert each in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["customer.phone", "event", "customer.source_id", "metadata.v"])
+def test_a_number_that_json_cannot_carry_is_invalid_at_any_place(tmp_path: Path, place: str) -> None:
+    """By `set` as by a row, also where a text belongs."""
+    line = b'{"type":"track","event":"E","userId":"u","properties":{"n":NaN}}'
+    for text in (
+        f'track: {{set: {{{place}: {{"@path": properties.n}}}}}}',
+        f"track: {{mapping: {{properties.n: {place}}}}}",
+    ):
+        ((decision,),) = Pipeline(loaded(tmp_path, text), Selection()).batches(Batch.of("f", 1, [line]))
+        assert not isinstance(decision, Request)
+        assert decision.reason == "not_finite"
