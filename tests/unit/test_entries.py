@@ -109,9 +109,10 @@ def test_what_an_entry_does_not_give_comes_from_track(
 
 def test_entries_are_for_track_events_only(tmp_path: Path) -> None:
     """A page may bear an event's name."""
-    text = "page: {disabled: false}\ntrack: {events: {E: {disabled: true}}}"
-    ends = ends_of(tmp_path, text, {"type": "page", "event": "E"}, {"type": "track", "event": "E"})
-    assert ends == [event_body("E"), "event_disabled"]
+    for entry, reason in (("disabled: true", "event_disabled"), ("where: userId = null", "where")):
+        text = f"page: {{disabled: false}}\ntrack: {{events: {{E: {{{entry}}}}}}}"
+        ends = ends_of(tmp_path, text, {"type": "page", "event": "E"}, {"type": "track", "event": "E"})
+        assert ends == [event_body("E"), reason]
 
 
 def test_a_name_that_no_event_had_is_told_with_what_may_be_meant(tmp_path: Path) -> None:
