@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import re
+import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,7 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("template", {"@template": "{{userId}}: {{{properties.seat}}}!"}, "ann-7: B-12-c!"),
     ("template: no braces", {"@template": "as it is"}, "as it is"),
     ("template: empty braces", {"@template": "a{{}}b"}, "a{{}}b"),
+    ("template: braces that nothing closes", {"@template": "{{a} {{userId}} {{{b}} {{c} }}"}, "{{a} ann-7  {{c} }}"),
     ("template: blanks and a dollar", {"@template": "{{ $.userId }}"}, "ann-7"),
     ("template: missing and null", {"@template": "<{{nope}}{{properties.gap}}>"}, "<>"),
     ("template: booleans", {"@template": "{{properties.paid}} {{properties.late}}"}, "true false"),
@@ -580,6 +582,16 @@ def test_what_is_too_deep_for_a_text_or_a_flat_object_is_given_itself(value: Any
 def test_no_text_is_made_of_what_is_no_number(value: Any, number: float) -> None:
     """The mapping refuses the number itself, as it does where a row reads it; a text would hide it."""
     assert result(value, {"t": number}) is number
+
+
+@pytest.mark.parametrize(
+    "text", ["{" * 500_000, "{{a" * 200_000, "{{a" * 200_000 + "} }}"], ids=["braces", "open", "half"]
+)
+def test_a_template_with_braces_that_nothing_closes_is_read_in_one_pass(text: str) -> None:
+    """From each brace to the end of the text, it would take minutes."""
+    began = time.process_time()
+    assert result({"@template": text}, {"a": 1}) == text
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(("length", "found"), [(200, 1), (201, MISSING)])

@@ -298,6 +298,9 @@ def test_page_events_that_are_on_at_segment_stay_off_and_are_named() -> None:
         ({"apiUrl": f"https://u:{CANARY}@api.voucherify.io"}, "must not hold a user or password"),
         ({"more": CANARY}, "no such setting here: more"),
         ({"trackMapping": [1]}, "track.mapping: it must hold rows"),
+        ({"identifyDisabled": 1}, "identify.disabled: must be true or false"),
+        ({"ignoreAnonymous": "yes"}, "identity.ignore_anonymous: must be true or false"),
+        ({"apiUrl": 5}, "api.url: must begin with https://"),
     ],
     ids=str,
 )  # fmt: skip

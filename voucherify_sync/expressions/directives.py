@@ -433,7 +433,7 @@ def _whole_event(fields: Any, reading: Reading | None) -> Any:
     return fields
 
 
-_PLACEHOLDER: Final = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}")
+_PLACEHOLDER: Final = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}|\{\{[^}]*+")
 
 
 def _template(scope: _Scope, argument: Any) -> Read:
@@ -445,6 +445,8 @@ def _template(scope: _Scope, argument: Any) -> Read:
     parts: list[tuple[str, Read]] = []
     end = 0
     for match in _PLACEHOLDER.finditer(argument):
+        if match.lastindex is None:
+            continue  # braces that nothing closes: plain text, and not looked through again from each of them
         parts.append((argument[end : match.start()], _place(scope, (match[1] or match[2]).strip())))
         end = match.end()
     tail = argument[end:]

@@ -155,12 +155,7 @@ def _take(path: str, value: Any, result: SegmentImport, taken: str | None = None
 
 
 def _take_classic(given: dict[str, Any], result: SegmentImport) -> None:
-    for name, path in _FLAGS.items():
-        if _is_true(given.get(name)):
-            _take(path, True, result, "true")
-    for name, path in _TEXTS.items():
-        if isinstance(text := given.get(name), str) and text.strip():
-            _take(path, _api_url(text) if name == "apiUrl" else text.strip(), result)
+    _take_classic_values(given, result)
     for kind in SENT_TYPES:
         if rows := given.get(f"{kind}Mapping"):
             _take_classic_rows(kind, rows, result)
@@ -174,6 +169,22 @@ def _take_classic(given: dict[str, Any], result: SegmentImport) -> None:
     if others := sorted(given.keys() - CLASSIC_KEYS):
         result.left_out.append(f"no such setting here: {listed(others, clean, _MAX_NAMED)}")
     result.keys = f"{_keys_found(given)}. Set VOUCHERIFY_API_KEY and VOUCHERIFY_API_TOKEN before a live run"
+
+
+def _take_classic_values(given: dict[str, Any], result: SegmentImport) -> None:
+    """Take the switches and the address; of a value of another type the loader says what is wrong with it."""
+    for name, path in _FLAGS.items():
+        value = given.get(name)
+        if _is_true(value):
+            _take(path, True, result, "true")
+        elif value not in (None, False, "", "false"):
+            _take(path, value, result)
+    for name, path in _TEXTS.items():
+        text = given.get(name)
+        if isinstance(text, str):
+            text = _api_url(text) if name == "apiUrl" else text.strip()
+        if text not in (None, ""):
+            _take(path, text, result)
 
 
 def _leave_types_off(given: dict[str, Any], result: SegmentImport) -> None:
