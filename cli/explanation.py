@@ -319,8 +319,13 @@ def _destination(applied: AppliedRow) -> str:
     return path_of(*NAME) if destination.keys in NAME_PARTS else destination.text
 
 
+def _source(applied: AppliedRow) -> str:
+    """Return where a row found its value; where it reads first, if the event has none and a filter gave one."""
+    return path_of(*applied.source) or applied.row.source.text
+
+
 def _dropped(applied: AppliedRow, sign: str) -> Line:
-    source = f"{path_of(*applied.source)} = {compact(applied.value, _VALUE)}"
+    source = f"{_source(applied)} = {compact(applied.value, _VALUE)}"
     line = _arrow_line(source, sign, _destination(applied), _UNMAPPED)
     return [*line, (f"  {WHY_NOT_MAPPED.get(applied.result or '', applied.result)}", "")]
 
@@ -395,7 +400,7 @@ def _set(entry: AppliedEntry, sign: str) -> Line:
 
 def _applied(applied: AppliedRow, sign: str) -> Line:
     filters = f" | {applied.row.filters.text}" if applied.row.filters is not None else ""
-    source = f"{path_of(*applied.source)}{filters} = {compact(applied.value, _VALUE)}"
+    source = f"{_source(applied)}{filters} = {compact(applied.value, _VALUE)}"
     line = _arrow_line(source, sign, _destination(applied), _UNMAPPED if applied.result else _MAPPED)
     if applied.row.whole is not None:
         line.append((f"  by the row {clean(applied.row.whole.text, 120)}", _DIM))
