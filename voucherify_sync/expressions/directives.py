@@ -438,10 +438,9 @@ _PLACEHOLDER: Final = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}")
 
 def _template(scope: _Scope, argument: Any) -> Read:
     if type(argument) is not str:
-        in_quotes = (
-            "; put it in quotes" if type(argument) is dict else _quotes(argument)
-        )  # {{…}} is one for YAML
-        return scope.mistake(f"@template takes a text{in_quotes}")
+        # To YAML, {{…}} without quotes is an object.
+        remedy = "; put it in quotes" if type(argument) is dict else _quotes(argument)
+        return scope.mistake(f"@template takes a text{remedy}")
     parts: list[tuple[str, Read]] = []
     end = 0
     for match in _PLACEHOLDER.finditer(argument):
