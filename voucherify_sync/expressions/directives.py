@@ -438,16 +438,17 @@ _PLACEHOLDER: Final = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}")
 
 def _template(scope: _Scope, argument: Any) -> Read:
     if type(argument) is not str:
-        in_quotes = (
-            "; put it in quotes" if type(argument) is dict else _quotes(argument)
-        )  # {{…}} is one for YAML
-        return scope.mistake(f"@template takes a text{in_quotes}")
+        # To YAML, {{…}} without quotes is an object.
+        remedy = "; put it in quotes" if type(argument) is dict else _quotes(argument)
+        return scope.mistake(f"@template takes a text{remedy}")
     parts: list[tuple[str, Read]] = []
     end = 0
     for match in _PLACEHOLDER.finditer(argument):
         parts.append((argument[end : match.start()], _place(scope, (match[1] or match[2]).strip())))
         end = match.end()
     tail = argument[end:]
+    if any("{{" in text for text in (tail, *(before for before, _ in parts))):
+        return scope.mistake("@template: {{ begins a path such as {{event}}, and one is not closed or empty")
     if not parts:
         return lambda _fields, _reading: tail
 

@@ -13,8 +13,9 @@ from msgspec import Raw, Struct
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Request
 from voucherify_sync.expressions.conditions import parse_condition
-from voucherify_sync.mapping.filters import Selection, name_of, own_ids
+from voucherify_sync.mapping.filters import Selection, own_ids
 from voucherify_sync.mapping.name_lists import NameList
+from voucherify_sync.mapping.sections import name_of
 from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.outcomes import Decision, Outcome, State, words
 from voucherify_sync.paths import path_of
