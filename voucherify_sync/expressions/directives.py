@@ -447,6 +447,8 @@ def _template(scope: _Scope, argument: Any) -> Read:
         parts.append((argument[end : match.start()], _place(scope, (match[1] or match[2]).strip())))
         end = match.end()
     tail = argument[end:]
+    if any("{{" in text for text in (tail, *(before for before, _ in parts))):
+        return scope.mistake("@template: {{ begins a path such as {{event}}, and one is not closed or empty")
     if not parts:
         return lambda _fields, _reading: tail
 
