@@ -309,6 +309,12 @@ def test_a_skipped_event_says_by_which_rule(run_cli: Cli) -> None:
     [
         pytest.param(["--event", "Order Complete"], 2, 'did you mean "Order Completed" (1)?', id="near-miss"),
         pytest.param(["--line", "9"], 2, "No event matches (1 read)", id="no-such-line"),
+        pytest.param(
+            ["--where", "properties.totl > 4"],
+            2,
+            "--where: the condition holds of none of 1 event; none of them has properties.totl.",
+            id="a-condition-that-never-holds",
+        ),
         pytest.param(["--json", "--curl"], 2, "Choose one", id="two-formats"),
         pytest.param(["--full", "--curl"], 2, "Choose one", id="curl-is-brief"),
     ],

@@ -278,6 +278,12 @@ MISTAKES: list[tuple[str, Any, tuple[str | int, ...], str]] = [
     ("template: no path", {"@template": "x {{a[b]}}"}, ("@template",), "@template: 'a[b]' is no path"),
     ("template: blanks", {"@template": "x {{ }}"}, ("@template",), "names no field"),
     ("template: empty", {"@template": "a{{}}b"}, ("@template",), "one is not closed or empty"),
+    (
+        "template: a filter",
+        {"@template": "{{event}} {{ properties.total | round: 2 }}"},
+        ("@template",),
+        "@template has no filters, such as round; a row with `apply` has",
+    ),
     ("template: not closed", {"@template": "{{event}} {{name"}, ("@template",), "one is not closed or empty"),
     ("if: no condition", if_(then=1), ("@if",), "exists or blank is missing"),
     ("if: two conditions", if_(exists=1, blank=1, then=1), ("@if",), "not both"),
@@ -886,7 +892,7 @@ def test_the_schema_refuses_what_is_wrong(schema: jsonschema.Draft202012Validato
     taken = [id_ for id_, value, _, _ in MISTAKES if schema.is_valid(value)]
     assert taken == [
         "path: no path", "path: wildcard", "template: no path", "template: blanks", "template: empty",
-        "template: not closed", "replace: second alone", "arrayPath: no path",
+        "template: a filter", "template: not closed", "replace: second alone", "arrayPath: no path",
     ]  # fmt: skip
 
 

@@ -518,6 +518,11 @@ def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: 
             id="a-path-in-the-shape-of-a-list",
         ),
         pytest.param(
+            "track:\n  set: {metadata.a: {'@template': $.properties.total}}",
+            '2:35: track.set: a text, taken as it stands; to read the event, write {"@path": …}',
+            id="a-template-without-braces",
+        ),
+        pytest.param(
             "track:\n  add: {metadata.a: $.50, metadata.b: 'properties. All', metadata.c: '{}', metadata.d: a.b}\n"
             "  set: {metadata.a: {'@arrayPath': [$.properties.items, {'@literal': $.x}]}, metadata.b: "
             "{'@replace': {pattern: $.a, replacement: context.b, value: {'@path': $.event}}}}",

@@ -23,6 +23,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec import json as strict_json
 
+from voucherify_sync.expressions.row_filters import FILTERS
 from voucherify_sync.paths import MISSING, FieldPath, Keys, PathError, PathStep, parse_source, read
 from voucherify_sync.text import clean, did_you_mean, folded_key, similar, text_of
 
@@ -444,7 +445,11 @@ def _template(scope: _Scope, argument: Any) -> Read:
     parts: list[tuple[str, Read]] = []
     end = 0
     for match in _PLACEHOLDER.finditer(argument):
-        parts.append((argument[end : match.start()], _place(scope, (match[1] or match[2]).strip())))
+        text = (match[1] or match[2]).strip()
+        _, bar, name = text.partition("|")
+        if bar and (name := re.split(r"[:|]", name)[0].strip()) in FILTERS:
+            return scope.mistake(f"@template has no filters, such as {name}; a row with `apply` has")
+        parts.append((argument[end : match.start()], _place(scope, text)))
         end = match.end()
     tail = argument[end:]
     if any("{{" in text for text in (tail, *(before for before, _ in parts))):

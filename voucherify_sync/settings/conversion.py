@@ -69,7 +69,7 @@ _EVENT_PATH: Final = re.compile(r"(\$\.)?(traits|properties|context)\b")
 _LIKE_PATH: Final = re.compile(r"\$\.[A-Za-z_]\S*|(traits|properties|context)\.[A-Za-z_]\S*")
 _LIKE_TEMPLATE: Final = re.compile(r"\{\{[^{}]+\}\}")
 _TAKE_TEXT: Final = frozenset(
-    {"@path", "@template", "@literal", "operator", "pattern", "pattern2", "replacement", "replacement2"}
+    {"@path", "@literal", "operator", "pattern", "pattern2", "replacement", "replacement2"}
 )
 """Keys, of and in directives, of texts that are no values to send."""
 _ROW_KEYS: Final = frozenset({"to", "or", "apply"})
@@ -539,7 +539,7 @@ def _own_texts(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, str]]:
     """Yield the texts of `set` or `add` that stand for themselves, each with the keys that lead to it."""
     if isinstance(value, dict):
         for key, inside in value.items():
-            if isinstance(inside, str) and key in _TAKE_TEXT:
+            if isinstance(inside, str) and (key in _TAKE_TEXT or (key == "@template" and "{{" in inside)):
                 continue
             path_of_list = (*keys, key, 0) if key == "@arrayPath" else None
             yield from (found for found in _own_texts(inside, (*keys, key)) if found[0] != path_of_list)
