@@ -55,6 +55,7 @@ _VALUE: Final = 60
 _MAX_REPAIRED: Final = 3
 _NARROW: Final = 72
 _RENAME: Final = "rename of the entry of track.events"
+_CONSTANT: Final = "constant of the settings"
 _MAX_PLACE: Final = 32
 _Entry = TypeVar("_Entry")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-.*)?\}")
@@ -255,7 +256,7 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
     origins = {_texts(place): sources for place, sources in trace.origins.items()}
     carried = {_texts(place) for _, place in trace.carried}
     makers = {_texts(place): maker for place, maker in trace.makers.items()}
-    renamed = {each.place for each in trace.fallbacks if not each.sources}
+    renamed = {each.place for each in trace.fallbacks if not each.sources} - {NAME}
     back = "←" if sign == "→" else "<-"
 
     def note_of(keys: tuple[str, ...]) -> Line:
@@ -264,10 +265,8 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
         if sources is None:
             return []
         words = " + ".join(clean(path_of(*source), 120) for source in sources if source)
-        made_of_nothing = (
-            "set" if place in makers else _RENAME if place in renamed else "constant of the settings"
-        )
-        note: Line = [(f"{back} {words or made_of_nothing}", _MAPPED)]
+        filled_by = _RENAME if place in renamed else _CONSTANT
+        note: Line = [(f"{back} {words or ('set' if place in makers else filled_by)}", _MAPPED)]
         if place in makers:
             note.append((f" ({clean(makers[place], 60)})", _DIM))
         if place in carried:
@@ -319,8 +318,13 @@ def _destination(applied: AppliedRow) -> str:
     return path_of(*NAME) if destination.keys in NAME_PARTS else destination.text
 
 
+def _source(applied: AppliedRow) -> str:
+    """Return where a row found its value; where it reads first, if the event has none and a filter gave one."""
+    return path_of(*applied.source) or applied.row.source.text
+
+
 def _dropped(applied: AppliedRow, sign: str) -> Line:
-    source = f"{path_of(*applied.source)} = {compact(applied.value, _VALUE)}"
+    source = f"{_source(applied)} = {compact(applied.value, _VALUE)}"
     line = _arrow_line(source, sign, _destination(applied), _UNMAPPED)
     return [*line, (f"  {WHY_NOT_MAPPED.get(applied.result or '', applied.result)}", "")]
 
@@ -339,7 +343,11 @@ def _trace_lines(explanation: Explanation, sign: str) -> Iterator[Line]:
         yield from ([(title, _HEAD)], [("  none", _DIM)], [])
     filled = [each for each in trace.fallbacks if each is not joined or not _is_by_rows(trace, each)]
     yield from _section("Set", trace.entries, lambda each: _set(each, sign))
-    yield from _section("Filled without a row", filled, lambda each: _filled(each, sign, _RENAME))
+    yield from _section(
+        "Filled without a row",
+        filled,
+        lambda each: _filled(each, sign, _CONSTANT if each.place == NAME else _RENAME),
+    )
     yield from _section("Constants", trace.constants, lambda each: _filled(each, sign, "add"))
     yield from _section(
         "Kept in metadata without a row",
@@ -361,15 +369,16 @@ def _rows(trace: Trace, joined: Fallback | None, sign: str) -> Iterator[Line]:
             yield _applied(applied, sign)
         elif not is_shown:
             is_shown = True
-            yield _filled(joined, sign, "")
+            yield _filled(joined, sign, _CONSTANT)
 
 
 def _is_by_rows(trace: Trace, joined: Fallback) -> bool:
     """Tell whether rows have found a part of the name that is made of several."""
-    found = {
-        row.source for row in trace.rows if row.row.destination.keys in NAME_PARTS and row.result is None
-    }
-    return not found.isdisjoint(joined.sources)
+    return any(
+        not row.source or row.source in joined.sources
+        for row in trace.rows
+        if row.row.destination.keys in NAME_PARTS and row.result is None
+    )
 
 
 def _section(title: str, entries: Sequence[_Entry], line_of: Callable[[_Entry], Line]) -> Iterator[Line]:
@@ -395,7 +404,7 @@ def _set(entry: AppliedEntry, sign: str) -> Line:
 
 def _applied(applied: AppliedRow, sign: str) -> Line:
     filters = f" | {applied.row.filters.text}" if applied.row.filters is not None else ""
-    source = f"{path_of(*applied.source)}{filters} = {compact(applied.value, _VALUE)}"
+    source = f"{_source(applied)}{filters} = {compact(applied.value, _VALUE)}"
     line = _arrow_line(source, sign, _destination(applied), _UNMAPPED if applied.result else _MAPPED)
     if applied.row.whole is not None:
         line.append((f"  by the row {clean(applied.row.whole.text, 120)}", _DIM))

@@ -259,6 +259,13 @@ def _refuse(file: Path, options: Sequence[str], sources: Sequence[str] = ()) -> 
 
     given = f" {shlex.join(options)}" if options else ""
     config = f" -c {shlex.quote(str(file))}"
+    if "--from-segment" in options and file.suffix.lower() == ".json":
+        again = shlex.join([*options, "--from-segment", str(file)])
+        raise UsageProblem(
+            f"{file} is there already, and init overwrites no file",
+            f"If it holds settings of Segment, too: voucherify-sync init {again}\n"
+            f"To write another file: voucherify-sync init{given} FILE",
+        )
     raise UsageProblem(
         f"{file} is there already, and init overwrites no file",
         f"To write another file: voucherify-sync init{given} FILE\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Final
 
@@ -100,6 +101,7 @@ def holds_a_non_number(value: object) -> bool:
     return False
 
 
+@lru_cache(maxsize=1_024)  # each entry of track.events may have the rows of track
 def parse_source(text: str) -> FieldPath:
     """Parse where in an event a value is: ``traits.address.city``, ``traits["odd key"]``, ``traits.*``.
 

@@ -37,7 +37,8 @@ The settings file is YAML. `voucherify-sync init` writes one that names and expl
 _ENTRY_WORDS: Final = """\
 An entry stands under the name of an event, or under a name with `*`, which matches any characters. An exact name wins
 over a name with `*`. Of several names with `*`, the first one in the file counts. What an entry does not give is as in
-`track`. Events without an entry are sent as `track` says.
+`track`. An event without a name of its own goes by `track`, the name that is sent. Events without an entry are sent as
+`track` says.
 
 Its `mapping` and its `set` stand in place of those of `track`; its `add` stands beside that of `track`. `rename`
 changes the name that is sent, not the name that other settings and options look at."""

@@ -250,6 +250,26 @@ def test_what_init_writes_is_no_list_of_mistakes(run_cli: Cli) -> None:
     assert re.fullmatch(r"  \d+ rows that the default table has, too", idle[0])
 
 
+def test_rows_of_the_default_table_of_pages_and_groups_are_no_mistakes_either(run_cli: Cli) -> None:
+    """Written out, they stay for events to come; only the other row is to be looked at."""
+    (run_cli.folder / "s.yaml").write_text(
+        "page: {disabled: false, mapping: {context.traits.email: customer.email}}\n"
+        "group:\n  disabled: false\n"
+        "  mapping: {groupId: customer.metadata.group_id, traits.plan: customer.metadata.plan}\n"
+    )
+    events = write_events(
+        run_cli.folder,
+        {"type": "page", "userId": "u", "properties": {}},
+        {"type": "group", "userId": "u", "traits": {"seats": 3}},
+    )
+    shown = run_cli("coverage", "-c", "s.yaml", events).out
+    idle = shown.partition("Rows that matched nothing\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split("  ")[1] for line in idle] == [
+        "traits.plan: customer.metadata.plan",
+        "2 rows that the default table has, too",
+    ]
+
+
 def test_no_warning_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Words stay whole."""
     facts = SourceFacts("a.gz", damaged="wrong bytes " * 20)

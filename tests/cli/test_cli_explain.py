@@ -309,6 +309,12 @@ def test_a_skipped_event_says_by_which_rule(run_cli: Cli) -> None:
     [
         pytest.param(["--event", "Order Complete"], 2, 'did you mean "Order Completed" (1)?', id="near-miss"),
         pytest.param(["--line", "9"], 2, "No event matches (1 read)", id="no-such-line"),
+        pytest.param(
+            ["--where", "properties.totl > 4"],
+            2,
+            "--where: the condition holds of none of 1 event; none of them has properties.totl.",
+            id="a-condition-that-never-holds",
+        ),
         pytest.param(["--json", "--curl"], 2, "Choose one", id="two-formats"),
         pytest.param(["--full", "--curl"], 2, "Choose one", id="curl-is-brief"),
     ],
@@ -696,6 +702,43 @@ def test_a_watch_shows_the_events_again_with_what_changed(run_cli: Cli) -> None:
     watch.file.unlink()
     assert "there is no such file, so the defaults apply" in watch.until("properties.total =")
     assert watch.end() == 130
+
+
+def test_a_default_that_a_later_filter_refuses_is_shown_by_the_path_of_its_row(run_cli: Cli) -> None:
+    """The event holds nothing there, so nothing of the event is shown as the value."""
+    (run_cli.folder / "s.yaml").write_text(
+        "identify:\n  extend_default: true\n  mapping:\n"
+        "    traits.x: {to: customer.metadata.x, apply: \"default: 'abc' | to_number\"}\n"
+        "    traits.y: {to: customer.metadata.y, apply: \"default: 'abc'\"}\n"
+    )
+    events = write_events(run_cli.folder, {"type": "identify", "userId": "u-7", "traits": {}})
+    brief, full, told = (
+        run_cli("explain", "-c", "s.yaml", *mode, events).out for mode in ([], ["--full"], ["--json"])
+    )
+    assert "  traits.x = null → customer.metadata.x  a filter of the row does not take it\n" in brief
+    assert "  traits.x | default: 'abc' | to_number = null → customer.metadata.x  not sent" in full
+    assert "  traits.y | default: 'abc' = \"abc\" → customer.metadata.y\n" in full
+    refused, filled = json.loads(told)["rows"]
+    assert (refused["source"], refused["value"], refused["not_sent"]) == ("", None, "apply_failed")
+    assert (filled["source"], filled["value"], filled["not_sent"]) == ("", "abc", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "identify: {set: {customer.firstName: Ann}}",
+        "identify: {mapping: {traits.first: {to: customer.firstName, apply: \"default: 'Ann'\"}}}",
+    ],
+    ids=["set", "default"],
+)
+def test_a_name_made_of_the_settings_alone_is_no_rename(run_cli: Cli, text: str) -> None:
+    """Only the name of an event is renamed. The name of the customer is told once."""
+    (run_cli.folder / "s.yaml").write_text(text)
+    events = write_events(run_cli.folder, {"type": "identify", "userId": "u-7", "traits": {}})
+    brief, full = (run_cli("explain", "-c", "s.yaml", *mode, events).out for mode in ([], ["--full"]))
+    assert re.search(r'"name": "Ann" +← constant of the settings\n', brief)
+    assert full.count('  constant of the settings → customer.name = "Ann"\n') == 1
+    assert "rename" not in brief + full
 
 
 def test_a_watch_marks_what_changed_in_set_conditions_and_entries(run_cli: Cli) -> None:

@@ -108,6 +108,16 @@ def test_a_file_that_is_there_is_not_overwritten(run_cli: Cli) -> None:
     assert (run_cli.folder / "voucherify-sync.yaml").read_text() == "mine"
 
 
+def test_a_second_file_of_segment_in_place_of_the_output_is_recognised(run_cli: Cli) -> None:
+    """A glob after the option gives one file to it, and the next one as the file to write."""
+    first, second = saved(run_cli, SUBSCRIPTIONS), saved(run_cli, {"customURL": ""}, "second.json")
+    ended = run_cli("init", "--from-segment", first, second)
+    command = f"voucherify-sync init --from-segment {first} --from-segment {second}"
+    assert (ended.code, "second.json is there already" in ended.err) == (2, True)
+    assert f"If it holds settings of Segment, too: {command}\n" in ended.err
+    assert run_cli(*command.split()[1:]).code == 0
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -226,7 +226,7 @@ def test_the_corpora_come_through_with_the_law_intact(run_cli: Cli, corpora: Pat
         (["--rate", "fast", "-"], "--rate"),
         (["--since", "yesterday", "-"], "--since"),
         (["--type", "identfy", "-"], "did you mean identify?"),
-        (["--type", "page", "-"], "page events are not sent"),
+        (["--type", "alias", "-"], "alias events are not sent"),
         (["--exclude-ids", "nowhere.txt", "-"], "nowhere.txt"),
         (["-c", "nowhere.yaml", "-"], "nowhere.yaml"),
     ],

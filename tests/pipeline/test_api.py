@@ -308,7 +308,7 @@ def test_the_notebook_cell_of_the_docs_runs(samples: Path, capfd: pytest.Capture
     """It prints a line for each of its questions."""
     Path("sample_events").symlink_to(samples)
     _, printed = run_block("notebook.py", capfd)
-    assert re.fullmatch(r"\d+ calls .*\n\d+ of \d+ values .*\n.*Order Completed\n", printed)
+    assert re.fullmatch(r"\d+ calls .*\n\d+ calls .*\n\d+ of \d+ values .*\n.*Order Completed\n", printed)
 
 
 def test_the_review_of_the_docs_runs(samples: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,19 @@ def test_an_event_goes_by_its_entry(tmp_path: Path, name: str | None, end: Any) 
     assert ends_of(tmp_path, SHOP, {"type": "track", "event": name, "properties": PROPERTIES}) == [end]
 
 
+@pytest.mark.parametrize("name", [None, "", "  "])
+@pytest.mark.parametrize("entry", ["track", "tr*"])
+def test_an_event_without_a_name_goes_by_the_name_that_is_sent(
+    tmp_path: Path, entry: str, name: str | None
+) -> None:
+    """That is its type; `events_filter` takes the same name."""
+    text = f"track: {{events_filter: [{entry}], events: {{'{entry}': {{add: {{metadata.kind: 1}}}}}}}}"
+    (end,) = ends_of(tmp_path, text, {"type": "track", "event": name})
+    assert end == event_body("track", {"kind": 1})
+    disabled = f"track: {{events: {{'{entry}': {{disabled: true}}}}}}"
+    assert ends_of(tmp_path, disabled, {"type": "track", "event": name}) == ["event_disabled"]
+
+
 def test_both_conditions_must_hold(tmp_path: Path) -> None:
     """That of track, and that of the entry."""
     events = [

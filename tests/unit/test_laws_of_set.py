@@ -182,7 +182,9 @@ def test_an_entry_takes_what_it_does_not_give_from_track(seed: int) -> None:
             name = (
                 "Order" if event.name == "Order" and "Order" in entries else "*" if "*" in entries else None
             )
-            entry = entries.get(name or "") if event.name is not None else None
+            entry = entries.get(
+                name or ""
+            )  # "*" holds for events without a name, too: they are sent as "track"
             own = settings.track if entry is None else inherited(settings.track, entry)
             decision = pipeline.decide(event)
             if isinstance(decision, Outcome) and decision.reason in ("where", "event_disabled"):

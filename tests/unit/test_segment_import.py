@@ -411,6 +411,7 @@ def test_a_source_that_two_rows_would_read_in_two_ways_is_in_set_once() -> None:
         ({"address": "x"}, "takes an object"),
         ({"email": {"@path": "$.email"}}, "customer.email: "),
         ({"email": {"@path": "$.email"}}, "no event has a key 'email' at its top level"),
+        ({"metadata": {"all": {"@path": "$.traits.*"}}}, "customer.metadata.all: @path: '.*' is for rows"),
     ],
     ids=str,
 )  # fmt: skip

@@ -310,3 +310,17 @@ def test_a_number_that_json_cannot_carry_is_invalid_at_any_place(tmp_path: Path,
         ((decision,),) = Pipeline(loaded(tmp_path, text), Selection()).batches(Batch.of("f", 1, [line]))
         assert not isinstance(decision, Request)
         assert decision.reason == "not_finite"
+
+
+@pytest.mark.parametrize(
+    "directive",
+    [
+        {"@path": {"@template": "context.page.{{event}}"}},
+        {"@transform": {"apply": {"@path": ""}, "mapping": {"@path": "context.page.E"}}},
+    ],
+)
+def test_what_may_be_read_anywhere_is_decoded(tmp_path: Path, directive: Json) -> None:
+    """A path that is computed, and the event itself."""
+    event = {"type": "track", "event": "E", "context": {"page": {"E": 1}}}
+    text = f"track: {{set: {{metadata.v: {json.dumps(directive)}}}}}"
+    assert ends_of(tmp_path, text, event) == [event_body("E", {"v": 1})]

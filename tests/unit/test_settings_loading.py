@@ -492,6 +492,44 @@ def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: 
             id="a-directive-among-constants",
         ),
         pytest.param(
+            "track:\n  set:\n    metadata.a: $.properties.order_id",
+            '3:17: track.set: a text, taken as it stands; to read the event, write {"@path": …}',
+            id="a-path-that-no-directive-reads",
+        ),
+        pytest.param(
+            "track:\n  set:\n    metadata.a: {'@if': {exists: properties.coupon, then: a, else: b}}",
+            '3:34: track.set: a text, taken as it stands; to read the event, write {"@path": …}',
+            id="a-path-without-its-directive-in-a-directive",
+        ),
+        pytest.param(
+            "track:\n  events: {Order: {set: {metadata: {a: ['{{properties.total}} EUR']}}}}",
+            "2:41: track.events.Order.set: a text, taken as it stands; to read the event, write "
+            '{"@template": …}',
+            id="a-template-without-its-directive",
+        ),
+        pytest.param(
+            "page:\n  add: {metadata.a: $.name}",
+            '2:21: page.add: a text, taken as it stands; to read the event, write {"@path": …} below set',
+            id="a-path-among-constants",
+        ),
+        pytest.param(
+            "track:\n  set: {metadata.a: {'@arrayPath': [$.properties.items, {b: $.sku}]}}",
+            '2:61: track.set: a text, taken as it stands; to read the event, write {"@path": …}',
+            id="a-path-in-the-shape-of-a-list",
+        ),
+        pytest.param(
+            "track:\n  set: {metadata.a: {'@template': $.properties.total}}",
+            '2:35: track.set: a text, taken as it stands; to read the event, write {"@path": …}',
+            id="a-template-without-braces",
+        ),
+        pytest.param(
+            "track:\n  add: {metadata.a: $.50, metadata.b: 'properties. All', metadata.c: '{}', metadata.d: a.b}\n"
+            "  set: {metadata.a: {'@arrayPath': [$.properties.items, {'@literal': $.x}]}, metadata.b: "
+            "{'@replace': {pattern: $.a, replacement: context.b, value: {'@path': $.event}}}}",
+            None,
+            id="texts-that-are-meant",
+        ),
+        pytest.param(
             "track:\n  set: {customer.email: {'@if': {exists: {'@path': $.traits.email}, then: {'@path': "
             "$.traits.email}, else: {'@path': $.properties.email}}}}",
             None,

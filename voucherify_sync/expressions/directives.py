@@ -23,6 +23,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec import json as strict_json
 
+from voucherify_sync.expressions.row_filters import FILTERS
 from voucherify_sync.paths import MISSING, FieldPath, Keys, PathError, PathStep, parse_source, read
 from voucherify_sync.text import clean, did_you_mean, folded_key, similar, text_of
 
@@ -433,21 +434,26 @@ def _whole_event(fields: Any, reading: Reading | None) -> Any:
     return fields
 
 
-_PLACEHOLDER: Final = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}|\{\{[^}]*+")
+_PLACEHOLDER: Final = re.compile(r"\{\{\{([^}]+)\}\}\}|\{\{([^}]+)\}\}|\{\{")
 
 
 def _template(scope: _Scope, argument: Any) -> Read:
     if type(argument) is not str:
-        in_quotes = (
-            "; put it in quotes" if type(argument) is dict else _quotes(argument)
-        )  # {{…}} is one for YAML
-        return scope.mistake(f"@template takes a text{in_quotes}")
+        # To YAML, {{…}} without quotes is an object.
+        remedy = "; put it in quotes" if type(argument) is dict else _quotes(argument)
+        return scope.mistake(f"@template takes a text{remedy}")
     parts: list[tuple[str, Read]] = []
     end = 0
     for match in _PLACEHOLDER.finditer(argument):
         if match.lastindex is None:
-            continue  # braces that nothing closes: plain text, and not looked through again from each of them
-        parts.append((argument[end : match.start()], _place(scope, (match[1] or match[2]).strip())))
+            return scope.mistake(
+                "@template: {{ begins a path such as {{event}}, and one is not closed or empty"
+            )
+        text = (match[1] or match[2]).strip()
+        _, bar, name = text.partition("|")
+        if bar and (name := re.split(r"[:|]", name)[0].strip()) in FILTERS:
+            return scope.mistake(f"@template has no filters, such as {name}; a row with `apply` has")
+        parts.append((argument[end : match.start()], _place(scope, text)))
         end = match.end()
     tail = argument[end:]
     if not parts:

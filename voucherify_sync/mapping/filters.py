@@ -18,7 +18,7 @@ from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.name_lists import NameList, NamesMet
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
 from voucherify_sync.mapping.sampling import is_sampled
-from voucherify_sync.mapping.sections import EntryNames, entry_section
+from voucherify_sync.mapping.sections import EntryNames, entry_section, name_of
 from voucherify_sync.outcomes import OTHER_TYPE
 from voucherify_sync.paths import MISSING, FieldPath, read
 from voucherify_sync.settings.types import Settings
@@ -267,9 +267,7 @@ class Filters:
 
     def entry_of(self, event: Event) -> str | None:
         """Return the name of the entry of `track.events` that applies to an event; None for none."""
-        if self._entries is None or event.type != "track":
-            return None
-        return self._entries.find(event.name)
+        return None if self._entries is None else self._entries.of(event)
 
     def _reason_of_rules(self, event: Event, reason: str | None) -> str | None:
         """Return why the rules leave an event out; `reason` is that of its name."""
@@ -379,8 +377,3 @@ def _conditions(settings: Settings) -> dict[str, WatchedCondition]:
     return {
         section: WatchedCondition(f"{place}.where", text) for section, (place, text) in given.items() if text
     }
-
-
-def name_of(event: Event) -> str:
-    """Return by which name an event is filtered: its own, else its type, as it would be sent."""
-    return present_text(event.name) or event.type

@@ -545,10 +545,11 @@ class Rules:
                     )
         places = [leaf.place for leaf in self.leaves]
         erases = keep_nulls and bool(self.objects)  # before deeper rows fill anything
-        self.are_gathered = erases or any(
-            number != other and place == place_of_other[: len(place)]
-            for number, place in enumerate(places)
-            for other, place_of_other in enumerate(places)
+        distinct = set(places)
+        self.are_gathered = (
+            erases
+            or len(distinct) < len(places)
+            or any(place[:length] in distinct for place in distinct for length in range(1, len(place)))
         )
         self.constants: list[tuple[Keys, Put, Any]] = []
         for text, value in constants.items():

@@ -29,9 +29,8 @@ def is_sampled(source_id: str, percent: float) -> bool:
         percent: share of the customers to keep, above 0 and up to 100, which keeps all.
     """
     digest = sha256(source_id.encode("utf-8", "surrogatepass")).digest()
-    return (
-        int.from_bytes(digest[:_HASH_BYTES], "big") < percent / 100 * _HASHES
-    )  # an exact comparison of int and float
+    # Python compares an integer with a float exactly.
+    return int.from_bytes(digest[:_HASH_BYTES], "big") < percent / 100 * _HASHES
 
 
 def parse_percent(text: str) -> float:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from voucherify_sync.events import SENT_TYPES, Event, EventType, Kind
 from voucherify_sync.expressions.conditions import parse_condition
 from voucherify_sync.expressions.set_entries import set_entries
+from voucherify_sync.mapping.field_types import present_text
 from voucherify_sync.mapping.name_lists import name_matcher
 from voucherify_sync.mapping.rules import Rules, effective_rows, in_context
 from voucherify_sync.paths import FieldPath
@@ -27,16 +28,25 @@ def entry_section(name: str) -> str:
     return f"events.{name}"
 
 
+def name_of(event: Event) -> str:
+    """Return by which name an event is filtered, and its entry found: its own, else its type, as it would be sent."""
+    return present_text(event.name) or event.type
+
+
 class EntryNames:
     """Finds the entry of `track.events` that holds for a name: an exact one, else the first pattern that matches."""
 
     def __init__(self, entries: dict[str, TrackEntry]) -> None:
         self._exact = frozenset(name for name in entries if "*" not in name)
         self._patterns = [(name, name_matcher([name])) for name in entries if "*" in name]
-        self._found: dict[str | None, str | None] = {}
+        self._found: dict[str, str | None] = {}
 
-    def find(self, name: str | None) -> str | None:
-        """Return the name of the entry for an event's own name; None if there is none."""
+    def of(self, event: Event) -> str | None:
+        """Return the name of the entry that holds for an event; None if there is none."""
+        return self.find(name_of(event)) if event.type == "track" else None
+
+    def find(self, name: str) -> str | None:
+        """Return the name of the entry for events of a name; None if there is none."""
         if name in self._found:
             return self._found[name]
         found = self._find(name)
@@ -44,8 +54,8 @@ class EntryNames:
             self._found[name] = found
         return found
 
-    def _find(self, name: str | None) -> str | None:
-        if name is None or name in self._exact:
+    def _find(self, name: str) -> str | None:
+        if name in self._exact:
             return name
         return next((pattern for pattern, matches in self._patterns if matches(name)), None)
 
@@ -111,11 +121,8 @@ class Sections:
 
     def of(self, event: Event) -> Section | None:
         """Return the section of an event; None for a type of which no requests are made."""
-        if self._entries is not None and event.type == "track":
-            entry = self._entries.find(event.name)
-            if entry is not None:
-                return self.by_name[entry_section(entry)]
-        return self.by_name.get(event.type)
+        entry = None if self._entries is None else self._entries.of(event)
+        return self.by_name.get(event.type if entry is None else entry_section(entry))
 
     def named(self, name: str) -> Section | None:
         """Return a section; for an entry that these settings do not have, the one of which its events are."""

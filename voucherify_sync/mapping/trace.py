@@ -72,7 +72,7 @@ class AppliedRow(Struct, frozen=True):
     Attributes:
         number: of the row, in the order in which rows are applied.
         row: as it is compiled.
-        source: the keys at which the value lies.
+        source: the keys at which the value lies; none for a value that `default` gave.
         value: as it came.
         result: None if it is sent, else why not; ``partly`` if not all that is inside.
     """
@@ -194,7 +194,8 @@ class _Write(Struct):
     Attributes:
         row: the number of the row, in the order in which rows are applied; entries of `set` and constants come after
             them.
-        sources: the keys of the values of the event that it was made of; none for a constant.
+        sources: the keys of the values of the event that it was made of; none for a constant, or for what
+            `default` gave.
         place: the destination.
         value: as it came.
         reason: why it leaves nothing in the request; None if it does.
@@ -233,9 +234,13 @@ class _Tracer:
                 leaf.row,
                 self._rules.rows[leaf.row],
                 keys,
-                located(self._event.fields, keys) if value is APPLY_FAILED else value,
+                self._refused(keys) if value is APPLY_FAILED else value,
                 _result(
-                    [each.reason for each in by_row.get(leaf.row, []) if each.sources[0][: len(keys)] == keys]
+                    [
+                        each.reason
+                        for each in by_row.get(leaf.row, [])
+                        if not each.sources or each.sources[0][: len(keys)] == keys
+                    ]
                 ),
             )
             for leaf, keys, value in self._found
@@ -297,11 +302,12 @@ class _Tracer:
         """Yield what rows, entries of `set` and constants write, value by value."""
         for leaf, keys, value in self._found:
             if value is APPLY_FAILED:
-                found = located(self._event.fields, keys)
-                yield _Write(leaf.row, (keys,), leaf.place, found, DOES_NOT_FIT)
+                sources = (keys,) if keys else ()
+                yield _Write(leaf.row, sources, leaf.place, self._refused(keys), DOES_NOT_FIT)
                 continue
             for own, inside in values_below(keys, value, with_empty=True):
-                yield from _written(leaf.row, (own,), leaf.put, own[len(keys) :], inside, leaf.place)
+                sources = (own,) if keys else ()
+                yield from _written(leaf.row, sources, leaf.put, own[len(keys) :], inside, leaf.place)
         rows_count = len(self._rules.rows)
         for number, (value, reading) in self._given():
             yield from self._written_by_set(number, value, list(map(self._moved, reading.keys)))
@@ -310,6 +316,10 @@ class _Tracer:
         ):
             for own, inside in values_below(place, value):
                 yield from _written(number, (), put, own[len(place) :], inside, place)
+
+    def _refused(self, keys: Keys) -> Any:
+        """Return what the filters of a row do not take, as it came; null where they were given a default instead."""
+        return located(self._event.fields, keys) if keys else None
 
     def _written_by_set(self, number: int, value: Any, read_keys: list[Keys]) -> Iterator[_Write]:
         """Yield what an entry of `set` writes. What is copied as it is has one source, all else has what was read."""
@@ -450,7 +460,7 @@ def _prefixes(place: Keys) -> list[Keys]:
 
 
 def _keys_of(leaf: Leaf, fields: Json) -> Keys:
-    """Return the keys at which a row found its value."""
+    """Return the keys at which a row found its value; none where `default` gave it."""
     found: Keys = ()
     for path in (leaf.path, *leaf.others):
         keys: list[str | int] = []

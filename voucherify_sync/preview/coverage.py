@@ -35,7 +35,7 @@ from voucherify_sync.preview.suggestions import Proposal, Proposer, similar_path
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Identify, Settings, Track
-from voucherify_sync.settings.types import IDENTIFY_ROWS, TRACK_ROWS
+from voucherify_sync.settings.types import DEFAULT_TABLES
 from voucherify_sync.sources.decode import Record, portions
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import by_count, clean
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from voucherify_sync.run.workers import Work
 
 OF_DEFAULT_TABLE: Final = frozenset(
-    f"{source}: {place}" for source, place in (*IDENTIFY_ROWS.items(), *TRACK_ROWS.items())
+    f"{source}: {place}" for table in DEFAULT_TABLES.values() for source, place in table.items()
 )
-"""The rows of both default tables, as texts. `init` writes some into the settings, for events to come."""
+"""The rows of all default tables, as texts. `init` writes some into the settings, for events to come."""
 
 MAX_PATHS: Final = 2_000
 """Paths that are counted each, by type of event; so are destinations."""

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Request
-from voucherify_sync.expressions.conditions import parse_condition
-from voucherify_sync.mapping.filters import Selection, name_of, own_ids
+from voucherify_sync.mapping.filters import Selection, WatchedCondition, own_ids
 from voucherify_sync.mapping.name_lists import NameList
+from voucherify_sync.mapping.sections import name_of
 from voucherify_sync.mapping.trace import Trace, traced
 from voucherify_sync.outcomes import Decision, Outcome, State, words
 from voucherify_sync.paths import path_of
@@ -117,7 +117,7 @@ class EventSearch:
         self._names = NameList("--event", names) if names else None
         self._users = NameList("--user", users, are_ids=True) if users else None
         self._message_ids, self._line = set(message_ids), line
-        self._where = None if where is None else parse_condition(where)
+        self._where = None if where is None else WatchedCondition("--where", where)
 
     def __iter__(self) -> Iterator[Explanation]:
         for record in self._picked():
@@ -153,10 +153,10 @@ class EventSearch:
         return self._users is None or any(map(self._users.sees, _ids(record, decisions)))
 
     def notices(self) -> Iterator[str]:
-        """Yield sentences on wanted names and customers that no event had, and on what may be meant instead."""
-        for names in (self._names, self._users):
-            if names is not None:
-                yield from names.notices()
+        """Yield sentences on names, customers and a condition that no event met, and on what may be meant instead."""
+        for wanted in (self._names, self._users, self._where):
+            if wanted is not None:
+                yield from wanted.notices()
 
     def _is_picked(self, record: Event | Outcome) -> bool:
         """Tell by what the record says itself whether it is wanted; whose it is, only the mapping tells."""

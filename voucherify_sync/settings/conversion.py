@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
 from msgspec import Struct
@@ -66,6 +66,12 @@ _ALSO_CALLED: Final = (
 """Names without case and separators that people give to settings -> the setting."""
 _JOINED: Final = re.compile(r"[,;+|&]\s*(\$\.)?(customer|metadata|traits|properties|context)\.")
 _EVENT_PATH: Final = re.compile(r"(\$\.)?(traits|properties|context)\b")
+_LIKE_PATH: Final = re.compile(r"\$\.[A-Za-z_]\S*|(traits|properties|context)\.[A-Za-z_]\S*")
+_LIKE_TEMPLATE: Final = re.compile(r"\{\{[^{}]+\}\}")
+_TAKE_TEXT: Final = frozenset(
+    {"@path", "@literal", "operator", "pattern", "pattern2", "replacement", "replacement2"}
+)
+"""Keys, of and in directives, of texts that are no values to send."""
 _ROW_KEYS: Final = frozenset({"to", "or", "apply"})
 _KNOWN_VERSION: Final = "v2018-08-01"
 _VERSION: Final = re.compile(r"v[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -300,6 +306,8 @@ class SettingsReader(NodeReader):
                 for name, (key, _) in pairs.items()
                 if self.tried(key, path, self._destination, name, setting.section) is not None
             }
+            if setting.name in ("set", "add"):
+                self._doubt_texts(node, given, path)
             if setting.name == "set":
                 self._check_set(node, known, setting)
             elif setting.name == "add":
@@ -342,6 +350,19 @@ class SettingsReader(NodeReader):
             if is_directive(value):
                 message = f"{next(iter(value))} is sent as it stands here: add takes constants, set takes directives"
                 self._problems.doubt(_node_at(node, (destination,)).place, path, message)
+
+    def _doubt_texts(self, node: YamlNode, given: dict[str, Any], path: str) -> None:
+        """Note texts that look like a path or a template, but stand for themselves."""
+        for keys, text in _own_texts(given):
+            name = None
+            if _LIKE_PATH.fullmatch(text):
+                name = "@path"
+            elif _LIKE_TEMPLATE.search(text):
+                name = "@template"
+            if name:
+                where = "" if path.endswith(".set") else " below set"
+                message = f'a text, taken as it stands; to read the event, write {{"{name}": …}}{where}'
+                self._problems.doubt(_node_at(node, keys).place, path, message)
 
     def _where(self, node: YamlNode, setting: Setting) -> str | None:
         text = self.text(node)
@@ -512,6 +533,21 @@ def _node_at(node: YamlNode, keys: Keys) -> YamlNode:
         else:
             break
     return node
+
+
+def _own_texts(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, str]]:
+    """Yield the texts of `set` or `add` that stand for themselves, each with the keys that lead to it."""
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            if isinstance(inside, str) and (key in _TAKE_TEXT or (key == "@template" and "{{" in inside)):
+                continue
+            path_of_list = (*keys, key, 0) if key == "@arrayPath" else None
+            yield from (found for found in _own_texts(inside, (*keys, key)) if found[0] != path_of_list)
+    elif isinstance(value, list):
+        for index, inside in enumerate(value):
+            yield from _own_texts(inside, (*keys, index))
+    elif isinstance(value, str):
+        yield keys, value
 
 
 def _parse(parser: Callable[[str], FieldPath], text: str) -> FieldPath:

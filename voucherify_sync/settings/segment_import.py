@@ -509,6 +509,8 @@ def _path_and_others(value: Any) -> tuple[str, list[str]] | None:
         return None
     argument = value.get("@path", value.get("@if"))
     if value.keys() - {METADATA} == {"@path"} and isinstance(argument, str):
+        if argument.endswith(".*"):
+            return None  # a wildcard to rows, a key at Segment
         return argument.removeprefix("$."), []
     if value.keys() - {METADATA} != {"@if"} or not isinstance(argument, dict):
         return None
