@@ -208,8 +208,14 @@ class Proposer:
         self._unmapped = {
             keys: count
             for keys, counts in paths.items()
-            if keys not in self._read and (count := self._unmapped_count(keys, counts))
+            if keys not in self._read
+            and not self._is_carried_inside(keys)
+            and (count := self._unmapped_count(keys, counts))
         }
+
+    def _is_carried_inside(self, keys: Keys) -> bool:
+        """Tell whether a value may lie in an object that is carried whole: a row for it would cost the others there."""
+        return self._own.unmapped == "metadata" and keys[0] != "context" and len(keys) > 2
 
     def proposal(self, more: int) -> Proposal:
         """Return what the settings lack; `more` paths are not counted one by one."""
