@@ -171,6 +171,18 @@ def test_fallbacks_and_constants_are_told() -> None:
     assert [(each.place, each.value) for each in found.constants] == [(("metadata", "replayed"), True)]
 
 
+def test_an_object_that_a_directive_makes_is_one_place_of_what_it_reads() -> None:
+    """Its fields times the values read would be too many to be told of."""
+    flat = {"@flatten": {"value": {"@path": "$.traits"}, "separator": "."}}
+    event = identify({"plan": "pro", "box": {"size": 3}})
+    rules = Settings(identify=Identify(set={"customer.metadata": flat}))
+    assert shown(event, rules) == {
+        "traits.plan": "customer.metadata",
+        "traits.box.size": "customer.metadata",
+    }
+    assert trace(event, rules)[1]["customer"]["metadata"] == {"plan": "pro", "box.size": 3}
+
+
 def test_rows_that_fired_come_with_what_became_of_their_value() -> None:
     """A row from anywhere in the event is told, sent or not, and an object row by its parts."""
     rules = Settings(

@@ -14,7 +14,6 @@ from typing import Any, Final
 from msgspec import Struct, to_builtins
 
 from voucherify_sync.events import SENT_TYPES, Event, Json
-from voucherify_sync.expressions.directives import Reading
 from voucherify_sync.expressions.row_filters import APPLY_FAILED
 from voucherify_sync.fields import NAME, NAME_PARTS, WORKING_FIELDS, CustomerBody, CustomEvent
 from voucherify_sync.mapping.drafts import Draft, Put
@@ -221,6 +220,7 @@ class _Tracer:
         body = to_builtins(mapped.body)
         self._parts: Json = body if type(mapped.body) is CustomEvent else {"customer": body}
         self._root = mapped.rules.root
+        self._given = dict(zip(mapped.draft.filled, mapped.draft.set_values, strict=True))
         self._writes = list(self._all_writes())
         self._give_reasons()
 
@@ -255,7 +255,7 @@ class _Tracer:
                 tuple(reading.branches),
                 _result([each.reason for each in by_row.get(len(rules.rows) + number, [])]),
             )
-            for number, (value, reading) in self._given()
+            for number, (value, reading) in self._given.items()
         ]
         constants = [
             Fallback(write.place, write.value)
@@ -284,14 +284,7 @@ class _Tracer:
         if entry >= len(rules.entries) or rules.entries[entry].expression.path is not None:
             return None
         name = rules.entries[entry].expression.name
-        branches = [
-            branch for each, (_, reading) in self._given() if each == entry for branch in reading.branches
-        ]
-        return None if name is None else ", ".join((name, *branches))
-
-    def _given(self) -> Iterator[tuple[int, tuple[Any, Reading]]]:
-        """Yield what entries of `set` gave, with their numbers."""
-        return zip(self._draft.filled, self._draft.set_values, strict=True)
+        return None if name is None else ", ".join((name, *self._given[entry][1].branches))
 
     def _moved(self, keys: Keys) -> Keys:
         """Return where a directive has read: the traits of the context may stand in for the event's own."""
@@ -309,7 +302,7 @@ class _Tracer:
                 sources = (own,) if keys else ()
                 yield from _written(leaf.row, sources, leaf.put, own[len(keys) :], inside, leaf.place)
         rows_count = len(self._rules.rows)
-        for number, (value, reading) in self._given():
+        for number, (value, reading) in self._given.items():
             yield from self._written_by_set(number, value, list(map(self._moved, reading.keys)))
         for number, (place, put, value) in enumerate(
             self._rules.constants, rows_count + len(self._rules.puts)
@@ -393,9 +386,27 @@ class _Tracer:
             return NULL if write.value is None else EMPTY
         return None
 
+    def _writes_by_values(self) -> Iterator[_Write]:
+        """Yield the writes as values of the event are told of them.
+
+        Each value that an entry of `set` reads has a part in all that the entry makes, so an object counts as one: its
+        fields times what was read would be too many.
+        """
+        made: dict[int, list[_Write]] = {}
+        for write in self._writes:
+            number = write.row - len(self._rules.rows)
+            if number in self._given and self._rules.entries[number].expression.path is None:
+                made.setdefault(number, []).append(write)
+            else:
+                yield write
+        for number, writes in made.items():
+            first = next((write for write in writes if write.reason is None), writes[0])
+            place = first.place if len(writes) == 1 else self._rules.puts[number].place
+            yield _Write(first.row, first.sources, place, first.value, first.reason)
+
     def _values(self) -> Iterator[TracedValue]:
         by_source: dict[Keys, list[_Write]] = {}
-        for write in self._writes:
+        for write in self._writes_by_values():
             for source in write.sources:
                 by_source.setdefault(outside_lists(source[:MAX_DEPTH]), []).append(write)
         read_beside = (*self._rules.taken, *self._section.asked)

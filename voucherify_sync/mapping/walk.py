@@ -79,9 +79,7 @@ def walk(
 
 def _put_set(draft: Draft, rules: Rules, fields: Json, *, keeps_values: bool) -> None:
     """Put what the entries of `set` make of an event; one that makes nothing leaves its place as the rows made it."""
-    if (
-        rules.root == CONTEXT_TRAITS
-    ):  # directives name the traits by their usual place, also where these stand in
+    if rules.root == CONTEXT_TRAITS:  # directives name traits by their usual place, also where these stand in
         fields = fields | {CONTEXT_TRAITS[1]: draft.traits_or_properties}
     for number, entry in enumerate(rules.puts):
         reading = Reading([], []) if keeps_values else None
