@@ -393,25 +393,14 @@ class Page(Struct, frozen=True, forbid_unknown_fields=True):
         return self.unmapped_properties
 
 
-class Screen(Struct, frozen=True, forbid_unknown_fields=True):
+class Screen(Page, frozen=True, forbid_unknown_fields=True):
     """Screen events, the page events of an app. Each one becomes a custom event of its customer."""
 
     disabled: Annotated[bool, Meta(description="Skip screen events; false sends them.")] = True
     where: Annotated[_Where, Meta(examples=['name = "Checkout"'])] = None
-    mapping: Annotated[Rows, Meta(description=_MAPPING_HELP, examples=[PAGE_ROWS])] = field(
-        default_factory=dict
-    )
-    extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[True])] = None
     set: Annotated[_Set, Meta(examples=[{"event": {"@template": "Viewed {{name}} Screen"}}])] = field(
         default_factory=dict
     )
-    add: _AddToEvents = field(default_factory=dict)
-    unmapped_properties: _UnmappedProperties = "drop"
-
-    @property
-    def unmapped(self) -> str:
-        """What becomes of values that no row reads."""
-        return self.unmapped_properties
 
 
 class Group(Struct, frozen=True, forbid_unknown_fields=True):
