@@ -192,6 +192,15 @@ class Filters:
             None if selection.where is None else WatchedCondition("--where", selection.where)
         )
         self._conditions = _conditions(settings)
+        self._asked = {
+            (kind, entry): [
+                self._conditions[section]
+                for section in (kind, None if entry is None else entry_section(entry))
+                if section in self._conditions
+            ]
+            for kind in SENT_TYPES
+            for entry in (None, *(entries if kind == "track" else ()))
+        }
         self._watched = [*self._conditions.values()]
         if self._selected_where is not None:
             self._watched.append(self._selected_where)
@@ -280,7 +289,7 @@ class Filters:
             return "not_selected"
         if self._selected_where is not None and not self._selected_where.holds(event.fields):
             return "not_selected"
-        if self._conditions and not all(watched.holds(event.fields) for watched in self._asked_of(event)):
+        if self._conditions and not self._meets_conditions(event):
             return "where"
         if self.has_period and not self._is_in_period(event):
             return "out_of_period"
@@ -290,15 +299,18 @@ class Filters:
             return "anonymous"
         return None
 
+    def _meets_conditions(self, event: Event) -> bool:
+        for watched in self._asked_of(event):  # noqa: SIM110 - a generator costs as much as a term
+            if not watched.holds(event.fields):
+                return False
+        return True
+
     def conditions(self, event: Event) -> list[Condition]:
         """Return the conditions of the settings that are asked of an event."""
         return [watched.condition for watched in self._asked_of(event)]
 
     def _asked_of(self, event: Event) -> list[WatchedCondition]:
-        sections = [event.type]
-        if (entry := self.entry_of(event)) is not None:
-            sections.append(entry_section(entry))
-        return [self._conditions[each] for each in sections if each in self._conditions]
+        return self._asked[event.type, None if self._entries is None else self._entries.of(event)]
 
     def sources(self) -> Iterator[FieldPath]:
         """Yield what conditions read."""
