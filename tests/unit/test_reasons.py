@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,27 +41,23 @@ RETURNS_A_REASON = {
 CODES = {reason.code for reason in REASONS}
 
 
+@cache
 def trees() -> list[ast.Module]:
     """Return the library's modules that can end a record."""
     files = (file for file in sorted(LIBRARY.rglob("*.py")) if ELSEWHERE not in file.parents)
     return [ast.parse(file.read_text(), str(file)) for file in files]
 
 
-TREES = trees()
-
-
+@cache
 def constants() -> dict[str, str]:
     """Return the texts that modules give a name in capitals, such as GAVE_UP."""
     found = {}
-    for node in (node for tree in TREES for node in tree.body):
+    for node in (node for tree in trees() for node in tree.body):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             found.update({target.id: value.value for target in targets if isinstance(target, ast.Name)})
     return found
-
-
-CONSTANTS = constants()
 
 
 def codes_of(node: ast.expr | None) -> Iterator[str]:
@@ -94,8 +91,8 @@ def code_of(node: ast.expr) -> str:
     match node:
         case ast.Constant(value=str(text)):
             return text
-        case ast.Name(id=name) if name in CONSTANTS:
-            return CONSTANTS[name]
+        case ast.Name(id=name) if name in constants():
+            return constants()[name]
         case ast.JoinedStr(values=values):
             return "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in values)
     return f"?{ast.unparse(node)}"
@@ -114,7 +111,7 @@ def reason_in(call: ast.Call) -> ast.expr | None:
 
 def made_codes() -> Iterator[tuple[str, str]]:
     """Yield each code with where it is made."""
-    for tree in TREES:
+    for tree in trees():
         for node in ast.walk(tree):
             found: list[ast.expr | None] = []
             if isinstance(node, ast.Call):
@@ -129,7 +126,7 @@ def test_what_takes_or_returns_a_reason_is_there() -> None:
     """A name that went would leave the reasons of its successor without a look."""
     defined = {
         node.name
-        for tree in TREES
+        for tree in trees()
         for node in ast.walk(tree)
         if isinstance(node, (ast.ClassDef, ast.FunctionDef))
     }
@@ -155,7 +152,7 @@ def test_reasons_of_tables_have_a_meaning() -> None:
 
 def test_outcomes_with_state_and_reason_are_known_as_such() -> None:
     """The meaning is that of the code in its state."""
-    calls = [node for tree in TREES for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [node for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Call)]
     pairs = {
         (State[call.args[1].attr], code)
         for call in calls
@@ -171,7 +168,7 @@ def test_every_meaning_belongs_to_a_reason_that_the_library_names() -> None:
     """A reason that went leaves nothing behind."""
     texts = {
         node.value
-        for tree in TREES
+        for tree in trees()
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
