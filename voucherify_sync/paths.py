@@ -34,6 +34,9 @@ FIELDS_OF: Final[dict[Keys, tuple[str, ...]]] = {
 FREE_OBJECTS: Final[tuple[Keys, ...]] = (("metadata",), ("customer", "metadata"))
 """The places where any key may stand, at any depth."""
 
+HOLDERS: Final = frozenset((*FIELDS_OF, *FREE_OBJECTS))
+"""Destinations that hold an object: below these `set` and `add` may name fields in braces as well as with dots."""
+
 _ALIASES: Final[dict[Keys, dict[str, str]]] = {
     ("customer",): CUSTOMER_ALIASES,
     ("customer", "address"): ADDRESS_ALIASES,
@@ -87,7 +90,12 @@ class FieldPath(Struct, frozen=True):
     @property
     def holds_an_object(self) -> bool:
         """Tell whether a destination is a place where an object, not a text, belongs."""
-        return self.keys in FIELDS_OF or self.keys[:1] in FREE_OBJECTS or self.keys[:2] in FREE_OBJECTS
+        return self.keys in FIELDS_OF or is_in_free_object(self.keys)
+
+
+def is_in_free_object(place: Keys) -> bool:
+    """Tell whether a destination is an object where any key may stand, or lies in one."""
+    return place[:1] in FREE_OBJECTS or place[:2] in FREE_OBJECTS
 
 
 def holds_a_non_number(value: object) -> bool:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from voucherify_sync.events import Event, Json, Position, Request, event_type
-from voucherify_sync.mapping.field_types import Dropped
+from voucherify_sync.field_types import Dropped
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.settings.types import Settings

@@ -17,7 +17,7 @@ def loaded(folder: Path, text: str | bytes, **environment: str) -> Settings:
 
 def uncommented(text: str) -> str:
     """Return the template with all its examples uncommented."""
-    return re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
+    return re.sub(r"^( *)#(?=\S|  )", r"\1", text, flags=re.MULTILINE)
 
 
 def pasted(text: str, printed: str) -> str:

@@ -18,6 +18,7 @@ FOUNDATION = {
     "outcomes",
     "events",
     "fields",
+    "field_types",
     "exit_codes",
     "paths",
     "errors",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.segment_events import body_of, dropped_of, identify
+from support.segment_events import body_of, dropped_of, identify, track
+from support.settings_text import loaded
 
 from voucherify_sync.events import Json, Request
-from voucherify_sync.mapping.field_types import Dropped, date_of, present_text
+from voucherify_sync.field_types import Dropped, date_of, present_text, reason_of_misfit
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import Outcome
-from voucherify_sync.paths import holds_a_non_number
-from voucherify_sync.settings.types import Identify, Settings
+from voucherify_sync.paths import holds_a_non_number, parse_destination
+from voucherify_sync.settings.types import Identify, Settings, Track
 from voucherify_sync.text import text_of
 
 
@@ -245,3 +247,47 @@ def test_a_name_is_made_of_first_and_last(
     assert body == {"source_id": "u1"}
     unmapped = mapper.stats.to_dict()["identify"]["unmapped"]
     assert unmapped.keys() == {f"traits.{key}" for key in own if key not in used}
+
+
+@pytest.mark.parametrize(
+    "value", ["x", "", " ", "2000-02-30", "2000-02-29T10:00", 0, 20000229, True, [], {"a": "b"}]
+)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "event",
+        "customer.name",
+        "customer.firstName",
+        "customer.birthdate",
+        "customer.source_id",
+        "customer.id",
+        "customer.address.city",
+        "customer.address",
+        "customer.metadata",
+        "metadata",
+        "metadata.a",
+        "referral.code",
+    ],
+)
+def test_a_constant_is_refused_where_the_mapping_would_drop_it(place: str, value: Json) -> None:
+    """The settings know it beforehand, so what they refuse is what a row drops, and nothing else."""
+    settings = Settings(track=Track(mapping={"properties.v": [place]}))
+    dropped = dropped_of(track({"v": value}), settings)
+    expected = [reason for path, reason in dropped if path == place or place == "referral.code"]
+    reason = reason_of_misfit(parse_destination(place).keys, value)
+    assert (reason is not None) == bool(expected), (reason, dropped)
+    if place != "referral.code":  # without it the whole referral goes
+        assert expected == [reason] * bool(reason)
+
+
+def test_constants_in_braces_are_the_same_as_with_dots(tmp_path: Path) -> None:
+    """As in `set`."""
+    text = (
+        "track: {add: {customer: {name: A, address: {city: B}}, referral: {code: C}, metadata: {a: {b: 1}}}}"
+    )
+    assert body_of(track(), loaded(tmp_path, text)) == {
+        "event": "Order Completed",
+        "customer": {"source_id": "u1", "name": "A", "address": {"city": "B"}},
+        "metadata": {"a": {"b": 1}},
+        "referral": {"code": "C"},
+    }

@@ -18,12 +18,11 @@ from support.settings_text import loaded
 from voucherify_sync.errors import SettingsError
 from voucherify_sync.events import Batch, Event, Json, Request
 from voucherify_sync.expressions.row_filters import APPLY_FAILED, parse_filters
-from voucherify_sync.expressions.set_entries import HOLDERS
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.rules import _TWINS
 from voucherify_sync.outcomes import Outcome
-from voucherify_sync.paths import MISSING, parse_destination, parse_source, path_of, read
+from voucherify_sync.paths import HOLDERS, MISSING, parse_destination, parse_source, path_of, read
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings.template import dump, escaped, to_yaml
 from voucherify_sync.settings.types import (
@@ -229,6 +228,7 @@ def told(decision: Any) -> Any:
     return decision.body if isinstance(decision, Request) else decision.reason
 
 
+TEXT_FIELDS = ("event", "customer.name", "customer.source_id")
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | texts,
@@ -260,16 +260,13 @@ def odd_settings(draw: st.DrawFn) -> tuple[Json, list[str]]:
             ]
         )
     )
+    gives_object = next(iter(directive)) in ("@merge", "@flatten")  # which a text field refuses at load
     filters = draw(st.sampled_from([*FILTERS, None]))
     target: Json = {"to": place, "or": [path_of("properties", other)]}
     name = draw(texts)
     track = {
         "mapping": {source: target if filters is None else {**target, "apply": filters}},
-        "set": {
-            draw(
-                st.sampled_from(["metadata.made", "event", "customer.name", "customer.source_id"])
-            ): directive
-        },
+        "set": {draw(st.sampled_from(["metadata.made", *(() if gives_object else TEXT_FIELDS)])): directive},
         "unmapped_properties": draw(st.sampled_from(["drop", "metadata"])),
         "where": draw(
             st.sampled_from(

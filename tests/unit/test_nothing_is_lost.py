@@ -8,7 +8,7 @@ import pytest
 from support.random_settings import Chance
 from support.segment_events import dropped_of, event_of
 
-from voucherify_sync.mapping.field_types import BLANK, NOT_A_DATE, NOT_AN_OBJECT, NOT_TEXT
+from voucherify_sync.field_types import BLANK, NOT_A_DATE, NOT_AN_OBJECT, NOT_TEXT
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.trace import NO_FIELD, NO_ROW, OVERWRITTEN, traced
 from voucherify_sync.outcomes import Outcome

@@ -12,7 +12,7 @@ from support.settings_text import loaded
 
 from voucherify_sync.errors import SettingsError
 from voucherify_sync.events import Batch, Event, Json
-from voucherify_sync.mapping.field_types import DOES_NOT_FIT
+from voucherify_sync.field_types import DOES_NOT_FIT
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.run.pipeline import Pipeline
 

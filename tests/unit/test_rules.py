@@ -12,8 +12,8 @@ from msgspec import to_builtins
 from support.segment_events import event_of
 
 from voucherify_sync.events import Json
+from voucherify_sync.field_types import Dropped
 from voucherify_sync.mapping.drafts import Draft
-from voucherify_sync.mapping.field_types import Dropped
 from voucherify_sync.mapping.rules import Rules, effective_rows
 from voucherify_sync.mapping.walk import walk
 from voucherify_sync.paths import PathError, parse_source, read

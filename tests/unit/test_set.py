@@ -284,6 +284,11 @@ MISTAKES: list[Any] = [
         ["@path", "lower or upper"],
         id="all at once",
     ),
+    pytest.param(
+        'track: {set: {custmer.email: {"@pth": x}, customer: {nme: {"@cse": x}}}}',
+        ["1:15", "1:59", "did you mean @path?", "customer.name", "did you mean @case?"],
+        id="in the value of a wrong destination",
+    ),
     pytest.param('track: {set: {event: {"@liquid": x}}}', ["Liquid is not read yet"], id="Liquid"),
     pytest.param("track: {set: {metadata.*: 1}}", ["1:", "leave the '.*' out"], id="a wildcard"),
     pytest.param("track: {set: {metadata: 1}}", ["object"], id="metadata that is no object"),

@@ -126,6 +126,7 @@ def test_a_constant_is_read_as_in_json_and_never_as_in_norway(
     assert (read, type(read)) == (value, type(value))
 
 
+NO_TEXT = "a text or a number belongs here; true, false, lists and objects are never sent"
 MISTAKES = {
     "unknown": ("tracks: {}", "1:1: tracks: no such setting; did you mean track?"),
     "unknown inside": ("track:\n  event_filter: a", "2:3: track.event_filter: no such setting; did you mean track.events_filter?"),
@@ -210,6 +211,22 @@ MISTAKES = {
     "control character": ("track:\n  \x00", "2:3: a character that YAML does not allow; write it as an escape"),
     "deep": ("[" * 40, "1:33: nested deeper than 32 levels"),
     "large": (b"#" * (1 << 20) + b"\n", "1:1: larger than 1 MiB, which no settings file is"),
+    "null in set": ("track: {set: {event: null}}", "1:22: track.set: event has no value, and null sets nothing"),
+    "null in braces": ("identify: {add: {customer: {name: null}}}", "1:35: identify.add: customer.name has no value, and null adds nothing; to erase the field, set nulls: clear"),
+    "constant that is no date": ("track: {add: {customer.birthdate: 2020-13-01}}", "1:35: track.add: customer.birthdate: this is no date of the calendar, and never sent; write one such as 1990-05-31"),
+    "constant that is no text": ("track: {set: {customer.source_id: true}}", f"1:35: track.set: customer.source_id: {NO_TEXT}"),
+    "object for a text": ("group: {add: {customer.name: {a: 1}}}", f"1:30: group.add: customer.name: {NO_TEXT}"),
+    "object with a directive for a text": ("track: {set: {event: [{'@path': event}]}}", f"1:22: track.set: event: {NO_TEXT}"),
+    "directive that gives an object": ("track: {set: {event: {'@flatten': {value: 1, separator: /}}}}", f"1:22: track.set: event: {NO_TEXT}"),
+    "directive that gives a text": ("track: {set: {metadata: {'@template': '{{event}}'}}}", "1:25: track.set: metadata: an object belongs here; anything else is never sent"),
+    "directive that reads nothing": ("track: {set: {event: {'@case': {operator: lower, value: ' '}}}}", "1:22: track.set: event: a blank text is never sent; leave the entry out"),
+    "blank constant": ("track: {add: {referral: {code: ''}}}", "1:32: track.add: referral.code: a blank text is never sent; leave the entry out"),
+    "blank id": ("track: {add: {customer.id: ''}}", "1:28: track.add: customer.id: a blank id names nobody and is never sent; leave the entry out"),
+    "long name": (f"track: {{add: {{event: {'a' * 301}}}}}", "1:22: track.add: event: a name of more than 300 characters, which Voucherify does not take"),
+    "text for an object": ("track: {add: {customer: x}}", "1:25: track.add: customer takes an object"),
+    "constant of an entry": ("track: {events: {Order: {add: {metadata: 1}}}}", "1:42: track.events.Order.add: metadata takes an object"),
+    "unknown field in braces": ("track: {add: {customer: {emial: x}}}", "1:33: track.add: 'customer.emial': customer has no 'emial'; did you mean 'customer.email'?"),
+    "wildcard of constants": ("track: {add: {metadata.*: x}}", "1:27: track.add: 'metadata.*': a value fills one place here; leave the '.*' out"),
 }  # fmt: skip
 
 

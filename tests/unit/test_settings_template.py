@@ -159,7 +159,7 @@ any_settings = st.builds(
         extend_default=st.sampled_from([None, False, True]),
         mapping=st.just({"properties": ["customer", "metadata"], 'traits["a:b"]': ["metadata.$$x"]}),
         add=st.dictionaries(
-            st.sampled_from(["metadata.a", "customer.name"]),
+            st.sampled_from(["metadata.a", "customer.metadata.b"]),
             json_values.filter(lambda value: value is not None),
             max_size=2,
         ),

@@ -1,16 +1,16 @@
-"""Read the entries of `set`: destinations, each with a value that is compiled."""
+"""Read the entries of `set` and `add`: destinations, each with a value, which `set` compiles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct
 
 from voucherify_sync.expressions.directives import Expression, compile_value, is_directive
 from voucherify_sync.paths import (
-    FIELDS_OF,
     FREE_OBJECTS,
+    HOLDERS,
     FieldPath,
     Keys,
     PathError,
@@ -18,11 +18,8 @@ from voucherify_sync.paths import (
     path_of,
 )
 
-HOLDERS: Final = frozenset((*FIELDS_OF, *FREE_OBJECTS))
-"""Destinations that hold an object: below these `set` may name fields in braces as well as with dots."""
-
 Note = Callable[[Keys, str], None]
-"""Takes a mistake: the keys in `set` that lead to it, and what is wrong."""
+"""Takes a mistake: the keys in `set` or `add` that lead to it, and what is wrong."""
 
 
 class SetEntry(Struct, frozen=True, eq=False):
@@ -31,10 +28,12 @@ class SetEntry(Struct, frozen=True, eq=False):
     Attributes:
         destination: where it goes.
         expression: makes it.
+        keys: that lead to it in `set`.
     """
 
     destination: FieldPath
     expression: Expression
+    keys: Keys
 
 
 def set_entries(given: dict[str, Any], note: Note | None = None) -> list[SetEntry]:
@@ -44,50 +43,70 @@ def set_entries(given: dict[str, Any], note: Note | None = None) -> list[SetEntr
         given: as the settings hold it.
         note: takes every mistake; without it the settings were checked before.
     """
+    note = note or _ignore
     entries = []
-    for text, value in given.items():
-        try:
-            destination = _destination(text)
-        except PathError as error:
-            if note is not None:
-                note((text,), str(error))
-            continue
-        for keys, place, inside in _flat((text,), destination, value, note or _ignore):
-            expression = compile_value(inside, _below(keys, note or _ignore))
-            entries.append(SetEntry(place, expression))
+    for keys, place, value in _places(given, note, takes_directives=True):
+        expression = compile_value(value, below(keys, note))
+        if place is not None:
+            entries.append(SetEntry(place, expression, keys))
     return entries
 
 
-def _destination(text: str) -> FieldPath:
+def constants(given: dict[str, Any], note: Note) -> Iterator[tuple[Keys, FieldPath, Any]]:
+    """Yield the constants of `add`: the keys that lead to each, its destination, and the value.
+
+    `customer: {email: …}` is the same as `customer.email: …`. What is a mistake is noted, and left out.
+    """
+    for keys, place, value in _places(given, note, takes_directives=False):
+        if place is not None:
+            yield keys, place, value
+
+
+def _places(
+    given: dict[str, Any], note: Note, *, takes_directives: bool
+) -> Iterator[tuple[Keys, FieldPath | None, Any]]:
+    """Yield the places that values fill; None stands for a place that no request has, which is noted."""
+    for text, value in given.items():
+        try:
+            destination = _one_place(text)
+        except PathError as error:
+            note((text,), str(error))
+            yield (text,), None, value
+        else:
+            yield from _flat((text,), destination, value, note, takes_directives)
+
+
+def _one_place(text: str) -> FieldPath:
     destination = parse_destination(text)
     if destination.wildcard:
-        raise PathError(f"{text!r}: an entry of set fills one place; leave the '.*' out")
+        raise PathError(f"{text!r}: a value fills one place here; leave the '.*' out")
     return destination
 
 
 def _flat(
-    keys: Keys, destination: FieldPath, value: Any, note: Note
-) -> Iterator[tuple[Keys, FieldPath, Any]]:
+    keys: Keys, destination: FieldPath, value: Any, note: Note, takes_directives: bool
+) -> Iterator[tuple[Keys, FieldPath | None, Any]]:
     """Yield the places that a value fills; fields in braces are places of their own."""
-    if destination.keys not in HOLDERS or is_directive(value):
+    made = takes_directives and is_directive(value)
+    if destination.keys not in HOLDERS or made or value is None:
         yield keys, destination, value
-        return
-    if not isinstance(value, dict):
-        if value is None:
-            yield keys, destination, value
-        else:
-            note(keys, f"{destination.text} takes an object or a directive that gives one")
-        return
-    for key, inside in value.items():
-        try:
-            below = parse_destination(path_of(*destination.keys, key))
-        except PathError as error:
-            note((*keys, key), str(error))
-        else:
-            yield from _flat((*keys, key), below, inside, note)
+    elif not isinstance(value, dict):
+        note(keys, f"{destination.text} takes an object{' or a directive that gives one' * takes_directives}")
+    elif destination.keys in FREE_OBJECTS and not takes_directives:
+        yield keys, destination, value
+    else:
+        for key, inside in value.items():
+            try:
+                place = parse_destination(path_of(*destination.keys, key))
+            except PathError as error:
+                note((*keys, key), str(error))
+                yield (*keys, key), None, inside
+            else:
+                yield from _flat((*keys, key), place, inside, note, takes_directives)
 
 
-def _below(keys: Keys, note: Note) -> Note:
+def below(keys: Keys, note: Note) -> Note:
+    """Return what takes the mistakes of a part, to which these keys lead."""
     return lambda inside, message: note((*keys, *inside), message)
 
 

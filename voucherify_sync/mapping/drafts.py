@@ -14,18 +14,9 @@ from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Json
 from voucherify_sync.expressions.directives import Reading
+from voucherify_sync.field_types import BLANK, MAX_NESTING, NOT_AN_OBJECT, Dropped, text_for
 from voucherify_sync.fields import Address, CustomerBody
-from voucherify_sync.mapping.field_types import (
-    BLANK,
-    MAX_NESTING,
-    NOT_A_DATE,
-    NOT_AN_OBJECT,
-    NOT_TEXT,
-    Dropped,
-    date_of,
-)
-from voucherify_sync.paths import FREE_OBJECTS, Keys, object_at
-from voucherify_sync.text import text_of
+from voucherify_sync.paths import FREE_OBJECTS, Keys, is_in_free_object, object_at
 
 if TYPE_CHECKING:
     from voucherify_sync.mapping.rules import Match, Route
@@ -36,9 +27,6 @@ NO_ADDRESS: Final = Address()
 
 Put = Callable[["Draft", Any], None]
 """Puts a value into a draft, and notes there what does not belong in its place."""
-
-IDS: Final = ("id", "source_id")
-"""Filled by rows of their own only: Segment's ``traits.id`` would turn one customer into another."""
 
 WORKING: Final = {"firstName": "first", "lastName": "last"}
 """Fields that a mapping may fill and Voucherify does not have -> where a draft keeps them."""
@@ -174,7 +162,7 @@ def put_at(place: Keys, *, each_key: bool, keep_nulls: bool) -> Put:
     if place in FREE_OBJECTS or each_key:
         # A null at the first level of metadata is like one at a row of its own; deeper ones are data.
         return _whole_object(place, skips_nulls=(each_key or place in FREE_OBJECTS) and not keep_nulls)
-    if place[:1] in FREE_OBJECTS or place[:2] in FREE_OBJECTS:
+    if is_in_free_object(place):
         return _free_value(place)
     if place == ("event",):
         return lambda draft, value: setattr(draft, "event", value)
@@ -189,18 +177,15 @@ def _text(place: Keys) -> Put:
     """Put a text at a field of the customer or of the address."""
     name = str(place[-1])
     in_address, working = len(place) == 3, WORKING.get(name)
-    is_date, is_id = name == "birthdate", name in IDS
     as_blank = (".".join(map(str, place)), BLANK)
 
     def put(draft: Draft, value: Any) -> None:
-        text, reason = (None, None) if value is None else (text_of(value), NOT_TEXT)
-        if text is not None and not is_id and not text.strip():
+        text, reason = (None, None) if value is None else text_for(name, value)
+        if reason is BLANK:
             draft.dropped.append(as_blank)  # as if the field were not there: only a null erases
             return
-        if text is not None and is_date:
-            text, reason = date_of(text), NOT_A_DATE
         holder: Any = draft if working else draft.address() if in_address else draft.customer
-        if text is None and reason is not None:
+        if reason is not None:
             draft.drop(place, reason)
             setattr(holder, working or name, None if working else UNSET)
         else:

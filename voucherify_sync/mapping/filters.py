@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from voucherify_sync.events import EVENT_TYPES, SENT_TYPES, Event
 from voucherify_sync.expressions.conditions import Condition, parse_condition
-from voucherify_sync.mapping.field_types import present_text
+from voucherify_sync.field_types import present_text
 from voucherify_sync.mapping.name_lists import NameList, NamesMet
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
 from voucherify_sync.mapping.sampling import is_sampled

@@ -12,6 +12,16 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from voucherify_sync.events import Event, Json, Kind, Request
+from voucherify_sync.field_types import (
+    BLANK,
+    BLANK_ID,
+    MAX_NESTING,
+    NOT_TEXT,
+    TOO_LONG,
+    date_of,
+    normalize_coded,
+    present_text,
+)
 from voucherify_sync.fields import MAX_EVENT_NAME, CustomerBody, CustomEvent
 from voucherify_sync.findings import (
     EVENTS_OF_VOUCHERIFY,
@@ -23,15 +33,6 @@ from voucherify_sync.findings import (
     TRAITS_OF_ANOTHER,
 )
 from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
-from voucherify_sync.mapping.field_types import (
-    BLANK,
-    BLANK_ID,
-    MAX_NESTING,
-    NOT_TEXT,
-    date_of,
-    normalize_coded,
-    present_text,
-)
 from voucherify_sync.mapping.filters import reason_of_type
 from voucherify_sync.mapping.rules import (
     CONTEXT_TRAITS,
@@ -286,7 +287,7 @@ class Mapper:
             detail = (
                 f"the event's name has {len(name)} characters and Voucherify takes at most {MAX_EVENT_NAME}"
             )
-            return Outcome(event, State.INVALID, "event_name_too_long", detail)
+            return Outcome(event, State.INVALID, TOO_LONG, detail)
         if section.watches_names and draft.customer.name is not UNSET:
             # properties.name is the name of a product, a page or a campaign.
             own_name = present_text(draft.traits_or_properties.get("name"))

@@ -17,9 +17,9 @@ from voucherify_sync.events import Json
 from voucherify_sync.expressions.directives import Read, Reading
 from voucherify_sync.expressions.row_filters import APPLY_FAILED, RowFilters, parse_filters
 from voucherify_sync.expressions.set_entries import SetEntry
+from voucherify_sync.field_types import DOES_NOT_FIT, IDS, date_of
 from voucherify_sync.fields import CUSTOMER_TEXTS
-from voucherify_sync.mapping.drafts import IDS, WORKING, Draft, Put, is_blank, put_at, refuse_at
-from voucherify_sync.mapping.field_types import DOES_NOT_FIT, date_of
+from voucherify_sync.mapping.drafts import WORKING, Draft, Put, is_blank, put_at, refuse_at
 from voucherify_sync.paths import (
     FIELDS_OF,
     MISSING,

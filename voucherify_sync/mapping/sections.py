@@ -10,7 +10,7 @@ from msgspec import Struct
 from voucherify_sync.events import SENT_TYPES, Event, EventType, Kind
 from voucherify_sync.expressions.conditions import parse_condition
 from voucherify_sync.expressions.set_entries import set_entries
-from voucherify_sync.mapping.field_types import present_text
+from voucherify_sync.field_types import present_text
 from voucherify_sync.mapping.name_lists import name_matcher
 from voucherify_sync.mapping.rules import Rules, effective_rows, in_context
 from voucherify_sync.paths import FieldPath

@@ -15,9 +15,7 @@ from msgspec import Struct, to_builtins
 
 from voucherify_sync.events import SENT_TYPES, Event, Json
 from voucherify_sync.expressions.row_filters import APPLY_FAILED
-from voucherify_sync.fields import NAME, NAME_PARTS, WORKING_FIELDS, CustomerBody, CustomEvent
-from voucherify_sync.mapping.drafts import Draft, Put
-from voucherify_sync.mapping.field_types import (
+from voucherify_sync.field_types import (
     BLANK,
     DOES_NOT_FIT,
     NOT_A_DATE,
@@ -25,6 +23,8 @@ from voucherify_sync.mapping.field_types import (
     NOT_TEXT,
     present_text,
 )
+from voucherify_sync.fields import NAME, NAME_PARTS, WORKING_FIELDS, CustomerBody, CustomEvent
+from voucherify_sync.mapping.drafts import Draft, Put
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper, names_another, traits_in
 from voucherify_sync.mapping.rules import CONTEXT_TRAITS, VALUE, WHOSE_TRAITS, Leaf, MappingRow
 from voucherify_sync.outcomes import Outcome

@@ -11,9 +11,9 @@ from typing import Any
 
 from voucherify_sync.events import Event, Json
 from voucherify_sync.expressions.directives import Reading
+from voucherify_sync.field_types import NOT_AN_OBJECT
 from voucherify_sync.fields import CustomerBody
 from voucherify_sync.mapping.drafts import Draft, is_blank
-from voucherify_sync.mapping.field_types import NOT_AN_OBJECT
 from voucherify_sync.mapping.rules import (
     CONTEXT_TRAITS,
     WHOSE_TRAITS,

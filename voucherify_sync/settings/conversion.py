@@ -14,11 +14,22 @@ from msgspec.structs import replace
 
 from voucherify_sync.events import SENT_TYPES, Kind
 from voucherify_sync.expressions.conditions import ConditionError, parse_condition
-from voucherify_sync.expressions.directives import is_directive
+from voucherify_sync.expressions.directives import Expression, compile_value, is_directive
 from voucherify_sync.expressions.row_filters import FilterError, parse_filters
-from voucherify_sync.expressions.set_entries import HOLDERS, set_entries
+from voucherify_sync.expressions.set_entries import Note, below, constants, set_entries
+from voucherify_sync.field_types import (
+    BLANK,
+    BLANK_ID,
+    NOT_A_DATE,
+    NOT_AN_OBJECT,
+    NOT_TEXT,
+    TOO_LONG,
+    reason_of_misfit,
+)
 from voucherify_sync.fields import MAX_EVENT_NAME
 from voucherify_sync.paths import (
+    HOLDERS,
+    MISSING,
     FieldPath,
     Keys,
     PathError,
@@ -73,6 +84,24 @@ _TAKE_TEXT: Final = frozenset(
 )
 """Keys, of and in directives, of texts that are no values to send."""
 _ROW_KEYS: Final = frozenset({"to", "or", "apply"})
+_HOLDER_TEXTS: Final = frozenset(path_of(*keys) for keys in HOLDERS)
+_ADDS_NOTHING: Final = {"set": "sets nothing", "add": "adds nothing"}
+_MISFITS: Final = {
+    NOT_TEXT: "a text or a number belongs here; true, false, lists and objects are never sent",
+    BLANK: "a blank text is never sent; leave the entry out",
+    BLANK_ID: "a blank id names nobody and is never sent; leave the entry out",
+    NOT_A_DATE: "this is no date of the calendar, and never sent; write one such as 1990-05-31",
+    NOT_AN_OBJECT: "an object belongs here; anything else is never sent",
+    TOO_LONG: f"a name of more than {MAX_EVENT_NAME} characters, which Voucherify does not take",
+}
+"""Why a value never arrives -> what to do."""
+_GIVES: Final[dict[str | None, Any]] = {
+    "@template": "2000-01-31",
+    "@replace": "2000-01-31",
+    "@merge": {"a": 1},
+    "@flatten": {"a": 1},
+}
+"""Directive that gives values of one type only -> such a value, which fits each field that takes the type."""
 _KNOWN_VERSION: Final = "v2018-08-01"
 _VERSION: Final = re.compile(r"v[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _JSON_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -258,20 +287,26 @@ class SettingsReader(NodeReader):
             found["url"] = self.tried(nodes["url"], "api.url", clean_url, found["url"])
         if version := found.get("version"):
             found["version"] = self._version(nodes["version"], version)
-        if "add" in nodes and found.get("nulls") != "clear":
-            self._note_null_constants(nodes["add"], section, can_clear="nulls" in known)
+        if found.get("nulls") != "clear":
+            for name in {"set", "add"} & nodes.keys():
+                self._note_null_constants(nodes[name], known[name], "", can_clear="nulls" in known)
         if found.get("token_file") and found.get("token", Api().token) != Api().token:
             later = max(nodes["token"].place, nodes["token_file"].place)
             self._problems.add(later, "api", "token and token_file are both given; leave one out")
         cls = kind or SECTIONS[section]
         return cls(**{name: value for name, value in found.items() if value is not None})
 
-    def _note_null_constants(self, node: YamlNode, section: str, *, can_clear: bool) -> None:
+    def _note_null_constants(self, node: YamlNode, setting: Setting, above: str, *, can_clear: bool) -> None:
+        """Note nulls of `set` or `add`, also of fields in braces below the destination `above`."""
         for name, (_, value) in (node.pairs or {}).items():
             if value.is_null:
                 remedy = "; to erase the field, set nulls: clear" if can_clear else ""
-                message = f"{shown(name)} has no value, and null adds nothing{remedy}"
-                self._problems.add(value.place, f"{section}.add", message)
+                message = (
+                    f"{shown(above + name)} has no value, and null {_ADDS_NOTHING[setting.name]}{remedy}"
+                )
+                self._problems.add(value.place, setting.path, message)
+            elif f"{above}{name}" in _HOLDER_TEXTS:
+                self._note_null_constants(value, setting, f"{above}{name}.", can_clear=can_clear)
 
     def _version(self, node: YamlNode, text: str) -> str:
         version = clean_version(text)
@@ -302,17 +337,16 @@ class SettingsReader(NodeReader):
             pairs = self.pairs(node, path, "`destination: value` lines")
             given = {name: self.constant(value, path) for name, (_, value) in pairs.items()}
             known = {
-                name: given[name]
+                name
                 for name, (key, _) in pairs.items()
                 if self.tried(key, path, self._destination, name, setting.section) is not None
             }
-            if setting.name in ("set", "add"):
-                self._doubt_texts(node, given, path)
+            self._doubt_texts(node, given, path)
             if setting.name == "set":
-                self._check_set(node, known, setting)
-            elif setting.name == "add":
-                self._doubt_directives(node, given, path)
-            return given
+                self._check_set(node, given, known, setting)
+                return given
+            self._doubt_directives(node, given, path)
+            return self._constants(node, {name: given[name] for name in given if name in known}, setting)
         if setting.name == "where":
             return self.tried(node, path, self._where, node, setting)
         return self.tried(node, path, self._one, node, setting)
@@ -327,15 +361,38 @@ class SettingsReader(NodeReader):
             entries[name] = self._section(value, section, TrackEntry)
         return entries
 
-    def _check_set(self, node: YamlNode, given: dict[str, Any], setting: Setting) -> None:
-        """Note the mistakes of directives, each at its own place, and what they read that no event has."""
+    def _check_set(self, node: YamlNode, given: dict[str, Any], known: set[str], setting: Setting) -> None:
+        """Note the mistakes of values, each at its own place, and what they read that no event has.
 
-        def note(keys: Keys, message: str) -> None:
-            self._problems.add(_node_at(node, keys).place, setting.path, message)
-
+        Args:
+            node: of the setting.
+            given: what it holds.
+            known: destinations that are no mistake.
+            setting: which.
+        """
+        note = self._note_at(node, setting)
         for destination, value in given.items():
-            for entry in set_entries({destination: value}, note):
-                self._doubt_sources(_node_at(node, (destination,)), entry.expression.sources, setting)
+            if destination not in known:
+                expressions = [compile_value(value, below((destination,), note))]
+            else:
+                entries = set_entries({destination: value}, note)
+                for entry in entries:
+                    _note_misfit(entry.keys, entry.destination, _known_value(entry.expression), note)
+                expressions = [entry.expression for entry in entries]
+            for expression in expressions:
+                self._doubt_sources(_node_at(node, (destination,)), expression.sources, setting)
+
+    def _constants(self, node: YamlNode, given: dict[str, Any], setting: Setting) -> dict[str, Any]:
+        """Return constants by their destinations, those in braces, too; note what can never be sent."""
+        note, found = self._note_at(node, setting), dict[str, Any]()
+        for keys, destination, value in constants(given, note):
+            _note_misfit(keys, destination, value, note)
+            found[destination.text] = value
+        return found
+
+    def _note_at(self, node: YamlNode, setting: Setting) -> Note:
+        """Return what notes a mistake at the place in a setting to which keys lead."""
+        return lambda keys, message: self._problems.add(_node_at(node, keys).place, setting.path, message)
 
     def _doubt_sources(self, node: YamlNode, sources: Iterable[FieldPath], setting: Setting) -> None:
         """Note what is read that no event of the type has; not where something else may stand in for it."""
@@ -533,6 +590,22 @@ def _node_at(node: YamlNode, keys: Keys) -> YamlNode:
         else:
             break
     return node
+
+
+def _note_misfit(keys: Keys, destination: FieldPath, value: Any, note: Note) -> None:
+    """Note a value that its destination never takes."""
+    if reason := reason_of_misfit(destination.keys, value):
+        note(keys, f"{destination.text}: {_MISFITS[reason]}")
+
+
+def _known_value(expression: Expression) -> Any:
+    """Return what an expression gives as far as that is the same for all events, such as its type; else None."""
+    if not is_directive(expression.value):
+        return expression.value
+    if not expression.is_constant:
+        return _GIVES.get(expression.name)
+    value = expression.read({}, None)
+    return None if value is MISSING else value
 
 
 def _own_texts(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, str]]:

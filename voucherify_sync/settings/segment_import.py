@@ -36,8 +36,7 @@ from voucherify_sync.expressions.conditions import (
     text_of_tree,
 )
 from voucherify_sync.expressions.directives import METADATA, is_directive
-from voucherify_sync.expressions.set_entries import HOLDERS
-from voucherify_sync.paths import Keys, parse_source, path_of
+from voucherify_sync.paths import HOLDERS, Keys, parse_source, path_of
 from voucherify_sync.settings.load import parsed
 from voucherify_sync.settings.segment_configuration import (
     ACTIONS_KEYS,

@@ -1,6 +1,7 @@
 """Field types of Voucherify: numbers in text fields become their exact decimal text, and what fits no field is dropped.
 
-Ids are never trimmed.
+Ids are never trimmed. The mapping brings values of events to these types; the settings are asked beforehand whether
+their constants have them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from datetime import date
 from typing import Final
 
 from voucherify_sync.events import Json
+from voucherify_sync.fields import MAX_EVENT_NAME
+from voucherify_sync.paths import HOLDERS, Keys, is_in_free_object
 from voucherify_sync.text import text_of
 
 MAX_NESTING: Final = 500
@@ -23,6 +26,12 @@ NO_CODE: Final = "no_code"
 BLANK_ID: Final = "blank_id"
 DOES_NOT_FIT: Final = "apply_failed"
 """Reasons of dropped values."""
+
+TOO_LONG: Final = "event_name_too_long"
+"""Reason of an event that is not sent."""
+
+IDS: Final = ("id", "source_id")
+"""The customer's fields by which Voucherify knows it."""
 
 Dropped = tuple[str, str]
 """A value that a row found and that is not sent: the path of its destination, such as ``customer.phone``, and why."""
@@ -52,6 +61,47 @@ def date_of(birthdate: str) -> str | None:
     except ValueError:
         return None
     return text
+
+
+def text_for(name: str, value: object) -> tuple[str | None, str | None]:
+    """Return the text that a field of a customer or an address gets, or why the value is dropped.
+
+    A blank id is no text to drop here: which id stands in for it is known once all rows are read.
+
+    Args:
+        name: of the field.
+        value: not null.
+    """
+    text = text_of(value)
+    if text is None:
+        return None, NOT_TEXT
+    if name in IDS:
+        return text, None
+    if not text.strip():
+        return None, BLANK
+    if name == "birthdate":
+        day = date_of(text)
+        return day, NOT_A_DATE if day is None else None
+    return text, None
+
+
+def reason_of_misfit(place: Keys, value: object) -> str | None:
+    """Return why a value never arrives at a place of a request, whatever the event; None for one that can.
+
+    Args:
+        place: keys of a destination.
+        value: a constant; null is none.
+    """
+    if value is None or (is_in_free_object(place) and place not in HOLDERS):
+        return None
+    if place in HOLDERS:
+        return None if type(value) is dict else NOT_AN_OBJECT
+    text, reason = text_for(str(place[-1]), value)
+    if reason is None and place == ("event",) and text is not None and len(text) > MAX_EVENT_NAME:
+        return TOO_LONG
+    if text is not None and not text.strip():
+        return BLANK_ID
+    return None if place == ("referral", "referrer_id") and reason == BLANK else reason
 
 
 def normalize_coded(part: Json, path: str, dropped: list[Dropped]) -> bool:
