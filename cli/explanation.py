@@ -55,7 +55,6 @@ _VALUE: Final = 60
 _MAX_REPAIRED: Final = 3
 _NARROW: Final = 72
 _RENAME: Final = "rename of the entry of track.events"
-_CONSTANT: Final = "constant of the settings"
 _MAX_PLACE: Final = 32
 _Entry = TypeVar("_Entry")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-.*)?\}")
@@ -256,6 +255,7 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
     origins = {_texts(place): sources for place, sources in trace.origins.items()}
     carried = {_texts(place) for _, place in trace.carried}
     makers = {_texts(place): maker for place, maker in trace.makers.items()}
+    givers = {_texts(place): given for place, given in trace.givers.items()}
     renamed = {each.place for each in trace.fallbacks if not each.sources} - {NAME}
     back = "←" if sign == "→" else "<-"
 
@@ -264,9 +264,9 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
         sources = origins.get(place)
         if sources is None:
             return []
-        words = " + ".join(clean(path_of(*source), 120) for source in sources if source)
-        filled_by = _RENAME if place in renamed else _CONSTANT
-        note: Line = [(f"{back} {words or ('set' if place in makers else filled_by)}", _MAPPED)]
+        given = givers.get(place, [_RENAME] if place in renamed else [])
+        words = [*(path_of(*source) for source in sources if source), *given]
+        note: Line = [(f"{back} {' + '.join(clean(word, 120) for word in words)}", _MAPPED)]
         if place in makers:
             note.append((f" ({clean(makers[place], 60)})", _DIM))
         if place in carried:
@@ -275,7 +275,12 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
             came = [located(record.fields, source) for source in sources]
             if any(map(record.is_repaired, came)):
                 note.append((", broken text repaired", _UNMAPPED))
-            elif len(came) == 1 and place not in makers and _is_converted(came[0], located(body, keys)):
+            elif (
+                len(came) == 1
+                and place not in makers
+                and place not in givers
+                and _is_converted(came[0], located(body, keys))
+            ):
                 note.append((f", which came as {compact(came[0], _VALUE)}", ""))
         return note
 
@@ -346,7 +351,7 @@ def _trace_lines(explanation: Explanation, sign: str) -> Iterator[Line]:
     yield from _section(
         "Filled without a row",
         filled,
-        lambda each: _filled(each, sign, _CONSTANT if each.place == NAME else _RENAME),
+        lambda each: _filled(each, sign, *trace.givers.get(each.place, [] if each.sources else [_RENAME])),
     )
     yield from _section("Constants", trace.constants, lambda each: _filled(each, sign, "add"))
     yield from _section(
@@ -369,7 +374,7 @@ def _rows(trace: Trace, joined: Fallback | None, sign: str) -> Iterator[Line]:
             yield _applied(applied, sign)
         elif not is_shown:
             is_shown = True
-            yield _filled(joined, sign, _CONSTANT)
+            yield _filled(joined, sign, *trace.givers.get(NAME, ()))
 
 
 def _is_by_rows(trace: Trace, joined: Fallback) -> bool:
@@ -413,9 +418,9 @@ def _applied(applied: AppliedRow, sign: str) -> Line:
     return line
 
 
-def _filled(fallback: Fallback, sign: str, of_nothing: str) -> Line:
-    sources = " + ".join(path_of(*keys) for keys in fallback.sources) or of_nothing
-    line = _arrow_line(sources, sign, path_of(*fallback.place))
+def _filled(fallback: Fallback, sign: str, *givers: str) -> Line:
+    words = *(path_of(*keys) for keys in fallback.sources), *givers
+    line = _arrow_line(" + ".join(words), sign, path_of(*fallback.place))
     return [*line, (f" = {compact(fallback.value, _VALUE)}", "")]
 
 

@@ -724,20 +724,26 @@ def test_a_default_that_a_later_filter_refuses_is_shown_by_the_path_of_its_row(r
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "giver", "maker"),
     [
-        "identify: {set: {customer.firstName: Ann}}",
-        "identify: {mapping: {traits.first: {to: customer.firstName, apply: \"default: 'Ann'\"}}}",
+        ("identify: {set: {customer.firstName: Ann}}", "constant of the settings", ""),
+        (
+            "identify: {mapping: {traits.first: {to: customer.firstName, apply: \"default: 'Ann'\"}}}",
+            "row traits.first",
+            " (default: 'Ann')",
+        ),
     ],
     ids=["set", "default"],
 )
-def test_a_name_made_of_the_settings_alone_is_no_rename(run_cli: Cli, text: str) -> None:
+def test_a_name_made_of_the_settings_alone_is_no_rename(
+    run_cli: Cli, text: str, giver: str, maker: str
+) -> None:
     """Only the name of an event is renamed. The name of the customer is told once."""
     (run_cli.folder / "s.yaml").write_text(text)
     events = write_events(run_cli.folder, {"type": "identify", "userId": "u-7", "traits": {}})
     brief, full = (run_cli("explain", "-c", "s.yaml", *mode, events).out for mode in ([], ["--full"]))
-    assert re.search(r'"name": "Ann" +← constant of the settings\n', brief)
-    assert full.count('  constant of the settings → customer.name = "Ann"\n') == 1
+    assert re.search(rf'"name": "Ann" +← {re.escape(giver + maker)}\n', brief)
+    assert full.count(f'  {giver} → customer.name = "Ann"\n') == 1
     assert "rename" not in brief + full
 
 

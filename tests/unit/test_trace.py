@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
 
 import pytest
@@ -9,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import to_builtins
 from support.random_settings import Chance
-from support.segment_events import identify, track
+from support.segment_events import event_of, identify, track
 
 from voucherify_sync.events import Event
-from voucherify_sync.fields import CustomerBody
+from voucherify_sync.fields import NAME, CustomerBody
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.trace import ROOTS, Trace, located, traced, values_below
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import MISSING, PathError, check_row, parse_destination, parse_source
 from voucherify_sync.settings import Identify, Settings, Track
+from voucherify_sync.settings.types import RowTarget
 from voucherify_sync.text import text_of
 
 
@@ -41,7 +44,7 @@ def shown(event: Event, rules: Settings | None = None) -> dict[str, str]:
     }
 
 
-def identify_rules(mapping: dict[str, list[str]], **more: Any) -> Settings:
+def identify_rules(mapping: dict[str, Any], **more: Any) -> Settings:
     """Return settings with these rows for identify events."""
     return Settings(identify=Identify(mapping=mapping, **more))
 
@@ -127,6 +130,81 @@ def identify_rules(mapping: dict[str, list[str]], **more: Any) -> Settings:
             {"traits.email": "customer.email"},
             id="a-null-that-erases",
         ),
+        pytest.param(
+            {
+                "who": {
+                    "first_name": "F",
+                    "address.city": "C",
+                    "address": {"street": "S"},
+                    "x.y": 1,
+                    "plan": 2,
+                }
+            },
+            identify_rules({"traits.none": RowTarget(["customer"], ["traits.who"])}),
+            {
+                "traits.who.first_name": "customer.name",
+                "traits.who.address.city": "customer.address.city",
+                "traits.who.address.street": "customer.address.line_1",
+                "traits.who.x.y": "(no_field)",
+                "traits.who.plan": "(no_field)",
+            },
+            id="an-object-by-or",
+        ),
+        pytest.param(
+            {"who": {"first_name": "F", "address.city": "C", "address": {"street": "S"}}},
+            Settings(identify=Identify(set={"customer": {"@path": "traits.who"}})),
+            {
+                "traits.who.first_name": "customer.name",
+                "traits.who.address.city": "customer.address.city",
+                "traits.who.address.street": "customer.address.line_1",
+            },
+            id="an-object-by-set",
+        ),
+        pytest.param(
+            {"a.b": 1, "c": [{"d.e": 2}], "f.g": 3, "h": {"i.j": 4}},
+            Settings(
+                identify=Identify(
+                    mapping={"traits.none": RowTarget(["customer.metadata.a"], ["traits.a.b"])},
+                    set={
+                        "customer.metadata.c": {"@template": "{{traits.c[0].d.e}} {{traits.h.i.j}}"},
+                        "customer.metadata.f": {"@if": {"exists": {"@path": "traits.f.g"}, "then": 1}},
+                    },
+                )
+            ),
+            {
+                "traits.a.b": "customer.metadata.a",
+                "traits.c": "customer.metadata.c",
+                "traits.f.g": "(not_used)",
+                "traits.h.i.j": "customer.metadata.c",
+            },
+            id="keys-with-dots",
+        ),
+        pytest.param(
+            {"box": {"size": 3, "lid": {"red": True}}, "tags": [{"id": 7}]},
+            identify_rules(
+                {
+                    "traits.box": RowTarget(["customer.metadata.box"], apply="to_text"),
+                    "traits.tags": RowTarget(["customer.metadata.tag"], apply="first"),
+                }
+            ),
+            {
+                "traits.box.size": "customer.metadata.box",
+                "traits.box.lid.red": "customer.metadata.box",
+                "traits.tags": "customer.metadata.tag.id",
+            },
+            id="a-text-of-an-object",
+        ),
+        pytest.param(
+            {"a": [], "b": "2"},
+            identify_rules(
+                {
+                    "traits.a": RowTarget(["customer.phone"], apply="strip"),
+                    "traits.b": ["customer.phone"],
+                }
+            ),
+            {"traits.a": "(apply_failed)", "traits.b": "customer.phone"},
+            id="after-a-filter-that-fails",
+        ),
     ],
 )
 def test_each_value_is_followed_to_where_it_arrives(
@@ -169,6 +247,41 @@ def test_fallbacks_and_constants_are_told() -> None:
         (("customer", "name"), "Mia", (("properties", "firstName"),)),
     ]
     assert [(each.place, each.value) for each in found.constants] == [(("metadata", "replayed"), True)]
+
+
+def test_what_no_value_of_the_event_gives_is_told() -> None:
+    """A default of a row is no `set`; the parts of a name tell what the name is made of."""
+    rules = Settings(
+        track=Track(
+            mapping={
+                "properties.plan": RowTarget(["metadata.plan"], apply="default: 'free'"),
+                "properties.first": RowTarget(["customer.firstName"], apply="default: 'Guest' | upcase"),
+                "properties.last": ["customer.lastName"],
+            },
+            set={
+                "metadata.kind": {"@template": "web"},
+                "metadata.box": {"n": 1, "last": {"@path": "properties.last"}},
+                "metadata.list": [1],
+            },
+            add={"metadata.replayed": True},
+        )
+    )
+    found, _ = trace(track({"last": "Berg"}), rules)
+    assert found.givers == {
+        ("metadata", "plan"): ("row properties.plan",),
+        NAME: ("row properties.first",),
+        ("metadata", "kind"): ("set",),
+        ("metadata", "list"): ("constant of the settings",),
+        ("metadata", "replayed"): ("constant of the settings",),
+    }
+    assert found.makers == {
+        ("metadata", "plan"): "default: 'free'",
+        NAME: "default: 'Guest' | upcase",
+        ("metadata", "kind"): "@template",
+        ("metadata", "box", "n"): "in an object",
+        ("metadata", "box", "last"): "in an object",
+    }
+    assert found.origins[NAME] == (("properties", "last"),)
 
 
 def test_an_object_that_a_directive_makes_is_one_place_of_what_it_reads() -> None:
@@ -321,19 +434,41 @@ def test_a_trace_and_its_request_agree(
             assert place in explained
 
 
+def marked(fields: Any) -> Any:
+    """Return what the objects of an event hold with a text of its own in place of each text that is no date."""
+    numbers = itertools.count()
+
+    def mark(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: mark(inside) for key, inside in value.items()}
+        if isinstance(value, list):
+            return [mark(item) for item in value]
+        is_marked = isinstance(value, str) and value.strip() and "-" not in value
+        return f"mark{next(numbers)}end" if is_marked else value
+
+    return {key: mark(value) if isinstance(value, dict) else value for key, value in fields.items()}
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_each_value_of_a_request_has_its_origin(seed: int) -> None:
     """Whatever settings and events hold; an object that is not walked has one as a whole."""
     chance = Chance(seed, all_keys=seed % 2 == 1)
-    rules, event = chance.settings(), chance.event()
+    rules, event = chance.settings(), event_of(marked(chance.event().fields))
     made = traced(Mapper(rules), event)
     if isinstance(made, Outcome):
         return
     mapped, found = made
     root = ("customer",) if isinstance(mapped.body, CustomerBody) else ()
-    places = [keys for keys, _ in values_below(root, to_builtins(mapped.body))]
-    assert [
-        place
-        for place in places
-        if not any(place[:length] in found.origins for length in range(1, len(place) + 1))
-    ] == []
+    texts = []
+    for place, sent in values_below(root, to_builtins(mapped.body)):
+        told = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in found.origins), None)
+        assert told is not None, place
+        sources = found.origins[told]
+        if len(sources) == 1 and told not in found.makers and told not in found.givers:
+            came = located(event.fields, (*sources[0], *place[len(told) :]))
+            assert came is not MISSING, (place, sources)
+            assert sent is None or agrees(sent, came, place), (place, sources)
+        texts.append(str(sent).lower())
+    for value in found.values:
+        is_sent = any(mark in " ".join(texts) for mark in re.findall(r"mark\d+end", str(value.value)))
+        assert not (is_sent and value.reason), value

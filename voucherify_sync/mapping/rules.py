@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from voucherify_sync.events import Json
-from voucherify_sync.expressions.directives import Read, Reading
+from voucherify_sync.expressions.directives import Reading
 from voucherify_sync.expressions.row_filters import APPLY_FAILED, RowFilters, parse_filters
 from voucherify_sync.expressions.set_entries import SetEntry
 from voucherify_sync.field_types import DOES_NOT_FIT, IDS, date_of
@@ -249,6 +249,7 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
         main_key: of a fallback, the key of the row's own source: if it holds a value, the fallback is not read.
         others: where it reads next; see MappingRow.
         filters: what is done with the value.
+        parts: of an object whose fields have places of their own, the leaves that put them there.
     """
 
     row: int
@@ -260,6 +261,7 @@ class Leaf(Struct, frozen=True, gc=False, eq=False):
     main_key: str | None = None
     others: tuple[FieldPath, ...] = ()
     filters: RowFilters | None = None
+    parts: Sequence[Leaf] = ()
 
     def find(self, fields: Json) -> Match:
         """Return what the row finds in an event, and the leaf that found it; MISSING or APPLY_FAILED for nothing."""
@@ -455,22 +457,14 @@ class Node:
         return ".".join((*self.path, key))
 
 
-class SetPut(Struct, frozen=True, gc=False, eq=False):
+class CompiledEntry(SetEntry, frozen=True, gc=False, eq=False):
     """An entry of `set`, ready to be put.
 
     Attributes:
-        destination: as it is written.
-        place: its keys.
-        read: makes the value of an event's fields.
-        put: puts it there.
-        parts: of an object whose fields have places of their own, the leaves that put them there.
+        leaf: puts its value, as that of a row that comes after all rows.
     """
 
-    destination: str
-    place: Keys
-    read: Read
-    put: Put
-    parts: list[Leaf] = []
+    leaf: Leaf
 
 
 class Rules:
@@ -488,8 +482,7 @@ class Rules:
         object_places: where objects lie that rows, or entries of `set`, read by their parts.
         taken: where values are read that are not simply put at one place.
         leaves: of all other rows, in their order: how each reads on its own.
-        entries: those of `set`, in their order.
-        puts: how each of them is put, after the rows.
+        entries: those of `set`, in the order in which they are put, after the rows.
         constants: what is put in the end, with its place.
         are_gathered: what the rows find is put in their order: they write to the same place or into one another's.
         keep_nulls: nulls erase fields.
@@ -524,12 +517,18 @@ class Rules:
         self.leaves: list[Leaf] = []
         for number, row in enumerate(self.rows):
             self._add(row, self._leaf(number, row))
-        self.entries = list(entries)
         self.computed = [leaf for leaf in self.elsewhere if leaf.others or leaf.filters is not None]
-        self.puts = [self._put_of(entry) for entry in entries]
-        self.filled_counts = [0] * len(self.puts)
+        self.entries = [
+            CompiledEntry(
+                each.destination,
+                each.expression,
+                self._leaf_of_made(number, MappingRow(VALUE, each.destination)),
+            )
+            for number, each in enumerate(entries, len(self.rows))
+        ]
+        self.filled_counts = [0] * len(self.entries)
         self.reads_whole_events = any(entry.expression.reads_whole_event for entry in entries)
-        computed_places = [put.place for put in self.puts] + [leaf.place for leaf in self.computed]
+        computed_places = [leaf.place for leaf in (*self.computed, *[each.leaf for each in self.entries])]
         self.makes_ids = any(place in _PLACES_OF_IDS for place in computed_places)
         self.set_sources: list[FieldPath] = []
         for entry in entries:
@@ -566,9 +565,9 @@ class Rules:
         for leaf in self.computed:
             are_there = [read(fields, path) in (None, MISSING) for path in (leaf.path, *leaf.others)]
             shapes.append((_shape(leaf.find(fields)[1]), tuple(are_there)))
-        for put in self.puts:
+        for entry in self.entries:
             reading = Reading([], [])
-            shapes.append((_shape(put.read(fields, reading)), tuple(reading.keys)))
+            shapes.append((_shape(entry.expression.read(fields, reading)), tuple(reading.keys)))
         return tuple(shapes)
 
     def sources(self) -> Iterator[FieldPath]:
@@ -586,6 +585,8 @@ class Rules:
         place = row.destination.keys
         if row.has_parts:
             return Leaf(number, row.source, place, refuse_at(place))
+        if row.is_computed:
+            return self._leaf_of_made(number, row)
         put = put_at(place, each_key=row.source.wildcard, keep_nulls=self.keep_nulls)
         name = str(place[-1])
         is_text = place[0] == "customer" and (
@@ -593,16 +594,22 @@ class Rules:
             or (len(place) == 3 and place[1] == "address")
         )
         text = WORKING.get(name, name) if is_text else None
-        if row.is_computed:
-            if place in FIELDS_OF:
-                put = self._put_object(place, self._parts_of(row.destination))
-            if row.filters is not None:
-                put = _unless_failed(place, put)
-            return Leaf(number, row.source, place, put, others=tuple(row.sources[1:]), filters=row.filters)
         fallback = None
         if row.fallback_source is not None:
             fallback = Leaf(number, row.fallback_source, place, put, text, main_key=str(row.source.keys[-1]))
         return Leaf(number, row.source, place, put, text, fallback)
+
+    def _leaf_of_made(self, number: int, row: MappingRow) -> Leaf:
+        """Return what puts a value that is not simply that of one key."""
+        place, parts = row.destination.keys, self._parts_of(row.destination, number)
+        if parts:
+            put = self._put_object(place, parts)
+        else:
+            put = put_at(place, each_key=row.source.wildcard, keep_nulls=self.keep_nulls)
+        if row.filters is not None:
+            put = _unless_failed(place, put)
+        others = tuple(row.sources[1:])
+        return Leaf(number, row.source, place, put, others=others, filters=row.filters, parts=parts)
 
     def _add(self, row: MappingRow, leaf: Leaf) -> None:
         """Put a leaf where its value is found: into the tree, or among those that read elsewhere."""
@@ -629,19 +636,10 @@ class Rules:
             if keys[: len(tree.path)] == tree.path and outside_lists(keys) == keys:
                 tree.node(_names(keys[len(tree.path) :])).is_object = True
 
-    def _put_of(self, entry: SetEntry) -> SetPut:
-        place = entry.destination.keys
-        parts = self._parts_of(entry.destination)
-        if place in FIELDS_OF:
-            put = self._put_object(place, parts)
-        else:
-            put = put_at(place, each_key=False, keep_nulls=self.keep_nulls)
-        return SetPut(entry.destination.text, place, entry.expression.read, put, parts)
-
-    def _parts_of(self, destination: FieldPath) -> list[Leaf]:
+    def _parts_of(self, destination: FieldPath, number: int = 0) -> list[Leaf]:
         parts = MappingRow(VALUE, destination).with_parts()
         next(parts)  # the object as a whole
-        return [self._leaf(0, part) for part in parts]
+        return [self._leaf(number, part) for part in parts]
 
     def _put_object(self, place: Keys, parts: Sequence[Leaf]) -> Put:
         """Compile the putting of an object whose fields have places of their own; it never fills ids."""

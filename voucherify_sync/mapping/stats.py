@@ -103,8 +103,8 @@ class SectionStats(Struct, array_like=True):
 
     def add_counted(self, rules: Rules) -> None:
         """Add what the routes and the entries of `set` have counted since the last time."""
-        for number, put in enumerate(rules.puts):
-            self.set[put.destination] += rules.filled_counts[number]
+        for number, entry in enumerate(rules.entries):
+            self.set[entry.destination.text] += rules.filled_counts[number]
             rules.filled_counts[number] = 0
         for route in rules.taken_routes:
             for _, leaf in route.leaves:
@@ -188,7 +188,7 @@ class MappingStats(Struct, array_like=True):
                 name: SectionStats(
                     dict.fromkeys(filter(None, each.rules.row_texts), 0),
                     NameCounts(most=most),
-                    {put.destination: 0 for put in each.rules.puts},
+                    {entry.destination.text: 0 for entry in each.rules.entries},
                 )
                 for name, each in sections.by_name.items()
             },

@@ -28,7 +28,7 @@ from voucherify_sync.mapping.drafts import Draft, Put
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper, names_another, traits_in
 from voucherify_sync.mapping.rules import CONTEXT_TRAITS, VALUE, WHOSE_TRAITS, Leaf, MappingRow
 from voucherify_sync.outcomes import Outcome
-from voucherify_sync.paths import FIELDS_OF, MISSING, Keys, outside_lists, read
+from voucherify_sync.paths import FIELDS_OF, MISSING, FieldPath, Keys, outside_lists, read
 from voucherify_sync.text import text_of
 
 NO_ROW: Final = "no_row"
@@ -40,6 +40,9 @@ NAME_GIVEN: Final = "name_given"
 PARTLY: Final = "partly"
 NOT_USED: Final = "not_used"
 """Why a value is not in the request, beside the reasons of dropped values; `WHY_NOT_MAPPED` has the words."""
+
+_CONSTANT: Final = "constant of the settings"
+"""What gives a value that is written in the settings."""
 
 MAX_DEPTH: Final = 32
 """Keys of a path at most; an object that lies deeper counts as one value."""
@@ -147,8 +150,9 @@ class Trace(Struct):
         constants: what the settings add.
         makers: of each place whose value was made, not copied: the filters of its row, or the directive of `set` with
             the branches that it took.
-        origins: of each place of the request that holds a value, the keys of the event that it was made of; none for a
-            constant.
+        origins: of each place of the request that holds a value, the keys of the event that it was made of.
+        givers: of each place, in words, what gave its value, or a part of it, without a value of the event: a row whose
+            filter has a default, `set`, or a constant.
         context_traits: what becomes of traits in the context that could stand in for the event's own; else None.
     """
 
@@ -160,6 +164,7 @@ class Trace(Struct):
     constants: list[Fallback]
     origins: dict[Keys, tuple[Keys, ...]] = {}
     makers: dict[Keys, str] = {}
+    givers: dict[Keys, tuple[str, ...]] = {}
     context_traits: ContextTraits | None = None
 
     @property
@@ -221,8 +226,14 @@ class _Tracer:
         self._parts: Json = body if type(mapped.body) is CustomEvent else {"customer": body}
         self._root = mapped.rules.root
         self._given = dict(zip(mapped.draft.filled, mapped.draft.set_values, strict=True))
+        self._objects_by_parts = {
+            keys for leaf, keys, value in self._found if leaf.parts and type(value) is dict
+        }
+        read_beside = (*self._rules.taken, *self._section.asked)
+        self._read_beside = {outside_lists(_keys_at(path, event.fields)) for path in read_beside}
         self._writes = list(self._all_writes())
         self._give_reasons()
+        self._arrived = {write.place: write for write in self._writes if write.reason is None}
 
     def trace(self) -> Trace:
         """Return the trace."""
@@ -248,7 +259,7 @@ class _Tracer:
         rules = self._rules
         entries = [
             AppliedEntry(
-                rules.puts[number].destination,
+                rules.entries[number].destination.text,
                 rules.entries[number].expression.name,
                 value,
                 tuple(map(self._moved, reading.keys)),
@@ -260,19 +271,33 @@ class _Tracer:
         constants = [
             Fallback(write.place, write.value)
             for write in self._writes
-            if write.row >= len(rules.rows) + len(rules.puts) and write.reason is None
+            if write.row >= len(rules.rows) + len(rules.entries) and write.reason is None
         ]
         trace = Trace(
             self._section.name, rows, entries, list(self._values()), list(self._fallbacks()), constants
         )
-        for write in self._writes:
-            if write.reason is None and write.place not in NAME_PARTS:
-                trace.origins[write.place] = write.sources
-                if maker := self._maker_of(write.row):
-                    trace.makers[write.place] = maker
+        makers: dict[Keys, list[str]] = {}
+        givers: dict[Keys, list[str]] = {}
+        for write in self._arrived.values():
+            place = NAME if write.place in NAME_PARTS else write.place
+            trace.origins[place] = (
+                write.sources
+            )  # of a name that is made of parts, those of its fallback follow
+            if maker := self._maker_of(write.row):
+                makers.setdefault(place, []).append(maker)
+            if not write.sources:
+                givers.setdefault(place, []).append(self._giver_of(write.row))
+        trace.makers = {place: ", ".join(dict.fromkeys(each)) for place, each in makers.items()}
+        trace.givers = {place: tuple(each) for place, each in givers.items()}
         trace.origins.update({place: (keys,) for keys, place in trace.carried})
         trace.origins.update({fallback.place: fallback.sources for fallback in trace.fallbacks})
         return trace
+
+    def _giver_of(self, number: int) -> str:
+        """Return in words what gives a value without one of the event."""
+        if number < len(self._rules.rows):
+            return f"row {self._rules.rows[number].source.text}"
+        return _CONSTANT if self._maker_of(number) is None else "set"
 
     def _maker_of(self, number: int) -> str | None:
         """Return what makes the values of a row or of an entry of `set`; None where they are copied or constant."""
@@ -280,11 +305,15 @@ class _Tracer:
         if number < len(rules.rows):
             filters = rules.rows[number].filters
             return None if filters is None else filters.text
-        entry = number - len(rules.rows)
-        if entry >= len(rules.entries) or rules.entries[entry].expression.path is not None:
+        number -= len(rules.rows)
+        if number >= len(rules.entries) or rules.entries[number].expression.path is not None:
             return None
-        name = rules.entries[entry].expression.name
-        return None if name is None else ", ".join((name, *self._given[entry][1].branches))
+        expression = rules.entries[number].expression
+        if expression.name is not None:
+            return ", ".join((expression.name, *self._given[number][1].branches))
+        if expression.is_constant:
+            return None
+        return "in a list" if isinstance(expression.value, list) else "in an object"
 
     def _moved(self, keys: Keys) -> Keys:
         """Return where a directive has read: the traits of the context may stand in for the event's own."""
@@ -295,20 +324,22 @@ class _Tracer:
         """Yield what rows, entries of `set` and constants write, value by value."""
         for leaf, keys, value in self._found:
             if value is APPLY_FAILED:
-                sources = (keys,) if keys else ()
-                yield _Write(leaf.row, sources, leaf.place, self._refused(keys), DOES_NOT_FIT)
-                continue
-            for own, inside in values_below(keys, value, with_empty=True):
-                sources = (own,) if keys else ()
-                yield from _written(leaf.row, sources, leaf.put, own[len(keys) :], inside, leaf.place)
-        rows_count = len(self._rules.rows)
+                yield _Write(leaf.row, self._values_at(keys), leaf.place, self._refused(keys), DOES_NOT_FIT)
+            else:
+                is_copied = bool(keys) and value is located(self._event.fields, keys)
+                yield from _written_by(leaf, keys, value, None if is_copied else self._values_at(keys))
         for number, (value, reading) in self._given.items():
             yield from self._written_by_set(number, value, list(map(self._moved, reading.keys)))
         for number, (place, put, value) in enumerate(
-            self._rules.constants, rows_count + len(self._rules.puts)
+            self._rules.constants, len(self._rules.rows) + len(self._rules.entries)
         ):
             for own, inside in values_below(place, value):
                 yield from _written(number, (), put, own[len(place) :], inside, place)
+
+    def _values_at(self, *places: Keys) -> tuple[Keys, ...]:
+        """Return where the values lie that are told of one by one, of all that lies at places of the event."""
+        fields = self._event.fields
+        return tuple([own for keys in places if keys for own, _ in values_below(keys, located(fields, keys))])
 
     def _refused(self, keys: Keys) -> Any:
         """Return what the filters of a row do not take, as it came; null where they were given a default instead."""
@@ -316,28 +347,11 @@ class _Tracer:
 
     def _written_by_set(self, number: int, value: Any, read_keys: list[Keys]) -> Iterator[_Write]:
         """Yield what an entry of `set` writes. What is copied as it is has one source, all else has what was read."""
-        entry, count = self._rules.puts[number], len(self._rules.rows) + number
-        is_copied = self._rules.entries[number].expression.path is not None and bool(read_keys)
-        fields = self._event.fields
-        everything = tuple(
-            [own for keys in read_keys for own, _ in values_below(keys, located(fields, keys))]
-        )
-
-        def sources_of(inside: Keys) -> tuple[Keys, ...]:
-            return ((*read_keys[0], *inside),) if is_copied else everything
-
-        if entry.parts and type(value) is dict:
-            for part in entry.parts:
-                leaf, found = part.find({VALUE.text: value})
-                if found is MISSING or (type(found) is dict and leaf.place in FIELDS_OF):
-                    continue
-                at = leaf.path.keys[1:]
-                for own, inside in values_below(at, found, with_empty=True):
-                    yield from _written(count, sources_of(own), leaf.put, own[len(at) :], inside, leaf.place)
-            return
-        for own, inside in values_below(entry.place, value, with_empty=True):
-            below = own[len(entry.place) :]
-            yield from _written(count, sources_of(below), entry.put, below, inside, entry.place)
+        entry = self._rules.entries[number]
+        if entry.expression.path is not None and read_keys:
+            yield from _written_by(entry.leaf, read_keys[0], value)
+        else:
+            yield from _written_by(entry.leaf, entry.leaf.place, value, self._values_at(*read_keys))
 
     def _give_reasons(self) -> None:
         """Tell of each write whether it left something in the request.
@@ -365,7 +379,8 @@ class _Tracer:
         dropped = {
             path: reason
             for path, reason in self._draft.dropped
-            if reason not in (NOT_AN_OBJECT, BLANK, *(_EMPTIES if path.startswith("customer.") else ()))
+            if reason
+            not in (NOT_AN_OBJECT, BLANK, DOES_NOT_FIT, *(_EMPTIES if path.startswith("customer.") else ()))
         }
         for write in written:
             if write.reason is None:
@@ -401,7 +416,7 @@ class _Tracer:
                 yield write
         for number, writes in made.items():
             first = next((write for write in writes if write.reason is None), writes[0])
-            place = first.place if len(writes) == 1 else self._rules.puts[number].place
+            place = first.place if len(writes) == 1 else self._rules.entries[number].leaf.place
             yield _Write(first.row, first.sources, place, first.value, first.reason)
 
     def _values(self) -> Iterator[TracedValue]:
@@ -409,9 +424,6 @@ class _Tracer:
         for write in self._writes_by_values():
             for source in write.sources:
                 by_source.setdefault(outside_lists(source[:MAX_DEPTH]), []).append(write)
-        read_beside = (*self._rules.taken, *self._section.asked)
-        taken = {outside_lists(source.keys) for source in read_beside}
-        objects = self._rules.object_places  # of which each field has its place
         metadata: Keys = ("customer", "metadata") if self._section.is_customer else ("metadata",)
         carried_keys = set(self._draft.carried)
         for root in ROOTS[self._event.type]:
@@ -430,32 +442,40 @@ class _Tracer:
                 below = keys[len(root) :]
                 if root == self._root and below and below[0] in carried_keys:
                     places.append(carried := (*metadata, *below))
-                no_row = NO_FIELD if any(keys[: len(each)] == each for each in objects) else NO_ROW
-                if not taken.isdisjoint(_prefixes(keys)):
-                    no_row = NOT_USED
-                elif keys == root:
-                    no_row = NOT_AN_OBJECT
-                reason = NULL if value is None else writes[0].reason if writes else no_row
-                yield TracedValue(
-                    keys, value, tuple(dict.fromkeys(places)), None if places else reason, carried
-                )
+                if places:
+                    reason = None
+                elif value is None:
+                    reason = NULL
+                else:
+                    reason = writes[0].reason if writes else self._why_no_row(keys, root)
+                yield TracedValue(keys, value, tuple(dict.fromkeys(places)), reason, carried)
+
+    def _why_no_row(self, keys: Keys, root: Keys) -> str:
+        """Return why a value that nothing writes into the request is not there."""
+        places = _prefixes(keys)
+        if not self._objects_by_parts.isdisjoint(places):
+            return NO_FIELD
+        if not self._read_beside.isdisjoint(places):
+            return NOT_USED
+        if keys == root:
+            return NOT_AN_OBJECT
+        return NO_ROW if set(self._rules.object_places).isdisjoint(places) else NO_FIELD
 
     def _fallbacks(self) -> Iterator[Fallback]:
         """Yield the rules that filled what no row did: id, name of the customer, name of the event."""
         event = self._event
-        arrived = {write.place: write.sources for write in self._writes if write.reason is None}
         source_id = located(self._parts, _SOURCE_ID)
-        if source_id is not MISSING and _SOURCE_ID not in arrived:
+        if source_id is not MISSING and _SOURCE_ID not in self._arrived:
             own_key = "userId" if present_text(event.fields.get("userId")) is not None else "anonymousId"
             yield Fallback(_SOURCE_ID, source_id, ((own_key,),))
-        if not self._section.is_customer and _EVENT not in arrived:
+        if not self._section.is_customer and _EVENT not in self._arrived:
             own_key = "event" if present_text(event.name) is not None else "type"
             is_own = self._section.rename is None
             yield Fallback(_EVENT, self._parts["event"], ((own_key,),) if is_own else ())
         own_names = {name: self._own_name(name) for name in self._draft.own_names}
         parts: dict[str, tuple[Keys, ...]] = {name: (keys,) for name, keys in own_names.items()}
         parts |= {
-            name: arrived[("customer", name)] for name in WORKING_FIELDS if ("customer", name) in arrived
+            str(place[-1]): write.sources for place, write in self._arrived.items() if place in NAME_PARTS
         }
         if parts:
             sources = chain.from_iterable(parts[name] for name in WORKING_FIELDS if name in parts)
@@ -474,13 +494,40 @@ def _keys_of(leaf: Leaf, fields: Json) -> Keys:
     """Return the keys at which a row found its value; none where `default` gave it."""
     found: Keys = ()
     for path in (leaf.path, *leaf.others):
-        keys: list[str | int] = []
-        value = read(fields, path, keys)
-        if value is not MISSING:
-            found = tuple(keys)
-        if value is not MISSING and value is not None:
+        found = _keys_at(path, fields) or found
+        if found and located(fields, found) is not None:
             break
     return found
+
+
+def _keys_at(path: FieldPath, fields: Json) -> Keys:
+    """Return the keys at which a path finds something, of which one may hold dots; none where there is nothing."""
+    keys: list[str | int] = []
+    return () if read(fields, path, keys) is MISSING else tuple(keys)
+
+
+def _written_by(
+    leaf: Leaf, keys: Keys, value: Any, sources: tuple[Keys, ...] | None = None
+) -> Iterator[_Write]:
+    """Yield what a row or an entry of `set` writes, value by value.
+
+    Args:
+        leaf: puts the value.
+        keys: where it lies in the event; or its destination, if sources are given.
+        value: which.
+        sources: where the values lie that it was made of; None for one that is copied as it is.
+    """
+    if leaf.parts and type(value) is dict:
+        fields = {VALUE.text: value}
+        for part in leaf.parts:
+            found_by, found = part.find(fields)
+            if found is not MISSING and not (type(found) is dict and found_by.place in FIELDS_OF):
+                own = (*keys, *_keys_of(found_by, fields)[1:])
+                yield from _written_by(found_by, own, found, sources)
+        return
+    for own, inside in values_below(keys, value, with_empty=True):
+        own_sources = (own,) if sources is None else sources
+        yield from _written(leaf.row, own_sources, leaf.put, own[len(keys) :], inside, leaf.place)
 
 
 def _written(

@@ -70,7 +70,7 @@ def walk(
             draft.matches = draft.matches[elsewhere_count:] + draft.matches[:elsewhere_count]
         for leaf, value in draft.matches:
             leaf.put(draft, value)
-    if rules.puts:
+    if rules.entries:
         _put_set(draft, rules, fields, keeps_values=traces or event.unsafe)
     for _, put, value in rules.constants:
         put(draft, value)
@@ -81,15 +81,15 @@ def _put_set(draft: Draft, rules: Rules, fields: Json, *, keeps_values: bool) ->
     """Put what the entries of `set` make of an event; one that makes nothing leaves its place as the rows made it."""
     if rules.root == CONTEXT_TRAITS:  # directives name traits by their usual place, also where these stand in
         fields = fields | {CONTEXT_TRAITS[1]: draft.traits_or_properties}
-    for number, entry in enumerate(rules.puts):
+    for number, entry in enumerate(rules.entries):
         reading = Reading([], []) if keeps_values else None
-        value = entry.read(fields, reading)
+        value = entry.expression.read(fields, reading)
         if value is MISSING or (value is None and not rules.keep_nulls):
             continue
         draft.filled.append(number)
         if reading is not None:
             draft.set_values.append((value, reading))
-        entry.put(draft, value)
+        entry.leaf.put(draft, value)
 
 
 def find_unmapped_in_context(draft: Draft, rules: Rules, fields: Json, traits: Json) -> None:

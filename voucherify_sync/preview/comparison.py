@@ -475,10 +475,10 @@ class Comparison:
                     place = row.destination.keys
                     yield (NAME if place in NAME_PARTS else place), value, number
             for put, (value, _) in zip(mapped.draft.filled, mapped.draft.set_values, strict=True):
-                entry = mapped.rules.puts[put]
-                number = numbers.get((name, _set_text(entry.destination)))
+                place = mapped.rules.entries[put].leaf.place
+                number = numbers.get((name, _set_text(path_of(*place))))
                 if number is not None:
-                    yield (NAME if entry.place in NAME_PARTS else entry.place), value, number
+                    yield (NAME if place in NAME_PARTS else place), value, number
         for keys, number in self._constants.get(name, ()):
             yield keys, None, number
 

@@ -354,7 +354,7 @@ class SectionCoverage:
         self.rows = [(row.text, row.is_default) for row in rows]
         self.matched_counts = [0] * len(rows)
         self.counted_as = [rows.index(row.whole or row) for row in section.rules.rows]
-        self.entries = {put.destination: 0 for put in section.rules.puts}
+        self.entries = {entry.destination.text: 0 for entry in section.rules.entries}
         self.paths: dict[Keys, PathCounts] = {}
         self.more_paths: set[int] = set()
         self.destinations: dict[Keys, PathCounts] = {}
