@@ -522,6 +522,7 @@ class Rules:
             CompiledEntry(
                 each.destination,
                 each.expression,
+                each.keys,
                 self._leaf_of_made(number, MappingRow(VALUE, each.destination)),
             )
             for number, each in enumerate(entries, len(self.rows))
