@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from voucherify_sync.text import clean, clean_lines, counted
 
-from .options import AGAINST, CONFIG, COUNT, EVENT, SOURCE, WHERE, option
+from .options import AGAINST, CONFIG, COUNT, EVENT, EVENT_TYPE, SOURCE, WHERE, option
 from .render import show, write_harmless
 from .streams import arrow, tell
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from voucherify_sync.preview.explain import EventSearch, Explanation
 
 
-_PICKS: Final = frozenset({"event", "where", "user", "message_id", "line", "limit"})
+_PICKS: Final = frozenset({"type", "event", "where", "user", "message_id", "line", "limit"})
 _GO_WITH: Final = {
     "final": {"json"},
     "watch": {"full", *_PICKS},
@@ -38,6 +38,13 @@ _GO_WITH: Final = {
 @click.command("explain")
 @SOURCE
 @CONFIG
+@option(
+    "--type",
+    type=EVENT_TYPE,
+    metavar="[identify|track|page|screen|group]",
+    multiple=True,
+    help="Only events of this type; those that the settings leave out are shown with the reason.",
+)
 @EVENT
 @WHERE
 @option(
@@ -154,7 +161,7 @@ def _tell_that_nothing_matches(search: EventSearch) -> None:
     if not search.read:
         tell("No events were read.")
         return
-    remedy = "\n".join(search.notices()) or "Check --event, --where, --user, --message-id and --line."
+    remedy = "\n".join(search.notices()) or "Check --type, --event, --where, --user, --message-id and --line."
     raise UsageProblem(f"No event matches ({search.read:,} read).", remedy)
 
 
@@ -177,10 +184,17 @@ def _show_events(prepared: PreparedExplanation, form: str, limit: int) -> int:
             sys.stdout.buffer.flush()
         else:
             show_one(explanation)
-    if shown == limit and sys.stdout.isatty():
-        more = "" if form == "full" else ", --full shows all of each"
-        tell(f"{counted(shown, 'event')} shown. --limit N shows more, --event NAME chooses{more}.")
+    if shown == limit:
+        _tell_of_the_limit(shown, "--full shows all of each" if form == "brief" else None)
     return shown
+
+
+def _tell_of_the_limit(shown: int, more: str | None = None) -> None:
+    """Say that there may be more events; who pipes the output and has named the limit knows it."""
+    source = click.get_current_context().get_parameter_source("limit")
+    if source is ParameterSource.DEFAULT or sys.stdout.isatty():
+        hints = ["--limit N shows more", "--type and --event choose", *([more] if more else [])]
+        tell(f"Stopped after {counted(shown, 'event')}: {', '.join(hints)}.")
 
 
 def _show_changes(
@@ -243,6 +257,8 @@ def _watch(options: ExplainOptions, limit: int, *, in_full: bool) -> int:
             show(stream, watched_blocks(shown, watch.file, arrow(stream), in_full=in_full))
             stream.write("" if clears else "\n")
             stream.flush()
+            if len(shown.explanations) == limit:
+                _tell_of_the_limit(limit)
         time.sleep(POLL_S)
     return ExitCode.OK
 

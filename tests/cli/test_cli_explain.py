@@ -588,6 +588,38 @@ def test_what_changes_against_other_settings_is_shown_as_a_diff(run_cli: Cli) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "Stopped after 3 events: --limit N shows more, --type and --event choose, --full"),
+        (["--json"], "Stopped after 3 events: --limit N shows more, --type and --event choose.\n"),
+        (["--limit", "3", "--json"], ""),
+        (["--type", "Page", "--json"], ""),
+    ],
+    ids=["text", "json", "named", "fewer"],
+)
+def test_the_default_limit_is_told_where_it_is_reached(run_cli: Cli, options: list[str], said: str) -> None:
+    """A pipe whose limit was named gets no word of it."""
+    calls = [{"type": kind, "userId": "u"} for kind in ("page", "identify", "page", "identify", "identify")]
+    ended = run_cli("explain", *options, write_events(run_cli.folder, *calls))
+    assert ended.err.startswith(said) if said else ended.err == ""
+    assert ended.code == 0
+
+
+def test_types_pick_skipped_events_too(run_cli: Cli) -> None:
+    """An event that the settings leave out is shown with its reason; no event of the types is an error."""
+    calls = [{"type": kind, "userId": "u"} for kind in ("page", "identify", "track", "page")]
+    file = write_events(run_cli.folder, *calls)
+    lines = run_cli("explain", "--type", "page", "--type", "TRACK", "--json", file).lines
+    assert [(each["type"], each["reason"]) for each in lines] == [
+        ("page", "type_page"),
+        ("track", None),
+        ("page", "type_page"),
+    ]
+    ended = run_cli("explain", "--type", "group", file)
+    assert (ended.code, ended.err.splitlines()[0]) == (2, "Error: No event matches (4 read).")
+
+
 def test_nothing_that_changes_is_said(run_cli: Cli) -> None:
     """That is no error; events that nothing picks are one."""
     options, file = (

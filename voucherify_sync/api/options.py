@@ -240,6 +240,7 @@ class ExplainOptions(InputOptions, frozen=True, kw_only=True):
     """Which events are explained; what is empty or None takes all.
 
     Attributes:
+        type: events of these types, skipped ones, too.
         event: track events of these names; a ``*`` matches any characters.
         user: events of these customers, by userId, anonymousId or source_id.
         message_id: events with these.
@@ -248,6 +249,7 @@ class ExplainOptions(InputOptions, frozen=True, kw_only=True):
         against: earlier settings, or their file, for `changes`.
     """
 
+    type: Sequence[str] = ()
     event: Sequence[str] = ()
     user: Sequence[str] = ()
     message_id: Sequence[str] = ()

@@ -477,6 +477,7 @@ class PreparedExplanation(PreparedPreview):
         self.search = EventSearch(
             self.settings,
             self.reader,
+            types=options.type,
             names=options.event,
             users=options.user,
             message_ids=options.message_id,

@@ -307,6 +307,8 @@ class Filters:
 
     def conditions(self, event: Event) -> list[Condition]:
         """Return the conditions of the settings that are asked of an event."""
+        if event.type not in SENT_TYPES:
+            return []
         return [watched.condition for watched in self._asked_of(event)]
 
     def _asked_of(self, event: Event) -> list[WatchedCondition]:

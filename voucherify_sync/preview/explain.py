@@ -89,6 +89,7 @@ class EventSearch:
     Args:
         settings: whose mapping and filters decide.
         batches: of the lines to look through.
+        types: events of these types; empty: all.
         names: track events of these names; a ``*`` matches any run of characters. Empty: all events.
         users: events of these customers, by the id that would be the source_id, or by an id of the event; empty: all.
         message_ids: events with these; empty: all.
@@ -105,6 +106,7 @@ class EventSearch:
         settings: Settings,
         batches: Iterable[Batch],
         *,
+        types: Sequence[str] = (),
         names: Sequence[str] = (),
         users: Sequence[str] = (),
         message_ids: Sequence[str] = (),
@@ -116,7 +118,7 @@ class EventSearch:
         self._batches = batches
         self._names = NameList("--event", names) if names else None
         self._users = NameList("--user", users, are_ids=True) if users else None
-        self._message_ids, self._line = set(message_ids), line
+        self._types, self._message_ids, self._line = set(types), set(message_ids), line
         self._where = None if where is None else WatchedCondition("--where", where)
 
     def __iter__(self) -> Iterator[Explanation]:
@@ -162,6 +164,8 @@ class EventSearch:
         """Tell by what the record says itself whether it is wanted; whose it is, only the mapping tells."""
         own = record.record if isinstance(record, Outcome) else record
         if self._line is not None and own.position.line != self._line:
+            return False
+        if self._types and own.type not in self._types:
             return False
         if self._message_ids and own.message_id not in self._message_ids:
             return False
