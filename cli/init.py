@@ -131,9 +131,10 @@ def _write_imported(path: str, names: Sequence[str]) -> None:
 
 
 def _content(name: str, names: Sequence[str]) -> bytes:
-    """Return the beginning of a file, or of standard input; one byte more than is read of a configuration."""
+    """Return the beginning of a file, or of standard input, decompressed; more than is read of a configuration."""
     from voucherify_sync.errors import UsageProblem
     from voucherify_sync.settings.segment_configuration import MAX_CONFIGURATION_BYTES
+    from voucherify_sync.sources.gzip_stream import DamageError, Gunzip, is_gzip
 
     if name == "-":
         if sys.stdin.isatty() or names.count("-") > 1:
@@ -142,13 +143,25 @@ def _content(name: str, names: Sequence[str]) -> bytes:
                 f"--from-segment -: standard input holds no configuration: {why}.",
                 "Name a file, or pipe one in: voucherify-sync init --from-segment - < destination.json",
             )
-        return sys.stdin.buffer.read(MAX_CONFIGURATION_BYTES + 1)
+        content = sys.stdin.buffer.read(MAX_CONFIGURATION_BYTES + 1)
+    else:
+        try:
+            with Path(name).open("rb") as stream:
+                content = stream.read(MAX_CONFIGURATION_BYTES + 1)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "no such path"
+            raise UsageProblem(f"{clean(name, 200)}: cannot be read: {reason}.", _SEGMENT_API) from None
+    if not is_gzip(content):
+        return content
+    text = b""
     try:
-        with Path(name).open("rb") as stream:
-            return stream.read(MAX_CONFIGURATION_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no such path"
-        raise UsageProblem(f"{clean(name, 200)}: cannot be read: {reason}.", _SEGMENT_API) from None
+        for piece in Gunzip([content]):
+            text += piece
+            if len(text) > MAX_CONFIGURATION_BYTES:
+                break
+    except DamageError as error:
+        raise UsageProblem(f"{clean(name, 200)}: {error}.", "Save it again.") from None
+    return text
 
 
 def _write(path: str, sources: Sequence[str]) -> None:

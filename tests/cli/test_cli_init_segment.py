@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,13 @@ def test_several_files_and_standard_input_are_one_configuration(run_cli: Cli) ->
     assert ended.err.startswith("Taken:\n  api.url: ")
 
 
+def test_a_gzipped_file_is_decompressed(run_cli: Cli) -> None:
+    """Its name does not matter."""
+    plain = run_cli("init", "-", "--from-segment", saved(run_cli, CLASSIC))
+    (run_cli.folder / "segment.json").write_bytes(gzip.compress(json.dumps(CLASSIC).encode()))
+    assert run_cli("init", "-", "--from-segment", "segment.json") == plain
+
+
 def test_a_file_that_is_there_is_not_overwritten(run_cli: Cli) -> None:
     """The command for another file is ready to be pasted."""
     (run_cli.folder / "voucherify-sync.yaml").write_text("mine")
@@ -130,13 +138,15 @@ def test_a_second_file_of_segment_in_place_of_the_output_is_recognised(run_cli: 
             ["--from-segment", "main.tf"],
             "no Segment destination settings in main.tf: this is Terraform's own language",
         ),
-        (["--from-segment", "-"], "no Segment destination settings in -: it is not JSON"),
+        (["--from-segment", "-"], "no Segment destination settings in -: it is empty."),
+        (["--from-segment", "cut.gz"], "cut.gz: cut off at byte 20, inside the compressed data."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_cannot_be_read_writes_nothing(run_cli: Cli, args: list[str], message: str) -> None:
     """Each with what to do instead."""
     (run_cli.folder / "main.tf").write_text('resource "x" "y" {\n  a = 1\n}\n')
+    (run_cli.folder / "cut.gz").write_bytes(gzip.compress(json.dumps(CLASSIC).encode())[:20])
     ended = run_cli("init", *args)
     assert ended.code == 2
     assert message in ended.err

@@ -47,7 +47,7 @@ USER = {"@path": "$.userId"}
 
 
 def subscription(
-    trigger: str = 'type = "track"', name: str = "Trips", *, enabled: bool = True, **fields: Any
+    trigger: str = 'type = "track"', name: str = "Trips", *, enabled: Any = True, **fields: Any
 ) -> dict[str, Any]:
     """Return a subscription of addCustomEvent with these fields beside the customer."""
     given = {"event": {"@path": "$.event"}, "customer": {"source_id": USER}, **fields}
@@ -198,9 +198,15 @@ DEEP: Any = json.loads("[" * 200 + "]" * 200)
     ("content", "message", "remedy"),
     [
         (HCL, "Terraform's own language", "terraform show -json > segment.json"),
-        (b"identify:\n  mapping: {}\n", "it is not JSON", "GET /destinations/ID/subscriptions"),
-        (b"", "it is not JSON", "GET /destinations/ID"),
-        (b"\xff\xfe{\x00", "it is not JSON", "GET /destinations/ID"),
+        (b"# saved\n\nidentify:\n  mapping: {}\n", "this is YAML", "`yq -o json` makes JSON of YAML"),
+        (b"- trigger: x\n", "this is YAML", "GET /destinations/ID/subscriptions"),
+        (b"\xef\xbb\xbf \n", "it is empty", "GET /destinations/ID"),
+        (b"\xff\xfe{\x00", "it is cut off", "Save it again"),
+        (b'{"apiUrl": "\xe9"}', "it is no text in UTF-8 or UTF-16", "GET /destinations/ID"),
+        (b"\n<!DOCTYPE html><title>Sign in</title>", "this is a web page", "GET /destinations/ID"),
+        (b'{"apiUrl": "", "trackMapping": {', "it is cut off", "Save it again"),
+        (b'{"apiUrl": "",\n "trackMapping": {},}', "it is not JSON at line 2;", "GET /destinations/ID"),
+        (b'"by hand"', "it is not JSON", "GET /destinations/ID"),
         (json.dumps(EVENT).encode() * 1, "these are events", "init --from s.json"),
         (json.dumps(EVENT).encode() + b"\n" + json.dumps(EVENT).encode(), "these are events", "init --from s.json"),
         (json.dumps([EVENT]).encode(), "these are events", "init --from s.json"),
@@ -211,11 +217,12 @@ DEEP: Any = json.loads("[" * 200 + "]" * 200)
         (b'{"apiKey": "x"}', "expected JSON with the settings", "GET"),
         (b'{"settings": {"a": 1}, "enabled": true}', "expected JSON with the settings", "GET"),
         (json.dumps(DEEP).encode(), "more than 100 levels", "GET"),
-        (b"[" * 100_000, "it is not JSON", "GET"),
+        (b"[" * 100_000, "more than 100 levels", "GET"),
         (b" " * (10 * 1024 * 1024 + 1), "larger than 10 MiB", "GET"),
     ],
-    ids=["HCL", "YAML", "empty", "UTF-16", "event", "NDJSON", "array of events", "another destination", "object",
-         "list", "number", "one key", "of another program", "deep", "deeper", "large"],
+    ids=["HCL", "YAML", "YAML list", "empty", "cut UTF-16", "Latin-1", "page", "cut", "comma", "text", "event",
+         "NDJSON", "array of events", "another destination", "object", "list", "number", "one key",
+         "of another program", "deep", "deeper", "large"],
 )  # fmt: skip
 def test_what_is_no_configuration_is_refused_with_what_to_give_instead(
     content: bytes, message: str, remedy: str
@@ -225,6 +232,52 @@ def test_what_is_no_configuration_is_refused_with_what_to_give_instead(
         read_configuration([("s.json", content)])
     assert message in raised.value.message
     assert remedy in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "twice"], ids=lambda name: name
+)
+def test_a_file_is_read_in_every_encoding_of_json(encoding: str) -> None:
+    """Editors and shells of Windows save UTF-16; a pipe through some programs makes a text of JSON."""
+    text = json.dumps(CLASSIC)
+    content = json.dumps(text).encode() if encoding == "twice" else text.encode(encoding)
+    assert read_configuration([("s.json", content)]).classic == CLASSIC
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"apiUrl": "", "apiUrl": "x"}', '"apiUrl" stands twice in the outermost object'),
+        ('{"data": [{"trackMapping": {"a b": "x", "c": "y", "a b": ""}}]}',
+         '"a b" stands twice in data[0].trackMapping'),
+        ('{"apiUrl": {"a": 1, "a": 2}, "apiUrl": ""}', '"apiUrl" stands twice in the outermost object'),
+        ('{"trigger": "t", "settings": "{\\"customer\\": {\\"name\\": 1, \\"name\\": 2}}"}',
+         '"name" stands twice in settings.customer'),
+        ('{"config": [{"name": "a/apiUrl", "value": 1}, {"name": "b/apiUrl", "value": 2}]}',
+         '"apiUrl" stands twice in config'),
+    ],
+    ids=["outermost", "inside", "both", "Terraform", "config API"],
+)  # fmt: skip
+def test_a_key_that_stands_twice_is_refused_with_its_place(text: str, fault: str) -> None:
+    """JSON parsers take the last one without a word."""
+    with pytest.raises(UsageProblem) as raised:
+        read_configuration([("s.json", text.encode())])
+    assert raised.value.message == f"s.json: {fault}, and only one of them can hold."
+
+
+def test_what_two_files_hold_counts_once() -> None:
+    """A glob gives a file twice, or an older answer beside a newer one."""
+    first, second = {**subscription(), "id": "1"}, {**of_customers(), "id": "2"}
+    destination = of_public_api(ACTIONS, "actions-voucherify")
+    found = read([first], destination, [first, second], destination)
+    assert [each.name for each in found.subscriptions] == ["Trips", "People"]
+    assert found.repeated == [
+        '2.json: "Trips": given before, and taken once',
+        "3.json: the settings of the destination: given before, and taken once",
+    ]
+    assert import_settings(found).left_out == found.repeated
+    with pytest.raises(UsageProblem, match=r'^1\.json: the subscription "Trips" was given before'):
+        read([first], [{**first, "enabled": False}])
 
 
 def test_several_files_are_one_configuration_and_a_second_destination_is_refused() -> None:
@@ -295,6 +348,7 @@ def test_page_events_that_are_on_at_segment_stay_off_and_are_named() -> None:
         ({"trackMapping": {"properties.a": "metadata.a", "properties.b": "customer.b"}}, "customer.metadata.b"),
         ({"trackEventsFilter": ["A*"]}, "a * stands for any characters here"),
         ({"apiVersion": "2018"}, "Voucherify knows v2018-08-01"),
+        ({"trackEventsFilter": [None, "", "A*"]}, "a * stands for any characters here"),
         ({"apiUrl": f"https://u:{CANARY}@api.voucherify.io"}, "must not hold a user or password"),
         ({"more": CANARY}, "no such setting here: more"),
         ({"trackMapping": [1]}, "track.mapping: it must hold rows"),
@@ -424,6 +478,12 @@ def test_a_field_that_cannot_be_taken_is_named(fields: dict[str, Any], left_out:
     assert result.values["identify.mapping"] == {"userId": "customer.source_id"}
 
 
+def test_a_custom_url_that_is_no_text_is_named() -> None:
+    """As any value that is not taken."""
+    result = imported({**ACTIONS, "customURL": 3}, [subscription()])
+    assert result.left_out == ["api.url: must begin with https://"]
+
+
 def test_keys_of_segments_own_are_no_fields() -> None:
     """They say how Segment sends, and are not named."""
     own = {
@@ -472,11 +532,15 @@ def test_a_group_keeps_its_id_and_says_what_becomes_of_its_traits() -> None:
         (subscription('type = "track" and properties.list.0 = "a"'), "conditions read no items of lists"),
         (subscription('event = "Sale *"'), "a * stands for any characters here"),
         (subscription('event = " "'), "a blank name"),
-        ({**subscription(), "settings": {}}, "no field of it can be taken"),
-        (subscription(event={"@liquid": "{{event}}"}), "without it nothing of the subscription is sent"),
-        (subscription(customer={"@path": "$.properties.c"}), "never fills the ids of a customer here; without it"),
+        (subscription(enabled="false"), "off at Segment"),
+        ({**subscription(), "settings": {}}, "nothing of it is sent, as it does not fill event and customer.source_id"),
+        ({**subscription(), "settings": "{broken"}, "nothing of it is sent, as it does not fill event and"),
+        (subscription(event={"@liquid": "{{event}}"}), "nothing of it is sent, as it does not fill event"),
+        (subscription(event=""), "nothing of it is sent, as it does not fill event"),
+        (subscription(customer={"@path": "$.properties.c"}), "an object as a whole never fills the ids of a customer"),
+        (subscription(customer={"source_id": None}), "nothing of it is sent, as it does not fill customer.source_id"),
         (of_customers(source_id={"@unknown": 1}), "customer.source_id: @unknown is no directive"),
-        ({**subscription(), "settings": "{broken"}, "no field of it can be taken"),
+        (of_customers(source_id="", email=USER), "nothing of it is sent, as it does not fill customer.source_id"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
@@ -485,8 +549,8 @@ def test_a_subscription_that_cannot_be_taken_is_named_and_its_section_is_off(
 ) -> None:
     """No event goes where nobody said that it should."""
     result = imported([given])
-    assert len(result.left_out) == 1
-    assert left_out in result.left_out[0]
+    assert left_out in "\n".join(result.left_out)
+    assert result.taken == []
     own = effective([given])
     assert all(getattr(own, kind).disabled for kind in ("identify", "track", "page", "screen", "group"))
 

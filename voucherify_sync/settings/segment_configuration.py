@@ -5,7 +5,9 @@ Keys of the destination are part of what is read. Nothing here shows them, and n
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
@@ -14,10 +16,12 @@ import msgspec
 from msgspec import Struct, field
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.text import clean
+from voucherify_sync.paths import Keys, path_of
+from voucherify_sync.text import clean, listed
 
 MAX_CONFIGURATION_BYTES: Final = 10 * 1024 * 1024
 _MAX_LEVELS: Final = 100
+_MAX_NAMED: Final = 5
 
 CLASSIC_KEYS: Final = frozenset({
     "apiKey", "apiToken", "apiUrl", "apiVersion", "identifyDisabled", "identifyMapping", "trackDisabled",
@@ -46,8 +50,10 @@ _TERRAFORM: Final = (
     "API: GET /destinations/ID/subscriptions."
 )
 _HCL: Final = re.compile(
-    rb"^\s*(resource|data|module|variable|locals|provider|terraform)\b[^\n:]*\{", re.MULTILINE
+    r"^\s*(resource|data|module|variable|locals|provider|terraform)\b[^\n:]*\{", re.MULTILINE
 )
+_YAML: Final = re.compile(r"(?:[^\S\n]*(?:#.*|---.*)?\n)*(?:- )?[\w.-]+:(?:\s|$)")
+_AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _EVENT_IDS: Final = frozenset({"userId", "anonymousId", "messageId"})
 _CLASSIC_SLUG: Final = "voucherify"
 _ACTIONS_SLUG: Final = "actions-voucherify"
@@ -62,6 +68,7 @@ class Subscription(Struct, frozen=True):
         trigger: in Segment's trigger language.
         is_enabled: it is on.
         settings: destination field -> value or directive.
+        id: by which Segment knows it; empty where the file has none.
     """
 
     name: str
@@ -69,6 +76,7 @@ class Subscription(Struct, frozen=True):
     trigger: str
     is_enabled: bool
     settings: dict[str, Any]
+    id: str = ""
 
 
 class SegmentConfiguration(Struct):
@@ -78,15 +86,17 @@ class SegmentConfiguration(Struct):
         classic: settings of the classic destination; None if there are none.
         actions: settings of Voucherify (Actions) itself; None if there are none.
         subscriptions: of Voucherify (Actions), in their order.
+        repeated: a sentence for each file with parts that were given before.
     """
 
     classic: dict[str, Any] | None = None
     actions: dict[str, Any] | None = None
     subscriptions: list[Subscription] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
 
 
 def read_configuration(files: Iterable[tuple[str, bytes]]) -> SegmentConfiguration:
-    """Read files as one configuration.
+    """Read files as one configuration. What several of them hold counts once.
 
     Args:
         files: name, as the user gave it, and content of each.
@@ -96,22 +106,21 @@ def read_configuration(files: Iterable[tuple[str, bytes]]) -> SegmentConfigurati
     """
     configuration = SegmentConfiguration()
     for name, content in files:
-        value, shown = _decoded(content, name), clean(name, 200)
-        found = list(_parts_of(value))
+        shown = clean(name, 200)
+        try:
+            value = _decoded(content, shown)
+            found = list(_parts_of(value))
+        except _RepeatedKeyError as error:
+            raise UsageProblem(
+                f"{shown}: {error}, and only one of them can hold.", "Leave the other one out."
+            ) from None
         if not found and not _has_no_subscriptions(value):
             raise _unknown(shown, value)
-        for part in found:
-            if isinstance(part, Subscription):
-                configuration.subscriptions.append(part)
-            elif configuration.classic is not None or configuration.actions is not None:
-                raise UsageProblem(
-                    f"{shown}: a second destination; a settings file is made of one.",
-                    "Give the files of one destination, and write a settings file for each.",
-                )
-            elif not part.keys().isdisjoint(_ONLY_ACTIONS):
-                configuration.actions = part
-            else:
-                configuration.classic = part
+        repeated = [_add(part, configuration, shown) for part in found]
+        if names := [each for each in repeated if each is not None]:
+            configuration.repeated.append(
+                f"{shown}: {listed(names, lambda name: clean(name, 60), _MAX_NAMED)}: given before, and taken once"
+            )
     if configuration.classic is not None and configuration.subscriptions:
         raise UsageProblem(
             "These are settings of the classic destination and subscriptions of Voucherify (Actions).",
@@ -120,39 +129,130 @@ def read_configuration(files: Iterable[tuple[str, bytes]]) -> SegmentConfigurati
     return configuration
 
 
-def _decoded(content: bytes, name: str) -> Any:
-    shown = clean(name, 200)
-    if len(content) > MAX_CONFIGURATION_BYTES:
-        raise UsageProblem(f"no Segment destination settings in {shown}: it is larger than 10 MiB.", _WHERE)
-    try:
-        value = msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        value = None
+def _add(part: dict[str, Any] | Subscription, configuration: SegmentConfiguration, shown: str) -> str | None:
+    """Add a part of a file; return its name if an earlier part says the same, else None."""
+    if isinstance(part, Subscription):
+        same = next((each for each in configuration.subscriptions if each.id and each.id == part.id), None)
+        if same is not None and same != part:
+            raise UsageProblem(
+                f'{shown}: the subscription "{clean(part.name, 60)}" was given before, and says something else '
+                "there.",
+                "Give the newer one of its files only.",
+            )
+        if part in configuration.subscriptions:
+            return f'"{part.name}"'
+        configuration.subscriptions.append(part)
+    elif part in (configuration.classic, configuration.actions):
+        return "the settings of the destination"
+    elif configuration.classic is not None or configuration.actions is not None:
+        raise UsageProblem(
+            f"{shown}: a second destination; a settings file is made of one.",
+            "Give the files of one destination, and write a settings file for each.",
+        )
+    elif not part.keys().isdisjoint(_ONLY_ACTIONS):
+        configuration.actions = part
     else:
-        if not _is_deeper(value, _MAX_LEVELS):
-            return value
-        raise UsageProblem(
-            f"no Segment destination settings in {shown}: it is nested on more than {_MAX_LEVELS} levels.",
-            _WHERE,
-        )
-    first_line = content.lstrip().partition(b"\n")[0]
-    if _HCL.search(content):
-        raise UsageProblem(
-            f"no Segment destination settings in {shown}: this is Terraform's own language; {_EXPECTED}.",
-            _TERRAFORM,
-        )
-    if first_line != content.strip() and _is_event(_decoded_or_none(first_line)):
-        raise _events(shown)
-    raise UsageProblem(f"no Segment destination settings in {shown}: it is not JSON; {_EXPECTED}.", _WHERE)
+        configuration.classic = part
+    return None
 
 
-def _decoded_or_none(text: str | bytes) -> Any:
+class _RepeatedKeyError(Exception):
+    """An object holds a key twice; the message says which, and where."""
+
+    def __init__(self, key: str, where: str) -> None:
+        super().__init__(f'"{clean(key, 60)}" stands twice in {clean(where, 200) or "the outermost object"}')
+
+
+def _decoded(content: bytes, shown: str) -> Any:
+    """Return what a file holds; JSON that was written as a text of JSON is what the text holds."""
+    if len(content) > MAX_CONFIGURATION_BYTES:
+        raise _refused(shown, "it is larger than 10 MiB.")
+    try:
+        text = content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError:
+        raise _refused(shown, f"it is no text in UTF-8 or UTF-16; {_EXPECTED}.") from None
+    try:
+        value = _value_of(text)
+    except RecursionError:
+        raise _refused(shown, f"it is nested on more than {_MAX_LEVELS} levels.") from None
+    except msgspec.DecodeError as error:
+        raise _not_json(text, str(error), shown) from None
+    return _decoded(value.encode(), shown) if isinstance(value, str) else value
+
+
+def _value_of(text: str, *place: str) -> Any:
+    """Return the value of a JSON text, which stands at a place of a file.
+
+    Raises:
+        RecursionError: it is nested too deep.
+        msgspec.DecodeError: it is no JSON.
+        _RepeatedKeyError: an object in it holds a key twice.
+    """
+    value = msgspec.json.decode(text)
+    if _is_deeper(value, _MAX_LEVELS):
+        raise RecursionError
+    repeated: list[tuple[Any, str]] = []
+
+    def noted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            repeated.append((made, counts.most_common(1)[0][0]))
+        return made
+
+    whole = json.loads(text, object_pairs_hook=noted, parse_int=str)  # int() refuses very long numbers
+    if repeated:
+        holder, key = repeated[-1]  # the outermost: an inner one may be of a value that does not count
+        raise _RepeatedKeyError(key, path_of(*place, *(_keys_of(holder, whole) or ())))
+    return value
+
+
+def _keys_of(wanted: Any, value: Any) -> Keys | None:
+    """Return the keys that lead to an object inside a value; None if it is not there."""
+    if value is wanted:
+        return ()
+    inside: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict | list):
+        inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, each in inside:
+        if (rest := _keys_of(wanted, each)) is not None:
+            return (key, *rest)
+    return None
+
+
+def _refused(shown: str, why: str, remedy: str = _WHERE) -> UsageProblem:
+    return UsageProblem(f"no Segment destination settings in {shown}: {why}", remedy)
+
+
+def _not_json(text: str, fault: str, shown: str) -> UsageProblem:
+    """Return what a text is that is no JSON, and what to give instead; `fault` is what msgspec says."""
+    stripped = text.strip()
+    if not stripped:
+        return _refused(shown, "it is empty.")
+    if _HCL.search(text):
+        return _refused(shown, f"this is Terraform's own language; {_EXPECTED}.", _TERRAFORM)
+    if stripped.startswith("<"):
+        return _refused(shown, f"this is a web page, such as the one for signing in, or XML; {_EXPECTED}.")
+    if _YAML.match(text):
+        return _refused(shown, f"this is YAML; {_EXPECTED}.", f"{_WHERE} `yq -o json` makes JSON of YAML.")
+    first_line = stripped.partition("\n")[0]
+    if first_line != stripped and _is_event(_decoded_or_none(first_line)):
+        return _events(shown)
+    if "truncated" in fault:
+        return _refused(shown, "it is cut off: its JSON ends inside a value.", f"Save it again. {_WHERE}")
+    at = _AT_BYTE.search(fault)
+    before = text.encode()[: int(at[1])] if at else b""
+    lines = before.count(b"\n")
+    where = f" at line {lines + 1}" if at else ""
+    return _refused(shown, f"it is not JSON{where}; {_EXPECTED}.")
+
+
+def _decoded_or_none(text: str, *place: str) -> Any:
     """Return the value of a JSON text; None if it is none, or nested too deep."""
     try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return _value_of(text, *place)
+    except (msgspec.DecodeError, RecursionError):
         return None
-    return None if _is_deeper(value, _MAX_LEVELS) else value
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
@@ -167,9 +267,8 @@ def _is_event(value: Any) -> bool:
 
 
 def _events(shown: str) -> UsageProblem:
-    return UsageProblem(
-        f"no Segment destination settings in {shown}: these are events.",
-        f"To write settings that map them: voucherify-sync init --from {shown}",
+    return _refused(
+        shown, "these are events.", f"To write settings that map them: voucherify-sync init --from {shown}"
     )
 
 
@@ -178,11 +277,8 @@ def _unknown(shown: str, value: Any) -> UsageProblem:
     if _is_event(value) or (isinstance(value, list) and value and _is_event(value[0])):
         return _events(shown)
     if (name := _name_of_another(value)) is not None:
-        return UsageProblem(
-            f"no Segment destination settings in {shown}: this is the destination {clean(name, 60)!r}, not Voucherify.",
-            _WHERE,
-        )
-    return UsageProblem(f"no Segment destination settings in {shown}: {_EXPECTED}.", _WHERE)
+        return _refused(shown, f"this is the destination {clean(name, 60)!r}, not Voucherify.")
+    return _refused(shown, f"{_EXPECTED}.")
 
 
 def _has_no_subscriptions(value: Any) -> bool:
@@ -242,17 +338,20 @@ def _settings_in(value: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a destination or a subscription, which Terraform has as JSON in a text."""
     text_or_settings = value["settings"]
     if isinstance(text_or_settings, str):
-        text_or_settings = _decoded_or_none(text_or_settings)
+        text_or_settings = _decoded_or_none(text_or_settings, "settings")
     return text_or_settings if isinstance(text_or_settings, dict) else {}
 
 
 def _of_config_api(entries: list[Any]) -> dict[str, Any]:
     """Return the settings of a list whose items name a setting at the end of a path."""
-    return {
-        each["name"].rpartition("/")[2]: each.get("value")
-        for each in entries
-        if isinstance(each, dict) and isinstance(each.get("name"), str)
-    }
+    settings: dict[str, Any] = {}
+    for each in entries:
+        if isinstance(each, dict) and isinstance(each.get("name"), str):
+            name = each["name"].rpartition("/")[2]
+            if name in settings:
+                raise _RepeatedKeyError(name, "config")
+            settings[name] = each.get("value")
+    return settings
 
 
 def _subscription(value: dict[str, Any]) -> Subscription:
@@ -262,6 +361,7 @@ def _subscription(value: dict[str, Any]) -> Subscription:
         name=next((name for name in names if isinstance(name, str) and name.strip()), ""),
         action=action if isinstance(action, str) else None,
         trigger=value["trigger"],
-        is_enabled=value.get("enabled") is not False,
+        is_enabled=value.get("enabled", True) in (True, "true"),
         settings=_settings_in(value),
+        id=value["id"] if isinstance(value.get("id"), str) else "",
     )

@@ -84,7 +84,7 @@ _PLACEHOLDER: Final = re.compile(r"(\{\{\{?)([^{}]+)")
 _MESSAGE: Final = re.compile(r"^:\d+:\d+: (?:[a-z_]+(?:\.[a-z_]+)*: )?")
 _USER_ID: Final = "userId"
 _HAS_USER_ID: Final = Term(parse_source(_USER_ID), "!=", None)
-_NEEDED: Final = ("event", "customer", "customer.source_id")
+_NEEDED: Final = {Kind.CUSTOMER: ("customer.source_id",), Kind.EVENT: ("event", "customer.source_id")}
 """Destinations without which a request would go to another customer, or tell of another event."""
 _ONE_REQUEST: Final = "one event makes one request here"
 _MAX_NAMED: Final = 5
@@ -114,7 +114,7 @@ def import_settings(configuration: SegmentConfiguration) -> SegmentImport:
     Raises:
         UsageProblem: what would be written does not load: it is too large.
     """
-    result = SegmentImport()
+    result = SegmentImport(left_out=list(configuration.repeated))
     if configuration.classic is not None:
         _take_classic(configuration.classic, result)
     else:
@@ -228,7 +228,7 @@ def _take_filter(names: Any, result: SegmentImport) -> None:
     path = "track.events_filter"
     if not isinstance(names, list):
         names = [names]
-    names = [name for name in names if name != ""]
+    names = [name for name in names if name not in ("", None)]
     if names and _take(path, names, result, counted(len(names), "name")):
         result.left_out += [
             f"{path}: {clean(name, 60)!r}: a * stands for any characters here, so other names are sent, too"
@@ -394,21 +394,19 @@ class _Actions:
                 name,
                 "traits: no field of a customer; a row such as traits.plan: customer.metadata.plan takes one",
             )
+        filled = set[str]()
         for place, value in _places(prefix, fields):
             if value is None or value == "":
                 continue
             destination = path_of(*place)
-            fault = _take_field(part, kind, destination, _with_indexes(value))
-            if fault is not None:
-                is_needed = destination in _NEEDED
-                consequence = "; without it nothing of the subscription is sent" if is_needed else ""
-                self._leave_out(name, f"{clean(destination, 60)}: {fault}{consequence}")
-                if is_needed:
-                    return None
-        part.is_of_users = "customer.source_id" in _targets(part.mapping.get(_USER_ID))
-        if not part.mapping and not part.set:
-            self._leave_out(name, "no field of it can be taken")
+            if fault := _take_field(part, kind, destination, _with_indexes(value)):
+                self._leave_out(name, f"{clean(destination, 60)}: {fault}")
+            else:
+                filled.add(destination)
+        if missing := [each for each in _NEEDED[SENT_TYPES[kind].kind] if each not in filled]:
+            self._leave_out(name, f"nothing of it is sent, as it does not fill {' and '.join(missing)}")
             return None
+        part.is_of_users = "customer.source_id" in _targets(part.mapping.get(_USER_ID))
         return part
 
     def _leave_out(self, name: str, why: str) -> None:
@@ -417,8 +415,9 @@ class _Actions:
 
 def _take_actions(configuration: SegmentConfiguration, result: SegmentImport) -> None:
     given = configuration.actions or {}
-    if isinstance(url := given.get("customURL"), str) and url.strip():
-        _take("api.url", _api_url(url), result)
+    url = given.get("customURL")
+    if url := _api_url(url) if isinstance(url, str) else url:
+        _take("api.url", url, result)
     actions = _Actions(result)
     for subscription in configuration.subscriptions:
         actions.add(subscription)
