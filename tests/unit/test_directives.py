@@ -314,6 +314,11 @@ MISTAKES: list[tuple[str, Any, tuple[str | int, ...], str]] = [
     ("arrayPath: in the shape",
      {"@arrayPath": ["a", {"x": {"@path": 1}}]}, ("@arrayPath", 1, "x", "@path"), "takes a text"),
     ("literal: in it", {"@literal": {"@foo": 1}}, ("@literal", "@foo"), "@foo is no directive"),
+    ("of SQL", {"@coalesce": []}, ("@coalesce",), "write @if with exists, then and else, or a row with `or`"),
+    ("of JavaScript", {"@toUpperCase": "a"}, ("@toUpperCase",), "write @case with operator: upper"),
+    ("of Liquid", {"@strip": "a"}, ("@strip",), "a row with `apply: strip` does that"),
+    ("of jq", {"@from_json": "a"}, ("@from_json",), "write @json"),
+    ("path: filter", {"@path": "name | upcase"}, ("@path",), "@path has no filters, such as upcase"),
     ("merge: direction", merge("up", {}), ("@merge", "direction"), "@merge: direction is right or left"),
     ("merge: objects", {"@merge": {"direction": "left", "objects": {}}}, ("@merge", "objects"), "objects is a list"),
     ("merge: in an object",
@@ -903,7 +908,7 @@ def test_the_schema_refuses_what_is_wrong(schema: jsonschema.Draft202012Validato
     taken = [id_ for id_, value, _, _ in MISTAKES if schema.is_valid(value)]
     assert taken == [
         "path: no path", "path: wildcard", "template: no path", "template: blanks", "template: empty",
-        "template: a filter", "template: not closed", "replace: second alone", "arrayPath: no path",
+        "template: a filter", "template: not closed", "replace: second alone", "arrayPath: no path", "path: filter",
     ]  # fmt: skip
 
 

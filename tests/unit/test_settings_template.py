@@ -102,6 +102,7 @@ def test_the_schema_accepts_what_the_program_writes(text: str) -> None:
         {"track": {"event_filter": []}},
         {"track": {"disabled": "yes"}},
         {"track": {"mapping": {"a": []}}},
+        {"track": {"events": {"A": {"rename": "B *"}}}},
         {"delivery": {"workers": 0}},
         {"delivery": {"reserve": 10}},
         {"delivery": {"rate": "90/day"}},

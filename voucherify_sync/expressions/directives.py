@@ -23,7 +23,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec import json as strict_json
 
-from voucherify_sync.expressions.row_filters import FILTERS
+from voucherify_sync.expressions.row_filters import filter_called, pasted_filters
 from voucherify_sync.paths import MISSING, FieldPath, Keys, PathError, PathStep, parse_source, read
 from voucherify_sync.text import clean, did_you_mean, folded_key, similar, text_of
 
@@ -45,6 +45,29 @@ MAX_COMPUTED_PATH: Final = 200
 METADATA: Final = "_metadata"
 """The key beside a directive in which Segment's editor keeps notes; it is ignored."""
 
+_WRITE_INSTEAD: Final = {
+    **dict.fromkeys(
+        ("coalesce", "default", "fallback", "ifnull", "nvl", "firstof", "or"),
+        "@if with exists, then and else, or a row with `or`",
+    ),
+    **dict.fromkeys(
+        ("concat", "concatenate", "append", "prepend", "format", "string", "tostring", "text", "interpolate"),
+        '@template, such as {"@template": "{{event}} {{name}}"}',
+    ),
+    **dict.fromkeys(
+        ("lower", "lowercase", "downcase", "tolower", "tolowercase"), "@case with operator: lower"
+    ),
+    **dict.fromkeys(("upper", "uppercase", "upcase", "toupper", "touppercase"), "@case with operator: upper"),
+    "join": "@template for several fields, or a row with `apply: \"join: ', '\"` for a list",
+    **dict.fromkeys(("map", "each", "foreach", "items"), "@arrayPath with a path and the shape of an item"),
+    **dict.fromkeys(("casewhen", "switch", "when", "cond", "ternary", "ifelse", "unless"), "@if"),
+    **dict.fromkeys(("get", "field", "value", "property", "trait", "jsonpath", "var"), "@path"),
+    **dict.fromkeys(("assign", "extend", "combine"), "@merge"),
+    **dict.fromkeys(("stringify", "tojson", "parse", "fromjson"), "@json with mode: encode or decode"),
+    **dict.fromkeys(("gsub", "sub", "regex", "regexreplace"), "@replace, which takes plain text"),
+    **dict.fromkeys(("const", "constant", "static"), "the value itself, without a directive"),
+}
+"""Names of other languages, as `folded_key` returns them -> the directive, or what else does the same."""
 _NO_DATA: Final = (
     "data with a key that begins with @ cannot be written, "
     "and @literal does not help: it resolves its value, too"
@@ -222,9 +245,19 @@ def _compile(scope: _Scope, value: Any) -> Read:
             "Liquid is not read yet: @template, @case, @if and rows with apply cover most of it", name
         )
     if name not in DIRECTIVES:
-        near = similar(name, DIRECTIVES, fold=folded_key, most=1, cutoff=0.7)
-        return scope.mistake(f"{clean(name)} is no directive{did_you_mean(near) or '; ' + _NO_DATA}", name)
+        return scope.mistake(f"{clean(name)} is no directive{_remedy_of_unknown(name)}", name)
     return DIRECTIVES[name].compile(scope.at(name), value[name])
+
+
+def _remedy_of_unknown(name: str) -> str:
+    """Say what does what a name of Liquid, SQL, jq or JavaScript stands for, or which name is similar."""
+    own_name = folded_key(name.removeprefix("@")[:60])
+    if instead := _WRITE_INSTEAD.get(own_name):
+        return f"; write {instead}"
+    if near := did_you_mean(similar(name, DIRECTIVES, fold=folded_key, most=1, cutoff=0.7)):
+        return near
+    called = filter_called(own_name)
+    return f"; a row with `apply: {called}` does that" if called else f"; {_NO_DATA}"
 
 
 def _nothing(_fields: Any, _reading: Reading | None) -> Any:
@@ -325,6 +358,9 @@ def _computed_place(text: str) -> FieldPath | None:
 
 def _place(scope: _Scope, text: str) -> Read:
     """Compile a path that the settings write out."""
+    if pasted := pasted_filters(text):
+        name = re.split(r"\W", pasted[1])[0]
+        return scope.mistake(f"{scope.name} has no filters, such as {name}; a row with `apply` has")
     try:
         path = parse_source(text)
     except PathError as error:
@@ -450,9 +486,6 @@ def _template(scope: _Scope, argument: Any) -> Read:
                 "@template: {{ begins a path such as {{event}}, and one is not closed or empty"
             )
         text = (match[1] or match[2]).strip()
-        _, bar, name = text.partition("|")
-        if bar and (name := re.split(r"[:|]", name)[0].strip()) in FILTERS:
-            return scope.mistake(f"@template has no filters, such as {name}; a row with `apply` has")
         parts.append((argument[end : match.start()], _place(scope, text)))
         end = match.end()
     tail = argument[end:]

@@ -730,12 +730,30 @@ def _usage(name: _Token) -> str:
     return f", as in {FILTERS[name.value].example[1]}"
 
 
-def _unknown(name: str) -> str:
-    known = {
-        other: meant for meant, row_filter in FILTERS.items() for other in (*row_filter.also_called, meant)
+def filter_called(name: str) -> str | None:
+    """Return the filter of a name, also of one that other languages have for it; None for none."""
+    folded = {
+        folded_key(other): meant
+        for meant, row_filter in FILTERS.items()
+        for other in (*row_filter.also_called, meant)
     }
-    folded = {folded_key(other): meant for other, meant in known.items()}
-    meant = folded.get(folded_key(name))
+    return folded.get(folded_key(name))
+
+
+def pasted_filters(text: str) -> tuple[str, str] | None:
+    """Split ``properties.total | round`` into the path and its filters; None where no filter stands behind a path.
+
+    A key that looks so stands in brackets and quotes.
+    """
+    path, _, filters = text.partition("|")
+    name = re.match(r"\s*(\w+)", filters)
+    if name is None or name[1] not in FILTERS or re.search("[\"'\\[]", path):
+        return None
+    return path.strip(), filters.strip()
+
+
+def _unknown(name: str) -> str:
+    meant = filter_called(name)
     near = [meant] if meant else similar(name, FILTERS, fold=folded_key, most=2, cutoff=0.65)
     shown = clean(name, 40)
     return (

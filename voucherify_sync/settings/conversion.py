@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from voucherify_sync.events import SENT_TYPES, Kind
 from voucherify_sync.expressions.conditions import ConditionError, parse_condition
 from voucherify_sync.expressions.directives import Expression, compile_value, is_directive
-from voucherify_sync.expressions.row_filters import FilterError, parse_filters
+from voucherify_sync.expressions.row_filters import FilterError, parse_filters, pasted_filters
 from voucherify_sync.expressions.set_entries import Note, below, constants, set_entries
 from voucherify_sync.field_types import (
     BLANK,
@@ -440,10 +440,10 @@ class SettingsReader(NodeReader):
                 raise Mistake("the name of a variable stands in ${…}, such as ${VOUCHERIFY_API_KEY}")
             return Secret(one_value(node))
         text = self.text(node)
+        if setting.name == "rename":
+            return _new_name(text)
         if setting.type is str and not text.strip():
             return None
-        if setting.name == "rename" and len(text) > MAX_EVENT_NAME:
-            raise Mistake(f"a name of more than {MAX_EVENT_NAME} characters, which Voucherify does not take")
         if setting.choices:
             return _read_choice(text, setting.choices)
         if setting.type is int:
@@ -461,7 +461,7 @@ class SettingsReader(NodeReader):
         rows: dict[str, Any] = {}
         path, section = setting.path, setting.section
         for name, (key, value) in self.pairs(node, path, "`source: destination` rows").items():
-            source = self.tried(key, path, _parse, parse_source, name)
+            source = self.tried(key, path, _source, name, value)
             if value.pairs is not None and (not value.pairs or _ROW_KEYS & value.pairs.keys()):
                 rows[name] = self._row_target(value, source, setting)
                 continue
@@ -478,6 +478,8 @@ class SettingsReader(NodeReader):
         is_turned = any(_EVENT_PATH.match(each.text or "") for each in targets)  # which is a mistake
         type_ = SENT_TYPES[_type_of(setting.section)]
         doubt = None if is_turned else doubt_of_source(source, type_)
+        if re.fullmatch(r"[^\"'\[]*\|[^\"'\[]*", source.text):
+            doubt = "this is one path; filters stand below `apply`, such as {to: …, apply: strip}"
         if _JOINED.search(source.text):
             doubt = "this is one path; values of two sources cannot be joined"
         if doubt:
@@ -513,6 +515,10 @@ class SettingsReader(NodeReader):
 
     def _other_source(self, node: YamlNode, setting: Setting) -> str:
         text = self.text(node)
+        if pasted := pasted_filters(text):
+            raise Mistake(
+                f"{text!r}: filters stand below `apply`, for all sources of a row: {_apply(pasted[1])}"
+            )
         source = _parse(parse_source, text)
         if source.wildcard:
             raise Mistake(f"{text!r}: a wildcard has no `or`")
@@ -555,6 +561,9 @@ class SettingsReader(NodeReader):
 
     def _destination(self, text: str, section: str) -> FieldPath:
         """Parse a place in a request, and refuse what the requests of a section do not have."""
+        if pasted := pasted_filters(text):
+            place, filters = pasted
+            raise Mistake(f"{text!r}: filters stand in a row, `source: {{to: {place}, {_apply(filters)}}}`")
         destination = _parse(parse_destination, text)
         part, *below = destination.keys
         if SENT_TYPES[_type_of(section)].kind is Kind.CUSTOMER and part != "customer":
@@ -627,6 +636,38 @@ def _parse(parser: Callable[[str], FieldPath], text: str) -> FieldPath:
     if len(text) > _MAX_PATH:
         raise Mistake(f"a path of more than {_MAX_PATH} characters")
     return parser(text)
+
+
+def _new_name(text: str) -> str:
+    """Check the name that an entry of `track.events` gives its events."""
+    if not text.strip():
+        raise Mistake("a name is missing; leave rename out to send each event by its own name")
+    if "*" in text:
+        raise Mistake(
+            "a * stands for no part of the event's name here; write the name out, or make it with set: event. "
+            "Where the * is meant, write add: {event: …}"
+        )
+    if len(text) > MAX_EVENT_NAME:
+        raise Mistake(_MISFITS[TOO_LONG])
+    return text
+
+
+def _source(text: str, target: YamlNode) -> FieldPath:
+    """Parse the source of a row, and refuse filters behind it."""
+    if pasted := pasted_filters(text):
+        path, filters = pasted
+        raise Mistake(
+            f"a source has no filters; write `{path}: {{to: {target.text or '…'}, {_apply(filters)}}}`"
+        )
+    return _parse(parse_source, text)
+
+
+def _apply(filters: str) -> str:
+    """Return filters as they are written below a row."""
+    if re.fullmatch(r"[\w |]+", filters):
+        return f"apply: {filters}"
+    quote = "'" if '"' in filters else '"'
+    return f"apply: {quote}{filters}{quote}"
 
 
 def _why_unknown(section: str, name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from voucherify_sync.events import Json
 from voucherify_sync.expressions.directives import VALUE_REFERENCE, value_schema
 from voucherify_sync.expressions.row_filters import FILTERS
+from voucherify_sync.fields import MAX_EVENT_NAME
 from voucherify_sync.settings.conversion import TESTS
 from voucherify_sync.settings.template import plain
 from voucherify_sync.settings.types import (
@@ -55,6 +56,8 @@ _ROWS: Final = {
 def _written(setting: Setting) -> Json:
     """Return the schema of a value as it is written in the file; null stands for the default."""
     kind: Any = setting.type
+    if setting.name == "rename":
+        return _TEXT | {"pattern": r"^[^*]*[^*\s][^*]*$", "maxLength": MAX_EVENT_NAME}
     if kind in (str, Secret):
         return dict(_TEXT)
     if kind is float:
