@@ -26,7 +26,7 @@ from io import FileIO
 from pathlib import Path
 from select import select
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 ENTRY = next(iter(entry_points(group="console_scripts", name="voucherify-sync")))
 PACKAGES = ("voucherify_sync", ENTRY.module.rpartition(".")[0])
@@ -233,7 +233,25 @@ def import_all() -> None:
     gc.freeze()  # a forked process need not look through it
 
 
+def _end(code: int) -> NoReturn:
+    """End as an interpreter does, but take no module apart: that costs more than most commands."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except OSError:
+            code = 120
+    os._exit(code)
+
+
 if __name__ == "__main__":
     import_all()
     serve(socket.socket(fileno=int(sys.argv[1])))
-    sys.exit(ENTRY.load()())
+    try:
+        ENTRY.load()()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            _end(end.code)
+        raise
