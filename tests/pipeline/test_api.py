@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ from voucherify_sync.api import (
 from voucherify_sync.errors import RunStopped, SettingsError, SourceError, UsageProblem
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.preview.coverage import ValueTotals
+from voucherify_sync.run import options as run_options
+from voucherify_sync.run import workers
+from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -161,6 +164,61 @@ def test_an_error_of_the_progress_callback_does_not_end_the_run(
     report = replay(ReplayOptions(source=archive, mode=Mode.DRY_RUN), progress=fail)
     assert report.outcomes["planned"] == 2
     assert "a mistake of the caller" in caplog.text
+
+
+def planned(source: str, stop: Stop, **more: Any) -> int:
+    """Return how many records a dry run has read; that each has one state is checked when it ends."""
+    report = replay(ReplayOptions(source=source, mode=Mode.DRY_RUN, **more), stop=stop)
+    assert isinstance(stop.error, RunStopped)
+    return sum(report.outcomes.values())
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(planned, id="dry-run"),
+        pytest.param(lambda source, stop: planned(source, stop, customers="bulk"), id="bulk"),
+        pytest.param(
+            lambda source, stop: sum(plan(ReplayOptions(source=source), stop=stop).report.outcomes.values()),
+            id="plan",
+        ),
+        pytest.param(
+            lambda source, stop: coverage(CoverageOptions(source=source), stop=stop).events.read,
+            id="coverage",
+        ),
+        pytest.param(  # each record is decided twice
+            lambda source, stop: (
+                compare(CoverageOptions(source=source, against=Settings()), stop=stop).read * 2
+            ),
+            id="compare",
+        ),
+        pytest.param(
+            lambda source, stop: final_state(FinalOptions(source=source, customer="u1"), stop=stop).read,
+            id="final",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_shared", [False, True], ids=["alone", "shared"])
+def test_a_stop_is_noticed_within_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[str, Stop], int], is_shared: bool
+) -> None:
+    """A record may take long; those that were mapped before are counted, and no others."""
+    (tmp_path / "events.ndjson").write_text(TRACK * 900)
+    stop, admitted, admit = Stop(), 0, Pipeline.admitted
+
+    def admit_and_stop(pipeline: Pipeline, record: Any) -> Any:
+        nonlocal admitted
+        admitted += 1
+        if admitted == 101:
+            stop.request()
+        return admit(pipeline, record)
+
+    monkeypatch.setattr(Pipeline, "admitted", admit_and_stop)
+    if is_shared:  # and no process can be had, so that the work of one is done here
+        monkeypatch.setattr(run_options, "MIN_SHARED_BYTES", 0)
+        monkeypatch.setattr(workers._Pool, "_submit", lambda *_: None)
+    assert read("events.ndjson", stop) == admitted
+    assert 101 <= admitted < 140
 
 
 def test_a_stop_ends_the_run_and_the_next_one_goes_on(archive: Path, config: Path, sandbox: Sandbox) -> None:

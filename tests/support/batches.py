@@ -14,6 +14,7 @@ from voucherify_sync.run import options, workers
 from voucherify_sync.run.workers import Work
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import SourceFacts
+from voucherify_sync.stop import Stop
 
 
 class Lines:
@@ -41,13 +42,15 @@ def numbered(count: int) -> Iterator[Batch]:
 
 def echo(suffix: str) -> Work:
     """Answer with the first lines, and the process that did it."""
-    return lambda batches: (b"%b%b %d" % (batch.lines[0], suffix.encode(), os.getpid()) for batch in batches)
+    return lambda batches, _stop: (
+        b"%b%b %d" % (batch.lines[0], suffix.encode(), os.getpid()) for batch in batches
+    )
 
 
 def doomed(parent: int) -> Work:
     """Work in the first process only; the others die of it."""
 
-    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+    def work(batches: Iterable[Batch], _stop: Stop) -> Iterator[bytes]:
         for batch in batches:
             if os.getpid() != parent:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -59,7 +62,7 @@ def doomed(parent: int) -> Work:
 def mortal() -> Work:
     """Die of a certain line."""
 
-    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+    def work(batches: Iterable[Batch], _stop: Stop) -> Iterator[bytes]:
         for batch in batches:
             if batch.lines == [b"die"]:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -71,7 +74,7 @@ def mortal() -> Work:
 def half_answered(parent: int) -> Work:
     """Die in the middle of handing an answer over, in one of the processes."""
 
-    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+    def work(batches: Iterable[Batch], _stop: Stop) -> Iterator[bytes]:
         for batch in batches:
             if os.getpid() != parent and batch.first_line == 5:
                 connection.Connection._send.__defaults__ = (write_half,)  # type: ignore[attr-defined]
@@ -91,7 +94,7 @@ def write_half(descriptor: int, data: bytes) -> NoReturn:
 def asleep() -> Work:
     """Never answer."""
 
-    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+    def work(batches: Iterable[Batch], _stop: Stop) -> Iterator[bytes]:
         for batch in batches:
             time.sleep(3600)
             yield batch.lines[0]

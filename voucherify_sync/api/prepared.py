@@ -65,7 +65,7 @@ from voucherify_sync.settings import (
     load,
 )
 from voucherify_sync.settings.types import OnDoubt
-from voucherify_sync.sources.decode import portions
+from voucherify_sync.sources.decode import portions, until_stopped
 from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
@@ -578,9 +578,9 @@ class PreparedCoverage(PreparedPreview):
             for batch in self.reader:
                 left = None if limit is None else limit - counts.read
                 for records in portions(islice(counts.decode(batch), left)):
+                    counts.add(until_stopped(records, self.stop))
                     if self.stop.requested:
                         return
-                    counts.add(records)
                 if counts.read == limit:
                     return
 

@@ -26,7 +26,7 @@ from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline, decode_for
 from voucherify_sync.settings import Settings
 from voucherify_sync.settings.types import TrackEntry
-from voucherify_sync.sources.decode import Record, portions
+from voucherify_sync.sources.decode import Record, portions, until_stopped
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import by_count
 
@@ -382,12 +382,14 @@ class Comparison:
             self._counts.merge(counts)
             self._after.filters.merge(met)
 
-    def counted(self, blocks: Iterable[Batch]) -> Iterator[bytes]:
+    def counted(self, blocks: Iterable[Batch], stop: Stop) -> Iterator[bytes]:
         """Yield the counts of blocks, part by part, for the process that merges them."""
         for records in portions(chain.from_iterable(map(self.decode, blocks)), _MAX_COMPARED):
             self._counts = _Counts()
-            self.add(records)
+            self.add(until_stopped(records, stop))
             yield _encode((self._counts, self._after.filters.cut_met()))
+            if stop.requested:
+                return
 
     def report(self, stop: Stop | None = None) -> ComparisonReport:
         """Return all that was counted; once the run stops no name counts as one that no event had."""

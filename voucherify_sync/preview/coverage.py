@@ -36,7 +36,7 @@ from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Identify, Settings, Track
 from voucherify_sync.settings.types import DEFAULT_TABLES
-from voucherify_sync.sources.decode import Record, portions
+from voucherify_sync.sources.decode import Record, portions, until_stopped
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import by_count, clean
 
@@ -517,11 +517,13 @@ class Coverage:
         """Count records."""
         self._take(self._examine(records))
 
-    def examined(self, blocks: Iterable[Batch]) -> Iterator[bytes]:
+    def examined(self, blocks: Iterable[Batch], stop: Stop) -> Iterator[bytes]:
         """Yield what was found out about the records of blocks, for the process that counts them."""
         encode = msgspec.msgpack.Encoder().encode
         for records in portions(chain.from_iterable(map(self.decode, blocks)), _MAX_EXAMINED):
-            yield encode(self._examine(records))
+            yield encode(self._examine(until_stopped(records, stop)))
+            if stop.requested:
+                return
 
     def report(self, stop: Stop | None = None) -> CoverageReport:
         """Return all that was counted; a stop ends the search for rows that may be meant."""

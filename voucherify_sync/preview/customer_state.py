@@ -139,7 +139,7 @@ class CustomerHistory:
                     self._add(fold, decisions)
             else:
                 for batch in source:
-                    for decisions in self._pipeline.batches(batch):
+                    for decisions in self._pipeline.batches(batch, stop):
                         self._add(fold, decisions)
                     if stop.requested:
                         break

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -34,6 +34,7 @@ from voucherify_sync.sources.decode import (
     decode,
     decoder,
     portions,
+    until_stopped,
 )
 from voucherify_sync.stop import Stop
 
@@ -135,11 +136,21 @@ class Pipeline:
             yield from rules.sources()
 
     def batches(
-        self, batch: Batch, limit: int | None = None, size: int = MAX_BATCH_RECORDS
+        self,
+        batch: Batch,
+        stop: Stop | None = None,
+        limit: int | None = None,
+        size: int = MAX_BATCH_RECORDS,
     ) -> Iterator[list[Decision]]:
-        """Yield the decisions on the records of a batch, or on its first `limit`, at most `size` at a time."""
+        """Yield the decisions on the records of a batch, or on its first `limit`, at most `size` at a time.
+
+        Once the run stops no more records are mapped; the decisions on those that were mapped are yielded.
+        """
+        stop = stop or Stop()
         for records in portions(islice(self.decode(batch), limit), size):
-            yield list(map(self.decide, records))
+            yield list(map(self.decide, until_stopped(records, stop)))
+            if stop.requested:
+                return
 
     def shared(self, source: Input, jobs: int, stop: Stop) -> Iterator[list[Decision]]:
         """Yield what several processes make of an input, in its order, until the run stops.
@@ -215,10 +226,10 @@ def _working(settings: Settings, selection: Selection, folds: bool, refers: bool
     def part(decided: list[list[Decision]]) -> bytes:
         return _encode_part((decided, pipeline.mapper.cut_stats(), pipeline.filters.cut_met()))
 
-    def work(batches: Iterable[Batch]) -> Iterator[bytes]:
+    def work(batches: Iterable[Batch], stop: Stop) -> Iterator[bytes]:
         decided: list[list[Decision]] = []
-        for batch in batches:
-            for decisions in pipeline.batches(batch):
+        for batch in takewhile(lambda _: not stop.requested, batches):
+            for decisions in pipeline.batches(batch, stop):
                 decided.append(list(map(_lean, decisions)))
                 if len(decided) == _MAX_BATCHES:
                     yield part(decided)

@@ -414,7 +414,7 @@ class Run:
             return
         size = 1 if options.max_errors else MAX_BATCH_RECORDS  # no record is read beyond one that is too many
         for batch in self._input_batches():
-            for mapped in pipeline.batches(batch, left, size):
+            for mapped in pipeline.batches(batch, self._stop, left, size):
                 yield mapped
                 if left is not None:
                     left -= len(mapped)

@@ -27,8 +27,8 @@ from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader, SourceFacts
 from voucherify_sync.stop import Stop
 
-Work = Callable[[Iterable[Batch]], Iterator[bytes]]
-"""Makes results of batches, in pieces of bounded size."""
+Work = Callable[[Iterable[Batch], Stop], Iterator[bytes]]
+"""Makes results of batches, in pieces of bounded size, until the run stops: what is made before is yielded."""
 
 TASK_BYTES: Final = 512 << 10
 """Bytes of lines, or of files, in a task, about."""
@@ -176,7 +176,7 @@ class _Pool:
     def work_here(self, batches: Iterable[Batch]) -> Iterator[bytes]:
         """Do the work in this process."""
         self._work = self._work or self._prepare(*self._arguments)
-        return self._work(batches)
+        return self._work(batches, self._stop)
 
     def close(self) -> None:
         """End the processes at once, and wait for none; what they are working on is of no use any more.
@@ -330,9 +330,10 @@ def _exit_with(sentinel: int) -> NoReturn:
 def _work_on(task: Task) -> Answer:
     work = _work
     assert work is not None  # noqa: S101  # the executor has called _start
+    stop = Stop()  # this process is killed when the run stops
     if task.batches:
-        return Answer(list(work(task.batches)))
-    reader = Reader(task.sources, Stop())
+        return Answer(list(work(task.batches, stop)))
+    reader = Reader(task.sources, stop)
     left: list[Source] = []
     done = 0
 
@@ -348,4 +349,4 @@ def _work_on(task: Task) -> Answer:
                 left.extend(task.sources[begun - 1 :])
                 return
 
-    return Answer(list(work(batches())), reader.facts, left, done)
+    return Answer(list(work(batches(), stop)), reader.facts, left, done)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, takewhile
 from math import isfinite
 from typing import Any, Final, TypedDict
 
@@ -41,6 +41,7 @@ from voucherify_sync.sources.json_text import (
     items,
     members,
 )
+from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted, text_of
 
 Record = Event | Outcome
@@ -88,6 +89,9 @@ MAX_BATCH_RECORDS: Final = 1_000
 
 MAX_BATCH_BYTES: Final = 1 << 20
 """Bytes of their text, about."""
+
+_RECORDS_A_LOOK: Final = 16
+"""Records between two looks at whether the run stops."""
 
 KEPT_VALUE_BYTES: Final = 64 * 1024
 """Bytes that are kept of a value that is too long."""
@@ -295,6 +299,12 @@ def portions(records: Iterable[Record], most: int = MAX_BATCH_RECORDS) -> Iterat
             portion, size = [], 0
     if portion:
         yield portion
+
+
+def until_stopped(records: Sequence[Record], stop: Stop) -> Iterator[Record]:
+    """Yield records until the run stops, also where each of them takes long: it is looked at before every few."""
+    firsts = takewhile(lambda _: not stop.requested, range(0, len(records), _RECORDS_A_LOOK))
+    return chain.from_iterable(records[first : first + _RECORDS_A_LOOK] for first in firsts)
 
 
 def _too_long(text: _Text) -> Outcome:
