@@ -315,6 +315,12 @@ def test_a_skipped_event_says_by_which_rule(run_cli: Cli) -> None:
             "--where: the condition holds of none of 1 event; none of them has properties.totl.",
             id="a-condition-that-never-holds",
         ),
+        pytest.param(
+            ["--where", 'event = "order completed"'],
+            2,
+            '--where: none of the 1 track event read is named "order completed"; did you mean "Order Completed" (1)?',
+            id="a-name-in-a-condition",
+        ),
         pytest.param(["--json", "--curl"], 2, "Choose one", id="two-formats"),
         pytest.param(["--full", "--curl"], 2, "Choose one", id="curl-is-brief"),
     ],

@@ -10,7 +10,7 @@ from support.segment_events import event_of, identify, track
 
 from voucherify_sync.events import Event
 from voucherify_sync.mapping.filters import Filters, Selection
-from voucherify_sync.settings.types import Identify, Identity, Settings, Track
+from voucherify_sync.settings.types import Identify, Identity, Settings, Track, TrackEntry
 
 
 def set_time(event: Event) -> None:
@@ -224,6 +224,43 @@ def test_every_list_of_names_says_what_no_event_has() -> None:
         ),
         'track.events_exclude: none of the 3 track events read is named "Order Done".',
     ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        (
+            'event = "order completed"',
+            ['none of the 3 track events read is named "order completed"; did you mean'],
+        ),
+        (
+            'event = "Order Completed" or event = "sign up"',
+            ['none of the 3 track events read is named "sign up"; did you mean "Sign Up" (1)?'],
+        ),
+        ('event != "Order completed"', ['named "Order completed"; did you mean "Order Completed" (2)?']),
+        ('match(event, "order*")', ['named "order*"; did you mean "Order Completed" (2)?']),
+        ('!contains(event, "sign")', ['named "*sign*"; did you mean "Sign Up" (1)?']),
+        ('event = "Order Completed" or properties.total > 3', []),
+        ('type = "Track" or event != null', ['type = "Track": the types are identify, track,']),
+        ('name != "Home*"', ['name != "Home*": the * stands for itself here']),
+    ],
+)
+def test_names_of_conditions_are_compared_with_those_of_all_track_events(
+    condition: str, told: list[str]
+) -> None:
+    """As those of lists, whatever else skips the event: of a section, of an entry and of the command line."""
+    events = [track(integrations={"Voucherify": False}), track(), track(event="Sign Up"), identify()]
+    entry = TrackEntry(where=condition)
+    for rules, place in (
+        (filters(Settings(track=Track(where=condition))), "track.where"),
+        (filters(Settings(track=Track(events={"*": entry}))), "track.events.*.where"),
+        (filters(where=condition), "--where"),
+    ):
+        said = [line for line in notices(rules, *events) if "holds of none" not in line]
+        assert len(said) == len(told)
+        for line, part in zip(said, told, strict=True):
+            assert line.startswith(f"{place}: ")
+            assert part in line
 
 
 def test_a_name_that_the_filter_leaves_out_was_met_all_the_same() -> None:

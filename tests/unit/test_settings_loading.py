@@ -222,7 +222,7 @@ MISTAKES = {
     "null in braces": ("identify: {add: {customer: {name: null}}}", "1:35: identify.add: customer.name has no value, and null adds nothing; to erase the field, set nulls: clear"),
     "constant that is no date": ("track: {add: {customer.birthdate: 2020-13-01}}", "1:35: track.add: customer.birthdate: this is no date of the calendar, and never sent; write one such as 1990-05-31"),
     "constant that is no text": ("track: {set: {customer.source_id: true}}", f"1:35: track.set: customer.source_id: {NO_TEXT}"),
-    "object for a text": ("group: {add: {customer.name: {a: 1}}}", f"1:30: group.add: customer.name: {NO_TEXT}"),
+    "object for a text": ("identify: {add: {customer.name: {a: 1}}}", f"1:33: identify.add: customer.name: {NO_TEXT}"),
     "object with a directive for a text": ("track: {set: {event: [{'@path': event}]}}", f"1:22: track.set: event: {NO_TEXT}"),
     "directive that gives an object": ("track: {set: {event: {'@flatten': {value: 1, separator: /}}}}", f"1:22: track.set: event: {NO_TEXT}"),
     "directive that gives a text": ("track: {set: {metadata: {'@template': '{{event}}'}}}", "1:25: track.set: metadata: an object belongs here; anything else is never sent"),
@@ -510,8 +510,8 @@ def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: 
             id="of-another-type",
         ),
         pytest.param(
-            "page:\n  where: traits.plan = 1",
-            "2:10: page.where: 'traits.plan': page events have properties, not traits; "
+            "page:\n  disabled: true\n  where: traits.plan = 1",
+            "3:10: page.where: 'traits.plan': page events have properties, not traits; "
             "did you mean properties.plan or context.traits.plan?",
             id="where",
         ),
@@ -537,8 +537,8 @@ def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: 
             id="a-template-without-its-directive",
         ),
         pytest.param(
-            "page:\n  add: {metadata.a: $.name}",
-            '2:21: page.add: a text, taken as it stands; to read the event, write {"@path": …} below set',
+            "page:\n  disabled: false\n  add: {metadata.a: $.name}",
+            '3:21: page.add: a text, taken as it stands; to read the event, write {"@path": …} below set',
             id="a-path-among-constants",
         ),
         pytest.param(
@@ -550,6 +550,46 @@ def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: 
             "track:\n  set: {metadata.a: {'@template': $.properties.total}}",
             '2:35: track.set: a text, taken as it stands; to read the event, write {"@path": …}',
             id="a-template-without-braces",
+        ),
+        pytest.param(
+            "track: {}\npage: {add: {metadata.a: 1}}",
+            "2:1: page: these settings have no effect, because page.disabled is true where it is not given; "
+            "page.disabled: false sends page events as custom events, a call each",
+            id="settings-of-pages-that-are-off",
+        ),
+        pytest.param(
+            "group:\n  nulls: clear",
+            "1:1: group: these settings have no effect, because group.disabled is true where it is not given; "
+            "group.disabled: false sends group events as customer updates",
+            id="settings-of-groups-that-are-off",
+        ),
+        pytest.param(
+            "page: {disabled: true, add: {metadata.a: 1}}\nscreen: {mapping: {}, where: ''}\ngroup:\n  set:\n",
+            None,
+            id="pages-that-are-off-on-purpose",
+        ),
+        pytest.param(
+            "track: {where: 'type != \"Tracks\"'}",
+            '1:16: track.where: type != "Tracks": the types are identify, track, page, screen, group, alias; '
+            'did you mean "track"?',
+            id="a-type-that-there-is-not",
+        ),
+        pytest.param(
+            "track: {events: {A: {where: 'type = \"page\"'}}}",
+            '1:29: track.events.A.where: type = "page": this condition is asked of track events only; '
+            "leave the type out",
+            id="a-type-of-other-events",
+        ),
+        pytest.param(
+            "track: {where: 'event != \"Order *\"'}",
+            '1:16: track.where: event != "Order *": the * stands for itself here; '
+            'did you mean !match(event, "Order *")?',
+            id="a-star-that-is-no-pattern",
+        ),
+        pytest.param(
+            'track: {where: \'type = "track" and event = "A * B" and properties.grade != "A*"\'}',
+            None,
+            id="values-that-are-meant",
         ),
         pytest.param(
             "track:\n  add: {metadata.a: $.50, metadata.b: 'properties. All', metadata.c: '{}', metadata.d: a.b}\n"

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import Struct
 
+from voucherify_sync.events import EVENT_TYPES
 from voucherify_sync.paths import MISSING, FieldPath, parse_source, path_of, read
 from voucherify_sync.text import clean, did_you_mean, folded_key, similar, text_of
 
@@ -153,6 +154,37 @@ class Condition(Struct, frozen=True, eq=False):
     def terms(self, fields: dict[Any, Any]) -> list[tuple[str, bool]]:
         """Return the text of each term, in the order of the condition, and whether it holds of the fields."""
         return [(text_of_tree(term), _predicate(term)(fields)) for term in _terms_of(self.tree)]
+
+    def event_names(self) -> list[str]:
+        """Return the names of events that it compares with; a ``*`` in one stands for any characters."""
+        names = []
+        for term in _terms_of(self.tree):
+            if term.path.keys == ("event",) and isinstance(term.value, str):
+                if term.operator.endswith("match"):
+                    names.append(term.value)
+                elif "*" not in term.value:  # which would be that very character
+                    names.append(f"*{term.value}*" if term.operator.endswith("contains") else term.value)
+        return list(dict.fromkeys(names))
+
+    def doubts(self, type_: str | None = None) -> Iterator[str]:
+        """Yield a sentence for each term that is likely to be meant otherwise.
+
+        Args:
+            type_: of all events that it is asked of; None if it is asked of several types.
+        """
+        for term in _terms_of(self.tree):
+            field, value = term.path.keys, term.value
+            if term.operator not in _EQUALITY or not isinstance(value, str):
+                continue
+            if field == ("type",) and value not in EVENT_TYPES:
+                near = similar(value.strip(), EVENT_TYPES, fold=str.lower, most=1, cutoff=0.6)
+                meant = did_you_mean([_quoted(each) for each in near])
+                yield f"{text_of_tree(term)}: the types are {', '.join(EVENT_TYPES)}{meant}"
+            elif field == ("type",) and type_ not in (None, value):
+                yield f"{text_of_tree(term)}: this condition is asked of {type_} events only; leave the type out"
+            elif field in (("event",), ("name",)) and value.strip("*") and _is_pattern(value):
+                meant = did_you_mean([f"{'!' * (term.operator == '!=')}match({field[0]}, {_quoted(value)})"])
+                yield f"{text_of_tree(term)}: the * stands for itself here{meant}"
 
 
 class Trigger(Struct, frozen=True):
@@ -617,9 +649,14 @@ def _number(token: _Piece) -> float:
     return number if "." in token.text else int(token.text)
 
 
+def _is_pattern(text: str) -> bool:
+    """Tell whether a text has one star, at one end."""
+    return text.count("*") == 1 and (text.startswith("*") or text.endswith("*"))
+
+
 def _check_pattern(pattern: str, path: FieldPath, column: int) -> None:
     """Refuse all but one star at one end: Segment takes no other star for one."""
-    if pattern.count("*") == 1 and (pattern.startswith("*") or pattern.endswith("*")):
+    if _is_pattern(pattern):
         return
     field = _field_text(path)
     start, _, end = pattern.partition("*")

@@ -129,13 +129,15 @@ class WatchedCondition:
     Args:
         name: where it is given, such as --where or track.where.
         text: the condition.
+        type_: of all events that it is asked of; None if it is asked of every event.
 
     Attributes:
         met: what came of it.
     """
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, text: str, type_: str | None = None) -> None:
         self.name = name
+        self._type = type_
         self.condition = parse_condition(text)
         self.met = ConditionMet()
 
@@ -150,9 +152,18 @@ class WatchedCondition:
             met.found |= {index for index, source in sources if read(fields, source) is not MISSING}
         return is_held
 
+    def names(self) -> NameList:
+        """Return the names of track events that it compares with; empty if it is asked of no track event."""
+        is_of_tracks = self._type in (None, "track")
+        return NameList(self.name, self.condition.event_names() if is_of_tracks else ())
+
     def notices(self) -> Iterator[str]:
-        """Yield what a person should know of it: that it never held, and which of its fields no event has."""
-        if not self.met.seen or self.met.has_held:
+        """Yield what a person should know of it: that it never held, which of its fields no event has, and slips."""
+        if not self.met.seen:
+            return
+        for doubt in self.condition.doubts(self._type):
+            yield f"{self.name}: {doubt}{'' if doubt.endswith('?') else '.'}"
+        if self.met.has_held:
             return
         sources = enumerate(self.condition.sources)
         absent = [source.text for index, source in sources if index not in self.met.found]
@@ -210,18 +221,25 @@ class Filters:
         self._users = NameList("--user", sorted(selection.users), are_ids=True)
         self._excluded_ids = NameList("--exclude-ids", sorted(selection.exclude_ids), are_ids=True)
         self._with_entries = NameList("track.events", entries)
+        in_conditions = [watched.names() for watched in self._watched]
+        self._compared = [names for names in in_conditions if names.is_given]
         lists = (
             self._selected,
             self._allowed,
             self._excluded,
             self._with_entries,
+            *self._compared,
             self._users,
             self._excluded_ids,
         )
         self.lists = [names for names in lists if names.is_given]
         self.period = PeriodMet()
         self._has_name_rules = bool(
-            selection.names or settings.track.events_filter or settings.track.events_exclude or entries
+            selection.names
+            or settings.track.events_filter
+            or settings.track.events_exclude
+            or entries
+            or self._compared
         )
         self.has_period = selection.since is not None or selection.until is not None
         self.has_customer_rules = bool(
@@ -261,6 +279,8 @@ class Filters:
         name, track = name_of(event), self._settings.track
         if self._entries is not None:
             self._with_entries.sees(name)
+        for names in self._compared:
+            names.sees(name)
         is_selected = not self._selection.names or self._selected.sees(name)
         is_allowed = not track.events_filter or self._allowed.sees(name)
         is_excluded = bool(track.events_exclude) and self._excluded.sees(name)
@@ -385,9 +405,11 @@ def reason_of_type(kind: str) -> str:
 
 def _conditions(settings: Settings) -> dict[str, WatchedCondition]:
     """Return the conditions of the settings by the names of their sections."""
-    given = {kind: (kind, getattr(settings, kind).where) for kind in SENT_TYPES}
+    given = [(kind, kind, kind, getattr(settings, kind).where) for kind in SENT_TYPES]
     for name, entry in settings.track.events.items():
-        given[entry_section(name)] = (f"track.events.{clean(name, 60)}", entry.where)
+        given.append((entry_section(name), f"track.events.{clean(name, 60)}", "track", entry.where))
     return {
-        section: WatchedCondition(f"{place}.where", text) for section, (place, text) in given.items() if text
+        section: WatchedCondition(f"{place}.where", text, type_)
+        for section, place, type_, text in given
+        if text
     }

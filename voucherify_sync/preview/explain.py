@@ -120,6 +120,7 @@ class EventSearch:
         self._users = NameList("--user", users, are_ids=True) if users else None
         self._types, self._message_ids, self._line = set(types), set(message_ids), line
         self._where = None if where is None else WatchedCondition("--where", where)
+        self._names_of_where = None if self._where is None else self._where.names()
 
     def __iter__(self) -> Iterator[Explanation]:
         for record in self._picked():
@@ -156,7 +157,7 @@ class EventSearch:
 
     def notices(self) -> Iterator[str]:
         """Yield sentences on names, customers and a condition that no event met, and on what may be meant instead."""
-        for wanted in (self._names, self._users, self._where):
+        for wanted in (self._names, self._users, self._names_of_where, self._where):
             if wanted is not None:
                 yield from wanted.notices()
 
@@ -169,11 +170,14 @@ class EventSearch:
             return False
         if self._message_ids and own.message_id not in self._message_ids:
             return False
+        track_name = name_of(own) if isinstance(own, Event) and own.type == "track" else None
+        if track_name is not None and self._names_of_where is not None:
+            self._names_of_where.sees(track_name)
         if self._where is not None and not (isinstance(own, Event) and self._where.holds(own.fields)):
             return False
         if self._names is None:
             return True
-        return isinstance(own, Event) and own.type == "track" and self._names.sees(name_of(own))
+        return track_name is not None and self._names.sees(track_name)
 
 
 def _ids(record: Event | BadRecord, decisions: Iterable[Decision | None]) -> list[str]:

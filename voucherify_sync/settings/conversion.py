@@ -270,9 +270,25 @@ class SettingsReader(NodeReader):
         for name, (key, node) in self.pairs(root, "", "sections such as `identify:`").items():
             if name in SECTIONS:
                 found[name] = self._section(node, name)
+                self._doubt_unused(key, node, found[name])
             elif name != TESTS:  # mapping tests shape no request: `load_with_tests` reads them
                 self._note_unknown(key, "")
         return Settings(**found)
+
+    def _doubt_unused(self, key: YamlNode, node: YamlNode, section: Any) -> None:
+        """Note settings of a section that is off by default, unless `disabled` says that this is meant."""
+        says_so = "disabled" in (node.pairs or {})
+        if getattr(section, "disabled", False) and not says_so and section != type(section)():
+            name = key.text or ""
+            becomes = (
+                "customer updates" if SENT_TYPES[name].kind is Kind.CUSTOMER else "custom events, a call each"
+            )
+            self._problems.doubt(
+                key.place,
+                name,
+                f"these settings have no effect, because {name}.disabled is true where it is not given; "
+                f"{name}.disabled: false sends {name} events as {becomes}",
+            )
 
     def _section(self, node: YamlNode, section: str, kind: type[Struct] | None = None) -> Any:
         known = _settings_in(section)
@@ -430,6 +446,8 @@ class SettingsReader(NodeReader):
         except ConditionError as error:
             raise Mistake(f"column {error.column} of the condition: {error}") from None
         self._doubt_sources(node, condition.sources, setting)
+        for doubt in condition.doubts(_type_of(setting.section)):
+            self._problems.doubt(node.place, setting.path, doubt)
         return text
 
     def _one(self, node: YamlNode, setting: Setting) -> Any:

@@ -133,6 +133,8 @@ def _faults(values: dict[str, Any]) -> list[str]:
     for path, value in values.items():
         section, _, name = path.partition(".")
         shown.setdefault(section, {})[name] = escaped(value)
+    for section in shown.keys() & set(_OFF_BY_DEFAULT):  # a part is tried by itself
+        shown[section].setdefault("disabled", False)
     try:
         _, warnings = parsed(to_yaml(shown))
     except SettingsError as error:
