@@ -77,6 +77,14 @@ def test_a_sample_says_what_it_amounts_to(run_cli: Cli, samples: Path, share: st
     assert "the calls that they would be at most (of all customers)" in ended.out
 
 
+@pytest.mark.parametrize("command", [["plan"], ["replay", "-n"], ["coverage"]], ids=" ".join)
+def test_a_sample_of_nobody_proposes_a_larger_one(run_cli: Cli, samples: Path, command: list[str]) -> None:
+    """The customers are counted only where the sample keeps none of them."""
+    said = "Warning: --sample 0.1%: none of 14 customers is in the sample. Take a larger one: --sample 20% keeps 2"
+    shown = [run_cli(*command, "--sample", share, samples) for share in ("0.1%", "20%")]
+    assert [said in re.sub(r"\s+", " ", each.out + each.err) for each in shown] == [True, False]
+
+
 def test_the_corpora_have_a_plan(run_cli: Cli, corpora: Path) -> None:
     """Whatever the wild holds, the law holds, and the plan is made."""
     plan = plan_of(run_cli, corpora)

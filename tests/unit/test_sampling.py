@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voucherify_sync.mapping.sampling import is_sampled, parse_percent
+from voucherify_sync.mapping.sampling import MAX_DRAWS, SampleMet, parse_percent
+
+
+def is_sampled(source_id: str, percent: float) -> bool:
+    """Tell whether a customer belongs to a sample."""
+    return SampleMet().keeps(source_id, percent)
+
 
 PERCENTS = st.floats(min_value=0, max_value=100, exclude_min=True)
 
@@ -67,6 +73,40 @@ def test_a_sample_has_its_share_of_the_customers(percent: float, form: str) -> N
     count, share = 20_000, percent / 100
     kept = sum(is_sampled(form.format(number), percent) for number in range(count))
     assert abs(kept / count - share) <= 4 * math.sqrt(share * (1 - share) / count)
+
+
+@pytest.mark.parametrize(
+    ("parts", "percent", "said"),
+    [
+        pytest.param(
+            [["u-1002", "42", "u-1002"], ["José", "42"]],
+            0.1,
+            "--sample 0.1%: none of 3 customers is in the sample. Take a larger one: --sample 20% keeps 1 of them.",
+            id="none",
+        ),
+        pytest.param([["42", "José"], ["u-1112"]], 0.5, None, id="a-later-one"),
+        pytest.param([["u-1112"], ["42", "José"]], 0.5, None, id="an-earlier-one"),
+        pytest.param([[], []], 0.5, None, id="nobody"),
+        pytest.param(
+            [[str(number) for number in range(MAX_DRAWS)], ["more"]],
+            0.001,
+            f"--sample 0.001%: none of at least {MAX_DRAWS:,} customers is in the sample. Take a larger one: "
+            "--sample 0.01% keeps at least 2 of them.",
+            id="many",
+        ),
+    ],
+)
+def test_a_sample_without_a_customer_says_how_large_it_must_be(
+    parts: list[list[str]], percent: float, said: str | None
+) -> None:
+    """A small archive has less than one customer in a small share; any process may read any part of the input."""
+    met = SampleMet()
+    for part in parts:
+        of_part = SampleMet()
+        for source_id in part:
+            of_part.keeps(source_id, percent)
+        met.merge(of_part)
+    assert met.notice(percent) == said
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from voucherify_sync.expressions.conditions import Condition, parse_condition
 from voucherify_sync.field_types import present_text
 from voucherify_sync.mapping.name_lists import NameList, NamesMet
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
-from voucherify_sync.mapping.sampling import is_sampled
+from voucherify_sync.mapping.sampling import SampleMet
 from voucherify_sync.mapping.sections import EntryNames, entry_section, name_of
 from voucherify_sync.outcomes import OTHER_TYPE
 from voucherify_sync.paths import MISSING, FieldPath, read
@@ -172,11 +172,12 @@ class WatchedCondition:
 
 
 class FiltersMet(Struct, array_like=True):
-    """What the filters met in a part of the input: for each list of names, each condition, and the period."""
+    """What the filters met in a part of the input: for lists of names, conditions, period and sample."""
 
     names: list[NamesMet]
     conditions: list[ConditionMet]
     period: PeriodMet
+    sample: SampleMet
 
 
 class Filters:
@@ -185,6 +186,7 @@ class Filters:
     Attributes:
         lists: the lists of names and ids that are given, with what was compared with them.
         period: the times that were compared with --since and --until.
+        sample: the customers that were compared with --sample.
         has_customer_rules: `reason_to_skip_customer` must be asked, too.
         has_period: the time of every event that is not skipped is set.
     """
@@ -234,6 +236,7 @@ class Filters:
         )
         self.lists = [names for names in lists if names.is_given]
         self.period = PeriodMet()
+        self.sample = SampleMet()
         self._has_name_rules = bool(
             selection.names
             or settings.track.events_filter
@@ -354,16 +357,17 @@ class Filters:
         if self._excluded_ids.holds(source_id):
             self._excluded_ids.meets(source_id)
             return "excluded_id"
-        sample = self._selection.sample
-        return None if sample is None or is_sampled(source_id, sample) else "not_sampled"
+        percent = self._selection.sample
+        return None if percent is None or self.sample.keeps(source_id, percent) else "not_sampled"
 
     def cut_met(self) -> FiltersMet:
         """Return what was met since the last call."""
         period, self.period = self.period, PeriodMet()
+        sample, self.sample = self.sample, SampleMet(self.sample.has_kept)
         conditions = [watched.met for watched in self._watched]
         for watched in self._watched:
             watched.met = ConditionMet()
-        return FiltersMet([names.cut() for names in self.lists], conditions, period)
+        return FiltersMet([names.cut() for names in self.lists], conditions, period, sample)
 
     def merge(self, part: FiltersMet) -> None:
         """Add what was met in a part of the input; the parts come in its order."""
@@ -372,6 +376,7 @@ class Filters:
         for watched, of_part in zip(self._watched, part.conditions, strict=True):
             watched.met.merge(of_part)
         self.period.merge(part.period)
+        self.sample.merge(part.sample)
 
     def notices(self, stop: Stop | None = None) -> Iterator[str]:
         """Yield what a person should know of the lists and the period: what met nothing, and what may be meant."""
@@ -386,6 +391,9 @@ class Filters:
             yield "--event: no track event was read."
         for watched in self._watched:
             yield from watched.notices()
+        percent = self._selection.sample
+        if percent is not None and (notice := self.sample.notice(percent)):
+            yield notice
         period = self.period
         if period.seen and not period.kept and period.first is not None and period.last is not None:
             since, until = self._selection.since, self._selection.until
