@@ -20,7 +20,7 @@ from pathlib import Path
 from measure import run, save
 
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.fold import Fold, News
+from voucherify_sync.mapping.fold import CustomerFold, News
 from voucherify_sync.run.bulk_run import fold_updates
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
@@ -35,7 +35,7 @@ CUSTOMERS = 67_567 / 1_000_000
 """Customers an event, as in the archive that was measured for the design."""
 
 
-class Nowhere(Fold):
+class Nowhere(CustomerFold):
     """Takes updates and keeps none."""
 
     def add(
@@ -56,7 +56,7 @@ def walk(archive: Path, *, folds: bool) -> dict[str, float]:
     stop, history = Stop(), Deduplicator(LedgerReader(), ResendPolicy())
     pipeline = Pipeline(Settings(), Selection(), folds=True, refers=True)
     reader = Reader(find_sources([str(archive)], stdin_is_terminal=True).sources, stop)
-    with Fold() if folds else Nowhere() as fold:
+    with CustomerFold() if folds else Nowhere() as fold:
         for block in reader:
             for mapped in pipeline.batches(block):
                 fold_updates(fold, mapped, history.decide(mapped))

@@ -165,13 +165,15 @@ class Kind(StrEnum):
     """Create or update a customer: safe to repeat."""
     EVENT = "event"
     """Record a custom event: never safe to repeat."""
+    ORDER = "order"
+    """Say something of an order: all that is said of one is folded, and the order is imported."""
 
 
 class EventType(Struct, frozen=True):
     """A type of Segment's events of which requests are made. Its section of the settings has its name.
 
     Attributes:
-        name: as in the event's ``type``.
+        name: as in the event's ``type``, but for `ORDERS`.
         root: key of the object in which its events hold their values.
         kind: of its requests.
     """
@@ -192,6 +194,12 @@ SENT_TYPES: Final = {
     )
 }
 """By name, the types of which requests are made."""
+
+ORDERS: Final = EventType("orders", "properties", Kind.ORDER)
+"""The track events that are sent as orders: they have a section of the settings of their own."""
+
+SECTION_TYPES: Final = {**SENT_TYPES, ORDERS.name: ORDERS}
+"""By name, all sections of the settings with a mapping."""
 
 
 class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", tag=0):

@@ -7,11 +7,13 @@ their constants have them.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date
-from typing import Final
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Final
 
 from voucherify_sync.events import Json
-from voucherify_sync.fields import MAX_EVENT_NAME
+from voucherify_sync.fields import MAX_EVENT_NAME, ORDER_AMOUNTS, ORDER_STATUSES
 from voucherify_sync.paths import HOLDERS, Keys, is_in_free_object
 from voucherify_sync.text import text_of
 
@@ -21,6 +23,9 @@ MAX_NESTING: Final = 500
 NOT_TEXT: Final = "not_text"
 NOT_AN_OBJECT: Final = "not_an_object"
 NOT_A_DATE: Final = "not_a_date"
+NOT_A_NUMBER: Final = "not_a_number"
+NOT_A_STATUS: Final = "not_a_status"
+NOT_A_LIST: Final = "not_a_list"
 BLANK: Final = "blank"
 NO_CODE: Final = "no_code"
 BLANK_ID: Final = "blank_id"
@@ -36,6 +41,11 @@ IDS: Final = ("id", "source_id")
 Dropped = tuple[str, str]
 """A value that a row found and that is not sent: the path of its destination, such as ``customer.phone``, and why."""
 
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_MAX_AMOUNT: Final = 40
+"""Characters of an amount."""
+_TOO_MUCH: Final = 2**53
+"""Minor units that not every JSON reader can tell from the next number."""
 _DATE: Final = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})(?:[Tt ][0-9]{2}.*)?", re.DOTALL)
 
 
@@ -92,6 +102,9 @@ def reason_of_misfit(place: Keys, value: object) -> str | None:
         place: keys of a destination.
         value: a constant; null is none.
     """
+    if place in _ORDER_MISFITS and value is not None:
+        is_fit, misfit = _ORDER_MISFITS[place]
+        return None if is_fit(value) else misfit
     if value is None or (is_in_free_object(place) and place not in HOLDERS):
         return None
     if place in HOLDERS:
@@ -102,6 +115,38 @@ def reason_of_misfit(place: Keys, value: object) -> str | None:
     if text is not None and not text.strip():
         return BLANK_ID
     return None if place == ("referral", "referrer_id") and reason == BLANK else reason
+
+
+def amount_of(value: object, minor_units: int) -> int | None:
+    """Return an amount in minor units, rounded half up; it may be negative. None for what is no decimal number.
+
+    Args:
+        value: a number, or the text of one.
+        minor_units: of one unit of the archive.
+    """
+    text = None if type(value) is bool else text_of(value)
+    if text is None or len(text) > _MAX_AMOUNT or not _NUMBER.fullmatch(text.strip()):
+        return None
+    exact = Decimal(text.strip()) * minor_units
+    if not exact.is_finite() or abs(exact) >= _TOO_MUCH:
+        return None
+    return int(exact.to_integral_value(ROUND_HALF_UP))
+
+
+def _is_amount(value: object) -> bool:
+    amount = amount_of(value, 1)
+    return amount is not None and amount >= 0
+
+
+_ORDER_MISFITS: Final[dict[Keys, tuple[Callable[[Any], bool], str]]] = {
+    ("status",): (lambda value: value in ORDER_STATUSES, NOT_A_STATUS),
+    ("items",): (
+        lambda value: type(value) is list and all(type(item) is dict for item in value),
+        NOT_A_LIST,
+    ),
+    **{(name,): (_is_amount, NOT_A_NUMBER) for name in ORDER_AMOUNTS},
+}
+"""Place of an order -> what fits there, and why anything else does not."""
 
 
 def normalize_coded(part: Json, path: str, dropped: list[Dropped]) -> bool:

@@ -50,6 +50,29 @@ class CustomEvent(Struct, omit_defaults=True, gc=False):
     loyalty: dict[str, Any] | UnsetType = UNSET
 
 
+class OrderItem(Struct, omit_defaults=True, gc=False):
+    """An item of an order; the fields stand in the order in which they are sent. Prices are in minor units."""
+
+    source_id: str | UnsetType = UNSET
+    related_object: str | UnsetType = UNSET
+    quantity: int | UnsetType = UNSET
+    price: int | UnsetType = UNSET
+    amount: int | UnsetType = UNSET
+    product: dict[str, Any] | UnsetType = UNSET
+
+
+ORDER_AMOUNTS: Final = ("amount", "initial_amount", "discount_amount")
+"""Fields of an order that are numbers of minor units."""
+
+ORDER_VALUES: Final = ("source_id", "status", *ORDER_AMOUNTS, "items")
+"""Fields of an order that are filled as a whole."""
+
+ORDER_STATUSES: Final = ("CREATED", "PAID", "CANCELED", "FULFILLED")
+"""What the status of an order may be."""
+
+MAX_ITEMS: Final = 500
+"""Items that Voucherify takes in one order."""
+
 MAX_EVENT_NAME: Final = 300
 """Characters that Voucherify takes for the name of a custom event."""
 

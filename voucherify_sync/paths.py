@@ -6,7 +6,7 @@ A source path may name any place in an event, a destination path only a place th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from math import isfinite
@@ -14,7 +14,13 @@ from typing import Any, Final
 
 from msgspec import UNSET, Struct
 
-from voucherify_sync.fields import ADDRESS_ALIASES, ADDRESS_FIELDS, CUSTOMER_ALIASES, CUSTOMER_FIELDS
+from voucherify_sync.fields import (
+    ADDRESS_ALIASES,
+    ADDRESS_FIELDS,
+    CUSTOMER_ALIASES,
+    CUSTOMER_FIELDS,
+    ORDER_VALUES,
+)
 from voucherify_sync.text import folded_key
 
 _PLAIN_KEY: Final = re.compile(r"[^.\[\]\"'\\*\s]+")
@@ -34,8 +40,11 @@ FIELDS_OF: Final[dict[Keys, tuple[str, ...]]] = {
 FREE_OBJECTS: Final[tuple[Keys, ...]] = (("metadata",), ("customer", "metadata"))
 """The places where any key may stand, at any depth."""
 
-HOLDERS: Final = frozenset((*FIELDS_OF, *FREE_OBJECTS))
+HOLDERS: Final = frozenset((*FIELDS_OF, *FREE_OBJECTS, ("referrer",)))
 """Destinations that hold an object: below these `set` and `add` may name fields in braces as well as with dots."""
+
+_ORDER_HOLDERS: Final = ("customer", "referrer")
+_ORDER_PARTS: Final = (*ORDER_VALUES, *(f"{holder}.source_id" for holder in _ORDER_HOLDERS), "metadata")
 
 _ALIASES: Final[dict[Keys, dict[str, str]]] = {
     ("customer",): CUSTOMER_ALIASES,
@@ -145,6 +154,41 @@ def parse_destination(text: str) -> FieldPath:
             f"{text!r}: {_shown(path.keys)} is a text field, so nothing goes below it; leave the '.*' out"
         )
     return path
+
+
+def parse_order_destination(text: str) -> FieldPath:
+    """Parse where in an order a value goes, such as ``amount``, ``customer.source_id`` or ``metadata.coupon``.
+
+    ``customer`` and ``referrer`` alone, which hold nothing but that id, are paths, too: they hold `set` entries.
+    """
+    path = parse_source(text)
+    part, *below = path.keys
+    if any(isinstance(key, int) for key in path.keys):
+        raise PathError(f"{text!r}: a list cannot be filled by [number]; set items to a list")
+    if part == "metadata" or (part in _ORDER_HOLDERS and below in ([], ["source_id"]) and not path.wildcard):
+        return path
+    if part in ORDER_VALUES and not below and not path.wildcard:
+        return path
+    if part in _ORDER_HOLDERS:
+        raise PathError(
+            f"{text!r}: an order names its {part} by {part}.source_id only, and sends nothing else of it"
+        )
+    if part in ORDER_VALUES:
+        raise PathError(f"{text!r}: {part} is one value, so nothing goes below it")
+    by_folded = {folded_key(name): name for name in _ORDER_PARTS} | {
+        "id": "source_id",
+        "orderid": "source_id",
+    }
+    meant = get_close_matches(folded_key(str(part)), by_folded, n=1)
+    told = f"{text!r}: an order has no {part!r}"
+    if meant:
+        raise PathError(f"{told}; did you mean {by_folded[meant[0]]!r}?")
+    raise PathError(f"{told}, only {', '.join(_ORDER_PARTS)}; other values go to 'metadata.{part}'")
+
+
+def destination_parser(section: str) -> Callable[[str], FieldPath]:
+    """Return what parses destinations of a section of the settings."""
+    return parse_order_destination if section == "orders" else parse_destination
 
 
 def check_row(source: FieldPath, destination: FieldPath) -> None:

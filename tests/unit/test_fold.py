@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from voucherify_sync.errors import RunStopped
-from voucherify_sync.mapping.fold import Fold, News, microseconds
+from voucherify_sync.mapping.fold import CustomerFold, News, microseconds
 
 BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ def at(seconds: float) -> datetime:
     return BEGIN + timedelta(seconds=seconds)
 
 
-def add(folding: Fold, update: Update) -> None:
+def add(folding: CustomerFold, update: Update) -> None:
     """Give an update to a fold."""
     folding.add(
         update.customer["source_id"],
@@ -49,15 +49,15 @@ def add(folding: Fold, update: Update) -> None:
 
 
 def fold(updates: Iterable[Update], memory: int = 1 << 20) -> list[dict[str, Any]]:
-    """Fold, and return the customers as JSON values."""
-    with Fold(memory) as folding:
+    """CustomerFold, and return the customers as JSON values."""
+    with CustomerFold(memory) as folding:
         for update in updates:
             add(folding, update)
         return [json.loads(customer.payload) for customer in folding.customers()]
 
 
 def one(*updates: Update) -> dict[str, Any]:
-    """Fold updates of the customer u1, who needs not be named, and return what they amount to."""
+    """CustomerFold updates of the customer u1, who needs not be named, and return what they amount to."""
     named = [
         Update({"source_id": "u1", **u.customer}, u.time, u.message_id, u.is_new, u.told) for u in updates
     ]
@@ -151,7 +151,7 @@ def test_only_customers_with_a_new_update_come_out_and_old_ones_take_part() -> N
 
 def test_the_latest_time_is_told() -> None:
     """It is what the ledger remembers an update by."""
-    with Fold() as folding:
+    with CustomerFold() as folding:
         add(folding, Update({"source_id": "a"}, at(7.25)))
         add(folding, Update({"source_id": "a"}, at(3)))
         add(folding, Update({"source_id": "b"}, None))
@@ -258,7 +258,7 @@ def _apply(stored: dict[str, Any], fields: dict[str, Any]) -> None:
 
 def test_the_same_customers_come_again_and_again() -> None:
     """They are read more than once, and the requests made of them must be the same."""
-    with Fold(memory_bytes=2_000) as folding:
+    with CustomerFold(memory_bytes=2_000) as folding:
         for number in range(500):
             add(folding, Update({"source_id": f"u{number % 50}", "name": str(number)}, at(number)))
         first = list(folding.customers())
@@ -270,7 +270,7 @@ def test_the_same_customers_come_again_and_again() -> None:
 def test_what_goes_to_disk_has_no_name(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """So nobody else can open it, and nothing is left behind even after a kill."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with Fold(memory_bytes=1) as folding:
+    with CustomerFold(memory_bytes=1) as folding:
         add(folding, Update({"source_id": "a"}, None))
         assert folding._layers
         assert list(tmp_path.iterdir()) == []
@@ -282,7 +282,7 @@ def test_a_full_disk_stops_the_run_in_order(monkeypatch: pytest.MonkeyPatch) -> 
     def full(*_: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    with Fold(memory_bytes=1) as folding:
+    with CustomerFold(memory_bytes=1) as folding:
         monkeypatch.setattr("voucherify_sync.mapping.fold.os.write", full)
         with pytest.raises(RunStopped, match="No space left on device") as stopped:
             add(folding, Update({"source_id": "a"}, None))

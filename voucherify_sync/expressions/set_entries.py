@@ -18,6 +18,8 @@ from voucherify_sync.paths import (
     path_of,
 )
 
+Parse = Callable[[str], FieldPath]
+"""Parses a destination of a section; raises PathError."""
 Note = Callable[[Keys, str], None]
 """Takes a mistake: the keys in `set` or `add` that lead to it, and what is wrong."""
 
@@ -36,55 +38,60 @@ class SetEntry(Struct, frozen=True, eq=False):
     keys: Keys
 
 
-def set_entries(given: dict[str, Any], note: Note | None = None) -> list[SetEntry]:
+def set_entries(
+    given: dict[str, Any], note: Note | None = None, parse: Parse = parse_destination
+) -> list[SetEntry]:
     """Return the entries of `set` in their order. `customer: {email: …}` is the same as `customer.email: …`.
 
     Args:
         given: as the settings hold it.
         note: takes every mistake; without it the settings were checked before.
+        parse: reads destinations of the section.
     """
     note = note or _ignore
     entries = []
-    for keys, place, value in _places(given, note, takes_directives=True):
+    for keys, place, value in _places(given, note, parse, takes_directives=True):
         expression = compile_value(value, below(keys, note))
         if place is not None:
             entries.append(SetEntry(place, expression, keys))
     return entries
 
 
-def constants(given: dict[str, Any], note: Note) -> Iterator[tuple[Keys, FieldPath, Any]]:
+def constants(
+    given: dict[str, Any], note: Note, parse: Parse = parse_destination
+) -> Iterator[tuple[Keys, FieldPath, Any]]:
     """Yield the constants of `add`: the keys that lead to each, its destination, and the value.
 
     `customer: {email: …}` is the same as `customer.email: …`. What is a mistake is noted, and left out.
     """
-    for keys, place, value in _places(given, note, takes_directives=False):
+    for keys, place, value in _places(given, note, parse, takes_directives=False):
         if place is not None:
             yield keys, place, value
 
 
 def _places(
-    given: dict[str, Any], note: Note, *, takes_directives: bool
+    given: dict[str, Any], note: Note, parse: Parse, *, takes_directives: bool
 ) -> Iterator[tuple[Keys, FieldPath | None, Any]]:
     """Yield the places that values fill; None stands for a place that no request has, which is noted."""
     for text, value in given.items():
         try:
-            destination = _one_place(text)
+            destination = _one_place(text, parse)
         except PathError as error:
             note((text,), str(error))
             yield (text,), None, value
         else:
-            yield from _flat((text,), destination, value, note, takes_directives)
+            yield from _flat((text,), destination, value, note, parse, takes_directives)
 
 
-def _one_place(text: str) -> FieldPath:
-    destination = parse_destination(text)
+def _one_place(text: str, parse: Parse) -> FieldPath:
+    destination = parse(text)
     if destination.wildcard:
         raise PathError(f"{text!r}: a value fills one place here; leave the '.*' out")
     return destination
 
 
 def _flat(
-    keys: Keys, destination: FieldPath, value: Any, note: Note, takes_directives: bool
+    keys: Keys, destination: FieldPath, value: Any, note: Note, parse: Parse, takes_directives: bool
 ) -> Iterator[tuple[Keys, FieldPath | None, Any]]:
     """Yield the places that a value fills; fields in braces are places of their own."""
     made = takes_directives and is_directive(value)
@@ -97,12 +104,12 @@ def _flat(
     else:
         for key, inside in value.items():
             try:
-                place = parse_destination(path_of(*destination.keys, key))
+                place = parse(path_of(*destination.keys, key))
             except PathError as error:
                 note((*keys, key), str(error))
                 yield (*keys, key), None, inside
             else:
-                yield from _flat((*keys, key), place, inside, note, takes_directives)
+                yield from _flat((*keys, key), place, inside, note, parse, takes_directives)
 
 
 def below(keys: Keys, note: Note) -> Note:

@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct
 from voucherify_sync.events import Json
 from voucherify_sync.expressions.directives import Reading
 from voucherify_sync.field_types import BLANK, MAX_NESTING, NOT_AN_OBJECT, Dropped, text_for
-from voucherify_sync.fields import Address, CustomerBody
+from voucherify_sync.fields import ORDER_VALUES, Address, CustomerBody
 from voucherify_sync.paths import FREE_OBJECTS, Keys, is_in_free_object, object_at
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ NO_ADDRESS: Final = Address()
 
 Put = Callable[["Draft", Any], None]
 """Puts a value into a draft, and notes there what does not belong in its place."""
+
+ORDER: Final = "order"
+"""Where the parts of a draft hold what rows put into an order, but for its customer, its referrer and its metadata."""
+
+TOTAL: Final = "total"
+"""Where the default table puts the total of an order: it is its amount where no item has a price."""
+
+_OF_ORDERS: Final = frozenset((*ORDER_VALUES, TOTAL))
 
 WORKING: Final = {"firstName": "first", "lastName": "last"}
 """Fields that a mapping may fill and Voucherify does not have -> where a draft keeps them."""
@@ -42,7 +50,7 @@ class Draft(Struct, gc=False):
         event: a name for the custom event, as it came.
         metadata: of the custom event.
         shares_metadata: an object of metadata is the event's own, and is copied before anything is written into it.
-        parts: ``referral`` and ``loyalty``, as they came.
+        parts: ``referral`` and ``loyalty``, and those of an order, as they came.
         dropped: values that could not be put in their places.
         unmapped: keys of that object that no row reads, and that were not carried to metadata.
         unmapped_inside: paths of values that no row reads inside objects of which rows read something.
@@ -164,6 +172,8 @@ def put_at(place: Keys, *, each_key: bool, keep_nulls: bool) -> Put:
         return _whole_object(place, skips_nulls=(each_key or place in FREE_OBJECTS) and not keep_nulls)
     if is_in_free_object(place):
         return _free_value(place)
+    if len(place) == 1 and place[0] in _OF_ORDERS:
+        return lambda draft, value: draft.parts.setdefault(ORDER, {}).__setitem__(str(place[0]), value)
     if place == ("event",):
         return lambda draft, value: setattr(draft, "event", value)
     if place[0] != "customer":

@@ -10,10 +10,10 @@ import os
 import tempfile
 from array import array
 from binascii import crc32
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -78,13 +78,13 @@ class News(IntEnum):
     """The update, and the group event that ends with it."""
 
 
-class CustomerUpdate(Struct, frozen=True, array_like=True, gc=False):
-    """What one event says of a customer.
+class Update(Struct, frozen=True, array_like=True, gc=False):
+    """What one event says of a customer, or of an order.
 
     Attributes:
         time, told_time, message_id, place: the version.
         news: what of it has not been sent before.
-        customer: its fields, ``source_id`` among them.
+        body: its fields, ``source_id`` among them.
     """
 
     time: int
@@ -92,7 +92,12 @@ class CustomerUpdate(Struct, frozen=True, array_like=True, gc=False):
     message_id: str
     place: int
     news: int
-    customer: dict[str, Any]
+    body: dict[str, Any]
+
+    @property
+    def version(self) -> Version:
+        """When it was made."""
+        return self.time, self.told_time, self.message_id, self.place
 
 
 class Profile:
@@ -111,20 +116,20 @@ class Profile:
         self._fields: dict[str, tuple[Version, Any]] = {}
         self._objects: dict[str, dict[str, tuple[Version, Any]]] = {"address": {}, "metadata": {}}
 
-    def merge(self, update: CustomerUpdate) -> None:
+    def merge(self, update: Update) -> None:
         """Merge one update by its version, field by field; address and metadata by key."""
-        version = (update.time, update.told_time, update.message_id, update.place)
+        version = update.version
         self.has_news = self.has_news or update.news > News.NONE
         self._identifies += update.news == News.UPDATE
         self._groups += update.news == News.GROUP
         self._time = max(self._time, update.time)
-        customer = update.customer
+        customer = update.body
         for name, known in self._objects.items():
             values = customer.get(name)
             if values is not None:
                 del customer[name]
-                _merge(known, values, version)
-        _merge(self._fields, customer, version)
+                merge_versions(known, values, version)
+        merge_versions(self._fields, customer, version)
 
     def folded(self, source_id: str) -> FoldedCustomer:
         """Return what the updates amount to; the same for any order in which they were merged."""
@@ -144,8 +149,9 @@ class Profile:
                 values = {**dict.fromkeys(_ADDRESS), **values}  # the erased fields are sent as nulls
             if values or whole is not None:
                 body[name] = values or None
-        updated_at = None if self._time == UNTIMED else _EPOCH + self._time * _MICROSECOND
-        return FoldedCustomer(source_id, _ENCODER.encode(body), updated_at, self._identifies, self._groups)
+        return FoldedCustomer(
+            source_id, _ENCODER.encode(body), time_of(self._time), self._identifies, self._groups
+        )
 
     def versions(self) -> dict[Keys, list[Version]]:
         """Return by which updates each field was given its value.
@@ -176,7 +182,8 @@ class Profile:
         return halves if is_free or len(halves) == len(WORKING_FIELDS) else []
 
 
-def _merge(known: dict[str, tuple[Version, Any]], values: Json, version: Version) -> None:
+def merge_versions(known: dict[str, tuple[Version, Any]], values: Json, version: Version) -> None:
+    """Take the values that are later than those that are known of their fields."""
     for key, value in values.items():
         before = known.get(key)
         if before is None or before[0] < version:
@@ -188,24 +195,41 @@ def microseconds(time: datetime | None) -> int:
     return UNTIMED if time is None else (time - _EPOCH) // _MICROSECOND
 
 
-class Fold:
+def time_of(microseconds: int) -> datetime | None:
+    """Return the time that a version tells; None for none."""
+    return None if microseconds == UNTIMED else _EPOCH + microseconds * _MICROSECOND
+
+
+class MergedUpdates(Protocol):
+    """What the updates of one customer, or of one order, amount to so far."""
+
+    def merge(self, update: Update) -> None:
+        """Merge one update by its version."""
+
+
+_Merged = TypeVar("_Merged", bound=MergedUpdates)
+
+
+class Fold(Generic[_Merged]):
     """All updates of a run.
 
     Args:
+        new_profile: makes what the updates of one customer, or of one order, are merged into.
         memory_bytes: updates that are kept in memory before they go to disk.
 
     Attributes:
         updates: taken so far.
     """
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, new_profile: Callable[[], _Merged], memory_bytes: int = MEMORY_BYTES) -> None:
         self.updates = 0
+        self._new_profile = new_profile
         self._memory_bytes = memory_bytes
         self._partitions = [bytearray() for _ in range(PARTITIONS)]
         self._bytes = 0
         self._file: BinaryIO | None = None
         self._layers: list[array[int]] = []
-        self._decode_lines = msgspec.json.Decoder(CustomerUpdate).decode_lines
+        self._decode_lines = msgspec.json.Decoder(Update).decode_lines
 
     def __enter__(self) -> Self:
         return self
@@ -246,26 +270,20 @@ class Fold:
         if self._bytes > self._memory_bytes:
             self._spill()
 
-    def customers(self) -> Iterator[FoldedCustomer]:
-        """Yield each customer with a new update once; the same ones in the same order each time.
+    def profiles(self) -> Iterator[tuple[str, _Merged]]:
+        """Yield each source_id once, with what its updates amount to; the same in the same order each time.
 
         While all updates fit into memory, they come in the order of their source_ids.
         """
-        for source_id, profile in self.profiles():
-            if profile.has_news:
-                yield profile.folded(source_id)
-
-    def profiles(self) -> Iterator[tuple[str, Profile]]:
-        """Yield what the updates of each customer amount to, with its source_id, in the order of `customers`."""
         numbers = range(PARTITIONS)
         for group in [[number] for number in numbers] if self._layers else [numbers]:
-            profiles: dict[str, Profile] = {}
+            profiles: dict[str, _Merged] = {}
             for number in group:
                 for update in self._updates_of(number):
-                    source_id = update.customer.pop("source_id")
+                    source_id = update.body.pop("source_id")
                     profile = profiles.get(source_id)
                     if profile is None:
-                        profile = profiles[source_id] = Profile()
+                        profile = profiles[source_id] = self._new_profile()
                     profile.merge(update)
             yield from sorted(profiles.items())
 
@@ -275,7 +293,7 @@ class Fold:
         if self._file is not None:
             self._file.close()
 
-    def _updates_of(self, number: int) -> Iterator[CustomerUpdate]:
+    def _updates_of(self, number: int) -> Iterator[Update]:
         """Yield the updates of one partition, those on disk first."""
         for offsets in self._layers:
             begin, end = offsets[number], offsets[number + 1]
@@ -303,3 +321,16 @@ class Fold:
             ) from error
         self._layers.append(offsets)
         self._bytes = 0
+
+
+class CustomerFold(Fold[Profile]):
+    """The customer updates of a run."""
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        super().__init__(Profile, memory_bytes)
+
+    def customers(self) -> Iterator[FoldedCustomer]:
+        """Yield each customer with a new update once, in the order of the profiles."""
+        for source_id, profile in self.profiles():
+            if profile.has_news:
+                yield profile.folded(source_id)

@@ -8,7 +8,7 @@ remembered as a route.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct, structs
@@ -19,13 +19,14 @@ from voucherify_sync.expressions.row_filters import APPLY_FAILED, RowFilters, pa
 from voucherify_sync.expressions.set_entries import SetEntry
 from voucherify_sync.field_types import DOES_NOT_FIT, IDS, date_of
 from voucherify_sync.fields import CUSTOMER_TEXTS
-from voucherify_sync.mapping.drafts import WORKING, Draft, Put, is_blank, put_at, refuse_at
+from voucherify_sync.mapping.drafts import TOTAL, WORKING, Draft, Put, is_blank, put_at, refuse_at
 from voucherify_sync.paths import (
     FIELDS_OF,
     MISSING,
     FieldPath,
     Keys,
     check_row,
+    destination_parser,
     outside_lists,
     parse_destination,
     parse_source,
@@ -177,11 +178,8 @@ def _twin_of(source: FieldPath, destination: FieldPath) -> FieldPath | None:
 
 
 def default_rows(kind: str) -> list[MappingRow]:
-    """Return the default table of a type of event."""
-    return [
-        _row(parse_source(source), destination=parse_destination(destination), is_default=True)
-        for source, destination in DEFAULT_TABLES[kind].items()
-    ]
+    """Return the default table of a section."""
+    return [structs.replace(row, is_default=True) for row in _parsed(kind, DEFAULT_TABLES[kind])]
 
 
 def effective_rows(
@@ -190,7 +188,7 @@ def effective_rows(
     """Return the rows that apply, in their order: the settings', or the default table, or both.
 
     Args:
-        kind: type of the events.
+        kind: name of the section.
         mapping: rows of the settings.
         extend_default: as in the settings.
         has_set: `set` has entries, which stand in place of the default table, too.
@@ -199,10 +197,15 @@ def effective_rows(
         PathError: a row cannot be.
     """
     rows = default_rows(kind) if extend_default or not (mapping or has_set) else []
+    return [*rows, *_parsed(kind, mapping)]
+
+
+def _parsed(kind: str, mapping: Rows) -> Iterator[MappingRow]:
+    parse = destination_parser(kind)
     for source_text, target in mapping.items():
         source = parse_source(source_text)
         for text in destinations_of(target):
-            destination = parse_destination(text)
+            destination = parse(text)
             check_row(source, destination)
             row = _row(source, destination=destination)
             if isinstance(target, RowTarget):
@@ -211,8 +214,7 @@ def effective_rows(
                     others=tuple(_with_twins(target.or_, destination)),
                     filters=None if target.apply is None else parse_filters(target.apply),
                 )
-            rows.append(row)
-    return rows
+            yield row
 
 
 def _with_twins(sources: Iterable[str], destination: FieldPath) -> Iterator[FieldPath]:
@@ -502,6 +504,7 @@ class Rules:
         constants: Mapping[str, Any],
         *,
         keep_nulls: bool,
+        parse: Callable[[str], FieldPath] = parse_destination,
     ) -> None:
         self.root = root
         self.rows = sorted([part for row in rows for part in row.with_parts()], key=lambda row: row.depth)
@@ -554,7 +557,7 @@ class Rules:
         self.constants: list[tuple[Keys, Put, Any]] = []
         for text, value in constants.items():
             if value is not None or keep_nulls:
-                keys = parse_destination(text).keys
+                keys = parse(text).keys
                 self.constants.append((keys, put_at(keys, each_key=False, keep_nulls=keep_nulls), value))
         self.dotted_keys = frozenset(
             {step.dotted_key for source in self.sources() for step in source.steps[: len(root)]} - {None}
@@ -584,6 +587,8 @@ class Rules:
 
     def _leaf(self, number: int, row: MappingRow) -> Leaf:
         place = row.destination.keys
+        if row.is_default and place == ("amount",):
+            place = (TOTAL,)  # sent only where no item has a price
         if row.has_parts:
             return Leaf(number, row.source, place, refuse_at(place))
         if row.is_computed:

@@ -26,6 +26,7 @@ from voucherify_sync.fields import MAX_EVENT_NAME, CustomEvent
 from voucherify_sync.findings import HALF_NAME, FindingCount
 from voucherify_sync.mapping.filters import Filters, FiltersMet, Selection
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper, is_remarkable
+from voucherify_sync.mapping.rules import default_rows
 from voucherify_sync.mapping.sections import Section
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats, NameCounts
 from voucherify_sync.mapping.trace import Trace, filled_places, located, traced
@@ -43,9 +44,7 @@ from voucherify_sync.text import by_count, clean
 if TYPE_CHECKING:
     from voucherify_sync.run.workers import Work
 
-OF_DEFAULT_TABLE: Final = frozenset(
-    f"{source}: {place}" for table in DEFAULT_TABLES.values() for source, place in table.items()
-)
+OF_DEFAULT_TABLE: Final = frozenset(row.text for section in DEFAULT_TABLES for row in default_rows(section))
 """The rows of all default tables, as texts. `init` writes some into the settings, for events to come."""
 
 MAX_PATHS: Final = 2_000

@@ -1,4 +1,4 @@
-"""Fold all that an archive says of one customer, as a run in bulk does, and tell which event each value came from.
+"""CustomerFold all that an archive says of one customer, as a run in bulk does, and tell which event each value came from.
 
 Only the updates of this customer are kept. Records that are repeated in the input count once.
 """
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from voucherify_sync.events import Event, Kind, Request
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.fold import Fold, Profile, Version
+from voucherify_sync.mapping.fold import CustomerFold, Profile, Version
 from voucherify_sync.outcomes import Decision
 from voucherify_sync.paths import Keys, path_of
 from voucherify_sync.run.bulk_run import fold_updates
@@ -133,7 +133,7 @@ class CustomerHistory:
 
     def read_all(self, source: Input, jobs: int, stop: Stop) -> CustomerState:
         """Read an input to its end, or until the run stops, and return what it amounts to."""
-        with Fold() as fold:
+        with CustomerFold() as fold:
             if is_worth_processes(source, jobs):
                 for decisions in self._pipeline.shared(source, jobs, stop):
                     self._add(fold, decisions)
@@ -155,7 +155,7 @@ class CustomerHistory:
             [notice.replace("--user:", "--final:", 1) for notice in self._pipeline.filters.notices(stop)],
         )
 
-    def _add(self, fold: Fold, decisions: Iterable[Decision]) -> None:
+    def _add(self, fold: CustomerFold, decisions: Iterable[Decision]) -> None:
         """Take what the pipeline made of records: requests are all of this customer."""
         decisions = list(decisions)
         self.read += len(decisions)

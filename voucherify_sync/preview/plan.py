@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.events import SENT_TYPES, Event, Json, Kind, Request
 from voucherify_sync.mapping.filters import reason_of_type
-from voucherify_sync.mapping.fold import Fold
+from voucherify_sync.mapping.fold import CustomerFold
 from voucherify_sync.mapping.stats import NameCounts
 from voucherify_sync.outcomes import FAILED_BEFORE, UNCHANGED, Outcome, State
 from voucherify_sync.report.run_report import MAX_NAMES, BulkReport, RunReport
@@ -261,10 +261,10 @@ class Planner:
         self._stop = stop
         self._ledger = ledger
         self._policy = policy
-        self._fold = Fold()
+        self._fold = CustomerFold()
         self._begin(self._fold)
 
-    def _begin(self, fold: Fold | None) -> None:
+    def _begin(self, fold: CustomerFold | None) -> None:
         """Make an empty plan, and the run that fills it."""
         policy, path = self._policy, self._ledger.path
         customers = "each" if policy.retries_failed else self._options.settings.delivery.customers

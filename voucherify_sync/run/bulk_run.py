@@ -23,7 +23,7 @@ from voucherify_sync.events import (
     Request,
     request_hash,
 )
-from voucherify_sync.mapping.fold import Fold, FoldedCustomer, News, microseconds
+from voucherify_sync.mapping.fold import CustomerFold, FoldedCustomer, News, microseconds
 from voucherify_sync.outcomes import CUSTOMER_REFUSED, FAILED_BEFORE, UNCHANGED, Decision, Outcome, State
 from voucherify_sync.report.run_report import BulkReport
 from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
@@ -44,7 +44,7 @@ _GIVEN_UP = frozenset({FAILED_BEFORE, "dismissed"})
 """An update that is not tried again must not come with a later one of its customer."""
 
 
-def fold_updates(fold: Fold, mapped: Iterable[Decision], decided: Iterable[Decision]) -> None:
+def fold_updates(fold: CustomerFold, mapped: Iterable[Decision], decided: Iterable[Decision]) -> None:
     """Add the customer updates of records that a bulk request can carry.
 
     Args:
@@ -112,8 +112,8 @@ class BulkCustomers:
         return self._customer_delivery.requests + self._customer_delivery.polls
 
     def run(self, batches: Iterable[Sequence[Decision]]) -> None:
-        """Fold the updates of the first pass, and deliver the customers. An error stops the run."""
-        with Fold() as fold:
+        """CustomerFold the updates of the first pass, and deliver the customers. An error stops the run."""
+        with CustomerFold() as fold:
             try:
                 for mapped in batches:
                     decided = self._deduplicator.decide(mapped)
@@ -127,7 +127,7 @@ class BulkCustomers:
             except VoucherifySyncError as error:
                 self._stop.because(error)
 
-    def deliver(self, fold: Fold) -> None:
+    def deliver(self, fold: CustomerFold) -> None:
         """Deliver the folded customers."""
         self.has_read = True
         self.tally.updates = fold.updates
@@ -181,7 +181,7 @@ class BulkCustomers:
             kind = record.type if isinstance(record, Event) else None
             self._types[kind if kind in EVENT_TYPES else None] += 1  # any text may stand there
 
-    def _changed(self, fold: Fold) -> Iterator[FoldedCustomer]:
+    def _changed(self, fold: CustomerFold) -> Iterator[FoldedCustomer]:
         """Leave out the customers whose last update said the same."""
         if self._again:
             yield from fold.customers()
@@ -198,7 +198,7 @@ class BulkCustomers:
                 else:
                     yield customer
 
-    def _remember(self, fold: Fold) -> None:
+    def _remember(self, fold: CustomerFold) -> None:
         """Remember what customers were sent, once all of them are decided.
 
         Not earlier: a run that goes on after a kill must leave out the same customers as unchanged, to make up the

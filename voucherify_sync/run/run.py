@@ -22,7 +22,7 @@ from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
 from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.fold import Fold
+from voucherify_sync.mapping.fold import CustomerFold
 from voucherify_sync.outcomes import (
     FAILED_BEFORE,
     Decision,
@@ -286,7 +286,7 @@ class Run:
         *,
         output: BinaryIO | None = None,
         observer: OutcomeSink | None = None,
-        fold: Fold | None = None,
+        fold: CustomerFold | None = None,
         planned_calls: int | None = None,
     ) -> None:
         self._options = options

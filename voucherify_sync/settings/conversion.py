@@ -12,7 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from voucherify_sync.events import SENT_TYPES, Kind
+from voucherify_sync.events import ORDERS, SECTION_TYPES, Kind
 from voucherify_sync.expressions.conditions import ConditionError, parse_condition
 from voucherify_sync.expressions.directives import Expression, compile_value, is_directive
 from voucherify_sync.expressions.row_filters import FilterError, parse_filters, pasted_filters
@@ -21,12 +21,15 @@ from voucherify_sync.field_types import (
     BLANK,
     BLANK_ID,
     NOT_A_DATE,
+    NOT_A_LIST,
+    NOT_A_NUMBER,
+    NOT_A_STATUS,
     NOT_AN_OBJECT,
     NOT_TEXT,
     TOO_LONG,
     reason_of_misfit,
 )
-from voucherify_sync.fields import MAX_EVENT_NAME
+from voucherify_sync.fields import MAX_EVENT_NAME, ORDER_STATUSES
 from voucherify_sync.paths import (
     HOLDERS,
     MISSING,
@@ -34,7 +37,7 @@ from voucherify_sync.paths import (
     Keys,
     PathError,
     check_row,
-    parse_destination,
+    destination_parser,
     parse_source,
     path_of,
 )
@@ -42,6 +45,7 @@ from voucherify_sync.settings.environment import check_references, clean_url, cl
 from voucherify_sync.settings.segment import doubt_of_source, foreign_kind
 from voucherify_sync.settings.types import (
     ENTRIES,
+    KEEP,
     PERIODS_S,
     SECTIONS,
     Api,
@@ -66,6 +70,12 @@ _MAX_DIGITS: Final = 15
 _LIKE_FLAGS: Final = dict.fromkeys(("yes", "on", "y", "1", "true"), "true") | dict.fromkeys(
     ("no", "off", "n", "0", "false"), "false"
 )
+_LIKE_STATUSES: Final = {"cancelled": "CANCELED", "refunded": "CANCELED", "completed": "PAID"} | {KEEP: KEEP}
+_SENT_AS: Final = {
+    Kind.CUSTOMER: "{} events as customer updates",
+    Kind.EVENT: "{} events as custom events, a call each",
+    Kind.ORDER: "order events as orders",
+}
 _UNITS: Final = {"second": "s", "sec": "s", "m": "min", "minute": "min", "hour": "h", "hr": "h"}
 _BARE_VARIABLE: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*|%[A-Za-z_][A-Za-z0-9_]*%")
 _ALSO_CALLED: Final = (
@@ -92,6 +102,9 @@ _MISFITS: Final = {
     BLANK_ID: "a blank id names nobody and is never sent; leave the entry out",
     NOT_A_DATE: "this is no date of the calendar, and never sent; write one such as 1990-05-31",
     NOT_AN_OBJECT: "an object belongs here; anything else is never sent",
+    NOT_A_NUMBER: "an amount is a number of at least 0, in the units of the archive",
+    NOT_A_STATUS: f"a status is one of {', '.join(ORDER_STATUSES)}",
+    NOT_A_LIST: "a list of objects belongs here; anything else is never sent",
     TOO_LONG: f"a name of more than {MAX_EVENT_NAME} characters, which Voucherify does not take",
 }
 """Why a value never arrives -> what to do."""
@@ -280,14 +293,11 @@ class SettingsReader(NodeReader):
         says_so = "disabled" in (node.pairs or {})
         if getattr(section, "disabled", False) and not says_so and section != type(section)():
             name = key.text or ""
-            becomes = (
-                "customer updates" if SENT_TYPES[name].kind is Kind.CUSTOMER else "custom events, a call each"
-            )
             self._problems.doubt(
                 key.place,
                 name,
                 f"these settings have no effect, because {name}.disabled is true where it is not given; "
-                f"{name}.disabled: false sends {name} events as {becomes}",
+                f"{name}.disabled: false sends {_SENT_AS[SECTION_TYPES[name].kind].format(name)}",
             )
 
     def _section(self, node: YamlNode, section: str, kind: type[Struct] | None = None) -> Any:
@@ -349,23 +359,49 @@ class SettingsReader(NodeReader):
             return self._rows(node, setting)
         if kind == dict[str, TrackEntry]:
             return self._entries(node, path)
+        if kind == dict[str, str]:
+            return self._statuses(node, path)
         if kind == dict[str, Any]:
-            pairs = self.pairs(node, path, "`destination: value` lines")
-            given = {name: self.constant(value, path) for name, (_, value) in pairs.items()}
-            known = {
-                name
-                for name, (key, _) in pairs.items()
-                if self.tried(key, path, self._destination, name, setting.section) is not None
-            }
-            self._doubt_texts(node, given, path)
-            if setting.name == "set":
-                self._check_set(node, given, known, setting)
-                return given
-            self._doubt_directives(node, given, path)
-            return self._constants(node, {name: given[name] for name in given if name in known}, setting)
+            return self._values(node, setting)
         if setting.name == "where":
             return self.tried(node, path, self._where, node, setting)
         return self.tried(node, path, self._one, node, setting)
+
+    def _values(self, node: YamlNode, setting: Setting) -> dict[str, Any]:
+        """Read `set` or `add`."""
+        path = setting.path
+        pairs = self.pairs(node, path, "`destination: value` lines")
+        given = {name: self.constant(value, path) for name, (_, value) in pairs.items()}
+        known = {
+            name
+            for name, (key, _) in pairs.items()
+            if self.tried(key, path, self._destination, name, setting.section) is not None
+        }
+        self._doubt_texts(node, given, path)
+        if setting.name == "set":
+            self._check_set(node, given, known, setting)
+            return given
+        self._doubt_directives(node, given, path)
+        return self._constants(node, {name: given[name] for name in given if name in known}, setting)
+
+    def _statuses(self, node: YamlNode, path: str) -> dict[str, str]:
+        """Read which names of events are orders, and the status that each gives."""
+        found = {}
+        for name, (key, value) in self.pairs(node, path, "`name of an event: status` lines").items():
+            if not name.strip():
+                self._problems.add(key.place, path, "a name is missing")
+            status = self.tried(value, path, self._status, value)
+            if status is not None:
+                found[name] = status
+        return found
+
+    def _status(self, node: YamlNode) -> str:
+        text = self.text(node)
+        if text in (*ORDER_STATUSES, KEEP):
+            return text
+        meant = _LIKE_STATUSES.get(text.lower(), text.upper())
+        suggestions = [meant] if meant in (*ORDER_STATUSES, KEEP) else []
+        raise Mistake(f"must be one of {', '.join(ORDER_STATUSES)}, {KEEP}" + did_you_mean(suggestions))
 
     def _entries(self, node: YamlNode, path: str) -> dict[str, TrackEntry]:
         """Read the settings of single event names."""
@@ -391,7 +427,7 @@ class SettingsReader(NodeReader):
             if destination not in known:
                 expressions = [compile_value(value, below((destination,), note))]
             else:
-                entries = set_entries({destination: value}, note)
+                entries = set_entries({destination: value}, note, destination_parser(setting.section))
                 for entry in entries:
                     _note_misfit(entry.keys, entry.destination, _known_value(entry.expression), note)
                 expressions = [entry.expression for entry in entries]
@@ -401,7 +437,7 @@ class SettingsReader(NodeReader):
     def _constants(self, node: YamlNode, given: dict[str, Any], setting: Setting) -> dict[str, Any]:
         """Return constants by their destinations, those in braces, too; note what can never be sent."""
         note, found = self._note_at(node, setting), dict[str, Any]()
-        for keys, destination, value in constants(given, note):
+        for keys, destination, value in constants(given, note, destination_parser(setting.section)):
             _note_misfit(keys, destination, value, note)
             found[destination.text] = value
         return found
@@ -412,7 +448,7 @@ class SettingsReader(NodeReader):
 
     def _doubt_sources(self, node: YamlNode, sources: Iterable[FieldPath], setting: Setting) -> None:
         """Note what is read that no event of the type has; not where something else may stand in for it."""
-        type_ = SENT_TYPES[_type_of(setting.section)]
+        type_ = SECTION_TYPES[_type_of(setting.section)]
         doubts = {source: doubt_of_source(source, type_) for source in sources if source.keys}
         for source, doubt in doubts.items():
             if doubt and (all(doubts.values()) or str(source.keys[0]) not in ("traits", "properties")):
@@ -446,7 +482,8 @@ class SettingsReader(NodeReader):
         except ConditionError as error:
             raise Mistake(f"column {error.column} of the condition: {error}") from None
         self._doubt_sources(node, condition.sources, setting)
-        for doubt in condition.doubts(_type_of(setting.section)):
+        section = _type_of(setting.section)
+        for doubt in condition.doubts("track" if section == ORDERS.name else section):
             self._problems.doubt(node.place, setting.path, doubt)
         return text
 
@@ -494,7 +531,7 @@ class SettingsReader(NodeReader):
     ) -> None:
         """Note where a row is likely to be meant otherwise."""
         is_turned = any(_EVENT_PATH.match(each.text or "") for each in targets)  # which is a mistake
-        type_ = SENT_TYPES[_type_of(setting.section)]
+        type_ = SECTION_TYPES[_type_of(setting.section)]
         doubt = None if is_turned else doubt_of_source(source, type_)
         if re.fullmatch(r"[^\"'\[]*\|[^\"'\[]*", source.text):
             doubt = "this is one path; filters stand below `apply`, such as {to: …, apply: strip}"
@@ -528,7 +565,9 @@ class SettingsReader(NodeReader):
         or_ = [self.tried(each, path, self._other_source, each, setting) for each in others]
         apply = None
         if "apply" in nodes:
-            apply = self.tried(nodes["apply"], path, self._filters, nodes["apply"], source, to)
+            apply = self.tried(
+                nodes["apply"], path, self._filters, nodes["apply"], source, to, setting.section
+            )
         return RowTarget(list(filter(None, to)), list(filter(None, or_)), apply)
 
     def _other_source(self, node: YamlNode, setting: Setting) -> str:
@@ -543,7 +582,9 @@ class SettingsReader(NodeReader):
         self._doubt_row(node, source, [], setting)
         return text
 
-    def _filters(self, node: YamlNode, source: FieldPath | None, to: Sequence[str | None]) -> str:
+    def _filters(
+        self, node: YamlNode, source: FieldPath | None, to: Sequence[str | None], section: str
+    ) -> str:
         text = self.text(node)
         try:
             parse_filters(text)
@@ -553,7 +594,7 @@ class SettingsReader(NodeReader):
             raise Mistake(
                 f"{source.text!r} stands for many values, so it has no `apply`; write a row for each"
             )
-        if objects := [each for each in to if each and parse_destination(each).keys in HOLDERS]:
+        if objects := [each for each in to if each and destination_parser(section)(each).keys in HOLDERS]:
             raise Mistake(
                 f"{objects[0]!r} takes an object, so the row has no `apply`; write a row for each key"
             )
@@ -582,9 +623,9 @@ class SettingsReader(NodeReader):
         if pasted := pasted_filters(text):
             place, filters = pasted
             raise Mistake(f"{text!r}: filters stand in a row, `source: {{to: {place}, {_apply(filters)}}}`")
-        destination = _parse(parse_destination, text)
+        destination = _parse(destination_parser(section), text)
         part, *below = destination.keys
-        if SENT_TYPES[_type_of(section)].kind is Kind.CUSTOMER and part != "customer":
+        if SECTION_TYPES[_type_of(section)].kind is Kind.CUSTOMER and part != "customer":
             meant = path_of("customer", part, *below) + (".*" if destination.wildcard else "")
             advice = (
                 did_you_mean([meant])
@@ -693,7 +734,7 @@ def _why_unknown(section: str, name: str) -> str:
     if not section and name in {setting.path for setting in all_settings()}:
         owner, _, own_name = name.partition(".")
         return f"write `{own_name}:` below `{owner}:`, on a line of its own"
-    if _type_of(section) in SENT_TYPES and _EVENT_PATH.match(name):
+    if _type_of(section) in SECTION_TYPES and _EVENT_PATH.match(name):
         return f"a row belongs below `mapping:`, in {section}"
     if owners := [each for each in SECTIONS if section and name in settings_of(each)]:
         owners = difflib.get_close_matches(section, owners, n=1, cutoff=0.7) or owners

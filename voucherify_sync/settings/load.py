@@ -16,15 +16,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from voucherify_sync.errors import SettingsError, UsageProblem
+from voucherify_sync.events import ORDERS
 from voucherify_sync.expressions.set_entries import set_entries
 from voucherify_sync.fields import WORKING_FIELDS
-from voucherify_sync.paths import parse_destination
+from voucherify_sync.paths import destination_parser
 from voucherify_sync.settings.conversion import SettingsReader
 from voucherify_sync.settings.environment import expanded, token_file
 from voucherify_sync.settings.mapping_tests import MappingTest, MappingTestReader, files_of_tests
 from voucherify_sync.settings.types import (
     DEFAULT_ROWS,
     DEFAULT_TABLES,
+    TRACK_ROWS,
     Secret,
     SectionSettings,
     Settings,
@@ -249,16 +251,18 @@ def default_table_notices(settings: Settings) -> list[str]:
     """
     notices = []
     for name, section, rows in _with_default_tables(settings):
-        if not (section.mapping or section.set) or section.extend_default is not None:
+        replaces = section.mapping or (section.set and name != ORDERS.name)
+        if not replaces or section.extend_default is not None:
             continue
+        parse, holder = destination_parser(name), "order" if name == ORDERS.name else "customer"
         targets = list(chain.from_iterable(map(destinations_of, section.mapping.values())))
-        filled = [entry.destination.text for entry in set_entries(section.set)]
-        own = [parse_destination(target).keys for target in (*targets, *filled, *section.add)]
+        filled = [entry.destination.text for entry in set_entries(section.set, parse=parse)]
+        own = [parse(target).keys for target in (*targets, *filled, *section.add)]
         if any(place[-1] in WORKING_FIELDS for place in own):
             own.append(("customer", "name"))  # it is made of these
         empty = []
-        for destination in dict.fromkeys(each for each in rows if each.startswith("customer.")):
-            keys = parse_destination(destination).keys
+        for destination in dict.fromkeys(each for each in rows if holder in ("order", each.split(".")[0])):
+            keys = parse(destination).keys
             is_filled = any(place[: len(keys)] == keys[: len(place)] for place in own)
             if not is_filled and keys[-1] not in WORKING_FIELDS:
                 empty.append(destination.removeprefix("customer."))
@@ -267,7 +271,7 @@ def default_table_notices(settings: Settings) -> list[str]:
                 empty = list(dict.fromkeys(field.partition(".")[0] for field in empty))
             what = "mapping" if section.mapping else "set"
             notices.append(
-                f"{name}.{what} replaces the default table, which would fill these fields of the customer, too: "
+                f"{name}.{what} replaces the default table, which would fill these fields of the {holder}, too: "
                 f"{', '.join(empty)}. Set {name}.extend_default: true to keep it, or false if this is meant."
             )
     return notices
@@ -277,12 +281,12 @@ def _with_default_tables(settings: Settings) -> Iterator[tuple[str, SectionSetti
     """Yield the sections that have a default table, with its destinations; entries where only they replace it."""
     for kind, table in DEFAULT_TABLES.items():
         section = getattr(settings, kind)
-        if kind in ("identify", "track") or not section.disabled:
-            yield kind, section, list(table.values())
+        if kind in ("identify", "track") or not section.disabled:  # the others are off by default
+            yield kind, section, [each for target in table.values() for each in destinations_of(target)]
     track = settings.track
     for name, entry in track.events.items():
         if not (track.mapping or track.set or entry.disabled):
-            yield f"track.events.{name}", track.for_entry(entry), list(DEFAULT_TABLES["track"].values())
+            yield f"track.events.{name}", track.for_entry(entry), list(TRACK_ROWS.values())
 
 
 def _is_shared(file: Path) -> bool:

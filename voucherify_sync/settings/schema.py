@@ -11,11 +11,12 @@ from typing import Any, Final
 from voucherify_sync.events import Json
 from voucherify_sync.expressions.directives import VALUE_REFERENCE, value_schema
 from voucherify_sync.expressions.row_filters import FILTERS
-from voucherify_sync.fields import MAX_EVENT_NAME
+from voucherify_sync.fields import MAX_EVENT_NAME, ORDER_STATUSES
 from voucherify_sync.settings.conversion import TESTS
 from voucherify_sync.settings.template import plain
 from voucherify_sync.settings.types import (
     ENTRIES,
+    KEEP,
     SECTIONS,
     Rate,
     Rows,
@@ -53,6 +54,10 @@ _ROWS: Final = {
 }
 
 
+_VALUES: Final[dict[Any, Json]] = {Rows: _ROWS, dict[str, str]: {"enum": [*ORDER_STATUSES, KEEP]}}
+"""Type of a setting that holds pairs -> the schema of their values."""
+
+
 def _written(setting: Setting) -> Json:
     """Return the schema of a value as it is written in the file; null stands for the default."""
     kind: Any = setting.type
@@ -67,8 +72,8 @@ def _written(setting: Setting) -> Json:
         return {"type": ["string", "null"], "pattern": "^[1-9][0-9]*/(s|min|h)$"}
     if kind == list[str]:
         return {"anyOf": [{"type": "array", "items": _TEXT}, _TEXT]}
-    if kind == Rows:
-        return {"type": ["object", "null"], "additionalProperties": _ROWS}
+    if kind in _VALUES:
+        return {"type": ["object", "null"], "additionalProperties": _VALUES[kind]}
     if kind == dict[str, TrackEntry]:
         entry = _object(_properties(settings_of(ENTRIES)), description=TrackEntry.__doc__)
         return {"type": ["object", "null"], "additionalProperties": entry | {"type": ["object", "null"]}}

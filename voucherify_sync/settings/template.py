@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from voucherify_sync.events import SENT_TYPES, Json
+from voucherify_sync.events import ORDERS, SECTION_TYPES, SENT_TYPES, Json
 from voucherify_sync.settings.conversion import is_json_word
 from voucherify_sync.settings.load import masked
 from voucherify_sync.settings.types import (
@@ -113,10 +113,10 @@ def dump(settings: Settings) -> str:
     }
     for name, default in DEFAULT_TABLES.items():
         section = shown[name]
-        has_own = section["mapping"] or section["set"]
+        has_own = section["mapping"] or (section["set"] and name != ORDERS.name)
         section["extend_default"] = bool(section["extend_default"] and has_own)
         if not has_own:
-            section["mapping"] = {source: [destination] for source, destination in default.items()}
+            section["mapping"] = default
         section["mapping"] = _rows_as_written(section["mapping"])
     track = settings.track
     shows_table = not (track.mapping or track.set)  # which entries would take for rows of track
@@ -161,7 +161,9 @@ def digest(settings: Settings) -> str:
     shaping = {
         name: msgspec.to_builtins(getattr(settings, name)) for name in (*SENT_TYPES, "personas", "identity")
     }
-    mapped = [shaping[name] for name in SENT_TYPES]
+    if not settings.orders.disabled:
+        shaping[ORDERS.name] = msgspec.to_builtins(settings.orders)
+    mapped = [shaping[name] for name in SECTION_TYPES if name in shaping]
     for section in (*mapped, *shaping["track"]["events"].values()):
         for name in ("disabled", "where"):  # they select events, and shape no request
             del section[name]

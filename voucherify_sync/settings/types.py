@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from types import NoneType
-from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct, field, structs
@@ -59,15 +59,6 @@ PAGE_ROWS: Final = {
 GROUP_ROWS: Final = {"groupId": "customer.metadata.group_id"}
 """The rows of group events, whose traits hold the name and the mail of a company."""
 
-DEFAULT_TABLES: Final = {
-    "identify": IDENTIFY_ROWS,
-    "track": TRACK_ROWS,
-    "page": PAGE_ROWS,
-    "screen": PAGE_ROWS,
-    "group": GROUP_ROWS,
-}
-"""Type of event -> the rows that apply where the settings have neither rows nor `set`."""
-
 REPLAY_ROWS: Final = {"messageId": "metadata.segment_message_id", "timestamp": "metadata.occurred_at"}
 """Rows that every replay of track events is better with: they find an event in doubt, and keep its time."""
 
@@ -93,6 +84,54 @@ Rows = dict[str, list[str] | RowTarget]
 def destinations_of(target: list[str] | RowTarget) -> list[str]:
     """Return the destinations of a row."""
     return target.to if isinstance(target, RowTarget) else target
+
+
+def _rows(table: dict[str, str]) -> Rows:
+    return {source: [destination] for source, destination in table.items()}
+
+
+ORDER_ROWS: Final[Rows] = {
+    "properties.order_id": RowTarget(["source_id"], ["properties.orderId"]),
+    "properties.currency": ["metadata.currency"],
+    "properties.coupon": ["metadata.coupon"],
+    "properties.products": ["items"],
+    "properties.total": RowTarget(["amount"], ["properties.revenue"]),
+}
+"""The rows of order events. With them the time of the order's first event goes to `metadata.occurred_at`.
+
+The amount is sent only where no item has a price: Segment's total holds shipping and tax; Voucherify sums the items.
+"""
+
+DEFAULT_TABLES: Final[dict[str, Rows]] = {
+    "identify": _rows(IDENTIFY_ROWS),
+    "track": _rows(TRACK_ROWS),
+    "page": _rows(PAGE_ROWS),
+    "screen": _rows(PAGE_ROWS),
+    "group": _rows(GROUP_ROWS),
+    "orders": ORDER_ROWS,
+}
+"""Section -> the rows that apply where the settings have neither rows nor `set`; `orders.set` replaces none."""
+
+
+def _written(rows: Rows) -> Json:
+    """Return rows as they stand in a file."""
+    return {
+        source: target[0] if isinstance(target, list) else {"to": target.to[0], "or": target.or_[0]}
+        for source, target in rows.items()
+    }
+
+
+ORDER_EVENTS: Final = {
+    "Order Completed": "PAID",
+    "Completed Order": "PAID",
+    "Order Updated": "keep",
+    "Order Refunded": "CANCELED",
+    "Order Cancelled": "CANCELED",
+}
+"""Names of the events that are orders, and the status that they give."""
+
+KEEP: Final = "keep"
+"""In the place of a status: the event leaves it as it is."""
 
 
 OnDoubt = Literal["verify", "hold", "resend", "accept"]
@@ -425,8 +464,73 @@ class Group(Struct, frozen=True, forbid_unknown_fields=True):
         return self.unmapped_traits
 
 
-SectionSettings = Identify | Track | Page | Screen | Group
-"""Settings of events of one type, or of one name."""
+class Orders(Struct, frozen=True, forbid_unknown_fields=True):
+    """Track events that are orders of the past. All events of one order become one order; a call imports 2,000 of them.
+
+    Voucherify runs no order events, webhooks, distributions or "order paid" earning rules for them. A customer who
+    enters an active segment by them can still get messages or points. The API cannot delete orders.
+    """
+
+    disabled: Annotated[
+        bool, Meta(description="Send these events as custom events, as track says; false imports orders.")
+    ] = True
+    events: Annotated[
+        dict[str, str],
+        Meta(
+            description="Names of track events that are orders, and the status that they give: CREATED, PAID, "
+            "CANCELED, FULFILLED, or keep to leave it as it is. A * in a name matches any characters, and an exact "
+            "name wins. Given, it replaces these.",
+            examples=[ORDER_EVENTS],
+        ),
+    ] = field(default_factory=lambda: dict(ORDER_EVENTS))
+    instead_of_events: Annotated[
+        bool, Meta(description="Do not send such an event as a custom event, too.")
+    ] = True
+    products: Annotated[
+        Literal["reference", "upsert", "none"],
+        Meta(
+            description="Items refer to products of Voucherify by their ids (reference), also create or update these "
+            "with name and price (upsert), or are not sent, only the amount (none)."
+        ),
+    ] = "reference"
+    minor_units: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Amounts and prices of the archive are multiplied by this: 100 for EUR and USD, 1 for JPY, "
+            "1000 for KWD.",
+        ),
+    ] = 100
+    where: Annotated[_Where, Meta(examples=["properties.total > 0"])] = None
+    mapping: Annotated[
+        Rows,
+        Meta(
+            description="Rows. Destinations are source_id, status, amount, initial_amount, discount_amount, items, "
+            "customer.source_id, referrer.source_id and metadata. With any row of your own, the default rows no longer "
+            "apply; extend_default: true keeps them.",
+            examples=[_written(ORDER_ROWS)],
+        ),
+    ] = field(default_factory=dict)
+    extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[True])] = None
+    set: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Values that are made of others, as in identify. Here they never replace the default table.",
+            examples=[{"source_id": {"@path": "$.messageId"}}],
+        ),
+    ] = field(default_factory=dict)
+    add: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Constants, as destination: value. They are set last.",
+            examples=[{"metadata.replayed": True}],
+        ),
+    ] = field(default_factory=dict)
+    unmapped: ClassVar[str] = "drop"
+
+
+SectionSettings = Identify | Track | Page | Screen | Group | Orders
+"""Settings of events of one type, of one name, or of those that are orders."""
 
 
 class Personas(Struct, frozen=True, forbid_unknown_fields=True):
@@ -497,6 +601,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     page: Page = field(default_factory=Page)
     screen: Screen = field(default_factory=Screen)
     group: Group = field(default_factory=Group)
+    orders: Orders = field(default_factory=Orders)
     personas: Personas = field(default_factory=Personas)
     identity: Identity = field(default_factory=Identity)
     delivery: Delivery = field(default_factory=Delivery)

@@ -1,0 +1,402 @@
+"""Make orders of events: what one event says of an order, and the fold of all that is said of it.
+
+Segment's events of one order are states of it, as identify events are of a customer: for each field the latest value
+wins. Amounts are exact decimals until they become whole numbers of minor units.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from voucherify_sync.events import Event, Json
+from voucherify_sync.field_types import (
+    NOT_A_LIST,
+    NOT_A_NUMBER,
+    NOT_A_STATUS,
+    NOT_TEXT,
+    amount_of,
+    present_text,
+)
+from voucherify_sync.fields import MAX_ITEMS, ORDER_AMOUNTS, ORDER_STATUSES, OrderItem
+from voucherify_sync.mapping.drafts import ORDER, TOTAL, Draft, copied
+from voucherify_sync.mapping.fold import UNTIMED, Update, Version, merge_versions, time_of
+from voucherify_sync.outcomes import Outcome, State
+from voucherify_sync.settings.types import KEEP, Orders
+
+CANCELED: Final = "CANCELED"
+PARTIAL_REFUND: Final = "partial_refund"
+REFUND_UNCLEAR: Final = "refund_unclear"
+ITEM_UNUSABLE: Final = "item_unusable"
+QUANTITY_UNUSABLE: Final = "quantity_unusable"
+
+_LIKE_STATUSES: Final = {"CANCELLED": CANCELED}
+_ITEM_IDS: Final = ("source_id", "product_id", "id", "sku")
+_LATEST_FIELDS: Final = ("status", *ORDER_AMOUNTS, TOTAL, "items", "referrer", "customer")
+_ENCODER: Final = msgspec.json.Encoder()
+_decode = msgspec.json.decode
+
+
+class OrderBody(Struct, omit_defaults=True, gc=False):
+    """What one event says of an order; of the fields that are sent, those stand in the order in which they are sent.
+
+    Attributes:
+        total: the amount, if no item has a price.
+        occurred_at: when the event happened, as ISO 8601 in UTC.
+        is_refund: it may take back a part of the order only.
+    """
+
+    source_id: str
+    status: str | UnsetType = UNSET
+    amount: int | UnsetType = UNSET
+    initial_amount: int | UnsetType = UNSET
+    discount_amount: int | UnsetType = UNSET
+    items: list[OrderItem] | UnsetType = UNSET
+    referrer: Json | UnsetType = UNSET
+    customer: Json | UnsetType = UNSET
+    metadata: Json | UnsetType = UNSET
+    total: int | UnsetType = UNSET
+    occurred_at: str | UnsetType = UNSET
+    is_refund: bool = False
+
+
+class _NegativeAmountError(Exception):
+    """An amount is below zero. The message is a sentence."""
+
+
+def order_of(
+    event: Event, draft: Draft, settings: Orders, status: str, *, tells_time: bool
+) -> OrderBody | Outcome:
+    """Return what an event says of an order, but for its customer; or how the event ends without one.
+
+    Args:
+        event: which; its time is set.
+        draft: what rows made of it.
+        settings: how amounts and products are read.
+        status: that the name of the event gives.
+        tells_time: the default table holds, with its row for the time.
+    """
+    values: Json = draft.parts.get(ORDER, {})
+    order_id = present_text(values.get("source_id"))
+    if order_id is None:
+        if values.get("source_id") is not None:
+            draft.drop(("source_id",), NOT_TEXT)
+        return Outcome(event, State.SKIPPED, "no_order_id")
+    if event.repaired and event.is_repaired(order_id):
+        return Outcome(event, State.INVALID, "broken_id", f"the id of the order is broken text: {order_id}")
+    body = OrderBody(order_id)
+    reads = _Reader(draft, settings)
+    try:
+        for name in (*ORDER_AMOUNTS, TOTAL):
+            if values.get(name) is not None:
+                setattr(body, name, reads.amount((name,), values[name]))
+        if values.get("items") is not None and settings.products != "none":
+            body.items = reads.items(values["items"])
+    except _NegativeAmountError as error:
+        return Outcome(event, State.INVALID, "negative_amount", str(error))
+    if body.items is not UNSET and len(body.items) > MAX_ITEMS:
+        detail = f"the order has {len(body.items):,} items and Voucherify takes at most {MAX_ITEMS}"
+        return Outcome(event, State.INVALID, "too_many_items", detail)
+    given = reads.status(values.get("status")) or status
+    if given != KEEP:
+        body.status = given
+        body.is_refund = given == CANCELED and "cancel" not in (event.name or "").lower()
+    if (referrer := present_text(draft.parts.get("referrer", {}).get("source_id"))) is not None:
+        body.referrer = {"source_id": referrer}
+    if draft.metadata:
+        body.metadata = draft.metadata
+    if tells_time and event.time is not None:
+        body.occurred_at = _iso(event.time)
+    return body
+
+
+def _iso(time: datetime) -> str:
+    text = time.astimezone(UTC).isoformat(timespec="milliseconds" if time.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+class _Reader:
+    """Reads the values of one order; what cannot be sent is dropped, and counted by the draft."""
+
+    def __init__(self, draft: Draft, settings: Orders) -> None:
+        self._draft = draft
+        self._settings = settings
+
+    def status(self, value: Any) -> str | None:
+        """Return a status of Voucherify in its spelling, or None."""
+        if value is None:
+            return None
+        text = value.strip().upper() if isinstance(value, str) else ""
+        status = _LIKE_STATUSES.get(text, text)
+        if status in ORDER_STATUSES:
+            return status
+        self._draft.drop(("status",), NOT_A_STATUS)
+        return None
+
+    def amount(self, place: tuple[str, ...], value: Any) -> int | UnsetType:
+        """Return an amount in minor units.
+
+        Raises:
+            _NegativeAmountError: it is below zero.
+        """
+        amount = amount_of(value, self._settings.minor_units)
+        if amount is None:
+            self._draft.drop(place, NOT_A_NUMBER)
+            return UNSET
+        if amount < 0:
+            raise _NegativeAmountError(
+                f"{'.'.join(place)} is {value}, and no amount of an order is below zero"
+            )
+        return amount
+
+    def items(self, value: Any) -> list[OrderItem] | UnsetType:
+        """Return the items of an order, of products as Segment has them or of items as Voucherify has them."""
+        if isinstance(value, dict):
+            value = [value]
+        if not isinstance(value, list):
+            self._draft.drop(("items",), NOT_A_LIST)
+            return UNSET
+        items = [self._item(each) if isinstance(each, dict) else None for each in value]
+        for each in items:
+            if each is None:
+                self._draft.drop(("items",), ITEM_UNUSABLE)
+        return [each for each in items if each is not None] or UNSET
+
+    def _item(self, product: Json) -> OrderItem | None:
+        """Return an item; None for one that names no product and has no price."""
+        item = OrderItem()
+        for key in _ITEM_IDS:
+            if (source_id := present_text(product.get(key))) is not None:
+                kind = product.get("related_object")
+                item.source_id = source_id
+                item.related_object = kind if kind in ("product", "sku") else "product"
+                break
+        item.quantity = self._quantity(product.get("quantity"))
+        if product.get("price") is not None:
+            item.price = self.amount(("items", "price"), product["price"])
+        if key_amount := product.get("amount"):
+            item.amount = self.amount(("items", "amount"), key_amount)
+        if item.source_id is UNSET:
+            return None if item.price is UNSET and item.amount is UNSET else item
+        self._add_product(item, product)
+        return item
+
+    def _add_product(self, item: OrderItem, product: Json) -> None:
+        told = product.get("product")
+        about: Json = copied(told) if isinstance(told, dict) else {}
+        if about.get("price") is not None:
+            about["price"] = self.amount(("items", "product", "price"), about["price"])
+        name = present_text(product.get("name"))
+        if name is not None:
+            about.setdefault("name", name)
+        if self._settings.products == "upsert":
+            if item.price is not UNSET:
+                about.setdefault("price", item.price)
+            about["override"] = True
+        about = {key: value for key, value in about.items() if value is not UNSET and value is not None}
+        if about:
+            item.product = about
+
+    def _quantity(self, value: Any) -> int:
+        """Return a whole number of at least 1; 1 for what is none."""
+        quantity = None if value is None else amount_of(value, 1)
+        if quantity is not None and quantity >= 1 and amount_of(value, 1000) == quantity * 1000:
+            return quantity
+        if value is not None:
+            self._draft.drop(("items", "quantity"), QUANTITY_UNUSABLE)
+        return 1
+
+
+class FoldedOrder(Struct, frozen=True, gc=False):
+    """An order as all its events together leave it.
+
+    Attributes:
+        source_id: of the order.
+        payload: as it is sent: an item of an import.
+        customer_id: whose order it is.
+        updated_at: time of its latest event; None if none of them had one.
+        source: position of that event.
+        message_id: of that event; None if it has none.
+        first_place: place in the input of its first event.
+        state: the fold, on which a later run goes on.
+        skipped: keys of the records that change nothing about it, with the reason.
+        customers_differ: position of an event that names another customer than an earlier one; None if there is none.
+        records: of which it is made and that are new.
+    """
+
+    source_id: str
+    payload: bytes
+    customer_id: str
+    updated_at: datetime | None
+    source: str
+    message_id: str | None
+    first_place: int
+    state: bytes
+    skipped: tuple[tuple[bytes, str], ...]
+    customers_differ: str | None
+    records: int
+
+
+class _State(Struct, omit_defaults=True):
+    """What is known of an order: each value with the version that it is of."""
+
+    fields: dict[str, tuple[Version, Any]] = {}
+    metadata: dict[str, tuple[Version, Any]] = {}
+    occurred_at: tuple[int, str] | None = None
+
+
+class OrderProfile:
+    """What the events of one order amount to so far.
+
+    Attributes:
+        has_news: one of the events has not been sent before.
+    """
+
+    __slots__ = ("_cancels", "_customers", "_first_place", "_latest", "_records", "_state", "has_news")
+
+    def __init__(self) -> None:
+        self.has_news = False
+        self._records = 0
+        self._state = _State({}, {})
+        self._cancels: list[Update] = []
+        self._latest: Update | None = None
+        self._first_place: int | None = None
+        self._customers: dict[str, tuple[Version, str]] = {}  # and where each was named first
+
+    def merge(self, update: Update) -> None:
+        """Merge what one event says, by its version; whether a cancellation counts is known in the end."""
+        if update.news:
+            self.has_news = True
+            self._records += 1
+        if self._latest is None or self._latest.version < update.version:
+            self._latest = update
+        customer_id = update.body["customer"]["source_id"]
+        told = (update.version, update.body["at"])
+        self._customers[customer_id] = min(told, self._customers.get(customer_id, told))
+        self._first_place = (
+            update.place if self._first_place is None else min(self._first_place, update.place)
+        )
+        if update.body.get("status") == CANCELED:
+            self._cancels.append(update)
+        else:
+            _merge(self._state, update)
+
+    def add_earlier(self, state: bytes) -> None:
+        """Go on from what an earlier run sent."""
+        earlier = msgspec.json.decode(state, type=_State)
+        for name, (version, value) in earlier.fields.items():
+            merge_versions(self._state.fields, {name: value}, version)
+        for name, (version, value) in earlier.metadata.items():
+            merge_versions(self._state.metadata, {name: value}, version)
+        if earlier.occurred_at is not None:
+            _note_time(self._state, *earlier.occurred_at)
+
+    def folded(self, source_id: str) -> FoldedOrder:
+        """Return the order; the same for any order in which its events were merged."""
+        latest, first_place = self._latest, self._first_place
+        assert latest is not None and first_place is not None  # noqa: S101, PT018  # it has an event
+        held = self._state
+        state = _State(dict(held.fields), dict(held.metadata), held.occurred_at)
+        skipped = []
+        for update in sorted(self._cancels, key=lambda each: each.version):
+            reason = _reason_to_ignore(update.body, held)
+            if reason is None:
+                _merge(state, update)
+            else:
+                skipped.append((bytes.fromhex(update.body["key"]), reason))
+        values = {name: value for name, (_, value) in state.fields.items()}
+        metadata = {name: value for name, (_, value) in sorted(state.metadata.items())}
+        if state.occurred_at is not None:
+            metadata.setdefault("occurred_at", state.occurred_at[1])
+        total = values.pop(TOTAL, None)
+        has_prices = any("price" in item or "amount" in item for item in values.get("items") or ())
+        if total is not None and not has_prices:
+            values.setdefault("amount", total)
+        status = values.pop("status", "CREATED")
+        body = {"source_id": source_id, "status": status}
+        body |= {name: values[name] for name in _LATEST_FIELDS if name in values}
+        if metadata:
+            body["metadata"] = metadata
+        return FoldedOrder(
+            source_id,
+            _ENCODER.encode(body),
+            body["customer"]["source_id"],
+            time_of(latest.time),
+            latest.body["at"],
+            latest.message_id or None,
+            first_place,
+            _ENCODER.encode(state),
+            tuple(skipped),
+            max(self._customers.values())[1] if len(self._customers) > 1 else None,
+            self._records,
+        )
+
+
+def with_record(payload: bytes, key: bytes, position: str) -> bytes:
+    """Return what is folded of an OrderBody: with the key of its record, and where that was read."""
+    return b'%b,"key":"%b","at":%b}' % (payload[:-1], key.hex().encode(), _ENCODER.encode(position))
+
+
+def order_alone(payload: bytes) -> Json:
+    """Return the order as one event alone makes it, of an OrderBody."""
+    profile = OrderProfile()
+    order: Json = _decode(with_record(payload, b"", ""))
+    profile.merge(Update(0, 0, "", 0, 1, order))
+    body: Json = _decode(profile.folded(order["source_id"]).payload)
+    return body
+
+
+def _merge(state: _State, update: Update) -> None:
+    version, order = update.version, update.body
+    merge_versions(state.fields, {name: order[name] for name in _LATEST_FIELDS if name in order}, version)
+    merge_versions(state.metadata, order.get("metadata", {}), version)
+    if "occurred_at" in order and update.time != UNTIMED:
+        _note_time(state, update.time, order["occurred_at"])
+
+
+def _note_time(state: _State, time: int, text: str) -> None:
+    if state.occurred_at is None or (time, text) < state.occurred_at:
+        state.occurred_at = (time, text)
+
+
+def _reason_to_ignore(order: Json, held: _State) -> str | None:
+    """Tell why a cancellation leaves its order as it is: it names less than the order holds; None if it cancels it.
+
+    One that names nothing cancels all. Where nothing tells what the order holds, a refund is unclear.
+    """
+    items, total = order.get("items"), order.get("amount", order.get(TOTAL))
+    if not items and total is None:
+        return None
+    held_items = (held.fields.get("items") or (None, None))[1]
+    if items and held_items:
+        return PARTIAL_REFUND if _names_less(items, held_items) else None
+    held_total = next(
+        (held.fields[name][1] for name in ("amount", TOTAL) if name in held.fields), _sum_of(held_items or ())
+    )
+    if total is not None and held_total is not None and not items:
+        return PARTIAL_REFUND if total < held_total else None
+    return REFUND_UNCLEAR if order.get("is_refund") else None
+
+
+def _names_less(items: list[Json], held: list[Json]) -> bool:
+    """Tell whether an item of the order is missing, or its quantity is smaller."""
+    named = _quantities(items)
+    return any(named.get(item, 0) < quantity for item, quantity in _quantities(held).items())
+
+
+def _quantities(items: list[Json]) -> dict[Any, int]:
+    """Return quantities by product; items without an id are told apart by their price."""
+    quantities: dict[Any, int] = {}
+    for item in items:
+        key = item.get("source_id") or ("", item.get("price"), item.get("amount"))
+        quantities[key] = quantities.get(key, 0) + item.get("quantity", 1)
+    return quantities
+
+
+def _sum_of(items: Any) -> int | None:
+    if not items or not all("price" in item or "amount" in item for item in items):
+        return None
+    return sum(item.get("amount", item.get("price", 0) * item.get("quantity", 1)) for item in items)
