@@ -20,7 +20,7 @@ from pathlib import Path
 from measure import run, save
 
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.fold import CustomerFold, News
+from voucherify_sync.mapping.fold import CustomerFold
 from voucherify_sync.run.bulk_run import fold_updates
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
@@ -45,7 +45,7 @@ class Nowhere(CustomerFold):
         time: int,
         told_time: int,
         message_id: str,
-        news: News = News.UPDATE,
+        news: str | None,
     ) -> None:
         """Forget it."""
 

@@ -10,7 +10,6 @@ from msgspec import UNSET
 
 from voucherify_sync.events import Request
 from voucherify_sync.outcomes import State, words
-from voucherify_sync.paths import row_parts
 from voucherify_sync.settings import settings_file
 from voucherify_sync.text import clean, counted, section_title, short_position
 
@@ -33,8 +32,8 @@ _MAX_ROWS: Final = 40
 _BEFORE, _NOW, _HEAD, _DIM = "red", "green", "bold", "dim"
 _ALWAYS: Final = ("identify", "track")
 """Sections that need no name beside their rows."""
-_SIGNS: Final = {"added": "+", "removed": "-", "moved": "~"}
-_STYLES: Final = {"added": _NOW, "removed": _BEFORE, "moved": "yellow"}
+_SIGNS: Final = {"added": "+", "removed": "-", "moved": "~", "changed": "~"}
+_STYLES: Final = {"added": _NOW, "removed": _BEFORE, "moved": "yellow", "changed": "yellow"}
 
 
 def heading(against: Path, config: Path | None) -> TextLines:
@@ -152,11 +151,11 @@ def _rows(rows: list[RowChange]) -> list[TableRow]:
 
 
 def _row(row: RowChange) -> TableRow:
-    text = row.row
-    if row.before is not None:
-        text = f"{row.before}, now {row_parts(row.row)[1]}"
+    text = clean(row.row if row.before is None else row.before, 200)
+    if row.now is not None:
+        text += f", now {clean(row.now, 200)}"
     of_section = "" if row.section in _ALWAYS else f"  ({clean(section_title(row.section), 80)})"
-    label = f"{_SIGNS[row.change]} {clean(text, 200)}{of_section}"
+    label = f"{_SIGNS[row.change]} {text}{of_section}"
     return TableRow(label, (f"{row.requests:,}",), (_place(row.examples),), _STYLES[row.change])
 
 

@@ -12,7 +12,6 @@ import argparse
 import json
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.cli import environment
+from support.cli import start_forked
 from support.evidence import (
     Verdict,
     ambiguous_answers,
@@ -31,6 +30,7 @@ from support.evidence import (
     write_archive,
     write_settings,
 )
+from support.forked_cli import RunningCommand
 from support.ledger_parts import make_ledger
 from support.waiting import outlives
 
@@ -52,7 +52,7 @@ FAULTS = (
     "POST /v1/customers* status 500 before 3%",
     "POST /v1/customers* cut_body 3%",
 )
-STARTING_S = 0.4
+STARTING_S = 0.1
 """A run that makes no call for so long may be killed, too: one kill in five comes while it starts."""
 WORKERS = 4
 MOST_RUNS = 400
@@ -155,25 +155,19 @@ class Loop:
         self.runs += 1
         report, errors = self._folder / f"{self.runs}.json", self._folder / f"{self.runs}.err"
         calls = self._sandbox.call_log.calls
-        with errors.open("wb") as stderr:
-            process = subprocess.Popen(
-                self._command(report), env=environment(self._folder, self._folder), stderr=stderr
-            )
-            ended = self._await_moment(process)
-            if ended:
-                process.send_signal(self._plan.signal)
-            code = process.wait(60)
+        process = start_forked(self._words(report), self._folder, errors)
+        if self._await_moment(process):
+            process.send_signal(self._plan.signal)
+        code = process.wait(60)
         has_begun = report.exists() or self._sandbox.call_log.calls > calls
         self._check(code, report, errors.read_text(), has_begun=has_begun)
         killed = code in {-self._plan.signal, 128 + self._plan.signal}
         self.kills += killed
         return killed
 
-    def _command(self, report: Path) -> list[str]:
-        program = str(Path(sys.executable).with_name("voucherify-sync"))
+    def _words(self, report: Path) -> list[str]:
         options = ["-c", self._settings, "--ledger", self.ledger, "--report", report]
         return [
-            program,
             "replay",
             "--yes",
             "--on-doubt",
@@ -183,7 +177,7 @@ class Loop:
             str(self._archive),
         ]
 
-    def _await_moment(self, process: subprocess.Popen[bytes]) -> bool:
+    def _await_moment(self, process: RunningCommand) -> bool:
         """Wait for the moment to end it; tell whether it is still running then."""
         if self._chance.random() < 0.2:
             return outlives(process, self._chance.uniform(0, STARTING_S))

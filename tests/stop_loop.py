@@ -31,7 +31,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
-from support.cli import environment
+from support.cli import environment, start_forked
 from support.evidence import (
     Record,
     ambiguous_answers,
@@ -42,6 +42,7 @@ from support.evidence import (
     write_archive,
     write_settings,
 )
+from support.forked_cli import RunningCommand
 from support.waiting import outlives
 
 from voucherify_sync.outcomes import State
@@ -297,31 +298,30 @@ class Loop:
                 run.fifo = self._folder / f"{self.figures.runs}.fifo"
                 os.mkfifo(run.fifo)
                 run.words.append(str(run.fifo))
-        with run.errors.open("wb") as stderr, self._archive.open("rb") as stdin:
-            process = subprocess.Popen(
-                self._program(run.notes, bug_after) + run.words + ["--report", str(run.report)],
+        process = self._start(run, bug_after, size)
+        try:
+            took_s = self._stop(process, run)
+        finally:
+            self._faults.refusal = None
+        return process.wait(), run.errors.read_text(), took_s
+
+    def _start(self, run: _Run, bug_after: int, size: int | None) -> RunningCommand | subprocess.Popen[bytes]:
+        words = [*run.words, "--report", str(run.report)]
+        stdin = self._archive if self._plan.mode == "stdin" else Path(os.devnull)
+        if self._plan.program is None:
+            script = Path(__file__).with_name("stopped_replay.py")
+            words = [str(run.notes), str(bug_after), *words]
+            return start_forked(words, self._folder, run.errors, stdin, script=str(script), file_size=size)
+        with run.errors.open("wb") as stderr, stdin.open("rb") as source:
+            return subprocess.Popen(
+                [self._plan.program, *words],
                 env=environment(self._folder, self._folder),
-                stdin=stdin if plan.mode == "stdin" else subprocess.DEVNULL,
+                stdin=source,
                 stderr=stderr,
                 preexec_fn=partial(_prepare, size),
             )
-            try:
-                took_s = self._stop(process, run)
-            finally:
-                self._faults.refusal = None
-        return process.returncode, run.errors.read_text(), took_s
 
-    def _program(self, notes: Path, bug_after: int) -> list[str]:
-        if self._plan.program is not None:
-            return [str(self._plan.program)]
-        return [
-            sys.executable,
-            str(Path(__file__).with_name("stopped_replay.py")),
-            str(notes),
-            str(bug_after),
-        ]
-
-    def _stop(self, process: subprocess.Popen[bytes], run: _Run) -> float:
+    def _stop(self, process: RunningCommand | subprocess.Popen[bytes], run: _Run) -> float:
         """Wait for the moment, do what stops the run, and wait for its end; return the seconds that took."""
         moment = self._chance.uniform(0, self._plan.spread_s)
         if run.kind in SIGNALS or run.kind in REFUSALS or run.kind == "source":
@@ -334,7 +334,7 @@ class Loop:
         process.wait(_PATIENCE_S)
         return time.monotonic() - began
 
-    def _do(self, run: _Run, process: subprocess.Popen[bytes]) -> None:
+    def _do(self, run: _Run, process: RunningCommand | subprocess.Popen[bytes]) -> None:
         if run.kind in SIGNALS:
             process.send_signal(SIGNALS[run.kind])
         elif run.kind in REFUSALS:

@@ -33,7 +33,7 @@ SHORT = Pauses(
     event_trial=GrowingPause(0.4, 1.0, 2.0),
     spent_s=0.5,
 )
-_LOOK_S = 0.0005
+_LOOK_S = 0.002
 
 
 class WatchedDelivery(sender.LiveDelivery):

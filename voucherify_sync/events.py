@@ -215,6 +215,7 @@ class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", 
         has_profile: it says something of the customer, besides who it is.
         customer: the customer part as JSON, where customers are folded; None if they are not, or if it is the payload.
         is_anonymous: the event's anonymousId names the customer, since it has no userId.
+        order_id: of the order that it says something of; None for a customer or a custom event.
         doubtful_since: epoch seconds of this machine's clock when an earlier run sent it and got no answer, so that
             `delivery.on_doubt` decides what becomes of it; None for a request that was not sent before.
     """
@@ -229,6 +230,7 @@ class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", 
     customer: bytes | None = None
     is_anonymous: bool = False
     doubtful_since: float | None = None
+    order_id: str | None = None
 
     @property
     def body(self) -> Json:
@@ -267,6 +269,14 @@ def record_key(event: Event) -> bytes:
     state = _state(event.fields)
     unsafe = event.unsafe and holds_a_non_number(state)  # what else the event holds has no say
     return key + blake2b(_canonical(state, event, unsafe), digest_size=HASH_BYTES).digest()
+
+
+def order_key(event: Event) -> bytes:
+    """Return the bytes by which an event is known as one of an order: those of `record_key` are its custom event's."""
+    if event.message_id is None:
+        fields = event.fields | {"type": Kind.ORDER.value}
+        return blake2b(_canonical(fields, event, event.unsafe), digest_size=KEY_BYTES).digest()
+    return _key_of_id(Kind.ORDER.value, event.message_id)
 
 
 def earlier_keys(event: Event) -> list[bytes]:

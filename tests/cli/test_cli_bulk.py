@@ -293,6 +293,10 @@ def test_a_refused_customer_fails_with_its_records_and_its_events_are_not_sent(r
         assert bench.reasons("duplicate") == {"delivered": 2}
         assert bench.calls(BULK) == 1
 
+        bench.replay(bench.file("twice.ndjson", [*bad, *bad]))
+        assert bench.reasons("duplicate") == {"repeated": 3}
+        assert bench.calls(BULK) == 1
+
         bench.cli("retry", "-c", bench.settings, "--yes")
         assert bench.calls(BULK) == 1
 

@@ -168,8 +168,12 @@ PATH = {"@path": "$.properties.total"}
             Track(set={"metadata.t": {"@path": "$.properties.code"}}),
             ORDER,
             [
-                ("track", "removed", 'set: metadata.t: {"@path": "$.properties.total"}', 1),
-                ("track", "added", 'set: metadata.t: {"@path": "$.properties.code"}', 1),
+                (
+                    "track",
+                    "changed",
+                    'set: metadata.t: {"@path": "$.properties.total"}, now {"@path": "$.properties.code"}',
+                    1,
+                ),
             ],
             id="another-directive",
         ),
@@ -190,12 +194,22 @@ PATH = {"@path": "$.properties.total"}
             [
                 (
                     "track",
-                    "moved",
-                    "properties.coupon: {to: metadata.c, or: [properties.code], apply: downcase}",
+                    "changed",
+                    "properties.coupon: metadata.c, now or: [properties.code], apply: downcase",
                     1,
                 )
             ],
             id="or-and-apply",
+        ),
+        pytest.param(
+            Track(mapping={"properties.code": RowTarget(["metadata.a", "metadata.b"], apply="downcase")}),
+            Track(mapping={"properties.code": RowTarget(["metadata.c", "metadata.a"])}),
+            ORDER,
+            [
+                ("track", "moved", "properties.code: {to: metadata.b, apply: downcase}, now metadata.c", 1),
+                ("track", "changed", "properties.code: {to: metadata.a, apply: downcase}, now no apply", 1),
+            ],
+            id="no-apply-at-one-of-several-places",
         ),
         pytest.param(
             Track(
@@ -208,9 +222,8 @@ PATH = {"@path": "$.properties.total"}
             ),
             ORDER,
             [
-                ("track", "moved", "properties.total: metadata.b", 1),
-                ("events.Order *", "removed", "add: metadata.z: 1", 1),
-                ("events.Order *", "added", "add: metadata.z: 2", 1),
+                ("track", "moved", "properties.total: metadata.a, now metadata.b", 1),
+                ("events.Order *", "changed", "add: metadata.z: 1, now 2", 1),
             ],
             id="what-an-entry-takes-from-track-is-told-once",
         ),
@@ -223,7 +236,7 @@ PATH = {"@path": "$.properties.total"}
                 }
             ),
             ORDER,
-            [("events.Order Completed", "moved", "properties.total: metadata.b", 1)],
+            [("events.Order Completed", "moved", "properties.total: metadata.a, now metadata.b", 1)],
             id="an-entry-for-one-name-beside-a-pattern",
         ),
     ],
@@ -233,7 +246,11 @@ def test_set_and_rows_and_entries_are_found_as_the_cause(
 ) -> None:
     """Each by its section and text, with the requests that it changes."""
     report = report_of(Settings(track=before), Settings(track=after), event)
-    assert [(row.section, row.change, row.row, row.requests) for row in report.rows] == rows
+    found = [
+        (row.section, row.change, f"{row.before}, now {row.now}" if row.now else row.row, row.requests)
+        for row in report.rows
+    ]
+    assert found == rows
     assert (report.changed, report.by_other_settings) == (1, 0)
 
 

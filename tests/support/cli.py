@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.forked_cli import forking_server
+from support.forked_cli import RunningCommand, forking_server
 
 _NO_FILE = ("closed", "unread")
 
@@ -34,6 +34,24 @@ def environment(home: Path, state: Path) -> dict[str, str]:
     """Return the variables of a command that finds no settings of whoever runs the tests."""
     keep = {name: value for name, value in os.environ.items() if not name.startswith("VOUCHERIFY")}
     return {**keep, "HOME": str(home), "XDG_STATE_HOME": str(state)}
+
+
+def start_forked(
+    words: Sequence[str], folder: Path, errors: Path, stdin: Path = Path(os.devnull), **more: Any
+) -> RunningCommand:
+    """Start the command in a folder that is its home, too, and leave it running; its interpreter was started before.
+
+    Args:
+        words: its arguments.
+        folder: of its files and its state.
+        errors: takes its stderr; its stdout is that of the tests.
+        stdin: its input.
+        more: of the request (`ForkingServer.start`).
+    """
+    env = environment(folder, folder)
+    request = {"words": words, "cwd": str(folder), "env": env, "constants": {}, "streams": {}, **more}
+    written = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    return forking_server().start(request, [os.open(stdin, os.O_RDONLY), os.dup(1), written])
 
 
 class Cli:

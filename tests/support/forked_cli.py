@@ -1,7 +1,7 @@
 """Runs the command line without starting an interpreter each time: a server has imported it, and forks for each run.
 
-A run is a process with streams, environment and working directory of its own. What needs a fresh interpreter, or is to
-get a signal, is started the ordinary way.
+A run is a process with streams, environment and working directory of its own. What needs a fresh interpreter is started
+the ordinary way.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import gc
 import json
 import os
 import pkgutil
+import resource
+import runpy
 import signal
 import socket
 import socketserver
@@ -18,8 +20,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from io import FileIO
@@ -59,33 +63,63 @@ class ForkingServer:
             stdin: its input, through a pipe.
             timeout_s: it is killed after so long.
         """
-        pipes = [os.pipe() for _ in range(4)]
-        theirs = [pipes[0][0], *(pipe[1] for pipe in pipes[1:])]
-        with open(pipes[3][0], "rb", buffering=0) as report, ThreadPoolExecutor(3) as pool:
-            pid = self._start(request, theirs, report)
+        pipes = [os.pipe() for _ in range(3)]
+        with ThreadPoolExecutor(3) as pool:
+            running = self.start(request, [pipes[0][0], *(pipe[1] for pipe in pipes[1:])])
             pool.submit(_feed, pipes[0][1], stdin)
-            out, err = (pool.submit(_drain, pipe[0]) for pipe in pipes[1:3])
-            if not select([report], [], [], timeout_s)[0]:
-                os.kill(pid, signal.SIGKILL)
-                raise TimeoutError(f"not through after {timeout_s} s: {request['words']}")
-            return int(report.readline()), out.result(), err.result()
+            out, err = (pool.submit(_drain, pipe[0]) for pipe in pipes[1:])
+            try:
+                return running.wait(timeout_s), out.result(), err.result()
+            except subprocess.TimeoutExpired:
+                running.send_signal(signal.SIGKILL)
+                raise
 
-    def run_on(self, request: dict[str, Any], streams: list[int]) -> int:
-        """Run a command to its end on open descriptors, which are closed here; return how it ended, as `run` does."""
+    def start(self, request: dict[str, Any], streams: list[int]) -> RunningCommand:
+        """Start a command on open descriptors, which are closed here.
+
+        Args:
+            request: that of `run`; also `script`, a file of Python to be run in place of the command, and `file_size`,
+                which no file may exceed.
+            streams: its stdin, stdout and stderr.
+        """
         reading, writing = os.pipe()
-        with open(reading, "rb", buffering=0) as report:
-            self._start(request, [*streams, writing], report)
-            return int(report.readline())
-
-    def _start(self, request: dict[str, Any], theirs: list[int], report: FileIO) -> int:
-        """Hand over a request with its ends of the pipes; return the process that it became."""
+        theirs = [*streams, writing]
         data = json.dumps(request).encode() + b"\n"
+        report = open(reading, "rb", buffering=0)  # noqa: SIM115 the command keeps it
         with self._lock:
             sent = socket.send_fds(self._socket, [data], theirs)
             self._socket.sendall(data[sent:])
             for descriptor in theirs:
                 os.close(descriptor)
-            return int(report.readline())
+            return RunningCommand(request["words"], int(report.readline()), report)
+
+
+class RunningCommand:
+    """A command that was forked, with what of `Popen` is asked of it.
+
+    Attributes:
+        pid: its process.
+        returncode: None while it runs; negative for a signal.
+    """
+
+    def __init__(self, words: list[str], pid: int, report: FileIO) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._words, self._report = words, report
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return how it ended; raise TimeoutExpired if it has not by then."""
+        if self.returncode is None:
+            if not select([self._report], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self._words, timeout or 0)
+            self.returncode = int(self._report.readline())
+            self._report.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it is still there."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
 
 _creation = threading.Lock()
@@ -124,7 +158,7 @@ class _Handler(socketserver.BaseRequestHandler):
         """Answer with the exit code."""
         _, streams, _, _ = socket.recv_fds(self.request, 1, 3)
         request = self.request.makefile().readline()
-        self.request.sendall(b"%d" % forking_server().run_on(json.loads(request), list(streams)))
+        self.request.sendall(b"%d" % forking_server().start(json.loads(request), list(streams)).wait())
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -200,11 +234,18 @@ def _turn_into(request: dict[str, Any], streams: list[int]) -> None:
     for number, kind in request["streams"].items():
         _put(kind, int(number))
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ending in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # what a shell runs in the background, or `nohup`, may ignore them
+        signal.signal(ending, signal.SIG_DFL)
+    if (size := request.get("file_size")) is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
     os.chdir(request["cwd"])
-    sys.argv = ["voucherify-sync", *request["words"]]
+    sys.argv = [request.get("script", "voucherify-sync"), *request["words"]]
     for path, value in request["constants"].items():
         module, _, name = path.rpartition(".")
         setattr(sys.modules[module], name, value)
@@ -233,6 +274,14 @@ def import_all() -> None:
     gc.freeze()  # a forked process need not look through it
 
 
+def _program() -> Callable[[], object]:
+    """Return the command, or the script that a request names in its place."""
+    if not sys.argv[0].endswith(".py"):
+        return ENTRY.load()
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+    return partial(runpy.run_path, sys.argv[0], run_name="__main__")
+
+
 def _end(code: int) -> NoReturn:
     """End as an interpreter does, but take no module apart: that costs more than most commands."""
     threading._shutdown()
@@ -250,7 +299,7 @@ if __name__ == "__main__":
     import_all()
     serve(socket.socket(fileno=int(sys.argv[1])))
     try:
-        ENTRY.load()()
+        _program()()
     except SystemExit as end:
         if isinstance(end.code, int):
             _end(end.code)

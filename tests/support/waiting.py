@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from support.forked_cli import RunningCommand
+
 HANG_S = 60.0
 """After so long a test gives up: only what hangs takes that long, and what must not be waited for takes longer."""
 
@@ -23,7 +25,7 @@ def wait_until(look: Callable[[], Found]) -> Found:
     return found
 
 
-def outlives(process: subprocess.Popen[bytes], seconds: float) -> bool:
+def outlives(process: RunningCommand | subprocess.Popen[bytes], seconds: float) -> bool:
     """Wait so long for the end of a process; tell whether it is still running."""
     try:
         process.wait(seconds)

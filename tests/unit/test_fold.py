@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from voucherify_sync.errors import RunStopped
-from voucherify_sync.mapping.fold import CustomerFold, News, microseconds
+from voucherify_sync.mapping.fold import CustomerFold, microseconds
 
 BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -44,7 +44,7 @@ def add(folding: CustomerFold, update: Update) -> None:
         microseconds(update.time),
         microseconds(update.told or update.time),
         update.message_id or "",
-        News.UPDATE if update.is_new else News.NONE,
+        "identify" if update.is_new else None,
     )
 
 

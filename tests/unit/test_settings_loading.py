@@ -558,6 +558,16 @@ def test_no_text_ever_raises_anything_but_settings_errors(tmp_path: Path, text: 
             id="settings-of-pages-that-are-off",
         ),
         pytest.param(
+            "track: {add: {customer.source_id: shop}}",
+            "1:35: track.add: customer.source_id is the same for all events, so all of them go to one customer",
+            id="one-customer-for-all",
+        ),
+        pytest.param(
+            "track: {set: {customer: {id: {'@literal': shop}, source_id: {'@path': userId}}}}",
+            "1:30: track.set: customer.id is the same for all events, so all of them go to one customer",
+            id="one-id-for-all",
+        ),
+        pytest.param(
             "group:\n  nulls: clear",
             "1:1: group: these settings have no effect, because group.disabled is true where it is not given; "
             "group.disabled: false sends group events as customer updates",

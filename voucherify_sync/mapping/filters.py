@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from voucherify_sync.events import EVENT_TYPES, SENT_TYPES, Event
+from voucherify_sync.events import EVENT_TYPES, ORDERS, SENT_TYPES, Event
 from voucherify_sync.expressions.conditions import Condition, parse_condition
 from voucherify_sync.field_types import present_text
 from voucherify_sync.mapping.name_lists import NameList, NamesMet
@@ -21,7 +21,7 @@ from voucherify_sync.mapping.sampling import SampleMet
 from voucherify_sync.mapping.sections import EntryNames, entry_section, name_of
 from voucherify_sync.outcomes import OTHER_TYPE
 from voucherify_sync.paths import MISSING, FieldPath, read
-from voucherify_sync.settings.types import Settings
+from voucherify_sync.settings.types import ORDER_EVENTS, Settings
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import clean, counted, listed, utc_text
 
@@ -214,6 +214,11 @@ class Filters:
             for kind in SENT_TYPES
             for entry in (None, *(entries if kind == "track" else ()))
         }
+        self._asked_of_orders = [self._conditions[ORDERS.name]] if ORDERS.name in self._conditions else []
+        orders = settings.orders
+        self._orders = None if orders.disabled else EntryNames(orders.events)
+        own_names = () if orders.disabled or orders.events == ORDER_EVENTS else orders.events
+        self._with_orders = NameList("orders.events", own_names)
         self._watched = [*self._conditions.values()]
         if self._selected_where is not None:
             self._watched.append(self._selected_where)
@@ -230,6 +235,7 @@ class Filters:
             self._allowed,
             self._excluded,
             self._with_entries,
+            self._with_orders,
             *self._compared,
             self._users,
             self._excluded_ids,
@@ -242,6 +248,7 @@ class Filters:
             or settings.track.events_filter
             or settings.track.events_exclude
             or entries
+            or own_names
             or self._compared
         )
         self.has_period = selection.since is not None or selection.until is not None
@@ -266,8 +273,11 @@ class Filters:
         kind = event.type
         if kind not in self._reason_of_type:
             return reason_of_type(kind)
-        reason_of_name = self._reason_of_name(event) if self._has_name_rules and kind == "track" else None
-        if reason := self._reason_of_type[kind]:
+        is_order = self.is_order(event)
+        reason_of_name = None
+        if self._has_name_rules and kind == "track":
+            reason_of_name = self._reason_of_name(event, is_order)
+        if (reason := self._reason_of_type[kind]) and not is_order:
             return reason
         integrations = event.fields.get("integrations")
         if integrations and isinstance(integrations, dict):
@@ -277,11 +287,17 @@ class Filters:
                 return "integration_off"
         return self._reason_of_rules(event, reason_of_name) if self._has_more_rules else None
 
-    def _reason_of_name(self, event: Event) -> str | None:
-        """Compare the name of a track event with every list."""
+    def is_order(self, event: Event) -> bool:
+        """Tell whether an event is sent as a part of an order."""
+        return self._orders is not None and self._orders.of(event) is not None
+
+    def _reason_of_name(self, event: Event, is_order: bool) -> str | None:
+        """Compare the name of a track event with every list. The settings of track do not concern orders."""
         name, track = name_of(event), self._settings.track
         if self._entries is not None:
             self._with_entries.sees(name)
+        if self._with_orders.is_given:
+            self._with_orders.sees(name)
         for names in self._compared:
             names.sees(name)
         is_selected = not self._selection.names or self._selected.sees(name)
@@ -289,6 +305,8 @@ class Filters:
         is_excluded = bool(track.events_exclude) and self._excluded.sees(name)
         if not is_selected:
             return "not_selected"
+        if is_order:
+            return None
         if not is_allowed:
             return "name_filtered"
         if is_excluded:
@@ -335,6 +353,8 @@ class Filters:
         return [watched.condition for watched in self._asked_of(event)]
 
     def _asked_of(self, event: Event) -> list[WatchedCondition]:
+        if self.is_order(event):
+            return self._asked_of_orders
         return self._asked[event.type, None if self._entries is None else self._entries.of(event)]
 
     def sources(self) -> Iterator[FieldPath]:
@@ -414,6 +434,8 @@ def reason_of_type(kind: str) -> str:
 def _conditions(settings: Settings) -> dict[str, WatchedCondition]:
     """Return the conditions of the settings by the names of their sections."""
     given = [(kind, kind, kind, getattr(settings, kind).where) for kind in SENT_TYPES]
+    if not settings.orders.disabled:
+        given.append((ORDERS.name, ORDERS.name, "track", settings.orders.where))
     for name, entry in settings.track.events.items():
         given.append((entry_section(name), f"track.events.{clean(name, 60)}", "track", entry.where))
     return {

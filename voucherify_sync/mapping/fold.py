@@ -12,7 +12,6 @@ from array import array
 from binascii import crc32
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
 from typing import Any, BinaryIO, Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
@@ -54,28 +53,13 @@ class FoldedCustomer(Struct, frozen=True, gc=False):
         source_id: whose profile it is.
         payload: the fields as JSON, ``source_id`` among them: an item of a bulk request.
         updated_at: time of the latest update; None if none of them had one.
-        identifies: those among the updates that were not sent before.
-        groups: group events among them.
+        news: how many of the updates were not sent before, by the type of their events.
     """
 
     source_id: str
     payload: bytes
     updated_at: datetime | None
-    identifies: int = 0
-    groups: int = 0
-
-
-class News(IntEnum):
-    """What of a customer update has not been sent before."""
-
-    NONE = 0
-    """Nothing: it takes part in the fold, and is no reason to send the customer."""
-    EVENT = 1
-    """The update: it comes with an event, or repeats another record of the input."""
-    UPDATE = 2
-    """The update, and the identify that ends with it."""
-    GROUP = 3
-    """The update, and the group event that ends with it."""
+    news: dict[str, int] = {}
 
 
 class Update(Struct, frozen=True, array_like=True, gc=False):
@@ -83,7 +67,7 @@ class Update(Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         time, told_time, message_id, place: the version.
-        news: what of it has not been sent before.
+        news: type of the event; None if it was sent before: it takes part, and is no reason to send anything.
         body: its fields, ``source_id`` among them.
     """
 
@@ -91,7 +75,7 @@ class Update(Struct, frozen=True, array_like=True, gc=False):
     told_time: int
     message_id: str
     place: int
-    news: int
+    news: str | None
     body: dict[str, Any]
 
     @property
@@ -104,14 +88,13 @@ class Profile:
     """What the updates of one customer amount to so far.
 
     Attributes:
-        has_news: one of the updates has not been sent before.
+        news: as in FoldedCustomer.
     """
 
-    __slots__ = ("_fields", "_groups", "_identifies", "_objects", "_time", "has_news")
+    __slots__ = ("_fields", "_objects", "_time", "news")
 
     def __init__(self) -> None:
-        self.has_news = False
-        self._identifies = self._groups = 0
+        self.news: dict[str, int] = {}
         self._time = UNTIMED
         self._fields: dict[str, tuple[Version, Any]] = {}
         self._objects: dict[str, dict[str, tuple[Version, Any]]] = {"address": {}, "metadata": {}}
@@ -119,9 +102,8 @@ class Profile:
     def merge(self, update: Update) -> None:
         """Merge one update by its version, field by field; address and metadata by key."""
         version = update.version
-        self.has_news = self.has_news or update.news > News.NONE
-        self._identifies += update.news == News.UPDATE
-        self._groups += update.news == News.GROUP
+        if update.news is not None:
+            self.news[update.news] = self.news.get(update.news, 0) + 1
         self._time = max(self._time, update.time)
         customer = update.body
         for name, known in self._objects.items():
@@ -149,9 +131,7 @@ class Profile:
                 values = {**dict.fromkeys(_ADDRESS), **values}  # the erased fields are sent as nulls
             if values or whole is not None:
                 body[name] = values or None
-        return FoldedCustomer(
-            source_id, _ENCODER.encode(body), time_of(self._time), self._identifies, self._groups
-        )
+        return FoldedCustomer(source_id, _ENCODER.encode(body), time_of(self._time), self.news)
 
     def versions(self) -> dict[Keys, list[Version]]:
         """Return by which updates each field was given its value.
@@ -244,7 +224,7 @@ class Fold(Generic[_Merged]):
         time: int,
         told_time: int,
         message_id: str,
-        news: News = News.UPDATE,
+        news: str | None,
     ) -> None:
         """Take one update.
 
@@ -254,7 +234,7 @@ class Fold(Generic[_Merged]):
             time: when it was made, as ``microseconds`` tells it.
             told_time: the same as the event tells it; decides between equal times.
             message_id: decides after that; then the order of the calls does.
-            news: what of it has not been sent before.
+            news: type of the event; None if it was sent before.
 
         Raises:
             RunStopped: there is no room on disk.
@@ -332,5 +312,5 @@ class CustomerFold(Fold[Profile]):
     def customers(self) -> Iterator[FoldedCustomer]:
         """Yield each customer with a new update once, in the order of the profiles."""
         for source_id, profile in self.profiles():
-            if profile.has_news:
+            if profile.news:
                 yield profile.folded(source_id)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct
 
-from voucherify_sync.events import Event, Json, Kind, Request
+from voucherify_sync.events import ORDERS, Event, Json, Kind, Request
 from voucherify_sync.field_types import (
     BLANK,
     BLANK_ID,
@@ -34,6 +34,7 @@ from voucherify_sync.findings import (
 )
 from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
 from voucherify_sync.mapping.filters import reason_of_type
+from voucherify_sync.mapping.orders import OrderBody, order_of
 from voucherify_sync.mapping.rules import (
     CONTEXT_TRAITS,
     WHOSE_TRAITS,
@@ -76,7 +77,7 @@ class MappedRecord(Struct, frozen=True, gc=False):
     section: Section
     rules: Rules
     source_id: str
-    body: CustomerBody | CustomEvent
+    body: CustomerBody | CustomEvent | OrderBody
     draft: Draft
 
 
@@ -108,6 +109,7 @@ class Mapper:
         self._stats = MappingStats.of(self.sections)
         self._leave_out = leave_out
         self._carries_personas = not settings.personas.disabled
+        self._orders = settings.orders
 
     @property
     def stats(self) -> MappingStats:
@@ -170,6 +172,17 @@ class Mapper:
 
     def _encoded(self, event: Event, mapped: MappedRecord) -> Request:
         customer, body, source_id = mapped.draft.customer, mapped.body, mapped.source_id
+        if type(body) is OrderBody:
+            return Request(
+                event,
+                Kind.ORDER,
+                source_id,
+                _encode(body),
+                event.name,
+                has_profile=False,
+                is_anonymous=_is_anonymous(event.fields, source_id),
+                order_id=body.source_id,
+            )
         is_anonymous = source_id is not event.fields.get("userId") and _is_anonymous(event.fields, source_id)
         is_by_id = customer.id is not UNSET
         if type(body) is CustomerBody:
@@ -218,14 +231,23 @@ class Mapper:
             return Outcome(event, State.SKIPPED, reason)
         if event.repaired and _is_broken(event, rules, draft.customer):
             return Outcome(event, State.INVALID, "broken_id", f"{_BROKEN_ID}: {source_id}")
-        body = draft.customer if section.is_customer else self._custom_event(section, event, draft)
+        body = self._body(section, event, draft, source_id)
         if type(body) is Outcome:
             return body
-        _normalize_customer(draft, joins_own=section.joins_own_names)
         if draft.half_name is not None or source_id[0] in ODD_STARTS or source_id in SPELLINGS:
             self._find_in_customer(section, event, source_id, draft)
         self._count(section, rules, event, draft)
         return MappedRecord(section, rules, source_id, body, draft)  # type: ignore[arg-type]
+
+    def _body(
+        self, section: Section, event: Event, draft: Draft, source_id: str
+    ) -> CustomerBody | CustomEvent | OrderBody | Outcome:
+        if section.type is ORDERS:
+            return self._order(event, draft, source_id)
+        body = draft.customer if section.is_customer else self._custom_event(section, event, draft)
+        if type(body) is not Outcome:
+            _normalize_customer(draft, joins_own=section.joins_own_names)
+        return body
 
     def _find_in_customer(self, section: Section, event: Event, source_id: str, draft: Draft) -> None:
         """Count half a name, and an id that looks like a slip."""
@@ -299,6 +321,16 @@ class Mapper:
         for part, content in draft.parts.items() if draft.parts else ():
             if normalize_coded(content, part, draft.dropped):
                 setattr(body, part, content)
+        return body
+
+    def _order(self, event: Event, draft: Draft, source_id: str) -> OrderBody | Outcome:
+        """Make what is folded of an order."""
+        name = self.sections.orders.of(event) if self.sections.orders else None
+        status = self._orders.events[name or ""]
+        tells_time = not self._orders.mapping or bool(self._orders.extend_default)
+        body = order_of(event, draft, self._orders, status, tells_time=tells_time)
+        if type(body) is OrderBody:
+            body.customer = {"source_id": source_id}
         return body
 
     def _carry_unmapped(self, section: Section, event: Event, draft: Draft) -> None:

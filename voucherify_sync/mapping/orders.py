@@ -86,15 +86,10 @@ def order_of(
             draft.drop(("source_id",), NOT_TEXT)
         return Outcome(event, State.SKIPPED, "no_order_id")
     if event.repaired and event.is_repaired(order_id):
-        return Outcome(event, State.INVALID, "broken_id", f"the id of the order is broken text: {order_id}")
-    body = OrderBody(order_id)
-    reads = _Reader(draft, settings)
+        return Outcome(event, State.INVALID, "broken_id", f"the id of its order is broken text: {order_id}")
+    body, reads = OrderBody(order_id), _Reader(draft, settings)
     try:
-        for name in (*ORDER_AMOUNTS, TOTAL):
-            if values.get(name) is not None:
-                setattr(body, name, reads.amount((name,), values[name]))
-        if values.get("items") is not None and settings.products != "none":
-            body.items = reads.items(values["items"])
+        reads.add_amounts(body, values)
     except _NegativeAmountError as error:
         return Outcome(event, State.INVALID, "negative_amount", str(error))
     if body.items is not UNSET and len(body.items) > MAX_ITEMS:
@@ -124,6 +119,18 @@ class _Reader:
     def __init__(self, draft: Draft, settings: Orders) -> None:
         self._draft = draft
         self._settings = settings
+
+    def add_amounts(self, body: OrderBody, values: Json) -> None:
+        """Give an order its amounts and its items.
+
+        Raises:
+            _NegativeAmountError: one is below zero.
+        """
+        for name in (*ORDER_AMOUNTS, TOTAL):
+            if values.get(name) is not None:
+                setattr(body, name, self.amount((name,), values[name]))
+        if values.get("items") is not None and self._settings.products != "none":
+            body.items = self.items(values["items"])
 
     def status(self, value: Any) -> str | None:
         """Return a status of Voucherify in its spelling, or None."""
@@ -215,7 +222,7 @@ class FoldedOrder(Struct, frozen=True, gc=False):
 
     Attributes:
         source_id: of the order.
-        payload: as it is sent: an item of an import.
+        payload: as it is sent: an item of an import. Empty where all its events are skipped.
         customer_id: whose order it is.
         updated_at: time of its latest event; None if none of them had one.
         source: position of that event.
@@ -252,14 +259,13 @@ class OrderProfile:
     """What the events of one order amount to so far.
 
     Attributes:
-        has_news: one of the events has not been sent before.
+        records: of which it is made and that have not been sent before.
     """
 
-    __slots__ = ("_cancels", "_customers", "_first_place", "_latest", "_records", "_state", "has_news")
+    __slots__ = ("_cancels", "_customers", "_first_place", "_latest", "_state", "records")
 
     def __init__(self) -> None:
-        self.has_news = False
-        self._records = 0
+        self.records = 0
         self._state = _State({}, {})
         self._cancels: list[Update] = []
         self._latest: Update | None = None
@@ -268,9 +274,8 @@ class OrderProfile:
 
     def merge(self, update: Update) -> None:
         """Merge what one event says, by its version; whether a cancellation counts is known in the end."""
-        if update.news:
-            self.has_news = True
-            self._records += 1
+        if update.news is not None:
+            self.records += 1
         if self._latest is None or self._latest.version < update.version:
             self._latest = update
         customer_id = update.body["customer"]["source_id"]
@@ -315,15 +320,15 @@ class OrderProfile:
         has_prices = any("price" in item or "amount" in item for item in values.get("items") or ())
         if total is not None and not has_prices:
             values.setdefault("amount", total)
-        status = values.pop("status", "CREATED")
-        body = {"source_id": source_id, "status": status}
+        body = {"source_id": source_id, "status": values.pop("status", "CREATED")}
         body |= {name: values[name] for name in _LATEST_FIELDS if name in values}
         if metadata:
             body["metadata"] = metadata
+        customer = values.get("customer")
         return FoldedOrder(
             source_id,
-            _ENCODER.encode(body),
-            body["customer"]["source_id"],
+            b"" if customer is None else _ENCODER.encode(body),
+            (customer or latest.body["customer"])["source_id"],
             time_of(latest.time),
             latest.body["at"],
             latest.message_id or None,
@@ -331,7 +336,7 @@ class OrderProfile:
             _ENCODER.encode(state),
             tuple(skipped),
             max(self._customers.values())[1] if len(self._customers) > 1 else None,
-            self._records,
+            self.records,
         )
 
 
@@ -344,7 +349,7 @@ def order_alone(payload: bytes) -> Json:
     """Return the order as one event alone makes it, of an OrderBody."""
     profile = OrderProfile()
     order: Json = _decode(with_record(payload, b"", ""))
-    profile.merge(Update(0, 0, "", 0, 1, order))
+    profile.merge(Update(0, 0, "", 0, "track", order))
     body: Json = _decode(profile.folded(order["source_id"]).payload)
     return body
 
@@ -374,7 +379,7 @@ def _reason_to_ignore(order: Json, held: _State) -> str | None:
     if items and held_items:
         return PARTIAL_REFUND if _names_less(items, held_items) else None
     held_total = next(
-        (held.fields[name][1] for name in ("amount", TOTAL) if name in held.fields), _sum_of(held_items or ())
+        (held.fields[name][1] for name in ("amount", TOTAL) if name in held.fields), _sum_of(held_items or [])
     )
     if total is not None and held_total is not None and not items:
         return PARTIAL_REFUND if total < held_total else None
@@ -396,7 +401,9 @@ def _quantities(items: list[Json]) -> dict[Any, int]:
     return quantities
 
 
-def _sum_of(items: Any) -> int | None:
+def _sum_of(items: list[Json]) -> int | None:
     if not items or not all("price" in item or "amount" in item for item in items):
         return None
-    return sum(item.get("amount", item.get("price", 0) * item.get("quantity", 1)) for item in items)
+    amounts = [item.get("amount", item.get("price", 0) * item.get("quantity", 1)) for item in items]
+    total: int = sum(amounts)
+    return total

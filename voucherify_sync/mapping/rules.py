@@ -107,14 +107,20 @@ class MappingRow(Struct, frozen=True):
             return self.written
         if not self.is_computed:
             return f"{self.source.text}: {self.destination.text}"
-        parts = [f"to: {self.destination.text}"]
+        parts = {"to": self.destination.text, **self.computing}
+        return f"{self.source.text}: {{{', '.join(f'{key}: {text}' for key, text in parts.items())}}}"
+
+    @property
+    def computing(self) -> dict[str, str]:
+        """The keys `or` and `apply`, as far as it has them, each with its value as text of the settings."""
+        parts = {}
         if self.others:
-            parts.append(f"or: [{', '.join(other.text for other in self.others)}]")
+            parts["or"] = f"[{', '.join(other.text for other in self.others)}]"
         if self.filters is not None:
             text = self.filters.text
             is_plain = _NOT_PLAIN.isdisjoint(text) and ": " not in text
-            parts.append(f"apply: {text if is_plain else json.dumps(text, ensure_ascii=False)}")
-        return f"{self.source.text}: {{{', '.join(parts)}}}"
+            parts["apply"] = text if is_plain else json.dumps(text, ensure_ascii=False)
+        return parts
 
     @property
     def is_computed(self) -> bool:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
 
-from voucherify_sync.events import SENT_TYPES, Event, EventType, Kind
+from voucherify_sync.events import ORDERS, SENT_TYPES, Event, EventType, Kind
 from voucherify_sync.expressions.conditions import parse_condition
 from voucherify_sync.expressions.set_entries import set_entries
 from voucherify_sync.field_types import present_text
 from voucherify_sync.mapping.name_lists import name_matcher
 from voucherify_sync.mapping.rules import Rules, effective_rows, in_context
-from voucherify_sync.paths import FieldPath
+from voucherify_sync.paths import FieldPath, destination_parser
 from voucherify_sync.settings.types import Identify, SectionSettings, Settings, TrackEntry
 
 _BIRTHDATE: Final = ("customer", "birthdate")
@@ -34,9 +34,9 @@ def name_of(event: Event) -> str:
 
 
 class EntryNames:
-    """Finds the entry of `track.events` that holds for a name: an exact one, else the first pattern that matches."""
+    """Finds the entry of `track.events` or `orders.events` for a name: an exact one, else the first that matches."""
 
-    def __init__(self, entries: dict[str, TrackEntry]) -> None:
+    def __init__(self, entries: Iterable[str]) -> None:
         self._exact = frozenset(name for name in entries if "*" not in name)
         self._patterns = [(name, name_matcher([name])) for name in entries if "*" in name]
         self._found: dict[str, str | None] = {}
@@ -104,7 +104,8 @@ class Sections:
     """The compiled sections of the settings.
 
     Attributes:
-        by_name: all of them, the types in their order, and after track its entries.
+        by_name: all of them, the types in their order, after track its entries, and last orders.
+        orders: finds the name under which `orders.events` has an event; None while orders are off.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -118,9 +119,16 @@ class Sections:
                 section = entry_section(name)
                 self.by_name[section] = _compiled(section, type_, own.for_entry(entry), entry)
         self._entries = EntryNames(settings.track.events) if settings.track.events else None
+        orders = settings.orders
+        self.orders: EntryNames | None = None
+        if not orders.disabled:
+            self.orders = EntryNames(orders.events)
+            self.by_name[ORDERS.name] = _compiled(ORDERS.name, ORDERS, orders)
 
     def of(self, event: Event) -> Section | None:
         """Return the section of an event; None for a type of which no requests are made."""
+        if self.orders is not None and self.orders.of(event) is not None:
+            return self.by_name[ORDERS.name]
         entry = None if self._entries is None else self._entries.of(event)
         return self.by_name.get(event.type if entry is None else entry_section(entry))
 
@@ -144,15 +152,17 @@ def _compiled(
     settings: SectionSettings,
     entry: TrackEntry | None = None,
 ) -> Section:
+    replaces = bool(settings.set) and type_ is not ORDERS
     rows = effective_rows(
-        type_.name, settings.mapping, extend_default=settings.extend_default, has_set=bool(settings.set)
+        type_.name, settings.mapping, extend_default=settings.extend_default, has_set=replaces
     )
+    parse = destination_parser(type_.name)
     is_customer = type_.kind is Kind.CUSTOMER
     if is_customer:  # it has no use for rows that fill a custom event
         rows = [row for row in rows if row.destination.keys[0] == "customer"]
-    entries = set_entries(settings.set)
+    entries = set_entries(settings.set, parse=parse)
     keep_nulls = getattr(settings, "nulls", "omit") == "clear"
-    rules = Rules((type_.root,), rows, entries, settings.add, keep_nulls=keep_nulls)
+    rules = Rules((type_.root,), rows, entries, settings.add, keep_nulls=keep_nulls, parse=parse)
     context_rules = None
     if isinstance(settings, Identify) and settings.context_traits == "fallback":
         context_rules = in_context(rows, entries, settings.add, keep_nulls=keep_nulls)

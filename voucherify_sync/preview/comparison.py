@@ -7,7 +7,7 @@ requests are compared by what they say, not by their bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -21,7 +21,7 @@ from voucherify_sync.mapping.mapper import MappedRecord, Mapper
 from voucherify_sync.mapping.rules import MappingRow
 from voucherify_sync.mapping.trace import located
 from voucherify_sync.outcomes import Decision, Outcome
-from voucherify_sync.paths import MISSING, Keys, parse_destination, path_of
+from voucherify_sync.paths import MISSING, Keys, parse_destination, path_of, row_parts
 from voucherify_sync.run.options import Input
 from voucherify_sync.run.pipeline import Pipeline, decode_for
 from voucherify_sync.settings import Settings
@@ -181,23 +181,29 @@ def _side(decision: Decision) -> Json:
     return {"state": "planned", "reason": None, "request": decision.body}
 
 
+_Change = Literal["added", "removed", "moved", "changed"]
+
+
 class RowChange(Struct, frozen=True):
-    """A row or a constant that only one version of the settings has.
+    """A row, an entry of `set` or a constant that only one version of the settings has, or that differs.
 
     Attributes:
         section: of the settings: a type of event, or ``events.`` and the name of an entry of `track.events`.
-        change: ``added``, ``removed``, or ``moved``: its source stayed, and its destination is another one.
-        row: its text; of a moved one, as it is now.
-        before: of a moved one, its text before.
+        change: ``added``, ``removed``, ``moved``: its source stayed, and its destination is another one, or
+            ``changed``: its destination stayed, and what goes there is made in another way.
+        row: its text; of a moved or changed one, as it is now.
+        before: of these, its text before.
+        now: of these, what is new.
         default: it is one of the default table.
         requests: requests that it changes.
         examples: the first places of these.
     """
 
     section: str
-    change: Literal["added", "removed", "moved"]
+    change: _Change
     row: str
     before: str | None
+    now: str | None
     default: bool
     requests: int
     examples: list[str]
@@ -484,25 +490,27 @@ class Comparison:
         for keys, number in self._constants.get(name, ()):
             yield keys, None, number
 
-    def _add_constants(
-        self, section: str, what: str, before: Mapping[str, Any], after: Mapping[str, Any]
-    ) -> None:
+    def _add_constants(self, section: str, what: str, before: Json, after: Json) -> None:
         """Note the constants, or entries of `set`, that only one version has or that differ, beside the rows."""
-        sides: list[tuple[Literal["removed", "added"], Mapping[str, Any], Mapping[str, Any]]] = [
-            ("removed", before, after),
-            ("added", after, before),
-        ]
-        for numbers, (change, one, other) in zip(self._numbers, sides, strict=True):
-            for destination, value in one.items():
-                if destination in other and not list(differences(value, other[destination], partial=False)):
-                    continue
-                text = f"{what}: {destination}: {side_text(value)}"
-                number = _number_of(RowChange(section, change, text, None, False, 0, []), self._rows)
-                keys = parse_destination(destination).keys
-                if what == "set":
+        for destination in before | after:
+            one, other = (side.get(destination, UNSET) for side in (before, after))
+            if not list(differences(one, other, partial=False)):
+                continue
+            texts = [f"{what}: {destination}: {side_text(value)}" for value in (one, other)]
+            if destination not in after:
+                change = RowChange(section, "removed", texts[0], None, None, False, 0, [])
+            elif destination not in before:
+                change = RowChange(section, "added", texts[1], None, None, False, 0, [])
+            else:
+                change = RowChange(section, "changed", texts[1], texts[0], side_text(other), False, 0, [])
+            number = _number_of(change, self._rows)
+            keys = parse_destination(destination).keys
+            if what == "add":
+                self._constants.setdefault(section, []).append((keys, number))
+                continue
+            for numbers, side in zip(self._numbers, (before, after), strict=True):
+                if destination in side:
                     numbers[section, _set_text(path_of(*keys))] = number
-                else:
-                    self._constants.setdefault(section, []).append((keys, number))
 
 
 def _set_text(destination: str) -> str:
@@ -522,19 +530,45 @@ def _changed_rows(before: Mapper, after: Mapper) -> tuple[list[RowChange], tuple
     for section in _section_names(before, after):
         rows_before, rows_after = (_written_rows(mapper, section) for mapper in (before, after))
         removed = [row for text, row in rows_before.items() if text not in rows_after]
-        for row in [row for text, row in rows_after.items() if text not in rows_before]:
-            earlier = next((each for each in removed if each.source.text == row.source.text), None)
-            change: Literal["moved", "added"] = "moved" if earlier else "added"
-            was = earlier.text if earlier else None
-            number = _number_of(RowChange(section, change, row.text, was, row.is_default, 0, []), rows)
-            if earlier is not None:
+        added = [row for text, row in rows_after.items() if text not in rows_before]
+        pairs = _same_rows(removed, added)
+        for row in added:
+            if earlier := pairs.get(row.text):
                 removed.remove(earlier)
-                numbers[0][section, earlier.text] = number
-            numbers[1][section, row.text] = number
+                kind, now = _what_is_new(earlier, row)
+                change = RowChange(section, kind, row.text, earlier.text, now, row.is_default, 0, [])
+                numbers[0][section, earlier.text] = numbers[1][section, row.text] = _number_of(change, rows)
+            else:
+                change = RowChange(section, "added", row.text, None, None, row.is_default, 0, [])
+                numbers[1][section, row.text] = _number_of(change, rows)
         for row in removed:
-            change_of_row = RowChange(section, "removed", row.text, None, row.is_default, 0, [])
-            numbers[0][section, row.text] = _number_of(change_of_row, rows)
+            change = RowChange(section, "removed", row.text, None, None, row.is_default, 0, [])
+            numbers[0][section, row.text] = _number_of(change, rows)
     return rows, numbers
+
+
+def _same_rows(removed: list[MappingRow], added: list[MappingRow]) -> dict[str, MappingRow]:
+    """Return what a row was before, by its text now: one of its source, to the same destination if there is one."""
+    pairs: dict[str, MappingRow] = {}
+    for is_same_place in (True, False):
+        for row in added:
+            left = [
+                each for each in removed if each not in pairs.values() and each.source.text == row.source.text
+            ]
+            places = [each for each in left if each.destination.keys == row.destination.keys]
+            if row.text not in pairs and (earlier := next(iter(places if is_same_place else left), None)):
+                pairs[row.text] = earlier
+    return pairs
+
+
+def _what_is_new(before: MappingRow, row: MappingRow) -> tuple[_Change, str]:
+    """Return how a row differs from what it was, and what is new."""
+    if before.destination.keys != row.destination.keys:
+        return "moved", row_parts(row.text)[1]
+    was, now = before.computing, row.computing
+    changed = [key for key in was | now if was.get(key) != now.get(key)]
+    told = [f"{key}: {now[key]}" if key in now else f"no {key}" for key in changed]
+    return "changed", ", ".join(told) or row_parts(row.text)[1]
 
 
 def _number_of(change: RowChange, rows: list[RowChange]) -> int:

@@ -1,4 +1,4 @@
-"""CustomerFold all that an archive says of one customer, as a run in bulk does, and tell which event each value came from.
+"""Fold all that an archive says of one customer, as a run in bulk does, and tell which event each value came from.
 
 Only the updates of this customer are kept. Records that are repeated in the input count once.
 """

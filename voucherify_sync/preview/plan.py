@@ -300,7 +300,7 @@ class Planner:
                 self.run.execute()
             else:
                 for type_, unchanged in bulk.unchanged_updates.items():
-                    if unchanged:
+                    if SENT_TYPES[type_].kind is Kind.CUSTOMER:  # an event is sent all the same
                         self.run.sinks.report.move(
                             type_, Kind.CUSTOMER, State.DUPLICATE, UNCHANGED, unchanged
                         )

@@ -23,7 +23,7 @@ from voucherify_sync.events import (
     Request,
     request_hash,
 )
-from voucherify_sync.mapping.fold import CustomerFold, FoldedCustomer, News, microseconds
+from voucherify_sync.mapping.fold import CustomerFold, FoldedCustomer, microseconds
 from voucherify_sync.outcomes import CUSTOMER_REFUSED, FAILED_BEFORE, UNCHANGED, Decision, Outcome, State
 from voucherify_sync.report.run_report import BulkReport
 from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
@@ -38,10 +38,9 @@ if TYPE_CHECKING:
 
 _LOOKUP_CUSTOMERS = 500
 """Customers that are looked up in the ledger at once."""
-_NEWS = {"identify": News.UPDATE, "group": News.GROUP}
-"""Type of the events that are customer updates -> what is new of one."""
-_GIVEN_UP = frozenset({FAILED_BEFORE, "dismissed"})
-"""An update that is not tried again must not come with a later one of its customer."""
+_LEFT_OUT = frozenset({FAILED_BEFORE, "dismissed"}) | REPEATED
+"""Reasons of updates that take no part: one that is not tried again must not come with a later one of its customer, and
+of the records with one key the first one is what happened."""
 
 
 def fold_updates(fold: CustomerFold, mapped: Iterable[Decision], decided: Iterable[Decision]) -> None:
@@ -55,12 +54,8 @@ def fold_updates(fold: CustomerFold, mapped: Iterable[Decision], decided: Iterab
     for request, decision in zip(mapped, decided, strict=True):
         if not isinstance(request, Request) or request.is_by_id or not request.has_profile:
             continue
-        if isinstance(decision, Request):
-            news = _NEWS.get(request.event.type, News.EVENT)
-        elif decision.reason in _GIVEN_UP or decision.reason == "repeated_differs":
-            continue  # of two events with one messageId the first one is what happened
-        else:
-            news = News.EVENT if decision.reason in REPEATED else News.NONE
+        if isinstance(decision, Outcome) and decision.reason in _LEFT_OUT:
+            continue
         event = request.event
         fold.add(
             request.source_id,
@@ -68,7 +63,7 @@ def fold_updates(fold: CustomerFold, mapped: Iterable[Decision], decided: Iterab
             microseconds(event.time),
             microseconds(event.told_time),
             event.message_id or "",
-            news,
+            event.type if isinstance(decision, Request) else None,
         )
 
 
@@ -86,7 +81,8 @@ class BulkCustomers:
         read: records read.
         alone: requests that follow one by one: events, and customers that no bulk request can carry.
         has_read: all of the input is folded.
-        unchanged_updates: records of the customers that are not sent, as nothing about them is new, by type.
+        unchanged_updates: new updates of the customers that are not sent, as nothing about them changes, by the type of
+            their events.
     """
 
     def __init__(
@@ -112,7 +108,7 @@ class BulkCustomers:
         return self._customer_delivery.requests + self._customer_delivery.polls
 
     def run(self, batches: Iterable[Sequence[Decision]]) -> None:
-        """CustomerFold the updates of the first pass, and deliver the customers. An error stops the run."""
+        """Fold the updates of the first pass, and deliver the customers. An error stops the run."""
         with CustomerFold() as fold:
             try:
                 for mapped in batches:
@@ -192,8 +188,7 @@ class BulkCustomers:
             for customer, last in zip(portion, lasts, strict=True):
                 if last is not None and last.hash == request_hash(customer.payload):
                     self.tally.unchanged += 1
-                    self.unchanged_updates["identify"] += customer.identifies
-                    self.unchanged_updates["group"] += customer.groups
+                    self.unchanged_updates.update(customer.news)
                     self._refusals[customer.source_id] = None
                 else:
                     yield customer

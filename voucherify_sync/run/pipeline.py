@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from voucherify_sync.events import BadRecord, Batch, Event, Request, record_key
+from voucherify_sync.events import BadRecord, Batch, Event, Request, order_key, record_key
 from voucherify_sync.findings import BROKEN_TEXT
 from voucherify_sync.mapping.filters import Filters, FiltersMet, Selection
 from voucherify_sync.mapping.mapper import Mapper
@@ -180,6 +180,8 @@ class Pipeline:
 
     def request(self, event: Event) -> Request | Outcome:
         """Return the request of an event that is admitted, or how it ends without one."""
+        if self.filters.is_order(event):  # when the first event of an order happened is sent
+            self.time_customer_update(event)
         decision = self.mapper.request(event)
         if type(decision) is Request:
             if decision.has_profile:
@@ -203,7 +205,7 @@ class Pipeline:
         reason = self.filters.reason_to_skip(record)
         if reason is not None:
             return Outcome(record, State.SKIPPED, reason)
-        record.key = record_key(record)
+        record.key = order_key(record) if self.filters.is_order(record) else record_key(record)
         return record
 
 

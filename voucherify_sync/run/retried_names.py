@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from voucherify_sync.events import Kind, Position, Request
 from voucherify_sync.fields import WORKING_FIELDS
 from voucherify_sync.findings import FindingCount
-from voucherify_sync.mapping.fold import News, Profile, Update, microseconds
+from voucherify_sync.mapping.fold import Profile, Update, microseconds
 
 MAX_CUSTOMERS: Final = 50_000
 """About 1 KB each."""
@@ -61,7 +61,7 @@ class RetriedNames:
                 self._left.add(*self._halves.pop(forgotten))
         version = (microseconds(event.time), microseconds(event.told_time), event.message_id or "")
         half = next((names[key] for key in WORKING_FIELDS if key in names), None)
-        profile.merge(Update(*version, event.position.line, News.UPDATE, names))
+        profile.merge(Update(*version, event.position.line, None, names))
         self._halves.pop(request.source_id, None)
         if half is None:
             return request

@@ -20,6 +20,7 @@ from voucherify_sync.expressions.set_entries import Note, below, constants, set_
 from voucherify_sync.field_types import (
     BLANK,
     BLANK_ID,
+    IDS,
     NOT_A_DATE,
     NOT_A_LIST,
     NOT_A_NUMBER,
@@ -429,7 +430,14 @@ class SettingsReader(NodeReader):
             else:
                 entries = set_entries({destination: value}, note, destination_parser(setting.section))
                 for entry in entries:
-                    _note_misfit(entry.keys, entry.destination, _known_value(entry.expression), note)
+                    made = entry.expression
+                    self._check_value(
+                        _node_at(node, entry.keys),
+                        entry.destination,
+                        _known_value(made),
+                        setting,
+                        is_constant=made.is_constant,
+                    )
                 expressions = [entry.expression for entry in entries]
             for expression in expressions:
                 self._doubt_sources(_node_at(node, (destination,)), expression.sources, setting)
@@ -438,9 +446,23 @@ class SettingsReader(NodeReader):
         """Return constants by their destinations, those in braces, too; note what can never be sent."""
         note, found = self._note_at(node, setting), dict[str, Any]()
         for keys, destination, value in constants(given, note, destination_parser(setting.section)):
-            _note_misfit(keys, destination, value, note)
+            self._check_value(_node_at(node, keys), destination, value, setting, is_constant=True)
             found[destination.text] = value
         return found
+
+    def _check_value(
+        self, node: YamlNode, destination: FieldPath, value: Any, setting: Setting, *, is_constant: bool
+    ) -> None:
+        """Note a value that its destination never takes, and an id that would join all people into one."""
+        *above, field = destination.keys
+        if reason := reason_of_misfit(destination.keys, value):
+            self._problems.add(node.place, setting.path, f"{destination.text}: {_MISFITS[reason]}")
+        elif is_constant and value is not None and above == ["customer"] and field in IDS:
+            message = f"{destination.text} is the same for all events, so all of them go to one customer"
+            self._problems.doubt(node.place, setting.path, message)
+        elif is_constant and value is not None and destination.keys == ("source_id",):
+            message = "source_id is the same for all events, so all of them become one order"
+            self._problems.doubt(node.place, setting.path, message)
 
     def _note_at(self, node: YamlNode, setting: Setting) -> Note:
         """Return what notes a mistake at the place in a setting to which keys lead."""
@@ -658,12 +680,6 @@ def _node_at(node: YamlNode, keys: Keys) -> YamlNode:
         else:
             break
     return node
-
-
-def _note_misfit(keys: Keys, destination: FieldPath, value: Any, note: Note) -> None:
-    """Note a value that its destination never takes."""
-    if reason := reason_of_misfit(destination.keys, value):
-        note(keys, f"{destination.text}: {_MISFITS[reason]}")
 
 
 def _known_value(expression: Expression) -> Any:
