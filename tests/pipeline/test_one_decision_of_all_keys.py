@@ -23,7 +23,9 @@ from voucherify_sync.run.pipeline import Pipeline, _decode_part, _working
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
+from voucherify_sync.settings.template import dump
 from voucherify_sync.settings.types import Secret, Settings
+from voucherify_sync.sources.decode import decode
 from voucherify_sync.stop import Stop
 
 
