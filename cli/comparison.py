@@ -152,11 +152,10 @@ def _rows(rows: list[RowChange]) -> list[TableRow]:
 
 def _row(row: RowChange) -> TableRow:
     text = clean(row.row if row.before is None else row.before, 200)
-    if row.now is not None:
-        text += f", now {clean(row.now, 200)}"
+    now = "" if row.now is None else f"now {clean(row.now, 200)}"
     of_section = "" if row.section in _ALWAYS else f"  ({clean(section_title(row.section), 80)})"
     label = f"{_SIGNS[row.change]} {text}{of_section}"
-    return TableRow(label, (f"{row.requests:,}",), (_place(row.examples),), _STYLES[row.change])
+    return TableRow(label, (f"{row.requests:,}",), (now, _place(row.examples)), _STYLES[row.change])
 
 
 def _field(path: str, counts: FieldChanges) -> TableRow:

@@ -20,6 +20,8 @@ from msgspec.structs import replace
 
 from voucherify_sync.text import clean
 
+from .streams import broken_at_words
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
@@ -204,6 +206,11 @@ def _drawn_lines(block: TextLines, out: Console) -> Iterator[tuple[RenderableTyp
     if block.is_pasted or block.pasted_lines:
         for number, line in enumerate(block.lines):
             is_pasted = block.is_pasted or number in block.pasted_lines
+            comment = "".join(text for text, _ in line)
+            if is_pasted and comment.startswith("# "):  # each part of a comment is one
+                parts = broken_at_words(comment, out.width, "# ")
+                yield _text([("\n".join(parts), line[0][1])]), True
+                continue
             yield (_text(line) if is_pasted else _wrapped([line], out, out.width)), is_pasted
     elif block.beside and out.width >= _SIDE_BY_SIDE:
         from rich.table import Table as Grid

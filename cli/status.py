@@ -152,10 +152,12 @@ def next_block(commands: Sequence[dict[str, str]]) -> TextLines:
     from .render import TextLines
 
     lines: list[Line] = [[("Next:", "")]] if commands else []
+    pasted = set()
     for each in commands:  # a command has a line of its own, to be copied as it stands
+        pasted.add(len(lines))
         lines.append([(f"  {clean(each['command'], 100_000)}", "")])
         lines += [[(f"    {each['does']}", "dim")]] if each["does"] else []
-    return TextLines(lines, is_pasted=True)
+    return TextLines(lines, pasted_lines=frozenset(pasted))
 
 
 def _run(run: EarlierRun, left: Mapping[int, dict[str, int]]) -> Json:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,10 @@ from voucherify_sync.text import clean_lines
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+_HANG = 4
+_WORD = re.compile(r" *(?:[^ `]*`[^`]*`[^ `]*|voucherify-sync .*|[^ ]+)")
+"""A word with the blanks before it. A command, in backquotes or to the end of its line, is one word."""
 
 _READER_GONE = {errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN}
 
@@ -69,10 +74,47 @@ def write_the_rest() -> None:
 
 
 def tell(*sentences: str) -> None:
-    """Write sentences on stderr, each on lines of its own; what they quote is escaped where it does not print."""
+    """Write sentences on stderr, each on lines of its own; what they quote is escaped where it does not print.
+
+    A terminal would break a long line within words, so that is done here.
+    """
+    columns = _columns(sys.stderr)
     for sentence in sentences:
-        sys.stderr.write(f"{clean_lines(sentence)}\n")
+        for line in clean_lines(sentence).split("\n"):
+            further = len(line) - len(line.lstrip(" ")) + _HANG
+            parts = broken_at_words(line, columns, " " * min(further, columns // 2)) if columns else [line]
+            sys.stderr.write("\n".join(parts) + "\n")
     sys.stderr.flush()
+
+
+def broken_at_words(line: str, columns: int, lead: str) -> list[str]:
+    """Break a line that is too long between words, but not within a command, which may be copied.
+
+    Args:
+        line: of any length.
+        columns: what fits. A longer word or command has a line of its own, for the terminal to break.
+        lead: what each line but the first begins with.
+    """
+    parts = [""]
+    for word in _WORD.findall(line) if len(line) > columns else [line]:
+        if not parts[-1] or len(parts[-1]) + len(word) <= columns:
+            parts[-1] += word
+        else:
+            parts.append(lead + word.lstrip(" "))
+    return parts
+
+
+def _columns(stream: TextIO) -> int:
+    """Return the width of a terminal; 0 for what is none, or has no known one."""
+    if not stream.isatty():
+        return 0
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal():
+        return int(given)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except OSError:  # a stream without a descriptor, too
+        return 0
 
 
 def arrow(stream: TextIO) -> str:

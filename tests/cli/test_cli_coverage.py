@@ -396,7 +396,7 @@ def test_a_comparison_counts_requests_and_the_rows_that_change_them(run_cli: Cli
     assert "3 of 4 requests change" in lines
     assert " 2 with other values (such as …/events.ndjson:1)" in lines
     assert " 1 no longer sent: track.events_exclude lists its name [name_excluded]" in lines
-    assert " ~ properties.a: metadata.a, now metadata.x 2 …/events.ndjson:1" in lines
+    assert " ~ properties.a: metadata.a 2 now metadata.x …/events.ndjson:1" in lines
     assert " - properties.b: metadata.b 1 …/events.ndjson:2" in lines
     assert " + properties.c: metadata.c 0" in lines
     assert ' track.events_exclude: [] to ["Gone"]' in lines

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, Ended
+from support.cli import Cli
 from support.replays import identify, settings_for
 
 from voucherify_sync.errors import UsageProblem
@@ -34,29 +33,13 @@ HOMES = [
 
 
 @pytest.fixture
-def homeless(run_cli: Cli, tmp_path: Path) -> Cli:
+def homeless(run_cli: Cli) -> Cli:
     """Return the command line of a user who has no passwd entry."""
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(NO_PASSWD)
-    run_cli.env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site)}
+    run_cli.env = {"PATH": os.environ["PATH"]}
+    run_cli.before = NO_PASSWD
     (run_cli.folder / "events.ndjson").write_text(identify(1))
     (run_cli.folder / "broken.ndjson").write_text(identify(1) + "broken\n")
     return run_cli
-
-
-def run(cli: Cli, home: dict[str, str], *words: str | Path) -> Ended:
-    """Run a command in an interpreter of its own: which home there is, is looked up once."""
-    env = {**cli.env, **home}
-    done = subprocess.run(
-        cli.command(*words),
-        cwd=cli.folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @pytest.mark.parametrize("home", HOMES)
@@ -67,7 +50,7 @@ def test_what_needs_the_state_directory_names_the_two_ways_out(
     """And nothing is sent, and no folder called ~ is made."""
     settings_for(homeless, sandbox).rename(homeless.folder / "voucherify-sync.yaml")
     before = sorted(homeless.folder.iterdir())
-    ended = run(homeless, home, *words)
+    ended = homeless(*words, env=home)
     assert ended.code == 2
     assert "--ledger FILE" in ended.err
     assert "XDG_STATE_HOME" in ended.err
@@ -93,7 +76,7 @@ def test_what_needs_the_state_directory_names_the_two_ways_out(
 )
 def test_what_needs_no_state_directory_works_without(homeless: Cli, words: str, code: int) -> None:
     """A container is a good place for a preview."""
-    ended = run(homeless, {}, *words.split())
+    ended = homeless(*words.split())
     assert ended.code == code, ended.err
     assert "Traceback" not in ended.err
 
@@ -102,8 +85,8 @@ def test_a_named_ledger_needs_no_home(homeless: Cli, sandbox: Sandbox) -> None:
     """The sentence is true: with --ledger the same run works."""
     settings = settings_for(homeless, sandbox)
     words = ["replay", "-c", settings, "--yes", "--new-ledger", "--ledger", "my.ledger", "broken.ndjson"]
-    assert run(homeless, {}, *words).code == 3
-    status = run(homeless, {}, "status", "-c", settings, "--ledger", "my.ledger", "--json")
+    assert homeless(*words).code == 3
+    status = homeless("status", "-c", settings, "--ledger", "my.ledger", "--json")
     assert json.loads(status.out)["delivered"]["customers"] == 1
 
 
@@ -122,7 +105,7 @@ def test_a_tilde_that_stands_for_nothing_is_named(
 ) -> None:
     """It is neither a folder called ~ nor the root of the file system."""
     (homeless.folder / "voucherify-sync.yaml").write_text(settings)
-    ended = run(homeless, home, *words.split())
+    ended = homeless(*words.split(), env=home)
     assert ended.code == code
     assert "~ cannot be resolved, because there is no home directory. Write the whole path" in " ".join(
         ended.err.split()

@@ -15,6 +15,7 @@ import pytest
 from support.cli import Cli
 from support.cli_modules import cli_module
 from support.replays import identify, settings_for, track
+from support.waiting import wait_until
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -88,8 +89,7 @@ def test_a_folder_that_is_gone_at_the_end_costs_nothing(run_cli: Cli) -> None:
     with Sandbox(SandboxOptions(latency_s=0.02, keep=None)) as sandbox:
         words = ["replay", "-c", settings_for(run_cli, sandbox), "--yes", "--workers", "1"]
         process = run_cli.start(*words, "--report", "reports/run.json", "events.ndjson")
-        while sandbox.counts()[2] == 0:
-            assert process.poll() is None
+        wait_until(lambda: sandbox.counts()[2] > 0)
         shutil.rmtree(folder)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -186,8 +186,7 @@ def test_a_reader_of_dead_letters_that_goes_does_not_stop_a_run_with_a_ledger(
     assert process.stdin is not None
     process.stdin.write(identify(1).encode())
     process.stdin.flush()
-    while sandbox.counts()[2] == 0:
-        assert process.poll() is None
+    wait_until(lambda: sandbox.counts()[2] > 0)
     os.close(reader)
     _, err = process.communicate((BROKEN + identify(2) + BROKEN).encode(), timeout=60)
     assert process.returncode == 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,17 +22,10 @@ tests:
 
 def run(cli: Cli, umask: int, *words: str | Path) -> int:
     """Run a command under a umask; return its exit code."""
-    done = subprocess.run(
-        cli.command(*words),
-        cwd=cli.folder,
-        env=cli.env,
-        umask=umask,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    assert b"Traceback" not in done.stderr
-    return done.returncode
+    cli.before = f"import os; os.umask({umask})"
+    ended = cli(*words)
+    assert "Traceback" not in ended.err
+    return ended.code
 
 
 def assert_private(folder: Path, before: set[Path]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.cli import Cli
 from support.replays import assert_lawful, identify, report_of, settings_for
+from support.waiting import wait_until
 
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
@@ -72,8 +73,7 @@ def test_a_signal_that_was_ignored_at_start_does_not_stop_a_run(
             stdout=subprocess.DEVNULL,
             preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
         )
-        while sandbox.counts()[2] < 5:
-            assert process.poll() is None
+        wait_until(lambda: sandbox.counts()[2] >= 5)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert sandbox.counts()[0] == 60
@@ -94,8 +94,7 @@ def test_only_the_other_signals_are_heard(run_cli: Cli) -> None:
             stdout=subprocess.DEVNULL,
             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
         )
-        while sandbox.counts()[2] < 5:
-            assert process.poll() is None
+        wait_until(lambda: sandbox.counts()[2] >= 5)
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)

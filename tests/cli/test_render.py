@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from support.cli_modules import cli_module
@@ -95,6 +96,45 @@ def test_what_is_pasted_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     show(stream := Terminal(), [TextLines([[("x" * 50, "")]], is_pasted=True)])
     assert colourless(stream.getvalue()) == "x" * 50 + "\n"
+
+
+def test_a_comment_that_is_pasted_is_broken_into_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows stay whole, also where a comment stands behind them."""
+    monkeypatch.setenv("COLUMNS", "24")
+    lines = [
+        "# Line 2 of settings.yaml, below `mapping:` of track",
+        "    traits.plan: customer.metadata.plan  # 3",
+    ]
+    show(stream := Terminal(), [TextLines([[(line, "bold")] for line in lines], is_pasted=True)])
+    assert colourless(stream.getvalue()).splitlines() == [
+        "# Line 2 of",
+        "# settings.yaml, below",
+        "# `mapping:` of track",
+        lines[1],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "lines"),
+    [
+        ("all of it fits", ["all of it fits"]),
+        ("bad.yaml:4:9: no filter downcse", ["bad.yaml:4:9: no", "    filter downcse"]),
+        ("  and 3 more of these keys", ["  and 3 more of these", "      keys"]),
+        ("first line\nmany words in the second", ["first line", "many words in the", "    second"]),
+        ("set it by `export KEY=of mine to-day`.", ["set it by", "    `export KEY=of mine to-day`."]),
+        ("Run this: voucherify-sync check -c a.yaml", ["Run this:", "    voucherify-sync check -c a.yaml"]),
+        ("x" * 30, ["x" * 30]),
+    ],
+    ids=["short", "long", "indented", "lines", "quoted", "command", "word"],
+)
+def test_sentences_are_broken_at_words_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, sentence: str, lines: list[str]
+) -> None:
+    """What may be copied is left to the terminal, which knows that it is one line."""
+    for stream, expected in ((terminal_of(monkeypatch, 22), lines), (io.StringIO(), sentence.split("\n"))):
+        monkeypatch.setattr(sys, "stderr", stream)
+        cli_module("streams").tell(sentence)
+        assert stream.getvalue().splitlines() == expected
 
 
 def test_a_line_that_is_too_long_goes_on_further_right(monkeypatch: pytest.MonkeyPatch) -> None:

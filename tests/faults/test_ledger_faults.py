@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.ledger_parts import key_of, make_request, open_ledger, outcome, start_beside
+from support.waiting import HANG_S
 
 from voucherify_sync.errors import RunStopped, VoucherifySyncError
 from voucherify_sync.exit_codes import ExitCode
@@ -142,7 +143,7 @@ def test_a_full_disk_is_told_when_only_outcomes_are_written(path: Path) -> None:
         fill_disk(ledger)
         for number in range(5_000):
             ledger.record(outcome(make_request(number), State.FAILED, "not_found"))
-        assert stop.wait(5)
+        assert stop.wait(HANG_S)
     assert isinstance(stop.error, RunStopped)
 
 

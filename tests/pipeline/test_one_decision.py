@@ -23,6 +23,7 @@ from voucherify_sync.run.pipeline import Pipeline, _decode_part, _working
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.settings.types import Identify, Settings, Track
 from voucherify_sync.sources.decode import decode
+from voucherify_sync.stop import Stop
 
 COUNTED = (BROKEN_TEXT, UNREAD_TIME, WRONG_CLOCK)
 ROWS = Settings(
@@ -125,7 +126,7 @@ def test_an_event_ends_the_same_everywhere(selection: Selection, odd: list[bytes
         assert counted == counts
         of_process: list[Decision] = []
         counted = Counter()
-        for part in _working(ROWS, selection, True, refers)([batch]):
+        for part in _working(ROWS, selection, True, refers)([batch], Stop()):
             decisions, stats, *_ = _decode_part(part)
             of_process += [decision for portion in decisions for decision in portion]
             counted += Counter(

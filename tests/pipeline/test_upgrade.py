@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from base64 import b64decode
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,14 @@ from support.cli import Cli, Ended
 from support.replays import outcomes_of
 
 from voucherify_sync.sandbox import Sandbox
+from voucherify_sync.sandbox.faults import Fault
+from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.state.ledger_reader import LedgerCounts, LedgerReader
 
 DATA = Path(__file__).parents[1] / "data"
 REFUSED = ["version-1.ndjson:2", "version-1.ndjson:14"]
+NEW = {"page": "metadata.new", "screen": "metadata.new", "group": "customer.metadata.new"}
+"""Types of events that the version before did not send -> a place of their requests."""
 BULK = '{"type": "identify", "userId": "u6", "messageId": "i-6", "traits": {"name": "Six"}}\n'
 SETTINGS = """
 api: {{url: '{url}', key: version-1-key, token: secret}}
@@ -115,6 +120,41 @@ def test_an_action_that_was_under_way_is_polled(run_cli: Cli, folder: Path, sand
     run_cli.constants["voucherify_sync.voucherify.bulk._FIRST_PAUSE_S"] = 0.02
     assert replay(run_cli, "--same-project", "--bulk", "-", stdin=BULK).code == 0
     assert sandbox.call_log.answered[0].path == "/v1/async-actions/aa_779c1ef24d37e77a7d"
+
+
+@pytest.mark.parametrize("ways", [[[], ["--bulk"]], [["--bulk"], []]], ids=["each, bulk", "bulk, each"])
+def test_pages_screens_and_groups_are_sent_once_they_are_on(
+    run_cli: Cli, folder: Path, ways: list[list[str]]
+) -> None:
+    """The version before sent none of them. Each is sent once, whatever way and mapping, until `--again`."""
+    run_cli.constants["voucherify_sync.voucherify.bulk._FIRST_PAUSE_S"] = 0.02
+    lines = 2 * "".join(
+        json.dumps({"type": kind, "userId": "u7", "messageId": f"{kind}-7", "groupId": "g"}) + "\n"
+        for kind in NEW
+    )
+    refusal = Fault(action="status", code=400, path="/v1/events", last=1)
+    with Sandbox(SandboxOptions(keep=None), [refusal]) as sandbox:
+
+        def write_settings(more: str) -> None:
+            settings = "".join(f"{kind}: {more.format(place)}\n" for kind, place in NEW.items())
+            (folder / "voucherify-sync.yaml").write_text(SETTINGS.format(url=sandbox.url) + settings)
+
+        def ends(*args: str) -> dict[str, int]:
+            replay(run_cli, *args, "-", stdin=lines)
+            return outcomes_of(run_cli)
+
+        write_settings("{{}}")
+        assert ends("--same-project") == {"skipped": 6}
+        write_settings("{{disabled: false}}")
+        assert ends(*ways[0]) == {"delivered": 2, "failed": 1, "duplicate": 3}
+        assert ends(*ways[1]) == {"failed": 1, "duplicate": 5}
+        assert run_cli("retry", "--yes").code == 0
+        for more in ("{{disabled: false}}", "{{disabled: false, add: {{{}: true}}}}"):
+            write_settings(more)
+            assert [ends(*way) for way in ways] == [{"duplicate": 6}] * 2
+        assert Counter(done.name for done in sandbox.call_log.processed) == {"page": 1, "screen": 1, None: 1}
+        assert [ends("--again", *way) for way in ways] == [{"delivered": 3, "duplicate": 3}] * 2
+        assert Counter(done.name for done in sandbox.call_log.processed) == {"page": 3, "screen": 3, None: 3}
 
 
 def test_failed_records_without_an_event_can_be_given_up(

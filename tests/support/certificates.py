@@ -68,7 +68,8 @@ def make_certificate(
     config, request = folder / "openssl.cnf", folder / "request.pem"
     config.write_text(_CONFIG.format(folder=folder, names=names))
     certificate = Certificate(folder / "certificate.pem", folder / "key.pem")
-    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", certificate.key, "-subj", "/CN=localhost"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]  # RSA takes ten times as long
+    key = [*curve, "-nodes", "-keyout", certificate.key, "-subj", "/CN=localhost"]
     dates = ["-startdate", f"{years[0]}0101000000Z", "-enddate", f"{years[1]}0101000000Z"]
     sign = ["-selfsign", "-keyfile", certificate.key, "-in", request, "-out", certificate.file]
     for words in (

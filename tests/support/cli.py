@@ -60,6 +60,7 @@ class Cli:
     Attributes:
         constants: of modules, to be set in what is run to its end: path -> value. Only for sizes, and for pauses that
             tests wait for.
+        before: statements of Python that change the process of what is run to its end.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,6 +68,7 @@ class Cli:
         self.state = folder / "state"
         self.env = {**environment(folder, self.state), "COLUMNS": "100"}
         self.constants: dict[str, Any] = {}
+        self.before = ""
 
     def command(self, *args: str | Path) -> list[str]:
         """Return the words that start it."""
@@ -98,6 +100,7 @@ class Cli:
             "cwd": str(self.folder),
             "env": {**self.env, **(env or {})},
             "constants": self.constants,
+            "before": self.before,
             "streams": {
                 number: str(self.folder / kind) if kind not in _NO_FILE else kind
                 for number, kind in (streams or {}).items()

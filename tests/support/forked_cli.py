@@ -59,7 +59,8 @@ class ForkingServer:
         """Run a command to its end; return how it ended (negative: the signal), and what it wrote.
 
         Args:
-            request: words, cwd, env, streams that are no pipes, and constants to be set: path -> value.
+            request: words, cwd, env, streams that are no pipes, constants to be set: path -> value, and `before`:
+                statements of Python that change its process first.
             stdin: its input, through a pipe.
             timeout_s: it is killed after so long.
         """
@@ -249,6 +250,7 @@ def _turn_into(request: dict[str, Any], streams: list[int]) -> None:
     for path, value in request["constants"].items():
         module, _, name = path.rpartition(".")
         setattr(sys.modules[module], name, value)
+    exec(request.get("before", ""), {})
 
 
 def _put(kind: str, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from support.segment_events import event_of
@@ -169,22 +170,25 @@ class Chance(random.Random):
         def inside() -> Any:
             return self.directive(root, depth + 1)
 
-        made: dict[str, Any] = {
-            "@template": f"{{{{{root}.{self.choice(KEYS)}}}}} of {{{{userId}}}}",
-            "@if": {self.choice(["exists", "blank"]): inside(), "then": inside(), "else": inside()},
-            "@case": {"operator": self.choice(["lower", "upper"]), "value": inside()},
-            "@replace": {"pattern": "o", "replacement": "0", "value": inside()},
-            "@arrayPath": [{"@path": f"{root}.a"}, {"v": {"@path": "a"}}],
-            "@literal": inside(),
-            "@merge": {"objects": [inside(), {"@path": root}], "direction": self.choice(["left", "right"])},
-            "@transform": {"apply": {root: {"a": inside()}}, "mapping": {"@path": f"{root}.a"}},
-            "@flatten": {"value": inside(), "separator": "."},
-            "@json": {"mode": self.choice(["encode", "decode"]), "value": inside()},
-            "@excludeWhenNull": inside(),
-            "@path": {"@template": root + ".{{userId}}"},
+        made: dict[str, Callable[[], Any]] = {
+            "@template": lambda: f"{{{{{root}.{self.choice(KEYS)}}}}} of {{{{userId}}}}",
+            "@if": lambda: {self.choice(["exists", "blank"]): inside(), "then": inside(), "else": inside()},
+            "@case": lambda: {"operator": self.choice(["lower", "upper"]), "value": inside()},
+            "@replace": lambda: {"pattern": "o", "replacement": "0", "value": inside()},
+            "@arrayPath": lambda: [{"@path": f"{root}.a"}, {"v": {"@path": "a"}}],
+            "@literal": inside,
+            "@merge": lambda: {
+                "objects": [inside(), {"@path": root}],
+                "direction": self.choice(["left", "right"]),
+            },
+            "@transform": lambda: {"apply": {root: {"a": inside()}}, "mapping": {"@path": f"{root}.a"}},
+            "@flatten": lambda: {"value": inside(), "separator": "."},
+            "@json": lambda: {"mode": self.choice(["encode", "decode"]), "value": inside()},
+            "@excludeWhenNull": inside,
+            "@path": lambda: {"@template": root + ".{{userId}}"},
         }
         name = self.choice(sorted(made))
-        return {name: made[name]}
+        return {name: made[name]()}
 
     def set(self, root: str, places: tuple[str, ...]) -> Json:
         """Make a `set`."""

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from support.ledger_parts import make_request, open_ledger, outcome
 
-from voucherify_sync.events import Batch, Event, Kind, Request, earlier_keys, record_key
+from voucherify_sync.events import SENT_TYPES, Batch, Event, Kind, Request, earlier_keys, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.decode import decode
 from voucherify_sync.state.deduplication import Deduplicator, ResendPolicy
@@ -155,14 +155,14 @@ def test_a_superseded_update_is_held_back() -> None:
     assert not sent.has_profile
 
 
-@pytest.mark.parametrize("type_", ["identify", "track"])
+@pytest.mark.parametrize("type_", ["identify", "track", "page", "group"])
 def test_what_was_sent_under_a_repaired_message_id_counts(path: Path, type_: str) -> None:
     """An earlier version took it for one; this version knows such an event by its content, and sends it once."""
     line = b'{"type":"%s","userId":"u","event":"E","messageId":"m\xff"}' % type_.encode()
     (record,) = decode(Batch.of("a", 1, [line]))
     assert isinstance(record, Event)
     assert record.message_id is None
-    request = Request(record, Kind.EVENT if type_ == "track" else Kind.CUSTOMER, "u", b"{}")
+    request = Request(record, SENT_TYPES[type_].kind, "u", b"{}")
     old = replace(record, message_id="m\ufffd", repaired=())
     with open_ledger(path) as ledger:
         assert record_key(old) != record_key(record)

@@ -123,8 +123,8 @@ def test_no_text_raises_anything_else(text: bytes) -> None:
 
 @pytest.mark.parametrize("build", LINES.values(), ids=LINES.keys())
 def test_texts_that_are_meant_to_take_long_do_not(build: Any) -> None:
-    """None of the patterns backtracks: a text of a million bytes would take for ever."""
-    text = build(1_000_000)
-    has_more_values(text, 1_000_000)
+    """None of the patterns backtracks: a text of 300,000 bytes would take for ever."""
+    text = build(300_000)
+    has_more_values(text, 300_000)
     for split in (items, members):
         taken(split, text)

@@ -701,7 +701,7 @@ EVENTS = [
 
 
 @given(picked=st.lists(st.tuples(st.sampled_from(TRIGGERS), st.booleans()), min_size=1, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100)
 def test_an_event_is_sent_by_a_subscription_that_takes_it_at_segment(picked: list[tuple[str, bool]]) -> None:
     """Nothing else is sent; and where nothing but what is off is left out, every event that one takes is sent."""
     given = [by(str(number), trigger, enabled=is_on) for number, (trigger, is_on) in enumerate(picked)]
@@ -860,7 +860,7 @@ any_classic = st.fixed_dictionaries(
 
 
 @given(value=any_json | st.lists(any_subscription, max_size=3) | any_classic)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150)
 def test_any_json_is_a_file_that_loads_or_an_error_that_says_why(value: Any) -> None:
     """Whatever is given, in any shape; nothing of it can break the file."""
     try:

@@ -19,6 +19,7 @@ from voucherify_sync.mapping.name_lists import NameList, NamesMet
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
 from voucherify_sync.mapping.sampling import SampleMet
 from voucherify_sync.mapping.sections import EntryNames, entry_section, name_of
+from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
 from voucherify_sync.outcomes import OTHER_TYPE
 from voucherify_sync.paths import MISSING, FieldPath, read
 from voucherify_sync.settings.types import ORDER_EVENTS, Settings
@@ -172,9 +173,13 @@ class WatchedCondition:
 
 
 class FiltersMet(Struct, array_like=True):
-    """What the filters met in a part of the input: for lists of names, conditions, period and sample."""
+    """What the filters met in a part of the input: for lists of names, conditions, period and sample.
+
+    Of track events the names are counted, too, where a condition compares them.
+    """
 
     names: list[NamesMet]
+    track_names: NameCounts
     conditions: list[ConditionMet]
     period: PeriodMet
     sample: SampleMet
@@ -229,14 +234,13 @@ class Filters:
         self._excluded_ids = NameList("--exclude-ids", sorted(selection.exclude_ids), are_ids=True)
         self._with_entries = NameList("track.events", entries)
         in_conditions = [watched.names() for watched in self._watched]
-        self._compared = [names for names in in_conditions if names.is_given]
+        self._compared = [names for names in (self._with_orders, *in_conditions) if names.is_given]
+        self._track_names = NameCounts(most=MAX_KEYS_OF_PART)
         lists = (
             self._selected,
             self._allowed,
             self._excluded,
             self._with_entries,
-            self._with_orders,
-            *self._compared,
             self._users,
             self._excluded_ids,
         )
@@ -244,12 +248,7 @@ class Filters:
         self.period = PeriodMet()
         self.sample = SampleMet()
         self._has_name_rules = bool(
-            selection.names
-            or settings.track.events_filter
-            or settings.track.events_exclude
-            or entries
-            or own_names
-            or self._compared
+            selection.names or settings.track.events_filter or settings.track.events_exclude or entries
         )
         self.has_period = selection.since is not None or selection.until is not None
         self.has_customer_rules = bool(
@@ -273,6 +272,8 @@ class Filters:
         kind = event.type
         if kind not in self._reason_of_type:
             return reason_of_type(kind)
+        if self._compared and kind == "track":
+            self._track_names.add(name_of(event))
         is_order = self.is_order(event)
         reason_of_name = None
         if self._has_name_rules and kind == "track":
@@ -296,10 +297,6 @@ class Filters:
         name, track = name_of(event), self._settings.track
         if self._entries is not None:
             self._with_entries.sees(name)
-        if self._with_orders.is_given:
-            self._with_orders.sees(name)
-        for names in self._compared:
-            names.sees(name)
         is_selected = not self._selection.names or self._selected.sees(name)
         is_allowed = not track.events_filter or self._allowed.sees(name)
         is_excluded = bool(track.events_exclude) and self._excluded.sees(name)
@@ -387,12 +384,14 @@ class Filters:
         conditions = [watched.met for watched in self._watched]
         for watched in self._watched:
             watched.met = ConditionMet()
-        return FiltersMet([names.cut() for names in self.lists], conditions, period, sample)
+        track_names, self._track_names = self._track_names, NameCounts(most=MAX_KEYS_OF_PART)
+        return FiltersMet([names.cut() for names in self.lists], track_names, conditions, period, sample)
 
     def merge(self, part: FiltersMet) -> None:
         """Add what was met in a part of the input; the parts come in its order."""
         for names, met in zip(self.lists, part.names, strict=True):
             names.met.merge(met)
+        self._track_names.merge(part.track_names)
         for watched, of_part in zip(self._watched, part.conditions, strict=True):
             watched.met.merge(of_part)
         self.period.merge(part.period)
@@ -403,7 +402,9 @@ class Filters:
         for kind in sorted(self._selection.types):
             if getattr(self._settings, kind).disabled:
                 yield f"--type {kind}: {kind}.disabled is true, so no {kind} event is sent."
-        for names in self.lists:
+        for names in self._compared:
+            names.sees_all(self._track_names)
+        for names in (*self.lists, *self._compared):
             yield from names.notices(stop)
         if stop is not None and stop.requested:
             return  # the rest of the input may hold them

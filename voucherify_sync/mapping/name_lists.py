@@ -106,6 +106,18 @@ class NameList:
         self.meets(name)
         return True
 
+    def sees_all(self, counts: NameCounts) -> None:
+        """Compare all names that were counted, in place of what was compared so far."""
+        self.met = NamesMet(sum(counts.by_name.values()) + counts.other)
+        self._unmet_globs = dict(self._globs)
+        for name, count in counts.by_name.items():
+            if self.holds(name):
+                self.meets(name)
+            else:
+                self.met.others.add(name, count)
+        if counts.other:  # any name may be among them
+            self.met.listed.update(self._names)
+
     def meets(self, name: str) -> None:
         """Note that a name was met that the list holds."""
         if name in self._exact:

@@ -227,9 +227,10 @@ def decoder(projection: Mapping[str, frozenset[str] | None]) -> Decode:
     Args:
         projection: the keys at the top of an event that are looked at, each with those inside it; None: all of them.
     """
+    # msgspec looks for a key behind the last one that it found: the usual keys of an archive stand in this order.
     keys = {
         key: Any if inside is None else _object_with(dict.fromkeys(inside, Any)) | None
-        for key, inside in projection.items()
+        for key, inside in sorted(projection.items(), key=lambda item: ("." in item[0], item[0]))
     }
     decode_needed = msgspec.json.Decoder(_object_with(keys)).decode
     has_message_ids = True  # the events before had one: those of an archive are alike
