@@ -165,6 +165,8 @@ class Kind(StrEnum):
     """Create or update a customer: safe to repeat."""
     EVENT = "event"
     """Record a custom event: never safe to repeat."""
+    ORDER = "order"
+    """Import an order of the past."""
 
 
 class EventType(Struct, frozen=True):

@@ -49,9 +49,14 @@ _ENDPOINTS: Final = (
     ("`POST /v1/customers/bulk/async`", "202 with the id of an asynchronous action; 413 above 10 MiB"),
     (
         "`GET /v1/async-actions/ID`, `GET /v1/async-actions`",
-        "200 with status, counts and errors of bulk requests",
+        "200 with status, counts and errors of bulk requests and imports",
     ),
     ("`POST /v1/events`", "200; creates or updates the customer of the event, too"),
+    (
+        "`POST /v1/orders/import`",
+        "200 with the id of an asynchronous action; 413 above 10 MiB. It creates customers who are not known",
+    ),
+    ("`GET /v1/orders/ID`", "200, or 404 if neither an `id` nor a `source_id` is ID"),
     (
         "`GET /v1/metadata-schemas`, `GET /v1/metadata-schemas/RESOURCE`",
         "200 with the switch `metadata_schemas`",

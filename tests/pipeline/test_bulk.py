@@ -147,7 +147,7 @@ def test_a_body_that_was_accepted_is_asked_after_and_not_sent_again() -> None:
     log, customers = Log(), people(3)
     with world(log=log) as here:
         with here.sandbox.store.step() as now:
-            action_id = here.sandbox.store.submit_bulk([{"source_id": "u0"}], now, will_fail=False).id
+            action_id = here.sandbox.store.submit("CUSTOMERS.BULK_UPDATE", [{"source_id": "u0"}], now).id
         log.remember_action(body_hash(b"[%s]" % b",".join(c.payload for c in customers)), action_id)
         assert set(here.deliver(*customers).values()) == {None}
         assert here.posts == 0

@@ -18,14 +18,23 @@ from voucherify_sync.events import Json
 from voucherify_sync.sandbox.call_log import ProcessedRequest
 from voucherify_sync.sandbox.limits import API_CALLS, BULK_API_CALLS, CallLimits, Headers
 from voucherify_sync.sandbox.options import SandboxOptions
-from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
+from voucherify_sync.sandbox.store import (
+    ActionFault,
+    ActionType,
+    SandboxStore,
+    StoredCustomer,
+    StoredOrder,
+    iso,
+)
 from voucherify_sync.sandbox.validation import (
     BULK_IDS,
     KNOWN_ERRORS,
+    MAX_ORDERS,
     PHRASES,
     ApiRefusal,
     check_customer,
     check_event,
+    check_order,
     framework_error,
     invalid,
     not_found,
@@ -46,7 +55,7 @@ class HttpRequest(Struct):
         headers: names in lower case; of a repeated one the last.
         keep_alive: the client wants to use the connection again.
         argument: the part of the path that its route leaves open, decoded; empty where there is none.
-        action_will_fail: the asynchronous action that it starts ends as FAILED.
+        action_fault: what goes wrong with the asynchronous action that it starts.
     """
 
     method: str
@@ -56,7 +65,7 @@ class HttpRequest(Struct):
     body: bytes = b""
     keep_alive: bool = True
     argument: str = ""
-    action_will_fail: bool = False
+    action_fault: ActionFault | None = None
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -160,6 +169,8 @@ class ApiEndpoints:
             ("v1", "customers", "*", "activities"): {"GET": self.list_activity},
             ("v1", "customers", "bulk", "async"): {"POST": self.submit_bulk},
             ("v1", "events"): {"POST": self.record_event},
+            ("v1", "orders", "import"): {"POST": self.import_orders},
+            ("v1", "orders", "*"): {"GET": self.get_order},
             ("v1", "async-actions"): {"GET": self.list_actions},
             ("v1", "async-actions", "*"): {"GET": self.get_action},
             ("v1", "metadata-schemas"): {"GET": self.list_schemas},
@@ -171,7 +182,7 @@ class ApiEndpoints:
         headers: Headers = ()
         app_id, token = request.headers.get("x-app-id"), request.headers.get("x-app-token")
         is_known = self._options.app_id in (None, app_id) and self._options.token in (None, token)
-        bucket = BULK_API_CALLS if request.path == "/v1/customers/bulk/async" else API_CALLS
+        bucket = self._bucket_of(request.path)
         try:
             with self._store.step() as now:
                 if not (app_id and token and is_known):
@@ -187,6 +198,13 @@ class ApiEndpoints:
             return HttpAnswer.refuse(refusal, headers)
         except RecursionError:
             return HttpAnswer.refuse(framework_error(500, "Nested too deeply to be answered"), headers)
+
+    def _bucket_of(self, path: str) -> str:
+        """Return the name of the limit that a call counts in."""
+        if path == "/v1/customers/bulk/async":
+            return BULK_API_CALLS
+        is_bulk = path == "/v1/orders/import" and self._options.order_import_bucket == "bulk"
+        return BULK_API_CALLS if is_bulk else API_CALLS
 
     def _find_endpoint(self, request: HttpRequest) -> Endpoint:
         """Return the endpoint of a request, and set the request's argument."""
@@ -254,7 +272,28 @@ class ApiEndpoints:
                 raise invalid(f"Property [{number}] should have required property 'source_id'")
             if self._options.bulk_invalid == "request":
                 check_customer(item, f"[{number}]", self._options, BULK_IDS)
-        return {"async_action_id": self._store.submit_bulk(items, now, will_fail=request.action_will_fail).id}
+        return self._submit("CUSTOMERS.BULK_UPDATE", items, request, now)
+
+    def import_orders(self, request: HttpRequest, now: float) -> Json:
+        """Answer ``POST /v1/orders/import``."""
+        orders = request.json()
+        if not isinstance(orders, list):
+            raise invalid("Payload must be array")
+        if len(orders) > MAX_ORDERS:
+            raise invalid(f"Payload should NOT have more than {MAX_ORDERS} items")
+        for number, order in enumerate(orders):
+            check_order(order, f"[{number}]", self._options)
+        return self._submit("ORDERS.IMPORT", orders, request, now)
+
+    def _submit(self, kind: ActionType, items: list[Json], request: HttpRequest, now: float) -> Json:
+        return {"async_action_id": self._store.submit(kind, items, now, request.action_fault).id}
+
+    def get_order(self, request: HttpRequest, now: float) -> StoredOrder:
+        """Answer ``GET /v1/orders/ID``."""
+        order = self._store.find_order(request.argument)
+        if not self._store.is_visible(order, now):
+            raise not_found("order", request.argument)
+        return order
 
     def get_action(self, request: HttpRequest, now: float) -> Json:
         """Answer ``GET /v1/async-actions/ID``."""

@@ -183,6 +183,48 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, le=1e9, description="Seconds that a bulk request takes: half enqueued, half in progress."),
     ] = 0.0
+    order_existing: Annotated[
+        Literal["upsert", "fail", "double"],
+        Meta(
+            description="What an import does with an order whose source_id is known (undocumented). `upsert` updates "
+            "the order: fields that are not sent stay, items are replaced, metadata goes by `metadata_update`. `fail` "
+            "refuses it in the result of the asynchronous action. `double` makes another order, and reads by "
+            "source_id show that one."
+        ),
+    ] = "upsert"
+    order_amount_mismatch: Annotated[
+        Literal["accept", "fail"],
+        Meta(
+            description="An order whose amount is not the sum of its items (undocumented). `accept` keeps the amount "
+            "as it was sent, `fail` refuses the order in the result of the asynchronous action."
+        ),
+    ] = "accept"
+    order_zero_amount: Annotated[
+        Literal["accept", "fail"],
+        Meta(
+            description="An order whose amount is sent as 0 (undocumented). The description calls amounts positive. "
+            "`fail` refuses the order in the result of the asynchronous action."
+        ),
+    ] = "accept"
+    order_unknown_product: Annotated[
+        Literal["accept", "fail"],
+        Meta(
+            description="An item that refers to a product or SKU which no import stored (undocumented). "
+            "`override: true` in an item's `product` or `sku` stores it. `fail` refuses the order in the result of the "
+            "asynchronous action."
+        ),
+    ] = "accept"
+    order_import_bucket: Annotated[
+        Literal["bulk", "ordinary"],
+        Meta(description="Which limit an import of orders counts in (undocumented). See `bulk_limit`."),
+    ] = "bulk"
+    order_failed_shape: Annotated[
+        Literal["list", "object", "unnamed"],
+        Meta(
+            description="How the result of an import shows the orders that failed (undocumented). `list` names each, "
+            "`object` only the first, in an object of its own, `unnamed` none: their source_id is null."
+        ),
+    ] = "list"
     activity_shape: Annotated[
         Literal["nested", "flat"],
         Meta(
