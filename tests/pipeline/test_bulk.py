@@ -14,14 +14,14 @@ from voucherify_sync.events import body_hash
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.settings.types import Secret
 from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
-from voucherify_sync.voucherify.bulk import BULK_PATH, MAX_BYTES, BulkDelivery, CustomerResult
+from voucherify_sync.voucherify.bulk import CUSTOMERS, MAX_BYTES, BulkDelivery, ItemResult
 from voucherify_sync.voucherify.rate_limit import Limiter
 
 ANYTHING = "/v1/*"
 POLLS = "/v1/async-actions/*"
 
 
-def fault(action: str, path: str = BULK_PATH, **rules: Any) -> Fault:
+def fault(action: str, path: str = CUSTOMERS.path, **rules: Any) -> Fault:
     """Return a fault of the bulk endpoint."""
     return Fault(action=action, path=path, **rules)
 
@@ -171,7 +171,7 @@ def test_an_action_is_remembered_before_it_is_first_polled() -> None:
         here.stop.wait = lambda _: bool(here.log)  # type: ignore[method-assign]
         here.deliver(*people(2))
         assert list(log.values()) == list(here.sandbox.store.actions)
-        assert not [call for call in here.sandbox.call_log.answered if call.path != BULK_PATH]
+        assert not [call for call in here.sandbox.call_log.answered if call.path != CUSTOMERS.path]
 
 
 def test_a_new_action_may_be_unknown_at_first() -> None:
@@ -181,7 +181,7 @@ def test_a_new_action_may_be_unknown_at_first() -> None:
         assert here.posts == 1
 
 
-@pytest.mark.parametrize("path", [BULK_PATH, POLLS], ids=["post", "poll"])
+@pytest.mark.parametrize("path", [CUSTOMERS.path, POLLS], ids=["post", "poll"])
 @pytest.mark.parametrize(
     "rules",
     [
@@ -298,7 +298,7 @@ class Scripted:
 
 def scripted(
     result: Callable[[list[str]], dict[str, Any]], count: int = 64
-) -> tuple[list[CustomerResult], Scripted]:
+) -> tuple[list[ItemResult], Scripted]:
     """Deliver customers to a script; return their results."""
     client: Any = Scripted(result)
     delivery = BulkDelivery(client, Log(), Secret("token-77aa"), Hasty())

@@ -15,17 +15,19 @@ from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.server import Sandbox
 from voucherify_sync.settings.types import Credentials, Secret
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.bulk import BULK_PATH, BulkDelivery
+from voucherify_sync.voucherify.bulk import CUSTOMERS, BulkDelivery, Endpoint
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.limited_client import LimitedClient
 from voucherify_sync.voucherify.rate_limit import Limiter
 
 
 class Customer(Struct, frozen=True):
-    """A customer to be sent."""
+    """A customer, or an order, to be sent."""
 
     source_id: str
     payload: bytes
+    source: str | None = None
+    message_id: str | None = None
 
 
 class Hasty(Stop):
@@ -40,7 +42,9 @@ class Hasty(Stop):
 
 
 class Log(dict[bytes, str]):
-    """A log of actions in memory."""
+    """A log of actions in memory, and of the orders that were accepted before."""
+
+    posted: frozenset[str] = frozenset()
 
     def remember_action(self, body_hash: bytes, action_id: str) -> None:
         """Keep an action."""
@@ -50,12 +54,19 @@ class Log(dict[bytes, str]):
         """Return an action."""
         return self.get(body_hash)
 
+    def was_posted(self, source_id: str) -> bool:
+        """Tell whether an order was accepted before."""
+        return source_id in self.posted
+
 
 class World:
     """A sandbox and what sends customers to it."""
 
-    def __init__(self, sandbox: Sandbox, client: Client, stop: Hasty, log: Log) -> None:
+    def __init__(
+        self, sandbox: Sandbox, client: Client, stop: Hasty, log: Log, endpoint: Endpoint = CUSTOMERS
+    ) -> None:
         self.sandbox = sandbox
+        self.endpoint = endpoint
         self.log = log
         self.stop = stop
         self.limiter = Limiter(stop=stop, clock=lambda: stop.waited_s)
@@ -65,7 +76,7 @@ class World:
         self.client = LimitedClient(
             client, self.limiter, breaker, stop, leaves_calls=True, clock=lambda: stop.waited_s
         )
-        self.bulk = BulkDelivery(self.client, log, Secret("token-77aa"), stop)
+        self.bulk = BulkDelivery(self.client, log, Secret("token-77aa"), stop, endpoint)
 
     def deliver(self, *customers: Customer) -> dict[str, str | None]:
         """Deliver, and return by source_id the reason why it failed, None where it did not."""
@@ -76,7 +87,7 @@ class World:
     @property
     def posts(self) -> int:
         """How many bulk requests the sandbox saw."""
-        return sum(call.path == BULK_PATH for call in self.sandbox.call_log.answered)
+        return sum(call.path == self.endpoint.path for call in self.sandbox.call_log.answered)
 
     @property
     def stored(self) -> list[Any]:

@@ -13,7 +13,7 @@ from binascii import crc32
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, ClassVar, Final, Self
 
 import msgspec
 from msgspec import Raw, Struct
@@ -56,7 +56,11 @@ class FoldedCustomer(Struct, frozen=True, gc=False):
         updated_at: time of the latest update; None if none of them had one.
         identifies: those among the updates that were not sent before.
         groups: group events among them.
+        source, message_id: None, as no single event made it.
     """
+
+    source: ClassVar[str | None] = None
+    message_id: ClassVar[str | None] = None
 
     source_id: str
     payload: bytes
