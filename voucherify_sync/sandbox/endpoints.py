@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from itertools import islice
 from math import inf
 from typing import Any
@@ -24,9 +25,11 @@ from voucherify_sync.sandbox.store import (
     SandboxStore,
     StoredCustomer,
     StoredOrder,
+    as_text,
     iso,
 )
 from voucherify_sync.sandbox.validation import (
+    API_VERSIONS,
     BULK_IDS,
     KNOWN_ERRORS,
     MAX_ORDERS,
@@ -135,10 +138,11 @@ class HttpAnswer(Struct, frozen=True):
 
     def head(self, now: float, *, close: bool = False) -> bytes:
         """Encode status line and headers, with the blank line after them."""
+        # An answer without content has no headers of a content either.
+        content = [f"Content-Type: {self.content_type}", f"Content-Length: {len(self.body)}"]
         lines = [
             f"HTTP/1.1 {self.status} {PHRASES.get(self.status, '')}",
-            f"Content-Type: {self.content_type}",
-            f"Content-Length: {len(self.body)}",
+            *(content if self.status != HTTPStatus.NO_CONTENT else ()),
             f"Date: {_format_date(int(now), usegmt=True)}",
             *(f"{name}: {value}" for name, value in self.headers),
             "Connection: close\r\n\r\n" if close else "Connection: keep-alive\r\n\r\n",
@@ -147,7 +151,7 @@ class HttpAnswer(Struct, frozen=True):
 
 
 Endpoint = Callable[[HttpRequest, float], Any]
-"""Takes a request and the time; returns the answer's object, or raises an ApiRefusal."""
+"""Takes a request and the time; returns the answer's object, None for no content, or raises an ApiRefusal."""
 
 
 class ApiEndpoints:
@@ -164,7 +168,11 @@ class ApiEndpoints:
         self._schemas = [_complete_schema(schema, now) for schema in options.metadata_schemas]
         self.routes: dict[tuple[str, ...], dict[str, Endpoint]] = {
             ("v1", "customers"): {"GET": self.list_customers, "POST": self.save_customer},
-            ("v1", "customers", "*"): {"GET": self.get_customer, "PUT": self.update_customer},
+            ("v1", "customers", "*"): {
+                "GET": self.get_customer,
+                "PUT": self.update_customer,
+                "DELETE": self.delete_customer,
+            },
             ("v1", "customers", "*", "activity"): {"GET": self.list_activity},
             ("v1", "customers", "*", "activities"): {"GET": self.list_activity},
             ("v1", "customers", "bulk", "async"): {"POST": self.submit_bulk},
@@ -191,8 +199,11 @@ class ApiEndpoints:
                 exceeded, headers = self._limits.take(bucket, now)
                 if exceeded is not None:
                     return HttpAnswer(429, _encode(KNOWN_ERRORS[429]), headers)
+                self._check_version(request)
                 endpoint = self._find_endpoint(request)
                 shown = endpoint(request, now)
+                if shown is None:
+                    return HttpAnswer(204, headers=headers)
                 return HttpAnswer(202 if endpoint == self.submit_bulk else 200, _encode(shown), headers)
         except ApiRefusal as refusal:
             return HttpAnswer.refuse(refusal, headers)
@@ -201,10 +212,23 @@ class ApiEndpoints:
 
     def _bucket_of(self, path: str) -> str:
         """Return the name of the limit that a call counts in."""
-        if path == "/v1/customers/bulk/async":
-            return BULK_API_CALLS
-        is_bulk = path == "/v1/orders/import" and self._options.order_import_bucket == "bulk"
-        return BULK_API_CALLS if is_bulk else API_CALLS
+        buckets = {
+            "/v1/customers/bulk/async": self._options.bulk_bucket,
+            "/v1/orders/import": self._options.order_import_bucket,
+        }
+        is_poll = path.startswith("/v1/async-actions")
+        bucket = self._options.poll_bucket if is_poll else buckets.get(path)
+        return BULK_API_CALLS if bucket == "bulk" else API_CALLS
+
+    def _check_version(self, request: HttpRequest) -> None:
+        """Refuse a version that the API never had, if the project does so.
+
+        Raises:
+            ApiRefusal: it is none.
+        """
+        version = request.headers.get("x-voucherify-api-version", API_VERSIONS[0])
+        if version not in API_VERSIONS and self._options.unknown_api_version == "reject":
+            raise invalid(f"There is no API version {version}", "invalid_api_version", "Invalid API version")
 
     def _find_endpoint(self, request: HttpRequest) -> Endpoint:
         """Return the endpoint of a request, and set the request's argument."""
@@ -251,6 +275,10 @@ class ApiEndpoints:
         fields = check_customer(request.json(), "", self._options, ids=())
         named = {**fields, "id": self._store.find_customer(request.argument).id}
         return self._store.save_customer(named, request.body, now)
+
+    def delete_customer(self, request: HttpRequest, _now: float) -> None:
+        """Answer ``DELETE /v1/customers/ID``."""
+        self._store.delete_customer(self._store.find_customer(request.argument))
 
     def record_event(self, request: HttpRequest, now: float) -> Json:
         """Answer ``POST /v1/events``."""
@@ -314,6 +342,8 @@ class ApiEndpoints:
         """Answer ``GET /v1/customers/ID/activity``, and the same by the name ``activities``."""
         parameters, limit = request.parameters, request.number("limit", 10, 100)
         start, end = request.time("start_date", -inf), request.time("end_date", inf)
+        if self._options.activity_dates == "ignore":
+            start, end = -inf, inf
         customer = self._store.find_customer(request.argument)
         # Custom events are all that the sandbox has of an activity.
         is_custom = parameters.get("type", _CUSTOM_EVENT) == _CUSTOM_EVENT
@@ -373,11 +403,6 @@ def _activity_row(event: ProcessedRequest, customer: StoredCustomer, options: Sa
         "group_id": f"v-{event.event_id[-18:]}",
         "data": nested if options.activity_shape == "nested" else data,
     }
-
-
-def as_text(value: Any) -> str:
-    """Return a metadata value as it is when it is text, else as JSON."""
-    return value if isinstance(value, str) else _encode(value).decode()
 
 
 def _complete_schema(schema: Json, now: float) -> Json:

@@ -16,9 +16,9 @@ import msgspec
 
 from voucherify_sync.events import Json
 from voucherify_sync.sandbox.call_log import CallLog, Refusal
-from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest, as_text
+from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest
 from voucherify_sync.sandbox.options import SandboxOptions
-from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
+from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, as_text, iso
 from voucherify_sync.sandbox.validation import framework_error
 
 _MAX_ROWS, _MAX_REFUSALS = 30, 10

@@ -60,6 +60,11 @@ def iso(at: float) -> str:
     return utc_text(datetime.fromtimestamp(at, UTC))
 
 
+def as_text(value: Any) -> str:
+    """Return a metadata value as it is when it is text, else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
 class StoredCustomer(Struct, frozen=True, kw_only=True):
     """One customer; encoded, it is the object that the API answers. Fields never set are not shown."""
 
@@ -234,7 +239,7 @@ class SandboxStore:
         Raises:
             ApiRefusal: there is none.
         """
-        found = self._customers.get(self._id_of.get(reference, reference))
+        found = self._customers.get(self._id_of.get(self._key(reference), reference))
         if found is None:
             raise not_found("customer", reference)
         return found
@@ -254,11 +259,20 @@ class SandboxStore:
         self, fields: Json, payload: bytes, now: float, *, is_bulk: bool = False
     ) -> StoredCustomer:
         """Create or update a customer by its id or source_id."""
-        customer = self._upsert(self._find_named(fields, 404), fields, now)
+        customer = self._upsert(self._find_named(fields, 404), fields, now, is_bulk=is_bulk)
         source_id = customer.source_id or None
         request = ProcessedRequest(Kind.CUSTOMER, customer.id, source_id, payload, now, is_bulk=is_bulk)
         self._call_log.add_processed(request)
         return customer
+
+    def delete_customer(self, customer: StoredCustomer) -> None:
+        """Delete a customer; whether its orders go, too, is an option."""
+        del self._customers[customer.id]
+        if customer.source_id:
+            del self._id_of[self._key(customer.source_id)]
+        if self._options.orders_of_deleted_customer == "delete":
+            for order in [each for each in self._orders.values() if each.customer_id == customer.id]:
+                del self._orders[order.id]
 
     def record_event(self, body: Json, payload: bytes, now: float) -> StoredCustomer:
         """Record a custom event and create or update its customer."""
@@ -354,7 +368,7 @@ class SandboxStore:
         self._check_amount(changes)
         if "metadata" in changes:
             kept = known.metadata if known and self._options.metadata_update == "merge" else {}
-            changes["metadata"] = {**kept, **changes["metadata"]}
+            changes["metadata"] = {**kept, **self._metadata("order", changes["metadata"])}
         customer = self._find_or_add(fields["customer"], now)
         changes |= {"customer_id": customer.id, "customer": {"id": customer.id, "object": "customer"}}
         if "referrer" in fields:
@@ -446,14 +460,22 @@ class SandboxStore:
         """Find the customer that these fields name: by id, else by source_id; None if it is a new one."""
         customer_id, source_id = fields.get("id"), fields.get("source_id")
         if customer_id is None:
-            return None if source_id is None else self._customers.get(self._id_of.get(source_id, ""))
+            return (
+                None if source_id is None else self._customers.get(self._id_of.get(self._key(source_id), ""))
+            )
         found = self._customers.get(customer_id)
         if found is None:
             raise not_found("customer", customer_id, unknown_id_status)
         return found
 
     def _upsert(
-        self, known: StoredCustomer | None, fields: Json, now: float, *, has_required: bool = True
+        self,
+        known: StoredCustomer | None,
+        fields: Json,
+        now: float,
+        *,
+        has_required: bool = True,
+        is_bulk: bool = False,
     ) -> StoredCustomer:
         """Store a customer as a request leaves it. What the request does not name stays, and so does the source_id.
 
@@ -462,20 +484,38 @@ class SandboxStore:
             fields: what the request sends, checked.
             now: epoch seconds.
             has_required: a new customer has to have the metadata that its schema requires.
+            is_bulk: a bulk request does it.
         """
         is_complete = known is None and has_required
         check_metadata(self._schemas, "customer", fields.get("metadata"), creating=is_complete)
         stamp: Json = {"updated_at": iso(now)}
         if known is None:
             customer_id, source_id = f"cust_{random.getrandbits(96):024x}", fields.get("source_id") or UNSET
-            known, stamp = StoredCustomer(id=customer_id, source_id=source_id, created_at=iso(now)), {}
             if source_id:
-                self._id_of[source_id] = customer_id
-        customer = replace(known, **stamp, **self._changes(known, fields))
+                self._id_of[self._key(source_id)] = customer_id
+                source_id = source_id.strip() if self._options.source_id_blanks == "trimmed" else source_id
+            known, stamp = StoredCustomer(id=customer_id, source_id=source_id, created_at=iso(now)), {}
+        customer = replace(known, **stamp, **self._changes(known, fields, is_bulk=is_bulk))
         self._customers[customer.id] = customer
         return customer
 
-    def _changes(self, customer: StoredCustomer, fields: Json) -> Json:
+    def _key(self, source_id: str) -> str:
+        """Return by what a source_id is found."""
+        key = source_id.strip() if self._options.source_id_blanks == "trimmed" else source_id
+        return key.casefold() if self._options.source_id_case == "insensitive" else key
+
+    def _metadata(self, resource: str, metadata: Json) -> Json:
+        """Return metadata as it is stored."""
+        if self._options.undefined_metadata == "keep":
+            return metadata
+        rules = self._schemas.get(resource, {}).get("properties") or {}
+        defined = {key for key, rule in rules.items() if not rule.get("deleted")}
+        return {
+            key: value if value is None or key in defined else as_text(value)
+            for key, value in metadata.items()
+        }
+
+    def _changes(self, customer: StoredCustomer, fields: Json, *, is_bulk: bool) -> Json:
         """Return what fields that were checked change; a null empties its field."""
         changes: Json = {
             name: UNSET if fields[name] is None else fields[name] for name in TEXT_FIELDS if name in fields
@@ -485,6 +525,8 @@ class SandboxStore:
             address = {} if fields["address"] is None else {**(kept or {}), **fields["address"]}
             changes["address"] = {name: part for name, part in address.items() if part is not None} or None
         if "metadata" in fields:
-            kept = customer.metadata if self._options.metadata_update == "merge" else {}
-            changes["metadata"] = {} if fields["metadata"] is None else {**kept, **fields["metadata"]}
+            how, in_bulk = self._options.metadata_update, self._options.bulk_metadata_update
+            kept = customer.metadata if (in_bulk if is_bulk and in_bulk != "same" else how) == "merge" else {}
+            sent = fields["metadata"]
+            changes["metadata"] = {} if sent is None else {**kept, **self._metadata("customer", sent)}
         return changes

@@ -19,6 +19,7 @@ DATE_FIELDS = ("birthday", "birthdate")
 ADDRESS_FIELDS = ("city", "state", "line_1", "line_2", "country", "postal_code")
 ID_FIELDS, BULK_IDS = ("id", "source_id"), ("source_id",)
 """The ids that name a customer, in the body of a customer or an event and in a bulk request."""
+API_VERSIONS = ("v2018-08-01", "v2017-04-20", "v2017-04-05")
 MAX_EVENT_NAME = 300
 MAX_ORDERS, MAX_ITEMS = 2000, 500
 """Most orders in one import, and most items in one order."""
