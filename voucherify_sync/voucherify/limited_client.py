@@ -79,6 +79,7 @@ class ApiCall(Struct, frozen=True):
         template: of the path, where it holds an id.
         records: how many customers or events it carries; None for a call that carries none.
         sent: what must not show in the message of a refusal; asked for only then.
+        headers: in place of those that every call carries.
     """
 
     method: str
@@ -91,6 +92,7 @@ class ApiCall(Struct, frozen=True):
     params: Mapping[str, str] | None = None
     records: int | None = None
     sent: Callable[[], Iterable[Json]] = tuple
+    headers: Mapping[str, str] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -315,10 +317,12 @@ class LimitedClient:
 
     def _send(self, call: ApiCall, permit: Permit) -> Answer:
         """Make the call, and tell the limiter how it ended."""
-        arguments = (call.method, call.path, call.payload, call.params)
+        arguments: tuple[object, ...] = (call.method, call.path, call.payload, call.params)
+        if call.headers is not None:
+            arguments += (call.headers,)
         self._limiter.sent(permit)
         try:
-            reply = self._wait_for(arguments) if self._leaves_calls else self._client.call(*arguments)
+            reply = self._wait_for(arguments) if self._leaves_calls else self._client.call(*arguments)  # type: ignore[arg-type]
         except (NotSent, NoAnswer) as error:
             self._limiter.unanswered(permit)
             return error
