@@ -286,7 +286,7 @@ class Scripted:
         self._result = result
         self.bodies: list[list[str]] = []
 
-    def complete(self, request: Any) -> Reply:
+    def complete(self, request: Any, *_: Any) -> Reply:
         """Accept a request, or tell how the last one went."""
         if request.method == "POST":
             self.bodies.append([item["source_id"] for item in json.loads(request.payload)])

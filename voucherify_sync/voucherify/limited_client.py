@@ -30,6 +30,7 @@ from voucherify_sync.voucherify.retry_policy import (
     Attempts,
     Failed,
     Halt,
+    InDoubt,
     RetryLater,
     Verdict,
     is_success,
@@ -73,7 +74,7 @@ class ApiCall(Struct, frozen=True):
 
     Attributes:
         method, path, payload, params: as the client takes them.
-        kind: a custom event is never sent again unless it is proved that it was not processed.
+        kind: what is no customer is never sent again unless it is proved that it was not processed.
         is_good: tells whether a reply is the success that is expected; default: by the kind.
         bucket: the limit that it counts against.
         template: of the path, where it holds an id.
@@ -279,13 +280,27 @@ class LimitedClient:
             attempts.count(verdict)
         return verdict
 
-    def complete(self, call: ApiCall) -> Reply | Failed | None:
-        """Call until it is decided. None: the run is stopping, and it is not known whether it was processed."""
-        attempts = Attempts()
-        while isinstance(verdict := self.attempt(call, attempts), RetryLater):
+    def complete(
+        self,
+        call: ApiCall,
+        attempts: Attempts | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> Reply | Failed | InDoubt | None:
+        """Call until it is decided. None: the run is stopping, and it is not known whether it was processed.
+
+        Args:
+            call: what is called; only one that must not be sent again ends in doubt.
+            attempts: those before; default: none.
+            before_send: as for `attempt`.
+
+        Raises:
+            VoucherifySyncError: of `before_send`.
+        """
+        attempts = attempts or Attempts()
+        while isinstance(verdict := self.attempt(call, attempts, before_send), RetryLater):
             self.retries += 1
             self._stop.wait(verdict.after_s)
-        return verdict if isinstance(verdict, Reply | Failed) else None
+        return None if isinstance(verdict, Halt) else verdict
 
     def _permit(self, call: ApiCall) -> Permit | None:
         while self._gate.enter(call.kind, self.probe):
