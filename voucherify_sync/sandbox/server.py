@@ -43,7 +43,7 @@ class Sandbox:
         clock: epoch seconds; `options.clock_skew_s` is added.
 
     Attributes:
-        store: the customers and events that it holds.
+        store: the customers, events and orders that it holds.
         call_log: what it processed and what it answered.
         port: the TCP port, once it has started.
     """
@@ -74,7 +74,7 @@ class Sandbox:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def counts(self) -> tuple[int, int, int]:
-        """Return the number of customers and events that it holds, and of API calls that it met."""
+        """Return the number of customers and events that it holds, and of API calls that it met; `store` has orders."""
         return len(self.store.customers), self.store.event_count, self.call_log.calls
 
     def start(self) -> Self:
