@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from voucherify_sync.exit_codes import ExitCode
+from voucherify_sync.exit_codes import PRECEDENCE, ExitCode
 from voucherify_sync.text import clean, counted
 
 from .options import CONFIG, FILE, SOURCE, option
@@ -47,10 +47,33 @@ _MAX_BREACHES: Final = 50
 @option(
     "--online",
     is_flag=True,
-    help="Make one call to Voucherify: check the keys, the limit and the metadata schema.",
+    help="Make one call to Voucherify: check the keys, the limit and the metadata schemas.",
 )
+@option(
+    "--probe",
+    is_flag=True,
+    is_deliberate=True,
+    help="Find out how the project behaves, by a test customer that is deleted again. Implies --online.",
+)
+@option(
+    "--probe-order",
+    is_flag=True,
+    is_deliberate=True,
+    help="Import an order of amount 0, too, which stays. Implies --probe.",
+)
+@option("--yes", is_flag=True, is_deliberate=True, help="Probe without being asked.")
+@option("--json", "as_json", is_flag=True, help="Print the findings of --probe as one JSON object.")
 def command(
-    source: tuple[str, ...], config: Path | None, update: bool, junit: Path | None, show: bool, online: bool
+    source: tuple[str, ...],
+    config: Path | None,
+    update: bool,
+    junit: Path | None,
+    show: bool,
+    online: bool,
+    probe: bool,
+    probe_order: bool,
+    yes: bool,
+    as_json: bool,
 ) -> int:
     """Check the settings file and run its mapping tests.
 
@@ -58,23 +81,35 @@ def command(
     Examples:
       voucherify-sync check -c production.yaml --junit mapping-tests.xml
       voucherify-sync check --online segment-logs/
+      voucherify-sync check --probe --json > project.json
 
     Every mistake comes with its line and what to write instead (exit code 2). A setting that works, but
     is probably not meant so, is a warning. Mapping tests stand under `tests:` and in *.test.yaml files
     beside the settings file. A failed test is shown path by path (exit code 3). With --show, stdout gets
     the effective settings, with the default rows where they apply. A settings file may hold them.
 
-    Nothing is sent. Only --online makes a call, and it changes nothing at Voucherify. With SOURCE, it
-    also counts how many of the first 10,000 records break the project's metadata schema (exit code 3 if
-    Voucherify would refuse requests, 5 if the keys do not work).
+    Nothing is sent without --online and --probe. --online makes one call, which changes nothing at
+    Voucherify. With SOURCE, it also counts how many of the first 10,000 records break the project's
+    metadata schemas (exit code 3 if Voucherify would refuse requests, 5 if the keys do not work).
+
+    --probe finds out what no document of Voucherify settles: it creates a test customer, updates it, sends
+    one custom event and deletes the customer. It asks first. Exit code 3 if the project behaves otherwise
+    than assumed, or if something could not be deleted; 4 if fewer than 40 calls are left.
     """  # click reads the \b itself
     from voucherify_sync import settings as library
     from voucherify_sync.api import checked
-    from voucherify_sync.errors import UsageProblem
     from voucherify_sync.sources.discover import find_sources
 
-    if source and not online:
-        raise UsageProblem("check reads SOURCE only with --online", "Add --online, or leave SOURCE out.")
+    probe, online = probe or probe_order, online or probe or probe_order
+    _refuse(
+        {
+            "check reads SOURCE only with --online.\nAdd --online, or leave SOURCE out.": source
+            and not online,
+            "--yes is for --probe.\nAdd --probe, or leave it out.": yes and not probe,
+            "--json is for --probe.\nAdd --probe, or leave it out.": as_json and not probe,
+            "--show and --json would both write to stdout.\nGive one of them.": show and as_json,
+        }
+    )
     effective, tests, doubts = library.load_with_tests(config, environment=os.environ)
     found = find_sources(source, stdin_is_terminal=sys.stdin.isatty()) if source else None
     _try_outputs(config, effective, tests, found, junit)
@@ -94,9 +129,25 @@ def command(
     else:
         code = ExitCode.OK
         tell(verdict)
+    if probe:
+        from .probe import probe_project
+
+        probed = probe_project(effective, report.ledger, with_order=probe_order, yes=yes, as_json=as_json)
+        code = min(code, probed, key=PRECEDENCE.index)
+        if probed not in (ExitCode.OK, ExitCode.INCOMPLETE):
+            return code
     if online:
-        code = max(code, ask_project(effective, found))
+        code = min(code, ask_project(effective, found), key=PRECEDENCE.index)
     return code
+
+
+def _refuse(mistakes: Mapping[str, object]) -> None:
+    """Raise a UsageProblem for the first mistake that was made; the second line of each is the remedy."""
+    from voucherify_sync.errors import UsageProblem
+
+    for mistake, is_made in mistakes.items():
+        if is_made:
+            raise UsageProblem(*mistake.split("\n"))
 
 
 def _try_outputs(

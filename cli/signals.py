@@ -44,11 +44,12 @@ def leaving() -> Iterator[None]:
 
 
 @contextmanager
-def stopping_cleanly(stop: Stop, *, sends: bool = True) -> Iterator[None]:
+def stopping_cleanly(stop: Stop, *, sends: bool = True, quits: str = "") -> Iterator[None]:
     """Within this block a signal requests the stop instead of ending the process; the second one ends it at once.
 
-    Where nothing is sent, no requests in flight are waited for. The handler writes with `os.write`: buffered streams
-    may be in the middle of a write when it runs.
+    Where nothing is sent, no requests in flight are waited for. `quits` is what the second one says.
+
+    The handler writes with `os.write`: buffered streams may be in the middle of a write when it runs.
     """
     from voucherify_sync.exit_codes import ExitCode
 
@@ -56,14 +57,16 @@ def stopping_cleanly(stop: Stop, *, sends: bool = True) -> Iterator[None]:
         is_second = stop.signal_exit is not None
         cleared = "".join(clear(for_good=is_second) for clear in _screens)
         after = " after the requests in flight" if sends else ""
-        quits = "Quit. The same command goes on, and looks up what was in flight.\n" if sends else "Quit.\n"
+        last = quits or (
+            "Quit. The same command goes on, and looks up what was in flight.\n" if sends else "Quit.\n"
+        )
         said = f"Stopping{after}. Press Ctrl-C again to quit now.\n"
         if number != signal.SIGINT:
             said = f"{signal.Signals(number).name}: stopping{after}. A second one quits now.\n"
         stop.by_signal(ExitCode(128 + number))
         cleared = cleared or ("\n" if os.isatty(2) else "")  # a terminal shows ^C where the cursor is
         with suppress(OSError):  # a terminal that is gone must not end the run
-            os.write(2, (cleared + (quits if is_second else said)).encode())
+            os.write(2, (cleared + (last if is_second else said)).encode())
         if is_second:
             os._exit(128 + number)
 

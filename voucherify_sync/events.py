@@ -166,7 +166,7 @@ class Kind(StrEnum):
     EVENT = "event"
     """Record a custom event: never safe to repeat."""
     ORDER = "order"
-    """Say something of an order: all that is said of one is folded, and the order is imported."""
+    """Say something of an order of the past: all that is said of one is folded, and the order is imported."""
 
 
 class EventType(Struct, frozen=True):

@@ -9,7 +9,15 @@ from generating.markdown import code, fenced, sentence, table
 from generating.markdown import page as page_of
 from voucherify_sync.sandbox.faults import ACTIONS, FAULT_FORM, Fault
 from voucherify_sync.sandbox.options import DescribedField, SandboxOptions, describe_fields
-from voucherify_sync.sandbox.validation import ADDRESS_FIELDS, DATE_FIELDS, MAX_EVENT_NAME, TEXT_FIELDS
+from voucherify_sync.sandbox.validation import (
+    ADDRESS_FIELDS,
+    DATE_FIELDS,
+    MAX_EVENT_NAME,
+    MAX_ITEMS,
+    MAX_ORDERS,
+    ORDER_STATUSES,
+    TEXT_FIELDS,
+)
 
 _INTRODUCTION: Final = """\
 The [sandbox](../glossary.md#sandbox) stands in for the Voucherify API on your machine. It stores what it is sent, shows
@@ -29,8 +37,8 @@ next, although the new one is empty: records that an earlier sandbox took count 
 [duplicates](../glossary.md#duplicate). Use the switches `app_id` and `token` to refuse other keys."""
 
 _PAGE: Final = """\
-Open the address in a browser. The page shows the latest customers and custom events, what was refused and why, and the
-number of API calls and of throttled ones. It renews itself every second. `/state.json` has the same as data:"""
+Open the address in a browser. The page shows the latest customers, custom events and orders, what was refused and why,
+and the number of API calls and of throttled ones. It renews itself every second. `/state.json` has the same as data:"""
 
 _ENDPOINTS: Final = (
     (
@@ -46,12 +54,18 @@ _ENDPOINTS: Final = (
         "`GET /v1/customers/ID/activity`, `GET /v1/customers/ID/activities`",
         "200 with a customer's custom events. It takes `limit`, `order`, `starting_after_id`, `type` and two dates",
     ),
+    ("`DELETE /v1/customers/ID`", "204 without content; 404 for an unknown customer, and from then on"),
     ("`POST /v1/customers/bulk/async`", "202 with the id of an asynchronous action; 413 above 10 MiB"),
     (
         "`GET /v1/async-actions/ID`, `GET /v1/async-actions`",
-        "200 with status, counts and errors of bulk requests",
+        "200 with status, counts and errors of bulk requests and imports",
     ),
     ("`POST /v1/events`", "200; creates or updates the customer of the event, too"),
+    (
+        "`POST /v1/orders/import`",
+        "200 with the id of an asynchronous action; 413 above 10 MiB. It creates customers who are not known",
+    ),
+    ("`GET /v1/orders/ID`", "200, or 404 if neither an `id` nor a `source_id` is ID"),
     (
         "`GET /v1/metadata-schemas`, `GET /v1/metadata-schemas/RESOURCE`",
         "200 with the switch `metadata_schemas`",
@@ -61,6 +75,13 @@ _ENDPOINTS: Final = (
 _CUSTOMERS: Final = """\
 A customer, wherever one stands: alone, in a custom event, or in a bulk request. No field is required, but a customer
 without an id is a new one each time."""
+
+_ORDERS: Final = f"""\
+An import is a list of at most {MAX_ORDERS:,} orders and 10 MiB. One order that breaks a rule of the tables below spoils
+all of it: 400, and nothing is imported. What only the switches and metadata schemas refuse fails alone, and the result
+of the asynchronous action counts it. A customer who is not known is created with what the order says of it, also
+without the metadata that a schema requires. Bulk requests and imports wait in one queue. An imported order makes no
+event."""
 
 _BULK: Final = """\
 A bulk request is a list of customers, of at most 10 MiB. They are updated in their order, one request after the
@@ -73,6 +94,7 @@ Errors have the shape of the API's own: `code`, `key`, `message`, `details`, and
 |---|---|---|
 | 400 | `invalid_payload` | a body breaks a rule of the tables above; `details` names the field |
 | 400 | `metadata_validation_failed` | the customer's metadata does not fit its schema |
+| 400 | `invalid_api_version` | with `unknown_api_version=reject`; the key is made up, as no document has it |
 | 400 | `too_many_customers` | a bulk request has more customers than `bulk_item_cap` |
 | 400 | `invalid_query_params` | a parameter is out of range |
 | 400 | `not_found` | the `id` of an event's customer is unknown; `code` is 404 there |
@@ -132,7 +154,9 @@ def page() -> str:
             "voucherify-sync sandbox --switch nulls=reject --switch unknown_fields=reject\n"
             "voucherify-sync sandbox --fault 'POST /v1/events drop after 10%'\n"
             "voucherify-sync sandbox --fault 'POST /v1/events throttle #20-25 retry_after=5'\n"
-            "voucherify-sync sandbox --fault '/v1/customers/bulk/async fail-action #1' --switch async_delay_s=2",
+            "voucherify-sync sandbox --fault '/v1/customers/bulk/async fail-action #1' --switch async_delay_s=2\n"
+            "voucherify-sync sandbox --fault 'POST /v1/orders/import drop after #1' --switch order_existing=fail\n"
+            "voucherify-sync sandbox --fault 'POST /v1/events status 403'",
             "sh",
         ),
     )
@@ -175,6 +199,32 @@ def _fields() -> str:
             "as the switch `unknown_fields` says: ignored by default. There is no field for a time",
         ),
     ]
+    order_rows = [
+        ("`source_id`", "text, not empty. Without it, or with null, each import makes another order"),
+        ("`customer`", "required: object, as above, with a `source_id`"),
+        ("`status`", f"one of {', '.join(map(code, ORDER_STATUSES))}; a new order without it is `CREATED`"),
+        ("`amount`, `initial_amount`", "integer, 0 or more, without a fraction: `1.0` is refused"),
+        ("`discount_amount`", "integer"),
+        ("`items`", f"list of at most {MAX_ITEMS} objects, as below"),
+        ("`metadata`", "object; see `metadata_schemas`: those of `order`, `order_item` and `product` count"),
+        ("`referrer`, `referrer_id`", "object, as a customer; text or null"),
+        ("`id`", "text: the order's own, which must be known and wins over `source_id`"),
+    ]
+    item_rows = [
+        ("`source_id`, `product_id`, `sku_id`", "text; no item needs one"),
+        ("`related_object`", "`product` or `sku`"),
+        ("`quantity`, `initial_quantity`", "integer, 1 or more"),
+        ("`price`, `amount`, `initial_amount`", "integer, 0 or more"),
+        ("`discount_quantity`, `discount_amount`", "integer"),
+        (
+            "`product`, `sku`",
+            "object: texts `id`, `source_id`, `name`, number `price`, object `metadata`, boolean `override`",
+        ),
+        (
+            "null in any of them",
+            "refused, in the fields of orders and of items; within `metadata` it is a value",
+        ),
+    ]
     return "\n\n".join(
         [
             _CUSTOMERS,
@@ -182,5 +232,8 @@ def _fields() -> str:
             "A custom event:",
             table(("field of an event", "what it takes"), event_rows),
             _BULK,
+            _ORDERS,
+            table(("field of an order", "what it takes"), order_rows),
+            table(("field of an item", "what it takes"), item_rows),
         ]
     )

@@ -14,14 +14,14 @@ from voucherify_sync.events import body_hash
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.settings.types import Secret
 from voucherify_sync.voucherify.answers import NoAnswer, NotSent, Reply
-from voucherify_sync.voucherify.bulk import BULK_PATH, MAX_BYTES, BulkDelivery, CustomerResult
+from voucherify_sync.voucherify.bulk import CUSTOMERS, MAX_BYTES, BulkDelivery, ItemResult
 from voucherify_sync.voucherify.rate_limit import Limiter
 
 ANYTHING = "/v1/*"
 POLLS = "/v1/async-actions/*"
 
 
-def fault(action: str, path: str = BULK_PATH, **rules: Any) -> Fault:
+def fault(action: str, path: str = CUSTOMERS.path, **rules: Any) -> Fault:
     """Return a fault of the bulk endpoint."""
     return Fault(action=action, path=path, **rules)
 
@@ -147,7 +147,7 @@ def test_a_body_that_was_accepted_is_asked_after_and_not_sent_again() -> None:
     log, customers = Log(), people(3)
     with world(log=log) as here:
         with here.sandbox.store.step() as now:
-            action_id = here.sandbox.store.submit_bulk([{"source_id": "u0"}], now, will_fail=False).id
+            action_id = here.sandbox.store.submit("CUSTOMERS.BULK_UPDATE", [{"source_id": "u0"}], now).id
         log.remember_action(body_hash(b"[%s]" % b",".join(c.payload for c in customers)), action_id)
         assert set(here.deliver(*customers).values()) == {None}
         assert here.posts == 0
@@ -171,7 +171,7 @@ def test_an_action_is_remembered_before_it_is_first_polled() -> None:
         here.stop.wait = lambda _: bool(here.log)  # type: ignore[method-assign]
         here.deliver(*people(2))
         assert list(log.values()) == list(here.sandbox.store.actions)
-        assert not [call for call in here.sandbox.call_log.answered if call.path != BULK_PATH]
+        assert not [call for call in here.sandbox.call_log.answered if call.path != CUSTOMERS.path]
 
 
 def test_a_new_action_may_be_unknown_at_first() -> None:
@@ -181,7 +181,7 @@ def test_a_new_action_may_be_unknown_at_first() -> None:
         assert here.posts == 1
 
 
-@pytest.mark.parametrize("path", [BULK_PATH, POLLS], ids=["post", "poll"])
+@pytest.mark.parametrize("path", [CUSTOMERS.path, POLLS], ids=["post", "poll"])
 @pytest.mark.parametrize(
     "rules",
     [
@@ -286,7 +286,7 @@ class Scripted:
         self._result = result
         self.bodies: list[list[str]] = []
 
-    def complete(self, request: Any) -> Reply:
+    def complete(self, request: Any, *_: Any) -> Reply:
         """Accept a request, or tell how the last one went."""
         if request.method == "POST":
             self.bodies.append([item["source_id"] for item in json.loads(request.payload)])
@@ -298,7 +298,7 @@ class Scripted:
 
 def scripted(
     result: Callable[[list[str]], dict[str, Any]], count: int = 64
-) -> tuple[list[CustomerResult], Scripted]:
+) -> tuple[list[ItemResult], Scripted]:
     """Deliver customers to a script; return their results."""
     client: Any = Scripted(result)
     delivery = BulkDelivery(client, Log(), Secret("token-77aa"), Hasty())

@@ -12,6 +12,7 @@ from voucherify_sync.sandbox import Sandbox
 
 KEYS = {"X-App-Id": "app", "X-App-Token": "token"}
 CUSTOMERS, EVENTS, BULK = "/v1/customers", "/v1/events", "/v1/customers/bulk/async"
+IMPORT = "/v1/orders/import"
 
 
 class Reply(NamedTuple):
@@ -79,3 +80,8 @@ def customer(source_id: str = "u1", **fields: Any) -> dict[str, Any]:
 def event(name: str = "Order Completed", source_id: str = "u1", **parts: Any) -> dict[str, Any]:
     """Return the body of a custom event."""
     return {"event": name, "customer": {"source_id": source_id}, **parts}
+
+
+def order(source_id: Any = "o1", **fields: Any) -> dict[str, Any]:
+    """Return an order of an import."""
+    return {"source_id": source_id, "customer": {"source_id": "u1"}, **fields}

@@ -17,6 +17,8 @@ class Customer(Struct, frozen=True):
 
     source_id: str
     payload: bytes
+    source: str | None = None
+    message_id: str | None = None
 
 
 def customers(*sizes: int) -> list[Customer]:

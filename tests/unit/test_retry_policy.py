@@ -26,7 +26,11 @@ from voucherify_sync.voucherify.retry_policy import (
 )
 
 CUSTOMER, EVENT = Kind.CUSTOMER, Kind.EVENT
-GOOD = {CUSTOMER: b'{"object":"customer","id":"cust_1"}', EVENT: b'{"object":"event","type":"x"}'}
+GOOD = {
+    CUSTOMER: b'{"object":"customer","id":"cust_1"}',
+    EVENT: b'{"object":"event","type":"x"}',
+    Kind.ORDER: b'{"object":"order","id":"ord_1"}',
+}
 PAGE = b"<html><head><title>Sign in</title></head></html>"
 DATE = "Tue, 06 Jan 2026 10:00:00 GMT"
 

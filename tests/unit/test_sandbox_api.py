@@ -94,7 +94,11 @@ def test_a_body_that_is_no_json_is_refused_by_the_framework(sandbox: Sandbox, da
     [
         ("PUT", CUSTOMERS, "PUT is not supported by this endpoint. Did you mean GET or POST?"),
         ("GET", EVENTS, "GET is not supported by this endpoint. Did you mean POST?"),
-        ("DELETE", f"{CUSTOMERS}/u1", "DELETE is not supported by this endpoint. Did you mean GET or PUT?"),
+        (
+            "POST",
+            f"{CUSTOMERS}/u1",
+            "POST is not supported by this endpoint. Did you mean GET or PUT or DELETE?",
+        ),
     ],
 )
 def test_a_wrong_method_is_405(sandbox: Sandbox, method: str, path: str, details: str) -> None:

@@ -14,7 +14,7 @@ from voucherify_sync.events import Request
 from voucherify_sync.outcomes import Decision, Outcome, State, Waiting
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.answers import PATHS
-from voucherify_sync.voucherify.bulk import ActionLog, DryBulkDelivery
+from voucherify_sync.voucherify.bulk import CUSTOMERS, ActionLog, DryBulkDelivery, Endpoint
 
 _HEADS: Final = {
     kind: b'{"method":"POST","path":"%b","body":' % path.encode() for kind, path in PATHS.items()
@@ -32,7 +32,7 @@ class DryRun:
 
     Args:
         write: takes lines, with their line ends.
-        stop: asked before every customer of a bulk run.
+        stop: asked before every customer and order of a bulk request.
     """
 
     calls = retries = throttled = in_flight = submitted = open = 0
@@ -76,9 +76,11 @@ class DryRun:
         """Yield nothing: all is decided at once."""
         yield from ()
 
-    def bulk(self, _log: ActionLog) -> DryBulkDelivery:
-        """Return what plans customers in bulk."""
-        return DryBulkDelivery(self._write, self._stop)
+    def bulk(
+        self, _log: ActionLog, endpoint: Endpoint = CUSTOMERS, *, imports_update: bool | None = None
+    ) -> DryBulkDelivery:
+        """Return what plans customers or orders in bulk."""
+        return DryBulkDelivery(self._write, self._stop, endpoint)
 
     def trouble(self) -> str | None:
         """Say that there is none."""

@@ -33,7 +33,7 @@ from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted, span
 from voucherify_sync.voucherify.activity import Doubt, Doubts
 from voucherify_sync.voucherify.answers import PATHS, Reply, sent_of_customer
-from voucherify_sync.voucherify.bulk import ActionLog, BulkDelivery
+from voucherify_sync.voucherify.bulk import CUSTOMERS, ActionLog, BulkDelivery, Endpoint
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.limited_client import ApiCall, LimitedClient, RefusalPolicy
 from voucherify_sync.voucherify.rate_limit import CallWait, Limiter, RateWindow
@@ -228,14 +228,18 @@ class LiveDelivery:
         limited = LimitedClient(client, self._limiter, self._breaker, stop, self._refusals)
         self._sender = Sender(limited, stop, journal, on_doubt, pauses=pauses)
         self._lanes = Lanes(self._sender.attempt, settings.workers, stop)
-        self._bulk: BulkDelivery | None = None
-        self._bulk_client: LimitedClient | None = None
+        self._bulks: list[BulkDelivery] = []
+        self._bulk_clients: list[LimitedClient] = []
 
-    def bulk(self, log: ActionLog) -> BulkDelivery:
-        """Return what delivers customers in bulk; its requests are larger, and so are the answers.
+    def bulk(
+        self, log: ActionLog, endpoint: Endpoint = CUSTOMERS, *, imports_update: bool | None = None
+    ) -> BulkDelivery:
+        """Return what delivers customers or orders in bulk; its requests are larger, and so are the answers.
 
         Args:
             log: keeps what was accepted.
+            endpoint: what is delivered.
+            imports_update: whether an import changes an order that exists; None: not known.
         """
         client = Client(
             self._credentials,
@@ -245,11 +249,14 @@ class LiveDelivery:
             stop=self._stop,
         )
         self._clients.append(client)
-        self._bulk_client = LimitedClient(
+        limited = LimitedClient(
             client, self._limiter, self._breaker, self._stop, self._refusals, leaves_calls=True
         )
-        self._bulk = BulkDelivery(self._bulk_client, log, self._credentials.token, self._stop)
-        return self._bulk
+        self._bulk_clients.append(limited)
+        token, stop = self._credentials.token, self._stop
+        bulk = BulkDelivery(limited, log, token, stop, endpoint, imports_update=imports_update)
+        self._bulks.append(bulk)
+        return bulk
 
     def deliver(self, decisions: Iterable[Decision]) -> Iterator[list[Outcome]]:
         """Send the requests among the decisions; yield outcomes as they come, those that are decided among them.
@@ -307,7 +314,7 @@ class LiveDelivery:
     @property
     def retries(self) -> int:
         """Calls that repeated an earlier one."""
-        return self._lanes.retries + (self._bulk_client.retries if self._bulk_client else 0)
+        return self._lanes.retries + sum(client.retries for client in self._bulk_clients)
 
     @property
     def throttled(self) -> int:
@@ -343,8 +350,9 @@ class LiveDelivery:
         """Say what the next call waits for."""
         now = time.monotonic()
         wait = self._breaker.waiting(self._host) or self._limiter.waiting()
-        if wait is None and self._bulk is not None and self._bulk.polls_at is not None:
-            wait = CallWait("bulk", self._bulk.polls_at)
+        polls_at = next((bulk.polls_at for bulk in self._bulks if bulk.polls_at is not None), None)
+        if wait is None and polls_at is not None:
+            wait = CallWait("bulk", polls_at)
         # A rate is a pace: that each call waits a little for the one before is no news.
         if wait is not None and not (wait.reason in ("rate", "slowed") and wait.until < now + _SHORT_S):
             return Waiting(wait.reason, max(0.0, wait.until - now), wait.detail)

@@ -12,7 +12,7 @@ from array import array
 from binascii import crc32
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, BinaryIO, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, BinaryIO, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -54,7 +54,11 @@ class FoldedCustomer(Struct, frozen=True, gc=False):
         payload: the fields as JSON, ``source_id`` among them: an item of a bulk request.
         updated_at: time of the latest update; None if none of them had one.
         news: how many of the updates were not sent before, by the type of their events.
+        source, message_id: None, as no single event made it.
     """
+
+    source: ClassVar[str | None] = None
+    message_id: ClassVar[str | None] = None
 
     source_id: str
     payload: bytes

@@ -30,7 +30,7 @@ from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, R
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.bulk import CustomerDelivery
+from voucherify_sync.voucherify.bulk import ItemDelivery
 from voucherify_sync.voucherify.retry_policy import Failed
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class BulkCustomers:
         self._again = policy.again_before > NEVER
         # Not a method of this object: the two would keep each other alive, with their files, after the run.
         log = ledger if isinstance(ledger, Ledger) and not self._again else _UnknownActions(ledger)
-        self._customer_delivery: CustomerDelivery = delivery.bulk(log)
+        self._customer_delivery: ItemDelivery = delivery.bulk(log)
         self._stop = stop
         self._refusals: dict[str, Failed | None] = {}  # None: not sent, as nothing about the customer is new
 
@@ -225,6 +225,10 @@ class _UnknownActions:
 
     def action(self, body_hash: bytes) -> str | None:
         """Return None, whatever the ledger knows."""
+
+    def was_posted(self, source_id: str) -> bool:
+        """Tell what the ledger knows: an order that was sent before is ours, whatever is sent again."""
+        return isinstance(self._ledger, Ledger) and self._ledger.was_posted(source_id)
 
 
 def without_added_lines(lines: Mapping[str, int], batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -12,16 +12,16 @@ from voucherify_sync.events import Json, Kind
 
 
 class ProcessedRequest(Struct, frozen=True, gc=False):
-    """One customer update or custom event that took effect.
+    """One customer update, custom event or imported order that took effect.
 
     Attributes:
-        customer_id: the customer's id at Voucherify.
+        customer_id: the customer's id at Voucherify; of an order its customer's, and so is `source_id`.
         source_id: the customer's, None if it has none.
-        payload: the request body as it came; of a bulk request, the item.
+        payload: the request body as it came; of a bulk request or an import, the item.
         at: epoch seconds on the sandbox's clock.
-        name: the event's name, None for a customer.
-        event_id: the event's id at Voucherify, empty for a customer.
-        is_bulk: it came in a bulk request.
+        name: the event's name, or the order's source_id; None for a customer.
+        event_id: the event's or the order's id at Voucherify, empty for a customer.
+        is_bulk: it came in a bulk request or an import.
     """
 
     kind: Kind
@@ -65,11 +65,11 @@ class AnsweredCall(Struct, frozen=True, gc=False):
 
 
 class Refusal(Struct, frozen=True, gc=False):
-    """A call, or a customer of a bulk request, that was answered with an error.
+    """A call, or a customer or order of a bulk request, that was answered with an error.
 
     Attributes:
-        request: method and path, or the customer.
-        status: HTTP status; that of a customer in a bulk request is what it would have alone.
+        request: method and path, or the customer or order.
+        status: HTTP status; that of a customer or order in a bulk request is what it would have alone.
         details: what the answer says.
         at: epoch seconds on the sandbox's clock.
     """

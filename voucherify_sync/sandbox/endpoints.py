@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from itertools import islice
 from math import inf
 from typing import Any
@@ -18,14 +19,25 @@ from voucherify_sync.events import Json
 from voucherify_sync.sandbox.call_log import ProcessedRequest
 from voucherify_sync.sandbox.limits import API_CALLS, BULK_API_CALLS, CallLimits, Headers
 from voucherify_sync.sandbox.options import SandboxOptions
-from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
+from voucherify_sync.sandbox.store import (
+    ActionFault,
+    ActionType,
+    SandboxStore,
+    StoredCustomer,
+    StoredOrder,
+    as_text,
+    iso,
+)
 from voucherify_sync.sandbox.validation import (
+    API_VERSIONS,
     BULK_IDS,
     KNOWN_ERRORS,
+    MAX_ORDERS,
     PHRASES,
     ApiRefusal,
     check_customer,
     check_event,
+    check_order,
     framework_error,
     invalid,
     not_found,
@@ -46,7 +58,7 @@ class HttpRequest(Struct):
         headers: names in lower case; of a repeated one the last.
         keep_alive: the client wants to use the connection again.
         argument: the part of the path that its route leaves open, decoded; empty where there is none.
-        action_will_fail: the asynchronous action that it starts ends as FAILED.
+        action_fault: what goes wrong with the asynchronous action that it starts.
     """
 
     method: str
@@ -56,7 +68,7 @@ class HttpRequest(Struct):
     body: bytes = b""
     keep_alive: bool = True
     argument: str = ""
-    action_will_fail: bool = False
+    action_fault: ActionFault | None = None
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -126,10 +138,11 @@ class HttpAnswer(Struct, frozen=True):
 
     def head(self, now: float, *, close: bool = False) -> bytes:
         """Encode status line and headers, with the blank line after them."""
+        # An answer without content has no headers of a content either.
+        content = [f"Content-Type: {self.content_type}", f"Content-Length: {len(self.body)}"]
         lines = [
             f"HTTP/1.1 {self.status} {PHRASES.get(self.status, '')}",
-            f"Content-Type: {self.content_type}",
-            f"Content-Length: {len(self.body)}",
+            *(content if self.status != HTTPStatus.NO_CONTENT else ()),
             f"Date: {_format_date(int(now), usegmt=True)}",
             *(f"{name}: {value}" for name, value in self.headers),
             "Connection: close\r\n\r\n" if close else "Connection: keep-alive\r\n\r\n",
@@ -138,7 +151,7 @@ class HttpAnswer(Struct, frozen=True):
 
 
 Endpoint = Callable[[HttpRequest, float], Any]
-"""Takes a request and the time; returns the answer's object, or raises an ApiRefusal."""
+"""Takes a request and the time; returns the answer's object, None for no content, or raises an ApiRefusal."""
 
 
 class ApiEndpoints:
@@ -155,11 +168,17 @@ class ApiEndpoints:
         self._schemas = [_complete_schema(schema, now) for schema in options.metadata_schemas]
         self.routes: dict[tuple[str, ...], dict[str, Endpoint]] = {
             ("v1", "customers"): {"GET": self.list_customers, "POST": self.save_customer},
-            ("v1", "customers", "*"): {"GET": self.get_customer, "PUT": self.update_customer},
+            ("v1", "customers", "*"): {
+                "GET": self.get_customer,
+                "PUT": self.update_customer,
+                "DELETE": self.delete_customer,
+            },
             ("v1", "customers", "*", "activity"): {"GET": self.list_activity},
             ("v1", "customers", "*", "activities"): {"GET": self.list_activity},
             ("v1", "customers", "bulk", "async"): {"POST": self.submit_bulk},
             ("v1", "events"): {"POST": self.record_event},
+            ("v1", "orders", "import"): {"POST": self.import_orders},
+            ("v1", "orders", "*"): {"GET": self.get_order},
             ("v1", "async-actions"): {"GET": self.list_actions},
             ("v1", "async-actions", "*"): {"GET": self.get_action},
             ("v1", "metadata-schemas"): {"GET": self.list_schemas},
@@ -171,7 +190,7 @@ class ApiEndpoints:
         headers: Headers = ()
         app_id, token = request.headers.get("x-app-id"), request.headers.get("x-app-token")
         is_known = self._options.app_id in (None, app_id) and self._options.token in (None, token)
-        bucket = BULK_API_CALLS if request.path == "/v1/customers/bulk/async" else API_CALLS
+        bucket = self._bucket_of(request.path)
         try:
             with self._store.step() as now:
                 if not (app_id and token and is_known):
@@ -180,13 +199,36 @@ class ApiEndpoints:
                 exceeded, headers = self._limits.take(bucket, now)
                 if exceeded is not None:
                     return HttpAnswer(429, _encode(KNOWN_ERRORS[429]), headers)
+                self._check_version(request)
                 endpoint = self._find_endpoint(request)
                 shown = endpoint(request, now)
+                if shown is None:
+                    return HttpAnswer(204, headers=headers)
                 return HttpAnswer(202 if endpoint == self.submit_bulk else 200, _encode(shown), headers)
         except ApiRefusal as refusal:
             return HttpAnswer.refuse(refusal, headers)
         except RecursionError:
             return HttpAnswer.refuse(framework_error(500, "Nested too deeply to be answered"), headers)
+
+    def _bucket_of(self, path: str) -> str:
+        """Return the name of the limit that a call counts in."""
+        buckets = {
+            "/v1/customers/bulk/async": self._options.bulk_bucket,
+            "/v1/orders/import": self._options.order_import_bucket,
+        }
+        is_poll = path.startswith("/v1/async-actions")
+        bucket = self._options.poll_bucket if is_poll else buckets.get(path)
+        return BULK_API_CALLS if bucket == "bulk" else API_CALLS
+
+    def _check_version(self, request: HttpRequest) -> None:
+        """Refuse a version that the API never had, if the project does so.
+
+        Raises:
+            ApiRefusal: it is none.
+        """
+        version = request.headers.get("x-voucherify-api-version", API_VERSIONS[0])
+        if version not in API_VERSIONS and self._options.unknown_api_version == "reject":
+            raise invalid(f"There is no API version {version}", "invalid_api_version", "Invalid API version")
 
     def _find_endpoint(self, request: HttpRequest) -> Endpoint:
         """Return the endpoint of a request, and set the request's argument."""
@@ -234,6 +276,10 @@ class ApiEndpoints:
         named = {**fields, "id": self._store.find_customer(request.argument).id}
         return self._store.save_customer(named, request.body, now)
 
+    def delete_customer(self, request: HttpRequest, _now: float) -> None:
+        """Answer ``DELETE /v1/customers/ID``."""
+        self._store.delete_customer(self._store.find_customer(request.argument))
+
     def record_event(self, request: HttpRequest, now: float) -> Json:
         """Answer ``POST /v1/events``."""
         body = check_event(request.json(), self._options)
@@ -254,7 +300,28 @@ class ApiEndpoints:
                 raise invalid(f"Property [{number}] should have required property 'source_id'")
             if self._options.bulk_invalid == "request":
                 check_customer(item, f"[{number}]", self._options, BULK_IDS)
-        return {"async_action_id": self._store.submit_bulk(items, now, will_fail=request.action_will_fail).id}
+        return self._submit("CUSTOMERS.BULK_UPDATE", items, request, now)
+
+    def import_orders(self, request: HttpRequest, now: float) -> Json:
+        """Answer ``POST /v1/orders/import``."""
+        orders = request.json()
+        if not isinstance(orders, list):
+            raise invalid("Payload must be array")
+        if len(orders) > MAX_ORDERS:
+            raise invalid(f"Payload should NOT have more than {MAX_ORDERS} items")
+        for number, order in enumerate(orders):
+            check_order(order, f"[{number}]", self._options)
+        return self._submit("ORDERS.IMPORT", orders, request, now)
+
+    def _submit(self, kind: ActionType, items: list[Json], request: HttpRequest, now: float) -> Json:
+        return {"async_action_id": self._store.submit(kind, items, now, request.action_fault).id}
+
+    def get_order(self, request: HttpRequest, now: float) -> StoredOrder:
+        """Answer ``GET /v1/orders/ID``."""
+        order = self._store.find_order(request.argument)
+        if not self._store.is_visible(order, now):
+            raise not_found("order", request.argument)
+        return order
 
     def get_action(self, request: HttpRequest, now: float) -> Json:
         """Answer ``GET /v1/async-actions/ID``."""
@@ -275,6 +342,8 @@ class ApiEndpoints:
         """Answer ``GET /v1/customers/ID/activity``, and the same by the name ``activities``."""
         parameters, limit = request.parameters, request.number("limit", 10, 100)
         start, end = request.time("start_date", -inf), request.time("end_date", inf)
+        if self._options.activity_dates == "ignore":
+            start, end = -inf, inf
         customer = self._store.find_customer(request.argument)
         # Custom events are all that the sandbox has of an activity.
         is_custom = parameters.get("type", _CUSTOM_EVENT) == _CUSTOM_EVENT
@@ -334,11 +403,6 @@ def _activity_row(event: ProcessedRequest, customer: StoredCustomer, options: Sa
         "group_id": f"v-{event.event_id[-18:]}",
         "data": nested if options.activity_shape == "nested" else data,
     }
-
-
-def as_text(value: Any) -> str:
-    """Return a metadata value as it is when it is text, else as JSON."""
-    return value if isinstance(value, str) else _encode(value).decode()
 
 
 def _complete_schema(schema: Json, now: float) -> Json:

@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.events import Json
 from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest
+from voucherify_sync.sandbox.store import ActionFault
 from voucherify_sync.sandbox.validation import (
     KNOWN_ERRORS,
     PHRASES,
@@ -48,7 +49,7 @@ _MORE_FOLLOWS = getattr(socket, "MSG_MORE", 0)
 
 Silence = Literal["drop", "reset", "hang"]
 """No answer."""
-SpoiledAnswer = Literal["delay", "drip", "cut_header", "cut_body", "close", "fail_action"]
+SpoiledAnswer = Literal["delay", "drip", "cut_header", "cut_body", "close", ActionFault]
 """The good answer, spoiled."""
 MadeUpAnswer = Literal["status", "throttle", "redirect", "html", "empty", "wrong_shape", "huge"]
 """Another answer."""
@@ -62,7 +63,9 @@ ACTIONS: dict[Silence | SpoiledAnswer | MadeUpAnswer, str] = {
     "cut_header": "ends the connection within the headers of the good answer",
     "cut_body": "ends the connection within the body of the good answer",
     "close": "gives the good answer, says keep-alive, and closes with the last byte",
-    "fail_action": "accepts a bulk request, and lets its asynchronous action fail",
+    "fail_action": "accepts a bulk request or an import, and lets its asynchronous action fail",
+    "stall_action": "accepts a bulk request or an import whose action never ends; those after it wait, too",
+    "forget_action": "accepts a bulk request or an import and carries it out, but its action is unknown from then on",
     "status": "answers CODE (default: 500) with the API's error, or another `body`",
     "throttle": "answers 429 as if the limit were reached",
     "redirect": "answers CODE (default: 302) and leads to `location`",
@@ -72,7 +75,7 @@ ACTIONS: dict[Silence | SpoiledAnswer | MadeUpAnswer, str] = {
     "huge": "answers a success of `size` bytes",
 }
 """What a fault can do, in words that begin with a verb."""
-_ONLY_AFTER = {"drip", "cut_header", "cut_body", "close", "wrong_shape", "huge", "fail_action"}
+_ONLY_AFTER = {"drip", "cut_header", "cut_body", "close", "wrong_shape", "huge", *get_args(ActionFault)}
 _USUAL_CODE = {"status": 500, "redirect": 302, "throttle": 429}
 
 
@@ -89,8 +92,8 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description="`before` or `after`: whether the call takes effect. Misanswered after that it does, "
             "misanswered before it never does. The default is `after` for `delay`, `drip`, `cut_header`, `cut_body`, "
-            "`close`, `fail_action`, `wrong_shape` and `huge`, and `before` for the others. With `delay before` the "
-            "call takes effect late."
+            "`close`, `wrong_shape`, `huge` and the faults of actions, and `before` for the others. With "
+            "`delay before` the call takes effect late."
         ),
     ] = None
     chance: Annotated[float, Meta(ge=0, le=1, description="Chance of each matching call, 0 to 1.")] = 1.0

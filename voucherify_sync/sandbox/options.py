@@ -67,7 +67,11 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = None
     bulk_limit: Annotated[
-        str | None, Meta(description="Bulk requests allowed, which are counted apart from other calls.")
+        str | None,
+        Meta(
+            description="Bulk requests allowed, which are counted apart from other calls. See `bulk_bucket` and "
+            "`order_import_bucket`."
+        ),
     ] = None
     cycle_limit: Annotated[
         Annotated[int, Meta(ge=1)] | None,
@@ -83,9 +87,24 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
             "all calls at its end; a sliding one frees each call a period after it came."
         ),
     ] = "fixed"
+    bulk_bucket: Annotated[
+        Literal["bulk", "ordinary"],
+        Meta(description="Which limit a bulk request of customers counts in (undocumented)."),
+    ] = "bulk"
+    poll_bucket: Annotated[
+        Literal["ordinary", "bulk"],
+        Meta(description="Which limit a call for an asynchronous action counts in (undocumented)."),
+    ] = "ordinary"
     auth_error_rate_headers: Annotated[
         bool, Meta(description="A 401 carries the rate headers, too (undocumented).")
     ] = True
+    unknown_api_version: Annotated[
+        Literal["accept", "reject"],
+        Meta(
+            description="A call whose X-Voucherify-API-Version is no version of the API (undocumented). `reject` "
+            "answers 400."
+        ),
+    ] = "accept"
     latency_s: Annotated[
         float, Meta(ge=0, le=86_400, description="Seconds between processing a call and answering it.")
     ] = 0.0
@@ -102,7 +121,11 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.0
     read_lag_s: Annotated[
         float,
-        Meta(ge=0, le=86_400, description="Seconds until reads show a new customer or event (undocumented)."),
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds until reads show a new customer, event or order (undocumented).",
+        ),
     ] = 0.0
     nulls: Annotated[
         Literal["clear", "ignore", "reject"],
@@ -123,13 +146,42 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
             "`reject` refuses the request."
         ),
     ] = "ignore"
+    source_id_blanks: Annotated[
+        Literal["opaque", "trimmed"],
+        Meta(
+            description="Blanks around a customer's source_id (undocumented). `opaque` keeps them: another customer. "
+            "`trimmed` drops them, in bodies and in paths."
+        ),
+    ] = "opaque"
+    source_id_case: Annotated[
+        Literal["sensitive", "insensitive"],
+        Meta(
+            description="Upper and lower case of a customer's source_id (undocumented). `insensitive` finds the "
+            "customer by either, and shows the source_id as it was first sent."
+        ),
+    ] = "sensitive"
     metadata_update: Annotated[
         Literal["merge", "replace"],
         Meta(
-            description="What new metadata does to a customer's metadata (undocumented). It is merged key by key, or "
-            "replaces all of it."
+            description="What new metadata does to the metadata of a customer or an order (undocumented). It is merged "
+            "key by key, or replaces all of it."
         ),
     ] = "merge"
+    bulk_metadata_update: Annotated[
+        Literal["same", "merge", "replace"],
+        Meta(
+            description="What a bulk request does to a customer's metadata (undocumented). `same` goes by "
+            "`metadata_update`."
+        ),
+    ] = "same"
+    undefined_metadata: Annotated[
+        Literal["keep", "text"],
+        Meta(
+            description="What becomes of metadata that no schema defines, of customers and orders. `keep` stores each "
+            "value as it is. `text` stores it as text, as the documents say: a number as its decimal text, a list or "
+            "an object as JSON."
+        ),
+    ] = "keep"
     address_update: Annotated[
         Literal["merge", "replace"],
         Meta(
@@ -183,6 +235,52 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, le=1e9, description="Seconds that a bulk request takes: half enqueued, half in progress."),
     ] = 0.0
+    order_existing: Annotated[
+        Literal["upsert", "fail", "double"],
+        Meta(
+            description="What an import does with an order whose source_id is known (undocumented). `upsert` updates "
+            "the order: fields that are not sent stay, items are replaced, metadata goes by `metadata_update`. `fail` "
+            "refuses it in the result of the asynchronous action. `double` makes another order, and reads by "
+            "source_id show that one."
+        ),
+    ] = "upsert"
+    order_amount_mismatch: Annotated[
+        Literal["accept", "fail"],
+        Meta(
+            description="An order whose amount is not the sum of its items (undocumented). `accept` keeps the amount "
+            "as it was sent, `fail` refuses the order in the result of the asynchronous action."
+        ),
+    ] = "accept"
+    order_zero_amount: Annotated[
+        Literal["accept", "fail"],
+        Meta(
+            description="An order whose amount is sent as 0 (undocumented). The description calls amounts positive. "
+            "`fail` refuses the order in the result of the asynchronous action."
+        ),
+    ] = "accept"
+    order_unknown_product: Annotated[
+        Literal["accept", "fail"],
+        Meta(
+            description="An item that refers to a product or SKU which no import stored (undocumented). "
+            "`override: true` in an item's `product` or `sku` stores it. `fail` refuses the order in the result of the "
+            "asynchronous action."
+        ),
+    ] = "accept"
+    orders_of_deleted_customer: Annotated[
+        Literal["keep", "delete"],
+        Meta(description="What becomes of the orders of a customer who is deleted (undocumented)."),
+    ] = "keep"
+    order_import_bucket: Annotated[
+        Literal["bulk", "ordinary"],
+        Meta(description="Which limit an import of orders counts in (undocumented). See `bulk_limit`."),
+    ] = "bulk"
+    order_failed_shape: Annotated[
+        Literal["list", "object", "unnamed"],
+        Meta(
+            description="How the result of an import shows the orders that failed (undocumented). `list` names each, "
+            "`object` only the first, in an object of its own, `unnamed` none: their source_id is null."
+        ),
+    ] = "list"
     activity_shape: Annotated[
         Literal["nested", "flat"],
         Meta(
@@ -190,6 +288,12 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
             "`data.data.event`, `flat` is `data.event`."
         ),
     ] = "nested"
+    activity_dates: Annotated[
+        Literal["filter", "ignore"],
+        Meta(
+            description="What `start_date` and `end_date` do in a query for a customer's activity (undocumented)."
+        ),
+    ] = "filter"
     activity_metadata: Annotated[
         Literal["same", "strings", "none"],
         Meta(

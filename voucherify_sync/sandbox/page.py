@@ -16,9 +16,9 @@ import msgspec
 
 from voucherify_sync.events import Json
 from voucherify_sync.sandbox.call_log import CallLog, Refusal
-from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest, as_text
+from voucherify_sync.sandbox.endpoints import HttpAnswer, HttpRequest
 from voucherify_sync.sandbox.options import SandboxOptions
-from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, iso
+from voucherify_sync.sandbox.store import SandboxStore, StoredCustomer, StoredOrder, as_text, iso
 from voucherify_sync.sandbox.validation import framework_error
 
 _MAX_ROWS, _MAX_REFUSALS = 30, 10
@@ -42,6 +42,7 @@ def answer_page(
         return HttpAnswer.refuse(framework_error(403, "Not the address of this page"))
     everyone = store.customers
     customers, events = everyone[: -_MAX_ROWS - 1 : -1], store.events[: -_MAX_ROWS - 1 : -1]
+    all_orders = store.orders
     customer_count, event_count = len(everyone), store.event_count
     statuses, refusals = call_log.statuses, call_log.refusals
     if request.path == "/state.json":
@@ -58,6 +59,7 @@ def answer_page(
         data = {
             "customers": {"count": customer_count, "newest": customers},
             "events": {"count": event_count, "newest": newest},
+            "orders": {"count": len(all_orders), "newest": all_orders[: -_MAX_ROWS - 1 : -1]},
             "calls": {"count": call_log.calls, "by_status": statuses},
             "refusals": {"count": call_log.refusal_count, "newest": refusals[: -_MAX_ROWS - 1 : -1]},
         }
@@ -65,13 +67,18 @@ def answer_page(
     tiles = (
         ("custom events", event_count, "POST /v1/events, accepted"),
         ("customers", customer_count, "different people; updates are not counted"),
+        ("orders", len(all_orders), "different orders; updates are not counted"),
         ("API calls", call_log.calls, "all calls, also refused ones"),
         (
             "throttled",
             statuses.get("429", 0),
             "calls over the limit, answered with 429: they are repeated later",
         ),
-        ("refused", call_log.refusal_count, "calls, and customers of bulk requests, answered with an error"),
+        (
+            "refused",
+            call_log.refusal_count,
+            "calls, and customers and orders in bulk, answered with an error",
+        ),
     )
     settings = store.api_settings(f"http://{host}")
     invitation = (
@@ -96,6 +103,7 @@ def answer_page(
         events_note=_note(len(events), event_count),
         customers=_table(map(_customer_row, customers)) or '<p class="empty">No customers yet.</p>',
         customers_note=_note(len(customers), customer_count),
+        orders=_orders(all_orders, {customer.id: customer for customer in everyone}),
         footer=_footer(options),
     )
     headers = (*_NEVER_STORED, ("Content-Security-Policy", policy))
@@ -139,6 +147,24 @@ def _customer_row(customer: StoredCustomer) -> str:
     details = " · ".join([who, *known] if name != who else known)
     place = f" <small>{_escape(', '.join((customer.address or {}).values()))}</small>"
     return _row(name, details, place, customer.metadata, customer.updated_at or customer.created_at)
+
+
+def _orders(orders: list[StoredOrder], customers: dict[str, StoredCustomer]) -> str:
+    """Make the section of orders, if there are any."""
+    newest = orders[: -_MAX_ROWS - 1 : -1]
+    rows = [_order_row(order, customers.get(order.customer_id)) for order in newest]
+    title = f"<h2>Orders<small>{_note(len(newest), len(orders))}</small></h2>"
+    return f"<section>{title}{_table(rows)}</section>" if rows else ""
+
+
+def _order_row(order: StoredOrder, customer: StoredCustomer | None) -> str:
+    who = (customer.source_id if customer else None) or order.customer_id
+    counted_items = f"{len(order.items)} item{'' if len(order.items) == 1 else 's'}"
+    amount = [f"amount {order.amount:,}"] if isinstance(order.amount, int) else []
+    details = " · ".join([order.status, *amount, counted_items, who])
+    return _row(
+        order.source_id or order.id, details, "", order.metadata, order.updated_at or order.created_at
+    )
 
 
 def _row(title: str, details: str, place: str, metadata: Json, stamp: str) -> str:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from io import BufferedReader
-from typing import Self
+from typing import Self, get_args
 
 from voucherify_sync.errors import UsageProblem
 from voucherify_sync.sandbox.call_log import AnsweredCall, CallLog, Refusal
@@ -22,7 +22,7 @@ from voucherify_sync.sandbox.endpoints import ApiEndpoints, HttpAnswer, HttpRequ
 from voucherify_sync.sandbox.faults import Fault, FaultScript, perform, spoil
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.page import answer_page
-from voucherify_sync.sandbox.store import SandboxStore
+from voucherify_sync.sandbox.store import ActionFault, SandboxStore
 from voucherify_sync.sandbox.validation import ApiRefusal, framework_error
 
 _BACKLOG = 512
@@ -43,7 +43,7 @@ class Sandbox:
         clock: epoch seconds; `options.clock_skew_s` is added.
 
     Attributes:
-        store: the customers and events that it holds.
+        store: the customers, events and orders that it holds.
         call_log: what it processed and what it answered.
         port: the TCP port, once it has started.
     """
@@ -74,7 +74,7 @@ class Sandbox:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def counts(self) -> tuple[int, int, int]:
-        """Return the number of customers and events that it holds, and of API calls that it met."""
+        """Return the number of customers and events that it holds, and of API calls that it met; `store` has orders."""
         return len(self.store.customers), self.store.event_count, self.call_log.calls
 
     def start(self) -> Self:
@@ -179,7 +179,7 @@ class Sandbox:
         """Answer an API call badly; tell whether the connection still lives."""
         if fault.when == "before" and self._stopping.wait(fault.delay_s):
             return False
-        request.action_will_fail = fault.action == "fail_action"
+        request.action_fault = next((each for each in get_args(ActionFault) if each == fault.action), None)
         good, is_processed = self._process(request) if fault.is_processed else (None, False)
         if fault.when != "before":
             self._stopping.wait(fault.delay_s)

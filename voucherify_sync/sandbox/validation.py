@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime
 from http import HTTPStatus
+from numbers import Real
 from typing import Any
 
 from voucherify_sync.events import Json
@@ -18,7 +19,11 @@ DATE_FIELDS = ("birthday", "birthdate")
 ADDRESS_FIELDS = ("city", "state", "line_1", "line_2", "country", "postal_code")
 ID_FIELDS, BULK_IDS = ("id", "source_id"), ("source_id",)
 """The ids that name a customer, in the body of a customer or an event and in a bulk request."""
+API_VERSIONS = ("v2018-08-01", "v2017-04-20", "v2017-04-05")
 MAX_EVENT_NAME = 300
+MAX_ORDERS, MAX_ITEMS = 2000, 500
+"""Most orders in one import, and most items in one order."""
+ORDER_STATUSES = ("CREATED", "PAID", "CANCELED", "FULFILLED")
 
 KNOWN_ERRORS: dict[int, Json] = {
     401: {"code": 401, "message": "Unauthorized", "key": "unauthorized"},
@@ -40,7 +45,15 @@ KNOWN_ERRORS: dict[int, Json] = {
 
 # Python names 413 otherwise from 3.13 on; the API keeps the old words.
 PHRASES = {**{status.value: status.phrase for status in HTTPStatus}, 413: "Request Entity Too Large"}
-_WORDS: dict[type, str] = {str: "should be string", dict: "must be object", object: "should NOT be null"}
+_WORDS: dict[type, str] = {
+    str: "should be string",
+    int: "should be integer",
+    Real: "should be number",
+    bool: "should be boolean",
+    list: "must be array",
+    dict: "must be object",
+    object: "should NOT be null",
+}
 _CUSTOMER_TYPES: dict[str, type] = {**dict.fromkeys(TEXT_FIELDS, str), "address": dict, "metadata": dict}
 _ADDRESS_TYPES: dict[str, type] = dict.fromkeys(ADDRESS_FIELDS, str)
 _EVENT_TYPES: dict[str, type] = {
@@ -49,6 +62,29 @@ _EVENT_TYPES: dict[str, type] = {
 }
 _REFERRAL_TYPES: dict[str, type] = {"code": str, "referrer_id": str}
 _LOYALTY_TYPES: dict[str, type] = {"code": str}
+_ORDER_TYPES: dict[str, type] = {
+    **dict.fromkeys(("id", "source_id", "status", "referrer_id"), str),
+    **dict.fromkeys(("amount", "initial_amount", "discount_amount"), int),
+    **dict.fromkeys(("customer", "referrer", "metadata"), dict),
+    "items": list,
+}
+_ITEM_TYPES: dict[str, type] = {
+    **dict.fromkeys(("product_id", "sku_id", "related_object", "source_id"), str),
+    **dict.fromkeys(("quantity", "initial_quantity", "discount_quantity"), int),
+    **dict.fromkeys(("price", "amount", "initial_amount", "discount_amount"), int),
+    **dict.fromkeys(("product", "sku", "metadata"), dict),
+}
+_PRODUCT_TYPES: dict[str, type] = {
+    **dict.fromkeys(("id", "source_id", "name"), str),
+    "price": Real,
+    "metadata": dict,
+    "override": bool,
+}
+_SKU_TYPES: dict[str, type] = {**_PRODUCT_TYPES, "sku": str}
+_NULL_IN_ORDER = ("source_id", "referrer_id")
+_CHOICES = {"status": ORDER_STATUSES, "related_object": ("product", "sku")}
+_LOWEST = {"quantity": 1, "initial_quantity": 1, "price": 0, "amount": 0, "initial_amount": 0}
+"""The bounds of an order and its items that the description has in words alone."""
 _METADATA_TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("string", "image_url", "geopoint"), str),
     "number": (int, float),
@@ -178,18 +214,77 @@ def check_event(body: object, options: SandboxOptions) -> Json:
     return event
 
 
-def check_metadata(schemas: Mapping[str, Json], metadata: Json | None, *, creating: bool) -> None:
-    """Compare a customer's metadata with the schema of customers, if there is one.
+def check_order(fields: object, at: str, options: SandboxOptions) -> Json:
+    """Check an order of an import, and return the fields that count.
+
+    Args:
+        fields: what the body has in the place of an order.
+        at: its place in the body, such as ``[0]``.
+        options: what happens to unknown fields, nested metadata, and nulls of the customer.
+
+    Raises:
+        ApiRefusal: a field breaks a rule.
+    """
+    if not isinstance(fields, dict):
+        raise invalid(f"Property {at} must be object")
+    given = {name: value for name, value in fields.items() if value is not None or name not in _NULL_IN_ORDER}
+    order = _check_bounded(given, _ORDER_TYPES, at, options)
+    if order.get("source_id") == "":
+        raise invalid(f"Property {at}.source_id should NOT be shorter than 1 characters")
+    if "customer" not in order:
+        raise invalid(f"Property {at} should have required property 'customer'")
+    for name in ("customer", "referrer"):
+        if name in order:
+            order[name] = check_customer(order[name], f"{at}.{name}", options)
+    if not order["customer"].get("source_id"):
+        raise invalid(f"Property {at}.customer should have required property 'source_id'")
+    items = order.get("items", [])
+    if len(items) > MAX_ITEMS:
+        raise invalid(f"Property {at}.items should NOT have more than {MAX_ITEMS} items")
+    if "items" in order:
+        order["items"] = [_check_item(item, f"{at}.items[{n}]", options) for n, item in enumerate(items)]
+    return order
+
+
+def _check_item(fields: object, at: str, options: SandboxOptions) -> Json:
+    """Check an item of an order, and return the fields that count."""
+    if not isinstance(fields, dict):
+        raise invalid(f"Property {at} must be object")
+    item = _check_bounded(fields, _ITEM_TYPES, at, options)
+    for name, types in (("product", _PRODUCT_TYPES), ("sku", _SKU_TYPES)):
+        if name in item:
+            item[name] = _check_bounded(item[name], types, f"{at}.{name}", options)
+    return item
+
+
+def _check_bounded(fields: Json, types: Mapping[str, type], at: str, options: SandboxOptions) -> Json:
+    """Check the fields of an order or of a part of it, their choices and bounds, too."""
+    kept = _check_fields(fields, types, at, options)
+    for name, value in kept.items():
+        if name in _CHOICES and value not in _CHOICES[name]:
+            allowed = ", ".join(_CHOICES[name])
+            raise invalid(f"Property {at}.{name} should be equal to one of the allowed values: {allowed}")
+        if name in _LOWEST and value < _LOWEST[name]:
+            raise invalid(f"Property {at}.{name} cannot be lower than {_LOWEST[name]}")
+    _check_nesting(kept.get("metadata", {}), f"{at}.metadata", options)
+    return kept
+
+
+def check_metadata(
+    schemas: Mapping[str, Json], resource: str, metadata: Json | None, *, creating: bool
+) -> None:
+    """Compare metadata with the schema of the resource that it belongs to, if there is one.
 
     Args:
         schemas: the metadata schemas as the API lists them, by what they belong to.
+        resource: such as ``customer`` or ``order``.
         metadata: what the request sends.
-        creating: the customer is new, so that what is required must be there.
+        creating: the customer or order is new, so that what is required must be there.
 
     Raises:
         ApiRefusal: the metadata breaks the schema.
     """
-    schema = schemas.get("customer")
+    schema = schemas.get(resource)
     if schema is None or (metadata is None and not creating):
         return
     if problems := _find_breaches(schema, metadata or {}, schemas, creating=creating):
@@ -209,12 +304,17 @@ def _check_fields(
         elif value is None and takes_null and options.nulls != "reject":
             if options.nulls == "clear":
                 kept[name] = None
-        elif value is None or not isinstance(value, demanded):
+        elif value is None or not _is_of(value, demanded):
             or_null = ",null" if takes_null and options.nulls != "reject" else ""
             raise invalid(f"Property {at}.{name} {_WORDS[demanded]}{or_null}")
         else:
             kept[name] = value
     return kept
+
+
+def _is_of(value: object, demanded: type) -> bool:
+    """Tell whether a value has a type of JSON, in which true is no number."""
+    return isinstance(value, demanded) and (demanded in (bool, object) or not isinstance(value, bool))
 
 
 def _is_date(text: str) -> bool:

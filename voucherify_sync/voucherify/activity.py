@@ -27,6 +27,8 @@ _PAGES = 10
 """Of 100 events each, about two minutes of one customer: nobody makes more."""
 _CLOCK_ERROR_S = 2.0
 """How far the server's time, known from whole seconds, may be off."""
+CUSTOM_EVENT = "customer.custom_event"
+"""The type of the entries of custom events."""
 _THROTTLED_TRIES = 3
 """After that a look counts as one that did not find the event: its lane must not wait for ever."""
 
@@ -165,12 +167,12 @@ class Doubts:
             for moment in (window[0], window[1] + 1)
         )
         params = {
-            "type": "customer.custom_event",
+            "type": CUSTOM_EVENT,
             "start_date": start,
             "end_date": end,
             "limit": "100",
         }
-        path = f"/v1/customers/{quote(source_id, safe='')}/activity"
+        path = activity_path(source_id)
         for _ in range(_PAGES):
             page = self._page(
                 ApiCall("GET", path, template="/v1/customers/{id}/activity", params=params.copy())
@@ -197,6 +199,11 @@ class Doubts:
         return {}
 
 
+def activity_path(source_id: str) -> str:
+    """Return where the activity of a customer is read."""
+    return f"/v1/customers/{quote(source_id, safe='')}/activity"
+
+
 def _can_verify(request: Request) -> bool:
     """Tell whether a look-up could prove anything: an event without metadata of its own has only its name."""
     metadata = request.body.get("metadata")
@@ -214,11 +221,20 @@ def _is_match(row: Json, body: Json, window: tuple[float, float]) -> bool:
         created_at = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
         if not window[0] <= created_at <= window[1]:
             return False
+    event = event_of(row)
+    return bool(name_of(event) == body.get("event") and event.get("metadata") == body.get("metadata"))
+
+
+def event_of(row: Json) -> Json:
+    """Return the event of an entry of the log, wherever it stands in it; empty where there is none."""
     outer = _object(row.get("data"))
     inner = _object(outer.get("data")) or outer
-    event = _object(inner.get("event")) or inner
-    name = event.get("type") or event.get("event")
-    return bool(name == body.get("event") and event.get("metadata") == body.get("metadata"))
+    return _object(inner.get("event")) or inner
+
+
+def name_of(event: Json) -> Any:
+    """Return the name of an event of the log."""
+    return event.get("type") or event.get("event")
 
 
 def _object(value: Any) -> Json:

@@ -464,6 +464,7 @@ class Client:
         path: str,
         payload: bytes | None = None,
         params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Make one call.
 
@@ -472,6 +473,7 @@ class Client:
             path: such as ``/v1/events``; percent-encoded where needed.
             payload: JSON, sent as it is.
             params: of the query.
+            headers: in place of those that every call carries.
 
         Raises:
             NotSent: proved not to have been sent.
@@ -481,7 +483,7 @@ class Client:
         request = requests.PreparedRequest()
         request.method = method
         request.url = f"{self._base}{path}?{urlencode(params)}" if params else self._base + path
-        request.headers = CaseInsensitiveDict(self._headers)
+        request.headers = CaseInsensitiveDict({**self._headers, **(headers or {})})
         if payload is not None:
             request.body = payload
             request.headers["Content-Type"] = "application/json"
@@ -525,8 +527,8 @@ class Client:
         finally:
             response.close()  # a connection whose answer was read to its end is back in the pool by now
         is_framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
-        if not size and not is_framed and 200 <= response.status_code < 300:
-            # What requests makes of a header that was cut off.
+        if not size and not is_framed and 200 <= response.status_code < 300 and response.status_code != 204:
+            # What requests makes of a header that was cut off; 204 has neither a body nor a length.
             raise self._no_answer("cut", response.status_code)
         return Reply(response.status_code, response.headers, b"".join(chunks))
 

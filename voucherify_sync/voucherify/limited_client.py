@@ -30,6 +30,7 @@ from voucherify_sync.voucherify.retry_policy import (
     Attempts,
     Failed,
     Halt,
+    InDoubt,
     RetryLater,
     Verdict,
     is_success,
@@ -73,12 +74,13 @@ class ApiCall(Struct, frozen=True):
 
     Attributes:
         method, path, payload, params: as the client takes them.
-        kind: a custom event is never sent again unless it is proved that it was not processed.
+        kind: what is no customer is never sent again unless it is proved that it was not processed.
         is_good: tells whether a reply is the success that is expected; default: by the kind.
         bucket: the limit that it counts against.
         template: of the path, where it holds an id.
         records: how many customers or events it carries; None for a call that carries none.
         sent: what must not show in the message of a refusal; asked for only then.
+        headers: in place of those that every call carries.
     """
 
     method: str
@@ -91,6 +93,7 @@ class ApiCall(Struct, frozen=True):
     params: Mapping[str, str] | None = None
     records: int | None = None
     sent: Callable[[], Iterable[Json]] = tuple
+    headers: Mapping[str, str] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -277,13 +280,27 @@ class LimitedClient:
             attempts.count(verdict)
         return verdict
 
-    def complete(self, call: ApiCall) -> Reply | Failed | None:
-        """Call until it is decided. None: the run is stopping, and it is not known whether it was processed."""
-        attempts = Attempts()
-        while isinstance(verdict := self.attempt(call, attempts), RetryLater):
+    def complete(
+        self,
+        call: ApiCall,
+        attempts: Attempts | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> Reply | Failed | InDoubt | None:
+        """Call until it is decided. None: the run is stopping, and it is not known whether it was processed.
+
+        Args:
+            call: what is called; only one that must not be sent again ends in doubt.
+            attempts: those before; default: none.
+            before_send: as for `attempt`.
+
+        Raises:
+            VoucherifySyncError: of `before_send`.
+        """
+        attempts = attempts or Attempts()
+        while isinstance(verdict := self.attempt(call, attempts, before_send), RetryLater):
             self.retries += 1
             self._stop.wait(verdict.after_s)
-        return verdict if isinstance(verdict, Reply | Failed) else None
+        return None if isinstance(verdict, Halt) else verdict
 
     def _permit(self, call: ApiCall) -> Permit | None:
         while self._gate.enter(call.kind, self.probe):
@@ -315,10 +332,12 @@ class LimitedClient:
 
     def _send(self, call: ApiCall, permit: Permit) -> Answer:
         """Make the call, and tell the limiter how it ended."""
-        arguments = (call.method, call.path, call.payload, call.params)
+        arguments: tuple[object, ...] = (call.method, call.path, call.payload, call.params)
+        if call.headers is not None:
+            arguments += (call.headers,)
         self._limiter.sent(permit)
         try:
-            reply = self._wait_for(arguments) if self._leaves_calls else self._client.call(*arguments)
+            reply = self._wait_for(arguments) if self._leaves_calls else self._client.call(*arguments)  # type: ignore[arg-type]
         except (NotSent, NoAnswer) as error:
             self._limiter.unanswered(permit)
             return error

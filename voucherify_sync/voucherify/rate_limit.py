@@ -210,10 +210,15 @@ class SlowDown:
 
 
 class Bucket(StrEnum):
-    """Which of the API's limits a call counts against; the values are those of X-Rate-Limit-Type."""
+    """Which of the API's limits a call counts against; the values are those of X-Rate-Limit-Type.
+
+    No document tells in which of the two an import of orders counts. So it has a window of its own, which its answers
+    fill with what either limit leaves, and a 429 to it holds it back with the calls of the limit that the 429 names.
+    """
 
     API = "api_calls"
     BULK = "bulk_api_calls"
+    IMPORT = "orders_import"
 
 
 class CallWait(Struct, frozen=True):
@@ -644,8 +649,12 @@ class Limiter:
             if status == 429:
                 self.throttled += 1
                 until = None if next_at is None else max(next_at, now + SHORTEST_WAIT_S)
-                # The bulk limit says nothing about ordinary calls; any other limit holds for both.
-                for bucket in {Bucket.BULK} if said.type == Bucket.BULK else {Bucket.API, permit.bucket}:
+                # The bulk limit says nothing about ordinary calls; any other limit holds for all.
+                is_bulk = said.type == Bucket.BULK
+                buckets = (
+                    {Bucket.BULK, permit.bucket} - {Bucket.API} if is_bulk else {Bucket.API, permit.bucket}
+                )
+                for bucket in buckets:
                     refused = permit if bucket == permit.bucket else None
                     self._windows[bucket].learn_of_refusal(
                         refused, now, until, tells_limit=said.tells_limit, limit=said.limit

@@ -41,7 +41,11 @@ _MAX_RETRY_TOKENS = 500
 _MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 60.0
 MAX_RESPONSE_BYTES = 4096
 _PLAIN_CODE = re.compile(r"[a-z0-9_]{1,64}")
-_EXPECTED = {Kind.CUSTOMER: ("customer", "unconfirmed_customer"), Kind.EVENT: ("event",)}
+_EXPECTED = {
+    Kind.CUSTOMER: ("customer", "unconfirmed_customer"),
+    Kind.EVENT: ("event",),
+    Kind.ORDER: ("order",),
+}
 
 _REFUSALS = {
     401: (
@@ -162,7 +166,7 @@ def judge(
     """Say what follows from how a call ended.
 
     Args:
-        kind: events are never sent again unless the answer proves that they were not processed.
+        kind: what is no customer is never sent again unless the answer proves that it was not processed.
         answer: how the call ended.
         attempts: those before this one; their time includes that of this one.
         jitter: returns a number in 0..1.
@@ -199,7 +203,7 @@ def judge(
         failed = Failed(reason, detail, status, response)
         if is_refusal:
             return failed
-    if kind is Kind.EVENT:
+    if kind is not Kind.CUSTOMER:
         return InDoubt(failed.reason, failed.detail, failed.status, failed.response)
     return attempts.retry(failed, max(attempts.backoff_s(jitter), asked_s or 0.0))
 
