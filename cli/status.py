@@ -99,6 +99,7 @@ def status_of(reader: LedgerReader, options: str) -> Json:
             "bytes": reader.size,
             "identities": [{"origin": own.origin, "key": own.key} for own in reader.identities],
         },
+        "probe": _probe(reader),
         "running": running,
         "in_flight": in_flight,
         "delivered": {"customers": counts.delivered_customers, "events": counts.delivered_events},
@@ -160,6 +161,17 @@ def next_block(commands: Sequence[dict[str, str]]) -> TextLines:
     return TextLines(lines, pasted_lines=frozenset(pasted))
 
 
+def _probe(reader: LedgerReader) -> Json | None:
+    """Return what `check --probe` found out of the project, None where nothing is known."""
+    from voucherify_sync.state.known_project import read_findings
+    from voucherify_sync.text import utc_text
+
+    known = read_findings(reader.path, reader.identities)
+    if known is None:
+        return None
+    return {"found_at": utc_text(known.found_at), "differing": known.differing, "found": known.found}
+
+
 def _run(run: EarlierRun, left: Mapping[int, dict[str, int]]) -> Json:
     from voucherify_sync.text import utc_text
 
@@ -187,6 +199,12 @@ def _show(status: Json) -> None:
     head = [
         f"Ledger: {clean(ledger['path'], 4_096)}, {size(ledger['bytes'])}, of {known or 'no project yet'}"
     ]
+    if probe := status["probe"]:
+        differing = ", ".join(
+            f"{clean(id_, 60)} {clean(str(probe['found'].get(id_)), 60)}" for id_ in probe["differing"]
+        )
+        found = f"differs: {differing}" if differing else "all as assumed"
+        head.append(f"Found by check --probe on {probe['found_at'][:10]}: {found}")
     if status["running"]:
         head.append(f"A run is using it: {clean(status['running'], 300)}")
     without_event = counted(failed["without_event"], "record")

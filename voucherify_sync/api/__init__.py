@@ -59,6 +59,7 @@ from voucherify_sync.settings import (
     settings_file,
     warnings,
 )
+from voucherify_sync.state.known_project import findings_of_settings
 from voucherify_sync.state.ledger_location import LedgerChoice, LedgerLocation, find_ledger
 from voucherify_sync.stop import Stop
 
@@ -305,11 +306,18 @@ def checked(
         doubts: what in the file is likely to be meant otherwise.
         config: the settings file, as it was given.
     """
+    location = find_ledger(settings, LedgerChoice.of(settings, config, None), os.environ)
+    known = findings_of_settings(settings, location.path, os.environ)
     return CheckReport(
         settings=settings,
         file=settings_file(config),
-        ledger=find_ledger(settings, LedgerChoice.of(settings, config, None), os.environ),
-        warnings=[*doubts, *default_table_notices(settings), *warnings(config, settings)],
+        ledger=location,
+        warnings=[
+            *doubts,
+            *default_table_notices(settings),
+            *warnings(config, settings),
+            *(known.warnings(settings) if known else ()),
+        ],
         missing=_missing_keys(settings),
         tests=run_tests(settings, tests) if tests else [],
     )

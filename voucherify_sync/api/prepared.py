@@ -70,6 +70,7 @@ from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
 from voucherify_sync.state.deduplication import NEVER, ResendPolicy
+from voucherify_sync.state.known_project import findings_of_settings
 from voucherify_sync.state.ledger import Ledger, RunStart
 from voucherify_sync.state.ledger_file import ProjectIdentity
 from voucherify_sync.state.ledger_location import (
@@ -181,6 +182,9 @@ class PreparedReplay(Prepared):
         self.location = (
             find_ledger(self.settings, self._choice, os.environ) if needs_ledger else LedgerLocation()
         )
+        self._known = findings_of_settings(self.settings, self.location.path, os.environ)
+        if self._known is not None:
+            self.notices = [*self._known.warnings(self.settings), *self.notices]
         self.run_options = self._run_options(_read_ids(options.exclude_ids), self._opener(plans_first))
 
     def __enter__(self) -> Self:
@@ -310,6 +314,7 @@ class PreparedReplay(Prepared):
             jobs=options.jobs or default_jobs(),
             dead_letters=None if options.mode is Mode.DRY_RUN else options.dead_letters,
             command=f"replay --{options.customers}" if options.customers else "replay",
+            imports_update=self._known.imports_update if self._known else None,
         )
 
     def _opener(self, plans_first: bool) -> Callable[[Stop], Input]:
@@ -377,7 +382,14 @@ class PreparedReplay(Prepared):
 
         settings = self.settings.delivery
         delivery = LiveDelivery(
-            keys, settings, on_doubt, journal, self.stop, accepted, retries=self.sends_again
+            keys,
+            settings,
+            on_doubt,
+            journal,
+            self.stop,
+            accepted,
+            retries=self.sends_again,
+            known_limit=self._known.limit if self._known else None,
         )
         return resources.enter_context(closing(delivery))
 

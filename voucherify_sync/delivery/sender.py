@@ -199,6 +199,7 @@ class LiveDelivery:
         accepted: what Voucherify accepted before this run: then the address is right, and no answer is an outage.
         retries: dead letters are sent, of which many may be refused once more.
         pauses: how long it waits of its own accord.
+        known_limit: calls in a period and its seconds, as a probe of the project found them.
     """
 
     def __init__(
@@ -212,6 +213,7 @@ class LiveDelivery:
         *,
         retries: bool = False,
         pauses: Pauses = PAUSES,
+        known_limit: tuple[int, float] | None = None,
     ) -> None:
         client = Client(credentials, workers=settings.workers, stop=stop)
         self._clients = [client]
@@ -221,6 +223,8 @@ class LiveDelivery:
         self._limiter = Limiter(
             stop=stop, rate=settings.rate, reserve=settings.reserve, max_calls=settings.max_calls
         )
+        if known_limit is not None:
+            self._limiter.window.expect(*known_limit)
         self._refusals = RefusalPolicy(
             accepted, accepted_at=journal.accepted_at if journal else None, expects_refusals=retries
         )

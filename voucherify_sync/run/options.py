@@ -84,6 +84,7 @@ class RunOptions(Struct, frozen=True):
         dead_letters: file to which the dead letters of the run are written besides the ledger; None: no file.
         command: what is run, for the ledger: ``replay --bulk``.
         decode: makes records of what the input yields; None: what lines of events need.
+        imports_update: whether an import changes an order that exists, as a probe found; None: not known.
     """
 
     run_id: str
@@ -98,6 +99,7 @@ class RunOptions(Struct, frozen=True):
     dead_letters: Path | None = None
     command: str = "replay"
     decode: Decode | None = None
+    imports_update: bool | None = None
 
 
 def parse_type(text: str) -> str:

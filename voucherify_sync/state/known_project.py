@@ -6,6 +6,7 @@ of its Application ID. A file that is older than 90 days, of another key, or tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,11 +15,23 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from voucherify_sync.settings.types import Settings
+from voucherify_sync.settings import Settings, application_id, clean_url
 from voucherify_sync.state.ledger_file import ProjectIdentity
 from voucherify_sync.state.private_files import make_private_directory, write_error, write_whole
 
 KEPT_DAYS: Final = 90
+_NULLS: Final = {
+    "ignore": ("erases nothing", "ignores nulls"),
+    "reject": ("makes requests fail", "refuses updates with a null"),
+    "mixed": ("erases only some of the fields", "ignores a part of the nulls"),
+}
+"""What the probe found of nulls -> what they do in a run, and at the project."""
+_ACTIVITY: Final = {
+    "none": "shows no metadata",
+    "strings": "shows all metadata as text",
+    "other": "does not show metadata as it was sent",
+}
+_PERIODS_S: Final = {"a minute": 60.0, "an hour": 3600.0}
 
 
 class KnownProject(Struct, frozen=True):
@@ -39,15 +52,10 @@ class KnownProject(Struct, frozen=True):
     differing: tuple[str, ...] = ()
 
     @property
-    def limit(self) -> int | None:
-        """Calls in a period, as the API told them."""
-        limit = self.found.get("limit")
-        return int(limit) if isinstance(limit, int | float) else None
-
-    @property
-    def period_s(self) -> float | None:
-        """Seconds of a period of the limit."""
-        return {"a minute": 60.0, "an hour": 3600.0}.get(str(self.found.get("period")))
+    def limit(self) -> tuple[int, float] | None:
+        """Calls in a period of the limit, and its seconds; None where they are not known."""
+        calls, period_s = self.found.get("limit"), _PERIODS_S.get(str(self.found.get("period")))
+        return None if period_s is None or not isinstance(calls, int | float) else (int(calls), period_s)
 
     @property
     def imports_update(self) -> bool | None:
@@ -57,30 +65,20 @@ class KnownProject(Struct, frozen=True):
 
     def warnings(self, settings: Settings) -> list[str]:
         """Return sentences on settings that do not work in this project."""
-        said = f"`check --probe` of {self.found_at:%Y-%m-%d} found"
-        sentences = []
-        nulls = self.found.get("nulls")
-        clearing = [name for name in ("identify", "group") if getattr(settings, name).nulls == "clear"]
-        if clearing and nulls in ("ignore", "reject", "mixed"):
-            does = {
-                "ignore": "ignores nulls: nothing is erased",
-                "reject": "refuses updates with a null",
-                "mixed": "erases only some of the fields that are null",
-            }[str(nulls)]
-            sentences.append(f"{clearing[0]}.nulls: clear: {said} that this project {does}.")
-        is_shown = self.found.get("activity") is not None
-        metadata = self.found.get("activity_metadata")
-        if settings.delivery.on_doubt == "verify" and self.found.get("undefined_events") == "accept":
-            if not is_shown:
-                sentences.append(
-                    f"delivery.on_doubt: verify: {said} no event in the activity within a minute, so events in doubt "
-                    "stay in doubt."
-                )
-            elif metadata in ("none", "strings", "other"):
-                sentences.append(
-                    f"delivery.on_doubt: verify: {said} that the activity does not show metadata as it was sent, so "
-                    "most events in doubt stay in doubt."
-                )
+        said = f"`check --probe` of {self.found_at:%Y-%m-%d} found that"
+        found, sentences = self.found, []
+        for name in ("identify", "group"):
+            nulls = _NULLS.get(str(found.get("nulls")))
+            if nulls is not None and getattr(settings, name).nulls == "clear":
+                erases, does = nulls
+                sentences.append(f"`{name}.nulls: clear` {erases}: {said} this project {does}.")
+        if settings.delivery.on_doubt == "verify" and found.get("undefined_events") == "accept":
+            shows = _ACTIVITY.get(str(found.get("activity_metadata")))
+            if found.get("activity") is None:
+                shows = "shows no event within a minute"
+            if shows is not None:
+                doubts = "`delivery.on_doubt: verify` leaves most events in doubt as they are"
+                sentences.append(f"{doubts}: {said} the activity {shows}.")
         return sentences
 
 
@@ -107,21 +105,31 @@ def keep_findings(ledger: Path, known: KnownProject) -> Path:
 
 
 def read_findings(
-    ledger: Path | None, identity: ProjectIdentity | None, now: datetime | None = None
+    ledger: Path | None, identities: Sequence[ProjectIdentity], now: datetime | None = None
 ) -> KnownProject | None:
     """Return what is known of a project; None where nothing is, or it is too old.
 
     Args:
         ledger: of the project, which need not be there.
-        identity: of the project; None where its key is not known.
+        identities: by which the project is known.
         now: the time.
     """
-    if ledger is None or identity is None:
+    if ledger is None:
         return None
     with suppress(OSError, msgspec.MsgspecError, ValueError):
         known = msgspec.json.decode(known_project_file(ledger).read_bytes(), type=KnownProject)
         age = (now or datetime.now(UTC)) - known.found_at
-        is_of_project = (known.origin, known.key) == (identity.origin, identity.key)
+        is_of_project = (known.origin, known.key) in [(each.origin, each.key) for each in identities]
         if is_of_project and timedelta(0) <= age <= timedelta(days=KEPT_DAYS):
             return known
     return None
+
+
+def findings_of_settings(
+    settings: Settings, ledger: Path | None, environment: Mapping[str, str]
+) -> KnownProject | None:
+    """Return what is known of the project that settings lead to, as `read_findings` does."""
+    app_id = application_id(settings, environment)
+    if app_id is None:
+        return None
+    return read_findings(ledger, [ProjectIdentity.of(clean_url(settings.api.url), app_id)])

@@ -288,6 +288,7 @@ class RateWindow:
         self.period_s: float | None = None
         self.slow_down = SlowDown()
         self._reserve = reserve
+        self._expected: tuple[int, float] | None = None
         self._minute_s, self._hour_s = minute_s, hour_s
         self._in_flight = 0
         self._alone = True
@@ -300,6 +301,22 @@ class RateWindow:
             deque()
         )  # ends of calls that no word of what remains accounts for
         self._ends: deque[float] = deque(maxlen=_MAX_ENDS)  # ends of our calls that the API may still count
+
+    def expect(self, limit: int, period_s: float) -> None:
+        """Take a period for granted that a probe found, as soon as the server tells the limit that it found.
+
+        A minute has to be proved by one test in place of two: a wrong one costs a call, not the share of others.
+        """
+        self._expected = limit, period_s
+
+    def _take_limit(self, limit: int | None) -> None:
+        if limit is None:
+            return
+        self.limit = limit
+        expected, self._expected = self._expected, None
+        if expected is not None and expected[0] == limit and self.period_s is None:
+            self.period_s = expected[1]
+            self._hits = _HITS_THAT_PROVE - 1 if self.period_s == self._minute_s else 0
 
     @property
     def usable(self) -> int | None:
@@ -446,7 +463,7 @@ class RateWindow:
         """
         if permit.sent_at >= self._paused_until:
             self._alone, self._refusals = False, 0
-        self.limit = limit or self.limit
+        self._take_limit(limit)
         if remaining is None and permit.is_due:
             # The window has turned, and the answer does not tell what remains: know as little as at the start.
             self._alone = True
