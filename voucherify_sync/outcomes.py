@@ -431,6 +431,7 @@ class Phase(StrEnum):
 
     READING = "reading"
     CUSTOMERS = "customers"
+    ORDERS = "orders"
     EVENTS = "events"
 
 

@@ -319,7 +319,7 @@ class PreparedReplay(Prepared):
 
     def _opener(self, plans_first: bool) -> Callable[[Stop], Input]:
         """Return what opens the sources, as often as is wanted if they are read twice."""
-        reads_twice = plans_first or self.settings.delivery.customers == "bulk"
+        reads_twice = plans_first or self.settings.has_first_pass
         spool = self._resources.enter_context(Spool(self.sources)) if reads_twice else None
         return _opener(self.sources, spool, sends=self.options.mode is not Mode.DRY_RUN)
 

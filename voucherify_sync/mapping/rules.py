@@ -139,6 +139,12 @@ class MappingRow(Struct, frozen=True):
         return len((self.whole or self).destination.keys)
 
     @property
+    def place(self) -> Keys:
+        """Where its value is put: at its destination, but for the total of an order in the default table."""
+        keys = self.destination.keys
+        return (TOTAL,) if self.is_default and keys == ("amount",) else keys
+
+    @property
     def has_parts(self) -> bool:
         """Tell whether it reads an object whose fields Voucherify knows: its parts say where each of them goes."""
         return self.destination.keys in FIELDS_OF and not self.is_computed
@@ -592,9 +598,7 @@ class Rules:
             self.filled_counts[number] += 1
 
     def _leaf(self, number: int, row: MappingRow) -> Leaf:
-        place = row.destination.keys
-        if row.is_default and place == ("amount",):
-            place = (TOTAL,)  # sent only where no item has a price
+        place = row.place
         if row.has_parts:
             return Leaf(number, row.source, place, refuse_at(place))
         if row.is_computed:
@@ -613,7 +617,7 @@ class Rules:
 
     def _leaf_of_made(self, number: int, row: MappingRow) -> Leaf:
         """Return what puts a value that is not simply that of one key."""
-        place, parts = row.destination.keys, self._parts_of(row.destination, number)
+        place, parts = row.place, self._parts_of(row.destination, number)
         if parts:
             put = self._put_object(place, parts)
         else:

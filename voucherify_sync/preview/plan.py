@@ -14,11 +14,10 @@ from msgspec import Struct, field
 from voucherify_sync.delivery.dry_run import DryRun, discard
 from voucherify_sync.events import SENT_TYPES, Event, Json, Kind, Request
 from voucherify_sync.mapping.filters import reason_of_type
-from voucherify_sync.mapping.fold import CustomerFold
 from voucherify_sync.mapping.stats import NameCounts
 from voucherify_sync.outcomes import FAILED_BEFORE, UNCHANGED, Outcome, State
 from voucherify_sync.report.run_report import MAX_NAMES, BulkReport, RunReport
-from voucherify_sync.run.bulk_run import BulkCustomers
+from voucherify_sync.run.bulk_run import BulkCustomers, FirstPass, Folds, UnknownActions
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import Rate
@@ -261,10 +260,10 @@ class Planner:
         self._stop = stop
         self._ledger = ledger
         self._policy = policy
-        self._fold = CustomerFold()
-        self._begin(self._fold)
+        self._folds = Folds.new()
+        self._begin(self._folds)
 
-    def _begin(self, fold: CustomerFold | None) -> None:
+    def _begin(self, folds: Folds | None, first_pass: FirstPass | None = None) -> None:
         """Make an empty plan, and the run that fills it."""
         policy, path = self._policy, self._ledger.path
         customers = "each" if policy.retries_failed else self._options.settings.delivery.customers
@@ -276,7 +275,8 @@ class Planner:
             self._ledger,
             policy,
             observer=self._count,
-            fold=fold,
+            folds=folds,
+            first_pass=first_pass,
         )
         self._plan = Plan(customers, looks_up, None if path is None else str(path), self.run.report())
         self._plan.sample = self._options.selection.sample
@@ -286,33 +286,37 @@ class Planner:
 
     def plan(self) -> Plan:
         """Read, and return the plan; it is about what was read if that was stopped."""
-        with self._fold:
+        dry = DryRun(discard, self._stop)
+        first_pass = FirstPass(self._options, self._ledger, self._policy, dry, self._stop)
+        bulk, orders = first_pass.customers, first_pass.orders
+        if bulk is None:
+            bulk = BulkCustomers(
+                self._ledger, self._policy, dry.bulk(UnknownActions(self._ledger)), self._stop
+            )
+        with self._folds:
             self.run.execute()
-            bulk = BulkCustomers(self._ledger, self._policy, DryRun(discard, self._stop), self._stop)
             if not self._stop.requested:
-                bulk.deliver(self._fold)
+                bulk.deliver(self._folds.customers)
                 self._count_erased()
-        if self._plan.customers == "bulk":
-            if (
-                bulk.tally.failed
-            ):  # only a run in bulk tells which events the refused customers take with them
-                self._begin(None)
-                self.run.execute()
-            else:
-                for type_, unchanged in bulk.unchanged_updates.items():
-                    if SENT_TYPES[type_].kind is Kind.CUSTOMER:  # an event is sent all the same
-                        self.run.sinks.report.move(
-                            type_, Kind.CUSTOMER, State.DUPLICATE, UNCHANGED, unchanged
-                        )
-                        self._plan.types_sent[type_] -= unchanged
-                        self._plan.updates_sent -= unchanged
+                if orders is not None:
+                    orders.deliver(self._folds.orders, first_pass.refusal)
+        if orders is not None or (self._plan.customers == "bulk" and bulk.tally.failed):
+            # Only the second pass tells what refused customers take with them, and which events change no order.
+            self._begin(None, first_pass)
+            self.run.execute()
+        elif self._plan.customers == "bulk":
+            for type_, unchanged in bulk.unchanged_updates.items():
+                if SENT_TYPES[type_].kind is Kind.CUSTOMER:  # an event is sent all the same
+                    self.run.sinks.report.move(type_, Kind.CUSTOMER, State.DUPLICATE, UNCHANGED, unchanged)
+                    self._plan.types_sent[type_] -= unchanged
+                    self._plan.updates_sent -= unchanged
         self._plan.bulk_counts = bulk.tally
         self._plan.report = self.run.report()
         return self._plan
 
     def _count_erased(self) -> None:
         """Count what nulls would erase; a computed trait that became null is one of its customer's metadata."""
-        for customer in self._fold.customers():
+        for customer in self._folds.customers.customers():
             if b"null" in customer.payload:
                 nulls = _nulls_in(msgspec.json.decode(customer.payload))
                 self._plan.erased_fields += nulls

@@ -240,6 +240,36 @@ class BulkReport(Struct):
     bytes: int = 0
 
 
+class OrdersReport(Struct):
+    """What became of the orders of a run. In a dry run `delivered` and `requests` are those it would import.
+
+    Attributes:
+        records: order events; `orders` exists only while `orders.disabled` is false.
+        orders: that they make.
+        delivered: orders imported.
+        failed: orders refused or given up.
+        unchanged: orders not sent, because nothing about them is new.
+        requests: imports.
+        polls: calls that asked about an import.
+        bytes: size of all imports.
+        partial_refunds: events that take back a part of an order, and so change nothing.
+        items_dropped: items that are not sent, as they have neither an id nor a price.
+        customers_differ: orders whose events name several customers; the latest one counts.
+    """
+
+    records: int = 0
+    orders: int = 0
+    delivered: int = 0
+    failed: int = 0
+    unchanged: int = 0
+    requests: int = 0
+    polls: int = 0
+    bytes: int = 0
+    partial_refunds: int = 0
+    items_dropped: int = 0
+    customers_differ: int = 0
+
+
 class RunReport(Struct, frozen=True, kw_only=True):
     """The report of one run.
 
@@ -294,6 +324,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     dead_letters: str | None
     older_updates: OlderUpdatesReport
     bulk: BulkReport | UnsetType = UNSET  # not in the JSON, rather than null, as it was published
+    orders: OrdersReport | UnsetType = UNSET
 
     def reason_count(self, state: State, reason: str) -> int:
         """Return how many records ended in a state for a reason."""

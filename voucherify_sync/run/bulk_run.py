@@ -1,7 +1,7 @@
-"""A run in bulk: every customer is folded and delivered first, then the events are sent, which only name them.
+"""The first pass of a run: customers in bulk and orders are folded and delivered, before the rest of the input is sent.
 
-The first pass over the input records no outcome: that is left to the second one, in which a customer update ends as its
-customer did.
+In a run in bulk the events only name their customers. The first pass over the input records no outcome: that is left to
+the second one, in which a customer update ends as its customer did, and an order event as its order did.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
 
 from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import VoucherifySyncError
@@ -24,13 +26,23 @@ from voucherify_sync.events import (
     request_hash,
 )
 from voucherify_sync.mapping.fold import CustomerFold, FoldedCustomer, microseconds
-from voucherify_sync.outcomes import CUSTOMER_REFUSED, FAILED_BEFORE, UNCHANGED, Decision, Outcome, State
-from voucherify_sync.report.run_report import BulkReport
+from voucherify_sync.outcomes import (
+    CUSTOMER_REFUSED,
+    FAILED_BEFORE,
+    UNCHANGED,
+    Decision,
+    Outcome,
+    Phase,
+    State,
+)
+from voucherify_sync.report.run_report import BulkReport, OrdersReport
+from voucherify_sync.run.options import RunOptions
+from voucherify_sync.run.order_run import BulkOrders, OrderFold
 from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.bulk import ItemDelivery
+from voucherify_sync.voucherify.bulk import ORDERS, ItemDelivery
 from voucherify_sync.voucherify.retry_policy import Failed
 
 if TYPE_CHECKING:
@@ -68,83 +80,58 @@ def fold_updates(fold: CustomerFold, mapped: Iterable[Decision], decided: Iterab
 
 
 class BulkCustomers:
-    """Folds the customer updates of the whole input, delivers them, and knows how each customer ended.
+    """Delivers the folded customers of the whole input, and knows how each customer ended.
 
     Args:
         ledger: what customers were sent; one that can be written remembers what they are sent now.
         policy: what is sent although it was sent before.
-        delivery: delivers the folded customers.
+        delivery: of the folded customers.
         stop: ends the pass early.
 
     Attributes:
         tally: what came of the customers so far.
-        read: records read.
-        alone: requests that follow one by one: events, and customers that no bulk request can carry.
-        has_read: all of the input is folded.
         unchanged_updates: new updates of the customers that are not sent, as nothing about them changes, by the type of
             their events.
     """
 
     def __init__(
-        self, ledger: LedgerReader, policy: ResendPolicy, delivery: LiveDelivery | DryRun, stop: Stop
+        self, ledger: LedgerReader, policy: ResendPolicy, delivery: ItemDelivery, stop: Stop
     ) -> None:
         self.tally = BulkReport()
-        self.read = self.alone = 0
-        self.has_read = False
         self.unchanged_updates: Counter[str] = Counter()
-        self._types: Counter[str | None] = Counter()
-        self._deduplicator = Deduplicator(ledger, policy)
         self._ledger = ledger
         self._again = policy.again_before > NEVER
-        # Not a method of this object: the two would keep each other alive, with their files, after the run.
-        log = ledger if isinstance(ledger, Ledger) and not self._again else _UnknownActions(ledger)
-        self._customer_delivery: ItemDelivery = delivery.bulk(log)
+        self._delivery = delivery
         self._stop = stop
         self._refusals: dict[str, Failed | None] = {}  # None: not sent, as nothing about the customer is new
 
     @property
     def calls(self) -> int:
         """Bulk requests that were accepted, and polls."""
-        return self._customer_delivery.requests + self._customer_delivery.polls
+        return self._delivery.requests + self._delivery.polls
 
-    def run(self, batches: Iterable[Sequence[Decision]]) -> None:
-        """Fold the updates of the first pass, and deliver the customers. An error stops the run."""
-        with CustomerFold() as fold:
-            try:
-                for mapped in batches:
-                    decided = self._deduplicator.decide(mapped)
-                    fold_updates(fold, mapped, decided)
-                    self._count(mapped, decided)
-                    if self._stop.requested:
-                        return
-                self.deliver(fold)
-                if not self._stop.requested:
-                    self._remember(fold)
-            except VoucherifySyncError as error:
-                self._stop.because(error)
+    def refusal(self, source_id: str) -> Failed | None:
+        """Tell why a customer could not be sent; None if it was, or needed not be."""
+        return self._refusals.get(source_id)
 
     def deliver(self, fold: CustomerFold) -> None:
         """Deliver the folded customers."""
-        self.has_read = True
         self.tally.updates = fold.updates
-        for source_id, refusal in self._customer_delivery.deliver(self._changed(fold)):
+        for source_id, refusal in self._delivery.deliver(self._changed(fold)):
             if refusal is None:
                 self.tally.delivered += 1
             else:
                 self.tally.failed += 1
                 self._refusals[source_id] = refusal
-            self.tally.requests, self.tally.polls = (
-                self._customer_delivery.requests,
-                self._customer_delivery.polls,
-            )
-            self.tally.bytes = self._customer_delivery.bytes
+            self.tally.requests, self.tally.polls = self._delivery.requests, self._delivery.polls
+            self.tally.bytes = self._delivery.bytes
 
-    def decide(self, decision: Decision) -> Decision:
+    def decide(self, decision: Request) -> Decision:
         """Tell in the second pass how a customer update ended, or that an event is not sent since its customer failed.
 
         A request that is still to be sent is returned as it is: an event, or a customer that no bulk request can carry.
         """
-        if isinstance(decision, Outcome) or (decision.kind is Kind.CUSTOMER and decision.is_by_id):
+        if decision.kind is Kind.CUSTOMER and decision.is_by_id:
             return decision
         event, refusal = decision.event, self._refusals.get(decision.source_id)
         if decision.kind is Kind.EVENT:
@@ -158,24 +145,8 @@ class BulkCustomers:
         elif decision.source_id in self._refusals:
             return Outcome(event, State.DUPLICATE, UNCHANGED, request=decision)
         else:
-            outcome = Outcome(event, self._customer_delivery.state, request=decision)
-        self._ledger.record(outcome)
+            outcome = Outcome(event, self._delivery.state, request=decision)
         return outcome
-
-    def pending(self) -> Iterator[Outcome]:
-        """Yield an outcome for each record read, where the run stopped before the second pass."""
-        for kind in self._types.elements():
-            yield Outcome(BadRecord(Position("", 0), b"", kind), State.PENDING)
-
-    def _count(self, mapped: Sequence[Decision], decided: Iterable[Decision]) -> None:
-        self.read += len(mapped)
-        self.alone += sum(
-            type(each) is Request and (each.kind is Kind.EVENT or each.is_by_id) for each in decided
-        )
-        for decision in mapped:
-            record = decision.event if isinstance(decision, Request) else decision.record
-            kind = record.type if isinstance(record, Event) else None
-            self._types[kind if kind in EVENT_TYPES else None] += 1  # any text may stand there
 
     def _changed(self, fold: CustomerFold) -> Iterator[FoldedCustomer]:
         """Leave out the customers whose last update said the same."""
@@ -193,7 +164,7 @@ class BulkCustomers:
                 else:
                     yield customer
 
-    def _remember(self, fold: CustomerFold) -> None:
+    def remember(self, fold: CustomerFold) -> None:
         """Remember what customers were sent, once all of them are decided.
 
         Not earlier: a run that goes on after a kill must leave out the same customers as unchanged, to make up the
@@ -208,11 +179,159 @@ class BulkCustomers:
             if customer.source_id not in self._refusals:
                 update = LastUpdate(customer.updated_at, request_hash(customer.payload))
                 self._ledger.remember_update(customer.source_id, update)
-        self._ledger.forget_actions()
-        self._ledger.flush()
 
 
-class _UnknownActions:
+class Folds(Struct, frozen=True):
+    """What one pass over the input folds."""
+
+    customers: CustomerFold
+    orders: OrderFold
+
+    @classmethod
+    def new(cls) -> Self:
+        """Return folds of nothing yet."""
+        return cls(CustomerFold(), OrderFold())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.customers.close()
+        self.orders.close()
+
+
+class FirstPass:
+    """Reads the whole input, folds customers and orders, and delivers them: first the customers, then the orders.
+
+    It records no outcome: the second pass does, in which each record ends as its customer or its order did.
+
+    Args:
+        options: of the run.
+        ledger: what was sent before; one that can be written remembers what is sent now.
+        policy: what is sent although it was sent before.
+        delivery: of all that is sent.
+        stop: ends the pass early.
+
+    Attributes:
+        customers: those of a run in bulk; None where they go one by one.
+        orders: None while orders are off.
+        read: records read.
+        alone: requests that follow one by one.
+        phase: what is going on.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        ledger: LedgerReader,
+        policy: ResendPolicy,
+        delivery: LiveDelivery | DryRun,
+        stop: Stop,
+    ) -> None:
+        settings, again = options.settings, policy.again_before > NEVER
+        # Not a method of this object: the two would keep each other alive, with their files, after the run.
+        log = ledger if isinstance(ledger, Ledger) and not again else UnknownActions(ledger)
+        self.customers: BulkCustomers | None = None
+        self.orders: BulkOrders | None = None
+        if settings.delivery.customers == "bulk":
+            self.customers = BulkCustomers(ledger, policy, delivery.bulk(log), stop)
+        if not settings.orders.disabled:
+            imports = delivery.bulk(log, ORDERS, imports_update=options.imports_update)
+            self.orders = BulkOrders(ledger, policy, imports, stop)
+        self.read = self.alone = 0
+        self.phase = Phase.READING
+        self._types: Counter[str | None] = Counter()
+        self._deduplicator = Deduplicator(ledger, policy)
+        self._ledger = ledger
+        self._stop = stop
+
+    @property
+    def calls(self) -> int:
+        """Requests that were accepted, and polls."""
+        return sum(each.calls for each in (self.customers, self.orders) if each is not None)
+
+    def run(self, batches: Iterable[Sequence[Decision]]) -> None:
+        """Fold the first pass, and deliver what it makes. An error stops the run."""
+        with Folds.new() as folds:
+            try:
+                for mapped in batches:
+                    decided = self._deduplicator.decide(mapped)
+                    if self.customers is not None:
+                        fold_updates(folds.customers, mapped, decided)
+                    if self.orders is not None:
+                        folds.orders.add_records(mapped, decided)
+                    self._count(mapped, decided)
+                    if self._stop.requested:
+                        return
+                self._deliver(folds)
+            except VoucherifySyncError as error:
+                self._stop.because(error)
+
+    def _deliver(self, folds: Folds) -> None:
+        if self.customers is not None:
+            self.phase = Phase.CUSTOMERS
+            self.customers.deliver(folds.customers)
+        if self.orders is not None and not self._stop.requested:
+            self.phase = Phase.ORDERS
+            self.orders.deliver(folds.orders, self.refusal)
+        if self._stop.requested or not isinstance(self._ledger, Ledger):
+            return
+        if self.customers is not None:
+            self.customers.remember(folds.customers)
+        if self.orders is not None:
+            self.orders.remember(folds.orders)
+        if not self._stop.requested:
+            self._ledger.forget_actions()
+            self._ledger.flush()
+
+    @property
+    def tally(self) -> BulkReport | OrdersReport | None:
+        """What came so far of what is being delivered; None while the input is read."""
+        if self.phase is Phase.READING:
+            return None
+        phase = self.orders if self.phase is Phase.ORDERS else self.customers
+        return None if phase is None else phase.tally
+
+    def refusal(self, source_id: str) -> Failed | None:
+        """Tell why a customer could not be sent; None if it was, or goes on its own."""
+        return None if self.customers is None else self.customers.refusal(source_id)
+
+    def decide(self, decision: Decision) -> Decision:
+        """Tell in the second pass how a record ended; a request that is still to be sent is returned as it is."""
+        if isinstance(decision, Outcome):
+            return decision
+        if decision.order_id is not None:
+            assert self.orders is not None  # noqa: S101  # else no order is made
+            decided: Decision = self.orders.decide(decision)
+        elif self.customers is not None:
+            decided = self.customers.decide(decision)
+        else:
+            return decision
+        if isinstance(decided, Outcome):
+            self._ledger.record(decided)
+        return decided
+
+    def pending(self) -> Iterator[Outcome]:
+        """Yield an outcome for each record read, where the run stopped before the second pass."""
+        for kind in self._types.elements():
+            yield Outcome(BadRecord(Position("", 0), b"", kind), State.PENDING)
+
+    def _count(self, mapped: Sequence[Decision], decided: Iterable[Decision]) -> None:
+        self.read += len(mapped)
+        goes_alone = self.customers is None
+        self.alone += sum(
+            type(each) is Request
+            and each.order_id is None
+            and (goes_alone or each.kind is Kind.EVENT or each.is_by_id)
+            for each in decided
+        )
+        for decision in mapped:
+            record = decision.event if isinstance(decision, Request) else decision.record
+            kind = record.type if isinstance(record, Event) else None
+            self._types[kind if kind in EVENT_TYPES else None] += 1  # any text may stand there
+
+
+class UnknownActions:
     """An ActionLog that knows no action, where all is sent again or no ledger is written."""
 
     def __init__(self, ledger: LedgerReader) -> None:

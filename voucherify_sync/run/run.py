@@ -22,7 +22,6 @@ from voucherify_sync.events import Batch, Kind, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
 from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
 from voucherify_sync.mapping.filters import Selection
-from voucherify_sync.mapping.fold import CustomerFold
 from voucherify_sync.outcomes import (
     FAILED_BEFORE,
     Decision,
@@ -46,7 +45,7 @@ from voucherify_sync.report.run_report import (
     Timeline,
     status_of,
 )
-from voucherify_sync.run.bulk_run import BulkCustomers, fold_updates, without_added_lines
+from voucherify_sync.run.bulk_run import FirstPass, Folds, fold_updates, without_added_lines
 from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.run.retried_names import RetriedNames
@@ -268,7 +267,8 @@ class Run:
         policy: what is sent although it was sent before.
         output: flushed after each batch, so that pipes flow.
         observer: sees every outcome, too.
-        fold: takes the customers of the input along, for a plan; a run in bulk has a fold of its own.
+        folds: take the customers and the orders of the input along, for a plan; other runs have folds of their own.
+        first_pass: is over, and tells how records end; None: the run makes one where it needs it.
         planned_calls: calls that a plan of the same input expects; None without a plan.
 
     Attributes:
@@ -286,7 +286,8 @@ class Run:
         *,
         output: BinaryIO | None = None,
         observer: OutcomeSink | None = None,
-        fold: CustomerFold | None = None,
+        folds: Folds | None = None,
+        first_pass: FirstPass | None = None,
         planned_calls: int | None = None,
     ) -> None:
         self._options = options
@@ -294,13 +295,15 @@ class Run:
         self._delivery = delivery
         self._ledger = ledger
         self._output = output
-        self._fold = fold
+        self._folds = folds
         self._input = options.open_input(stop)
         self._retried_names = RetriedNames() if policy.retries_failed else None
         self._is_bulk = options.settings.delivery.customers == "bulk" and not policy.retries_failed
-        has_first_pass = self._is_bulk and fold is None
-        self._first_pass = BulkCustomers(ledger, policy, delivery, stop) if has_first_pass else None
-        self._lines_of_first_pass: dict[str, int] | None = None
+        self._first_pass = first_pass
+        self._lines_of_first_pass: dict[str, int] | None = None if first_pass is None else {}
+        needs_first_pass = options.settings.has_first_pass and not policy.retries_failed
+        if needs_first_pass and folds is None and first_pass is None:
+            self._first_pass = FirstPass(options, ledger, policy, delivery, stop)
         self.sinks = OutcomeSinks(options, ledger, stop, in_bulk=self._is_bulk, observer=observer)
         self.pipeline = self._new_pipeline()
         self._deduplicator = Deduplicator(
@@ -317,7 +320,7 @@ class Run:
         return Pipeline(
             options.settings,
             options.selection,
-            folds=self._first_pass is not None or self._fold is not None or self._retried_names is not None,
+            folds=self._is_bulk or self._folds is not None or self._retried_names is not None,
             refers=self._is_bulk,
             decode=options.decode,
         )
@@ -325,7 +328,7 @@ class Run:
     def execute(self) -> None:
         """Read, map, deliver and record to the end of the input, or until the run stops."""
         with _time_limit(self._options.max_duration_s, self._stop):
-            if self._first_pass is None or self._send_customers(self._first_pass):
+            if self._first_pass is None or self._is_second_pass or self._run_first_pass(self._first_pass):
                 self._replay()
         self._blame_the_address()
         self.sinks.report.read = self._read
@@ -348,8 +351,8 @@ class Run:
             unreached.message += f" ({error.message.rstrip('.')})"
             self._stop.error = unreached
 
-    def _send_customers(self, first_pass: BulkCustomers) -> bool:
-        """Deliver the customers of the input, and open it again; False: the run stopped, all records are pending."""
+    def _run_first_pass(self, first_pass: FirstPass) -> bool:
+        """Deliver what the first pass makes, and open the input again; False: it stopped, all records are pending."""
         first_pass.run(self._batches(self._new_pipeline()))
         if self._stop.requested:
             self._read = first_pass.read
@@ -385,8 +388,9 @@ class Run:
                 if isinstance(each, Outcome) and each.reason == REPEATED_DIFFERS:
                     event = each.record
                     self.pipeline.mapper.find(REPEATED_DIFFERS, event.position, event.message_id or "")
-            if self._fold is not None:
-                fold_updates(self._fold, mapped, decided)
+            if self._folds is not None:
+                fold_updates(self._folds.customers, mapped, decided)
+                self._folds.orders.add_records(mapped, decided)
             if (names := self._retried_names) is not None:
                 decided = [names.join(each) if isinstance(each, Request) else each for each in decided]
         except VoucherifySyncError as error:
@@ -427,7 +431,7 @@ class Run:
         """Yield the input; what came of one batch is flushed before the next is awaited, so that pipes flow."""
         lines = self._lines_of_first_pass
         try:
-            for batch in self._input if lines is None else without_added_lines(lines, self._input):
+            for batch in without_added_lines(lines, self._input) if lines else self._input:
                 yield batch
                 if self._output is not None:
                     self._output.flush()
@@ -449,8 +453,9 @@ class Run:
             share = 1.0 if is_done else min(1 - left[0] / max(calls_total, left[0], 1), _NEARLY_ALL)
             eta = delivery.eta_s(left[0])
         customers = {}
-        if first_pass is not None and first_pass.has_read:
-            customers = {State.DELIVERED: first_pass.tally.delivered, State.FAILED: first_pass.tally.failed}
+        tally = None if first_pass is None else first_pass.tally
+        if tally is not None:
+            customers = {State.DELIVERED: tally.delivered, State.FAILED: tally.failed}
         return Snapshot(
             events=self._read if first_pass is None or self._is_second_pass else first_pass.read,
             bytes=self._bytes_read(),
@@ -479,7 +484,7 @@ class Run:
             return Phase.READING
         if self._first_pass is None or self._is_second_pass:
             return Phase.EVENTS
-        return Phase.CUSTOMERS if self._first_pass.has_read else Phase.READING
+        return self._first_pass.phase
 
     def _bytes_read(self) -> int:
         return sum(facts.bytes for facts in self._input.facts[:])
@@ -573,7 +578,7 @@ class Run:
     def report(self) -> RunReport:
         """Return the report of the run, once it is over."""
         code, delivery, records = self.exit_code, self._delivery, self.sinks.report
-        limit = delivery.limit
+        limit, first_pass = delivery.limit, self._first_pass
         return RunReport(
             version=version("voucherify-sync"),
             run_id=self._options.run_id,
@@ -604,7 +609,8 @@ class Run:
             stopped_by=utf8(self._stop.reason) if self._stop.reason else None,
             dead_letters=utf8(self.sinks.dead_letters) if self.sinks.dead_letters else None,
             older_updates=OlderUpdatesReport(self.sinks.older.count, self.sinks.older.capped),
-            bulk=self._first_pass.tally if self._first_pass else UNSET,
+            bulk=first_pass.customers.tally if first_pass and first_pass.customers else UNSET,
+            orders=first_pass.orders.tally if first_pass and first_pass.orders else UNSET,
         )
 
 

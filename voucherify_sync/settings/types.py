@@ -606,6 +606,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     identity: Identity = field(default_factory=Identity)
     delivery: Delivery = field(default_factory=Delivery)
 
+    @property
+    def has_first_pass(self) -> bool:
+        """Whether customers or orders are folded, so that the input is read twice."""
+        return self.delivery.customers == "bulk" or not self.orders.disabled
+
 
 class Credentials(Struct, frozen=True):
     """What a call needs, resolved.

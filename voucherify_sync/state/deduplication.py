@@ -27,6 +27,7 @@ from voucherify_sync.events import (
     Kind,
     Request,
     earlier_keys,
+    order_key,
     record_key,
     request_hash,
 )
@@ -84,6 +85,7 @@ class Deduplicator:
         self._is_superseded = is_superseded
         self._ledger = None if ledger.is_empty else ledger
         self._has_earlier_keys = ledger.has_earlier_keys
+        self._has_orders = ledger.has_orders
         self._policy = policy
         self._seen = Seen()
 
@@ -100,6 +102,8 @@ class Deduplicator:
                 self._decide_known(decision, known_of[key]) if key in known_of else decision
                 for decision, key in zip(decisions, keys, strict=True)
             ]
+        if self._has_orders:
+            decisions = self._without_orders(decisions)
         pairs = zip(decisions, keys, strict=True)
         requests = [(decision, key) for decision, key in pairs if isinstance(decision, Request) and key]
         repeated = self._seen.add_many(
@@ -146,6 +150,23 @@ class Deduplicator:
                     _event_of(decision).key = known_as
         return known_of
 
+    def _without_orders(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """Return the decisions, none of which sends a custom event of what was delivered as an order."""
+        assert self._ledger is not None  # noqa: S101  # it holds orders
+        events = [each.event for each in decisions if isinstance(each, Request) and each.kind is Kind.EVENT]
+        known = self._ledger.look_up([order_key(event) for event in events])
+        delivered = {
+            id(event)
+            for event, found in zip(events, known, strict=True)
+            if found is not None and found.state is State.DELIVERED and found.run >= self._policy.again_before
+        }
+        return [
+            Outcome(each.event, State.DUPLICATE, "delivered_as_order")
+            if isinstance(each, Request) and id(each.event) in delivered
+            else each
+            for each in decisions
+        ]
+
     def _decide_known(self, decision: Decision, known: KnownRecord) -> Decision:
         """Return how a record ends that an earlier run decided; the decision as it is where this run has to decide."""
         event = _event_of(decision)
@@ -174,7 +195,11 @@ class Deduplicator:
             reason = "repeated" if is_equal else "repeated_differs"
             return Outcome(event, State.DUPLICATE, "equal_event" if event.message_id is None else reason)
         if known is not None and known.state is State.FAILED:
-            is_tried_again = self._policy.retries_failed or self._policy.again_before > known.run
+            is_tried_again = (
+                request.kind is Kind.ORDER
+                or self._policy.retries_failed
+                or self._policy.again_before > known.run
+            )
             if not is_tried_again and known.hash in (None, request_hash(request.payload)):
                 return Outcome(event, State.FAILED, FAILED_BEFORE, request=request)
         if self._is_superseded is not None and (

@@ -45,7 +45,16 @@ from voucherify_sync.state.ledger_db import (
     transaction,
 )
 from voucherify_sync.state.ledger_file import LedgerLock, ProjectIdentity, bytes_in, make_directory, remove
-from voucherify_sync.state.ledger_reader import CODES, KnownRecord, LastUpdate, LedgerReader, customer_key
+from voucherify_sync.state.ledger_reader import (
+    CODES,
+    FAILED_CODES,
+    KnownRecord,
+    LastOrder,
+    LastUpdate,
+    LedgerReader,
+    customer_key,
+    orders_key,
+)
 from voucherify_sync.state.ledger_writer import LedgerWriter, SqlRow
 from voucherify_sync.stop import Stop
 
@@ -56,12 +65,14 @@ _NO_REQUEST: Final = bytes(HASH_BYTES)
 _UPDATED: Final = """INSERT INTO customers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
     SET updated_at = coalesce(max(updated_at, excluded.updated_at), updated_at, excluded.updated_at),
     hash = excluded.hash, run = excluded.run"""
+_ORDERED: Final = "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?)"
 _TOUCHED: Final = "UPDATE customers SET hash = NULL WHERE key = ?"
 _COMPLETE: Final = """UPDATE dead_letters SET event = ?, status = coalesce(status, ?), answer = coalesce(answer, ?),
     source = ?, type = ?, name = ?, message_id = ? WHERE key = ? AND event IS NULL"""
 _FORGET: Final = (
     # Codes 2 and 3 have failed; 5 and 6 are the same kinds of record, dismissed.
-    "UPDATE records SET state = state + 3 WHERE state IN (2, 3) AND key IN (SELECT key FROM temp.chosen)",
+    f"""UPDATE records SET state = CASE state WHEN 8 THEN 9 ELSE state + 3 END
+        WHERE state IN {FAILED_CODES} AND key IN (SELECT key FROM temp.chosen)""",  # noqa: S608
     """UPDATE dead_letters SET event = NULL, answer = NULL, message_id = NULL, source_id = NULL
         WHERE outcome = 'in_doubt' AND key IN (SELECT key FROM temp.chosen)""",
     "DELETE FROM dead_letters WHERE outcome <> 'in_doubt' AND key IN (SELECT key FROM temp.chosen)",
@@ -184,6 +195,11 @@ class Ledger(LedgerReader):
         self.flush()
         return super().look_up(keys)
 
+    def last_orders(self, source_ids: Sequence[str]) -> list[LastOrder | None]:
+        """Return what orders were sent last, what this run sent included."""
+        self.flush()
+        return super().last_orders(source_ids)
+
     def last_updates(self, source_ids: Sequence[str]) -> list[LastUpdate | None]:
         """Return what customers were sent last, what this run sent included."""
         self.flush()
@@ -274,7 +290,18 @@ class Ledger(LedgerReader):
 
     def was_posted(self, source_id: str) -> bool:
         """Tell whether an order was accepted by an import before."""
-        return False
+        ((count,),) = self._ask("SELECT count(*) FROM orders WHERE key = ?", (orders_key(source_id),))
+        return bool(count)
+
+    def remember_order(self, order_id: str, last: LastOrder) -> None:
+        """Keep what an order was sent last, and the fold of its events."""
+        self._execute(_ORDERED, orders_key(order_id), None, last.hash, self.run, compress(last.state))
+        self._execute("DELETE FROM orders WHERE key = ?", orders_key(order_id, is_refused=True))
+
+    def remember_refused_order(self, order_id: str, hash_: bytes, order: bytes) -> None:
+        """Keep an order as it was refused: `retry` sends it again."""
+        key = orders_key(order_id, is_refused=True)
+        self._execute(_ORDERED, key, None, hash_, self.run, compress(order))
 
     def remember_update(self, source_id: str, update: LastUpdate) -> None:
         """Keep what a customer was sent last, and the time of the newest update of all.

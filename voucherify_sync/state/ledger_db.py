@@ -145,6 +145,7 @@ _VIEWS_OF_VERSION_1: Final = (
     "CREATE TEMP VIEW customers AS SELECT *, 0 AS run FROM main.customers",
     """CREATE TEMP VIEW accepted AS SELECT '/v1/events' AS endpoint, '' AS key, '' AS settings, 0 AS run
         WHERE EXISTS (SELECT 1 FROM main.records WHERE state < 2)""",
+    "CREATE TEMP VIEW orders AS SELECT NULL AS key, NULL AS hash, 0 AS run, NULL AS fold WHERE 0",
     f"CREATE TEMP VIEW identities AS {_IDENTITY_OF_VERSION_1}",
     "CREATE TEMP VIEW header AS SELECT * FROM main.header UNION ALL SELECT 'dead_letter_files', 'to be read'",
 )

@@ -31,9 +31,15 @@ CODES: Final = {
     (State.IN_DOUBT, Kind.EVENT): 4,
     (State.DUPLICATE, Kind.EVENT): 5,
     (State.DUPLICATE, Kind.CUSTOMER): 6,
+    (State.DELIVERED, Kind.ORDER): 7,
+    (State.FAILED, Kind.ORDER): 8,
+    (State.DUPLICATE, Kind.ORDER): 9,
 }
-"""What the column `state` of records says. 5 and 6 had failed and were dismissed: read again, they are duplicates."""
+"""What the column `state` of records says. Duplicates had failed and were dismissed: so they are, read again."""
 _STATES: Final = [state for state, _ in CODES]
+_DELIVERED: Final = "(0, 1, 7)"
+FAILED_CODES: Final = "(2, 3, 8)"
+_DISMISSED: Final = "(5, 6, 9)"
 
 # Keys, or dead letters, of a query. No read stays open between two, which would hold up the checkpoints of a run.
 _PORTION: Final = 500
@@ -71,6 +77,22 @@ class LastUpdate(Struct, frozen=True):
     hash: bytes | None
 
 
+class LastOrder(Struct, frozen=True):
+    """What an order was sent last.
+
+    Attributes:
+        hash: request_hash of the order as it was accepted; None if none was, or where it was made by another rule.
+        state: the fold of its events, on which a later run goes on; empty if none was accepted.
+        failed_hash: request_hash of the order as it was refused last; None if none was.
+        refused: that order.
+    """
+
+    hash: bytes | None
+    state: bytes = b""
+    failed_hash: bytes | None = None
+    refused: bytes = b""
+
+
 _EVERY: Final = LetterSelection()
 
 
@@ -87,6 +109,7 @@ class LedgerCounts(Struct, frozen=True):
 
     delivered_customers: int = 0
     delivered_events: int = 0
+    delivered_orders: int = 0
     failed: int = 0
     failed_without_event: int = 0
     in_doubt: int = 0
@@ -173,8 +196,8 @@ class LedgerReader:
         """Return what is known of each key, in the order of the keys; None: nothing."""
         # Before the records: what moves from here to there in between is then seen twice, not missed.
         intents = self._ask("SELECT key, hash, run FROM intents")
-        query = """SELECT key, hash, run, state, CASE WHEN state < 2 THEN NULL ELSE
-            (SELECT reason FROM dead_letters l WHERE l.key = records.key) END FROM records WHERE key IN"""
+        query = f"""SELECT key, hash, run, state, CASE WHEN state IN {_DELIVERED} THEN NULL ELSE
+            (SELECT reason FROM dead_letters l WHERE l.key = records.key) END FROM records WHERE key IN"""  # noqa: S608
         known = {
             key: KnownRecord(_STATES[state], hash_ if self._compares(run) else None, run, reason)
             for key, hash_, run, state, reason in self._ask_of(keys, query)
@@ -228,6 +251,27 @@ class LedgerReader:
         """Return what a customer was sent last."""
         return self.last_updates([source_id])[0]
 
+    def last_orders(self, source_ids: Sequence[str]) -> list[LastOrder | None]:
+        """Return what orders were sent last, in the order of the ids; None: nothing."""
+        keys = [(orders_key(each), orders_key(each, is_refused=True)) for each in source_ids]
+        query = "SELECT key, hash, run, fold FROM orders WHERE key IN"
+        known = {
+            key: (hash_ if self._compares(run) else None, decompress(fold) or b"")
+            for key, hash_, run, fold in self._ask_of([each for both in keys for each in both], query)
+        }
+        nothing = (None, b"")
+        return [
+            LastOrder(*known.get(sent, nothing), *known.get(refused, nothing))
+            if sent in known or refused in known
+            else None
+            for sent, refused in keys
+        ]
+
+    @property
+    def has_orders(self) -> bool:
+        """Whether an order was ever sent."""
+        return bool(self._ask("SELECT 1 FROM orders LIMIT 1"))
+
     def dead_letters(self, selection: LetterSelection = _EVERY) -> Iterator[DeadLetter]:
         """Yield dead letters, the oldest first; those that are written meanwhile do not come.
 
@@ -280,11 +324,12 @@ class LedgerReader:
     def counts(self) -> LedgerCounts:
         """Count all records. It reads the whole ledger."""
         # A sum of no rows would be NULL; count() leaves out what nullif() makes NULL.
-        query = """SELECT count(nullif(state = 1, 0)), count(nullif(state = 0, 0)), count(nullif(state IN (2, 3), 0)),
+        query = f"""SELECT count(nullif(state = 1, 0)), count(nullif(state = 0, 0)), count(nullif(state = 7, 0)),
+            count(nullif(state IN {FAILED_CODES}, 0)),
             (SELECT count(*) FROM dead_letters WHERE event IS NULL AND outcome = 'failed'),
             count(nullif(state = 4, 0)) + ? * (SELECT count(*) FROM intents),
-            (SELECT count(*) FROM dead_letters WHERE outcome = 'invalid'), count(nullif(state IN (5, 6), 0))
-            FROM records WHERE key NOT IN (SELECT key FROM intents)"""
+            (SELECT count(*) FROM dead_letters WHERE outcome = 'invalid'), count(nullif(state IN {_DISMISSED}, 0))
+            FROM records WHERE key NOT IN (SELECT key FROM intents)"""  # noqa: S608
         (counts,) = self._ask(query, (self._intended is State.IN_DOUBT,))
         return LedgerCounts(*counts)
 
@@ -304,9 +349,9 @@ class LedgerReader:
         counts: dict[int, dict[str, int]] = {run.number: {} for run in runs}
         if counts:
             marks = ",".join("?" * len(counts))
-            query = f"""SELECT run, CASE WHEN state < 2 THEN 'delivered' WHEN state < 4 THEN 'failed'
-                WHEN state = 4 THEN 'in_doubt' ELSE 'duplicate' END, count(*) FROM
-                (SELECT run, state FROM records WHERE key NOT IN (SELECT key FROM intents)
+            query = f"""SELECT run, CASE WHEN state IN {_DELIVERED} THEN 'delivered'
+                WHEN state IN {FAILED_CODES} THEN 'failed' WHEN state = 4 THEN 'in_doubt' ELSE 'duplicate' END,
+                count(*) FROM (SELECT run, state FROM records WHERE key NOT IN (SELECT key FROM intents)
                 UNION ALL SELECT run, 4 FROM intents) WHERE run IN ({marks}) GROUP BY 1, 2"""  # noqa: S608
             for run, state, count in self._ask(query, list(counts)):
                 counts[run][state] = count
@@ -369,6 +414,12 @@ class LedgerReader:
 def customer_key(source_id: str) -> bytes:
     """Return the key of a customer: a hash, so that the ledger does not hold the id itself."""
     return blake2b(source_id.encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest()
+
+
+def orders_key(order_id: str, *, is_refused: bool = False) -> bytes:
+    """Return the key of an order: a hash, as that of a customer."""
+    kind = b"refused " if is_refused else b"order "
+    return blake2b(kind + order_id.encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest()
 
 
 def _condition(selection: LetterSelection) -> tuple[str, list[Any]]:

@@ -22,7 +22,7 @@ _MAX_SEARCHED_BYTES = 64 << 10
 """Bytes of an answer that are looked at: an error that is longer is not the API's, and of it only little is kept."""
 _MIN_HIDDEN_LENGTH = 4
 """Shorter texts, such as a country code, say little and are part of ordinary words."""
-PATHS = {Kind.CUSTOMER: "/v1/customers", Kind.EVENT: "/v1/events"}
+PATHS = {Kind.CUSTOMER: "/v1/customers", Kind.EVENT: "/v1/events", Kind.ORDER: "/v1/orders/import"}
 """What a request does -> where it is posted to."""
 _CHECKS: Final = {
     "dns": "Check the host in api.url, and that this machine can resolve names.",
