@@ -399,6 +399,8 @@ def test_the_page_shows_orders_as_text() -> None:
         page = call(sandbox, "GET", "/", None, {}).text.decode()
         assert evil not in page
         assert page.count("&lt;img") == 3
+        assert "No custom events yet" in page
+        assert "Nothing has arrived yet" not in page
         assert "PAID · amount 900 · 1 item · u1" in page
         assert "<b>2</b><span>orders</span>" in page
         shown = call(sandbox, "GET", "/state.json", None, {}).body["orders"]
