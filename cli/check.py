@@ -268,7 +268,7 @@ def _pair(difference: Difference) -> tuple[str, str]:
 
 
 def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
-    """Ask the project for its limit and its metadata schema, and compare the mapping with the schema.
+    """Ask the project for its limit and its metadata schemas, and compare the mapping with them.
 
     Args:
         effective: settings.
@@ -291,29 +291,41 @@ def ask_project(effective: Settings, found: FoundSources | None) -> ExitCode:
 
     keys = library.credentials(effective, os.environ)
     with closing(Client(keys, workers=1)) as client:
-        rate, schema = ask(client)
+        rate, schemas = ask(client)
     limit = "The API reported no rate limit."
     if rate.limit is not None:
         left = "" if rate.remaining is None else f", {rate.remaining:,} left"
         limit = f"Limit: {counted(rate.limit, 'call')} a period{left}."
     tell(f"{clean(keys.url)}: keys accepted. {limit}")
-    if schema is None:
+    if schemas is None:
         tell("These keys cannot read the metadata schemas, so the mapping was not compared.")
         return ExitCode.OK
     if found is None:
-        code = _tell_breaches(planned_breaches(effective, schema), "Customer metadata that the settings name")
+        code = _tell_breaches(planned_breaches(effective, schemas), "metadata that the settings name")
         tell("To compare values, too, name sources: voucherify-sync check --online SOURCE")
         return code
     tell(*found.notices)
     counts = SampleCounts()
     reader = Reader(found.sources, Stop())
-    requests, breaches = sampled_breaches(effective, schema, sample(reader, counts))
+    requests, breaches = sampled_breaches(effective, schemas, sample(reader, counts))
     code = warn_of_sources(reader.facts)
     compared = f"{counted(requests, 'request')} of {counted(counts.records, 'record')}"
-    return max(code, _tell_breaches(breaches, f"Customer metadata in {compared}"))
+    return max(code, _tell_breaches(breaches, f"metadata in {compared}"))
 
 
-def _tell_breaches(breaches: Sequence[SchemaBreach], title: str) -> ExitCode:
+def _tell_breaches(breaches: Sequence[SchemaBreach], of_what: str) -> ExitCode:
+    """Say what does not fit, customers first; of orders only where something is to be said."""
+    from voucherify_sync.preview.project_check import CUSTOMER, ORDER
+
+    code = ExitCode.OK
+    for resource in (CUSTOMER, ORDER):
+        own = [breach for breach in breaches if breach.resource == resource]
+        if own or resource == CUSTOMER:
+            code = max(code, _tell_breaches_of_one(own, f"{resource.capitalize()} {of_what}"))
+    return code
+
+
+def _tell_breaches_of_one(breaches: Sequence[SchemaBreach], title: str) -> ExitCode:
     if not breaches:
         tell(f"{title}: fits the project's schema.")
         return ExitCode.OK
@@ -336,7 +348,7 @@ def _sentence(breach: SchemaBreach) -> str:
     from voucherify_sync.paths import path_of
     from voucherify_sync.preview.project_check import BreachKind
 
-    key = clean(path_of("customer", "metadata", breach.key))
+    key = clean(path_of(breach.resource, "metadata", *breach.keys))
     match breach.kind:
         case BreachKind.UNDEFINED:
             fact = "not defined in the project, so it is stored as text"
@@ -344,6 +356,8 @@ def _sentence(breach: SchemaBreach) -> str:
             fact = "refused: not defined, and the project allows defined metadata only"
         case BreachKind.MISFIT:
             fact = f"refused: must be {breach.demand}"
+        case BreachKind.NESTED:
+            fact = "refused: an object inside an object"
         case BreachKind.MISSING:
-            fact = f"missing: the project requires it ({breach.demand}) of every new customer"
+            fact = f"missing: the project requires it ({breach.demand}) of every new {breach.resource}"
     return f"{key}: {clean(fact, 300)}"

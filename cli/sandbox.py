@@ -121,10 +121,6 @@ def command(**given: Any) -> int:
         )
         while not stop.wait(_LOOK_S):
             pass
-        customers, events, calls = sandbox.counts()
-        orders = len(sandbox.store.orders)
-    held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
-    if orders:
-        held = f"{counted(customers, 'customer')}, {counted(orders, 'order')} and {counted(events, 'custom event')}"
-    tell(f"It held {held} after {counted(calls, 'call')}.")
+        held = sandbox.describe_held()
+    tell(f"It held {held} after {counted(sandbox.call_log.calls, 'call')}.")
     return 0

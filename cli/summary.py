@@ -92,11 +92,9 @@ def finish(
                 if notice not in told
             ],
         )
-        if prepared.sandbox_counts is not None:
-            customers, events = prepared.sandbox_counts
-            held = f"{counted(customers, 'customer')} and {counted(events, 'custom event')}"
+        if prepared.sandbox_held is not None:
             stays = "`voucherify-sync sandbox` starts one that stays, with a page to look at."
-            show(sys.stderr, [sentences(f"The sandbox held {held}. {stays}")])
+            show(sys.stderr, [sentences(f"The sandbox held {prepared.sandbox_held}. {stays}")])
     write_reports(display.report, report, quiet=display.quiet)
     log_trouble = None if log is None else log.finish()
     if log_trouble is not None:

@@ -14,6 +14,7 @@ from generating import (
     exit_codes,
     filters,
     performance,
+    probe,
     reasons,
     report,
     sandbox,
@@ -30,6 +31,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/report.md": report.page,
     "reference/reasons.md": reasons.page,
     "reference/sandbox.md": sandbox.page,
+    "reference/probe.md": probe.page,
     "performance.md": performance.page,
 }
 """File in this folder -> the function that makes it."""

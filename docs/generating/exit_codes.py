@@ -20,7 +20,8 @@ A closed stdout (`| head`) ends a command that prints data with 0. A full disk u
 stderr does not change the exit code. Nor does a report or a log that cannot be written at the end."""
 
 _CHECKS: Final = """\
-`check` ends with 3 if a mapping test fails, or if `--online` with sources finds metadata that the project will refuse.
+`check` ends with 3 if a mapping test fails, if `--online` with sources finds metadata that the project will refuse, or
+if `--probe` finds that the project behaves otherwise than assumed, or cannot delete its customer.
 `coverage` ends with 3 if less than `--fail-under` is mapped. `plan` ends with 0 even if the replay does not fit: read
 its `--json` with `jq`."""
 

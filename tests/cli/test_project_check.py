@@ -26,7 +26,7 @@ from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify.client import Client
-from voucherify_sync.voucherify.project import CustomerSchema, Definition, ask, read_schema
+from voucherify_sync.voucherify.project import Definition, MetadataSchema, Schemas, ask, read_schemas
 
 SCHEMA = {
     "related_object": "customer",
@@ -62,7 +62,8 @@ def asked(faults: list[str] | None = None, **options: Any) -> tuple[Any, int]:
 
 def test_one_call_tells_keys_limit_and_schema() -> None:
     """It is the cheapest that tells all three."""
-    (rate, schema), calls = asked(limit="100/min", metadata_schemas=(SCHEMA,))
+    (rate, schemas), calls = asked(limit="100/min", metadata_schemas=(SCHEMA,))
+    schema = schemas["customer"]
     assert calls == 1
     assert (rate.limit, rate.remaining) == (100, 99)
     assert set(schema.definitions) == {"points", "tier", "crm"}
@@ -113,21 +114,28 @@ def test_a_project_that_cannot_be_reached_is_a_mistake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "schema"),
+    ("answer", "schemas"),
     [
-        ({"schemas": []}, CustomerSchema({})),
-        ({"data": [SCHEMA | {"allow_defined_only": True, "properties": None}]}, CustomerSchema({}, defined_only=True)),
-        ({"schemas": [3, {"related_object": "order"}]}, CustomerSchema({})),
+        ({"schemas": []}, {}),
+        ({"data": [SCHEMA | {"allow_defined_only": True, "properties": None}]}, {"customer": MetadataSchema({}, defined_only=True)}),
+        ({"schemas": [3, {"related_object": "order"}, {"related_object": []}]}, {"order": MetadataSchema({})}),
         ({"schemas": [{"related_object": "customer", "properties": {"a": 3, "b": {}, "c": {"type": "new", "array": 1}}}]},
-         CustomerSchema({"b": Definition("any"), "c": Definition("new")})),
+         {"customer": MetadataSchema({"b": Definition("any"), "c": Definition("new")})}),
+        ({"schemas": [{"related_object": "customer", "properties": {
+            "a": {"type": "number", "gte": 1, "lt": "9", "ne": [3]}, "b": {"type": "object", "objectType": "home"}}},
+            {"related_object": "home", "properties": {"zip": {"type": "string", "maxLength": 5}}}]},
+         {"customer": MetadataSchema({
+             "a": Definition("number", refused=(3,), bounds={"gte": 1}),
+             "b": Definition("object", nested=MetadataSchema({"zip": Definition("string", bounds={"maxLength": 5})}))}),
+          "home": MetadataSchema({"zip": Definition("string", bounds={"maxLength": 5})})}),
         ({"schemas": {}}, None),
         ({}, None),
     ],
-    ids=["none", "data", "of others", "odd", "no list", "nothing"],
+    ids=["none", "data", "of others", "odd", "bounds", "no list", "nothing"],
 )  # fmt: skip
-def test_a_schema_is_read_leniently(answer: Any, schema: CustomerSchema | None) -> None:
+def test_schemas_are_read_leniently(answer: Any, schemas: Schemas | None) -> None:
     """The published specification contradicts itself; what is not understood forbids nothing."""
-    assert read_schema(answer) == schema
+    assert read_schemas(answer) == schemas
 
 
 @pytest.mark.parametrize(
@@ -141,6 +149,11 @@ def test_a_schema_is_read_leniently(answer: Any, schema: CustomerSchema | None) 
         (Definition("object"), [{}], [[], "a"]),
         (Definition("number", array=True), [[], [1, 2]], [1, [1, "2"]]),
         (Definition("string", allowed=("a", "b")), ["a"], ["c", ""]),
+        (Definition("string", refused=("a",)), ["b", ""], ["a"]),
+        (Definition("number", bounds={"gt": 0, "lte": 9}), [1, 9, 0.5], [0, 9.5, -1, "1"]),
+        (Definition("number", bounds={"gte": 1, "lt": 3}, array=True), [[], [1, 2]], [[1, 3], [0]]),
+        (Definition("string", bounds={"minLength": 1, "maxLength": 3}), ["a", "abc"], ["", "abcd", 2]),
+        (Definition("string", bounds={"exactLength": 2}), ["ab", None], ["a", "abc"]),
         (Definition("brand new"), [1, "a", []], []),
     ],
     ids=lambda value: value.type if isinstance(value, Definition) else None,
@@ -155,10 +168,10 @@ def test_values_are_judged_by_the_type_of_their_key(
 
 def test_the_rows_alone_tell_which_keys_are_not_defined() -> None:
     """Without events there are no values; constants are judged, for they are known."""
-    schema = read_schema({"schemas": [SCHEMA]})
-    assert schema is not None
+    schemas = read_schemas({"schemas": [SCHEMA]})
+    assert schemas is not None
     effective = Settings(identify=Identify(mapping=ROWS, add={"customer.metadata.points": "many"}))
-    found = [(each.key, each.kind, each.where) for each in planned_breaches(effective, schema)]
+    found = [(each.keys[-1], each.kind, each.where) for each in planned_breaches(effective, schemas)]
     assert found == [
         ("old", BreachKind.UNDEFINED, "identify.mapping: traits.old: customer.metadata.old"),
         ("plan", BreachKind.UNDEFINED, "identify.mapping: traits.plan: customer.metadata.plan"),
@@ -168,8 +181,8 @@ def test_the_rows_alone_tell_which_keys_are_not_defined() -> None:
 
 def test_what_set_and_entries_fill_is_held_against_the_schema() -> None:
     """A value of an event is known by its key only, a constant by its value, too."""
-    schema = read_schema({"schemas": [SCHEMA]})
-    assert schema is not None
+    schemas = read_schemas({"schemas": [SCHEMA]})
+    assert schemas is not None
     effective = Settings(
         identify=Identify(
             set={"customer": {"metadata": {"plan": {"@path": "$.traits.plan"}, "tier": "wood"}}}
@@ -179,7 +192,7 @@ def test_what_set_and_entries_fill_is_held_against_the_schema() -> None:
             events={"Order *": TrackEntry(set={"customer.metadata.seen": {"@template": "{{event}}"}})},
         ),
     )
-    found = [(each.key, each.kind, each.where) for each in planned_breaches(effective, schema)]
+    found = [(each.keys[-1], each.kind, each.where) for each in planned_breaches(effective, schemas)]
     assert found == [
         ("plan", BreachKind.UNDEFINED, "identify.set: customer.metadata.plan"),
         ("tier", BreachKind.MISFIT, "identify.set: customer.metadata.tier"),
@@ -198,18 +211,66 @@ def events(folder: Path, *traits: Any) -> Iterator[Event]:
 @pytest.mark.parametrize("defined_only", [False, True])
 def test_a_sample_tells_how_often_the_schema_is_not_met(tmp_path: Path, defined_only: bool) -> None:
     """By key, with the first value and where it stands."""
-    schema = read_schema({"schemas": [SCHEMA | {"allow_defined_only": defined_only}]})
-    assert schema is not None
+    schemas = read_schemas({"schemas": [SCHEMA | {"allow_defined_only": defined_only}]})
+    assert schemas is not None
     traits = [{"points": 1, "plan": "a"}, {"points": "2"}, {"points": "3", "tier": "wood"}, {"plan": "b"}]
-    requests, breaches = sampled_breaches(SETTINGS, schema, events(tmp_path, *traits))
+    requests, breaches = sampled_breaches(SETTINGS, schemas, events(tmp_path, *traits))
     assert requests == 4
-    found = {(each.key, each.kind): (each.count, each.where[-1], each.value) for each in breaches}
+    found = {(each.keys[-1], each.kind): (each.count, each.where[-1], each.value) for each in breaches}
     assert found == {
         ("plan", BreachKind.NOT_ALLOWED if defined_only else BreachKind.UNDEFINED): (2, "1", "a"),
         ("points", BreachKind.MISFIT): (2, "2", "2"),
         ("tier", BreachKind.MISFIT): (1, "3", "wood"),
         ("crm", BreachKind.MISSING): (4, "1", None),
     }
+
+
+HOME = {
+    "related_object": "home",
+    "properties": {
+        "zip": {"type": "string", "exactLength": 5},
+        "floor": {"type": "number", "optional": False},
+    },
+    "allow_defined_only": True,
+}
+NESTED = {
+    "related_object": "customer",
+    "properties": {
+        "home": {"type": "object", "objectType": "home"},
+        "homes": {"type": "object", "objectType": "home", "array": True},
+        "free": {"type": "object"},
+        "size": {"type": "number", "gte": 30, "lt": 60},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("traits", "expected"),
+    [
+        ({"home": {"zip": "12345", "floor": 1}, "size": 30, "free": {"a": 1}}, []),
+        ({"home": {"zip": "1234", "floor": 1}}, [("home.zip", "misfit")]),
+        ({"home": {"zip": "12345"}}, [("home.floor", "missing")]),
+        ({"home": {"floor": 1, "door": 2}}, [("home.door", "not_allowed")]),
+        ({"free": {"a": {"b": 1}}}, [("free.a", "nested")]),
+        ({"homes": [{"floor": 1}, {"floor": "2"}, {"floor": "3"}]}, [("homes.floor", "misfit")]),
+        ({"homes": [{"floor": 1}, 3]}, [("homes", "misfit")]),
+        ({"size": 60}, [("size", "misfit")]),
+        ({"size": 29.5}, [("size", "misfit")]),
+    ],
+    ids=str,
+)
+def test_bounds_and_objects_are_judged_as_the_stand_in_judges_them(
+    tmp_path: Path, traits: Any, expected: list[tuple[str, str]]
+) -> None:
+    """What is told beforehand is what would be refused."""
+    schemas = read_schemas({"schemas": [NESTED, HOME]})
+    assert schemas is not None
+    rows = Settings(identify=Identify(mapping={"traits.*": ["customer.metadata.*"]}, extend_default=False))
+    _, breaches = sampled_breaches(rows, schemas, events(tmp_path, traits))
+    assert [(".".join(each.keys), str(each.kind)) for each in breaches] == expected
+    with project(metadata_schemas=(NESTED, HOME)) as (_, client):
+        body = json.dumps({"source_id": "u", "metadata": traits}).encode()
+        assert client.call("POST", "/v1/customers", body).status == (400 if expected else 200)
 
 
 def run(cli: Cli, url: str, *arguments: str | Path, settings: str = "") -> Ended:

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 import pytest
-from support.sandbox_client import BULK, CUSTOMERS, EVENTS, KEYS, call, customer, event
+from support.sandbox_client import BULK, CUSTOMERS, EVENTS, IMPORT, KEYS, call, customer, event, order
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.sandbox import Sandbox, SandboxOptions
+from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 
 
 def updated(options: SandboxOptions, *updates: dict[str, Any]) -> Any:
@@ -240,3 +240,94 @@ def test_memory_is_bounded_and_counts_are_not() -> None:
         assert len(sandbox.call_log.answered) == 3
         assert sandbox.counts() == (2, 5, 5)
         assert len(call(sandbox, "GET", f"{CUSTOMERS}/u0/activity").body["data"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("switches", "found"),
+    [
+        pytest.param([], [False, False], id="opaque and sensitive"),
+        pytest.param(["source_id_blanks=trimmed"], [True, False], id="trimmed"),
+        pytest.param(["source_id_case=insensitive"], [False, True], id="insensitive"),
+    ],
+)
+def test_a_source_id_may_be_trimmed_or_known_in_any_case(switches: list[str], found: list[bool]) -> None:
+    """In paths and in bodies alike; it is shown as it was first sent, but for the blanks."""
+    with Sandbox(SandboxOptions.read({}, switches)) as sandbox:
+        call(sandbox, "POST", CUSTOMERS, customer("Ann"))
+        paths = (f"{CUSTOMERS}/%20Ann", f"{CUSTOMERS}/ANN")
+        assert [call(sandbox, "GET", path).status == 200 for path in paths] == found
+        for number, other in enumerate((" Ann", "ANN")):
+            call(sandbox, "POST", EVENTS, event(source_id=other))
+            assert sandbox.counts()[0] == 1 + found[: number + 1].count(False)
+        blank = call(sandbox, "POST", CUSTOMERS, customer(" Ben ")).body["source_id"]
+        assert blank == ("Ben" if "source_id_blanks=trimmed" in switches else " Ben ")
+
+
+@pytest.mark.parametrize(
+    ("single", "bulk", "metadata"),
+    [
+        ("merge", "same", {"a": 1, "b": 2}),
+        ("replace", "same", {"b": 2}),
+        ("merge", "replace", {"b": 2}),
+        ("replace", "merge", {"a": 1, "b": 2}),
+    ],
+)
+def test_a_bulk_request_may_update_metadata_in_its_own_way(single: Any, bulk: Any, metadata: Any) -> None:
+    """By default as the single call does."""
+    with Sandbox(SandboxOptions(metadata_update=single, bulk_metadata_update=bulk)) as sandbox:
+        call(sandbox, "POST", CUSTOMERS, customer(metadata={"a": 1}))
+        call(sandbox, "POST", BULK, [customer(metadata={"b": 2})])
+        assert call(sandbox, "GET", f"{CUSTOMERS}/u1").body["metadata"] == metadata
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [
+        ("keep", {"n": 1.5, "t": "x", "flag": True, "list": [1, "a"], "none": None, "defined": 5, "old": 1}),
+        (
+            "text",
+            {"n": "1.5", "t": "x", "flag": "true", "list": '[1,"a"]', "none": None, "defined": 5, "old": "1"},
+        ),
+    ],
+)
+def test_metadata_that_no_schema_defines_is_kept_or_becomes_text(how: Any, kept: dict[str, Any]) -> None:
+    """Of customers, single and in bulk, and of orders; a removed definition is none."""
+    sent = {"n": 1.5, "t": "x", "flag": True, "list": [1, "a"], "none": None, "defined": 5, "old": 1}
+    properties = {"defined": {"type": "number"}, "old": {"type": "number", "deleted": True}}
+    schemas = tuple({"related_object": name, "properties": properties} for name in ("customer", "order"))
+    with Sandbox(SandboxOptions(undefined_metadata=how, metadata_schemas=schemas)) as sandbox:
+        assert call(sandbox, "POST", CUSTOMERS, customer(metadata=sent)).body["metadata"] == kept
+        call(sandbox, "POST", BULK, [customer("u2", metadata=sent)])
+        call(sandbox, "POST", IMPORT, [order(metadata=sent)])
+        assert call(sandbox, "GET", f"{CUSTOMERS}/u2").body["metadata"] == kept
+        assert call(sandbox, "GET", "/v1/orders/o1").body["metadata"] == kept
+
+
+@pytest.mark.parametrize(("how", "count"), [("filter", 0), ("ignore", 1)])
+def test_the_dates_of_an_activity_are_heeded_or_not(how: Any, count: int) -> None:
+    """One that cannot be read is refused either way."""
+    with Sandbox(SandboxOptions(activity_dates=how)) as sandbox:
+        call(sandbox, "POST", EVENTS, event())
+        path = f"{CUSTOMERS}/u1/activity"
+        assert len(call(sandbox, "GET", f"{path}?start_date=2999-01-01").body["data"]) == count
+        assert len(call(sandbox, "GET", f"{path}?end_date=1999-01-01").body["data"]) == count
+        assert call(sandbox, "GET", f"{path}?start_date=soon").status == 400
+
+
+@pytest.mark.parametrize(("how", "status"), [("accept", 200), ("reject", 400)])
+def test_an_api_version_that_never_was_is_accepted_or_refused(how: Any, status: int) -> None:
+    """Those that the API has had are taken, and so is none at all."""
+    with Sandbox(SandboxOptions(unknown_api_version=how)) as sandbox:
+        for version, answered in (("v2018-08-01", 200), ("v2017-04-05", 200), ("v1999-01-01", status)):
+            headers = {**KEYS, "X-Voucherify-API-Version": version}
+            assert call(sandbox, "GET", CUSTOMERS, None, headers).status == answered
+        assert call(sandbox, "GET", CUSTOMERS).status == 200
+
+
+def test_a_permission_may_be_missing_for_one_endpoint() -> None:
+    """By a fault: 403 with the body of the API, and nothing happens there; other calls go on."""
+    with Sandbox(faults=[Fault.parse("POST /v1/events status 403")]) as sandbox:
+        refused = call(sandbox, "POST", EVENTS, event())
+        assert (refused.status, refused.body["key"]) == (403, "missing_required_permission")
+        assert call(sandbox, "POST", CUSTOMERS, customer()).status == 200
+        assert sandbox.counts()[:2] == (1, 0)

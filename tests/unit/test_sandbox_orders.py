@@ -394,14 +394,18 @@ def test_the_page_shows_orders_as_text() -> None:
     with Sandbox() as sandbox:
         before = call(sandbox, "GET", "/", None, {}).text.decode()
         assert "Orders" not in before
+        assert sandbox.describe_held() == "0 customers and 0 custom events"
         imported(sandbox, order(), order(evil, status="PAID", items=[ITEM], metadata={evil: evil}))
         page = call(sandbox, "GET", "/", None, {}).text.decode()
         assert evil not in page
         assert page.count("&lt;img") == 3
+        assert "No custom events yet" in page
+        assert "Nothing has arrived yet" not in page
         assert "PAID · amount 900 · 1 item · u1" in page
         assert "<b>2</b><span>orders</span>" in page
         shown = call(sandbox, "GET", "/state.json", None, {}).body["orders"]
         assert (shown["count"], shown["newest"][0]["source_id"]) == (2, evil)
+        assert sandbox.describe_held() == "1 customer, 2 orders and 0 custom events"
 
 
 def any_of(*good: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

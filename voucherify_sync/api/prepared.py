@@ -151,7 +151,7 @@ class PreparedReplay(Prepared):
         run: the run of `plan` or `execute`, once that has begun.
         earlier_run: the last run that the ledger knew before.
         last_failure: how the last call failed that did.
-        sandbox_counts: customers and custom events that the sandbox held at the end.
+        sandbox_held: what the sandbox held at the end, in words.
     """
 
     sends_again = False
@@ -167,7 +167,7 @@ class PreparedReplay(Prepared):
         self.run: Run | None = None
         self.earlier_run: EarlierRun | None = None
         self.last_failure: str | None = None
-        self.sandbox_counts: tuple[int, int] | None = None
+        self.sandbox_held: str | None = None
         self._planned_calls: int | None = None
         self._resources = ExitStack()
         self._choice = LedgerChoice.of(
@@ -394,8 +394,7 @@ class PreparedReplay(Prepared):
         return resources.enter_context(closing(delivery))
 
     def _count(self, sandbox: Sandbox) -> None:
-        customers, events, _ = sandbox.counts()
-        self.sandbox_counts = customers, events
+        self.sandbox_held = sandbox.describe_held()
 
 
 class PreparedRetry(PreparedReplay):

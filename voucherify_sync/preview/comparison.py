@@ -597,11 +597,12 @@ def _changed_settings(before: Settings, after: Settings) -> Iterator[SettingChan
         if section in ("api", "delivery"):
             continue
         one, other = (msgspec.to_builtins(getattr(each, section)) for each in (before, after))
-        entries = one.pop("events", {}), other.pop("events", {})
-        for name in entries[0] | entries[1]:
+        if section == "track":  # the events of orders have a status each, and no settings of their own
+            entries = one.pop("events"), other.pop("events")
             nothing = msgspec.to_builtins(TrackEntry())
-            given = (each.get(name, nothing) for each in entries)
-            yield from _changes_of_section(f"{section}.events.{name}", *given)
+            for name in entries[0] | entries[1]:
+                given = (each.get(name, nothing) for each in entries)
+                yield from _changes_of_section(f"{section}.events.{name}", *given)
         yield from _changes_of_section(section, one, other)
         rows_before, rows_after = one.get("mapping", {}), other.get("mapping", {})
         order_before = [row for row in rows_before if row in rows_after]

@@ -1,4 +1,4 @@
-"""Hold the customer mapping against a project's metadata schema: what would be refused, and what stored as text.
+"""Hold the mapping against a project's metadata schemas: what would be refused, and what stored as text.
 
 What the schema says in an unknown way forbids nothing.
 """
@@ -17,12 +17,14 @@ from voucherify_sync.mapping.sections import Section, Sections
 from voucherify_sync.paths import MISSING, Keys, parse_destination
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
-from voucherify_sync.voucherify.project import CustomerSchema
+from voucherify_sync.voucherify.project import Definition, MetadataSchema, Schemas
 
 MAX_BREACHES: Final = 1_000
 """Keys that are told of, at most."""
 
-_METADATA: Final = ("customer", "metadata")
+CUSTOMER: Final = "customer"
+ORDER: Final = "order"
+_ANY: Final = MetadataSchema()
 
 
 class BreachKind(StrEnum):
@@ -35,19 +37,22 @@ class BreachKind(StrEnum):
     MISFIT = "misfit"
     """Its value is none that the project takes: the request is refused."""
     MISSING = "missing"
-    """The project demands it: the request is refused if the customer is new."""
+    """The project demands it: the request is refused if the customer or the order is new."""
+    NESTED = "nested"
+    """It is an object inside an object: the request is refused."""
 
     @property
     def refused(self) -> bool:
-        """Whether Voucherify refuses the request of any customer."""
-        return self in (BreachKind.NOT_ALLOWED, BreachKind.MISFIT)
+        """Whether Voucherify refuses the request of any customer or order."""
+        return self in (BreachKind.NOT_ALLOWED, BreachKind.MISFIT, BreachKind.NESTED)
 
 
 class SchemaBreach(Struct):
-    """One key of the customers' metadata.
+    """One key of the metadata of customers or orders.
 
     Attributes:
-        key: its name.
+        resource: ``customer`` or ``order``.
+        keys: its name; of one inside an object that of the object, and its own.
         kind: what is wrong.
         demand: what the project wants of its value; empty for a key that it does not define.
         count: requests that it concerns; 0 where none were looked at.
@@ -55,7 +60,8 @@ class SchemaBreach(Struct):
         value: of the first of them.
     """
 
-    key: str
+    resource: str
+    keys: tuple[str, ...]
     kind: BreachKind
     demand: str = ""
     count: int = 0
@@ -63,23 +69,36 @@ class SchemaBreach(Struct):
     value: Any = None
 
 
-def planned_breaches(settings: Settings, schema: CustomerSchema) -> list[SchemaBreach]:
+_Place = tuple[str, tuple[str, ...], BreachKind]
+
+
+def planned_breaches(settings: Settings, schemas: Schemas) -> list[SchemaBreach]:
     """Return what rows, `set` and constants of the settings alone tell; values of events are not known to them."""
-    found: dict[tuple[str, BreachKind], SchemaBreach] = {}
+    found: dict[_Place, SchemaBreach] = {}
     for section in Sections(settings).by_name.values():
         for where, keys, value in () if section.settings.disabled else _planned_places(section):
-            if keys[:2] != _METADATA or len(keys) < 3 or value is None:
+            resource, place = _metadata_place(section, keys)
+            if not place or value is None:
                 continue
-            key = str(keys[2])
-            if value is MISSING or len(keys) > 3:
+            schema, key = schemas.get(resource, _ANY), str(place[0])
+            if value is MISSING or len(place) > 1:
                 kind = _kind_of_key(schema, key)
-                breaches = [] if kind is None else [SchemaBreach(key, kind)]
+                breaches = [] if kind is None else [SchemaBreach(resource, (key,), kind)]
             else:
-                breaches = list(_misfits(schema, {key: value}))
+                breaches = list(_misfits(resource, schema, {key: value}))
             for breach in breaches:
                 breach.where = where
-                found.setdefault((breach.key, breach.kind), breach)
+                found.setdefault((resource, breach.keys, breach.kind), breach)
     return list(found.values())
+
+
+def _metadata_place(section: Section, keys: Keys) -> tuple[str, Keys]:
+    """Return whose metadata a destination fills, and the keys below it; none where it fills no checked metadata."""
+    if keys[:2] == (CUSTOMER, "metadata"):
+        return CUSTOMER, keys[2:]
+    if section.name == "orders" and keys[:1] == ("metadata",):
+        return ORDER, keys[1:]
+    return "", ()
 
 
 def _planned_places(section: Section) -> Iterator[tuple[str, Keys, Any]]:
@@ -95,25 +114,19 @@ def _planned_places(section: Section) -> Iterator[tuple[str, Keys, Any]]:
 
 
 def sampled_breaches(
-    settings: Settings, schema: CustomerSchema, events: Iterable[Event]
+    settings: Settings, schemas: Schemas, events: Iterable[Event]
 ) -> tuple[int, list[SchemaBreach]]:
     """Return the number of requests that are made of events, and what does not fit, in the order of the events."""
     pipeline = Pipeline(settings, Selection())
-    found: dict[tuple[str, BreachKind], SchemaBreach] = {}
+    found: dict[_Place, SchemaBreach] = {}
     count = 0
     for request in map(pipeline.decide, events):
         if not isinstance(request, Request):
             continue
         count += 1
-        customer = request.body if request.kind is Kind.CUSTOMER else request.body["customer"]
-        metadata = customer.get("metadata") or {}
-        missing = (
-            SchemaBreach(key, BreachKind.MISSING, definition.demand)
-            for key, definition in schema.definitions.items()
-            if not definition.optional and metadata.get(key) is None
-        )
-        for breach in (*_misfits(schema, metadata), *missing):
-            place = (breach.key, breach.kind)
+        resource, metadata = _metadata_of(request)
+        for breach in _breaches(resource, schemas.get(resource, _ANY), metadata):
+            place = (resource, breach.keys, breach.kind)
             if place not in found and len(found) < MAX_BREACHES:
                 breach.where = str(request.event.position)
                 found[place] = breach
@@ -122,17 +135,50 @@ def sampled_breaches(
     return count, list(found.values())
 
 
-def _misfits(schema: CustomerSchema, metadata: Json) -> Iterator[SchemaBreach]:
-    """Yield the keys and values that the schema does not define or take."""
+def _metadata_of(request: Request) -> tuple[str, Json]:
+    """Return whose metadata a request holds that a schema is for, and the metadata."""
+    body = request.body
+    if request.kind is Kind.ORDER:
+        return ORDER, body.get("metadata") or {}
+    customer = body if request.kind is Kind.CUSTOMER else body["customer"]
+    return CUSTOMER, customer.get("metadata") or {}
+
+
+def _breaches(resource: str, schema: MetadataSchema, metadata: Json) -> Iterator[SchemaBreach]:
+    """Yield the keys and values that the schema does not define or take, and the keys that it demands."""
+    yield from _misfits(resource, schema, metadata)
+    for key, definition in schema.definitions.items():
+        if not definition.optional and metadata.get(key) is None:
+            yield SchemaBreach(resource, (key,), BreachKind.MISSING, definition.demand)
+
+
+def _misfits(resource: str, schema: MetadataSchema, metadata: Json) -> Iterator[SchemaBreach]:
     for key, value in metadata.items():
         kind = _kind_of_key(schema, key)
         if kind is not None:
-            yield SchemaBreach(key, kind, value=value)
+            yield SchemaBreach(resource, (key,), kind, value=value)
         elif not (definition := schema.definitions[key]).takes(value):
-            yield SchemaBreach(key, BreachKind.MISFIT, definition.demand, value=value)
+            yield SchemaBreach(resource, (key,), BreachKind.MISFIT, definition.demand, value=value)
+        elif definition.type == "object":
+            yield from _misfits_inside(resource, key, definition, value)
 
 
-def _kind_of_key(schema: CustomerSchema, key: str) -> BreachKind | None:
+def _misfits_inside(resource: str, key: str, definition: Definition, value: Any) -> Iterator[SchemaBreach]:
+    """Yield what does not fit inside an object, or the objects of a list, each key once."""
+    found: dict[tuple[tuple[str, ...], BreachKind], SchemaBreach] = {}
+    for one in value if isinstance(value, list) else [value]:
+        for inner, inside in one.items() if isinstance(one, dict) else ():
+            items = inside if isinstance(inside, list) else [inside]
+            if any(isinstance(item, dict) for item in items):
+                breach = SchemaBreach(resource, (key, inner), BreachKind.NESTED, value=inside)
+                found.setdefault((breach.keys, breach.kind), breach)
+        for breach in _breaches(resource, definition.nested, one) if definition.nested and one else ():
+            breach.keys = (key, *breach.keys)
+            found.setdefault((breach.keys, breach.kind), breach)
+    yield from found.values()
+
+
+def _kind_of_key(schema: MetadataSchema, key: str) -> BreachKind | None:
     if key in schema.definitions:
         return None
     return BreachKind.NOT_ALLOWED if schema.defined_only else BreachKind.UNDEFINED

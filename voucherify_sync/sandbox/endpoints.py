@@ -165,6 +165,10 @@ class ApiEndpoints:
         self._options = options
         self._store = store
         self._limits = CallLimits(options)
+        self._bucket_of_path: dict[str, str] = {
+            "/v1/customers/bulk/async": options.bulk_bucket,
+            "/v1/orders/import": options.order_import_bucket,
+        }
         self._schemas = [_complete_schema(schema, now) for schema in options.metadata_schemas]
         self.routes: dict[tuple[str, ...], dict[str, Endpoint]] = {
             ("v1", "customers"): {"GET": self.list_customers, "POST": self.save_customer},
@@ -212,12 +216,8 @@ class ApiEndpoints:
 
     def _bucket_of(self, path: str) -> str:
         """Return the name of the limit that a call counts in."""
-        buckets = {
-            "/v1/customers/bulk/async": self._options.bulk_bucket,
-            "/v1/orders/import": self._options.order_import_bucket,
-        }
         is_poll = path.startswith("/v1/async-actions")
-        bucket = self._options.poll_bucket if is_poll else buckets.get(path)
+        bucket = self._options.poll_bucket if is_poll else self._bucket_of_path.get(path)
         return BULK_API_CALLS if bucket == "bulk" else API_CALLS
 
     def _check_version(self, request: HttpRequest) -> None:

@@ -86,6 +86,7 @@ def answer_page(
         f"sample_events:<code>echo {escape(shlex.quote(settings))} &gt; sandbox.yaml\n"
         "voucherify-sync replay -c sandbox.yaml sample_events</code></p>"
     )
+    nothing = '<p class="empty">No custom events yet.</p>'
     event_rows = [
         _row(event.name or "", event.source_id or event.customer_id, "", event.metadata, iso(event.at))
         for event in events
@@ -99,7 +100,7 @@ def answer_page(
         ),
         settings=escape(settings),
         refusals=_refusals(refusals, call_log.refusal_count),
-        events=_table(event_rows) or invitation,
+        events=_table(event_rows) or (nothing if everyone or all_orders else invitation),
         events_note=_note(len(events), event_count),
         customers=_table(map(_customer_row, customers)) or '<p class="empty">No customers yet.</p>',
         customers_note=_note(len(customers), customer_count),

@@ -24,6 +24,7 @@ from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.sandbox.page import answer_page
 from voucherify_sync.sandbox.store import ActionFault, SandboxStore
 from voucherify_sync.sandbox.validation import ApiRefusal, framework_error
+from voucherify_sync.text import counted
 
 _BACKLOG = 512
 _STOP_S = 2.0
@@ -74,8 +75,15 @@ class Sandbox:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def counts(self) -> tuple[int, int, int]:
-        """Return the number of customers and events that it holds, and of API calls that it met; `store` has orders."""
+        """Return the number of customers and events that it holds, and of API calls that it met."""
         return len(self.store.customers), self.store.event_count, self.call_log.calls
+
+    def describe_held(self) -> str:
+        """Return what it holds in words, such as `14 customers and 56 custom events`; orders only if there are any."""
+        customers, events, _ = self.counts()
+        orders = len(self.store.orders)
+        middle = f", {counted(orders, 'order')}" if orders else ""
+        return f"{counted(customers, 'customer')}{middle} and {counted(events, 'custom event')}"
 
     def start(self) -> Self:
         """Listen, and answer from now on.

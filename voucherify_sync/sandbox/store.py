@@ -358,7 +358,7 @@ class SandboxStore:
         """Create or update an order of an import, and its customer if that is new.
 
         Raises:
-            ApiRefusal: the order is refused; nothing has changed.
+            ApiRefusal: the order is refused, and neither it nor its products are stored.
         """
         known = self._find_known_order(fields)
         check_metadata(self._schemas, "order", fields.get("metadata"), creating=known is None)

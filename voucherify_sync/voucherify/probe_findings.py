@@ -71,6 +71,7 @@ STEPS: Final[dict[int, str]] = {
 """What a probe calls, in this order."""
 ORDER_STEP: Final = 11
 
+_FOLD: Final = "use delivery.customers: bulk, which sends all that the input holds of a customer at once"
 _BUCKET_MEANINGS: Final = {
     "ordinary": "each takes a call of the ordinary limit and of the billing cycle: expect a little more than the plan "
     "says",
@@ -135,8 +136,8 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             ("accept",),
             {
                 "reject": "the project allows defined metadata only: map no other keys, or define them; "
-                "`check --online SOURCE` counts what would be refused",
-                "": "`check --online SOURCE` compares the mapping with the metadata schema",
+                "check --online SOURCE counts what would be refused",
+                "": "check --online SOURCE compares the mapping with the metadata schema",
             },
         ),
         Assumption(
@@ -155,26 +156,24 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
         Assumption(
             "metadata_update",
             3,
-            "metadata of a known customer",
+            "metadata",
             "merge",
             ("merge",),
             {
-                "replace": "an update erases the metadata that it does not name: use customers: bulk, which sends all "
-                "that the input holds of a customer at once",
-                "": "with customers: bulk it makes no difference for customers whose whole history is in the input",
+                "replace": f"an update erases the metadata that it does not name: {_FOLD}",
+                "": _FOLD,
             },
             "metadata_update",
         ),
         Assumption(
             "address_update",
             3,
-            "address of a known customer",
+            "address",
             "merge",
             ("merge",),
             {
-                "replace": "an update erases the parts of the address that it does not name: use customers: bulk, "
-                "which sends all that the input holds of a customer at once",
-                "": "with customers: bulk it makes no difference for customers whose whole history is in the input",
+                "replace": f"an update erases the parts of the address that it does not name: {_FOLD}",
+                "": _FOLD,
             },
             "address_update",
         ),
@@ -199,8 +198,8 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "ignore",
             ("ignore",),
             {
-                "reject": "an update with one is refused: map only to the destinations that `check` knows",
-                "": "map only to the destinations that `check` knows",
+                "reject": "an update with one is refused: map only to the destinations that check knows",
+                "": "map only to the destinations that check knows",
             },
             "unknown_fields",
         ),
@@ -235,16 +234,16 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "accept",
             ("accept",),
             {
-                "reject": "define the names of `plan` in the project's event schema before a run, or leave them out "
-                "with track.events_filter",
-                "": "define the names of `plan` in the project's event schema before a run",
+                "reject": "define the names that plan lists in the project's event schema before a run, or leave "
+                "them out with track.events_filter",
+                "": "define the names that plan lists in the project's event schema before a run",
             },
             "undefined_events",
         ),
         Assumption(
             "activity",
             8,
-            "time until the activity shows an event",
+            "activity",
             "within 60 s",
             (),
             {"": "on_doubt: verify cannot confirm events here"},
@@ -254,7 +253,7 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
         Assumption(
             "activity_shape",
             8,
-            "place of the event in a row of the activity",
+            "place of the event in the activity",
             "nested or flat",
             ("nested", "flat"),
             {
@@ -270,7 +269,7 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "same",
             ("same",),
             {
-                "strings": "on_doubt: verify confirms only events whose metadata is all text",
+                "strings": "delivery.on_doubt: verify confirms only events whose metadata is all text",
                 "none": "on_doubt: verify cannot confirm events here",
                 "other": "on_doubt: verify cannot confirm events here",
                 "": "on_doubt: verify may not confirm events",
@@ -298,7 +297,7 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
         Assumption(
             "bulk_metadata_update",
             9,
-            "metadata of a known customer in bulk",
+            "metadata in bulk",
             "as the single call does",
             ("same", "merge"),
             {

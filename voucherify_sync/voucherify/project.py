@@ -1,10 +1,11 @@
-"""Ask a Voucherify project what only it can tell before a run: whether the keys work, its limit, its metadata schema.
+"""Ask a Voucherify project what only it can tell before a run: whether the keys work, its limit, its metadata schemas.
 
 Nothing changes at the project.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any, Final
@@ -53,58 +54,92 @@ _TYPES: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
 """Type of a metadata key -> its name in a sentence, and what tells whether a value has it."""
 
 
+_BOUNDS: Final[dict[str, tuple[str, type | tuple[type, ...], Callable[[Any, Any], bool]]]] = {
+    "lt": ("below {}", (int, float), operator.lt),
+    "lte": ("at most {}", (int, float), operator.le),
+    "gt": ("above {}", (int, float), operator.gt),
+    "gte": ("at least {}", (int, float), operator.ge),
+    "minLength": ("of at least {} characters", str, lambda text, length: len(text) >= length),
+    "maxLength": ("of at most {} characters", str, lambda text, length: len(text) <= length),
+    "exactLength": ("of exactly {} characters", str, lambda text, length: len(text) == length),
+}
+"""Bound of a definition -> its words, the values that it bounds, and what tells whether one is within it."""
+
+
 class Definition(Struct, frozen=True):
     """What a project says of one metadata key.
 
     Attributes:
         type: such as ``string``, ``number``, ``boolean``, ``date``, ``datetime``; one not known takes anything.
         array: a list of such.
-        optional: a new customer may come without.
+        optional: a new customer or order may come without.
         allowed: the only values, if there are any.
+        refused: values that it does not take.
+        bounds: of numbers and of the length of texts, by their names in the API.
+        nested: what is said of the keys of an object; None where nothing is.
     """
 
     type: str = "string"
     array: bool = False
     optional: bool = True
     allowed: tuple[Any, ...] = ()
+    refused: tuple[Any, ...] = ()
+    bounds: dict[str, float] = {}
+    nested: MetadataSchema | None = None
 
     @property
     def demand(self) -> str:
         """What a value must be, such as ``a list, each a number``."""
         kind, _ = _TYPES.get(self.type, (f"of type {self.type}", None))
         demand = f"a list, each {kind}" if self.array else kind
-        if self.allowed:
-            demand += f", one of {', '.join(map(str, self.allowed[:_MAX_SHOWN]))}"
-            demand += ", …" if len(self.allowed) > _MAX_SHOWN else ""
-        return demand
+        for words, values in (("one of", self.allowed), ("none of", self.refused)):
+            if values:
+                demand += f", {words} {', '.join(map(str, values[:_MAX_SHOWN]))}"
+                demand += ", …" if len(values) > _MAX_SHOWN else ""
+        return ", ".join([demand, *(_BOUNDS[name][0].format(f"{at:g}") for name, at in self.bounds.items())])
 
     def takes(self, value: Any) -> bool:
-        """Tell whether a value passes; a null always does, it erases the key."""
+        """Tell whether a value passes, save what is inside its objects; a null always does, it erases the key."""
         if value is None:
             return True
         if self.array and not isinstance(value, list):
             return False
         _, fits = _TYPES.get(self.type, _TYPES["any"])
         return all(
-            fits(one) and (not self.allowed or one in self.allowed)
+            fits(one)
+            and (not self.allowed or one in self.allowed)
+            and one not in self.refused
+            and self._is_within(one)
             for one in (value if self.array else [value])
         )
 
+    def _is_within(self, value: Any) -> bool:
+        return all(
+            isinstance(value, bool)
+            or not isinstance(value, _BOUNDS[name][1])
+            or _BOUNDS[name][2](value, bound)
+            for name, bound in self.bounds.items()
+        )
 
-class CustomerSchema(Struct, frozen=True):
-    """What a project says of the metadata of customers.
+
+class MetadataSchema(Struct, frozen=True):
+    """What a project says of the metadata of customers or orders, or of an object in it.
 
     Attributes:
         definitions: by key.
         defined_only: a request with any other key is refused; else such a key is stored as text.
     """
 
-    definitions: dict[str, Definition]
+    definitions: dict[str, Definition] = {}
     defined_only: bool = False
 
 
-def read_schema(answer: Json) -> CustomerSchema | None:
-    """Return the schema of customers out of the list of all; a project without one takes whatever comes.
+Schemas = dict[str, MetadataSchema]
+"""Resource, such as ``customer`` or ``order`` -> its schema; without one it takes whatever comes."""
+
+
+def read_schemas(answer: Json) -> Schemas | None:
+    """Return the schemas of a project out of the list of all.
 
     Returns:
         None if the answer holds no list of schemas.
@@ -112,30 +147,47 @@ def read_schema(answer: Json) -> CustomerSchema | None:
     listed = next((answer[key] for key in ("schemas", "data") if isinstance(answer.get(key), list)), None)
     if listed is None:
         return None
-    schemas = (each for each in listed if isinstance(each, dict) and each.get("related_object") == "customer")
-    schema: Json = next(schemas, {})
+    found: dict[str, Json] = {}
+    for each in listed:
+        if isinstance(each, dict) and isinstance(each.get("related_object"), str):
+            found.setdefault(each["related_object"], each)
+    # An object inside an object is refused wherever a schema defines it, so one level is all there is.
+    flat = {name: _read_schema(each, {}) for name, each in found.items()}
+    return {name: _read_schema(each, flat) for name, each in found.items()}
+
+
+def _read_schema(schema: Json, nested: Schemas) -> MetadataSchema:
     properties = schema.get("properties")
-    definitions: dict[str, Definition] = {}
-    for key, each in properties.items() if isinstance(properties, dict) else ():
-        if isinstance(each, dict) and each.get("deleted") is not True:
-            kind, allowed = each.get("type"), each.get("eq")
-            definitions[key] = Definition(
-                type=kind if isinstance(kind, str) else "any",
-                array=each.get("array") is True,
-                optional=each.get("optional") is not False,
-                allowed=tuple(allowed) if isinstance(allowed, list) else (),
-            )
-    return CustomerSchema(definitions, schema.get("allow_defined_only") is True)
+    definitions = {
+        key: _read_definition(each, nested)
+        for key, each in (properties.items() if isinstance(properties, dict) else ())
+        if isinstance(each, dict) and each.get("deleted") is not True
+    }
+    return MetadataSchema(definitions, schema.get("allow_defined_only") is True)
 
 
-def ask(client: Client) -> tuple[RateHeaders, CustomerSchema | None]:
-    """Ask for the limit and the metadata schema. A key that may not read schemas is tried on the customers.
+def _read_definition(said: Json, nested: Schemas) -> Definition:
+    kind, allowed, refused = said.get("type"), said.get("eq"), said.get("ne")
+    bounds = {name: said[name] for name in _BOUNDS if type(said.get(name)) in (int, float)}
+    return Definition(
+        type=kind if isinstance(kind, str) else "any",
+        array=said.get("array") is True,
+        optional=said.get("optional") is not False,
+        allowed=tuple(allowed) if isinstance(allowed, list) else (),
+        refused=tuple(refused) if isinstance(refused, list) else (),
+        bounds=bounds,
+        nested=nested.get(str(said.get("objectType"))),
+    )
+
+
+def ask(client: Client) -> tuple[RateHeaders, Schemas | None]:
+    """Ask for the limit and the metadata schemas. A key that may not read schemas is tried on the customers.
 
     That makes two calls at most.
 
     Returns:
-        The API's limit as its headers have it, and the schema of the customers' metadata; None if these keys may not
-        read it.
+        The API's limit as its headers have it, and the schemas of the metadata; None if these keys may not
+        read them.
 
     Raises:
         AccessRefused: the keys do not work.
@@ -149,7 +201,7 @@ def ask(client: Client) -> tuple[RateHeaders, CustomerSchema | None]:
         _raise_unless_ok(reply)
         return read_rate_headers(reply.headers), None
     _raise_unless_ok(reply)
-    return read_rate_headers(reply.headers), read_schema(json_object(reply.body) or {})
+    return read_rate_headers(reply.headers), read_schemas(json_object(reply.body) or {})
 
 
 def _call(client: Client, path: str, params: dict[str, str] | None = None) -> Reply:
