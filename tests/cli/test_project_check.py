@@ -21,7 +21,7 @@ from voucherify_sync.preview.project_check import BreachKind, planned_breaches, 
 from voucherify_sync.preview.suggestions import SampleCounts, sample
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 from voucherify_sync.settings import Credentials, Identify, Secret, Settings, Track
-from voucherify_sync.settings.types import TrackEntry
+from voucherify_sync.settings.types import Orders, TrackEntry
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader
 from voucherify_sync.stop import Stop
@@ -273,6 +273,46 @@ def test_bounds_and_objects_are_judged_as_the_stand_in_judges_them(
         assert client.call("POST", "/v1/customers", body).status == (400 if expected else 200)
 
 
+ORDER_SCHEMA = {
+    "related_object": "order",
+    "properties": {
+        "currency": {"type": "string", "eq": ["EUR"]},
+        "coupon": {"type": "string"},
+        "shop": {"type": "number", "optional": False},
+    },
+    "allow_defined_only": True,
+}
+
+
+def test_the_metadata_of_orders_is_judged_by_their_own_schema(tmp_path: Path) -> None:
+    """The time of the first event is among it; that of a customer is judged by the schema of customers."""
+    schemas = read_schemas({"schemas": [ORDER_SCHEMA, SCHEMA]})
+    assert schemas is not None
+    effective = Settings(orders=Orders(disabled=False, add={"metadata.replayed": True}))
+    planned = [(each.resource, each.keys, each.kind) for each in planned_breaches(effective, schemas)]
+    assert planned == [
+        ("order", ("replayed",), BreachKind.NOT_ALLOWED),
+        ("order", ("occurred_at",), BreachKind.NOT_ALLOWED),
+    ]
+    line = {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": "u",
+        "timestamp": "2025-01-31T10:00:00Z",
+        "properties": {"order_id": "1", "currency": "USD", "total": 3},
+    }
+    file = tmp_path / "e.ndjson"
+    file.write_text(json.dumps(line))
+    read = sample(Reader([Source(str(file), file, None)], Stop()), SampleCounts())
+    _, breaches = sampled_breaches(effective, schemas, read)
+    assert {(each.resource, each.keys[0], str(each.kind), each.value) for each in breaches} == {
+        ("order", "currency", "misfit", "USD"),
+        ("order", "occurred_at", "not_allowed", "2025-01-31T10:00:00Z"),
+        ("order", "replayed", "not_allowed", True),
+        ("order", "shop", "missing", None),
+    }
+
+
 def run(cli: Cli, url: str, *arguments: str | Path, settings: str = "") -> Ended:
     """Run `check --online` with good keys."""
     (cli.folder / "voucherify-sync.yaml").write_text(f"api: {{url: '{url}'}}\n{settings}")
@@ -313,6 +353,20 @@ def test_check_online_with_a_source_tells_what_will_be_refused(run_cli: Cli) -> 
         "      1 request, first 1 at e.ndjson:1",
         "  customer.metadata.crm: missing: the project requires it (a text) of every new customer",
         "      1 request, first e.ndjson:1",
+    ]
+
+
+def test_check_online_tells_of_orders_where_something_is_wrong_with_them(run_cli: Cli) -> None:
+    """Beside the customers, whose mapping fits."""
+    with project(metadata_schemas=(ORDER_SCHEMA,)) as (sandbox, _):
+        ended = run(run_cli, sandbox.url, settings="orders: {disabled: false}\n")
+    assert ended.code == 3
+    assert ended.err.splitlines()[2:] == [
+        "Customer metadata that the settings name: fits the project's schema.",
+        "Order metadata that the settings name:",
+        "  order.metadata.occurred_at: refused: not defined, and the project allows defined metadata only",
+        "      orders: the time of the order's first event",
+        "To compare values, too, name sources: voucherify-sync check --online SOURCE",
     ]
 
 

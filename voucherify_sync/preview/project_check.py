@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from voucherify_sync.events import Event, Json, Kind, Request
+from voucherify_sync.events import ORDERS, Event, Json, Kind, Request
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.sections import Section, Sections
-from voucherify_sync.paths import MISSING, Keys, parse_destination
+from voucherify_sync.paths import MISSING, Keys, destination_parser
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
+from voucherify_sync.settings.types import Orders
 from voucherify_sync.voucherify.project import Definition, MetadataSchema, Schemas
 
 MAX_BREACHES: Final = 1_000
@@ -96,7 +97,7 @@ def _metadata_place(section: Section, keys: Keys) -> tuple[str, Keys]:
     """Return whose metadata a destination fills, and the keys below it; none where it fills no checked metadata."""
     if keys[:2] == (CUSTOMER, "metadata"):
         return CUSTOMER, keys[2:]
-    if section.name == "orders" and keys[:1] == ("metadata",):
+    if section.type is ORDERS and keys[:1] == ("metadata",):
         return ORDER, keys[1:]
     return "", ()
 
@@ -110,7 +111,11 @@ def _planned_places(section: Section) -> Iterator[tuple[str, Keys, Any]]:
         value = entry.expression.read({}, None) if entry.expression.is_constant else MISSING
         yield f"{path}.set: {entry.destination.text}", entry.destination.keys, value
     for text, value in section.settings.add.items():
-        yield f"{path}.add: {text}", parse_destination(text).keys, value
+        yield f"{path}.add: {text}", destination_parser(section.name)(text).keys, value
+    if isinstance(section.settings, Orders) and (
+        not section.settings.mapping or section.settings.extend_default
+    ):
+        yield "orders: the time of the order's first event", ("metadata", "occurred_at"), MISSING
 
 
 def sampled_breaches(
@@ -138,8 +143,9 @@ def sampled_breaches(
 def _metadata_of(request: Request) -> tuple[str, Json]:
     """Return whose metadata a request holds that a schema is for, and the metadata."""
     body = request.body
-    if request.kind is Kind.ORDER:
-        return ORDER, body.get("metadata") or {}
+    if request.kind is Kind.ORDER:  # the fold adds the time
+        time = {"occurred_at": body["occurred_at"]} if "occurred_at" in body else {}
+        return ORDER, {**time, **(body.get("metadata") or {})}
     customer = body if request.kind is Kind.CUSTOMER else body["customer"]
     return CUSTOMER, customer.get("metadata") or {}
 
