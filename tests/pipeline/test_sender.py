@@ -30,7 +30,7 @@ from voucherify_sync.voucherify.rate_limit import Limiter, Permit
 from voucherify_sync.voucherify.retry_policy import Pauses, RetryLater
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", GOOD)
 def test_how_an_operation_ended_is_kept_by_the_worker_itself(kind: Kind) -> None:
     """At once: what the worker does next may be the last thing that it does."""
     world = World(NotSent("refused"), GOOD[kind], Reply(400, {}, b"{}"), *[Reply(401, {}, b"{}")] * 2)

@@ -28,7 +28,7 @@ def test_a_new_customer_is_answered_whole(sandbox: Sandbox) -> None:
         phone="1",
         birthdate="1990-05-01",
         address={"city": "Łódź"},
-        metadata={"vip": True},
+        metadata={"plan": "pro"},
     )
     reply = call(sandbox, "POST", CUSTOMERS, fields)
     assert reply.status == 200

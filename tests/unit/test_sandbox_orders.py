@@ -180,9 +180,9 @@ def test_an_unknown_field_of_an_order_is_ignored_or_refused(place: str) -> None:
 @pytest.mark.parametrize(
     ("how", "done", "status", "count", "metadata"),
     [
-        ("upsert", 1, "PAID", 1, {"a": 1, "b": 2}),
-        ("fail", 0, "CREATED", 1, {"a": 1}),
-        ("double", 1, "PAID", 2, {"b": 2}),
+        ("upsert", 1, "PAID", 1, {"a": "1", "b": "2"}),
+        ("fail", 0, "CREATED", 1, {"a": "1"}),
+        ("double", 1, "PAID", 2, {"b": "2"}),
     ],
 )
 def test_an_order_that_is_known_is_updated_refused_or_doubled(
@@ -190,9 +190,9 @@ def test_an_order_that_is_known_is_updated_refused_or_doubled(
 ) -> None:
     """A doubled one hides the first from reads by source_id, but not from reads by id."""
     with Sandbox(SandboxOptions(order_existing=how)) as sandbox:
-        imported(sandbox, order(metadata={"a": 1}, items=[ITEM]))
+        imported(sandbox, order(metadata={"a": "1"}, items=[ITEM]))
         first = held(sandbox)
-        result = imported(sandbox, order(status="PAID", metadata={"b": 2}))
+        result = imported(sandbox, order(status="PAID", metadata={"b": "2"}))
         assert (result["done_count"], result["failed_count"]) == (done, 1 - done)
         shown = held(sandbox)
         assert (shown["status"], shown["metadata"], len(sandbox.store.orders)) == (status, metadata, count)

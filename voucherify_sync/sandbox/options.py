@@ -175,13 +175,13 @@ class SandboxOptions(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "same"
     undefined_metadata: Annotated[
-        Literal["keep", "text"],
+        Literal["text", "keep"],
         Meta(
-            description="What becomes of metadata that no schema defines, of customers and orders. `keep` stores each "
-            "value as it is. `text` stores it as text, as the documents say: a number as its decimal text, a list or "
-            "an object as JSON."
+            description="What becomes of metadata of customers and orders that no schema defines. The documents say "
+            "that it is treated as text: `text` stores a number as its decimal text, and a list or an object as JSON "
+            "(undocumented). `keep` stores each value as it is."
         ),
-    ] = "keep"
+    ] = "text"
     address_update: Annotated[
         Literal["merge", "replace"],
         Meta(
