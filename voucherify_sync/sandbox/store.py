@@ -397,15 +397,8 @@ class SandboxStore:
         known = self._orders.get(self._order_id_of.get(fields.get("source_id", ""), ""))
         if known is not None and self._options.order_existing == "fail":
             details = f"Order with source_id {fields['source_id']} already exists"
-            raise ApiRefusal(
-                409,
-                {
-                    "code": 409,
-                    "key": "duplicate_found",
-                    "message": "Duplicate resource found",
-                    "details": details,
-                },
-            )
+            error = {"code": 409, "key": "duplicate_found", "message": "Duplicate resource found"}
+            raise ApiRefusal(409, {**error, "details": details})
         return known if self._options.order_existing == "upsert" else None
 
     def _complete_item(self, item: Json) -> Json:
@@ -419,15 +412,10 @@ class SandboxStore:
         check_metadata(self._schemas, "order_item", item.get("metadata"), creating=True)
         check_metadata(self._schemas, "product", item.get("product", {}).get("metadata"), creating=False)
         stored = self._products.get((part, item.get("source_id")))
-        is_named = any(name in item for name in ("source_id", "product_id", "sku_id"))
-        if (
-            is_named
-            and stored is None
-            and not sent.get("override")
-            and self._options.order_unknown_product == "fail"
-        ):
-            reference = next(item[name] for name in ("source_id", "product_id", "sku_id") if name in item)
-            raise not_found(part, reference)
+        names = [item[name] for name in ("source_id", "product_id", "sku_id") if name in item]
+        is_known = stored is not None or sent.get("override") or not names
+        if not is_known and self._options.order_unknown_product == "fail":
+            raise not_found(part, names[0])
         shown: Json = {"object": "order_item", "quantity": 1, **item}
         price = item.get("price", sent.get("price", (stored or {}).get("price")))
         if isinstance(price, int):
