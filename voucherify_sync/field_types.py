@@ -124,13 +124,17 @@ def amount_of(value: object, minor_units: int) -> int | None:
         value: a number, or the text of one.
         minor_units: of one unit of the archive.
     """
-    text = None if type(value) is bool else text_of(value)
-    if text is None or len(text) > _MAX_AMOUNT or not _NUMBER.fullmatch(text.strip()):
-        return None
-    exact = Decimal(text.strip()) * minor_units
-    if not exact.is_finite() or abs(exact) >= _TOO_MUCH:
-        return None
-    return int(exact.to_integral_value(ROUND_HALF_UP))
+    if type(value) is int:
+        amount = value * minor_units
+    else:
+        text = value.strip() if type(value) is str else repr(value) if type(value) is float else ""
+        if len(text) > _MAX_AMOUNT or not _NUMBER.fullmatch(text):
+            return None
+        exact = Decimal(text) * minor_units
+        if abs(exact) >= _TOO_MUCH:
+            return None
+        amount = int(exact.to_integral_value(ROUND_HALF_UP))
+    return amount if abs(amount) < _TOO_MUCH else None
 
 
 def _is_amount(value: object) -> bool:

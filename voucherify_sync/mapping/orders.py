@@ -35,6 +35,7 @@ QUANTITY_UNUSABLE: Final = "quantity_unusable"
 
 _LIKE_STATUSES: Final = {"CANCELLED": CANCELED}
 _ITEM_IDS: Final = ("source_id", "product_id", "id", "sku")
+_MAX_QUANTITY: Final = 2**31
 _LATEST_FIELDS: Final = ("status", *ORDER_AMOUNTS, TOTAL, "items", "referrer", "customer")
 _ENCODER: Final = msgspec.json.Encoder()
 _decode = msgspec.json.decode
@@ -176,7 +177,7 @@ class _Reader:
         """Return an item; None for one that names no product and has no price."""
         item = OrderItem()
         for key in _ITEM_IDS:
-            if (source_id := present_text(product.get(key))) is not None:
+            if key in product and (source_id := present_text(product[key])) is not None:
                 kind = product.get("related_object")
                 item.source_id = source_id
                 item.related_object = kind if kind in ("product", "sku") else "product"
@@ -184,31 +185,30 @@ class _Reader:
         item.quantity = self._quantity(product.get("quantity"))
         if product.get("price") is not None:
             item.price = self.amount(("items", "price"), product["price"])
-        if key_amount := product.get("amount"):
-            item.amount = self.amount(("items", "amount"), key_amount)
+        if product.get("amount") is not None:
+            item.amount = self.amount(("items", "amount"), product["amount"])
         if item.source_id is UNSET:
             return None if item.price is UNSET and item.amount is UNSET else item
-        self._add_product(item, product)
+        item.product = self._product(item, product)
         return item
 
-    def _add_product(self, item: OrderItem, product: Json) -> None:
-        told = product.get("product")
-        about: Json = copied(told) if isinstance(told, dict) else {}
-        if about.get("price") is not None:
-            about["price"] = self.amount(("items", "product", "price"), about["price"])
-        name = present_text(product.get("name"))
-        if name is not None:
-            about.setdefault("name", name)
+    def _product(self, item: OrderItem, product: Json) -> Json | UnsetType:
+        """Return what an item says of its product."""
+        name, told = present_text(product.get("name")), product.get("product")
+        about: Json = {} if name is None else {"name": name}
+        if isinstance(told, dict):
+            about |= {key: value for key, value in copied(told).items() if value is not None}
+            if "price" in about:
+                about["price"] = self.amount(("items", "product", "price"), about["price"])
         if self._settings.products == "upsert":
-            if item.price is not UNSET:
-                about.setdefault("price", item.price)
-            about["override"] = True
-        about = {key: value for key, value in about.items() if value is not UNSET and value is not None}
-        if about:
-            item.product = about
+            about = {"name": name, "price": item.price, **about, "override": True}
+            about = {key: value for key, value in about.items() if value is not None}
+        return {key: value for key, value in about.items() if value is not UNSET} or UNSET
 
     def _quantity(self, value: Any) -> int:
         """Return a whole number of at least 1; 1 for what is none."""
+        if type(value) is int and 1 <= value < _MAX_QUANTITY:
+            return value
         quantity = None if value is None else amount_of(value, 1)
         if quantity is not None and quantity >= 1 and amount_of(value, 1000) == quantity * 1000:
             return quantity
