@@ -190,8 +190,11 @@ def _twin_of(source: FieldPath, destination: FieldPath) -> FieldPath | None:
 
 
 def default_rows(kind: str) -> list[MappingRow]:
-    """Return the default table of a section."""
-    return [structs.replace(row, is_default=True) for row in _parsed(kind, DEFAULT_TABLES[kind])]
+    """Return the default table of a section. The other source of a row is read as a twin is: by the tree."""
+    rows = [structs.replace(row, is_default=True) for row in _parsed(kind, DEFAULT_TABLES[kind])]
+    return [
+        structs.replace(row, fallback_source=row.others[0], others=()) if row.others else row for row in rows
+    ]
 
 
 def effective_rows(

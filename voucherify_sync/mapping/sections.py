@@ -10,7 +10,6 @@ from msgspec import Struct
 from voucherify_sync.events import ORDERS, SENT_TYPES, Event, EventType, Kind
 from voucherify_sync.expressions.conditions import parse_condition
 from voucherify_sync.expressions.set_entries import set_entries
-from voucherify_sync.field_types import present_text
 from voucherify_sync.mapping.name_lists import name_matcher
 from voucherify_sync.mapping.rules import Rules, effective_rows, in_context
 from voucherify_sync.paths import FieldPath, destination_parser
@@ -30,7 +29,8 @@ def entry_section(name: str) -> str:
 
 def name_of(event: Event) -> str:
     """Return by which name an event is filtered, and its entry found: its own, else its type, as it would be sent."""
-    return present_text(event.name) or event.type
+    name = event.name
+    return name if name and not name.isspace() else event.type
 
 
 class EntryNames:
