@@ -17,7 +17,7 @@ from support.cli import Cli, Ended
 
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 
-AS_ASSUMED = ("limit=1000/min", "bulk_limit=100/min", "undefined_metadata=text")
+AS_ASSUMED = ("limit=1000/min", "bulk_limit=100/min")
 PAUSES = {
     f"voucherify_sync.voucherify.probe.{name}": value
     for name, value in {
@@ -66,10 +66,7 @@ def test_findings_are_printed_kept_and_shown_by_status(run_cli: Cli) -> None:
         assert "  ok       metadata: merge (as assumed)" in lines
         assert "  differs  nulls: ignore; identify.nulls: clear will not erase anything" in lines
         assert "What no probe finds out:" in lines
-        assert lines[-1] == (
-            "  voucherify-sync sandbox --switch undefined_metadata=text --switch nulls=ignore "
-            "--switch limit=1000/min"
-        )
+        assert lines[-1] == "  voucherify-sync sandbox --switch nulls=ignore --switch limit=1000/min"
         assert "keys accepted" in ended.err  # --probe implies --online
         (file,) = kept(run_cli)
         assert f"Runs use the findings for 90 days: {file}" in lines
