@@ -171,6 +171,6 @@ def _end(probe: Probe, report: ProbeReport, signal_exit: ExitCode | None) -> Exi
         codes.append(ExitCode.INCOMPLETE)
         tell(
             f"Warning: the customer {report.deleted.customer} could not be deleted. Delete it by hand, in Voucherify's "
-            "list of customers."
+            "list of customers, if it is there."
         )
     return min(codes, key=PRECEDENCE.index)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable
+from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, WrongAddress
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
 from voucherify_sync.sandbox.options import describe_fields
@@ -23,8 +23,8 @@ from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.probe import Probe
 from voucherify_sync.voucherify.probe_findings import ASSUMPTIONS, ORDER_STEP, Finding, ProbeReport
 
-ALL_HOLD = ("limit=1000/min", "bulk_limit=100/min", "undefined_metadata=text")
-"""Switches with which the sandbox does what is assumed."""
+ALL_HOLD = ("limit=1000/min", "bulk_limit=100/min")
+"""With these limits the sandbox does what is assumed: all other switches are so by default."""
 
 
 class HurriedClock:
@@ -323,9 +323,16 @@ def test_too_few_calls_are_refused() -> None:
     assert caught.value.exit_code is ExitCode.STOPPED
 
 
+@pytest.mark.parametrize("answer", ["status 404", "html", "redirect"])
+def test_what_is_not_the_api_is_not_written_to(answer: str) -> None:
+    """The first call tells."""
+    with pytest.raises(WrongAddress):
+        probed(*ALL_HOLD, faults=[f"GET /v1/customers {answer}"])
+
+
 def test_an_echo_of_the_request_shows_nothing() -> None:
     """Text of the server gets nowhere: see the assertion in `probed`."""
-    ended = probed(*ALL_HOLD, faults=["* status 400 body=echo"], with_order=False)
+    ended = probed(*ALL_HOLD, faults=["* status 400 body=echo #2-"], with_order=False)
     assert ended["deletion"].found == "fails"
     assert not any(ASSUMPTIONS[each.id].step == ORDER_STEP for each in ended.report.findings)
 

@@ -33,6 +33,23 @@ def test_what_the_reserve_leaves_is_used_and_nothing_is_throttled(
     assert world.limiter.calls_per_s() == pytest.approx(0.9 * limit / period_s)
 
 
+@pytest.mark.parametrize("sliding", [False, True], ids=["fixed window", "sliding window"])
+@pytest.mark.parametrize("expected_s", [60.0, 3600.0])
+@pytest.mark.parametrize(("limit", "period_s", "windows"), LIMITS[::3], ids=lambda v: str(v))
+def test_a_period_that_a_probe_found_and_that_is_wrong_by_now_does_no_harm(
+    limit: int, period_s: float, windows: int, expected_s: float, sliding: bool
+) -> None:
+    """As much is used, and the share of others is left to them: the calls of a window show what holds."""
+    api = Api(limit, period_s, sliding, phase_s=0.3 * period_s)
+    world = World(api, 8, latency_s=0.05)
+    world.limiter.window.expect(limit, expected_s)
+    world.run(windows * period_s)
+    assert api.accepted["we"] >= 0.95 * 0.9 * limit * windows
+    assert api.refused["we"] == 0
+    assert api.most_of_ours() <= 0.9 * limit
+    assert world.limiter.window.period_s == period_s
+
+
 def test_without_a_reserve_the_whole_limit_is_used_and_nothing_is_throttled() -> None:
     """At Remaining 0 the server says when the window ends."""
     api = Api(600, 60.0, sliding=False, phase_s=20.0)

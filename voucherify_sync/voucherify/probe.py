@@ -37,6 +37,7 @@ from voucherify_sync.voucherify.probe_findings import (
     Finding,
     ProbeReport,
 )
+from voucherify_sync.voucherify.project import raise_unless_ok
 from voucherify_sync.voucherify.rate_limit import (
     HOUR_S,
     MINUTE_S,
@@ -195,6 +196,8 @@ class Probe:
             return
         if isinstance(answer, NotSent):
             raise unreachable_error(answer)
+        if isinstance(answer, Reply) and answer.status < 500 and answer.status not in (403, 429):
+            raise_unless_ok(answer)
         said = read_rate_headers(answer.headers) if isinstance(answer, Reply) else RateHeaders()
         is_spent = isinstance(answer, Reply) and answer.status == 429
         if is_spent or (said.remaining is not None and said.remaining < MIN_CALLS_LEFT):
@@ -237,8 +240,10 @@ class Probe:
         for id_, assumption in ASSUMPTIONS.items():
             if assumption.step == ORDER_STEP and not self._with_order:
                 continue
-            if id_ not in self._findings:
-                self._leave_unknown("the probe ended before", id_)
+            if id_ not in self._findings:  # it says nothing of the project, so there is no advice either
+                self._findings[id_] = Finding(
+                    id_, assumption.assumed, None, None, {}, "the probe ended before"
+                )
             finding = self._findings[id_]
             findings.append(finding)
             if assumption.switch and finding.found is not None:

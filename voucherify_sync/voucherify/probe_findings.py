@@ -415,7 +415,7 @@ class Finding(Struct, frozen=True):
         assumption = ASSUMPTIONS[self.id]
         if self.found is None:
             return f"unknown  {assumption.name}: {self.meaning}"
-        found = self.found if isinstance(self.found, str) else f"{self.found:g} {assumption.unit}".rstrip()
+        found = self.found if isinstance(self.found, str) else f"{self.found:,g} {assumption.unit}".rstrip()
         if self.holds:
             return f"ok       {assumption.name}: {found}" + (" (as assumed)" if assumption.holds_for else "")
         return f"differs  {assumption.name}: {found}; {self.meaning}"

@@ -198,9 +198,9 @@ def ask(client: Client) -> tuple[RateHeaders, Schemas | None]:
     reply = _call(client, "/v1/metadata-schemas")
     if reply.status in (403, 404):
         reply = _call(client, "/v1/customers", {"limit": "1"})
-        _raise_unless_ok(reply)
+        raise_unless_ok(reply)
         return read_rate_headers(reply.headers), None
-    _raise_unless_ok(reply)
+    raise_unless_ok(reply)
     return read_rate_headers(reply.headers), read_schemas(json_object(reply.body) or {})
 
 
@@ -213,7 +213,8 @@ def _call(client: Client, path: str, params: dict[str, str] | None = None) -> Re
         raise RunStopped(f"Voucherify cannot be asked: {error.detail}", _AGAIN) from None
 
 
-def _raise_unless_ok(reply: Reply) -> None:
+def raise_unless_ok(reply: Reply) -> None:
+    """Raise what an answer to a list means that is none; see `ask`."""
     if error := stopping_error(reply):
         raise error
     status = reply.status
