@@ -420,6 +420,36 @@ def test_a_bulk_call_that_hits_the_ordinary_limit_pauses_both() -> None:
     assert hand.wait_s(Bucket.BULK) == hand.wait_s() == 60
 
 
+@pytest.mark.parametrize(
+    ("type_", "waits"),
+    [
+        ("bulk_api_calls", {Bucket.IMPORT, Bucket.BULK}),
+        ("api_calls", {Bucket.IMPORT, Bucket.API}),
+        (None, {Bucket.IMPORT, Bucket.API}),
+    ],
+    ids=["bulk", "ordinary", "not said"],
+)
+def test_an_import_waits_with_the_calls_of_the_limit_that_it_hit(
+    type_: str | None, waits: set[Bucket]
+) -> None:
+    """No document tells in which one it counts."""
+    hand = Hand(reserve=0)
+    hand.send("a", Bucket.IMPORT)
+    hand.answer("a", 429, Retry_After=60, **({"X_Rate_Limit_Type": type_} if type_ else {}))
+    assert {bucket for bucket in Bucket if hand.wait_s(bucket) == 60} == waits
+
+
+def test_an_import_goes_by_what_its_own_answers_leave() -> None:
+    """A limit that ordinary calls or customers in bulk have used up may be another one."""
+    hand = Hand(reserve=0)
+    for bucket in (Bucket.API, Bucket.BULK):
+        hand.send(bucket, bucket)
+        hand.told(bucket, 0)
+    assert hand.send("a", Bucket.IMPORT)
+    hand.told("a", 0)
+    assert not hand.send("b", Bucket.IMPORT)
+
+
 def test_a_limit_of_one_call_is_used_in_spite_of_the_reserve() -> None:
     """Small bulk limits leave no whole call to others."""
     hand = Hand(reserve=0.5)
