@@ -323,23 +323,23 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "Fix the cause of the failed customer, then run `voucherify-sync retry`.",
         ),
         "refused": (
-            "Voucherify's report of a bulk request lists the customer without a key",
+            "Voucherify's report of a bulk request counts the customer or the order as failed, without a key",
             "Read the report in the dead letter: `voucherify-sync status --failed`.",
         ),
         "not_named": (
-            "Voucherify refused a part of a bulk request, and its report does not name the customers",
-            "Run `voucherify-sync retry`: it sends customers one by one, so each gets its own answer.",
+            "Voucherify refused a part of a bulk request, and its report does not name which customers or orders",
+            "Run `voucherify-sync retry`: it sends customers one by one, and orders again.",
         ),
         "action_failed": (
             "Voucherify accepted a bulk request and then failed to process it, twice",
-            "Run `voucherify-sync retry`, or the same command with `--each`.",
+            "Run `voucherify-sync retry`. Customers also go one by one: the same command with `--each`.",
         ),
         "action_unknown": (
             "Voucherify accepted a bulk request and then no longer knew it, twice",
-            "Run `voucherify-sync retry`, or the same command with `--each`.",
+            "Run `voucherify-sync retry`. Customers also go one by one: the same command with `--each`.",
         ),
         "too_large": (
-            "the customer is larger than a bulk request may be, 10 MiB",
+            "the customer or the order is larger than a bulk request may be, 10 MiB",
             "Map fewer values to metadata.",
         ),
     },

@@ -58,7 +58,7 @@ _REFUSALS = {
     ),
     403: (
         "Voucherify forbids it to this key",
-        "Give the key's role the permissions to create customers and custom events, and check its list of allowed IPs.",
+        "Give the key's role the permissions to create customers, orders and custom events, and check its allowed IPs.",
     ),
 }
 
