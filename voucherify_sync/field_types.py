@@ -126,15 +126,21 @@ def amount_of(value: object, minor_units: int) -> int | None:
     """
     if type(value) is int:
         amount = value * minor_units
-    else:
-        text = value.strip() if type(value) is str else repr(value) if type(value) is float else ""
-        if len(text) > _MAX_AMOUNT or not _NUMBER.fullmatch(text):
-            return None
-        exact = Decimal(text) * minor_units
-        if abs(exact) >= _TOO_MUCH:
-            return None
-        amount = int(exact.to_integral_value(ROUND_HALF_UP))
-    return amount if abs(amount) < _TOO_MUCH else None
+        return amount if abs(amount) < _TOO_MUCH else None
+    number = number_of(value)
+    exact = None if number is None else number * minor_units
+    if exact is None or abs(exact) >= _TOO_MUCH:
+        return None
+    return int(exact.to_integral_value(ROUND_HALF_UP))
+
+
+def number_of(value: object) -> Decimal | None:
+    """Return the decimal number that a number or its text is, exactly; None for anything else."""
+    text = value.strip() if type(value) is str else repr(value) if type(value) in (int, float) else ""
+    if len(text) > _MAX_AMOUNT or not _NUMBER.fullmatch(text):
+        return None
+    number = Decimal(text)
+    return number if abs(number) < _TOO_MUCH else None
 
 
 def _is_amount(value: object) -> bool:

@@ -19,6 +19,7 @@ from voucherify_sync.field_types import (
     NOT_A_STATUS,
     NOT_TEXT,
     amount_of,
+    number_of,
     present_text,
 )
 from voucherify_sync.fields import MAX_ITEMS, ORDER_AMOUNTS, ORDER_STATUSES, OrderItem
@@ -35,8 +36,10 @@ QUANTITY_UNUSABLE: Final = "quantity_unusable"
 
 _LIKE_STATUSES: Final = {"CANCELLED": CANCELED}
 _ITEM_IDS: Final = ("source_id", "product_id", "id", "sku")
+_LATEST_FIELDS: Final = ("status", *ORDER_AMOUNTS, TOTAL, "items", "omits_items", "referrer", "customer")
 _MAX_QUANTITY: Final = 2**31
-_LATEST_FIELDS: Final = ("status", *ORDER_AMOUNTS, TOTAL, "items", "referrer", "customer")
+_EARLIER: Final = -1
+"""Place in the input of what an earlier run has read: before all that this one reads."""
 _ENCODER: Final = msgspec.json.Encoder()
 _decode = msgspec.json.decode
 
@@ -48,6 +51,7 @@ class OrderBody(Struct, omit_defaults=True, gc=False):
         total: the amount, if no item has a price.
         occurred_at: when the event happened, as ISO 8601 in UTC.
         is_refund: it may take back a part of the order only.
+        omits_items: they are not sent, only what they amount to.
     """
 
     source_id: str
@@ -62,6 +66,7 @@ class OrderBody(Struct, omit_defaults=True, gc=False):
     total: int | UnsetType = UNSET
     occurred_at: str | UnsetType = UNSET
     is_refund: bool = False
+    omits_items: bool | UnsetType = UNSET
 
 
 class _NegativeAmountError(Exception):
@@ -93,13 +98,13 @@ def order_of(
         reads.add_amounts(body, values)
     except _NegativeAmountError as error:
         return Outcome(event, State.INVALID, "negative_amount", str(error))
-    if body.items is not UNSET and len(body.items) > MAX_ITEMS:
+    if body.items is not UNSET and body.omits_items is False and len(body.items) > MAX_ITEMS:
         detail = f"the order has {len(body.items):,} items and Voucherify takes at most {MAX_ITEMS}"
         return Outcome(event, State.INVALID, "too_many_items", detail)
-    given = reads.status(values.get("status")) or status
-    if given != KEEP:
+    told = reads.status(values.get("status"))
+    if (given := told or status) != KEEP:
         body.status = given
-        body.is_refund = given == CANCELED and "cancel" not in (event.name or "").lower()
+        body.is_refund = told is None and given == CANCELED and "cancel" not in (event.name or "").lower()
     if (referrer := present_text(draft.parts.get("referrer", {}).get("source_id"))) is not None:
         body.referrer = {"source_id": referrer}
     if draft.metadata:
@@ -110,8 +115,8 @@ def order_of(
 
 
 def _iso(time: datetime) -> str:
-    text = time.astimezone(UTC).isoformat(timespec="milliseconds" if time.microsecond else "seconds")
-    return text.replace("+00:00", "Z")
+    digits = "microseconds" if time.microsecond % 1000 else "milliseconds" if time.microsecond else "seconds"
+    return time.astimezone(UTC).isoformat(timespec=digits).replace("+00:00", "Z")
 
 
 class _Reader:
@@ -130,8 +135,9 @@ class _Reader:
         for name in (*ORDER_AMOUNTS, TOTAL):
             if values.get(name) is not None:
                 setattr(body, name, self.amount((name,), values[name]))
-        if values.get("items") is not None and self._settings.products != "none":
+        if values.get("items") is not None:
             body.items = self.items(values["items"])
+            body.omits_items = self._settings.products == "none"
 
     def status(self, value: Any) -> str | None:
         """Return a status of Voucherify in its spelling, or None."""
@@ -168,7 +174,7 @@ class _Reader:
             self._draft.drop(("items",), NOT_A_LIST)
             return UNSET
         items = [self._item(each) if isinstance(each, dict) else None for each in value]
-        for each in items:
+        for each in items if self._settings.products != "none" else ():
             if each is None:
                 self._draft.drop(("items",), ITEM_UNUSABLE)
         return [each for each in items if each is not None] or UNSET
@@ -209,9 +215,9 @@ class _Reader:
         """Return a whole number of at least 1; 1 for what is none."""
         if type(value) is int and 1 <= value < _MAX_QUANTITY:
             return value
-        quantity = None if value is None else amount_of(value, 1)
-        if quantity is not None and quantity >= 1 and amount_of(value, 1000) == quantity * 1000:
-            return quantity
+        quantity = number_of(value)
+        if quantity is not None and 1 <= quantity < _MAX_QUANTITY and quantity == int(quantity):
+            return int(quantity)
         if value is not None:
             self._draft.drop(("items", "quantity"), QUANTITY_UNUSABLE)
         return 1
@@ -248,11 +254,15 @@ class FoldedOrder(Struct, frozen=True, gc=False):
 
 
 class _State(Struct, omit_defaults=True):
-    """What is known of an order: each value with the version that it is of."""
+    """What is known of an order: each value with the version that it is of, and apart from it all cancellations.
+
+    Whether one of these counts is only known with all that the order holds.
+    """
 
     fields: dict[str, tuple[Version, Any]] = {}
     metadata: dict[str, tuple[Version, Any]] = {}
     occurred_at: tuple[int, str] | None = None
+    cancels: list[tuple[Version, Json]] = []
 
 
 class OrderProfile:
@@ -262,12 +272,11 @@ class OrderProfile:
         records: of which it is made and that have not been sent before.
     """
 
-    __slots__ = ("_cancels", "_customers", "_first_place", "_latest", "_state", "records")
+    __slots__ = ("_customers", "_first_place", "_latest", "_state", "records")
 
     def __init__(self) -> None:
         self.records = 0
-        self._state = _State({}, {})
-        self._cancels: list[Update] = []
+        self._state = _State()
         self._latest: Update | None = None
         self._first_place: int | None = None
         self._customers: dict[str, tuple[Version, str]] = {}  # and where each was named first
@@ -285,19 +294,25 @@ class OrderProfile:
             update.place if self._first_place is None else min(self._first_place, update.place)
         )
         if update.body.get("status") == CANCELED:
-            self._cancels.append(update)
+            self._state.cancels.append((update.version, update.body))
         else:
-            _merge(self._state, update)
+            _merge(self._state, update.version, update.body)
 
     def add_earlier(self, state: bytes) -> None:
         """Go on from what an earlier run sent."""
-        earlier = msgspec.json.decode(state, type=_State)
-        for name, (version, value) in earlier.fields.items():
-            merge_versions(self._state.fields, {name: value}, version)
-        for name, (version, value) in earlier.metadata.items():
-            merge_versions(self._state.metadata, {name: value}, version)
+        earlier = _decode_state(state)
+        for known, told in (
+            (self._state.fields, earlier.fields),
+            (self._state.metadata, earlier.metadata),
+        ):
+            for name, (version, value) in told.items():
+                merge_versions(known, {name: value}, version)
         if earlier.occurred_at is not None:
             _note_time(self._state, *earlier.occurred_at)
+        self._state.cancels += earlier.cancels
+        if "customer" in earlier.fields:
+            version, customer = earlier.fields["customer"]
+            self._customers.setdefault(customer["source_id"], (version, ""))
 
     def folded(self, source_id: str) -> FoldedOrder:
         """Return the order; the same for any order in which its events were merged."""
@@ -306,19 +321,24 @@ class OrderProfile:
         held = self._state
         state = _State(dict(held.fields), dict(held.metadata), held.occurred_at)
         skipped = []
-        for update in sorted(self._cancels, key=lambda each: each.version):
-            reason = _reason_to_ignore(update.body, held)
+        for version, order in sorted(held.cancels, key=lambda each: each[0]):
+            reason = _reason_to_ignore(order, held)
             if reason is None:
-                _merge(state, update)
-            else:
-                skipped.append((bytes.fromhex(update.body["key"]), reason))
+                _merge(state, version, order)
+            elif "key" in order:
+                skipped.append((bytes.fromhex(order["key"]), reason))
         values = {name: value for name, (_, value) in state.fields.items()}
         metadata = {name: value for name, (_, value) in sorted(state.metadata.items())}
         if state.occurred_at is not None:
             metadata.setdefault("occurred_at", state.occurred_at[1])
         total = values.pop(TOTAL, None)
-        has_prices = any("price" in item or "amount" in item for item in values.get("items") or ())
-        if total is not None and not has_prices:
+        items = values.get("items") or []
+        if values.pop("omits_items", False):
+            values.pop("items", None)
+            total = _sum_of(items) if total is None else total
+        elif any("price" in item or "amount" in item for item in items):
+            total = None
+        if total is not None:
             values.setdefault("amount", total)
         body = {"source_id": source_id, "status": values.pop("status", "CREATED")}
         body |= {name: values[name] for name in _LATEST_FIELDS if name in values}
@@ -333,9 +353,11 @@ class OrderProfile:
             latest.body["at"],
             latest.message_id or None,
             first_place,
-            _ENCODER.encode(state),
+            _encode_state(held),
             tuple(skipped),
-            max(self._customers.values())[1] if len(self._customers) > 1 else None,
+            max(told for told in self._customers.values() if told[1])[1]
+            if len(self._customers) > 1
+            else None,
             self.records,
         )
 
@@ -354,12 +376,29 @@ def order_alone(payload: bytes) -> Json:
     return body
 
 
-def _merge(state: _State, update: Update) -> None:
-    version, order = update.version, update.body
+_decode_state = msgspec.json.Decoder(_State).decode
+
+
+def _encode_state(state: _State) -> bytes:
+    """Return what an order is known by for a later run, for which all of it comes before what that one reads."""
+
+    def earlier(values: dict[str, tuple[Version, Any]]) -> dict[str, tuple[Version, Any]]:
+        return {name: ((*version[:3], _EARLIER), value) for name, (version, value) in values.items()}
+
+    cancels: dict[bytes, tuple[Version, Json]] = {}  # one that was read again is the same
+    for version, order in state.cancels:
+        body = {name: value for name, value in order.items() if name not in ("key", "at")}
+        cancel = ((*version[:3], _EARLIER), body)
+        cancels[_ENCODER.encode(cancel)] = cancel
+    kept = _State(earlier(state.fields), earlier(state.metadata), state.occurred_at, list(cancels.values()))
+    return _ENCODER.encode(kept)
+
+
+def _merge(state: _State, version: Version, order: Json) -> None:
     merge_versions(state.fields, {name: order[name] for name in _LATEST_FIELDS if name in order}, version)
     merge_versions(state.metadata, order.get("metadata", {}), version)
-    if "occurred_at" in order and update.time != UNTIMED:
-        _note_time(state, update.time, order["occurred_at"])
+    if "occurred_at" in order and version[0] != UNTIMED:
+        _note_time(state, version[0], order["occurred_at"])
 
 
 def _note_time(state: _State, time: int, text: str) -> None:

@@ -260,7 +260,7 @@ class Planner:
         self._stop = stop
         self._ledger = ledger
         self._policy = policy
-        self._folds = Folds.new()
+        self._folds = Folds.new(of_letters=policy.retries_failed)
         self._begin(self._folds)
 
     def _begin(self, folds: Folds | None, first_pass: FirstPass | None = None) -> None:

@@ -37,7 +37,7 @@ from voucherify_sync.outcomes import (
 )
 from voucherify_sync.report.run_report import BulkReport, OrdersReport
 from voucherify_sync.run.options import RunOptions
-from voucherify_sync.run.order_run import BulkOrders, OrderFold
+from voucherify_sync.run.order_run import BulkOrders, LetterOrders, OrderFold
 from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
@@ -185,12 +185,12 @@ class Folds(Struct, frozen=True):
     """What one pass over the input folds."""
 
     customers: CustomerFold
-    orders: OrderFold
+    orders: OrderFold | LetterOrders
 
     @classmethod
-    def new(cls) -> Self:
+    def new(cls, *, of_letters: bool = False) -> Self:
         """Return folds of nothing yet."""
-        return cls(CustomerFold(), OrderFold())
+        return cls(CustomerFold(), LetterOrders() if of_letters else OrderFold())
 
     def __enter__(self) -> Self:
         return self
@@ -233,7 +233,8 @@ class FirstPass:
         log = ledger if isinstance(ledger, Ledger) and not again else UnknownActions(ledger)
         self.customers: BulkCustomers | None = None
         self.orders: BulkOrders | None = None
-        if settings.delivery.customers == "bulk":
+        self._retries = policy.retries_failed
+        if settings.delivery.customers == "bulk" and not self._retries:
             self.customers = BulkCustomers(ledger, policy, delivery.bulk(log), stop)
         if not settings.orders.disabled:
             imports = delivery.bulk(log, ORDERS, imports_update=options.imports_update)
@@ -252,7 +253,7 @@ class FirstPass:
 
     def run(self, batches: Iterable[Sequence[Decision]]) -> None:
         """Fold the first pass, and deliver what it makes. An error stops the run."""
-        with Folds.new() as folds:
+        with Folds.new(of_letters=self._retries) as folds:
             try:
                 for mapped in batches:
                     decided = self._deduplicator.decide(mapped)
@@ -274,13 +275,13 @@ class FirstPass:
         if self.orders is not None and not self._stop.requested:
             self.phase = Phase.ORDERS
             self.orders.deliver(folds.orders, self.refusal)
-        if self._stop.requested or not isinstance(self._ledger, Ledger):
+        if self._stop.requested:
             return
         if self.customers is not None:
             self.customers.remember(folds.customers)
         if self.orders is not None:
             self.orders.remember(folds.orders)
-        if not self._stop.requested:
+        if isinstance(self._ledger, Ledger) and not self._stop.requested:
             self._ledger.forget_actions()
             self._ledger.flush()
 

@@ -23,7 +23,7 @@ from isal import isal_zlib
 from msgspec import Raw, Struct
 
 from voucherify_sync.errors import SourceError, UsageProblem
-from voucherify_sync.events import KEY_BYTES, Event, record_key
+from voucherify_sync.events import KEY_BYTES, Event, Kind, record_key
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.settings.environment import state_directory
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, recognise
@@ -56,6 +56,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
         type, name, message_id: the event's own.
         source_id: whose request it was.
         sent_at: epoch seconds of this machine's clock just before the event was sent, where it is in doubt.
+        order_body: the order as which the event failed, folded of all its events; None for what is no order.
     """
 
     outcome: State
@@ -71,6 +72,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     message_id: str | None = None
     source_id: str | None = None
     sent_at: float | None = None
+    order_body: bytes | None = None
 
     def is_of(self, users: frozenset[str]) -> bool:
         """Tell whether one of the customers' ids is that of the request, or one of the event's own two ids."""
@@ -104,6 +106,8 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
             letter |= {"type": self.type, "name": self.name, "messageId": self.message_id, "event": None}
         else:
             letter |= _as_it_came(self.event)
+        if self.order_body is not None:
+            letter["order"] = Raw(self.order_body)
         return msgspec.json.encode(letter) + b"\n"
 
 
@@ -121,11 +125,13 @@ class _LetterLine(Struct, frozen=True):
     reason: str | None = None
     source: str = ""
     key: str | None = None
+    run: str | None = None
     status: int | None = None
     response: Raw = _ABSENT
     event: Raw = _ABSENT
     raw: str | None = None
     raw_base64: str | None = None
+    order: dict[str, Any] | None = None
 
 
 class LetterSelection(Struct, frozen=True):
@@ -184,6 +190,7 @@ def letter_of(outcome: Outcome, run: str, sent_at: float | None = None) -> DeadL
         message_id=record.message_id,
         source_id=request.source_id if request else None,
         sent_at=sent_at,
+        order_body=request.payload if request and request.kind is Kind.ORDER else None,
     )
 
 
@@ -360,6 +367,8 @@ def _decode(line: bytes) -> DeadLetter:
         source=letter.source,
         event=event,
         key=bytes.fromhex(letter.key) if letter.key else None,
+        run=letter.run,
         status=letter.status,
         answer=bytes(letter.response)[:_ANSWER_BYTES] or None,
+        order_body=None if letter.order is None else msgspec.json.encode(letter.order),
     )

@@ -65,7 +65,8 @@ _NO_REQUEST: Final = bytes(HASH_BYTES)
 _UPDATED: Final = """INSERT INTO customers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
     SET updated_at = coalesce(max(updated_at, excluded.updated_at), updated_at, excluded.updated_at),
     hash = excluded.hash, run = excluded.run"""
-_ORDERED: Final = "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?)"
+_ORDERED: Final = "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?)"
+_REFOLDED: Final = "UPDATE orders SET fold = ? WHERE key = ?"
 _TOUCHED: Final = "UPDATE customers SET hash = NULL WHERE key = ?"
 _COMPLETE: Final = """UPDATE dead_letters SET event = ?, status = coalesce(status, ?), answer = coalesce(answer, ?),
     source = ?, type = ?, name = ?, message_id = ? WHERE key = ? AND event IS NULL"""
@@ -76,6 +77,7 @@ _FORGET: Final = (
     """UPDATE dead_letters SET event = NULL, answer = NULL, message_id = NULL, source_id = NULL
         WHERE outcome = 'in_doubt' AND key IN (SELECT key FROM temp.chosen)""",
     "DELETE FROM dead_letters WHERE outcome <> 'in_doubt' AND key IN (SELECT key FROM temp.chosen)",
+    "DELETE FROM orders WHERE key IN (SELECT key FROM temp.chosen)",
 )
 
 
@@ -195,7 +197,7 @@ class Ledger(LedgerReader):
         self.flush()
         return super().look_up(keys)
 
-    def last_orders(self, source_ids: Sequence[str]) -> list[LastOrder | None]:
+    def last_orders(self, source_ids: Sequence[str]) -> list[LastOrder]:
         """Return what orders were sent last, what this run sent included."""
         self.flush()
         return super().last_orders(source_ids)
@@ -293,15 +295,19 @@ class Ledger(LedgerReader):
         ((count,),) = self._ask("SELECT count(*) FROM orders WHERE key = ?", (orders_key(source_id),))
         return bool(count)
 
-    def remember_order(self, order_id: str, last: LastOrder) -> None:
+    def remember_order(self, order_id: str, payload: bytes, state: bytes) -> None:
         """Keep what an order was sent last, and the fold of its events."""
-        self._execute(_ORDERED, orders_key(order_id), None, last.hash, self.run, compress(last.state))
-        self._execute("DELETE FROM orders WHERE key = ?", orders_key(order_id, is_refused=True))
+        self._execute(_ORDERED, orders_key(order_id), request_hash(payload), self.run, compress(state))
+        self._execute("DELETE FROM orders WHERE key = ?", orders_key(order_id, has_failed=True))
 
-    def remember_refused_order(self, order_id: str, hash_: bytes, order: bytes) -> None:
-        """Keep an order as it was refused: `retry` sends it again."""
-        key = orders_key(order_id, is_refused=True)
-        self._execute(_ORDERED, key, None, hash_, self.run, compress(order))
+    def remember_unchanged_order(self, order_id: str, state: bytes) -> None:
+        """Keep the fold of the events of an order, of which an earlier run sent just these values."""
+        self._execute(_REFOLDED, compress(state), orders_key(order_id))
+
+    def remember_refused_order(self, order_id: str, payload: bytes, state: bytes) -> None:
+        """Keep an order that was refused or not sent, and the fold of its events, for when `retry` sends it."""
+        key, fold = orders_key(order_id, has_failed=True), compress(state + b"\n" + payload)
+        self._execute(_ORDERED, key, request_hash(payload), self.run, fold)
 
     def remember_update(self, source_id: str, update: LastUpdate) -> None:
         """Keep what a customer was sent last, and the time of the newest update of all.
@@ -404,6 +410,7 @@ class Ledger(LedgerReader):
     def _row(self, letter: DeadLetter) -> SqlRow:
         """Return a dead letter of this run as a row of the table."""
         fields = asdict(letter) | {"run": self.run, "event": compress(letter.event or b"")}
+        fields["order_body"] = letter.order_body and compress(letter.order_body)
         return tuple(_storable(value) if isinstance(value, str) else value for value in fields.values())
 
     def _save(self, path: Path) -> None:
@@ -475,6 +482,10 @@ def forget(path: Path, selection: LetterSelection, *, is_whole: bool = False) ->
                 for letter in reader.dead_letters(selection):
                     counts[letter.outcome] += 1
                     connection.execute("INSERT INTO temp.chosen VALUES (?)", (letter.key,))
+                    if letter.order_body is not None:
+                        order_id = json.decode(letter.order_body)["source_id"]
+                        failed = orders_key(order_id, has_failed=True)
+                        connection.execute("INSERT OR IGNORE INTO temp.chosen VALUES (?)", (failed,))
             with transaction(connection):
                 for statement in _FORGET:
                     connection.execute(statement)

@@ -113,24 +113,26 @@ _VERSION_2: Final = (
         SELECT CASE r.state WHEN 0 THEN '/v1/events' ELSE '/v1/customers' END,
             (SELECT value FROM header WHERE name = 'key'), runs.settings, runs.id
         FROM (SELECT DISTINCT run, state FROM records WHERE state < 2) r JOIN runs ON runs.id = r.run""",
-    # The last fold of each order that was accepted.
-    """CREATE TABLE orders (key BLOB PRIMARY KEY, updated_at REAL, hash BLOB NOT NULL, run INTEGER NOT NULL,
+    # Of each order the last fold that was accepted, and by another key the last one that failed.
+    """CREATE TABLE orders (key BLOB PRIMARY KEY, hash BLOB NOT NULL, run INTEGER NOT NULL,
         fold BLOB NOT NULL) WITHOUT ROWID""",
+    # As which its record failed.
+    "ALTER TABLE dead_letters ADD COLUMN order_body BLOB",
     "INSERT INTO header VALUES ('dead_letter_files', 'to be read')",
     f"INSERT INTO identities {_IDENTITY_OF_VERSION_1}",
     "DELETE FROM header WHERE name IN ('url', 'key', 'clean')",
 )
 
 INTERRUPTED: Final = """(SELECT row_number() OVER (ORDER BY sent_at) AS id, key, hash, run, 'in_doubt' AS outcome,
-    'interrupted' AS reason, NULL AS status, NULL AS answer, source, type, name, message_id, source_id, sent_at, event
-    FROM intents)"""
+    'interrupted' AS reason, NULL AS status, NULL AS answer, source, type, name, message_id, source_id, sent_at, event,
+    NULL AS order_body FROM intents)"""
 """Dead letters of what is being sent just now, or was when its run was killed: the next run leaves it in doubt."""
 
 _DOUBT_INTERRUPTED: Final = (
     f"CREATE TEMP TABLE interrupted AS SELECT * FROM {INTERRUPTED}",  # noqa: S608
     "INSERT OR REPLACE INTO records SELECT key, hash, run, 4 FROM temp.interrupted",  # the trigger removes the intents
     """INSERT OR REPLACE INTO dead_letters SELECT NULL, key, run, outcome, reason, status, answer, source, type, name,
-        message_id, source_id, sent_at, event FROM temp.interrupted ORDER BY id""",
+        message_id, source_id, sent_at, event, NULL FROM temp.interrupted ORDER BY id""",
     "DROP TABLE temp.interrupted",
 )
 
@@ -139,7 +141,7 @@ MIGRATIONS: Final = (_VERSION_1, _VERSION_2)
 VERSION: Final = len(MIGRATIONS)
 
 _VIEWS_OF_VERSION_1: Final = (
-    f"CREATE TEMP VIEW dead_letters AS {_LETTERS}",
+    f"CREATE TEMP VIEW dead_letters AS SELECT *, NULL AS order_body FROM ({_LETTERS})",  # noqa: S608
     "CREATE TEMP VIEW intents AS SELECT *, NULL AS source_id, NULL AS event FROM main.intents",
     "CREATE TEMP VIEW runs AS SELECT *, NULL AS command, 1 AS hash_version FROM main.runs",
     "CREATE TEMP VIEW customers AS SELECT *, 0 AS run FROM main.customers",

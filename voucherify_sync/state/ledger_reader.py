@@ -77,20 +77,32 @@ class LastUpdate(Struct, frozen=True):
     hash: bytes | None
 
 
+class KnownOrder(Struct, frozen=True):
+    """An order as it was accepted or as it failed.
+
+    Attributes:
+        hash: request_hash of the order; None where it was made by another rule, and so proves nothing.
+        run: number of the run that sent it.
+        state: the fold of its events, on which a later run goes on.
+        body: the order as it was sent; empty of one that was accepted.
+    """
+
+    hash: bytes | None
+    run: int
+    state: bytes
+    body: bytes = b""
+
+
 class LastOrder(Struct, frozen=True):
     """What an order was sent last.
 
     Attributes:
-        hash: request_hash of the order as it was accepted; None if none was, or where it was made by another rule.
-        state: the fold of its events, on which a later run goes on; empty if none was accepted.
-        failed_hash: request_hash of the order as it was refused last; None if none was.
-        refused: that order.
+        accepted: as it was accepted last; None if it never was.
+        failed: as it failed last; None if it never did, or was accepted since.
     """
 
-    hash: bytes | None
-    state: bytes = b""
-    failed_hash: bytes | None = None
-    refused: bytes = b""
+    accepted: KnownOrder | None = None
+    failed: KnownOrder | None = None
 
 
 _EVERY: Final = LetterSelection()
@@ -251,21 +263,26 @@ class LedgerReader:
         """Return what a customer was sent last."""
         return self.last_updates([source_id])[0]
 
-    def last_orders(self, source_ids: Sequence[str]) -> list[LastOrder | None]:
-        """Return what orders were sent last, in the order of the ids; None: nothing."""
-        keys = [(orders_key(each), orders_key(each, is_refused=True)) for each in source_ids]
+    def last_orders(self, source_ids: Sequence[str]) -> list[LastOrder]:
+        """Return what orders were sent last, in the order of the ids."""
+        keys = [(orders_key(each), orders_key(each, has_failed=True)) for each in source_ids]
         query = "SELECT key, hash, run, fold FROM orders WHERE key IN"
         known = {
-            key: (hash_ if self._compares(run) else None, decompress(fold) or b"")
+            key: KnownOrder(hash_ if self._compares(run) else None, run, *_parted(decompress(fold) or b""))
             for key, hash_, run, fold in self._ask_of([each for both in keys for each in both], query)
         }
-        nothing = (None, b"")
-        return [
-            LastOrder(*known.get(sent, nothing), *known.get(refused, nothing))
-            if sent in known or refused in known
-            else None
-            for sent, refused in keys
-        ]
+        return [LastOrder(known.get(accepted), known.get(failed)) for accepted, failed in keys]
+
+    def failed_order(self, source_id: str) -> bytes | None:
+        """Return the order of an id as it failed last; None if it is not known to have failed."""
+        failed = LedgerReader.last_orders(self, [source_id])[0].failed
+        return None if failed is None else failed.body
+
+    @property
+    def first_open_run(self) -> float:
+        """Number of the first run that had bulk requests accepted and did not end; infinite if there is none."""
+        ((run,),) = self._ask("SELECT min(run) FROM actions")
+        return float("inf") if run is None else float(run)
 
     @property
     def has_orders(self) -> bool:
@@ -296,6 +313,7 @@ class LedgerReader:
                     "outcome": State(fields["outcome"]),
                     "source": fields["source"] or "",
                     "event": decompress(fields["event"]),
+                    "order_body": decompress(fields["order_body"]),
                 }
                 letter = DeadLetter(**fields)
                 if not selection.users or letter.is_of(selection.users):
@@ -416,10 +434,16 @@ def customer_key(source_id: str) -> bytes:
     return blake2b(source_id.encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest()
 
 
-def orders_key(order_id: str, *, is_refused: bool = False) -> bytes:
-    """Return the key of an order: a hash, as that of a customer."""
-    kind = b"refused " if is_refused else b"order "
+def orders_key(order_id: str, *, has_failed: bool = False) -> bytes:
+    """Return the key of an order as it was accepted, or as it failed: a hash, as that of a customer."""
+    kind = b"failed " if has_failed else b"order "
     return blake2b(kind + order_id.encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest()
+
+
+def _parted(fold: bytes) -> tuple[bytes, bytes]:
+    """Return the state and the body of a known order."""
+    state, _, body = fold.partition(b"\n")
+    return state, body
 
 
 def _condition(selection: LetterSelection) -> tuple[str, list[Any]]:
