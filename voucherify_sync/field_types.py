@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from voucherify_sync.events import Json
@@ -117,7 +118,7 @@ def reason_of_misfit(place: Keys, value: object) -> str | None:
     return None if place == ("referral", "referrer_id") and reason == BLANK else reason
 
 
-def amount_of(value: object, minor_units: int) -> int | None:
+def amount_of(value: Any, minor_units: int) -> int | None:
     """Return an amount in minor units, rounded half up; it may be negative. None for what is no decimal number.
 
     Args:
@@ -127,7 +128,14 @@ def amount_of(value: object, minor_units: int) -> int | None:
     if type(value) is int:
         amount = value * minor_units
         return amount if abs(amount) < _TOO_MUCH else None
-    number = number_of(value)
+    if type(value) is float:
+        return _amount_of_text(repr(value), minor_units)
+    return _amount_of_text(value, minor_units) if type(value) is str and len(value) <= _MAX_AMOUNT else None
+
+
+@lru_cache(maxsize=4_096)  # the prices of a shop come again and again
+def _amount_of_text(text: str, minor_units: int) -> int | None:
+    number = number_of(text)
     exact = None if number is None else number * minor_units
     if exact is None or abs(exact) >= _TOO_MUCH:
         return None
