@@ -125,6 +125,10 @@ class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
         former_message_id: a ``messageId`` that had to be repaired: earlier versions took it for one.
         time: when it happened, where anything depends on that; None if it has no time that can be read.
         told_time: the same as the event tells it: a wrong clock may have set it.
+        order_body: the order as which it failed, of the dead letter that it was read from; empty where settings of
+            other kinds made it.
+        as_event: it is sent as a custom event, although its name is that of an order.
+        is_counted: its record is sent as an order, too, and counts as one.
     """
 
     position: Position
@@ -140,6 +144,9 @@ class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
     former_message_id: str | None = None
     time: datetime | None = None
     told_time: datetime | None = None
+    order_body: bytes | None = None
+    as_event: bool = False
+    is_counted: bool = False
 
     def is_repaired(self, text: object) -> bool:
         """Tell whether a text of the event is one of those that were repaired: itself, not one that equals it."""

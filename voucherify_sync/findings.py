@@ -52,6 +52,8 @@ REPEATED_DIFFERS: Final = "repeated_differs"
 UNREAD_TIME: Final = "unread_time"
 WRONG_CLOCK: Final = "wrong_clock"
 FUTURE_TIME: Final = "future_time"
+NO_ORDER: Final = "no_order"
+CUSTOMERS_DIFFER: Final = "customers_differ"
 """Codes of findings, as in the report."""
 
 EVENTS_OF_VOUCHERIFY: Final = frozenset(
@@ -148,6 +150,17 @@ FINDINGS: Final = {
         "events have a time in the future",
         "With --bulk its values are the newest of its customer, and replace those of all other events. Correct the "
         "time in the source, or leave such events out with --until.",
+    ),
+    NO_ORDER: FindingWords(
+        "order event makes no order, and is sent as a custom event alone",
+        "order events make no order, and are sent as custom events alone",
+        "Each shows the reason. Where it is no_order_id, another field may name the order: "
+        '`set: {source_id: {"@path": $.messageId}}` under `orders:` takes the messageId.',
+    ),
+    CUSTOMERS_DIFFER: FindingWords(
+        "order has events of several customers",
+        "orders have events of several customers",
+        "The customer of the latest event counts. Correct the order ids in the source if they are several orders.",
     ),
 }
 """Code -> its words, in the order in which they are shown."""

@@ -20,6 +20,10 @@ CUSTOMER_REFUSED: Final = "customer_refused"
 """Reason of an event that a run in bulk did not send, as the update of its customer had failed."""
 UNCHANGED: Final = "unchanged"
 """Reason of an update whose customer an earlier run sent in bulk with the same values."""
+REPLAY_ORDERS: Final = (
+    "settings or order have changed since: run the replay again; an order whose request differs is sent"
+)
+"""Detail of a dead letter of an order that `retry` does not send."""
 OTHER_TYPE: Final = "type_other"
 """Reason of a record of a type that is none of Segment's."""
 _DOUBT: Final = "No action needed: the next run that reads it follows `delivery.on_doubt`."

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -418,8 +418,21 @@ class PreparedRetry(PreparedReplay):
             raise UsageProblem(f"{options.file} does not exist.", "Name a file of dead letters.")
         super().__init__(options, stop)
         self.run_options = msgspec.structs.replace(
-            self.run_options, command="retry", decode=decode_letters, selection=Selection()
+            self.run_options,
+            command="retry",
+            decode=partial(decode_letters, cache(self._makes_other_orders)),
+            selection=Selection(),
         )
+
+    def _makes_other_orders(self, run: str | None) -> bool:
+        """Tell whether orders that a run made are not what these settings make."""
+        if self.settings.orders.disabled:
+            return True
+        with LedgerReader(self.location.path) as ledger:
+            try:
+                return run is not None and ledger.run_named(run).settings_digest != digest(self.settings)
+            except UsageProblem:  # the letters are those of another ledger
+                return False
 
     def _opener(self, plans_first: bool) -> Callable[[Stop], Input]:
         options = self.options

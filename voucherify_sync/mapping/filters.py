@@ -290,7 +290,7 @@ class Filters:
 
     def is_order(self, event: Event) -> bool:
         """Tell whether an event is sent as a part of an order."""
-        return self._orders is not None and self._orders.of(event) is not None
+        return self._orders is not None and not event.as_event and self._orders.of(event) is not None
 
     def _reason_of_name(self, event: Event, is_order: bool) -> str | None:
         """Compare the name of a track event with every list. The settings of track do not concern orders."""

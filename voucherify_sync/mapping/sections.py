@@ -127,7 +127,7 @@ class Sections:
 
     def of(self, event: Event) -> Section | None:
         """Return the section of an event; None for a type of which no requests are made."""
-        if self.orders is not None and self.orders.of(event) is not None:
+        if self.orders is not None and not event.as_event and self.orders.of(event) is not None:
             return self.by_name[ORDERS.name]
         entry = None if self._entries is None else self._entries.of(event)
         return self.by_name.get(event.type if entry is None else entry_section(entry))

@@ -38,6 +38,7 @@ from voucherify_sync.outcomes import (
 from voucherify_sync.report.run_report import BulkReport, OrdersReport
 from voucherify_sync.run.options import RunOptions
 from voucherify_sync.run.order_run import BulkOrders, LetterOrders, OrderFold
+from voucherify_sync.run.pipeline import is_second, record_of
 from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
@@ -234,6 +235,7 @@ class FirstPass:
         self.customers: BulkCustomers | None = None
         self.orders: BulkOrders | None = None
         self._retries = policy.retries_failed
+        self._is_single = settings.orders.instead_of_events
         if settings.delivery.customers == "bulk" and not self._retries:
             self.customers = BulkCustomers(ledger, policy, delivery.bulk(log), stop)
         if not settings.orders.disabled:
@@ -318,7 +320,7 @@ class FirstPass:
             yield Outcome(BadRecord(Position("", 0), b"", kind), State.PENDING)
 
     def _count(self, mapped: Sequence[Decision], decided: Iterable[Decision]) -> None:
-        self.read += len(mapped)
+        self.read += len(mapped) if self._is_single else sum(not is_second(each) for each in mapped)
         goes_alone = self.customers is None
         self.alone += sum(
             type(each) is Request
@@ -327,7 +329,9 @@ class FirstPass:
             for each in decided
         )
         for decision in mapped:
-            record = decision.event if isinstance(decision, Request) else decision.record
+            if not self._is_single and is_second(decision):
+                continue
+            record = record_of(decision)
             kind = record.type if isinstance(record, Event) else None
             self._types[kind if kind in EVENT_TYPES else None] += 1  # any text may stand there
 

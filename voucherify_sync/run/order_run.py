@@ -19,7 +19,15 @@ from voucherify_sync.events import Event, Request, record_key, request_hash
 from voucherify_sync.findings import FindingCount
 from voucherify_sync.mapping.fold import Fold, Update, microseconds
 from voucherify_sync.mapping.orders import PARTIAL_REFUND, FoldedOrder, OrderProfile, with_record
-from voucherify_sync.outcomes import CUSTOMER_REFUSED, FAILED_BEFORE, UNCHANGED, Decision, Outcome, State
+from voucherify_sync.outcomes import (
+    CUSTOMER_REFUSED,
+    FAILED_BEFORE,
+    REPLAY_ORDERS,
+    UNCHANGED,
+    Decision,
+    Outcome,
+    State,
+)
 from voucherify_sync.report.run_report import OrdersReport
 from voucherify_sync.state.deduplication import NEVER, REPEATED, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
@@ -34,11 +42,6 @@ _SORTED_ORDERS: Final = 10_000
 """Orders that are sorted in memory."""
 _LEFT_OUT: Final = REPEATED | {"dismissed"}
 """Reasons of records that take no part: of those with one key the first one is what happened."""
-REPLAY_ORDERS: Final = (
-    "what is known of its order or the settings have changed since: run the replay again; "
-    "an order whose request differs is sent"
-)
-"""Detail of a dead letter that `retry` does not send."""
 _encode = msgspec.json.Encoder().encode
 
 Refusal = Callable[[str], Failed | None]

@@ -15,15 +15,16 @@ from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
-from voucherify_sync.events import BadRecord, Batch, Event, Request, order_key, record_key
-from voucherify_sync.findings import BROKEN_TEXT
+from voucherify_sync.events import BadRecord, Batch, Event, Kind, Request, order_key, record_key
+from voucherify_sync.findings import BROKEN_TEXT, NO_ORDER
 from voucherify_sync.mapping.filters import Filters, FiltersMet, Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.mapping.rules import projection_of
 from voucherify_sync.mapping.stats import MappingStats
 from voucherify_sync.mapping.times import TIME_FIELDS, set_time
-from voucherify_sync.outcomes import Decision, Outcome, State
+from voucherify_sync.outcomes import FAILED_BEFORE, REPLAY_ORDERS, Decision, Outcome, State
 from voucherify_sync.paths import FieldPath
 from voucherify_sync.run.options import Input
 from voucherify_sync.settings import Settings
@@ -49,6 +50,19 @@ MAX_ID_LENGTH: Final = 200
 
 _SENT: Final = {State.PLANNED, State.DELIVERED}
 
+_REASONS_OF_BOTH: Final = frozenset(
+    {
+        "integration_off",
+        "not_selected",
+        "out_of_period",
+        "excluded_id",
+        "user_not_selected",
+        "not_sampled",
+        "anonymous",
+        "no_id",
+    }
+)
+"""Reasons of events that are neither orders nor custom events."""
 _MAX_BATCHES: Final = 16
 """Batches in a part, whose decisions are in memory together."""
 
@@ -105,6 +119,7 @@ class Pipeline:
         settings: the mapping, and what is left out.
         selection: what the command line picks.
         folds, refers: as in Mapper.
+        retries: the records are dead letters.
         decode: makes records of a batch; by default what these settings need of an event is decoded.
 
     Attributes:
@@ -120,11 +135,14 @@ class Pipeline:
         *,
         folds: bool = False,
         refers: bool = False,
+        retries: bool = False,
         decode: Decode | None = None,
     ) -> None:
+        self._retries = retries
+        self._sends_both = not (settings.orders.disabled or settings.orders.instead_of_events)
         self._arguments = settings, selection, folds, refers
         self._needs_times = selection.needs_times
-        self.filters = Filters(settings, selection, lambda event: set_time(event, self.mapper.find))
+        self.filters = Filters(settings, selection, self._time)
         leave_out = self.filters.reason_to_skip_customer if self.filters.has_customer_rules else None
         self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
         self.decode = decode or decode_for(self)
@@ -148,9 +166,46 @@ class Pipeline:
         """
         stop = stop or Stop()
         for records in portions(islice(self.decode(batch), limit), size):
-            yield list(map(self.decide, until_stopped(records, stop)))
+            yield self._decisions(until_stopped(records, stop))
             if stop.requested:
                 return
+
+    def _decisions(self, records: Iterable[Record]) -> list[Decision]:
+        """Return the decisions on records; one that is sent as an order and as a custom event has two in a row."""
+        if self._retries:
+            return list(map(self._decide_letter, records))
+        if self._sends_both:
+            return [decision for record in records for decision in self._decide_both(record)]
+        return list(map(self.decide, records))
+
+    def _decide_letter(self, record: Record) -> Decision:
+        """Return the decision on a dead letter. Of an order only that is sent as which it failed.
+
+        What the letters of an order say of it is not all that was ever said.
+        """
+        if type(record) is Event and record.order_body is not None:
+            return _order_of_letter(record) or _not_sent(record)
+        if type(record) is Event and self._sends_both and record.key is not None:
+            record.as_event = True  # as which it failed
+        decision = self.decide(record)
+        is_order = isinstance(decision, Request) and decision.kind is Kind.ORDER
+        return _not_sent(record) if is_order and type(record) is Event else decision
+
+    def _decide_both(self, record: Record) -> list[Decision]:
+        """Return the decision on the order of a record, and that on its custom event, which is a record of its own."""
+        decision = self.decide(record)
+        if type(record) is not Event or not self.filters.is_order(record):
+            return [decision]
+        reason = decision.reason if isinstance(decision, Outcome) else None
+        if reason in _REASONS_OF_BOTH:
+            return [decision]
+        of_event = self.decide(replace(record, key=None, as_event=True, is_counted=reason is None))
+        if reason is not None:
+            if reason != "where":
+                self.mapper.find(NO_ORDER, record.position, reason)
+            return [of_event]
+        is_left_out = isinstance(of_event, Outcome) and of_event.state is State.SKIPPED
+        return [decision] if is_left_out else [decision, of_event]
 
     def shared(self, source: Input, jobs: int, stop: Stop) -> Iterator[list[Decision]]:
         """Yield what several processes make of an input, in its order, until the run stops.
@@ -193,6 +248,10 @@ class Pipeline:
     def time_customer_update(self, event: Event) -> None:
         """Set the time of an event that says something of a customer, unless the filters have done so."""
         if not self.filters.has_period:
+            self._time(event)
+
+    def _time(self, event: Event) -> None:
+        if not event.as_event or event.time is None:  # else it was set for its order
             set_time(event, self.mapper.find)
 
     def admitted(self, record: Record) -> Record:
@@ -207,6 +266,32 @@ class Pipeline:
             return Outcome(record, State.SKIPPED, reason)
         record.key = order_key(record) if self.filters.is_order(record) else record_key(record)
         return record
+
+
+def record_of(decision: Decision) -> Event | BadRecord:
+    """Return the record that a decision is on."""
+    return decision.event if isinstance(decision, Request) else decision.record
+
+
+def is_second(decision: Decision) -> bool:
+    """Tell whether a decision is on the custom event that is sent beside an order: it is no record of its own."""
+    record = record_of(decision)
+    return isinstance(record, Event) and record.is_counted
+
+
+def _order_of_letter(event: Event) -> Request | None:
+    """Return the request of the order that a dead letter holds; None if it holds none that can be sent."""
+    order = msgspec.json.decode(event.order_body or b"{}")
+    order_id, customer = order.get("source_id"), order.get("customer")
+    source_id = customer.get("source_id") if isinstance(customer, dict) else None
+    if not (isinstance(order_id, str) and isinstance(source_id, str)):
+        return None
+    body = event.order_body or b""
+    return Request(event, Kind.ORDER, source_id, body, event.name, has_profile=False, order_id=order_id)
+
+
+def _not_sent(event: Event) -> Outcome:
+    return Outcome(event, State.FAILED, FAILED_BEFORE, REPLAY_ORDERS)
 
 
 def decode_for(*pipelines: Pipeline) -> Decode:
@@ -243,7 +328,7 @@ def _working(settings: Settings, selection: Selection, folds: bool, refers: bool
 
 def _lean(decision: Decision) -> Decision:
     """Strip a decision of what is not needed where nothing is sent, since it goes to another process; return it."""
-    record = decision.event if isinstance(decision, Request) else decision.record
+    record = record_of(decision)
     if isinstance(record, Event):
         record.fields, record.raw, record.repaired = {}, b"", ()
         return decision

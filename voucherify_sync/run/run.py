@@ -14,14 +14,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from msgspec import UNSET, convert
+from msgspec import UNSET, UnsetType, convert
+from msgspec.structs import replace
 
 from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import RunStopped, SourceError, VoucherifySyncError
-from voucherify_sync.events import Batch, Kind, Request, request_hash
+from voucherify_sync.events import ORDERS, Batch, Kind, Position, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
-from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
+from voucherify_sync.findings import CUSTOMERS_DIFFER, HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
 from voucherify_sync.mapping.filters import Selection
+from voucherify_sync.mapping.orders import ITEM_UNUSABLE
 from voucherify_sync.outcomes import (
     FAILED_BEFORE,
     Decision,
@@ -38,6 +40,7 @@ from voucherify_sync.report.run_report import (
     InputReport,
     MappingReport,
     OlderUpdatesReport,
+    OrdersReport,
     RecordCounts,
     RunReport,
     SelectionReport,
@@ -47,7 +50,7 @@ from voucherify_sync.report.run_report import (
 )
 from voucherify_sync.run.bulk_run import FirstPass, Folds, fold_updates, without_added_lines
 from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes
-from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
+from voucherify_sync.run.pipeline import OlderUpdates, Pipeline, is_second, record_of
 from voucherify_sync.run.retried_names import RetriedNames
 from voucherify_sync.settings import digest
 from voucherify_sync.sources.decode import MAX_BATCH_RECORDS
@@ -65,6 +68,17 @@ if TYPE_CHECKING:
 
 
 _NEARLY_ALL: Final = 0.99
+_WORST_FIRST: Final = (
+    State.FAILED,
+    State.IN_DOUBT,
+    State.PENDING,
+    State.INVALID,
+    State.DELIVERED,
+    State.PLANNED,
+    State.DUPLICATE,
+    State.SKIPPED,
+)
+"""Of the two states of a record that is sent as an order and as a custom event the one that counts."""
 SHARE_COUNTS_AFTER: Final = 100
 """Records before a limit given as a share is looked at: one bad record of the first two is not half an archive."""
 
@@ -148,21 +162,50 @@ class OutcomeSinks:
         self._max_errors = options.max_errors
         self._seen_count = 0
         self._error_count = 0
-        sinks = [
+        counting: list[OutcomeSink | None] = [
             self.report.add,
-            None if in_bulk else self.older.add,
             self.timeline.add if self.timeline else None,
             observer,
-            self._keep if self._letters else None,
-            self._record if self._ledger else None,
             self._limit_errors if self._max_errors else None,
         ]
-        self._sinks = [sink for sink in sinks if sink is not None]
+        keeping: list[OutcomeSink | None] = [
+            None if in_bulk else self.older.add,
+            self._keep if self._letters else None,
+            self._record if self._ledger else None,
+        ]
+        self._counting = [sink for sink in counting if sink is not None]
+        self._keeping = [sink for sink in keeping if sink is not None]
+        self._firsts: dict[Position, Outcome | None] = {}
+
+    def expect_two(self, positions: Iterable[Position]) -> None:
+        """Await two outcomes of records that are sent as an order and as a custom event: they count as the worse one.
+
+        Each is kept for itself: what failed of a record can be sent again alone.
+        """
+        self._firsts.update(dict.fromkeys(positions))
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Pass outcomes to every sink."""
-        for sink in self._sinks:
+        for sink in self._keeping:
             sink(outcomes)
+        ended = self._joined(outcomes) if self._firsts else outcomes
+        for sink in self._counting:
+            sink(ended)
+
+    def _joined(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Return one outcome of each record of which all is known."""
+        joined, firsts = [], self._firsts
+        for outcome in outcomes:
+            position = outcome.record.position
+            if position not in firsts:
+                joined.append(outcome)
+            elif (first := firsts[position]) is None:
+                firsts[position] = outcome
+            else:
+                del firsts[position]
+                both = sorted((outcome, first), key=is_second, reverse=True)  # of equal ones the custom event
+                joined.append(min(both, key=lambda each: _WORST_FIRST.index(each.state)))
+        return joined
 
     def _keep(self, outcomes: Sequence[Outcome]) -> None:
         """Write the dead letters to the file that the user named."""
@@ -301,7 +344,9 @@ class Run:
         self._is_bulk = options.settings.delivery.customers == "bulk" and not policy.retries_failed
         self._first_pass = first_pass
         self._lines_of_first_pass: dict[str, int] | None = None if first_pass is None else {}
-        needs_first_pass = options.settings.has_first_pass and not policy.retries_failed
+        orders = options.settings.orders
+        self._is_single = orders.disabled or orders.instead_of_events
+        needs_first_pass = not orders.disabled or self._is_bulk
         if needs_first_pass and folds is None and first_pass is None:
             self._first_pass = FirstPass(options, ledger, policy, delivery, stop)
         self.sinks = OutcomeSinks(options, ledger, stop, in_bulk=self._is_bulk, observer=observer)
@@ -322,6 +367,7 @@ class Run:
             options.selection,
             folds=self._is_bulk or self._folds is not None or self._retried_names is not None,
             refers=self._is_bulk,
+            retries=self._retried_names is not None,
             decode=options.decode,
         )
 
@@ -358,7 +404,9 @@ class Run:
             self._read = first_pass.read
             self.sinks.report.add(first_pass.pending())
             return False
-        self._lines_of_first_pass = {facts.name: facts.lines for facts in self._input.facts}
+        # No letter is added meanwhile.
+        facts = self._input.facts if self._retried_names is None else ()
+        self._lines_of_first_pass = {each.name: each.lines for each in facts}
         self._input = self._options.open_input(self._stop)
         return True
 
@@ -366,7 +414,7 @@ class Run:
         """Read the input and record the outcome of each record; a ledger that fails stops the run."""
         try:
             for mapped in self._batches(self.pipeline):
-                self._read += len(mapped)
+                self._read += self._count(mapped)
                 decisions: Iterable[Decision] = self._decide(mapped)
                 if self._first_pass is not None:
                     decisions = map(self._first_pass.decide, decisions)
@@ -401,6 +449,14 @@ class Run:
             ]
         return decided
 
+    def _count(self, mapped: Sequence[Decision]) -> int:
+        """Count the records; those that are sent as an order and as a custom event are expected to end twice."""
+        if self._is_single:
+            return len(mapped)
+        seconds = [record_of(each).position for each in mapped if is_second(each)]
+        self.sinks.expect_two(seconds)
+        return len(mapped) - len(seconds)
+
     def _is_shared(self) -> bool:
         """Tell whether several processes map the input: nothing is sent meanwhile, and all of it is read."""
         options = self._options
@@ -421,7 +477,7 @@ class Run:
             for mapped in pipeline.batches(batch, self._stop, left, size):
                 yield mapped
                 if left is not None:
-                    left -= len(mapped)
+                    left -= self._count(mapped)
                 if self._stop.requested:
                     return
             if left == 0:
@@ -546,6 +602,9 @@ class Run:
         findings, other_types = dict(self.pipeline.mapper.stats.findings), self.sinks.report.other_types()
         if other_types is not None:
             findings[OTHER_TYPES] = other_types
+        orders = self._first_pass.orders if self._first_pass else None
+        if orders is not None and orders.customers_differ.count:
+            findings[CUSTOMERS_DIFFER] = orders.customers_differ
         if self._is_bulk:
             findings.pop(HALF_NAME, None)  # the fold joins the halves
         elif self._retried_names is not None and HALF_NAME in findings:
@@ -574,6 +633,14 @@ class Run:
             is_damaged=any(facts.damaged for facts in self._input.facts),
             holds_invariant=records.holds_invariant,
         )
+
+    def _orders_report(self) -> OrdersReport | UnsetType:
+        orders = self._first_pass.orders if self._first_pass else None
+        if orders is None:
+            return UNSET
+        section = self.pipeline.mapper.stats.sections.get(ORDERS.name)
+        dropped = {} if section is None else section.dropped.get("items", {})
+        return replace(orders.tally, items_dropped=dropped.get(ITEM_UNUSABLE, 0))
 
     def report(self) -> RunReport:
         """Return the report of the run, once it is over."""
@@ -610,7 +677,7 @@ class Run:
             dead_letters=utf8(self.sinks.dead_letters) if self.sinks.dead_letters else None,
             older_updates=OlderUpdatesReport(self.sinks.older.count, self.sinks.older.capped),
             bulk=first_pass.customers.tally if first_pass and first_pass.customers else UNSET,
-            orders=first_pass.orders.tally if first_pass and first_pass.orders else UNSET,
+            orders=self._orders_report(),
         )
 
 

@@ -153,7 +153,11 @@ class Deduplicator:
     def _without_orders(self, decisions: Sequence[Decision]) -> list[Decision]:
         """Return the decisions, none of which sends a custom event of what was delivered as an order."""
         assert self._ledger is not None  # noqa: S101  # it holds orders
-        events = [each.event for each in decisions if isinstance(each, Request) and each.kind is Kind.EVENT]
+        events = [
+            each.event
+            for each in decisions
+            if isinstance(each, Request) and each.kind is Kind.EVENT and not each.event.as_event
+        ]
         known = self._ledger.look_up([order_key(event) for event in events])
         delivered = {
             id(event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -123,11 +123,19 @@ def letters_of_earlier_files() -> Iterator[tuple[Event, DeadLetter]]:
                         yield record, letter
 
 
-def decode_letters(batch: Batch) -> Iterator[Event | Outcome]:
-    """Yield the records of dead letters."""
+def decode_letters(is_outdated: Callable[[str | None], bool], batch: Batch) -> Iterator[Event | Outcome]:
+    """Yield the records of dead letters.
+
+    Args:
+        is_outdated: tells whether the run of an id made orders by other settings.
+        batch: of letters.
+    """
     assert isinstance(batch, LetterBatch)  # noqa: S101  # a LetterInput yields nothing else
     for position, letter in batch.letters:
-        yield from _records_of(letter, position)
+        for record in _records_of(letter, position):
+            if isinstance(record, Event) and letter.order_body is not None:
+                record.order_body = b"" if is_outdated(letter.run) else letter.order_body
+            yield record
 
 
 def _records_of(letter: DeadLetter, position: Position) -> Iterator[Event | Outcome]:

@@ -1,0 +1,320 @@
+"""Runs that import orders: what is posted once, what a later run knows, and how each record ends."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from support.replays import assert_lawful, write_events, write_settings
+
+from voucherify_sync.api import Mode, ReplayOptions, RetryOptions, RunReport, State, Stop, replay, retry
+from voucherify_sync.events import Json, Kind
+from voucherify_sync.outcomes import Outcome
+from voucherify_sync.sandbox import Sandbox
+from voucherify_sync.sandbox.options import SandboxOptions
+from voucherify_sync.state.dead_letters import LetterSelection
+from voucherify_sync.state.ledger import Ledger, forget
+from voucherify_sync.voucherify import bulk
+
+AGE = {"related_object": "customer", "properties": {"age": {"type": "number"}}}
+ON = "orders: {disabled: false}\n"
+BOTH = "orders: {disabled: false, instead_of_events: false}\n"
+
+
+def completed(order: object, user: str = "u1", **properties: Any) -> Json:
+    """Return the event of an order of one lamp."""
+    lamp = {"product_id": "lamp", "quantity": 2, "price": 19}
+    return of_order("Order Completed", order, user, products=[lamp], **properties)
+
+
+def of_order(name: str, order: object, user: str = "u1", at: int = 1, **properties: Any) -> Json:
+    """Return an event of an order."""
+    return {
+        "type": "track",
+        "event": name,
+        "messageId": f"{name}-{order}-{at}",
+        "userId": user,
+        "timestamp": f"2021-03-{at:02}T05:06:07Z",
+        "properties": {"order_id": order, **properties},
+    }
+
+
+class Shop:
+    """A sandbox, and a folder with an archive that is replayed to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sandbox = Sandbox(SandboxOptions(keep=None, order_zero_amount="fail", metadata_schemas=(AGE,)))
+        self.outcomes: list[Outcome] = []
+
+    def replay(
+        self, *events: Json, settings: str = ON, stop: Stop | None = None, **options: Any
+    ) -> RunReport:
+        """Replay events, or again those of the last replay, and check the law."""
+        source = write_events(self.folder, *events) if events else self.folder / "events.ndjson"
+        chosen: dict[str, Any] = {"new_ledger": not self.ledger.exists(), "ledger": self.ledger, **options}
+        if chosen.get("mode", Mode.LIVE) is not Mode.LIVE:
+            del chosen["new_ledger"]
+        self.outcomes = []
+        report = replay(
+            ReplayOptions(source=source, config=self.config(settings), **{"mode": Mode.LIVE, **chosen}),
+            stop=stop,
+            watch=self.outcomes.extend,
+        )
+        assert_lawful({"events": {"read": report.events.read}, "outcomes": report.outcomes})
+        return report
+
+    def retry(self, file: Path | None = None, settings: str = ON) -> RunReport:
+        """Send the dead letters again."""
+        options = RetryOptions(config=self.config(settings), ledger=self.ledger, file=file, mode=Mode.LIVE)
+        return retry(options)
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger of all runs."""
+        return self.folder / "shop.ledger"
+
+    def config(self, settings: str) -> Path:
+        """Write the settings."""
+        return write_settings(self.folder / "settings.yaml", self.sandbox.url, settings)
+
+    @property
+    def posts(self) -> int:
+        """How many imports the sandbox was sent."""
+        return sum(
+            call.method == "POST" and call.path == "/v1/orders/import"
+            for call in self.sandbox.call_log.answered
+        )
+
+    @property
+    def imported(self) -> Counter[str]:
+        """How often each order took effect."""
+        return Counter(str(call.name) for call in self.sandbox.call_log.processed if call.kind is Kind.ORDER)
+
+    @property
+    def sent_events(self) -> Counter[str]:
+        """Custom events by name."""
+        return Counter(str(call.name) for call in self.sandbox.call_log.processed if call.kind is Kind.EVENT)
+
+    def accept_free_orders(self) -> None:
+        """Refuse orders of nothing no longer."""
+        store = self.sandbox.store
+        store._options = msgspec.structs.replace(store._options, order_zero_amount="accept")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Return a shop whose waits are short."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(bulk, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(bulk, "_LOOK_PAUSES_S", (0.0, 0.01))
+    shop = Shop(tmp_path)
+    with shop.sandbox:
+        yield shop
+
+
+def counted(report: RunReport) -> dict[str, int]:
+    """Return the states that records ended in, without those of none."""
+    return {state: count for state, count in report.outcomes.items() if count}
+
+
+def reasons(report: RunReport, state: State) -> dict[str, int]:
+    """Return how often records ended so, by reason."""
+    return {reason: found.count for reason, found in report.reasons[state].items()}
+
+
+def test_many_orders_go_in_requests_of_two_thousand(shop: Shop) -> None:
+    """In the order of their first events; the same archive again sends nothing."""
+    events = [completed(number, f"u{number % 7}") for number in range(4500)]
+    report = shop.replay(*events)
+    assert counted(report) == {"delivered": 4500}
+    assert (report.orders.requests, report.orders.orders, shop.posts) == (3, 4500, 3)  # type: ignore[union-attr]
+    assert set(shop.imported.values()) == {1}
+    assert counted(shop.replay()) == {"duplicate": 4500}
+    assert shop.posts == 3
+
+
+def free(order: object, **properties: Any) -> Json:
+    """Return the event of an order of nothing, which the sandbox refuses."""
+    return of_order("Order Completed", order, total=0, **properties)
+
+
+def test_a_refused_order_fails_all_its_records_until_its_request_differs(shop: Shop) -> None:
+    """The next run does not send it again; one that says more of it does."""
+    update = of_order("Order Updated", "free", at=2, coupon="SPRING")
+    report = shop.replay(free("free"), update, completed("good"))
+    assert (counted(report), reasons(report, State.FAILED)) == ({"delivered": 1, "failed": 2}, {"refused": 2})
+    again = shop.replay()
+    assert (counted(again), reasons(again, State.FAILED)) == (
+        {"duplicate": 1, "failed": 2},
+        {"failed_before": 2},
+    )
+    assert shop.posts == 1
+    shop.accept_free_orders()
+    more = of_order("Order Updated", "free", at=3, coupon="SUMMER")
+    assert counted(shop.replay(free("free"), update, more)) == {"delivered": 3}
+    assert shop.posts == 2
+
+
+@pytest.mark.parametrize("comes_from", ["ledger", "file"])
+def test_a_retry_sends_the_whole_order_once(shop: Shop, comes_from: str) -> None:
+    """Not what the letters alone say of it, and not a letter after the other."""
+    file = shop.folder / "letters.ndjson"
+    shop.replay(
+        free("free", currency="EUR"), of_order("Order Updated", "free", at=2, coupon="X"), dead_letters=file
+    )
+    letters = [json.loads(line) for line in file.read_text().splitlines()]
+    order = {
+        "source_id": "free",
+        "status": "PAID",
+        "amount": 0,
+        "customer": {"source_id": "u1"},
+        "metadata": {"coupon": "X", "currency": "EUR", "occurred_at": "2021-03-01T05:06:07Z"},
+    }
+    assert [letter["order"] for letter in letters] == [order, order]
+    shop.accept_free_orders()
+    report = shop.retry(file if comes_from == "file" else None)
+    assert counted(report) == {"delivered": 2}
+    assert shop.imported == {"free": 1}
+    assert counted(shop.retry()) == {}
+    assert counted(shop.replay()) == {"duplicate": 2}
+    later = shop.replay(
+        of_order("Order Updated", "free", at=4, coupon="Y")
+    )  # goes on from the fold of before
+    assert counted(later) == {"delivered": 1}
+    (held,) = shop.sandbox.store.orders
+    assert held.metadata["currency"] == "EUR"
+
+
+def test_a_retry_by_other_settings_sends_no_order(shop: Shop) -> None:
+    """A replay makes the order anew, and sends it, as it differs."""
+    shop.replay(free("free"))
+    shop.accept_free_orders()
+    other = "orders: {disabled: false, add: {metadata.replayed: true}}\n"
+    for settings in (other, ""):
+        report = shop.retry(settings=settings)
+        assert reasons(report, State.FAILED) == {"failed_before": 1}
+        assert "run the replay again" in (report.reasons[State.FAILED]["failed_before"].detail or "")
+    assert shop.posts == 1
+    assert not shop.sent_events
+    assert counted(shop.replay(settings=other)) == {"delivered": 1}
+
+
+def test_a_forgotten_order_is_not_sent_again_and_not_kept(shop: Shop) -> None:
+    """Its records are dismissed, and nothing of it is left in the ledger."""
+    shop.replay(free("free", coupon="canary-coupon"))
+    assert forget(shop.ledger, LetterSelection()) == {State.FAILED: 1}
+    report = shop.replay()
+    assert reasons(report, State.DUPLICATE) == {"dismissed": 1}
+    with Ledger.__base__(shop.ledger) as ledger:  # type: ignore[misc, operator]
+        assert ledger.failed_order("free") is None
+
+
+def test_an_order_that_says_nothing_new_is_unchanged_and_its_fold_goes_on(shop: Shop) -> None:
+    """What a later run reads is still older than what this one has read."""
+    shop.replay(completed("o", coupon="A"))
+    assert reasons(shop.replay(of_order("Order Updated", "o", at=9, coupon="A")), State.DUPLICATE) == {
+        "unchanged": 1
+    }
+    late = shop.replay(of_order("Order Updated", "o", at=5, coupon="B"))
+    assert reasons(late, State.DUPLICATE) == {"unchanged": 1}
+    assert shop.posts == 1
+
+
+def test_events_and_orders_have_keys_of_their_own(shop: Shop) -> None:
+    """What was sent as a custom event is imported as an order all the same; the other way round it is a duplicate."""
+    assert counted(shop.replay(completed("o"), settings="")) == {"delivered": 1}
+    assert counted(shop.replay()) == {"delivered": 1}
+    assert (shop.sent_events, shop.imported) == ({"Order Completed": 1}, {"o": 1})
+    report = shop.replay(completed("p"))
+    off = shop.replay(settings="")
+    assert (counted(report), reasons(off, State.DUPLICATE)) == ({"delivered": 1}, {"delivered_as_order": 1})
+    assert counted(shop.replay(settings="", again=True)) == {"delivered": 1}
+
+
+def test_again_imports_what_was_imported(shop: Shop) -> None:
+    """A refused order and an unchanged one alike."""
+    shop.replay(completed("o"), free("free"))
+    assert counted(shop.replay(again=True)) == {"delivered": 1, "failed": 1}
+    assert shop.imported == {"o": 2}
+
+
+def test_orders_of_a_refused_customer_fail_unsent_and_a_retry_sends_them(shop: Shop) -> None:
+    """In bulk, where customers go first."""
+    bad = {"type": "identify", "messageId": "i1", "userId": "u1", "traits": {"metadata": {"age": "forty"}}}
+    bulk_settings = ON + "delivery: {customers: bulk}\n"
+    report = shop.replay(bad, completed("o"), settings=bulk_settings)
+    assert counted(report) == {"failed": 2}
+    assert reasons(report, State.FAILED).get("customer_refused") == 1
+    assert shop.posts == 0
+    shop.retry(settings=bulk_settings)
+    assert shop.imported == {"o": 1}
+
+
+def test_a_partial_refund_changes_nothing_and_is_skipped(shop: Shop) -> None:
+    """Each time it is read; of an order that nobody knows, a refund is unclear."""
+    part = of_order("Order Refunded", "o", at=3, products=[{"product_id": "lamp", "quantity": 1}])
+    unclear = of_order("Order Refunded", "unknown", at=3, total=5)
+    for _ in range(2):
+        report = shop.replay(completed("o"), part, unclear)
+        assert reasons(report, State.SKIPPED) == {"partial_refund": 1, "refund_unclear": 1}
+    assert [order.status for order in shop.sandbox.store.orders] == ["PAID"]
+
+
+def test_two_customers_of_one_order_are_found(shop: Shop) -> None:
+    """The later one has it."""
+    report = shop.replay(completed("o"), of_order("Order Updated", "o", "u2", at=2))
+    (example,) = report.findings["customers_differ"].examples
+    assert (example.position.rpartition("/")[2], example.text) == ("events.ndjson:2", "o")
+
+
+# A record as an order and as a custom event
+
+
+def test_an_order_is_sent_as_a_custom_event_too(shop: Shop) -> None:
+    """One record, one outcome; by the rules of track, and each has a key of its own."""
+    events = [completed("o"), of_order("Order Updated", "o", at=2), {**completed("p"), "event": "Seen"}]
+    report = shop.replay(*events, settings=BOTH + "track: {events_exclude: [Order Updated]}\n")
+    assert counted(report) == {"delivered": 3}
+    assert (shop.imported, shop.sent_events) == ({"o": 1}, {"Order Completed": 1, "Seen": 1})
+    assert counted(shop.replay(settings=BOTH)) == {"delivered": 1, "duplicate": 2}
+    assert shop.sent_events == {"Order Completed": 1, "Seen": 1, "Order Updated": 1}
+    assert len(shop.outcomes) == 3
+
+
+def test_the_worse_of_both_ends_counts(shop: Shop) -> None:
+    """What failed alone is sent again by a retry."""
+    report = shop.replay(free("free"), settings=BOTH)
+    assert reasons(report, State.FAILED) == {"refused": 1}
+    assert shop.sent_events == {"Order Completed": 1}
+    shop.accept_free_orders()
+    assert counted(shop.retry(settings=BOTH)) == {"delivered": 1}
+    assert (shop.imported, shop.sent_events) == ({"free": 1}, {"Order Completed": 1})
+
+
+def test_what_makes_no_order_is_a_custom_event_alone(shop: Shop) -> None:
+    """Counted as a finding, with the reason."""
+    report = shop.replay(
+        of_order("Order Completed", None), of_order("Order Completed", "x", total=-1), settings=BOTH
+    )
+    assert counted(report) == {"delivered": 2}
+    found = report.findings["no_order"]
+    assert [example.text for example in found.examples] == ["no_order_id", "negative_amount"]
+    assert shop.posts == 0
+
+
+def test_a_dry_run_says_what_both_would_be(shop: Shop, tmp_path: Path) -> None:
+    """Orders first, then the events, and each record once in the counts."""
+    import io
+
+    output = io.BytesIO()
+    source = write_events(tmp_path, completed("o"), {"type": "identify", "userId": "u2", "messageId": "i"})
+    report = replay(ReplayOptions(source=source, config=shop.config(BOTH), mode=Mode.DRY_RUN), output=output)
+    paths = [json.loads(line)["path"] for line in output.getvalue().splitlines()]
+    assert paths == ["/v1/orders/import", "/v1/events", "/v1/customers"]
+    assert counted(report) == {"planned": 2}
