@@ -74,6 +74,7 @@ LETTER_FIELDS: Final = {
     "event": "the event as it came; null if an earlier version did not keep it",
     "raw": "instead of `event`, if the line was not JSON",
     "raw_base64": "instead of `event`, if the line was not text",
+    "order": "of an event of an order: the whole order as it failed, which `retry` sends",
 }
 """Field of a line of dead letters -> what it holds."""
 
