@@ -134,7 +134,8 @@ class _Reader:
         """
         for name in (*ORDER_AMOUNTS, TOTAL):
             if values.get(name) is not None:
-                setattr(body, name, self.amount((name,), values[name]))
+                place = "amount" if name == TOTAL else name
+                setattr(body, name, self.amount((place,), values[name]))
         if values.get("items") is not None:
             body.items = self.items(values["items"])
             body.omits_items = self._settings.products == "none"
