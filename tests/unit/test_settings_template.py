@@ -29,7 +29,14 @@ from voucherify_sync.settings import (
     json_schema,
     template,
 )
-from voucherify_sync.settings.types import DEFAULT_TABLES, RowTarget, TrackEntry, all_settings
+from voucherify_sync.settings.types import (
+    DEFAULT_TABLES,
+    Rows,
+    RowTarget,
+    TrackEntry,
+    all_settings,
+    destinations_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,17 +49,16 @@ def test_the_template_loads_to_the_defaults(tmp_path: Path) -> None:
 def test_the_examples_of_the_template_are_valid_where_they_stand(tmp_path: Path) -> None:
     """Taking a # away is all it needs."""
     read = loaded(tmp_path, uncommented(template()))
-    assert read.identify.mapping == {
-        source: [target] for source, target in DEFAULT_TABLES["identify"].items()
-    }
+    assert read.identify.mapping == DEFAULT_TABLES["identify"]
     assert read.track.add == {"metadata.replayed": True}
     assert read.delivery.rate == Rate(90, 60)
 
 
 @pytest.mark.parametrize(("kind", "shown"), list(DEFAULT_TABLES.items()))
-def test_the_table_in_the_template_is_the_default_one(kind: str, shown: dict[str, str]) -> None:
+def test_the_table_in_the_template_is_the_default_one(kind: str, shown: Rows) -> None:
     """Whoever takes all the #s away gets the same requests as before."""
-    assert {row.source.text: row.destination.text for row in default_rows(kind)} == shown
+    destinations = {source: destinations_of(target) for source, target in shown.items()}
+    assert {row.source.text: [row.destination.text] for row in default_rows(kind)} == destinations
 
 
 def test_the_template_names_every_setting_and_no_other() -> None:
@@ -181,7 +187,7 @@ def test_what_is_dumped_loads_to_the_same_settings(tmp_path: Path, effective: Se
     """`check --show > file` makes a settings file of the effective settings; the default rows stand there as rows."""
     shown = {}
     for kind in ("identify", "page", "screen", "group"):
-        rows = {source: [target] for source, target in DEFAULT_TABLES[kind].items()}
+        rows = DEFAULT_TABLES[kind]
         shown[kind] = structs.replace(getattr(effective, kind), mapping=rows, extend_default=False)
     track = structs.replace(effective.track, extend_default=bool(effective.track.extend_default))
     expected = structs.replace(effective, track=track, **shown)
