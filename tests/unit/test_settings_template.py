@@ -78,7 +78,7 @@ def test_no_help_is_repeated() -> None:
     lines = template().splitlines()
     comments = [line for line in lines if line.startswith("  # ")]
     assert len(comments) == len(set(comments))
-    pages = lines[lines.index("page:") : lines.index("personas:")]
+    pages = lines[lines.index("page:") : lines.index("orders:")]
     assert len([line for line in pages if line.startswith("  # ")]) == 3  # each `disabled` is its own
 
 
@@ -190,7 +190,8 @@ def test_what_is_dumped_loads_to_the_same_settings(tmp_path: Path, effective: Se
         rows = DEFAULT_TABLES[kind]
         shown[kind] = structs.replace(getattr(effective, kind), mapping=rows, extend_default=False)
     track = structs.replace(effective.track, extend_default=bool(effective.track.extend_default))
-    expected = structs.replace(effective, track=track, **shown)
+    orders = structs.replace(effective.orders, extend_default=bool(effective.orders.extend_default))
+    expected = structs.replace(effective, track=track, orders=orders, **shown)
     assert loaded(tmp_path, dump(effective)) == expected
     assert dump(expected) == dump(effective)
     assert all(line.isprintable() for line in dump(effective).splitlines())

@@ -113,7 +113,8 @@ def dump(settings: Settings) -> str:
     }
     for name, default in DEFAULT_TABLES.items():
         section = shown[name]
-        has_own = section["mapping"] or (section["set"] and name != ORDERS.name)
+        # The table of orders says more than rows do: which total counts, and when the order was made.
+        has_own = section["mapping"] or section["set"] or name == ORDERS.name
         section["extend_default"] = bool(section["extend_default"] and has_own)
         if not has_own:
             section["mapping"] = default

@@ -113,14 +113,6 @@ DEFAULT_TABLES: Final[dict[str, Rows]] = {
 """Section -> the rows that apply where the settings have neither rows nor `set`; `orders.set` replaces none."""
 
 
-def _written(rows: Rows) -> Json:
-    """Return rows as they stand in a file."""
-    return {
-        source: target[0] if isinstance(target, list) else {"to": target.to[0], "or": target.or_[0]}
-        for source, target in rows.items()
-    }
-
-
 ORDER_EVENTS: Final = {
     "Order Completed": "PAID",
     "Completed Order": "PAID",
@@ -508,7 +500,7 @@ class Orders(Struct, frozen=True, forbid_unknown_fields=True):
             description="Rows. Destinations are source_id, status, amount, initial_amount, discount_amount, items, "
             "customer.source_id, referrer.source_id and metadata. With any row of your own, the default rows no longer "
             "apply; extend_default: true keeps them.",
-            examples=[_written(ORDER_ROWS)],
+            examples=[{"properties.affiliation": "metadata.affiliation"}],
         ),
     ] = field(default_factory=dict)
     extend_default: Annotated[bool | None, Meta(description=_EXTEND_HELP, examples=[True])] = None
