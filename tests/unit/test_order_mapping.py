@@ -247,8 +247,10 @@ def test_an_event_names_its_customer_by_the_rules_of_ids(tmp_path: Path) -> None
             {"source_id": "m", "amount": 100},
         ),
         (
-            "set: {items: {'@arrayPath': [$.properties.lines, "
-            "{product_id: {'@path': $.code}, price: {'@path': $.cost}}]}}",
+            (
+                "set: {items: {'@arrayPath': [$.properties.lines, "
+                "{product_id: {'@path': $.code}, price: {'@path': $.cost}}]}}"
+            ),
             {"lines": [{"code": "lamp", "cost": 2}]},
             {"items": [{**LAMP, "price": 200}]},
         ),

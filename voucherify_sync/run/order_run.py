@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Event, Request, record_key, request_hash
 from voucherify_sync.findings import FindingCount
-from voucherify_sync.mapping.fold import Fold, Update, microseconds
+from voucherify_sync.mapping.fold import MEMORY_BYTES, Fold, Update, microseconds
 from voucherify_sync.mapping.orders import PARTIAL_REFUND, FoldedOrder, OrderProfile, with_record
 from voucherify_sync.outcomes import (
     CUSTOMER_REFUSED,
@@ -55,8 +55,8 @@ class OrderFold(Fold[OrderProfile]):
         records: order events.
     """
 
-    def __init__(self) -> None:
-        super().__init__(OrderProfile)
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        super().__init__(OrderProfile, memory_bytes)
         self.records = 0
 
     def add_records(self, mapped: Iterable[Decision], decided: Iterable[Decision]) -> None:
