@@ -220,7 +220,7 @@ class LedgerReader:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever sent."""
-        tables = ("records", "intents", "actions")
+        tables = ("records", "intents", "actions", "orders")
         found = self._ask(f"SELECT {' OR '.join(f'EXISTS (SELECT 1 FROM {table})' for table in tables)}")  # noqa: S608
         return not found[0][0]
 
