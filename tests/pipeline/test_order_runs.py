@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
+import random
+import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from support.replays import assert_lawful, write_events, write_settings
+from support.cli import Cli
+from support.replays import assert_lawful, outcomes_of, write_events, write_settings
+from support.waiting import wait_until
 
 from voucherify_sync.api import Mode, ReplayOptions, RetryOptions, RunReport, State, Stop, replay, retry
 from voucherify_sync.events import Json, Kind
 from voucherify_sync.outcomes import Outcome
+from voucherify_sync.run import bulk_run, options
 from voucherify_sync.sandbox import Sandbox
+from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.state.dead_letters import LetterSelection
 from voucherify_sync.state.ledger import Ledger, forget
+from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.voucherify import bulk
 
 AGE = {"related_object": "customer", "properties": {"age": {"type": "number"}}}
@@ -47,9 +57,10 @@ def of_order(name: str, order: object, user: str = "u1", at: int = 1, **properti
 class Shop:
     """A sandbox, and a folder with an archive that is replayed to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *faults: str) -> None:
         self.folder = folder
-        self.sandbox = Sandbox(SandboxOptions(keep=None, order_zero_amount="fail", metadata_schemas=(AGE,)))
+        options = SandboxOptions(keep=None, order_zero_amount="fail", metadata_schemas=(AGE,))
+        self.sandbox = Sandbox(options, [Fault.parse(fault) for fault in faults])
         self.outcomes: list[Outcome] = []
 
     def replay(
@@ -108,12 +119,12 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """Return a shop whose waits are short."""
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """Return a shop whose waits are short; its parameters are faults."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(bulk, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(bulk, "_LOOK_PAUSES_S", (0.0, 0.01))
-    shop = Shop(tmp_path)
+    wait = Stop.wait
+    monkeypatch.setattr(Stop, "wait", lambda self, timeout_s: wait(self, min(timeout_s, 0.005)))
+    shop = Shop(tmp_path, *getattr(request, "param", ()))
     with shop.sandbox:
         yield shop
 
@@ -211,7 +222,7 @@ def test_a_forgotten_order_is_not_sent_again_and_not_kept(shop: Shop) -> None:
     assert forget(shop.ledger, LetterSelection()) == {State.FAILED: 1}
     report = shop.replay()
     assert reasons(report, State.DUPLICATE) == {"dismissed": 1}
-    with Ledger.__base__(shop.ledger) as ledger:  # type: ignore[misc, operator]
+    with LedgerReader(shop.ledger) as ledger:
         assert ledger.failed_order("free") is None
 
 
@@ -310,11 +321,160 @@ def test_what_makes_no_order_is_a_custom_event_alone(shop: Shop) -> None:
 
 def test_a_dry_run_says_what_both_would_be(shop: Shop, tmp_path: Path) -> None:
     """Orders first, then the events, and each record once in the counts."""
-    import io
-
     output = io.BytesIO()
     source = write_events(tmp_path, completed("o"), {"type": "identify", "userId": "u2", "messageId": "i"})
     report = replay(ReplayOptions(source=source, config=shop.config(BOTH), mode=Mode.DRY_RUN), output=output)
     paths = [json.loads(line)["path"] for line in output.getvalue().splitlines()]
     assert paths == ["/v1/orders/import", "/v1/events", "/v1/customers"]
     assert counted(report) == {"planned": 2}
+
+
+# Runs that are stopped, killed, or in trouble
+
+
+def small_requests(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Let a request hold few orders."""
+    monkeypatch.setattr(bulk_run, "ORDERS", msgspec.structs.replace(bulk.ORDERS, max_items=most))
+
+
+class Killed(BaseException):
+    """Nothing of the run goes on."""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [(bulk.BulkDelivery, "_follow"), (Ledger, "remember_order"), (Ledger, "record")],
+    ids=["polling", "remembering", "recording"],
+)
+@pytest.mark.parametrize("ending", ["stopped", "killed"])
+@pytest.mark.parametrize("call", [1, 2, 5])
+def test_a_run_that_ends_early_goes_on_and_posts_nothing_twice(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str], ending: str, call: int
+) -> None:
+    """While it polls, while it remembers the orders, or while it records the events."""
+    small_requests(monkeypatch, 4)
+    events = [completed(number) for number in range(7)] + [free("free"), {**completed("x"), "event": "Seen"}]
+    stop, calls, (owner, name) = Stop(), itertools.count(1), place
+    original = getattr(owner, name)
+
+    def ends(*args: Any) -> Any:
+        if next(calls) == call:
+            if ending == "killed":
+                raise Killed
+            stop.request("")
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, ends)
+        if ending == "killed":
+            if (name, call) != ("_follow", 5):
+                with pytest.raises(Killed):
+                    shop.replay(*events, stop=stop)
+        else:
+            report = shop.replay(*events, stop=stop)
+            assert set(counted(report)) <= {"pending", "delivered", "failed"}
+    report = shop.replay(*events)
+    assert report.outcomes["failed"] == 1
+    assert report.outcomes["delivered"] + report.outcomes["duplicate"] == 8
+    assert shop.posts == 2
+    assert shop.imported == {str(number): 1 for number in range(7)}
+    assert shop.sent_events == {"Seen": 1}
+    with LedgerReader(shop.ledger) as ledger:
+        (letter,) = ledger.dead_letters()
+    assert (letter.reason, json.loads(letter.order_body or b"")["source_id"]) == ("refused", "free")
+
+
+def final_orders(events: Sequence[Json]) -> dict[str, Json]:
+    """Fold orders by themselves: the last of each value, as these events are in the order of their times."""
+    orders: dict[str, Json] = {}
+    for event in events:
+        properties = event["properties"]
+        held = orders.setdefault(str(properties["order_id"]), {"status": "CREATED", "metadata": {}})
+        held["metadata"].setdefault("occurred_at", event["timestamp"])
+        if event["event"] == "Order Completed":
+            held["status"] = "PAID"
+        if "coupon" in properties:
+            held["metadata"]["coupon"] = properties["coupon"]
+    return orders
+
+
+TROUBLE = (
+    "POST /v1/orders/import drop after 15%",
+    "POST /v1/orders/import status 500 15%",
+    "GET /v1/async-actions/* status 503 30%",
+    "GET /v1/orders/* drop 30%",
+)
+
+
+@pytest.mark.parametrize("shop", [TROUBLE], indirect=True, ids=["30 %"])
+def test_in_trouble_each_order_is_imported_and_ends_as_it_should(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least once; the records of what could not be sent fail, and a retry sends them."""
+    small_requests(monkeypatch, 5)
+    chance = random.Random(7)
+    events = sorted(
+        (
+            of_order(
+                chance.choice(["Order Completed", "Order Updated"]),
+                f"o{chance.randrange(40)}",
+                at=day,
+                coupon=chance.choice("ABC"),
+                n=number,
+            )
+            | {"messageId": f"m{number:03}"}
+            for number, day in enumerate(chance.choices(range(1, 29), k=120))
+        ),
+        key=lambda event: (event["timestamp"], event["messageId"]),
+    )
+    report = shop.replay(*events)
+    for _ in range(5):
+        if set(counted(report)) == {"delivered"} or not report.outcomes["failed"]:
+            break
+        report = shop.retry()
+    held = {str(order.source_id): order for order in shop.sandbox.store.orders}
+    expected = final_orders(events)
+    assert {
+        name: {"status": order.status, "metadata": order.metadata} for name, order in held.items()
+    } == expected
+    assert set(shop.imported) == set(expected)
+
+
+def test_a_run_that_is_killed_while_an_import_runs_polls_it_and_does_not_post_it_again(
+    tmp_path: Path, run_cli: Cli
+) -> None:
+    """No process but this one could have seen what was answered."""
+    with Sandbox(SandboxOptions(keep=None, async_delay_s=1)) as sandbox:
+        events = write_events(run_cli.folder, completed("o"), {**completed("p"), "event": "Seen"})
+        settings = write_settings(run_cli.folder / "settings.yaml", sandbox.url, ON)
+        ledger = tmp_path / "a.ledger"
+        words = ["replay", "-c", settings, "--yes", "--ledger", ledger, "--report", "report.json", events]
+        with run_cli.start(*words, "--new-ledger") as run:
+            wait_until(lambda: any(call.path == bulk.ORDERS.path for call in sandbox.call_log.answered))
+            with closing(sqlite3.connect(ledger)) as connection:
+                wait_until(lambda: connection.execute("SELECT 1 FROM actions WHERE action != ''").fetchone())
+            run.kill()
+        assert run_cli(*words).code == 0
+        assert outcomes_of(run_cli) == {"delivered": 2}
+        assert sum(call.path == bulk.ORDERS.path for call in sandbox.call_log.answered) == 1
+
+
+def test_several_processes_make_the_same_orders(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line for line, where an order and a custom event are made of one record, too."""
+    monkeypatch.setattr(options, "MIN_SHARED_BYTES", 1)
+    events = [
+        of_order(name, number % 30, f"u{number % 7}", at=number % 28 + 1, coupon=str(number))
+        | {"messageId": f"m{number}"}
+        for number in range(300)
+        for name in ("Order Completed", "Order Refunded", "Seen")
+    ]
+    source = write_events(shop.folder, *events)
+    lines, outcomes = [], []
+    for jobs in (1, 2):
+        output = io.BytesIO()
+        chosen = ReplayOptions(source=source, config=shop.config(BOTH), mode=Mode.DRY_RUN, jobs=jobs)
+        report = replay(chosen, output=output)
+        lines.append(output.getvalue())
+        outcomes.append((report.outcomes, report.findings, report.orders))
+    assert lines[0] == lines[1]
+    assert outcomes[0] == outcomes[1]
