@@ -36,6 +36,8 @@ def said(number: int, day: int | None = 1, *, order: str = "o", user: str = "u",
 class Knowing(LedgerReader):
     """A ledger that knows the folds of earlier orders."""
 
+    has_orders = True  # type: ignore[assignment]
+
     def __init__(self, folded: Iterable[FoldedOrder] = ()) -> None:
         super().__init__()
         self.known = {order.source_id: LastOrder(KnownOrder(None, 1, order.state)) for order in folded}

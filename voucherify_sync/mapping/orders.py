@@ -235,7 +235,7 @@ class FoldedOrder(Struct, frozen=True, gc=False):
         source: position of that event.
         message_id: of that event; None if it has none.
         first_place: place in the input of its first event.
-        state: the fold, on which a later run goes on.
+        state: the fold, on which a later run goes on; empty where it is not asked for.
         skipped: keys of the records that change nothing about it, with the reason.
         customers_differ: position of an event that names another customer than an earlier one; None if there is none.
         records: of which it is made and that are new.
@@ -284,20 +284,21 @@ class OrderProfile:
 
     def merge(self, update: Update) -> None:
         """Merge what one event says, by its version; whether a cancellation counts is known in the end."""
+        version, order, place = update.version, update.body, update.place
         if update.news is not None:
             self.records += 1
-        if self._latest is None or self._latest.version < update.version:
+        if self._latest is None or self._latest.version < version:
             self._latest = update
-        customer_id = update.body["customer"]["source_id"]
-        told = (update.version, update.body["at"])
-        self._customers[customer_id] = min(told, self._customers.get(customer_id, told))
-        self._first_place = (
-            update.place if self._first_place is None else min(self._first_place, update.place)
-        )
-        if update.body.get("status") == CANCELED:
-            self._state.cancels.append((update.version, update.body))
+        customer_id = order["customer"]["source_id"]
+        known = self._customers.get(customer_id)
+        if known is None or version < known[0]:
+            self._customers[customer_id] = (version, order["at"])
+        if self._first_place is None or place < self._first_place:
+            self._first_place = place
+        if order.get("status") == CANCELED:
+            self._state.cancels.append((version, order))
         else:
-            _merge(self._state, update.version, update.body)
+            _merge(self._state, version, order)
 
     def add_earlier(self, state: bytes) -> None:
         """Go on from what an earlier run sent."""
@@ -315,12 +316,12 @@ class OrderProfile:
             version, customer = earlier.fields["customer"]
             self._customers.setdefault(customer["source_id"], (version, ""))
 
-    def folded(self, source_id: str) -> FoldedOrder:
+    def folded(self, source_id: str, *, with_state: bool = True) -> FoldedOrder:
         """Return the order; the same for any order in which its events were merged."""
         latest, first_place = self._latest, self._first_place
         assert latest is not None and first_place is not None  # noqa: S101, PT018  # it has an event
         held = self._state
-        state = _State(dict(held.fields), dict(held.metadata), held.occurred_at)
+        state = _State(dict(held.fields), dict(held.metadata), held.occurred_at) if held.cancels else held
         skipped = []
         for version, order in sorted(held.cancels, key=lambda each: each[0]):
             reason = _reason_to_ignore(order, held)
@@ -354,7 +355,7 @@ class OrderProfile:
             latest.body["at"],
             latest.message_id or None,
             first_place,
-            _encode_state(held),
+            _encode_state(held) if with_state else b"",
             tuple(skipped),
             max(told for told in self._customers.values() if told[1])[1]
             if len(self._customers) > 1

@@ -40,10 +40,17 @@ class EntryNames:
         self._exact = frozenset(name for name in entries if "*" not in name)
         self._patterns = [(name, name_matcher([name])) for name in entries if "*" in name]
         self._found: dict[str, str | None] = {}
+        self._last: tuple[Event | None, str | None] = (None, None)  # several rules ask of one event
 
     def of(self, event: Event) -> str | None:
         """Return the name of the entry that holds for an event; None if there is none."""
-        return self.find(name_of(event)) if event.type == "track" else None
+        if event.type != "track":
+            return None
+        asked, name = self._last
+        if asked is not event:
+            name = self.find(name_of(event))
+            self._last = event, name
+        return name
 
     def find(self, name: str) -> str | None:
         """Return the name of the entry for events of a name; None if there is none."""

@@ -82,13 +82,15 @@ class OrderFold(Fold[OrderProfile]):
                 event.type if isinstance(decision, Request) else None,
             )
 
-    def orders(self, ledger: LedgerReader) -> Iterator[tuple[FoldedOrder, LastOrder]]:
+    def orders(
+        self, ledger: LedgerReader, *, with_state: bool = True
+    ) -> Iterator[tuple[FoldedOrder, LastOrder]]:
         """Yield each order with a new event, with what was sent of it last, in the order of the profiles."""
         news = ((order_id, profile) for order_id, profile in self.profiles() if profile.records)
         for order_id, profile, last in _with_last(news, ledger):
             if last.accepted is not None and last.accepted.state:
                 profile.add_earlier(last.accepted.state)
-            yield profile.folded(order_id), last
+            yield profile.folded(order_id, with_state=with_state), last
 
 
 class _LatestLetter:
@@ -148,10 +150,13 @@ class LetterOrders(Fold[_LatestLetter]):
                 payload = with_record(request.payload, b"", str(event.position))
                 self.add(request.order_id, payload, 0, 0, event.message_id or "", event.type)
 
-    def orders(self, ledger: LedgerReader) -> Iterator[tuple[FoldedOrder, LastOrder]]:
+    def orders(
+        self, ledger: LedgerReader, *, with_state: bool = True
+    ) -> Iterator[tuple[FoldedOrder, LastOrder]]:
         """Yield each order once, as the latest letter holds it, with what was sent of it last."""
         for order_id, letter, last in _with_last(self.profiles(), ledger):
-            yield letter.order(order_id, last), last
+            order = letter.order(order_id, last)
+            yield order if with_state else replace(order, state=b""), last
 
 
 _Merged = TypeVar("_Merged")
@@ -161,6 +166,10 @@ def _with_last(
     profiles: Iterable[tuple[str, _Merged]], ledger: LedgerReader
 ) -> Iterator[tuple[str, _Merged, LastOrder]]:
     """Yield profiles of orders with what was sent of each last."""
+    if not ledger.has_orders:
+        nothing = LastOrder()
+        yield from ((order_id, profile, nothing) for order_id, profile in profiles)
+        return
     rest = iter(profiles)
     while portion := list(islice(rest, _LOOKUP_ORDERS)):
         lasts = ledger.last_orders([order_id for order_id, _ in portion])
@@ -225,7 +234,7 @@ class BulkOrders:
 
     def _to_send(self, fold: OrderFold | LetterOrders, refusal: Refusal) -> Iterator[FoldedOrder]:
         """Leave out orders of which nothing is new, that failed as they are, or whose customers were refused."""
-        for order, last in fold.orders(self._ledger):
+        for order, last in fold.orders(self._ledger, with_state=False):  # many are in memory together
             if self._stop.requested:
                 return
             self._count(order)
@@ -238,7 +247,7 @@ class BulkOrders:
                 detail = f"not sent, as its customer failed: {refused.reason}"
                 self._fail(order.source_id, Failed(CUSTOMER_REFUSED, detail))
             else:
-                yield replace(order, state=b"", skipped=())  # many are in memory together
+                yield order
 
     def _reason_to_leave_out(self, order: FoldedOrder, last: LastOrder) -> str | None:
         """Tell whether an earlier run has decided an order for good; None if it is to be sent.
