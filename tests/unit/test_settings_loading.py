@@ -354,7 +354,7 @@ def test_an_empty_url_or_version_is_the_default(
         ),
         (
             "track:\n  extend_default: true\n  mapping:\n    properties.a + properties.b: metadata.a",
-            "cannot be joined",
+            "an entry of `set` joins values",
         ),
         (
             "track: {extend_default: true, mapping: {properties.a | rond: metadata.a}}",
