@@ -565,6 +565,8 @@ class SettingsReader(NodeReader):
         return text
 
     def _filters(self, node: YamlNode, source: FieldPath | None, to: Sequence[str | None]) -> str:
+        if node.items is not None:
+            raise Mistake("apply is one text, not a list; write its filters with | between: strip | downcase")
         text = self.text(node)
         try:
             parse_filters(text)
