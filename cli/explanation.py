@@ -19,7 +19,7 @@ from voucherify_sync.events import Event
 from voucherify_sync.fields import NAME, NAME_PARTS
 from voucherify_sync.mapping.trace import NAME_GIVEN, NULL, OVERWRITTEN, PARTLY, ContextTraits, Trace, located
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, find
-from voucherify_sync.paths import path_of
+from voucherify_sync.paths import MISSING, path_of, read
 from voucherify_sync.preview.comparison import request_differences
 from voucherify_sync.text import clean, counted, listed, short_position
 
@@ -40,7 +40,7 @@ from .streams import arrow
 
 if TYPE_CHECKING:
     from voucherify_sync.mapping.trace import AppliedEntry, AppliedRow, Fallback, TracedValue
-    from voucherify_sync.paths import Keys
+    from voucherify_sync.paths import FieldPath, Keys
     from voucherify_sync.preview.customer_state import CustomerState, Origin
     from voucherify_sync.preview.explain import Explanation
     from voucherify_sync.preview.watch import WatchedEvents
@@ -94,15 +94,24 @@ def head(explanation: Explanation, sign: str) -> list[Line]:
     lines: list[Line] = [line, [(clean(str(record.position), 4_096), _DIM)]]
     if explanation.entry is not None:
         lines.append([(f"entry of track.events: {clean(explanation.entry, _VALUE)}", _DIM)])
-    for text, holds in explanation.conditions:
+    for condition, holds in explanation.conditions:
         style = _DIM if holds else _UNMAPPED
-        lines.append([(f"where: {clean(text, 200)}: {str(holds).lower()}", style)])
+        lines.append([(f"where: {clean(condition.text, 200)}: {str(holds).lower()}", style)])
+        if not holds and isinstance(record, Event):
+            lines += [_field_line(record, source) for source in condition.sources]
     if explanation.trace is not None and explanation.trace.context_traits is not None:
         lines.append([(_CONTEXT[explanation.trace.context_traits], "")])
     if isinstance(record, Event) and record.repaired:
         texts = listed(record.repaired, lambda text: compact(text, _VALUE), _MAX_REPAIRED)
         lines.append([(f"Broken text, with U+FFFD for what cannot be read: {texts}", _UNMAPPED)])
     return lines
+
+
+def _field_line(record: Event, source: FieldPath) -> Line:
+    """Return what an event holds in a field that a condition reads."""
+    value = read(record.fields, source)
+    shown = "absent" if value is MISSING else compact(value, _VALUE)
+    return [(f"  {clean(source.text, 120)}: {shown}", "")]
 
 
 def brief_blocks(explanation: Explanation, sign: str) -> Iterator[TextLines]:
@@ -163,7 +172,10 @@ def _since(before: Explanation, now: Explanation) -> Iterator[Line]:
         ("entry of track.events", [before.entry or ""], [now.entry or ""]),
         (
             "where",
-            *([f"{text}: {str(holds).lower()}" for text, holds in each.conditions] for each in (before, now)),
+            *(
+                [f"{condition.text}: {str(holds).lower()}" for condition, holds in each.conditions]
+                for each in (before, now)
+            ),
         ),
     ):
         yield from ([(f"- {name}: {clean(text, 200)}", "red")] for text in one if text and text not in other)

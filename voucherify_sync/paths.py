@@ -341,7 +341,9 @@ def path_of(*keys: str | int) -> str:
     for key in keys:
         if isinstance(key, int):
             path += f"[{key}]"
-        elif _PLAIN_KEY.fullmatch(key):
+        elif _PLAIN_KEY.fullmatch(key) and (
+            path or key != "$"
+        ):  # a path that begins with $ begins at the event
             path += f".{key}" if path else key
         else:
             quoted = key.replace("\\", "\\\\").replace('"', '\\"')

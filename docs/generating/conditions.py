@@ -32,9 +32,10 @@ _RULES: Final = """\
 - A condition is asked of the event as it came, before `rename` and before the mapping.
 - In a shell, put single quotes around the condition: `--where 'event = "Order Completed"'`. In YAML, a condition that
   begins with `!` or `"`, or that has `: ` or ` #` in it, needs quotes, too.
-- A condition that held of no event is named in a warning, with the fields that no event has.
+- A condition that held of no event is named in a warning, with the fields that no event has, and with the `match()`
+  that is meant where a text after `=` has a `*`.
 - `explain --where` shows the events for which a condition holds. `explain` also shows, for each event, whether the
-  conditions of the settings hold."""
+  conditions of the settings hold, and what it has in the fields of one that does not."""
 
 _FIELDS: Final = f"""\
 - **Fields** are {", ".join(map(code, TEXT_FIELDS))}, and below {", ".join(map(code, OBJECT_FIELDS))}

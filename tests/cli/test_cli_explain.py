@@ -107,7 +107,7 @@ def test_filters_directives_branches_entry_and_conditions_are_shown(run_cli: Cli
         '"event": "Order", ← rename of the entry of track.events',
         '"kind": "order" ← constant of the settings',
         "→ skipped: where",
-        "where: properties.total > 2: false",
+        "where: properties.total > 2: false\n properties.total: 2\n",
         '"event": "Viewed Home Page", ← name (@template)',
     ):
         assert line in shown

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from support.cli import Cli
@@ -234,6 +234,7 @@ def test_any_name_stands_safely(tmp_path: Path, names: list[str]) -> None:
 
 
 @given(names=st.lists(keys, min_size=1, max_size=3))
+@example(names=["$", "0"])
 def test_a_path_of_keys_reads_what_lies_at_them(names: list[str]) -> None:
     """Odd keys go into brackets."""
     value: object = "here"

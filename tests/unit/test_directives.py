@@ -187,6 +187,12 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("replace: an empty second is none", replace("-", "a-b", pattern2="", replacement2=""), "ab"),
     ("replace: plain search", replace(".", "a.b", replacement="-"), "a-b"),
     ("replace: plain replacement", replace("o", "foo", replacement=r"$&\1\n"), r"f$&\1\n$&\1\n"),
+    (
+        "replace in any case: letters beyond ASCII are none of ASCII",
+        replace("is", "\u0130s I\u017f IS \u0131s", ignorecase=True),
+        "\u0130s I\u017f  \u0131s",
+    ),
+    ("replace in any case beyond ASCII", replace("\u0130\u00e4", "\u0130\u00c4 i\u00c4", ignorecase=True), " i\u00c4"),
     ("replace: null options are absent", replace("-", "a-b", replacement=None, pattern2=None, ignorecase=None), "ab"),
     ("replace in a number", replace(".", path("price"), replacement=","), "27,5"),
     ("replace in a boolean", replace("false", path("late"), replacement="no"), "no"),

@@ -243,6 +243,13 @@ def test_every_list_of_names_says_what_no_event_has() -> None:
         ('event = "Order Completed" or properties.total > 3', []),
         ('type = "Track" or event != null', ['type = "Track": the types are identify, track,']),
         ('name != "Home*"', ['name != "Home*": the * stands for itself here']),
+        (
+            'properties.path = "/a/*"',
+            [
+                'properties.path = "/a/*": the * stands for itself here; did you mean match(properties.path, "/a/*")?'
+            ],
+        ),
+        ('properties.path = "/a/*" or event != null', []),
     ],
 )
 def test_names_of_conditions_are_compared_with_those_of_all_track_events(

@@ -271,13 +271,24 @@ def test_what_two_files_hold_counts_once() -> None:
     destination = of_public_api(ACTIONS, "actions-voucherify")
     found = read([first], destination, [first, second], destination)
     assert [each.name for each in found.subscriptions] == ["Trips", "People"]
-    assert found.repeated == [
+    assert found.notices == [
         '2.json: "Trips": given before, and taken once',
         "3.json: the settings of the destination: given before, and taken once",
     ]
-    assert import_settings(found).left_out == found.repeated
+    assert import_settings(found).left_out == found.notices
     with pytest.raises(UsageProblem, match=r'^1\.json: the subscription "Trips" was given before'):
         read([first], [{**first, "enabled": False}])
+
+
+def test_a_page_of_subscriptions_without_the_next_is_named() -> None:
+    """The Public API gives long lists in pages; the rest of the configuration would be missing without a word."""
+    first = {"data": {"subscriptions": [subscription()], "pagination": {"current": "MA==", "next": "MQ=="}}}
+    last = {"data": {"subscriptions": [of_customers()], "pagination": {"current": "MQ==", "next": None}}}
+    said = import_settings(read(first)).left_out
+    assert [line.rpartition(" ")[2] for line in said] == [
+        "/destinations/ID/subscriptions?pagination[cursor]=MQ=="
+    ]
+    assert import_settings(read(last, first)).left_out == []
 
 
 def test_several_files_are_one_configuration_and_a_second_destination_is_refused() -> None:

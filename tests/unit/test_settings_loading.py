@@ -171,6 +171,7 @@ MISTAKES = {
     "rows as list": ("track:\n  mapping: [a]", "2:12: track.mapping: must hold `source: destination` rows, not a list"),
     "row to nowhere": ("track:\n  mapping:\n    name: []", "3:11: track.mapping: a destination is missing"),
     "row to null": ("track:\n  mapping:\n    name: [event, null]", "3:19: track.mapping: a destination is missing"),
+    "list of filters": ("track:\n  mapping:\n    event: {to: event, apply: [strip, downcase]}", "3:31: track.mapping: apply is one text, not a list; write its filters with | between: strip | downcase"),
     "row to a list of lists": ("track:\n  mapping:\n    name: [[event]]", "3:12: track.mapping: must be one value, not a list"),
     "long path": (f"track:\n  mapping:\n    {'a.' * 300}b: event", "3:5: track.mapping: a path of more than 500 characters"),
     "infinite": ("track:\n  add: {metadata.x: 1e999}", "2:21: track.add: a number out of range; quote it to send it as text"),
@@ -354,7 +355,7 @@ def test_an_empty_url_or_version_is_the_default(
         ),
         (
             "track:\n  extend_default: true\n  mapping:\n    properties.a + properties.b: metadata.a",
-            "cannot be joined",
+            "an entry of `set` joins values",
         ),
         (
             "track: {extend_default: true, mapping: {properties.a | rond: metadata.a}}",

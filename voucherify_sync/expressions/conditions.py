@@ -151,10 +151,6 @@ class Condition(Struct, frozen=True, eq=False):
     def __reduce__(self) -> tuple[Callable[[str], Condition], tuple[str]]:
         return parse_condition, (self.text,)
 
-    def terms(self, fields: dict[Any, Any]) -> list[tuple[str, bool]]:
-        """Return the text of each term, in the order of the condition, and whether it holds of the fields."""
-        return [(text_of_tree(term), _predicate(term)(fields)) for term in _terms_of(self.tree)]
-
     def event_names(self) -> list[str]:
         """Return the names of events that it compares with; a ``*`` in one stands for any characters."""
         names = []
@@ -166,11 +162,12 @@ class Condition(Struct, frozen=True, eq=False):
                     names.append(f"*{term.value}*" if term.operator.endswith("contains") else term.value)
         return list(dict.fromkeys(names))
 
-    def doubts(self, type_: str | None = None) -> Iterator[str]:
+    def doubts(self, type_: str | None = None, *, has_never_held: bool = False) -> Iterator[str]:
         """Yield a sentence for each term that is likely to be meant otherwise.
 
         Args:
             type_: of all events that it is asked of; None if it is asked of several types.
+            has_never_held: it held of no event. Then a star is doubted in every field, and not in names only.
         """
         for term in _terms_of(self.tree):
             field, value = term.path.keys, term.value
@@ -182,8 +179,13 @@ class Condition(Struct, frozen=True, eq=False):
                 yield f"{text_of_tree(term)}: the types are {', '.join(EVENT_TYPES)}{meant}"
             elif field == ("type",) and type_ not in (None, value):
                 yield f"{text_of_tree(term)}: this condition is asked of {type_} events only; leave the type out"
-            elif field in (("event",), ("name",)) and value.strip("*") and _is_pattern(value):
-                meant = did_you_mean([f"{'!' * (term.operator == '!=')}match({field[0]}, {_quoted(value)})"])
+            elif (
+                (has_never_held or field in (("event",), ("name",)))
+                and value.strip("*")
+                and _is_pattern(value)
+            ):
+                negation = "!" if term.operator == "!=" else ""
+                meant = did_you_mean([f"{negation}match({_field_text(term.path)}, {_quoted(value)})"])
                 yield f"{text_of_tree(term)}: the * stands for itself here{meant}"
 
 

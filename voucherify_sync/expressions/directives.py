@@ -595,11 +595,14 @@ def _replace(scope: _Scope, argument: Any) -> Read:
     ]
     if members.get("replacement2") and not members.get("pattern2"):
         scope.mistake("@replace: replacement2 needs pattern2", "replacement2")
-    flags = re.IGNORECASE if _flag(scope, members, "ignorecase", default=False) else 0
+    is_any_case = _flag(scope, members, "ignorecase", default=False)
     count = 0 if _flag(scope, members, "global", default=True) else 1
     value = _member(scope, members, "value")
     compiled = [
-        (re.compile(re.escape(pattern), flags), (replacement or "").replace("\\", r"\\"))
+        (
+            re.compile(_in_any_case(pattern) if is_any_case else re.escape(pattern)),
+            (replacement or "").replace("\\", r"\\"),
+        )
         for pattern, replacement in pairs
         if pattern  # Segment's editor writes an empty second one
     ]
@@ -616,6 +619,19 @@ def _replace(scope: _Scope, argument: Any) -> Read:
         return text
 
     return read_replaced
+
+
+def _in_any_case(text: str) -> str:
+    """Return an expression for a text in upper and lower case, by the rules of JavaScript.
+
+    There, a letter of ASCII and one beyond it are never the same; to Python, an i is also a dotted capital I.
+    """
+    return "".join(
+        f"(?ai:{re.escape(character)})"
+        if character.isascii()
+        else f"(?![\\x00-\\x7f])(?i:{re.escape(character)})"
+        for character in text
+    )
 
 
 def _limited(scope: _Scope, members: dict[str, Any], key: str, shortest: int) -> str | None:

@@ -162,7 +162,7 @@ class WatchedCondition:
         """Yield what a person should know of it: that it never held, which of its fields no event has, and slips."""
         if not self.met.seen:
             return
-        for doubt in self.condition.doubts(self._type):
+        for doubt in self.condition.doubts(self._type, has_never_held=not self.met.has_held):
             yield f"{self.name}: {doubt}{'' if doubt.endswith('?') else '.'}"
         if self.met.has_held:
             return

@@ -264,33 +264,28 @@ class Mapper:
         RudderStack's libraries put the traits of an identify into its context. They stand in for missing traits, unless
         they name another person. Who they are of is no trait.
         """
-        fields, rules = event.fields, section.rules
-        if (
-            section.type.name == "group"
-        ):  # its id is an id: a number is its text, and what is none erases nothing
+        fields, rules, type_ = event.fields, section.rules, section.type
+        if type_.name == "group":  # its id is an id: a number is its text, and what is none erases nothing
             group_id = present_text(fields.get("groupId"))
             fields = {key: value for key, value in fields.items() if key != "groupId"}
             fields |= {} if group_id is None else {"groupId": group_id}
-        given = fields.get(section.type.root)
-        context = fields.get(CONTEXT_TRAITS[0]) if rules.context_tree is not None else None
+        given = fields.get(type_.root)
+        own = given if type(given) is dict else {}
+        context: Any = fields.get(CONTEXT_TRAITS[0]) if rules.context_tree is not None else None
         told: Any = context.get(CONTEXT_TRAITS[1]) if type(context) is dict else None
-        stands_in = told and not given and type(told) is dict and section.context_rules is not None
-        if stands_in and names_another(told, fields):
-            self._stats.find(TRAITS_OF_ANOTHER, event.position, str(text_of(told["userId"])))
-            stands_in = False
-        if stands_in:
-            assert context is not None and section.context_rules is not None  # noqa: S101, PT018  # it holds them
-            own = told
-            if not WHOSE_TRAITS.isdisjoint(told):
-                own = {key: value for key, value in told.items() if key not in WHOSE_TRAITS}
-                fields = fields | {CONTEXT_TRAITS[0]: context | {CONTEXT_TRAITS[1]: own}}
-            rules = section.context_rules
-            draft = walk(rules, event, fields, own_id, own, traces=traces)
-        else:
-            draft = walk(rules, event, fields, own_id, given if type(given) is dict else {}, traces=traces)
+        if told and not given and type(told) is dict and section.context_rules is not None:
+            if names_another(told, fields):
+                self._stats.find(TRAITS_OF_ANOTHER, event.position, str(text_of(told["userId"])))
+            else:
+                rules, own = section.context_rules, told
+                if not WHOSE_TRAITS.isdisjoint(told):
+                    own = {key: value for key, value in told.items() if key not in WHOSE_TRAITS}
+                    fields = fields | {CONTEXT_TRAITS[0]: context | {CONTEXT_TRAITS[1]: own}}
+        draft = walk(rules, event, fields, own_id, own, traces=traces)
+        if told is not None and rules is section.rules:
             if type(told) is dict:
                 find_unmapped_in_context(draft, rules, fields, told)
-            elif told is not None:
+            else:
                 note_no_object(draft, rules, fields, CONTEXT_TRAITS, told)
         if given is not None and type(given) is not dict:
             note_no_object(draft, rules, fields, section.rules.root, given)

@@ -73,6 +73,7 @@ class Section(Struct, frozen=True, eq=False):
     Attributes:
         name: in the report: that of the type, or ``events.`` and the name of an entry of `track.events`.
         type: of its events.
+        is_customer: its requests are customer updates.
         settings: that hold for it; those of an entry with what it takes from track.
         rules: its rows, `set` and constants.
         context_rules: of an identify whose traits stand in its context; None where those are ignored.
@@ -86,6 +87,7 @@ class Section(Struct, frozen=True, eq=False):
 
     name: str
     type: EventType
+    is_customer: bool
     settings: SectionSettings
     rules: Rules
     context_rules: Rules | None
@@ -95,11 +97,6 @@ class Section(Struct, frozen=True, eq=False):
     watches_names: bool
     birthdates: tuple[FieldPath, ...]
     asked: tuple[FieldPath, ...]
-
-    @property
-    def is_customer(self) -> bool:
-        """Its requests are customer updates."""
-        return self.type.kind is Kind.CUSTOMER
 
     @property
     def all_rules(self) -> list[Rules]:
@@ -178,6 +175,7 @@ def _compiled(
     return Section(
         name=name,
         type=type_,
+        is_customer=is_customer,
         settings=settings,
         rules=rules,
         context_rules=context_rules,

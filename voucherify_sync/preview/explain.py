@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from voucherify_sync.events import BadRecord, Batch, Event, Json, Request
+from voucherify_sync.expressions.conditions import Condition
 from voucherify_sync.mapping.filters import Selection, WatchedCondition, own_ids
 from voucherify_sync.mapping.name_lists import NameList
 from voucherify_sync.mapping.sections import name_of
@@ -43,7 +44,7 @@ class Explanation(Struct, frozen=True):
     outcome: Outcome
     request: Request | None = None
     trace: Trace | None = None
-    conditions: tuple[tuple[str, bool], ...] = ()
+    conditions: tuple[tuple[Condition, bool], ...] = ()
     entry: str | None = None
 
     @property
@@ -70,7 +71,7 @@ def explained(pipeline: Pipeline, record: Event | Outcome) -> Explanation:
         return Explanation(record.record, record)
     filters = pipeline.filters
     entry = filters.entry_of(record)
-    conditions = tuple([(each.text, each.holds(record.fields)) for each in filters.conditions(record)])
+    conditions = tuple([(each, each.holds(record.fields)) for each in filters.conditions(record)])
     event = pipeline.admitted(record)
     made = event if isinstance(event, Outcome) else traced(pipeline.mapper, event)
     if isinstance(made, Outcome):
@@ -208,7 +209,7 @@ def to_dict(explanation: Explanation) -> Json:
         "why": explanation.why or None,
         "event": record.fields if isinstance(record, Event) else None,
         "entry": explanation.entry,
-        "condition": [{"text": text, "holds": holds} for text, holds in explanation.conditions],
+        "condition": [{"text": each.text, "holds": holds} for each, holds in explanation.conditions],
         "repaired": list(record.repaired) if isinstance(record, Event) else [],
         **_trace_to_dict(explanation.trace or _NO_TRACE),
         "request": request and {"method": "POST", "path": explanation.path, "body": Raw(request.payload)},

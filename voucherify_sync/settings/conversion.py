@@ -558,7 +558,9 @@ class SettingsReader(NodeReader):
         if re.fullmatch(r"[^\"'\[]*\|[^\"'\[]*", source.text):
             doubt = "this is one path; filters stand below `apply`, such as {to: …, apply: strip}"
         if _JOINED.search(source.text):
-            doubt = "this is one path; values of two sources cannot be joined"
+            doubt = (
+                'this is one path; an entry of `set` joins values: {"@template": "{{traits.a}} {{traits.b}}"}'
+            )
         if doubt:
             self._problems.doubt(key.place, setting.path, f"{source.text!r}: {doubt}")
         for each in targets:
@@ -607,6 +609,8 @@ class SettingsReader(NodeReader):
     def _filters(
         self, node: YamlNode, source: FieldPath | None, to: Sequence[str | None], section: str
     ) -> str:
+        if node.items is not None:
+            raise Mistake("apply is one text, not a list; write its filters with | between: strip | downcase")
         text = self.text(node)
         try:
             parse_filters(text)

@@ -86,13 +86,13 @@ class SegmentConfiguration(Struct):
         classic: settings of the classic destination; None if there are none.
         actions: settings of Voucherify (Actions) itself; None if there are none.
         subscriptions: of Voucherify (Actions), in their order.
-        repeated: a sentence for each file with parts that were given before.
+        notices: sentences on files: that parts were given before, and that the next page is missing.
     """
 
     classic: dict[str, Any] | None = None
     actions: dict[str, Any] | None = None
     subscriptions: list[Subscription] = field(default_factory=list)
-    repeated: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
 
 def read_configuration(files: Iterable[tuple[str, bytes]]) -> SegmentConfiguration:
@@ -105,6 +105,7 @@ def read_configuration(files: Iterable[tuple[str, bytes]]) -> SegmentConfigurati
         UsageProblem: a file holds something else, or the files hold two destinations.
     """
     configuration = SegmentConfiguration()
+    cursors, next_cursors = set[str](), dict[str, str]()
     for name, content in files:
         shown = clean(name, 200)
         try:
@@ -118,9 +119,19 @@ def read_configuration(files: Iterable[tuple[str, bytes]]) -> SegmentConfigurati
             raise _unknown(shown, value)
         repeated = [_add(part, configuration, shown) for part in found]
         if names := [each for each in repeated if each is not None]:
-            configuration.repeated.append(
+            configuration.notices.append(
                 f"{shown}: {listed(names, lambda name: clean(name, 60), _MAX_NAMED)}: given before, and taken once"
             )
+        for pagination in _paginations_of(value):
+            cursors.add(str(pagination.get("current")))
+            if following := pagination.get("next"):
+                next_cursors[str(following)] = shown
+    configuration.notices += [
+        f"{shown}: one page of the subscriptions, and the next is not given; "
+        f"get it with GET /destinations/ID/subscriptions?pagination[cursor]={clean(cursor, 60)}"
+        for cursor, shown in next_cursors.items()
+        if cursor not in cursors
+    ]
     if configuration.classic is not None and configuration.subscriptions:
         raise UsageProblem(
             "These are settings of the classic destination and subscriptions of Voucherify (Actions).",
@@ -286,6 +297,16 @@ def _has_no_subscriptions(value: Any) -> bool:
     while isinstance(value, dict) and "data" in value:
         value = value["data"]
     return isinstance(value, dict) and value.get("subscriptions") == []
+
+
+def _paginations_of(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield what answers with subscriptions say of their pages: a cursor as ``current``, and as ``next`` or null."""
+    if isinstance(value, list):
+        yield from chain.from_iterable(map(_paginations_of, value))
+    elif isinstance(value, dict):
+        if "subscriptions" in value and isinstance(value.get("pagination"), dict):
+            yield value["pagination"]
+        yield from _paginations_of(value.get("data"))
 
 
 def _name_of_another(value: Any) -> str | None:

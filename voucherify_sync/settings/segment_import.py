@@ -114,7 +114,7 @@ def import_settings(configuration: SegmentConfiguration) -> SegmentImport:
     Raises:
         UsageProblem: what would be written does not load: it is too large.
     """
-    result = SegmentImport(left_out=list(configuration.repeated))
+    result = SegmentImport(left_out=list(configuration.notices))
     if configuration.classic is not None:
         _take_classic(configuration.classic, result)
     else:
