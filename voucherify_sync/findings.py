@@ -53,6 +53,8 @@ UNREAD_TIME: Final = "unread_time"
 WRONG_CLOCK: Final = "wrong_clock"
 FUTURE_TIME: Final = "future_time"
 NO_ORDER: Final = "no_order"
+NO_ORDER_ID: Final = "no_order_id"
+REFUND_UNCLEAR: Final = "refund_unclear"
 CUSTOMERS_DIFFER: Final = "customers_differ"
 """Codes of findings, as in the report."""
 
@@ -156,6 +158,18 @@ FINDINGS: Final = {
         "order events make no order, and are sent as custom events alone",
         "Each shows the reason. Where it is no_order_id, another field may name the order: "
         '`set: {source_id: {"@path": $.messageId}}` under `orders:` takes the messageId.',
+    ),
+    NO_ORDER_ID: FindingWords(
+        "event of an order has no order id, so it is not sent",
+        "events of orders have no order id, so they are not sent",
+        "A row to source_id under orders.mapping takes the id from another field. If each event is an order of its "
+        "own, add this to the settings, under `orders:`:\n"
+        '  set: {source_id: {"@path": $.messageId}}',
+    ),
+    REFUND_UNCLEAR: FindingWords(
+        "refund changes no order, because nothing tells what its order holds",
+        "refunds change no order, because nothing tells what their orders hold",
+        "Each may take back a part only. Replay the events of these orders, too: in the same run, or before it.",
     ),
     CUSTOMERS_DIFFER: FindingWords(
         "order has events of several customers",

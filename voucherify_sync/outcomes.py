@@ -50,6 +50,11 @@ WHY_NOT_MAPPED: Final = {
     "partly": "only a part of it is sent",
     "not_used": "read by a row, set or a condition, and not sent",
     "apply_failed": "a filter of the row does not take it",
+    "not_a_number": "it is no amount",
+    "not_a_status": "it is none of CREATED, PAID, CANCELED and FULFILLED",
+    "not_a_list": "a list of items belongs there",
+    "item_unusable": "an item without an id and without a price is not sent",
+    "quantity_unusable": "it is no whole number of at least 1, so the quantity is 1",
 }
 """Why a value of an event that is sent does not arrive: code -> words for people."""
 
@@ -229,6 +234,21 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "it has no groupId that can be used, and no row finds anything in it",
             "Map one of its traits in `group.mapping` if they say something of the customer.",
         ),
+        "no_order_id": (
+            "it names no order, so it cannot become one",
+            (
+                "Map the id of the order to `source_id` in `orders.mapping`, "
+                "or the messageId in `orders.set` if each event is an order of its own."
+            ),
+        ),
+        "partial_refund": (
+            "it takes back a part of its order only, so the order stays as it is",
+            "No action needed: Voucherify has no status for an order that is refunded in part.",
+        ),
+        "refund_unclear": (
+            "it may take back a part of its order only, and no event tells what that holds",
+            "Replay the events of the order, too: in the same run, or before it.",
+        ),
         "superseded": (
             "`retry` does not send a customer update older than the last one delivered",
             "No action needed: Voucherify has the newer values.",
@@ -247,8 +267,12 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "No action needed. `--again` sends it once more.",
         ),
         "unchanged": (
-            "an earlier run sent its customer with just these values",
+            "an earlier run sent its customer or its order with just these values",
             "No action needed. `--again` sends it once more.",
+        ),
+        "delivered_as_order": (
+            "an earlier run imported it as a part of its order, and this one would send it as a custom event",
+            "No action needed. `--again` sends the custom event, too.",
         ),
     },
     State.INVALID: {
@@ -284,15 +308,23 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "Remove the row that maps it, or fix the source.",
         ),
         "broken_id": (
-            "the text of the id that names its customer is broken: invalid UTF-8, or half of a character",
+            "the text of the id that names its customer or its order is broken: invalid UTF-8, or half of a character",
             (
                 "Fix the encoding in the source, such as with `iconv -f latin1 -t utf-8`. "
-                "It is not sent, since two people could become one customer."
+                "It is not sent, since two customers or orders could become one."
             ),
         ),
         "event_name_too_long": (
             "its name is longer than the 300 characters that Voucherify takes",
             "Map a shorter text to `event`.",
+        ),
+        "negative_amount": (
+            "an amount or a price of its order is below zero",
+            "Leave such events out with `orders.where`, or correct the source.",
+        ),
+        "too_many_items": (
+            "its order has more than the 500 items that Voucherify takes",
+            "Set `orders.products: none` to send the amount without items.",
         ),
     },
     State.FAILED: {
@@ -323,7 +355,7 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
             "Read the answer in the dead letter: `voucherify-sync status --failed`.",
         ),
         CUSTOMER_REFUSED: (
-            "its customer failed, so the event was not sent",
+            "its customer failed, so the event or its order was not sent",
             "Fix the cause of the failed customer, then run `voucherify-sync retry`.",
         ),
         "refused": (

@@ -97,7 +97,8 @@ known, `type`, `name` and `messageId` hold what is known."""
 _DRY_RUN: Final = """\
 `replay --dry-run` prints one JSON object per request: `method`, `path`, `body` (the exact bytes of the request),
 `source` (`file:line`) and `messageId`. With `--bulk` the folded customers come first, one per line. Their `source` and
-`messageId` are null."""
+`messageId` are null. With `orders.disabled: false` the orders follow, one per line; `body` is one item of an import,
+`source` and `messageId` are those of the latest event of the order."""
 
 
 def page() -> str:

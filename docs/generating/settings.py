@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from inspect import getdoc
 from typing import Any, Final
 
 from generating.markdown import code, fenced, marked, table
 from generating.markdown import page as page_of
-from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_TEXTS
+from voucherify_sync.fields import ADDRESS_FIELDS, CUSTOMER_TEXTS, ORDER_AMOUNTS, ORDER_STATUSES
 from voucherify_sync.settings.template import plain, to_yaml
 from voucherify_sync.settings.types import (
     DEFAULT_ROWS,
     ENTRIES,
     GROUP_ROWS,
+    ORDER_ROWS,
     PAGE_ROWS,
     PERIODS_S,
     SECTIONS,
@@ -20,6 +22,7 @@ from voucherify_sync.settings.types import (
     Secret,
     Setting,
     TrackEntry,
+    destinations_of,
     settings_of,
 )
 
@@ -96,6 +99,7 @@ _TYPES: Final[list[tuple[Any, str]]] = [
     (list[str], "list of names"),
     (Rows, "[rows](#rows) of `source: destination`"),
     (dict[str, Any], "`destination: value`"),
+    (dict[str, str], "`name: status`"),
     (dict[str, TrackEntry], "`name: entry`, see [entries](#entries-of-trackevents)"),
 ]
 _WORDS_BY_NAME: Final = {
@@ -124,7 +128,7 @@ def page() -> str:
 
 def _section(section: str) -> list[str]:
     """Return the parts about a section; the entries of `track.events` follow `track`."""
-    parts = [f"## {section}", marked(SECTIONS[section].__doc__ or ""), _table(section)]
+    parts = [f"## {section}", marked(getdoc(SECTIONS[section]) or ""), _table(section)]
     if section == "track":
         entries = [f"### Entries of {ENTRIES}", _ENTRY_WORDS, fenced(_ENTRY_EXAMPLE, "yaml"), _table(ENTRIES)]
         return parts + entries
@@ -159,6 +163,8 @@ def _default(setting: Setting) -> str:
         return "the [default table](#the-default-table)"
     if default is None or default in ([], {}):
         return "none"
+    if isinstance(default, dict):
+        return "<br>".join(code(f"{name}: {value}") for name, value in default.items())
     if isinstance(default, Secret):
         return code(default.reveal())
     return code(to_yaml(plain(default)).removesuffix("\n...\n").strip())
@@ -182,6 +188,11 @@ def _destinations() -> str:
             "not in identify and group; dropped without a code",
         ),
         ("`loyalty.code`", "text", "not in identify and group"),
+        ("`source_id`", "text", "the id of the order; only in orders, as the next ones"),
+        ("`status`", "text", f"one of {', '.join(map(code, ORDER_STATUSES))}; wins over `orders.events`"),
+        (", ".join(map(code, ORDER_AMOUNTS)), "amount", "times `orders.minor_units`, exactly"),
+        ("`items`", "list", "products as Segment has them, or items as Voucherify has them"),
+        ("`customer.source_id`, `referrer.source_id`", "text", "all that orders take of a customer"),
     ]
     note = (
         "A number in a text field becomes its decimal text. `true`, a list or an object in a text field is dropped "
@@ -217,11 +228,26 @@ def _default_table() -> str:
 def _other_default_tables() -> str:
     events = table(("page, screen", "becomes"), [(code(each), code(to)) for each, to in PAGE_ROWS.items()])
     groups = table(("group", "becomes"), [(code(each), code(to)) for each, to in GROUP_ROWS.items()])
+    orders = table(
+        ("orders", "becomes"),
+        [
+            (
+                ", else ".join(map(code, [source, *getattr(target, "or_", ())])),
+                code(destinations_of(target)[0]),
+            )
+            for source, target in ORDER_ROWS.items()
+        ],
+    )
     return (
         "**page and screen** fill no name of the customer: browsers put the title of the page into `properties.name`, "
         "so every visitor would be called after a page. Where both mail addresses are there, that of the properties "
         f"counts.\n\n{events}\n\n"
         "**group** keeps the id of the group and nothing else: the traits of a group are the name and the mail "
         "address of a company, not those of the person. Write rows for what you want to know of the company, such as "
-        f"`traits.name: customer.metadata.company`.\n\n{groups}"
+        f"`traits.name: customer.metadata.company`.\n\n{groups}\n\n"
+        "**orders** also keep the time of the first event of each order, as `metadata.occurred_at`. `properties.total` "
+        "counts only where no item has a price: it holds shipping and tax, and Voucherify's amount is the sum of the "
+        "items. A row of your own to `amount` is always sent. In each product, the first of `product_id`, `id` and "
+        "`sku` names it; `quantity`, `price` and `name` are read, too. Rows of `orders.mapping` replace this table, "
+        f"`orders.set` does not.\n\n{orders}"
     )

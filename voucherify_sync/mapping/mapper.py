@@ -30,6 +30,7 @@ from voucherify_sync.findings import (
     NAMED_BY_PROPERTIES,
     NAMED_BY_TYPE,
     NO_OBJECT,
+    NO_ORDER_ID,
     TRAITS_OF_ANOTHER,
 )
 from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
@@ -326,6 +327,8 @@ class Mapper:
         body = order_of(event, draft, self._orders, status, tells_time=tells_time)
         if type(body) is OrderBody:
             body.customer = {"source_id": source_id}
+        elif type(body) is Outcome and body.reason == NO_ORDER_ID and self._orders.instead_of_events:
+            self._stats.find(NO_ORDER_ID, event.position, event.name or "")
         return body
 
     def _carry_unmapped(self, section: Section, event: Event, draft: Draft) -> None:

@@ -23,6 +23,7 @@ from voucherify_sync.field_types import (
     present_text,
 )
 from voucherify_sync.fields import MAX_ITEMS, ORDER_AMOUNTS, ORDER_STATUSES, OrderItem
+from voucherify_sync.findings import NO_ORDER_ID, REFUND_UNCLEAR
 from voucherify_sync.mapping.drafts import ORDER, TOTAL, Draft, copied
 from voucherify_sync.mapping.fold import UNTIMED, Update, Version, merge_versions, time_of
 from voucherify_sync.outcomes import Outcome, State
@@ -30,7 +31,6 @@ from voucherify_sync.settings.types import KEEP, Orders
 
 CANCELED: Final = "CANCELED"
 PARTIAL_REFUND: Final = "partial_refund"
-REFUND_UNCLEAR: Final = "refund_unclear"
 ITEM_UNUSABLE: Final = "item_unusable"
 QUANTITY_UNUSABLE: Final = "quantity_unusable"
 
@@ -90,7 +90,7 @@ def order_of(
     if order_id is None:
         if values.get("source_id") is not None:
             draft.drop(("source_id",), NOT_TEXT)
-        return Outcome(event, State.SKIPPED, "no_order_id")
+        return Outcome(event, State.SKIPPED, NO_ORDER_ID)
     if event.repaired and event.is_repaired(order_id):
         return Outcome(event, State.INVALID, "broken_id", f"the id of its order is broken text: {order_id}")
     body, reads = OrderBody(order_id), _Reader(draft, settings)

@@ -299,6 +299,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
         dead_letters: the file of dead letters, or null.
         older_updates: customer updates out of order.
         bulk: what became of the customers of a run in bulk.
+        orders: what became of the orders.
     """
 
     version: str

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from voucherify_sync.errors import RunStopped
 from voucherify_sync.events import Event, Request, record_key, request_hash
-from voucherify_sync.findings import FindingCount
+from voucherify_sync.findings import CUSTOMERS_DIFFER, REFUND_UNCLEAR, FindingCount
 from voucherify_sync.mapping.fold import MEMORY_BYTES, Fold, Update, microseconds
 from voucherify_sync.mapping.orders import PARTIAL_REFUND, FoldedOrder, OrderProfile, with_record
 from voucherify_sync.outcomes import (
@@ -188,14 +188,14 @@ class BulkOrders:
 
     Attributes:
         tally: what came of the orders so far.
-        customers_differ: orders whose events name several customers.
+        findings: what a person should know of the orders so far, by code.
     """
 
     def __init__(
         self, ledger: LedgerReader, policy: ResendPolicy, delivery: ItemDelivery, stop: Stop
     ) -> None:
         self.tally = OrdersReport()
-        self.customers_differ = FindingCount()
+        self.findings: dict[str, FindingCount] = {}
         self._ledger = ledger
         self._again = policy.again_before > NEVER
         self._retries = policy.retries_failed
@@ -270,8 +270,11 @@ class BulkOrders:
         self.tally.partial_refunds += sum(reason == PARTIAL_REFUND for _, reason in order.skipped)
         if order.customers_differ is not None:
             self.tally.customers_differ += 1
-            self.customers_differ.add(order.customers_differ, order.source_id)
+            self._find(CUSTOMERS_DIFFER, order.customers_differ, order.source_id)
         self._skipped.update(order.skipped)
+
+    def _find(self, code: str, position: object, order_id: str) -> None:
+        self.findings.setdefault(code, FindingCount()).add(position, order_id)
 
     def _fail(self, source_id: str, failed: Failed) -> None:
         self.tally.failed += 1
@@ -282,6 +285,8 @@ class BulkOrders:
         event, order_id = request.event, request.order_id or ""
         ended = self._ended.get(order_id)
         if (reason := self._skipped.get(record_key(event))) is not None:
+            if reason == REFUND_UNCLEAR:
+                self._find(REFUND_UNCLEAR, event.position, request.order_id or "")
             return Outcome(event, State.SKIPPED, reason, request=request)
         if ended == UNCHANGED:
             return Outcome(event, State.DUPLICATE, UNCHANGED, request=request)

@@ -21,7 +21,7 @@ from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import RunStopped, SourceError, VoucherifySyncError
 from voucherify_sync.events import ORDERS, Batch, Kind, Position, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
-from voucherify_sync.findings import CUSTOMERS_DIFFER, HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
+from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.orders import ITEM_UNUSABLE
 from voucherify_sync.outcomes import (
@@ -602,15 +602,14 @@ class Run:
         findings, other_types = dict(self.pipeline.mapper.stats.findings), self.sinks.report.other_types()
         if other_types is not None:
             findings[OTHER_TYPES] = other_types
-        orders = self._first_pass.orders if self._first_pass else None
-        if orders is not None and orders.customers_differ.count:
-            findings[CUSTOMERS_DIFFER] = orders.customers_differ
         if self._is_bulk:
             findings.pop(HALF_NAME, None)  # the fold joins the halves
         elif self._retried_names is not None and HALF_NAME in findings:
             del findings[HALF_NAME]
             if (halves := self._retried_names.halves()).count:
                 findings[HALF_NAME] = halves
+        if (first_pass := self._first_pass) is not None and first_pass.orders is not None:
+            findings |= first_pass.orders.findings
         return findings
 
     def notices(self) -> list[str]:
