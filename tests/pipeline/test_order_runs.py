@@ -78,6 +78,12 @@ class Shop:
             watch=self.outcomes.extend,
         )
         assert_lawful({"events": {"read": report.events.read}, "outcomes": report.outcomes})
+        states: dict[str, set[State]] = {}
+        for outcome in self.outcomes:
+            request = outcome.request
+            if request is not None and request.order_id is not None and outcome.state is not State.SKIPPED:
+                states.setdefault(request.order_id, set()).add(outcome.state)
+        assert all(len(ends) == 1 for ends in states.values()), states
         return report
 
     def retry(self, file: Path | None = None, settings: str = ON) -> RunReport:
