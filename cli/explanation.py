@@ -15,7 +15,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from voucherify_sync.events import Event
+from voucherify_sync.events import Event, Kind
 from voucherify_sync.fields import NAME, NAME_PARTS
 from voucherify_sync.mapping.trace import NAME_GIVEN, NULL, OVERWRITTEN, PARTLY, ContextTraits, Trace, located
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, find
@@ -263,7 +263,7 @@ def _annotated(explanation: Explanation, trace: Trace, sign: str) -> list[Line]:
     request, record = explanation.request, explanation.record
     assert request is not None  # noqa: S101  # a trace has one
     body = request.body
-    root = () if "event" in body else ("customer",)
+    root = () if request.kind is not Kind.CUSTOMER else ("customer",)
     origins = {_texts(place): sources for place, sources in trace.origins.items()}
     carried = {_texts(place) for _, place in trace.carried}
     makers = {_texts(place): maker for place, maker in trace.makers.items()}

@@ -35,7 +35,7 @@ from voucherify_sync.findings import (
 )
 from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
 from voucherify_sync.mapping.filters import reason_of_type
-from voucherify_sync.mapping.orders import OrderBody, order_of
+from voucherify_sync.mapping.orders import OrderBody, order_alone, order_of
 from voucherify_sync.mapping.rules import (
     CONTEXT_TRAITS,
     WHOSE_TRAITS,
@@ -91,6 +91,8 @@ class Mapper:
         folds: requests carry the customer parts of custom events, to be folded.
         refers: custom events only name their customers, which are sent before them: so an event of long ago cannot
             overwrite a newer profile.
+        folds_orders: the body of an order is what one event says of it, to be folded; else it is the order that this
+            event alone makes.
 
     Attributes:
         sections: compiled.
@@ -103,9 +105,11 @@ class Mapper:
         *,
         folds: bool = False,
         refers: bool = False,
+        folds_orders: bool = False,
     ) -> None:
         self._folds = folds
         self._refers = refers
+        self._folds_orders = folds_orders
         self.sections = Sections(settings)
         self._stats = MappingStats.of(self.sections)
         self._leave_out = leave_out
@@ -174,11 +178,12 @@ class Mapper:
     def _encoded(self, event: Event, mapped: MappedRecord) -> Request:
         customer, body, source_id = mapped.draft.customer, mapped.body, mapped.source_id
         if type(body) is OrderBody:
+            payload = _encode(body)
             return Request(
                 event,
                 Kind.ORDER,
                 source_id,
-                _encode(body),
+                payload if self._folds_orders else _encode(order_alone(payload)),
                 event.name,
                 has_profile=False,
                 is_anonymous=_is_anonymous(event.fields, source_id),

@@ -370,9 +370,9 @@ def with_record(payload: bytes, key: bytes, position: str) -> bytes:
 
 
 def order_alone(payload: bytes) -> Json:
-    """Return the order as one event alone makes it, of an OrderBody."""
+    """Return the order as one event alone makes it, of an OrderBody; a refund alone counts for the whole order."""
     profile = OrderProfile()
-    order: Json = _decode(with_record(payload, b"", ""))
+    order: Json = _decode(with_record(payload, b"", "")) | {"is_refund": False}
     profile.merge(Update(0, 0, "", 0, "track", order))
     body: Json = _decode(profile.folded(order["source_id"]).payload)
     return body

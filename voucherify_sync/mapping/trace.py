@@ -11,9 +11,9 @@ from enum import StrEnum
 from itertools import chain
 from typing import Any, Final
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct, json, to_builtins
 
-from voucherify_sync.events import SENT_TYPES, Event, Json
+from voucherify_sync.events import ORDERS, SENT_TYPES, Event, Json
 from voucherify_sync.expressions.row_filters import APPLY_FAILED
 from voucherify_sync.field_types import (
     BLANK,
@@ -24,8 +24,9 @@ from voucherify_sync.field_types import (
     present_text,
 )
 from voucherify_sync.fields import NAME, NAME_PARTS, WORKING_FIELDS, CustomerBody, CustomEvent
-from voucherify_sync.mapping.drafts import Draft, Put
+from voucherify_sync.mapping.drafts import ORDER, TOTAL, Draft, Put
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper, names_another, traits_in
+from voucherify_sync.mapping.orders import OrderBody, order_alone
 from voucherify_sync.mapping.rules import CONTEXT_TRAITS, VALUE, WHOSE_TRAITS, Leaf, MappingRow
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import FIELDS_OF, MISSING, FieldPath, Keys, outside_lists, read
@@ -57,6 +58,9 @@ _EMPTIES: Final = (NOT_TEXT, NOT_A_DATE)
 
 _SOURCE_ID: Final[Keys] = ("customer", "source_id")
 _EVENT: Final[Keys] = ("event",)
+_AMOUNT: Final[Keys] = ("amount",)
+_STATUS: Final[Keys] = ("status",)
+_OCCURRED_AT: Final[Keys] = ("metadata", "occurred_at")
 
 
 class ContextTraits(StrEnum):
@@ -222,8 +226,7 @@ class _Tracer:
         self._found: list[tuple[Leaf, Keys, Any]] = []
         for leaf, value in sorted(mapped.draft.matches, key=lambda match: match[0].row):
             self._found.append((leaf, _keys_of(leaf, event.fields), value))
-        body = to_builtins(mapped.body)
-        self._parts: Json = body if type(mapped.body) is CustomEvent else {"customer": body}
+        self._parts: Json = _parts_of(mapped)
         self._root = mapped.rules.root
         self._given = dict(zip(mapped.draft.filled, mapped.draft.set_values, strict=True))
         self._objects_by_parts = {
@@ -232,6 +235,9 @@ class _Tracer:
         read_beside = (*self._rules.taken, *self._section.asked)
         self._read_beside = {outside_lists(_keys_at(path, event.fields)) for path in read_beside}
         self._writes = list(self._all_writes())
+        for write in self._writes:
+            if write.place == (TOTAL,):
+                write.place = _AMOUNT
         self._give_reasons()
         self._arrived = {write.place: write for write in self._writes if write.reason is None}
 
@@ -398,6 +404,8 @@ class _Tracer:
             if reason := dropped.get(".".join(map(str, prefix))):
                 return reason
         if located(self._parts, write.place) is MISSING:
+            if write.place == _AMOUNT:
+                return NOT_USED  # where items have prices
             return NULL if write.value is None else EMPTY
         return None
 
@@ -468,7 +476,9 @@ class _Tracer:
         if source_id is not MISSING and _SOURCE_ID not in self._arrived:
             own_key = "userId" if present_text(event.fields.get("userId")) is not None else "anonymousId"
             yield Fallback(_SOURCE_ID, source_id, ((own_key,),))
-        if not self._section.is_customer and _EVENT not in self._arrived:
+        if self._section.type is ORDERS:
+            yield from self._fallbacks_of_order()
+        elif not self._section.is_customer and _EVENT not in self._arrived:
             own_key = "event" if present_text(event.name) is not None else "type"
             is_own = self._section.rename is None
             yield Fallback(_EVENT, self._parts["event"], ((own_key,),) if is_own else ())
@@ -480,6 +490,14 @@ class _Tracer:
         if parts:
             sources = chain.from_iterable(parts[name] for name in WORKING_FIELDS if name in parts)
             yield Fallback(NAME, located(self._parts, NAME), tuple(sources))
+
+    def _fallbacks_of_order(self) -> Iterator[Fallback]:
+        """Yield what the name and the time of an event say of its order."""
+        if _STATUS not in self._arrived:
+            yield Fallback(_STATUS, self._parts["status"], (("event",),))
+        occurred_at = located(self._parts, _OCCURRED_AT)
+        if occurred_at is not MISSING and _OCCURRED_AT not in self._arrived:
+            yield Fallback(_OCCURRED_AT, occurred_at, (("timestamp",),))
 
     def _own_name(self, name: str) -> Keys:
         return (*self._root, name)
@@ -569,6 +587,7 @@ def _holds(draft: Draft, place: Keys) -> bool:
     if place in FIELDS_OF and len(place) == 1:
         return False
     parts = {"customer": to_builtins(draft.customer), "metadata": draft.metadata, **draft.parts}
+    parts |= draft.parts.get(ORDER, {})
     if draft.event is not None:
         parts["event"] = draft.event
     return located(parts, place) is not MISSING
@@ -585,8 +604,16 @@ def _result(reasons: list[str | None]) -> str | None:
 
 def filled_places(mapped: MappedRecord) -> Iterator[tuple[Keys, Any]]:
     """Yield every destination of a request at which something stands, and what."""
-    root: Keys = () if isinstance(mapped.body, CustomEvent) else ("customer",)
-    yield from values_below(root, to_builtins(mapped.body))
+    for part, value in _parts_of(mapped).items():
+        yield from values_below((part,), value)
+
+
+def _parts_of(mapped: MappedRecord) -> Json:
+    """Return a body by the destinations of its parts; an order as this event alone makes it."""
+    if type(mapped.body) is OrderBody:
+        return order_alone(json.encode(mapped.body))
+    body: Json = to_builtins(mapped.body)
+    return body if type(mapped.body) is CustomEvent else {"customer": body}
 
 
 def located(value: Any, keys: Keys) -> Any:

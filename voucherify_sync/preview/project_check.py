@@ -143,9 +143,8 @@ def sampled_breaches(
 def _metadata_of(request: Request) -> tuple[str, Json]:
     """Return whose metadata a request holds that a schema is for, and the metadata."""
     body = request.body
-    if request.kind is Kind.ORDER:  # the fold adds the time
-        time = {"occurred_at": body["occurred_at"]} if "occurred_at" in body else {}
-        return ORDER, {**time, **(body.get("metadata") or {})}
+    if request.kind is Kind.ORDER:
+        return ORDER, body.get("metadata") or {}
     customer = body if request.kind is Kind.CUSTOMER else body["customer"]
     return CUSTOMER, customer.get("metadata") or {}
 

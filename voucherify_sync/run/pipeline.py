@@ -118,7 +118,7 @@ class Pipeline:
     Args:
         settings: the mapping, and what is left out.
         selection: what the command line picks.
-        folds, refers: as in Mapper.
+        folds, refers, folds_orders: as in Mapper.
         retries: the records are dead letters.
         decode: makes records of a batch; by default what these settings need of an event is decoded.
 
@@ -135,16 +135,17 @@ class Pipeline:
         *,
         folds: bool = False,
         refers: bool = False,
+        folds_orders: bool = False,
         retries: bool = False,
         decode: Decode | None = None,
     ) -> None:
         self._retries = retries
         self._sends_both = not (settings.orders.disabled or settings.orders.instead_of_events)
-        self._arguments = settings, selection, folds, refers
+        self._arguments = settings, selection, folds, refers, folds_orders
         self._needs_times = selection.needs_times
         self.filters = Filters(settings, selection, self._time)
         leave_out = self.filters.reason_to_skip_customer if self.filters.has_customer_rules else None
-        self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers)
+        self.mapper = Mapper(settings, leave_out, folds=folds, refers=refers, folds_orders=folds_orders)
         self.decode = decode or decode_for(self)
 
     def sources(self) -> Iterator[FieldPath]:
@@ -235,8 +236,6 @@ class Pipeline:
 
     def request(self, event: Event) -> Request | Outcome:
         """Return the request of an event that is admitted, or how it ends without one."""
-        if self.filters.is_order(event):  # when the first event of an order happened is sent
-            self.time_customer_update(event)
         decision = self.mapper.request(event)
         if type(decision) is Request:
             if decision.has_profile:
@@ -264,7 +263,11 @@ class Pipeline:
         reason = self.filters.reason_to_skip(record)
         if reason is not None:
             return Outcome(record, State.SKIPPED, reason)
-        record.key = order_key(record) if self.filters.is_order(record) else record_key(record)
+        if self.filters.is_order(record):
+            record.key = order_key(record)
+            self.time_customer_update(record)  # when the first event of an order happened is sent
+        else:
+            record.key = record_key(record)
         return record
 
 
@@ -306,9 +309,9 @@ def _ignore(*_: object) -> None:
     """Count no finding: the times of what is not sent matter to nobody."""
 
 
-def _working(settings: Settings, selection: Selection, folds: bool, refers: bool) -> Work:
+def _working(settings: Settings, selection: Selection, folds: bool, refers: bool, folds_orders: bool) -> Work:
     """Prepare what a process does."""
-    pipeline = Pipeline(settings, selection, folds=folds, refers=refers)
+    pipeline = Pipeline(settings, selection, folds=folds, refers=refers, folds_orders=folds_orders)
 
     def part(decided: list[list[Decision]]) -> bytes:
         return _encode_part((decided, pipeline.mapper.cut_stats(), pipeline.filters.cut_met()))

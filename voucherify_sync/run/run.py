@@ -367,6 +367,7 @@ class Run:
             options.selection,
             folds=self._is_bulk or self._folds is not None or self._retried_names is not None,
             refers=self._is_bulk,
+            folds_orders=True,
             retries=self._retried_names is not None,
             decode=options.decode,
         )
