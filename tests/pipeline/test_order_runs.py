@@ -390,6 +390,22 @@ def test_a_run_that_ends_early_goes_on_and_posts_nothing_twice(
     assert (letter.reason, json.loads(letter.order_body or b"")["source_id"]) == ("refused", "free")
 
 
+def test_what_runs_between_forgets_no_import_of_a_run_that_was_stopped(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run over other events, and a retry."""
+    shop.replay(free("free"))
+    shop.accept_free_orders()
+    stop = Stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk.BulkDelivery, "_follow", lambda *_: stop.request())
+        assert counted(shop.replay(completed("a"), stop=stop)) == {"pending": 1}
+    assert counted(shop.replay(completed("b"))) == {"delivered": 1}
+    assert counted(shop.retry()) == {"delivered": 1}
+    assert counted(shop.replay(completed("a"))) == {"delivered": 1}
+    assert (shop.posts, shop.imported) == (4, {"a": 1, "b": 1, "free": 1})
+
+
 def final_orders(events: Sequence[Json]) -> dict[str, Json]:
     """Fold orders by themselves: the last of each value, as these events are in the order of their times."""
     orders: dict[str, Json] = {}

@@ -199,7 +199,7 @@ class BulkOrders:
         self._ledger = ledger
         self._again = policy.again_before > NEVER
         self._retries = policy.retries_failed
-        self._first_open_run = ledger.first_open_run
+        self._remembering_run = ledger.remembering_run
         self._delivery = delivery
         self._stop = stop
         self._ended: dict[str, Failed | str] = {}  # a text: the reason of an order that is not sent
@@ -258,11 +258,11 @@ class BulkOrders:
         accepted, failed, hash_ = last.accepted, last.failed, request_hash(order.payload)
         if self._again:
             return None
-        if accepted is not None and accepted.hash == hash_ and accepted.run < self._first_open_run:
+        if accepted is not None and accepted.hash == hash_ and accepted.run <= self._remembering_run:
             return UNCHANGED
         if self._retries:  # what was accepted since may say more than what failed
             return FAILED_BEFORE if accepted is not None and failed is None else None
-        is_known = failed is not None and failed.hash == hash_ and failed.run < self._first_open_run
+        is_known = failed is not None and failed.hash == hash_ and failed.run <= self._remembering_run
         return FAILED_BEFORE if is_known else None
 
     def _count(self, order: FoldedOrder) -> None:

@@ -131,6 +131,7 @@ class Ledger(LedgerReader):
         self._is_closed = False
         # Of each record the intents of the sends of this run that nothing has decided.
         self._open: dict[bytes, list[SqlRow]] = {}
+        self._continued: set[bytes] = set()  # bodies that an earlier run had accepted
         self._accepting: set[str] = set()  # endpoints that accepted something in this run
         self._invalid = {
             key for (key,) in self._ask("SELECT key FROM dead_letters WHERE outcome = 'invalid'")
@@ -284,11 +285,19 @@ class Ledger(LedgerReader):
     def action(self, body_hash: bytes) -> str | None:
         """Return the async action as which a bulk request was accepted."""
         rows = self._ask("SELECT action FROM actions WHERE hash = ?", (body_hash,))
+        if rows:
+            self._continued.add(body_hash)
         return rows[0][0] if rows else None
 
     def forget_actions(self) -> None:
-        """Forget which bulk requests were accepted, once their customers are remembered."""
-        self._execute("DELETE FROM actions")
+        """Forget which bulk requests of this run were accepted, once all that they held is remembered.
+
+        Those of a run that was stopped stay, until one over the same input goes on with them.
+        """
+        self._execute("DELETE FROM actions WHERE run = ?", self.run)
+        for body_hash in self._continued:
+            self._execute("DELETE FROM actions WHERE hash = ?", body_hash)
+        self._execute("INSERT OR REPLACE INTO header VALUES ('remembering_run', ?)", str(self.run))
 
     def was_posted(self, source_id: str) -> bool:
         """Tell whether an order was accepted by an import before."""

@@ -279,10 +279,10 @@ class LedgerReader:
         return None if failed is None else failed.body
 
     @property
-    def first_open_run(self) -> float:
-        """Number of the first run that had bulk requests accepted and did not end; infinite if there is none."""
-        ((run,),) = self._ask("SELECT min(run) FROM actions")
-        return float("inf") if run is None else float(run)
+    def remembering_run(self) -> int:
+        """Number of the last run that remembered all orders which it sent, and not a part of them; 0 if none did."""
+        rows = self._ask("SELECT value FROM header WHERE name = 'remembering_run'")
+        return int(rows[0][0]) if rows else 0
 
     @property
     def has_orders(self) -> bool:
