@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _NAMES_SHOWN = 3
 _KEY_SHOWN = 4
 _LOOK_S = 0.1
+_OF_ORDERS = (
+    "Rules, distributions and webhooks for orders do not run; customers who enter an active segment by it can\n"
+    "still get messages or points. Orders cannot be deleted by the API."
+)
 
 
 def ask(question: str) -> bool:
@@ -66,13 +70,14 @@ def require_yes_where_nobody_can_be_asked() -> None:
     """
     if not sys.stdin.isatty():
         raise UsageProblem(
-            "custom events trigger rewards and messages when they arrive, and there is no terminal to ask on",
+            "custom events trigger rewards and messages when they arrive, orders cannot be deleted, and there is no "
+            "terminal to ask on",
             "Look at it with --dry-run; give --yes to send without being asked.",
         )
 
 
 def agreed(prepared: PreparedReplay, progress_kind: str, told: list[str]) -> bool:
-    """Plan the run and ask whether to send; True at once when no custom event would be sent.
+    """Plan the run and ask whether to send; True at once when neither custom events nor orders would be sent.
 
     The notices that were `told` with the question are added to the list.
     """
@@ -91,7 +96,7 @@ def agreed(prepared: PreparedReplay, progress_kind: str, told: list[str]) -> boo
         plan = prepared.plan()
     if stop.requested:
         return False
-    if not plan.tracked:
+    if not plan.tracked and not (plan.orders and plan.orders.delivered):
         return True
     tell(_question(plan, credentials(prepared.settings, os.environ)))
     path = clean(str(location.path), 4_096)
@@ -128,13 +133,26 @@ def _question(plan: Plan, keys: Credentials) -> str:
     others = len(by_name) - len(most)
     at_least = "at least " if plan.event_names.other else ""
     more = f" and {at_least}{counted(others, 'other name')}" if others else ""
-    customers = counted(plan.updates_sent, "customer update")
-    events = counted(plan.tracked, "custom event")
+    sent = [counted(plan.updates_sent, "customer update")]
+    if plan.tracked or plan.orders is None:
+        sent.append(counted(plan.tracked, "custom event"))
+    if plan.orders is not None:
+        sent.append(
+            f"{counted(plan.orders.delivered, 'order')} of {counted(len(plan.order_customers), 'customer')} "
+            f"in {counted(plan.orders.requests, 'request')}"
+        )
     look_ups = counted(plan.look_ups, "event in doubt is", "events in doubt are")
     doubts = f"\n{look_ups} looked up and not sent." if plan.look_ups else ""
-    return (
-        f"{customers} and {events} would go to {clean(keys.url)} "
-        f"(Application ID {clean(keys.app_id[:_KEY_SHOWN])}…):\n  {names}{more}.\n"
-        "Custom events trigger rewards and messages now, whatever their date, and cannot be undone."
-        f"{doubts}"
-    )
+    *first, last = sent
+    project = f"{clean(keys.url)} (Application ID {clean(keys.app_id[:_KEY_SHOWN])}…)"
+    lines = [
+        f"{', '.join(first)} and {last} would go to {project}"
+        + (f":\n  {names}{more}." if plan.tracked else ".")
+    ]
+    if plan.tracked:
+        lines.append(
+            "Custom events trigger rewards and messages now, whatever their date, and cannot be undone."
+        )
+    if plan.orders is not None and plan.orders.delivered:
+        lines.append(_OF_ORDERS)
+    return "\n".join(lines) + doubts

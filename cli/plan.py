@@ -306,15 +306,42 @@ def _costs(plan: Json) -> Table:
     kinds = {
         "customers": ("customer updates", ", ".join(notes)),
         "polls": ("polls", "estimated"),
-        "events": ("custom events", ""),
+        "orders": ("orders", _orders_note(plan)),
+        "events": ("custom events", _order_events_note(plan)),
         "calls": ("all", ""),
     }
     for kind, (label, note) in kinds.items():
         numbers = tuple(f"{plan['costs'][way][kind]:,}" for way in _WAYS)
-        if kind != "polls" or bulk["requests"]:
+        is_of_bulk = kind == "polls" and not any(plan["costs"][way]["polls"] for way in _WAYS)
+        if not is_of_bulk and (kind != "orders" or plan["orders"] is not None):
             rows.append(TableRow(label, numbers, (note,), "bold" if kind == "calls" else ""))
     title = f"Calls (this replay: {_WAYS[plan['customers']]})"
     return Table(rows, title, ("", *_WAYS.values()))
+
+
+def _orders_note(plan: Json) -> str:
+    """Say how many orders there are, and what their events would cost as custom events."""
+    orders, records = plan["orders"], plan["order_events"]["records"]
+    if orders is None or not orders["orders"]:
+        return ""
+    of = counted(orders["customers"], "customer")
+    notes = [f"{counted(orders['delivered'], 'order')} of {of}: {counted(orders['requests'], 'request')}"]
+    if orders["unchanged"]:
+        notes.append(f"{orders['unchanged']:,} unchanged since they were last sent")
+    if orders["failed"]:
+        notes.append(f"{orders['failed']:,} that cannot be sent")
+    notes.append(f"as custom events: {counted(records, 'call')}")
+    return "; ".join(notes)
+
+
+def _order_events_note(plan: Json) -> str:
+    """Say what the events of orders would cost as orders, while these are off."""
+    as_orders = plan["order_events"]
+    if plan["orders"] is not None or not as_orders["records"]:
+        return ""
+    records = counted(as_orders["records"], "order event")
+    requests = counted(as_orders["requests"], "request")
+    return f"{records} among them; as orders at most {requests} (orders.disabled: false)"
 
 
 def _limits(plan: Json) -> Table:

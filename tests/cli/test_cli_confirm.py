@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.cli import Cli
 from support.question import EVENT, ask
+from support.replays import write_settings
 
 from voucherify_sync.sandbox.server import Sandbox
 
@@ -38,6 +40,28 @@ def test_only_a_yes_sends(run_cli: Cli, sandbox: Sandbox, keys: bytes, code: int
     assert "1 custom event would go to" in screen
     assert ".ledger" in screen
     assert (ended, sandbox.counts()[1]) == (code, events), screen
+
+
+@pytest.mark.parametrize(("keys", "code", "orders"), [(b"y\n", 0, 1), (b"n\n", 130, 0)], ids=repr)
+def test_orders_are_asked_for_too(
+    run_cli: Cli, sandbox: Sandbox, keys: bytes, code: int, orders: int
+) -> None:
+    """They cannot be deleted; the question says what they do not cause, and what they still can."""
+    words = ["-c", "orders.yaml", "orders.ndjson"]
+    write_settings(run_cli.folder / "orders.yaml", sandbox.url, "orders: {disabled: false}", key="app")
+    properties = {"order_id": "o1", "total": 5}
+    event = {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": "u",
+        "messageId": "o",
+        "properties": properties,
+    }
+    (run_cli.folder / "orders.ndjson").write_text(json.dumps(event) + "\n")
+    ended, screen = ask(run_cli, sandbox, lambda _, terminal: os.write(terminal, keys), words)
+    assert "1 order of 1 customer in 1 request would go to" in screen
+    assert "Orders cannot be deleted by the API." in screen
+    assert (ended, len(sandbox.store.orders)) == (code, orders), screen
 
 
 def test_a_bar_on_a_terminal_leaves_it_as_it_was(run_cli: Cli, sandbox: Sandbox) -> None:

@@ -20,6 +20,7 @@ from voucherify_sync.preview.explain import EventSearch, Explanation, to_dict
 from voucherify_sync.preview.explain import explained as explained_by
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Identify, Settings, Track
+from voucherify_sync.settings.types import Orders
 from voucherify_sync.sources.decode import decode
 
 HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x00\x9b2J\\"
@@ -208,3 +209,23 @@ def test_events_are_picked_by_what_they_say(wanted: dict[str, Any], picked: list
 def test_keys_are_written_as_settings_write_them(keys: tuple[str | int, ...], text: str) -> None:
     """They can be pasted."""
     assert path_of(*keys) == text
+
+
+def test_an_order_is_shown_as_its_event_alone_makes_it() -> None:
+    """Each value of it says where it comes from, the status and the time too; a total beside prices is not sent."""
+    properties = {"order_id": "o1", "total": 9, "products": [{"product_id": "p", "price": 2, "quantity": 3}]}
+    event = msgspec.structs.replace(track(properties, event="Order Completed"))
+    event.fields["timestamp"] = "2021-03-04T05:06:07Z"
+    found = as_json(event, Settings(orders=Orders(disabled=False)))
+    assert found["request"]["path"] == "/v1/orders/import"
+    assert found["request"]["body"] == {
+        "source_id": "o1",
+        "status": "PAID",
+        "items": [{"source_id": "p", "related_object": "product", "quantity": 3, "price": 200}],
+        "customer": {"source_id": "u1"},
+        "metadata": {"occurred_at": "2021-03-04T05:06:07Z"},
+    }
+    fallbacks = {each["destination"]: each["value"] for each in found["fallbacks"]}
+    assert fallbacks["status"] == "PAID"
+    assert fallbacks["metadata.occurred_at"] == "2021-03-04T05:06:07Z"
+    assert {each["path"]: each["reason"] for each in found["lost"]} == {"properties.total": "not_used"}

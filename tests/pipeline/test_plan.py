@@ -14,7 +14,7 @@ from voucherify_sync.outcomes import FAILED_BEFORE, Outcome, State
 from voucherify_sync.preview.plan import PUBLIC_PLANS, Allowance, Cost, Plan, Planner, fit, to_dict
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.settings import Rate, Settings
-from voucherify_sync.settings.types import Delivery, Identify, Track
+from voucherify_sync.settings.types import Delivery, Identify, Orders, Track
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader
 from voucherify_sync.state.deduplication import ResendPolicy
@@ -249,3 +249,36 @@ def test_what_failed_before_costs_nothing(tmp_path: Path, fields: dict[str, Any]
     now = planned(tmp_path)
     now.add([Outcome(event, State.FAILED, "too_large", request=request)])
     assert now.updates + now.refused == 1
+
+
+SHOP = (
+    {
+        **track("u1", order_id="a", products=[{"product_id": "p", "price": 2, "quantity": 3}]),
+        "timestamp": "2024-03-01",
+    },
+    track("u1", "Order Updated", order_id="a", coupon="MAY"),
+    track("u2", order_id="b", total=5),
+    track("u2", total=5),
+    track("u3", "Signed Up"),
+)
+
+
+def test_orders_are_planned_with_what_they_would_cost_as_custom_events(tmp_path: Path) -> None:
+    """Two orders ride in one import; an event without an order id makes none."""
+    plan = planned(tmp_path, *SHOP, settings=Settings(orders=Orders(disabled=False)))
+    found = to_dict(plan, [BUSINESS], 0.1, None)
+    orders = {
+        name: found["orders"][name] for name in ("records", "orders", "customers", "requests", "no_order_id")
+    }
+    assert orders == {"records": 3, "orders": 2, "customers": 2, "requests": 1, "no_order_id": 1}
+    assert found["order_events"] == {"records": 3, "requests": 1}
+    assert found["costs"]["each"] == {"customers": 0, "polls": 3, "events": 1, "orders": 1, "calls": 5}
+    assert plan.cost == plan.each
+
+
+def test_orders_that_are_off_are_custom_events_and_the_plan_says_what_on_would_cost(tmp_path: Path) -> None:
+    """The imports are counted by the events, of which several may be of one order."""
+    found = to_dict(planned(tmp_path, *SHOP), [BUSINESS], 0.1, None)
+    assert found["orders"] is None
+    assert found["order_events"] == {"records": 4, "requests": 1}
+    assert found["costs"]["each"] == {"customers": 0, "polls": 0, "events": 5, "orders": 0, "calls": 5}

@@ -225,6 +225,7 @@ class PreparedReplay(Prepared):
             and name in (self.options.type or SENT_TYPES)
             for name, type_ in SENT_TYPES.items()
         )
+        sends_events = sends_events or not self.settings.orders.disabled
         is_safe = asks or self.options.new_ledger or self.goes_to_sandbox or not sends_events
         if self.location.is_first and not is_safe:
             raise UsageProblem(

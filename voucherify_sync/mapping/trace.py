@@ -24,7 +24,8 @@ from voucherify_sync.field_types import (
     present_text,
 )
 from voucherify_sync.fields import NAME, NAME_PARTS, WORKING_FIELDS, CustomerBody, CustomEvent
-from voucherify_sync.mapping.drafts import ORDER, TOTAL, Draft, Put
+from voucherify_sync.mapping import drafts
+from voucherify_sync.mapping.drafts import Draft, Put
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper, names_another, traits_in
 from voucherify_sync.mapping.orders import OrderBody, order_alone
 from voucherify_sync.mapping.rules import CONTEXT_TRAITS, VALUE, WHOSE_TRAITS, Leaf, MappingRow
@@ -236,7 +237,7 @@ class _Tracer:
         self._read_beside = {outside_lists(_keys_at(path, event.fields)) for path in read_beside}
         self._writes = list(self._all_writes())
         for write in self._writes:
-            if write.place == (TOTAL,):
+            if write.place == (drafts.TOTAL,):
                 write.place = _AMOUNT
         self._give_reasons()
         self._arrived = {write.place: write for write in self._writes if write.reason is None}
@@ -587,7 +588,7 @@ def _holds(draft: Draft, place: Keys) -> bool:
     if place in FIELDS_OF and len(place) == 1:
         return False
     parts = {"customer": to_builtins(draft.customer), "metadata": draft.metadata, **draft.parts}
-    parts |= draft.parts.get(ORDER, {})
+    parts |= draft.parts.get(drafts.ORDER, {})
     if draft.event is not None:
         parts["event"] = draft.event
     return located(parts, place) is not MISSING

@@ -16,16 +16,18 @@ from voucherify_sync.events import SENT_TYPES, Event, Json, Kind, Request
 from voucherify_sync.mapping.filters import reason_of_type
 from voucherify_sync.mapping.stats import NameCounts
 from voucherify_sync.outcomes import FAILED_BEFORE, UNCHANGED, Outcome, State
-from voucherify_sync.report.run_report import MAX_NAMES, BulkReport, RunReport
+from voucherify_sync.report.run_report import MAX_NAMES, BulkReport, OrdersReport, RunReport
 from voucherify_sync.run.bulk_run import BulkCustomers, FirstPass, Folds, UnknownActions
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import Rate
+from voucherify_sync.settings.types import ORDER_EVENTS
 from voucherify_sync.state.deduplication import ResendPolicy
 from voucherify_sync.state.ledger_reader import LedgerReader
 from voucherify_sync.state.private_files import utf8
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import utc_text
+from voucherify_sync.voucherify.bulk import ORDERS
 
 MAX_ANONYMOUS: Final = 1_000_000
 """Customers named by an anonymousId that are counted one by one; of a larger number only that it is larger is known."""
@@ -33,24 +35,29 @@ MAX_ANONYMOUS: Final = 1_000_000
 POLLS_OF_A_REQUEST: Final = 4
 """Estimated polls of a bulk request until it is processed: after 0.5, 1.5, 3.5 and 7.5 s."""
 
+POLLS_OF_AN_IMPORT: Final = 3
+"""Estimated polls of an import of orders."""
+
 
 class Cost(Struct, frozen=True):
     """Calls by what they are for.
 
     Attributes:
         customers: that create or update customers, alone or in bulk.
-        polls: that ask how a bulk request is going; an estimate.
+        polls: that ask how a bulk request or an import is going; an estimate.
         events: that record custom events.
+        orders: imports of orders.
     """
 
     customers: int
     polls: int
     events: int
+    orders: int = 0
 
     @property
     def calls(self) -> int:
         """All of them."""
-        return self.customers + self.polls + self.events
+        return self.customers + self.polls + self.events + self.orders
 
     def to_dict(self) -> Json:
         """Return the calls as JSON values."""
@@ -133,6 +140,9 @@ class Plan(Struct):
         erased_fields: fields of customers that nulls would erase, their addresses and metadata by key.
         erased_customers: customers of which.
         sample: percentage of the customers that are looked at; None for all.
+        orders: what came of the orders; None while they are off.
+        order_customers: hashes of the customers of orders, at most MAX_ANONYMOUS.
+        order_records: order events that would be sent: as orders, or while these are off as custom events.
     """
 
     customers: str
@@ -156,6 +166,9 @@ class Plan(Struct):
     erased_fields: int = 0
     erased_customers: int = 0
     sample: float | None = None
+    orders: OrdersReport | None = None
+    order_customers: set[int] = field(default_factory=set)
+    order_records: int = 0
 
     @property
     def switched_off(self) -> dict[str, int]:
@@ -176,18 +189,25 @@ class Plan(Struct):
     @property
     def each(self) -> Cost:
         """The cost if every customer update goes by itself."""
-        return Cost(self.updates, 0, self.tracked + self.refused)
+        imports = self._imports
+        return Cost(self.updates, imports * POLLS_OF_AN_IMPORT, self.tracked + self.refused, imports)
+
+    @property
+    def _imports(self) -> int:
+        return 0 if self.orders is None else self.orders.requests
 
     @property
     def bulk(self) -> Cost:
         """The cost if customers are folded and go in bulk."""
-        requests = self.bulk_counts.requests
-        return Cost(requests + self.alone, requests * POLLS_OF_A_REQUEST, self.tracked)
+        requests, imports = self.bulk_counts.requests, self._imports
+        polls = requests * POLLS_OF_A_REQUEST + imports * POLLS_OF_AN_IMPORT
+        return Cost(requests + self.alone, polls, self.tracked, imports)
 
     @property
     def cost(self) -> Cost:
         """The cost of a run with these settings, without what a stop or a failure adds; a look-up is one call."""
-        cost = self.bulk if self.customers == "bulk" else Cost(self.updates_sent, 0, self.tracked)
+        each = msgspec.structs.replace(self.each, customers=self.updates_sent, events=self.tracked)
+        cost = self.bulk if self.customers == "bulk" else each
         return msgspec.structs.replace(cost, events=cost.events + self.look_ups)
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
@@ -208,10 +228,17 @@ class Plan(Struct):
                 self._add_request(request, is_planned=is_planned)
 
     def _add_request(self, request: Request, *, is_planned: bool) -> None:
+        is_order = request.kind is Kind.ORDER
+        if is_order or (self.orders is None and request.event.name in ORDER_EVENTS):
+            self.order_records += is_planned
+            if is_order and len(self.order_customers) < MAX_ANONYMOUS:
+                self.order_customers.add(hash(request.source_id))
         if is_planned and request.is_anonymous:
             self.anonymous_records += 1
             if len(self.anonymous) < MAX_ANONYMOUS:
                 self.anonymous.add(hash(request.source_id))
+        if is_order:
+            return
         if request.name is None:
             self.updates += 1
             self.updates_sent += is_planned
@@ -279,6 +306,8 @@ class Planner:
             first_pass=first_pass,
         )
         self._plan = Plan(customers, looks_up, None if path is None else str(path), self.run.report())
+        if first_pass is not None and first_pass.orders is not None:
+            self._plan.orders = first_pass.orders.tally
         self._plan.sample = self._options.selection.sample
 
     def _count(self, outcomes: Iterable[Outcome]) -> None:
@@ -338,7 +367,10 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate 
     - `sample` (the percentage of `--sample`, or null): then what would be sent is that of the sample;
     - `custom_events{NAME: count}`, as they would be recorded; `older_updates{count, capped}`;
     - `bulk{updates, delivered, failed, unchanged, requests, polls, bytes}`: customers, `polls` an estimate;
-    - `costs{each{customers, polls, events, calls}, bulk{...}}`, in calls;
+    - `orders{records, orders, customers, delivered, failed, unchanged, requests, polls, bytes, partial_refunds,
+      items_dropped, customers_differ, no_order_id}`, `polls` an estimate, or null while orders are off, and
+      `order_events{records, requests}`: order events that would be sent, and the imports that they would be at most;
+    - `costs{each{customers, polls, events, orders, calls}, bulk{...}}`, in calls;
     - `reserve` (part of a limit), `rate` (such as ``90/min``, or null), and for every plan of Voucherify
       `plans[{name, limit, period_s, cycle, each{calls, duration_s, share_of_cycle, fits, calls_over, cycles},
       bulk{...}}]`, null being what is not known. A `share_of_cycle` of 0.5 is half a billing cycle, 2.0 is two.
@@ -374,6 +406,17 @@ def to_dict(plan: Plan, allowances: list[Allowance], reserve: float, rate: Rate 
         "sample": plan.sample,
         "custom_events": plan.event_names.to_dict(),
         "bulk": msgspec.to_builtins(plan.bulk_counts) | {"polls": plan.bulk.polls},
+        "orders": plan.orders
+        and {
+            **msgspec.to_builtins(plan.orders),
+            "customers": len(plan.order_customers),
+            "polls": plan.orders.requests * POLLS_OF_AN_IMPORT,
+            "no_order_id": report["reasons"]["skipped"].get("no_order_id", {}).get("count", 0),
+        },
+        "order_events": {
+            "records": plan.order_records,
+            "requests": ceil(plan.order_records / (ORDERS.max_items or 1)),
+        },
         "older_updates": report["older_updates"],
         "costs": {way: cost.to_dict() for way, cost in costs.items()},
         "reserve": reserve,
