@@ -320,9 +320,14 @@ def test_what_makes_no_order_is_a_custom_event_alone(shop: Shop) -> None:
         of_order("Order Completed", None), of_order("Order Completed", "x", total=-1), settings=BOTH
     )
     assert counted(report) == {"delivered": 2}
+    limited = shop.replay(of_order("Order Completed", "y", total=5), completed("z"), settings=BOTH, limit=1)
+    assert (limited.events.read, counted(limited)) == (1, {"delivered": 1})
+    left_out = BOTH.replace("}", ", where: 'properties.total > 100'}")
+    condition = shop.replay(of_order("Order Completed", "w", total=5), settings=left_out)
+    assert (counted(condition), condition.findings) == ({"delivered": 1}, {})
     found = report.findings["no_order"]
     assert [example.text for example in found.examples] == ["no_order_id", "negative_amount"]
-    assert shop.posts == 0
+    assert shop.imported == {"y": 1}
 
 
 def test_a_dry_run_says_what_both_would_be(shop: Shop, tmp_path: Path) -> None:

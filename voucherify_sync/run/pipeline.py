@@ -289,6 +289,7 @@ def _order_of_letter(event: Event) -> Request | None:
     source_id = customer.get("source_id") if isinstance(customer, dict) else None
     if not (isinstance(order_id, str) and isinstance(source_id, str)):
         return None
+    event.key = event.key or order_key(event)
     body = event.order_body or b""
     return Request(event, Kind.ORDER, source_id, body, event.name, has_profile=False, order_id=order_id)
 

@@ -416,6 +416,8 @@ class Run:
         try:
             for mapped in self._batches(self.pipeline):
                 self._read += self._count(mapped)
+                if not self._is_single:
+                    self.sinks.expect_two(record_of(each).position for each in mapped if is_second(each))
                 decisions: Iterable[Decision] = self._decide(mapped)
                 if self._first_pass is not None:
                     decisions = map(self._first_pass.decide, decisions)
@@ -451,12 +453,8 @@ class Run:
         return decided
 
     def _count(self, mapped: Sequence[Decision]) -> int:
-        """Count the records; those that are sent as an order and as a custom event are expected to end twice."""
-        if self._is_single:
-            return len(mapped)
-        seconds = [record_of(each).position for each in mapped if is_second(each)]
-        self.sinks.expect_two(seconds)
-        return len(mapped) - len(seconds)
+        """Count the records; what is sent as an order and as a custom event is one."""
+        return len(mapped) - (0 if self._is_single else sum(map(is_second, mapped)))
 
     def _is_shared(self) -> bool:
         """Tell whether several processes map the input: nothing is sent meanwhile, and all of it is read."""
