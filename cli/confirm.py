@@ -116,7 +116,7 @@ def _agreed_to_identity(ledger: LedgerReader, prepared: PreparedReplay) -> bool:
 
     keys = credentials(prepared.settings, os.environ)
     counts, last = ledger.counts(), ledger.last_run()
-    delivered = counts.delivered_customers + counts.delivered_events
+    delivered = counts.delivered_customers + counts.delivered_events + counts.delivered_orders
     run = f", last by run {last.name} on {last.started_at:%Y-%m-%d}" if last else ""
     known = describe(ledger.identities, ProjectIdentity.of(keys.url, keys.app_id))
     tell(

@@ -344,7 +344,8 @@ def _lines(snapshot: Snapshot) -> Iterator[list[tuple[str, str]]]:
         done = [f"{made:,} of {whole}"]
     done[0] = f"{snapshot.phase}: {done[0]}"
     yield [(text, "") for text in done]
-    outcomes = snapshot.customers if snapshot.phase is Phase.CUSTOMERS else snapshot.counts
+    is_first_pass = snapshot.phase in (Phase.CUSTOMERS, Phase.ORDERS)
+    outcomes = snapshot.customers if is_first_pass else snapshot.counts
     if counts := [(state, count) for state, count in outcomes.items() if count]:
         yield [(ended(state, count), STATE_STYLES.get(state, "")) for state, count in counts]
     calls = [f"{snapshot.in_flight:,} in flight"] if snapshot.in_flight else []

@@ -102,7 +102,11 @@ def status_of(reader: LedgerReader, options: str) -> Json:
         "probe": _probe(reader),
         "running": running,
         "in_flight": in_flight,
-        "delivered": {"customers": counts.delivered_customers, "events": counts.delivered_events},
+        "delivered": {
+            "customers": counts.delivered_customers,
+            "events": counts.delivered_events,
+            "orders": counts.delivered_orders,
+        },
         "failed": {
             "total": counts.failed,
             "without_event": counts.failed_without_event,
@@ -233,6 +237,8 @@ def _rows(status: Json) -> Iterator[TableRow]:
 
     yield row("customer updates delivered", status["delivered"]["customers"])
     yield row("custom events delivered", status["delivered"]["events"])
+    if status["delivered"]["orders"]:
+        yield row("order events delivered", status["delivered"]["orders"])
     for state, label, total, reasons in (
         (State.FAILED, "failed", status["failed"]["total"], status["failed"]["reasons"]),
         (State.IN_DOUBT, "in doubt", status["in_doubt"], status["in_doubt_reasons"]),

@@ -40,6 +40,7 @@ _TOP = 5
 _REQUESTS = {
     f"POST {PATHS[Kind.CUSTOMER]}": "customer update",
     f"POST {PATHS[Kind.EVENT]}": "custom event",
+    f"POST {PATHS[Kind.ORDER]}": "order event",
 }
 _NEEDS_A_HAND = ("invalid", "failed", "in_doubt")
 _OF_LEDGER = re.compile("voucherify-sync (?:retry|status|forget)")
@@ -172,6 +173,15 @@ def _rows(report: RunReport) -> Iterator[TableRow]:
         updates = f"{counted(bulk.updates, 'record')} with fields of a customer"
         note = f"folded from {updates}, in {requests}, {counted(bulk.polls, 'poll')}"
         yield TableRow("customers", (f"{bulk.delivered + bulk.failed:,}",), (note,))
+    if report.orders and report.orders.orders:
+        orders = report.orders
+        requests = f"{counted(orders.requests, 'request')} of {size(orders.bytes)}"
+        notes = [
+            f"folded from {counted(orders.records, 'event')}, in {requests}, {counted(orders.polls, 'poll')}"
+        ]
+        if orders.unchanged:
+            notes.append(f"{orders.unchanged:,} of them unchanged and not sent")
+        yield TableRow("orders", (f"{orders.orders:,}",), ("; ".join(notes),))
     api = report.api
     if api.calls:
         note = f"{counted(api.retries, 'retry', 'retries')}, {api.throttled:,} throttled"
