@@ -156,7 +156,7 @@ def test_types_that_are_off_are_shown_with_their_cost(run_cli: Cli) -> None:
     settings.write_text("page: {disabled: false}\n")
     on = plan_of(run_cli, "-c", settings, stdin="".join(lines))
     assert on["switched_off"] == {}
-    assert on["costs"]["each"] == {"customers": 0, "polls": 0, "events": 300, "calls": 300}
+    assert on["costs"]["each"] == {"customers": 0, "polls": 0, "events": 300, "orders": 0, "calls": 300}
     assert on["events"]["by_type"] == {"page": {"read": 300, "would_be_sent": 300}}
 
 
@@ -177,8 +177,8 @@ def test_a_pipe_is_read_twice(run_cli: Cli) -> None:
     )
     costs = plan_of(run_cli, "-", stdin=lines)["costs"]
     assert costs == {
-        "each": {"customers": 2, "polls": 0, "events": 1, "calls": 3},
-        "bulk": {"customers": 1, "polls": 4, "events": 1, "calls": 6},
+        "each": {"customers": 2, "polls": 0, "events": 1, "orders": 0, "calls": 3},
+        "bulk": {"customers": 1, "polls": 4, "events": 1, "orders": 0, "calls": 6},
     }
 
 
