@@ -126,7 +126,7 @@ def test_an_event_ends_the_same_everywhere(selection: Selection, odd: list[bytes
         assert counted == counts
         of_process: list[Decision] = []
         counted = Counter()
-        for part in _working(ROWS, selection, True, refers)([batch], Stop()):
+        for part in _working(ROWS, selection, True, refers, False)([batch], Stop()):
             decisions, stats, *_ = _decode_part(part)
             of_process += [decision for portion in decisions for decision in portion]
             counted += Counter(

@@ -84,7 +84,7 @@ def test_alone_among_others_in_another_process_and_explained(tmp_path: Path, see
         for decision in part
     ]
     assert list(map(told, alone)) == list(map(told, decisions[:5]))
-    (part,) = _working(settings, Selection(), False, False)([batch], Stop())
+    (part,) = _working(settings, Selection(), False, False, False)([batch], Stop())
     of_process, stats, *_ = _decode_part(part)
     assert [told(decision) for portion in of_process for decision in portion] == list(map(told, decisions))
     assert stats.to_dict() == among.mapper.stats.to_dict()
