@@ -276,6 +276,17 @@ def test_orders_are_planned_with_what_they_would_cost_as_custom_events(tmp_path:
     assert plan.cost == plan.each
 
 
+def test_what_picks_events_may_leave_orders_incomplete(tmp_path: Path) -> None:
+    """An import may replace a fuller order; and one of an unknown customer makes that, unless customers go first."""
+    orders = Settings(orders=Orders(disabled=False))
+    (of_customers,) = planned(tmp_path, *SHOP, settings=orders).report.notices
+    assert "--bulk sends the customers first" in of_customers
+    incomplete, _ = planned(tmp_path, *SHOP, settings=orders, limit=2).report.notices
+    assert incomplete.startswith("--limit: events that are left out")
+    in_bulk = Settings(orders=Orders(disabled=False), delivery=Delivery(customers="bulk"))
+    assert planned(tmp_path, *SHOP, settings=in_bulk).report.notices == []
+
+
 def test_orders_that_are_off_are_custom_events_and_the_plan_says_what_on_would_cost(tmp_path: Path) -> None:
     """The imports are counted by the events, of which several may be of one order."""
     found = to_dict(planned(tmp_path, *SHOP), [BUSINESS], 0.1, None)

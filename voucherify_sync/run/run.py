@@ -61,7 +61,7 @@ from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastUpdate, LedgerReader
 from voucherify_sync.state.private_files import utf8
 from voucherify_sync.stop import Stop
-from voucherify_sync.text import utc_text
+from voucherify_sync.text import listed, utc_text
 
 if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import LiveDelivery
@@ -618,7 +618,35 @@ class Run:
         """
         if self._retried_names is not None:
             return []
-        return [*source_notices(self._input.facts), *self.pipeline.filters.notices(self._stop)]
+        return [
+            *source_notices(self._input.facts),
+            *self.pipeline.filters.notices(self._stop),
+            *self._notices_of_orders(),
+        ]
+
+    def _notices_of_orders(self) -> Iterator[str]:
+        """Yield what may be missing in the orders, and before anything is sent, what they make of customers."""
+        orders, options = self._first_pass.orders if self._first_pass else None, self._options
+        if orders is None or not orders.tally.orders:
+            return
+        selection = options.selection
+        given = {
+            "--since": selection.since,
+            "--until": selection.until,
+            "--event": selection.names,
+            "--where": selection.where,
+            "--limit": options.limit,
+        }
+        if narrowing := [name for name, value in given.items() if value]:
+            yield (
+                f"{listed(narrowing, str, len(narrowing))}: events that are left out may belong to these orders, so an "
+                "order may be incomplete, and replace a fuller one at Voucherify."
+            )
+        if not self._is_bulk and options.mode is Mode.DRY_RUN:
+            yield (
+                "With --each, an order of a customer who is not at Voucherify yet makes the customer, with an id and "
+                "nothing else. --bulk sends the customers first."
+            )
 
     @property
     def exit_code(self) -> ExitCode:
