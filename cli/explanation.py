@@ -240,7 +240,12 @@ def final_blocks(state: CustomerState, *, is_short: bool) -> Iterator[Table | Te
     if state.unfolded:
         alone = counted(state.unfolded, "customer update")
         yield sentences(f"Not among them: {alone} by Voucherify's own id, sent one by one.")
-    if total := sum(each.count for each in state.events):
+    if state.events:
+        counts = {
+            noun: sum(each.count for each in state.events if each.of_orders is of_orders)
+            for noun, of_orders in (("custom event", False), ("order event", True))
+        }
+        title = ", ".join(counted(count, noun) for noun, count in counts.items() if count)
         events = [
             TableRow(
                 compact(each.name, _VALUE),
@@ -249,7 +254,7 @@ def final_blocks(state: CustomerState, *, is_short: bool) -> Iterator[Table | Te
             )
             for each in state.events
         ]
-        yield Table(events, counted(total, "custom event"), ("", "", "first", "last", ""), optional=1)
+        yield Table(events, title, ("", "", "first", "last", ""), optional=1)
 
 
 def full_blocks(explanation: Explanation, sign: str) -> list[TextLines]:

@@ -228,4 +228,4 @@ def test_an_order_is_shown_as_its_event_alone_makes_it() -> None:
     fallbacks = {each["destination"]: each["value"] for each in found["fallbacks"]}
     assert fallbacks["status"] == "PAID"
     assert fallbacks["metadata.occurred_at"] == "2021-03-04T05:06:07Z"
-    assert {each["path"]: each["reason"] for each in found["lost"]} == {"properties.total": "not_used"}
+    assert {each["path"]: each["reason"] for each in found["lost"]} == {"properties.total": "items_decide"}

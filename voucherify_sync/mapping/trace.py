@@ -41,6 +41,7 @@ OVERWRITTEN: Final = "overwritten"
 NAME_GIVEN: Final = "name_given"
 PARTLY: Final = "partly"
 NOT_USED: Final = "not_used"
+ITEMS_DECIDE: Final = "items_decide"
 """Why a value is not in the request, beside the reasons of dropped values; `WHY_NOT_MAPPED` has the words."""
 
 _CONSTANT: Final = "constant of the settings"
@@ -406,7 +407,7 @@ class _Tracer:
                 return reason
         if located(self._parts, write.place) is MISSING:
             if write.place == _AMOUNT:
-                return NOT_USED  # where items have prices
+                return ITEMS_DECIDE
             return NULL if write.value is None else EMPTY
         return None
 

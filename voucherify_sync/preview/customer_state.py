@@ -65,19 +65,21 @@ class FieldState(Struct, frozen=True):
 
 
 class EventsOfName(Struct):
-    """Custom events of one name.
+    """Events of one name that are sent as custom events, or as parts of orders.
 
     Attributes:
         name: as it is sent.
         count: how many.
         first: the earliest.
         last: the latest.
+        of_orders: they are parts of orders.
     """
 
     name: str
     count: int
     first: Origin
     last: Origin
+    of_orders: bool = False
 
 
 class CustomerState(Struct, frozen=True):
@@ -89,7 +91,7 @@ class CustomerState(Struct, frozen=True):
         updates: events that say something of the customer.
         unfolded: customer updates by Voucherify's own ``id``, which a run in bulk sends one by one, and which are not
             in the fields.
-        events: custom events by name, in the order of their first ones.
+        events: custom events and those of orders by name, in the order of their first ones.
         repeated: records that repeat an earlier one of the input, and are not sent.
         read: records read.
         notices: sentences on what may be meant, where no event is of this customer.
@@ -169,12 +171,12 @@ class CustomerHistory:
             elif request.is_by_id and request.kind is Kind.CUSTOMER:
                 self._unfolded += 1
             elif request.name is not None:
-                self._count(request.name, Origin.of(request.event))
+                self._count(request.name, Origin.of(request.event), of_order=request.kind is Kind.ORDER)
 
-    def _count(self, name: str, origin: Origin) -> None:
+    def _count(self, name: str, origin: Origin, *, of_order: bool) -> None:
         known = self._events.get(name)
         if known is None:
-            self._events[name] = EventsOfName(name, 1, origin, origin)
+            self._events[name] = EventsOfName(name, 1, origin, origin, of_order)
             return
         known.count += 1
         if _moment(origin) < _moment(known.first):
