@@ -219,9 +219,9 @@ def test_a_limit_does_not_hide_that_nothing_was_reached(
     """
     address = f"127.0.0.1:{unused_port()}"
 
-    def stopped_run(ending: str) -> tuple[int, str, bool]:
+    def stopped_run(folder: Path, ending: str) -> tuple[int, str, bool]:
         """Return the exit code of a run, its stderr, and whether there is a ledger then."""
-        cli = Cli(tmp_path_factory.mktemp("run"))
+        cli = Cli(folder)
         settings, ledger = cli.folder / "settings.yaml", cli.folder / "x.ledger"
         settings.write_text(f"api: {{key: app, token: {CANARY}, url: 'http://{address}'}}\n")
         archive = write_archive(cli.folder / "a.ndjson", RECORDS)
@@ -240,8 +240,9 @@ def test_a_limit_does_not_hide_that_nothing_was_reached(
             err = process.communicate(timeout=60)[1].decode()
         return process.returncode, err, ledger.exists()
 
+    folders = [tmp_path_factory.mktemp("run") for _ in ENDINGS]  # not by several threads at the same time
     with ThreadPoolExecutor(len(ENDINGS)) as pool:
-        runs = list(pool.map(stopped_run, [ending for ending, _, _ in ENDINGS]))
+        runs = list(pool.map(stopped_run, folders, [ending for ending, _, _ in ENDINGS]))
     for (ending, code, said), (ended_with, err, has_ledger) in zip(ENDINGS, runs, strict=True):
         is_mistake = not was_reached and ending.startswith("--max-")
         assert ended_with == (2 if is_mistake else code), err
