@@ -157,14 +157,15 @@ FINDINGS: Final = {
         "order event makes no order, and is sent as a custom event alone",
         "order events make no order, and are sent as custom events alone",
         "Each shows the reason. Where it is no_order_id, another field may name the order: "
-        '`set: {source_id: {"@path": $.messageId}}` under `orders:` takes the messageId.',
+        "a row to source_id under orders.mapping takes it.",
     ),
     NO_ORDER_ID: FindingWords(
         "event of an order has no order id, so it is not sent",
         "events of orders have no order id, so they are not sent",
         "A row to source_id under orders.mapping takes the id from another field. If each event is an order of its "
-        "own, add this to the settings, under `orders:`:\n"
-        '  set: {source_id: {"@path": $.messageId}}',
+        "own, add this to the settings, under `orders:`; ids that are there stay:\n"
+        '  set: {source_id: {"@if": {exists: {"@path": $.properties.order_id}, '
+        'then: {"@path": $.properties.order_id}, else: {"@path": $.messageId}}}}',
     ),
     REFUND_UNCLEAR: FindingWords(
         "refund changes no order, because nothing tells what its order holds",
