@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from support.cli import Cli
 from support.cli_modules import cli_module
 from support.replays import identify, settings_for, track
 from support.reports import run_report
+from support.servers import unused_port
 from support.shell import run_in_shell
 from support.terminal import terminal_of
 
@@ -347,8 +347,7 @@ def test_a_plan_that_cannot_begin_leaves_no_copy_of_a_pipe(run_cli: Cli) -> None
     """The folder for the copy is made before the project is asked for its limit."""
     folder = run_cli.folder / "temporary"
     folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = unused_port()
     config = run_cli.folder / "s.yaml"
     config.write_text(f"api: {{url: 'http://127.0.0.1:{port}', key: k, token: t}}\n")
     ended = run_cli("plan", "-c", config, "--from-api", "-", stdin="{}\n", env={"TMPDIR": str(folder)})

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.cli import Cli, Ended
+from support.servers import unused_port
 
 from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, VoucherifySyncError, WrongAddress
 from voucherify_sync.events import Event
@@ -103,8 +103,7 @@ def test_what_is_no_yes_ends_in_its_own_exit_code(
 
 def test_a_project_that_cannot_be_reached_is_a_mistake() -> None:
     """Exit 2, with what to check."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = unused_port()
     client = Client(Credentials("app", Secret("CANARY"), f"http://127.0.0.1:{port}", None), workers=1)
     with pytest.raises(Unreachable, match=f"no connection to 127.0.0.1:{port} could be made") as caught:
         ask(client)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -74,7 +75,18 @@ def tls_server(folder: Path, names: str, years: tuple[int, int]) -> Iterator[tup
         yield f"https://{address}", certificate.file
 
 
+@functools.cache
+def _held_port() -> socket.socket:
+    """Return a socket that is bound and never listens: the system refuses each connection to its port."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
 def unused_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a port on which nobody listens, and nobody else can until these tests end.
+
+    A port that was only free a moment ago becomes that of a sandbox of another process of the tests, which then
+    gets the calls.
+    """
+    return int(_held_port().getsockname()[1])
