@@ -128,14 +128,13 @@ def amount_of(value: Any, minor_units: int) -> int | None:
     if type(value) is int:
         amount = value * minor_units
         return amount if abs(amount) < _TOO_MUCH else None
-    if type(value) is float:
-        return _amount_of_text(repr(value), minor_units)
-    return _amount_of_text(value, minor_units) if type(value) is str and len(value) <= _MAX_AMOUNT else None
+    is_read = type(value) is float or (type(value) is str and len(value) <= _MAX_AMOUNT)
+    return _amount_of_decimal(value, minor_units) if is_read else None
 
 
 @lru_cache(maxsize=4_096)  # the prices of a shop come again and again
-def _amount_of_text(text: str, minor_units: int) -> int | None:
-    number = number_of(text)
+def _amount_of_decimal(value: float | str, minor_units: int) -> int | None:
+    number = number_of(value)
     exact = None if number is None else number * minor_units
     if exact is None or abs(exact) >= _TOO_MUCH:
         return None

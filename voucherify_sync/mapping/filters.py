@@ -18,7 +18,7 @@ from voucherify_sync.field_types import present_text
 from voucherify_sync.mapping.name_lists import NameList, NamesMet
 from voucherify_sync.mapping.rules import OUR_INTEGRATIONS
 from voucherify_sync.mapping.sampling import SampleMet
-from voucherify_sync.mapping.sections import EntryNames, entry_section, name_of
+from voucherify_sync.mapping.sections import NamedEvents, entry_section, name_of
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, NameCounts
 from voucherify_sync.outcomes import OTHER_TYPE
 from voucherify_sync.paths import MISSING, FieldPath, read
@@ -204,7 +204,7 @@ class Filters:
             kind: reason_of_type(kind) if getattr(settings, kind).disabled else None for kind in SENT_TYPES
         }
         entries = settings.track.events
-        self._entries = EntryNames(entries) if entries else None
+        self._names = NamedEvents(settings)
         self._disabled_entries = frozenset(name for name, entry in entries.items() if entry.disabled)
         self._selected_where = (
             None if selection.where is None else WatchedCondition("--where", selection.where)
@@ -221,7 +221,6 @@ class Filters:
         }
         self._asked_of_orders = [self._conditions[ORDERS.name]] if ORDERS.name in self._conditions else []
         orders = settings.orders
-        self._orders = None if orders.disabled else EntryNames(orders.events)
         own_names = () if orders.disabled or orders.events == ORDER_EVENTS else orders.events
         self._with_orders = NameList("orders.events", own_names)
         self._watched = [*self._conditions.values()]
@@ -290,12 +289,12 @@ class Filters:
 
     def is_order(self, event: Event) -> bool:
         """Tell whether an event is sent as a part of an order."""
-        return self._orders is not None and not event.as_event and self._orders.of(event) is not None
+        return self._names.order(event) is not None
 
     def _reason_of_name(self, event: Event, is_order: bool) -> str | None:
         """Compare the name of a track event with every list. The settings of track do not concern orders."""
         name, track = name_of(event), self._settings.track
-        if self._entries is not None:
+        if self._with_entries.is_given:
             self._with_entries.sees(name)
         is_selected = not self._selection.names or self._selected.sees(name)
         is_allowed = not track.events_filter or self._allowed.sees(name)
@@ -314,7 +313,7 @@ class Filters:
 
     def entry_of(self, event: Event) -> str | None:
         """Return the name of the entry of `track.events` that applies to an event; None for none."""
-        return None if self._entries is None else self._entries.of(event)
+        return self._names.entry(event)
 
     def _reason_of_rules(self, event: Event, reason: str | None) -> str | None:
         """Return why the rules leave an event out; `reason` is that of its name."""
@@ -352,7 +351,7 @@ class Filters:
     def _asked_of(self, event: Event) -> list[WatchedCondition]:
         if self.is_order(event):
             return self._asked_of_orders
-        return self._asked[event.type, None if self._entries is None else self._entries.of(event)]
+        return self._asked[event.type, self._names.entry(event)]
 
     def sources(self) -> Iterator[FieldPath]:
         """Yield what conditions read."""

@@ -114,7 +114,8 @@ class Mapper:
         self._stats = MappingStats.of(self.sections)
         self._leave_out = leave_out
         self._carries_personas = not settings.personas.disabled
-        self._orders = settings.orders
+        self._orders = orders = settings.orders
+        self._tells_time = not orders.mapping or bool(orders.extend_default)
 
     @property
     def stats(self) -> MappingStats:
@@ -326,10 +327,8 @@ class Mapper:
 
     def _order(self, event: Event, draft: Draft, source_id: str) -> OrderBody | Outcome:
         """Make what is folded of an order."""
-        name = self.sections.orders.of(event) if self.sections.orders else None
-        status = self._orders.events[name or ""]
-        tells_time = not self._orders.mapping or bool(self._orders.extend_default)
-        body = order_of(event, draft, self._orders, status, tells_time=tells_time)
+        status = self._orders.events[self.sections.names.order(event) or ""]
+        body = order_of(event, draft, self._orders, status, tells_time=self._tells_time)
         if type(body) is OrderBody:
             body.customer = {"source_id": source_id}
         elif type(body) is Outcome and body.reason == NO_ORDER_ID and self._orders.instead_of_events:

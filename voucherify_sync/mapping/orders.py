@@ -184,7 +184,7 @@ class _Reader:
         """Return an item; None for one that names no product and has no price."""
         item = OrderItem()
         for key in _ITEM_IDS:
-            if key in product and (source_id := present_text(product[key])) is not None:
+            if (given := product.get(key)) is not None and (source_id := present_text(given)) is not None:
                 kind = product.get("related_object")
                 item.source_id = source_id
                 item.related_object = kind if kind in ("product", "sku") else "product"
@@ -203,6 +203,8 @@ class _Reader:
         """Return what an item says of its product."""
         name, told = present_text(product.get("name")), product.get("product")
         about: Json = {} if name is None else {"name": name}
+        if told is None and self._settings.products != "upsert":
+            return about or UNSET  # as in nearly every event
         if isinstance(told, dict):
             about |= {key: value for key, value in copied(told).items() if value is not None}
             if "price" in about:

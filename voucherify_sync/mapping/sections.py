@@ -33,19 +33,17 @@ def name_of(event: Event) -> str:
     return name if name and not name.isspace() else event.type
 
 
-class EntryNames:
-    """Finds the entry of `track.events` or `orders.events` for a name: an exact one, else the first that matches."""
+class _Names:
+    """Finds the name in a list that an event has: an exact one, else the first pattern that matches."""
 
-    def __init__(self, entries: Iterable[str]) -> None:
-        self._exact = frozenset(name for name in entries if "*" not in name)
-        self._patterns = [(name, name_matcher([name])) for name in entries if "*" in name]
+    def __init__(self, names: Iterable[str]) -> None:
+        self._exact = frozenset(name for name in names if "*" not in name)
+        self._patterns = [(name, name_matcher([name])) for name in names if "*" in name]
         self._found: dict[str, str | None] = {}
         self._last: tuple[Event | None, str | None] = (None, None)  # several rules ask of one event
 
     def of(self, event: Event) -> str | None:
-        """Return the name of the entry that holds for an event; None if there is none."""
-        if event.type != "track":
-            return None
+        """Return the name for a track event; None if there is none."""
         asked, name = self._last
         if asked is not event:
             name = self.find(name_of(event))
@@ -53,7 +51,7 @@ class EntryNames:
         return name
 
     def find(self, name: str) -> str | None:
-        """Return the name of the entry for events of a name; None if there is none."""
+        """Return the name for events of a name; None if there is none."""
         if name in self._found:
             return self._found[name]
         found = self._find(name)
@@ -65,6 +63,32 @@ class EntryNames:
         if name in self._exact:
             return name
         return next((pattern for pattern, matches in self._patterns if matches(name)), None)
+
+
+class NamedEvents:
+    """Tells for which track events the settings say something of their own: those of orders, and single ones.
+
+    Names are those of the events as they came, before any `rename`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        orders, entries = settings.orders, settings.track.events
+        self._orders = None if orders.disabled else _Names(orders.events)
+        self._entries = _Names(entries) if entries else None
+
+    def order(self, event: Event) -> str | None:
+        """Return the name under which `orders.events` has an event; None if it is sent as no part of an order."""
+        if self._orders is None or event.as_event or event.type != "track":
+            return None
+        return self._orders.of(event)
+
+    def entry(self, event: Event) -> str | None:
+        """Return the name of the entry of `track.events` that holds for an event; None for none."""
+        return None if self._entries is None or event.type != "track" else self._entries.of(event)
+
+    def entry_of_name(self, name: str) -> str | None:
+        """Return the name of the entry of `track.events` for events of a name; None for none."""
+        return None if self._entries is None else self._entries.find(name)
 
 
 class Section(Struct, frozen=True, eq=False):
@@ -109,7 +133,7 @@ class Sections:
 
     Attributes:
         by_name: all of them, the types in their order, after track its entries, and last orders.
-        orders: finds the name under which `orders.events` has an event; None while orders are off.
+        names: which events are orders or have an entry.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -122,25 +146,22 @@ class Sections:
             for name, entry in own.events.items() if type_.name == "track" else ():
                 section = entry_section(name)
                 self.by_name[section] = _compiled(section, type_, own.for_entry(entry), entry)
-        self._entries = EntryNames(settings.track.events) if settings.track.events else None
-        orders = settings.orders
-        self.orders: EntryNames | None = None
-        if not orders.disabled:
-            self.orders = EntryNames(orders.events)
-            self.by_name[ORDERS.name] = _compiled(ORDERS.name, ORDERS, orders)
+        self.names = NamedEvents(settings)
+        if not settings.orders.disabled:
+            self.by_name[ORDERS.name] = _compiled(ORDERS.name, ORDERS, settings.orders)
 
     def of(self, event: Event) -> Section | None:
         """Return the section of an event; None for a type of which no requests are made."""
-        if self.orders is not None and not event.as_event and self.orders.of(event) is not None:
+        if self.names.order(event) is not None:
             return self.by_name[ORDERS.name]
-        entry = None if self._entries is None else self._entries.of(event)
+        entry = self.names.entry(event)
         return self.by_name.get(event.type if entry is None else entry_section(entry))
 
     def named(self, name: str) -> Section | None:
         """Return a section; for an entry that these settings do not have, the one of which its events are."""
         section, prefix = self.by_name.get(name), entry_section("")
         if section is None and name.startswith(prefix):
-            entry = None if self._entries is None else self._entries.find(name.removeprefix(prefix))
+            entry = self.names.entry_of_name(name.removeprefix(prefix))
             section = self.by_name.get("track" if entry is None else entry_section(entry))
         return section
 
