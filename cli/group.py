@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "replay": "Send the events of archives to Voucherify, or print the requests.",
     "plan": "Show what a replay would cost, and whether it fits.",
+    "prepare": "Map a large archive once, for plans and replays of it.",
     "explain": "Show what happens to single events, value by value.",
     "coverage": "Show which values are mapped, and which are not.",
     "check": "Check the settings file and run its mapping tests.",

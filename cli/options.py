@@ -16,7 +16,14 @@ from click.core import ParameterSource
 from msgspec import Struct
 
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.run.options import ErrorLimit, Mode, parse_duration_s, parse_moment, parse_type
+from voucherify_sync.run.options import (
+    ErrorLimit,
+    Mode,
+    parse_duration_s,
+    parse_moment,
+    parse_shards,
+    parse_type,
+)
 
 from .progress import KINDS
 
@@ -201,6 +208,7 @@ class Count(WholeNumber):
 FILE = FileType()
 LEDGER_FILE = FileType(str)
 COUNT = Count(min=1)
+SHARDS = ParsedType("N", parse_shards)
 REASON = ParsedType("reason", str, _reasons)
 RATE = ParsedType("N/min", _rate)
 EVENT_TYPE = ParsedType("type", parse_type, _event_types)
@@ -422,6 +430,12 @@ _HOW = [
         type=ERROR_LIMIT,
         help="Stop cleanly once more than N records, or P % of those read, are invalid or failed.",
     ),
+    _how(
+        "--incomplete",
+        is_flag=True,
+        is_deliberate=True,
+        help="Also send a prepared archive that is incomplete, since a source could not be read.",
+    ),
     _how("-y", "--yes", is_flag=True, is_deliberate=True, help="Send custom events without asking first."),
 ]
 _LEDGER = _before(
@@ -493,6 +507,16 @@ _SHOWN = [
 ]
 
 
+_SHARDS = _how(
+    "--shards",
+    type=SHARDS,
+    metavar="N",
+    help="Write N files of requests; each customer is in one of them.",
+    show_default="one for each 256 MB, from 16 to 4,096",
+)
+_KEEP_WORK = _shown("--keep-work", is_flag=True, help="Keep what the tasks have handed over to each other.")
+
+
 def keep_command(ctx: click.Context, param: click.Parameter, named: Any) -> Any:
     """Let the remedies of messages keep the command and its options, when it reads what another command prints.
 
@@ -540,6 +564,12 @@ def retry_options(command: Command) -> Command:
 def plan_options(command: Command) -> Command:
     """Give a command those options of `replay` that decide what would be sent."""
     command = _with([CONFIG, *_WHICH, *_BULK, _LEDGER, *_AGAIN, _PROGRESS], command)
+    return SOURCE(command)
+
+
+def prepare_options(command: Command) -> Command:
+    """Give a command those options of `replay` that decide what is read and how its customers are sent."""
+    command = _with([CONFIG, *_WHICH, *_BULK, _SHARDS, _KEEP_WORK, _PROGRESS], command)
     return SOURCE(command)
 
 

@@ -6,21 +6,20 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO
 
-from voucherify_sync.events import Kind
+from voucherify_sync.events import PATHS, Kind
 from voucherify_sync.exit_codes import ExitCode
-from voucherify_sync.findings import OTHER_TYPES, sentences_of
+from voucherify_sync.findings import OTHER_TYPES, FindingCount, sentences_of
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, State, find, label_of, words
-from voucherify_sync.report.run_report import RunReport, headline
+from voucherify_sync.report.run_report import OlderUpdatesReport, RunReport, headline
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import digest
 from voucherify_sync.text import clean, clean_lines, counted, short_position, size, span, utc_text
-from voucherify_sync.voucherify.answers import PATHS
 
 from .progress import time_left
 from .render import STATE_STYLES, Table, TableRow, TextLines, sentences, show, warnings_of
@@ -261,10 +260,26 @@ def unmapped_table(report: RunReport, most: int, width: int) -> Table:
 
 def notices_of(run: Run) -> Iterator[str]:
     """Yield what a person should know before sending, or after: findings, filters that met nothing."""
-    older, findings, foreign = run.sinks.older, run.findings(), run.foreign_sources()
+    older = OlderUpdatesReport(run.sinks.older.count, run.sinks.older.capped)
+    yield from notices_of_events(run.findings(), older, run.foreign_sources())
+    yield from _left_out(run)
+
+
+def notices_of_events(
+    findings: dict[str, FindingCount], older: OlderUpdatesReport, foreign: Container[str] = ()
+) -> Iterator[str]:
+    """Yield what a person should know of the events that were read.
+
+    Args:
+        findings: by code.
+        older: customer updates out of order.
+        foreign: sources with lines of another tool.
+    """
     types = findings.get(OTHER_TYPES)
     if types and all(each.position.rpartition(":")[0] in foreign for each in types.examples):
-        del findings[OTHER_TYPES]  # the notice of the source says more
+        findings = {
+            code: each for code, each in findings.items() if code != OTHER_TYPES
+        }  # a notice says more
     yield from sentences_of(findings)
     if older.count:
         at_least = "at least " if older.capped else ""
@@ -273,7 +288,6 @@ def notices_of(run: Run) -> Iterator[str]:
             "update of the same customer earlier in the input. Sent one by one, such an update overwrites newer "
             "values; --bulk keeps the newest."
         )
-    yield from _left_out(run)
 
 
 def _left_out(run: Run) -> Iterator[str]:

@@ -108,6 +108,33 @@ def event_type(text: str) -> str:
     return EVENT_TYPES.get(stripped.lower(), stripped)
 
 
+class Kind(StrEnum):
+    """What a request does, which decides how its failures are read."""
+
+    __hash__ = str.__hash__  # that of enumerations is not in C, and is asked for each record
+
+    CUSTOMER = "customer"
+    """Create or update a customer: safe to repeat."""
+    EVENT = "event"
+    """Record a custom event: never safe to repeat."""
+    ORDER = "order"
+    """Say something of an order of the past: all that is said of one is folded, and the order is imported."""
+
+
+class PreparedRequest(Struct, frozen=True, gc=False, array_like=True):
+    """The request of an event that was prepared; the attributes are those of Request."""
+
+    kind: Kind
+    source_id: str
+    payload: bytes
+    name: str | None
+    is_by_id: bool
+    has_profile: bool
+    customer: bytes | None
+    is_anonymous: bool
+    order_id: str | None
+
+
 class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
     """One event of a Segment archive.
 
@@ -129,6 +156,7 @@ class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
             other kinds made it.
         as_event: it is sent as a custom event, although its name is that of an order.
         is_counted: its record is sent as an order, too, and counts as one.
+        prepared: its request, where that was made earlier; nothing else of the event is known then.
     """
 
     position: Position
@@ -147,6 +175,7 @@ class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):
     order_body: bytes | None = None
     as_event: bool = False
     is_counted: bool = False
+    prepared: PreparedRequest | None = None
 
     def is_repaired(self, text: object) -> bool:
         """Tell whether a text of the event is one of those that were repaired: itself, not one that equals it."""
@@ -163,17 +192,8 @@ class BadRecord(Struct, frozen=True, gc=False, array_like=True, tag_field="sort"
     message_id: str | None = None
 
 
-class Kind(StrEnum):
-    """What a request does, which decides how its failures are read."""
-
-    __hash__ = str.__hash__  # that of enumerations is not in C, and is asked for each record
-
-    CUSTOMER = "customer"
-    """Create or update a customer: safe to repeat."""
-    EVENT = "event"
-    """Record a custom event: never safe to repeat."""
-    ORDER = "order"
-    """Say something of an order of the past: all that is said of one is folded, and the order is imported."""
+PATHS: Final = {Kind.CUSTOMER: "/v1/customers", Kind.EVENT: "/v1/events", Kind.ORDER: "/v1/orders/import"}
+"""What a request does -> where it is posted to."""
 
 
 class EventType(Struct, frozen=True):
@@ -238,6 +258,22 @@ class Request(Struct, frozen=True, gc=False, array_like=True, tag_field="sort", 
     is_anonymous: bool = False
     doubtful_since: float | None = None
     order_id: str | None = None
+
+    @classmethod
+    def of_prepared(cls, event: Event, prepared: PreparedRequest) -> Self:
+        """Return the request of an event that was prepared."""
+        return cls(
+            event,
+            prepared.kind,
+            prepared.source_id,
+            prepared.payload,
+            prepared.name,
+            prepared.is_by_id,
+            prepared.has_profile,
+            prepared.customer,
+            prepared.is_anonymous,
+            order_id=prepared.order_id,
+        )
 
     @property
     def body(self) -> Json:

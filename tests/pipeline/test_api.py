@@ -44,8 +44,8 @@ from voucherify_sync.errors import RunStopped, SettingsError, SourceError, Usage
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.preview.coverage import ValueTotals
 from voucherify_sync.run import options as run_options
-from voucherify_sync.run import workers
 from voucherify_sync.run.pipeline import Pipeline
+from voucherify_sync.run.processes import Processes
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -216,7 +216,7 @@ def test_a_stop_is_noticed_within_a_batch(
     monkeypatch.setattr(Pipeline, "admitted", admit_and_stop)
     if is_shared:  # and no process can be had, so that the work of one is done here
         monkeypatch.setattr(run_options, "MIN_SHARED_BYTES", 0)
-        monkeypatch.setattr(workers._Pool, "_submit", lambda *_: None)
+        monkeypatch.setattr(Processes, "submit", lambda *_: None)
     assert read("events.ndjson", stop) == admitted
     assert 101 <= admitted < 140
 

@@ -55,7 +55,12 @@ ONLY_IN = {
     "rich": ["cli/"],
     "gzip": ["voucherify_sync/sources/"],
     "zlib": ["voucherify_sync/sources/", "voucherify_sync/state/dead_letters.py"],
-    "isal": ["voucherify_sync/sources/", "voucherify_sync/state/dead_letters.py"],
+    "isal": [
+        "voucherify_sync/sources/",
+        "voucherify_sync/state/dead_letters.py",
+        "voucherify_sync/state/prepared_archive.py",
+        "voucherify_sync/state/segments.py",
+    ],
     "sqlite3": ["voucherify_sync/state/"],
     "jinja2": ["voucherify_sync/report/html.py"],
     "markupsafe": ["voucherify_sync/report/html.py"],

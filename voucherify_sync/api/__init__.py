@@ -25,6 +25,7 @@ from voucherify_sync.api.options import (
     CoverageOptions,
     ExplainOptions,
     FinalOptions,
+    PrepareOptions,
     ReplayOptions,
     RetryOptions,
 )
@@ -34,6 +35,7 @@ from voucherify_sync.api.prepared import (
     PreparedFinalState,
     PreparedReplay,
     PreparedRetry,
+    PrepareSession,
     Watch,
 )
 from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
@@ -77,6 +79,8 @@ __all__ = [
     "Mode",
     "Outcome",
     "Plan",
+    "PrepareOptions",
+    "PrepareSession",
     "PreparedCoverage",
     "PreparedExplanation",
     "PreparedFinalState",
@@ -102,6 +106,7 @@ __all__ = [
     "final_state",
     "load",
     "plan",
+    "prepare",
     "replay",
     "retry",
     "watch",
@@ -165,6 +170,25 @@ def plan(options: ReplayOptions, *, stop: Stop | None = None, progress: Progress
         _reporting_progress(progress, prepared.snapshot),
     ):
         return prepared.plan()
+
+
+def prepare(
+    options: PrepareOptions, *, stop: Stop | None = None, progress: Progress | None = None
+) -> RunReport | None:
+    """Map an archive into a folder of requests, which `plan` and `replay` take as their source; nothing is sent.
+
+    The same call goes on with what was stopped or killed, wherever it ended.
+
+    Returns:
+        The report, as of a dry run; None if it was stopped.
+
+    Raises:
+        VoucherifySyncError: it cannot begin, or something cannot be written.
+    """
+    session = PrepareSession(options, stop)
+    with _reporting_progress(progress, session.snapshot):
+        session.preparation.run()
+    return session.preparation.report
 
 
 def _executed(

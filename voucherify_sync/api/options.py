@@ -15,10 +15,12 @@ from voucherify_sync.errors import UsageProblem
 from voucherify_sync.expressions.conditions import parse_condition
 from voucherify_sync.mapping.sampling import parse_percent
 from voucherify_sync.run.options import (
+    MAX_SHARDS,
     ErrorLimit,
     Mode,
     parse_duration_s,
     parse_moment,
+    parse_shards,
     parse_type,
 )
 from voucherify_sync.settings import (
@@ -105,6 +107,8 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     "against": (lambda value: value if isinstance(value, Settings) else Path(value), "a path, or Settings"),
     **dict.fromkeys(("config", "exclude_ids", "dead_letters", "file"), _PATH),
     **dict.fromkeys(("limit", "jobs", "line"), _COUNT),
+    "shards": (lambda value: parse_shards(str(value)), f"a power of two from 1 to {MAX_SHARDS}"),
+    "to": (str, "a path"),
     **dict.fromkeys(("since", "until"), _MOMENT),
     "where": (_condition, "a condition in Segment's trigger language, such as 'properties.total > 20'"),
     "sample": (_percentage, "a percentage above 0 and up to 100, such as '5%'"),
@@ -192,6 +196,7 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
         again_since: as `again`, but skip what this run or a later one delivered.
         on_doubt: as the setting `delivery.on_doubt`.
         dead_letters: file to which this run's dead letters are written, too.
+        incomplete: also send a prepared archive of which a source could not be read.
     """
 
     mode: Mode = Mode.LIVE
@@ -220,6 +225,33 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
     again_since: str | None = None
     on_doubt: OnDoubt | None = None
     dead_letters: Path | None = None
+    incomplete: bool = False
+
+
+class PrepareOptions(InputOptions, frozen=True, kw_only=True):
+    """What is prepared, and where; attributes that are not named here are those of ReplayOptions.
+
+    Attributes:
+        to: folder that takes the prepared archive.
+        shards: files of requests, a power of two; None: one for each 256 MB, from 16 to 4,096.
+        keep_work: keep what the tasks have handed over to each other.
+    """
+
+    to: str
+    type: Sequence[str] = ()
+    event: Sequence[str] = ()
+    user: Sequence[str] = ()
+    exclude_ids: Path | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    where: str | None = None
+    sample: float | None = None
+    limit: int | None = None
+    jobs: int | None = None
+    files_from: str | None = None
+    customers: Literal["each", "bulk"] | None = None
+    shards: int | None = None
+    keep_work: bool = False
 
 
 class RetryOptions(ReplayOptions, frozen=True, kw_only=True):

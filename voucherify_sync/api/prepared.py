@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 import msgspec
 
@@ -22,6 +22,7 @@ from voucherify_sync.api.options import (
     ExplainOptions,
     FinalOptions,
     InputOptions,
+    PrepareOptions,
     ReplayOptions,
     RetryOptions,
     texts,
@@ -53,7 +54,10 @@ from voucherify_sync.run.options import (
     is_worth_processes,
     new_run_id,
 )
+from voucherify_sync.run.prepare_run import Preparation
+from voucherify_sync.run.prepare_tasks import Job, shards_for, splits_of
 from voucherify_sync.run.run import Run
+from voucherify_sync.run.stages import LocalStages
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.settings import (
     Credentials,
@@ -62,9 +66,10 @@ from voucherify_sync.settings import (
     credentials,
     default_table_notices,
     digest,
+    digest_of_all,
     load,
 )
-from voucherify_sync.settings.types import OnDoubt
+from voucherify_sync.settings.types import Api, OnDoubt
 from voucherify_sync.sources.decode import portions, until_stopped
 from voucherify_sync.sources.discover import Source, find_sources
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
@@ -81,13 +86,16 @@ from voucherify_sync.state.ledger_location import (
     write_ledger,
 )
 from voucherify_sync.state.ledger_reader import EarlierRun, LedgerReader
+from voucherify_sync.state.prepared_archive import PreparedArchive, PreparedInput, decode_prepared
 from voucherify_sync.state.retry_input import (
     complete_letters,
     decode_letters,
     letters_of_file,
     letters_of_ledger,
 )
+from voucherify_sync.state.storage import Folder
 from voucherify_sync.stop import Stop
+from voucherify_sync.text import listed
 
 if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import Journal, LiveDelivery
@@ -112,10 +120,12 @@ class Prepared:
         settings: the effective ones.
         source_names: as they are given.
         sources: what is read.
+        archive: a prepared one, in place of sources.
         notices: sentences on files that are not read, and of a preview on fields that are no longer filled.
     """
 
     reads_sources = True
+    takes_requests = False
 
     def __init__(self, options: InputOptions, stop: Stop | None) -> None:
         self.stop = stop or Stop()
@@ -127,7 +137,11 @@ class Prepared:
             is_terminal = False
         self.sources: list[Source] = []
         self.notices: list[str] = []
-        if self.reads_sources:
+        self.archive = PreparedArchive.find(self.source_names) if self.reads_sources else None
+        if self.archive is not None:
+            if not self.takes_requests:
+                raise self.archive.no_events()
+        elif self.reads_sources:
             files_from = getattr(options, "files_from", None)
             found = find_sources(self.source_names, stdin_is_terminal=is_terminal, files_from=files_from)
             self.sources, self.notices = found.sources, found.notices
@@ -155,6 +169,7 @@ class PreparedReplay(Prepared):
     """
 
     sends_again = False
+    takes_requests = True
 
     def __init__(
         self, options: ReplayOptions, stop: Stop | None = None, *, plans_first: bool = False
@@ -162,6 +177,9 @@ class PreparedReplay(Prepared):
         super().__init__(options, stop)
         self.options = options
         self.settings = _with_delivery_options(options, self.settings)
+        if self.archive is not None:
+            self.settings = _settings_for(self.archive, options, self.settings)
+            self.notices += self.archive.notices()
         if options.mode is Mode.DRY_RUN:
             self.notices = [*default_table_notices(self.settings), *self.notices]
         self.run: Run | None = None
@@ -185,7 +203,11 @@ class PreparedReplay(Prepared):
         self._known = findings_of_settings(self.settings, self.location.path, os.environ)
         if self._known is not None:
             self.notices = [*self._known.warnings(self.settings), *self.notices]
-        self.run_options = self._run_options(_read_ids(options.exclude_ids), self._opener(plans_first))
+        excluded = _read_ids(options.exclude_ids)
+        self.run_options = self._run_options(excluded, self._opener(plans_first))
+        if self.archive is not None:
+            decode = partial(decode_prepared, excluded)
+            self.run_options = msgspec.structs.replace(self.run_options, decode=decode)
 
     def __enter__(self) -> Self:
         return self
@@ -299,16 +321,7 @@ class PreparedReplay(Prepared):
             mode=options.mode,
             settings=self.settings,
             open_input=open_input,
-            selection=Selection(
-                types=frozenset(options.type),
-                names=frozenset(options.event),
-                users=frozenset(options.user),
-                exclude_ids=exclude_ids,
-                since=options.since,
-                until=options.until,
-                where=options.where,
-                sample=options.sample,
-            ),
+            selection=_selection(options, exclude_ids),
             limit=options.limit,
             max_errors=options.max_errors,
             max_duration_s=options.max_duration,
@@ -320,6 +333,8 @@ class PreparedReplay(Prepared):
 
     def _opener(self, plans_first: bool) -> Callable[[Stop], Input]:
         """Return what opens the sources, as often as is wanted if they are read twice."""
+        if self.archive is not None:
+            return partial(PreparedInput, self.archive.storage, self.archive.manifest.files)
         reads_twice = plans_first or self.settings.has_first_pass
         spool = self._resources.enter_context(Spool(self.sources)) if reads_twice else None
         return _opener(self.sources, spool, sends=self.options.mode is not Mode.DRY_RUN)
@@ -396,6 +411,55 @@ class PreparedReplay(Prepared):
 
     def _count(self, sandbox: Sandbox) -> None:
         self.sandbox_held = sandbox.describe_held()
+
+
+class PrepareSession(Prepared):
+    """A preparation of an archive.
+
+    Raises:
+        UsageProblem: it cannot be written where it is to be.
+
+    Attributes:
+        config: settings file, as it was given.
+        preparation: with the report, once it is over.
+    """
+
+    def __init__(self, options: PrepareOptions, stop: Stop | None = None) -> None:
+        super().__init__(options, stop)
+        if any(source.size is None for source in self.sources):
+            raise UsageProblem(
+                "prepare reads files, and one of the sources is a pipe.",
+                "Write what it yields to a file first.",
+            )
+        _refuse_nested(options.to, self.source_names)
+        settings = _with_delivery_options(ReplayOptions(customers=options.customers), self.settings)
+        self.settings = msgspec.structs.replace(settings, api=Api())  # the tasks need no keys
+        job = Job(
+            Folder(options.to),
+            self.settings,
+            _selection(options, _read_ids(options.exclude_ids)),
+            options.shards or shards_for(self.sources),
+            options.limit,
+        )
+        splits = splits_of(self.sources, is_one=options.limit is not None)
+        stages = LocalStages(options.jobs or default_jobs(), self.stop)
+        self.config = options.config
+        self.preparation = Preparation(job, splits, stages, self.stop, keeps_work=options.keep_work)
+
+    def snapshot(self) -> Snapshot:
+        """Tell how far it is; any thread may ask at any time."""
+        return self.preparation.snapshot()
+
+
+def _refuse_nested(to: str, sources: Sequence[str]) -> None:
+    """Raise UsageProblem where a prepared archive would be a part of what it is made of, or the other way round."""
+    target = os.path.join(os.path.realpath(to), "")
+    for source in sources:
+        path = os.path.join(os.path.realpath(source), "")
+        if target.startswith(path) or path.startswith(target):
+            raise UsageProblem(
+                f"--to {to} and the source {source} are in each other.", "Name another folder."
+            )
 
 
 class PreparedRetry(PreparedReplay):
@@ -626,6 +690,55 @@ def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Calla
         return Reader(sources, stop, distrusted, spool=spool)
 
     return open_input
+
+
+def _selection(options: ReplayOptions | PrepareOptions, exclude_ids: frozenset[str]) -> Selection:
+    return Selection(
+        types=frozenset(options.type),
+        names=frozenset(options.event),
+        users=frozenset(options.user),
+        exclude_ids=exclude_ids,
+        since=options.since,
+        until=options.until,
+        where=options.where,
+        sample=options.sample,
+    )
+
+
+_OF_PREPARE: Final = ("type", "event", "user", "since", "until", "where", "sample")
+"""Options that choose among events, of which a prepared archive has none."""
+
+
+def _settings_for(archive: PreparedArchive, options: ReplayOptions, settings: Settings) -> Settings:
+    """Return the settings with which a prepared archive is replayed.
+
+    Raises:
+        UsageProblem: they, or the options, are not those with which it was prepared.
+    """
+    place, origin = archive.storage.place, archive.manifest.origin
+    if origin.settings != digest_of_all(settings):
+        raise UsageProblem(
+            f"{place} was prepared with other settings: another mapping, filter or switch.",
+            "Prepare the archive again, or name the settings of then with --config.",
+        )
+    if given := [f"--{name}" for name in _OF_PREPARE if getattr(options, name)]:
+        raise UsageProblem(
+            f"{listed(given, str, len(given))}: chooses among events, and {place} holds requests.",
+            "Give it to `prepare`.",
+        )
+    if options.customers not in (None, origin.customers):
+        raise UsageProblem(
+            f"{place} was prepared for --{origin.customers}, not for --{options.customers}.",
+            f"Leave the option out, or prepare the archive with --{options.customers}.",
+        )
+    sends = options.mode is Mode.LIVE
+    if archive.manifest.state == "incomplete" and sends and not options.incomplete:
+        raise UsageProblem(
+            f"{place} is incomplete: not every source could be read when it was prepared.",
+            "Prepare the archive again once they can be read, or give --incomplete to send what is there.",
+        )
+    delivery = msgspec.structs.replace(settings.delivery, customers=origin.customers)
+    return msgspec.structs.replace(settings, delivery=delivery)
 
 
 def _with_delivery_options(options: ReplayOptions, settings: Settings) -> Settings:

@@ -10,10 +10,9 @@ from typing import Final
 
 import msgspec
 
-from voucherify_sync.events import Request
+from voucherify_sync.events import PATHS, Request
 from voucherify_sync.outcomes import Decision, Outcome, State, Waiting
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.answers import PATHS
 from voucherify_sync.voucherify.bulk import CUSTOMERS, ActionLog, DryBulkDelivery, Endpoint
 
 _HEADS: Final = {

@@ -18,7 +18,7 @@ import msgspec
 from voucherify_sync.delivery.circuit_breaker import CircuitBreaker
 from voucherify_sync.delivery.lanes import Lanes, PendingRequest
 from voucherify_sync.errors import Unreachable, VoucherifySyncError
-from voucherify_sync.events import Kind, Request
+from voucherify_sync.events import PATHS, Kind, Request
 from voucherify_sync.outcomes import (
     NOTHING_ACCEPTED,
     Accepted,
@@ -32,7 +32,7 @@ from voucherify_sync.settings.types import Credentials, Delivery, OnDoubt
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted, span
 from voucherify_sync.voucherify.activity import Doubt, Doubts
-from voucherify_sync.voucherify.answers import PATHS, Reply, sent_of_customer
+from voucherify_sync.voucherify.answers import Reply, sent_of_customer
 from voucherify_sync.voucherify.bulk import CUSTOMERS, ActionLog, BulkDelivery, Endpoint
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.limited_client import ApiCall, LimitedClient, RefusalPolicy

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from voucherify_sync.events import BadRecord, Batch, Event, Json, Request
+from voucherify_sync.events import PATHS, BadRecord, Batch, Event, Json, Request
 from voucherify_sync.expressions.conditions import Condition
 from voucherify_sync.mapping.filters import Selection, WatchedCondition, own_ids
 from voucherify_sync.mapping.name_lists import NameList
@@ -23,7 +23,6 @@ from voucherify_sync.preview.comparison import Comparison, RequestChange
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Settings
 from voucherify_sync.sources.decode import decode
-from voucherify_sync.voucherify.answers import PATHS
 
 _NO_TRACE: Final = Trace("", [], [], [], [], [])
 

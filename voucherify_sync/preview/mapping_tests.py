@@ -16,7 +16,7 @@ import msgspec.structs
 from msgspec import UNSET, Struct
 
 from voucherify_sync.errors import SourceError, UsageProblem
-from voucherify_sync.events import Batch, Json, Request
+from voucherify_sync.events import PATHS, Batch, Json, Request
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.preview.comparison import Difference, differences
 from voucherify_sync.run.pipeline import Pipeline
@@ -28,7 +28,6 @@ from voucherify_sync.sources.discover import find_sources
 from voucherify_sync.sources.reader import Reader
 from voucherify_sync.state.private_files import write_whole
 from voucherify_sync.stop import Stop
-from voucherify_sync.voucherify.answers import PATHS
 
 _NOT_XML: Final = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BOM: Final = "\ufeff"

@@ -14,14 +14,13 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from voucherify_sync.errors import VoucherifySyncError
-from voucherify_sync.events import Kind
+from voucherify_sync.events import PATHS, Kind
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.findings import OTHER_TYPES, Example, FindingCount
 from voucherify_sync.outcomes import FAILED_BEFORE, OTHER_TYPE, Outcome, State, ended, words
 from voucherify_sync.sources.reader import SourceFacts
 from voucherify_sync.state.private_files import utf8, write_error, write_whole
 from voucherify_sync.text import by_count, clean, counted, listed
-from voucherify_sync.voucherify.answers import PATHS
 
 MAX_NAMES = 1_000
 """Names that a map or list of the report holds at most; later ones are added up under OTHER."""
@@ -37,7 +36,12 @@ _WITH_REASONS = (State.DELIVERED, State.SKIPPED, State.DUPLICATE, State.INVALID,
 TIMED_STATES = (State.DELIVERED, State.FAILED, State.IN_DOUBT)
 """States that the timeline counts: how requests ended. A record without a request says nothing about time."""
 
-_MODES = {"live": "Replayed {}", "sandbox": "Replayed {} into the sandbox", "dry_run": "Dry run of {}"}
+_MODES = {
+    "live": "Replayed {}",
+    "sandbox": "Replayed {} into the sandbox",
+    "dry_run": "Dry run of {}",
+    "prepare": "Prepared {}",
+}
 _STATUS = {
     ExitCode.OK: "complete",
     ExitCode.INCOMPLETE: "incomplete",
@@ -278,7 +282,7 @@ class RunReport(Struct, frozen=True, kw_only=True):
     Attributes:
         version: of voucherify-sync.
         run_id: id of the run, as in the ledger, `--again-since` and the dead letters.
-        mode: `live`, `dry_run` or `sandbox`.
+        mode: `live`, `dry_run`, `sandbox` or `prepare`.
         status: how the run ended, in a word: see [exit codes](exit-codes.md).
         exit_code: exit code of the command.
         started_at: UTC.
@@ -333,7 +337,8 @@ class RunReport(Struct, frozen=True, kw_only=True):
         return found.count if found else 0
 
 
-_Key = tuple[State, str | None, str | None, Kind | None]
+RecordsAlike = tuple[State, str | None, str | None, Kind | None]
+"""How records ended that are counted together: state, type, reason, and kind of their requests."""
 
 
 class RecordCounts:
@@ -346,7 +351,7 @@ class RecordCounts:
 
     def __init__(self) -> None:
         self.read = 0
-        self._counts: dict[_Key, ReasonCount] = {}
+        self._counts: dict[RecordsAlike, ReasonCount] = {}
         self._types: set[str] = set()
         self._reasons: set[str] = set()
 
@@ -375,10 +380,17 @@ class RecordCounts:
         self._count_of((State.PLANNED, type_, None, kind)).count -= count
         self._count_of((state, type_, reason, kind)).count += count
 
-    def _count_of(self, key: _Key) -> ReasonCount:
+    def _count_of(self, key: RecordsAlike) -> ReasonCount:
         state, type_, reason, kind = key
         bounded = (state, _within(self._types, type_), _within(self._reasons, reason), kind)
         return self._counts.setdefault(bounded, ReasonCount())
+
+    def add_count(self, key: RecordsAlike, count: int, examples: list[str], detail: str | None) -> None:
+        """Count records that ended alike, of which the first are known."""
+        found = self._count_of(key)
+        found.merge(
+            ReasonCount(count, [utf8(each) for each in examples], detail and utf8(detail[:_MAX_DETAIL]))
+        )
 
     def counts(self) -> dict[State, int]:
         """Return how many records ended in each state so far; a display may ask from another thread."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # help shows these options, and must not wait for what a run 
     from voucherify_sync.stop import Stop
 
 
+MAX_SHARDS: Final = 4_096
+"""Files of a prepared archive."""
 _MIN_MOMENT_LENGTH: Final = len("20250301")
 _MAX_JOBS: Final = 8  # the first process, which decides on what the others map, keeps no more of them busy
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -118,6 +120,18 @@ def parse_type(text: str) -> str:
         raise ValueError(f"{name} events are not sent to Voucherify; write {sent}")
     meant = did_you_mean(similar(text, SENT_TYPES, fold=str.lower, most=1, cutoff=0.6))
     raise ValueError(f"{text!r} is no type of event{meant or f'; write {sent}'}")
+
+
+def parse_shards(text: str) -> int:
+    """Read a number of shards.
+
+    Raises:
+        ValueError: a sentence that says what to write.
+    """
+    number = int(text) if text.isdecimal() else 0
+    if not 1 <= number <= MAX_SHARDS or number & (number - 1):
+        raise ValueError(f"{text!r} is no power of two up to {MAX_SHARDS:,}; write such as 16 or 64")
+    return number
 
 
 _LONGEST_S = 100 * 365 * 86_400

@@ -49,6 +49,17 @@ MAX_ID_LENGTH: Final = 200
 """Characters of an id that is remembered; longer ones would fill the memory, and are not looked at."""
 
 _SENT: Final = {State.PLANNED, State.DELIVERED}
+_WORST_FIRST: Final = (
+    State.FAILED,
+    State.IN_DOUBT,
+    State.PENDING,
+    State.INVALID,
+    State.DELIVERED,
+    State.PLANNED,
+    State.DUPLICATE,
+    State.SKIPPED,
+)
+"""Of the two states of a record that is sent as an order and as a custom event the one that counts."""
 
 _REASONS_OF_BOTH: Final = frozenset(
     {
@@ -226,6 +237,8 @@ class Pipeline:
 
     def decide(self, record: Record) -> Decision:
         """Return the request of a record, or how it ends without one."""
+        if type(record) is Event and record.prepared is not None:
+            return Request.of_prepared(record, record.prepared)
         admitted = self.admitted(record)
         decision = self.request(admitted) if type(admitted) is Event else admitted
         if self._needs_times:
@@ -280,6 +293,15 @@ def is_second(decision: Decision) -> bool:
     """Tell whether a decision is on the custom event that is sent beside an order: it is no record of its own."""
     record = record_of(decision)
     return isinstance(record, Event) and record.is_counted
+
+
+def worse_of(one: Outcome, other: Outcome) -> Outcome:
+    """Return the outcome that counts of a record that is sent as an order and as a custom event.
+
+    Of two equal states that of the custom event does.
+    """
+    both = sorted((one, other), key=is_second, reverse=True)
+    return min(both, key=lambda each: _WORST_FIRST.index(each.state))
 
 
 def _order_of_letter(event: Event) -> Request | None:

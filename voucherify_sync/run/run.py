@@ -24,6 +24,7 @@ from voucherify_sync.exit_codes import ExitCode, exit_code
 from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.orders import ITEM_UNUSABLE
+from voucherify_sync.mapping.stats import MappingStats
 from voucherify_sync.outcomes import (
     FAILED_BEFORE,
     Decision,
@@ -50,7 +51,7 @@ from voucherify_sync.report.run_report import (
 )
 from voucherify_sync.run.bulk_run import FirstPass, Folds, fold_updates, without_added_lines
 from voucherify_sync.run.options import Mode, RunOptions, is_worth_processes
-from voucherify_sync.run.pipeline import OlderUpdates, Pipeline, is_second, record_of
+from voucherify_sync.run.pipeline import OlderUpdates, Pipeline, is_second, record_of, worse_of
 from voucherify_sync.run.retried_names import RetriedNames
 from voucherify_sync.settings import digest
 from voucherify_sync.sources.decode import MAX_BATCH_RECORDS
@@ -68,17 +69,6 @@ if TYPE_CHECKING:
 
 
 _NEARLY_ALL: Final = 0.99
-_WORST_FIRST: Final = (
-    State.FAILED,
-    State.IN_DOUBT,
-    State.PENDING,
-    State.INVALID,
-    State.DELIVERED,
-    State.PLANNED,
-    State.DUPLICATE,
-    State.SKIPPED,
-)
-"""Of the two states of a record that is sent as an order and as a custom event the one that counts."""
 SHARE_COUNTS_AFTER: Final = 100
 """Records before a limit given as a share is looked at: one bad record of the first two is not half an archive."""
 
@@ -203,8 +193,7 @@ class OutcomeSinks:
                 firsts[position] = outcome
             else:
                 del firsts[position]
-                both = sorted((outcome, first), key=is_second, reverse=True)  # of equal ones the custom event
-                joined.append(min(both, key=lambda each: _WORST_FIRST.index(each.state)))
+                joined.append(worse_of(first, outcome))
         return joined
 
     def _keep(self, outcomes: Sequence[Outcome]) -> None:
@@ -598,12 +587,8 @@ class Run:
 
     def findings(self) -> dict[str, FindingCount]:
         """Return what a person should know of the records read so far, by code."""
-        findings, other_types = dict(self.pipeline.mapper.stats.findings), self.sinks.report.other_types()
-        if other_types is not None:
-            findings[OTHER_TYPES] = other_types
-        if self._is_bulk:
-            findings.pop(HALF_NAME, None)  # the fold joins the halves
-        elif self._retried_names is not None and HALF_NAME in findings:
+        findings = findings_of(self.pipeline.mapper.stats, self.sinks.report, is_bulk=self._is_bulk)
+        if self._retried_names is not None and HALF_NAME in findings:
             del findings[HALF_NAME]
             if (halves := self._retried_names.halves()).count:
                 findings[HALF_NAME] = halves
@@ -698,7 +683,7 @@ class Run:
             notices=self.notices(),
             timeline=self.sinks.timeline.report() if self.sinks.timeline else None,
             settings=SettingsReport(digest(self._options.settings)),
-            selection=_selection_report(self._options.selection),
+            selection=selection_report(self._options.selection),
             stopped_by=utf8(self._stop.reason) if self._stop.reason else None,
             dead_letters=utf8(self.sinks.dead_letters) if self.sinks.dead_letters else None,
             older_updates=OlderUpdatesReport(self.sinks.older.count, self.sinks.older.capped),
@@ -707,7 +692,18 @@ class Run:
         )
 
 
-def _selection_report(selection: Selection) -> SelectionReport:
+def findings_of(stats: MappingStats, records: RecordCounts, *, is_bulk: bool) -> dict[str, FindingCount]:
+    """Return what a person should know of records, by code; in bulk the halves of names are joined."""
+    findings, other_types = dict(stats.findings), records.other_types()
+    if other_types is not None:
+        findings[OTHER_TYPES] = other_types
+    if is_bulk:
+        findings.pop(HALF_NAME, None)
+    return findings
+
+
+def selection_report(selection: Selection) -> SelectionReport:
+    """Return what the report says of what the command line picks."""
     return SelectionReport(
         types=sorted(selection.types),
         events=sorted(selection.names),

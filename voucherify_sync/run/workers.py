@@ -6,23 +6,18 @@ number of processes, even if some of them are killed: nothing is shared, and a t
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from msgspec import Struct
 
 from voucherify_sync.events import Batch
 from voucherify_sync.run.options import Input
+from voucherify_sync.run.processes import MAX_TRIES, Processes
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader, SourceFacts
 from voucherify_sync.stop import Stop
@@ -41,14 +36,7 @@ MAX_BLOCK_BYTES: Final = 1 << 20
 MAX_SOURCES: Final = 256
 TASKS_PER_PROCESS: Final = 3
 """Tasks under way for each process: one is worked on, the others wait, so that none is idle."""
-MAX_TRIES: Final = 4
-"""Number of processes that a task may kill alone before it counts as damaged."""
-
-_POLL_S: Final = 0.25
-"""Seconds between two looks at whether the run stops, or a process was killed."""
 _KILLED: Final = "the process that reads it was killed each time, as for want of memory"
-_TERMINAL_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP)
-"""Signals that a terminal sends to all processes, and that only the first one is to hear."""
 
 
 class Task(Struct, frozen=True):
@@ -158,8 +146,7 @@ class _Pool:
         self._prepare = prepare
         self._arguments = arguments
         self._work: Work | None = None
-        self._executor: ProcessPoolExecutor | None = None
-        self._has_processes = True
+        self._processes = Processes(size, [prepare.__module__, __name__], _start, (prepare, arguments))
 
     def answers(self, tasks: Iterable[Task]) -> Iterator[Answer]:
         """Yield the answer to each task, until the run stops; TASKS_PER_PROCESS tasks a process are taken ahead."""
@@ -179,23 +166,8 @@ class _Pool:
         return self._work(batches, self._stop)
 
     def close(self) -> None:
-        """End the processes at once, and wait for none; what they are working on is of no use any more.
-
-        A process that is killed while it hands an answer over leaves half of it. The thread of the executor then waits
-        for the rest as long as the pipe is open for writing, so it is closed here.
-        """
-        executor, self._executor = self._executor, None
-        if executor is None:
-            return
-        processes = list((executor._processes or {}).values())  # noqa: SLF001
-        thread: Any = executor._executor_manager_thread  # noqa: SLF001
-        answers: Any = executor._result_queue  # noqa: SLF001
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
-        answers._writer.close()  # noqa: SLF001  # its reader is in use
-        if thread is not None:
-            thread.join()
+        """End the processes at once."""
+        self._processes.close()
 
     def _finish_first(self, under_way: deque[tuple[Task, Future[Answer] | None]]) -> Iterator[Answer]:
         """Wait for the answer to the first task, or the answers to its files.
@@ -215,14 +187,14 @@ class _Pool:
     def _try_alone(self, task: Task) -> Iterator[Answer]:
         """Submit a task with no other one in flight, until it has killed MAX_TRIES processes."""
         for _ in range(MAX_TRIES):
-            self.close()
+            self._processes.close()
             future = self._submit(task)
             try:
                 yield from self._wait_for(task, future)
             except BrokenProcessPool:
                 continue
             return
-        self.close()
+        self._processes.close()
         if task.batches:
             yield self._answer_here(task)
         elif len(task.sources) > 1:
@@ -240,18 +212,7 @@ class _Pool:
         if future is None:
             yield self._answer_here(task)
             return
-        has_died = False
-        while not self._stop.requested:
-            try:
-                answer = future.result(_POLL_S)
-            except TimeoutError:
-                if has_died and not future.done():
-                    raise BrokenProcessPool("a process was killed, and left half of an answer.") from None
-                processes = (self._executor and self._executor._processes) or {}  # noqa: SLF001
-                has_died = any(not process.is_alive() for process in list(processes.values()))
-            else:
-                yield answer
-                return
+        yield from self._processes.wait_for(future, self._stop)
 
     def _answer_here(self, task: Task) -> Answer:
         """Answer a task in this process; files are read as batches would be."""
@@ -262,51 +223,7 @@ class _Pool:
     def _submit(self, task: Task) -> Future[Answer] | None:
         """Submit a task to a process; None if this process has to do it."""
         is_long = any(len(batch.text) > MAX_BLOCK_BYTES for batch in task.batches)
-        if is_long or not self._has_processes:
-            return None
-        try:
-            self._executor = self._executor or self._new_executor()
-            with _without_main():
-                return self._executor.submit(_work_on, task)
-        except BrokenProcessPool as error:
-            broken: Future[Answer] = Future()
-            broken.set_exception(error)
-            return broken
-        except (OSError, EOFError):  # there is no room for another process
-            self._has_processes = False
-            return None
-
-    def _new_executor(self) -> ProcessPoolExecutor:
-        context = get_context("forkserver")
-        context.set_forkserver_preload([__name__, self._prepare.__module__])
-        mask = signal.pthread_sigmask(
-            signal.SIG_BLOCK, _TERMINAL_SIGNALS
-        )  # what starts meanwhile never hears them
-        try:
-            resource_tracker.ensure_running()  # it lets signals through again
-            signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return ProcessPoolExecutor(self._size, context, _start, (self._prepare, self._arguments))
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep a process that is started meanwhile from importing the program that called this library.
-
-    multiprocessing imports the main module again in each process. A script without ``if __name__ == "__main__"`` would
-    run once more there.
-    """
-    main = vars(sys.modules["__main__"])
-    hidden = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
-    main["__spec__"] = None
-    try:
-        yield
-    finally:
-        del main["__spec__"]
-        for name, value in hidden.items():
-            main[name] = value
+        return None if is_long else self._processes.submit(_work_on, task)
 
 
 _work: Work | None = None
@@ -314,17 +231,9 @@ _work: Work | None = None
 
 
 def _start(prepare: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
-    """Prepare a process; it ends with the first one, whatever ends that."""
+    """Prepare a process."""
     global _work  # noqa: PLW0603  # an executor hands nothing else to its tasks
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
     _work = prepare(*arguments)
-
-
-def _exit_with(sentinel: int) -> NoReturn:
-    connection.wait([sentinel])
-    os._exit(1)
 
 
 def _work_on(task: Task) -> Answer:

@@ -16,7 +16,7 @@ from voucherify_sync.settings.load import (
 )
 from voucherify_sync.settings.mapping_tests import EventAt, Expected, MappingTest
 from voucherify_sync.settings.schema import json_schema
-from voucherify_sync.settings.template import digest, dump, template
+from voucherify_sync.settings.template import digest, digest_of_all, dump, template
 from voucherify_sync.settings.types import (
     DEFAULT_ROWS,
     Api,
@@ -55,6 +55,7 @@ __all__ = [
     "credentials",
     "default_table_notices",
     "digest",
+    "digest_of_all",
     "dump",
     "json_schema",
     "load",

@@ -159,17 +159,29 @@ def _entry_as_written(entry: TrackEntry) -> Json:
 
 def digest(settings: Settings) -> str:
     """Return a short hash of what shapes the requests: equal digests make equal requests of equal events."""
-    shaping = {
-        name: msgspec.to_builtins(getattr(settings, name)) for name in (*SENT_TYPES, "personas", "identity")
-    }
-    if not settings.orders.disabled:
-        shaping[ORDERS.name] = msgspec.to_builtins(settings.orders)
+    shaping = _mapping_of(settings)
+    if settings.orders.disabled:
+        del shaping[ORDERS.name]
     mapped = [shaping[name] for name in SECTION_TYPES if name in shaping]
     for section in (*mapped, *shaping["track"]["events"].values()):
         for name in ("disabled", "where"):  # they select events, and shape no request
             del section[name]
         section["extend_default"] = bool(section["extend_default"])
-    return hashlib.blake2b(json.dumps(shaping).encode(), digest_size=6).hexdigest()
+    return _hash(shaping)
+
+
+def digest_of_all(settings: Settings) -> str:
+    """Return a short hash of what selects events and shapes their requests: equal digests make equal runs."""
+    return _hash(_mapping_of(settings))
+
+
+def _mapping_of(settings: Settings) -> dict[str, Any]:
+    names = (*SENT_TYPES, "personas", "identity", ORDERS.name)
+    return {name: msgspec.to_builtins(getattr(settings, name)) for name in names}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=6).hexdigest()
 
 
 def plain(value: Any) -> Any:

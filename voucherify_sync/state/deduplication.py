@@ -196,8 +196,7 @@ class Deduplicator:
         """
         event = request.event
         if is_equal is not None:  # the first one wins
-            reason = "repeated" if is_equal else "repeated_differs"
-            return Outcome(event, State.DUPLICATE, "equal_event" if event.message_id is None else reason)
+            return Outcome(event, State.DUPLICATE, reason_of_repeated(event, is_equal=is_equal))
         if known is not None and known.state is State.FAILED:
             is_tried_again = (
                 request.kind is Kind.ORDER
@@ -316,6 +315,13 @@ class _SpilledKeys:
             if keys.startswith(key, at):
                 return os.pread(file, 1, self._fences[-1] * size + first + at // size)[0]
         return None
+
+
+def reason_of_repeated(event: Event, *, is_equal: bool) -> str:
+    """Return the reason of a record whose key an earlier one of the input has; `is_equal`: with the same request."""
+    if event.message_id is None:
+        return "equal_event"
+    return "repeated" if is_equal else "repeated_differs"
 
 
 def _has_sent_profile(request: Request, known: KnownRecord | None) -> bool:

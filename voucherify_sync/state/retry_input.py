@@ -23,6 +23,7 @@ from voucherify_sync.state.dead_letters import (
     read_dead_letters,
 )
 from voucherify_sync.state.ledger_reader import LedgerReader
+from voucherify_sync.state.prepared_archive import decode_line, is_prepared_line
 from voucherify_sync.stop import Stop
 
 _BATCH_LETTERS: Final = 256  # the ledger is asked once for all of them
@@ -142,7 +143,10 @@ def _records_of(letter: DeadLetter, position: Position) -> Iterator[Event | Outc
     """Yield the record of a dead letter, which may have been edited: the ledger knows it by the letter's key."""
     if letter.event is None:
         return
-    records = list(decode(Batch.of(position.source, position.line, [letter.event])))
+    if is_prepared_line(letter.event):
+        records: list[Event | Outcome] = [decode_line(letter.event)]
+    else:
+        records = list(decode(Batch.of(position.source, position.line, [letter.event])))
     has_own_key = letter.outcome is not State.INVALID and len(records) == 1
     for record in records:
         if isinstance(record, Event):

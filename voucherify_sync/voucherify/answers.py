@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from voucherify_sync.errors import Unreachable
-from voucherify_sync.events import Kind, Request
+from voucherify_sync.events import Request
 from voucherify_sync.settings.types import Secret
 
 HIDDEN = b"***"
@@ -22,8 +22,6 @@ _MAX_SEARCHED_BYTES = 64 << 10
 """Bytes of an answer that are looked at: an error that is longer is not the API's, and of it only little is kept."""
 _MIN_HIDDEN_LENGTH = 4
 """Shorter texts, such as a country code, say little and are part of ordinary words."""
-PATHS = {Kind.CUSTOMER: "/v1/customers", Kind.EVENT: "/v1/events", Kind.ORDER: "/v1/orders/import"}
-"""What a request does -> where it is posted to."""
 _CHECKS: Final = {
     "dns": "Check the host in api.url, and that this machine can resolve names.",
     "refused": "Check host and port in api.url, and the network. Where only a proxy leads out, set HTTPS_PROXY.",

@@ -1,0 +1,100 @@
+"""`prepare`: maps an archive once, so that plans and replays of it read no events any more."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import Display, GroupedCommand, options_of, prepare_options
+from .streams import tell
+
+if TYPE_CHECKING:
+    from voucherify_sync.api import PrepareSession
+
+_where = options_of("Where to")
+_shown = options_of("What is shown and kept")
+
+
+@click.command("prepare", cls=GroupedCommand)
+@_where("--to", required=True, metavar="FOLDER", type=click.Path(), help="Folder for the prepared archive.")
+@prepare_options
+@_shown("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only errors and warnings.")
+def command(**values: Any) -> int:
+    """Map the events of SOURCE once, into a folder of requests that `plan` and `replay` take as their SOURCE.
+
+    \b
+    Examples:
+      voucherify-sync prepare segment-logs/ --to prepared/ --bulk
+      voucherify-sync plan prepared/
+      voucherify-sync replay prepared/
+
+    The work is shared between processes, makes no call and reads no ledger. Stopped or killed, the same
+    command goes on where it ended. A replay of the result sends the same requests as one of SOURCE, under the
+    same keys in the ledger: either of them skips what the other has sent.
+
+    The folder holds personal data, as SOURCE does. Nobody but you can read it. Remove it after the replay.
+    """  # click reads the \b itself
+    from voucherify_sync.api import PrepareOptions, PrepareSession
+
+    from .outputs import begin_reading
+    from .progress import progress
+    from .signals import stopping_cleanly
+
+    display = Display.take(values)
+    session = PrepareSession(PrepareOptions(**values))
+    stop, preparation = session.stop, session.preparation
+    begin_reading(values["config"], session, values["files_from"])
+    with (
+        stopping_cleanly(stop, sends=False, quits="Quit. The same command goes on.\n"),
+        progress(display.progress_kind, session.snapshot, sys.stderr),
+    ):
+        preparation.run()
+    return _finish(session, display, values["to"])
+
+
+def _finish(session: PrepareSession, display: Display, to: str) -> int:
+    """Say how a preparation ended, and what comes next; return the exit code."""
+    from voucherify_sync.exit_codes import ExitCode
+    from voucherify_sync.text import counted
+
+    from .summary import notices_of_events, print_summary
+
+    stop, preparation = session.stop, session.preparation
+    report = preparation.report
+    if report is None:
+        done, total = preparation.tasks
+        tell(f"Stopped: {stop.reason}" if stop.reason else "Stopped.")
+        tell(f"{done:,} of {counted(total, 'task')} of this stage are done. The same command goes on.")
+        return int(stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.INTERRUPTED))
+    if preparation.is_known and not display.quiet:
+        tell(f"{to} holds this archive already, prepared with the same settings and options.")
+    if preparation.tried_again and not display.quiet:
+        tell(f"{counted(preparation.tried_again, 'task')} ran again, as the process was killed.")
+    if not display.quiet:
+        place = shlex.quote(to)
+        following = [
+            {
+                "command": f"voucherify-sync plan{_config(session)} {place}",
+                "does": "what it would send, and cost",
+            },
+            {
+                "command": f"voucherify-sync replay{_config(session)} {place}",
+                "does": "send it; it asks first",
+            },
+        ]
+        has_requests = bool(report.outcomes["planned"])
+        print_summary(
+            sys.stderr,
+            report,
+            next_commands=following if has_requests else (),
+            notices=[*notices_of_events(report.findings, report.older_updates), *report.notices],
+        )
+    return report.exit_code
+
+
+def _config(session: PrepareSession) -> str:
+    config = session.config
+    return "" if config is None else f" -c {shlex.quote(str(config))}"

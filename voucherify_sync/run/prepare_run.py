@@ -1,0 +1,329 @@
+"""Prepare an archive: run its tasks, go on where an earlier run ended, and write the manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Raw, convert
+
+from voucherify_sync.errors import RunStopped, UsageProblem
+from voucherify_sync.exit_codes import exit_code
+from voucherify_sync.findings import REPEATED_DIFFERS, Example, FindingCount
+from voucherify_sync.outcomes import Snapshot
+from voucherify_sync.report.run_report import (
+    ApiReport,
+    EventCounts,
+    InputReport,
+    MappingReport,
+    OlderUpdatesReport,
+    RecordCounts,
+    RunReport,
+    SettingsReport,
+    encode_report,
+    status_of,
+)
+from voucherify_sync.run.options import new_run_id
+from voucherify_sync.run.pipeline import Pipeline
+from voucherify_sync.run.prepare_tasks import (
+    Job,
+    MappedSplit,
+    Split,
+    Tallies,
+    TaskStoppedError,
+    WrittenShard,
+    decide_keys,
+    map_split,
+    write_shard,
+)
+from voucherify_sync.run.run import findings_of, selection_report
+from voucherify_sync.run.stages import Stages
+from voucherify_sync.settings import digest, digest_of_all
+from voucherify_sync.sources.discover import Source
+from voucherify_sync.sources.reader import SourceFacts, source_notices
+from voucherify_sync.state.prepared_archive import (
+    FORMAT,
+    MANIFEST,
+    ORIGIN,
+    WORK,
+    Manifest,
+    Origin,
+    PreparedSource,
+    read_manifest,
+)
+from voucherify_sync.state.private_files import utf8
+from voucherify_sync.state.storage import Storage
+from voucherify_sync.stop import Stop
+from voucherify_sync.text import listed, utc_text
+
+_DONE: Final = f"{WORK}/done"
+_KILLED: Final = "the process that reads it was killed each time, as for want of memory"
+_OTHER_PLACE: Final = "Name another place with --to, or remove this one."
+_STAGES: Final = 3
+
+_Result = TypeVar("_Result")
+
+
+class Preparation:
+    """One preparation of an archive, which the same command goes on with, wherever it ended.
+
+    Args:
+        job: what is prepared, and where.
+        splits: of its sources.
+        stages: runs the tasks.
+        stop: ends it early.
+        keeps_work: what the stages hand over stays in the storage.
+
+    Attributes:
+        report: of the preparation, as of a dry run; None until it is over.
+        is_known: the storage held the same already, whole, so nothing was done.
+    """
+
+    def __init__(
+        self, job: Job, splits: Sequence[Split], stages: Stages, stop: Stop, *, keeps_work: bool = False
+    ) -> None:
+        self.report: RunReport | None = None
+        self.is_known = False
+        self._job = job
+        self._splits = splits
+        self._stages = stages
+        self._stop = stop
+        self._keeps_work = keeps_work
+        self._storage: Storage = job.storage
+        self._done = self._total = self._stage = 0
+        self._started_at, self._clock_at_start = datetime.now(UTC), monotonic()
+
+    def run(self) -> None:
+        """Prepare, or go on with it.
+
+        Raises:
+            UsageProblem: the storage holds something else.
+            RunStopped: something cannot be written.
+        """
+        job, storage = self._job, self._storage
+        origin = origin_of(job, self._splits)
+        known = read_manifest(storage)
+        if known is not None:
+            _check_origin(storage, known.origin, origin)
+            if known.state == "complete":
+                self.report = msgspec.json.decode(known.report, type=RunReport)
+                self.is_known = True
+                return
+        elif (begun := _begun(storage)) is not None:
+            _check_origin(storage, begun, origin)
+        elif storage.names(""):
+            raise UsageProblem(
+                f"{storage.place} holds other files, and none of an archive that is being prepared.",
+                "Name a folder with --to that is empty, or not there yet.",
+            )
+        storage.write(ORIGIN, msgspec.json.encode(origin))
+        mapped = self._run("map", map_split, [(split,) for split in self._splits], MappedSplit)
+        if self._stop.requested:
+            return
+        layers = [layer for each in mapped if each is not None for layer in each.layers]
+        numbers = range(job.shards)
+        losers = self._whole(self._run("keys", decide_keys, [(each, layers) for each in numbers], str))
+        written = self._whole(
+            self._run("shards", write_shard, [(each, layers, losers) for each in numbers], WrittenShard)
+        )
+        if not self._stop.requested:
+            self._end(origin, mapped, written)
+
+    @property
+    def tasks(self) -> tuple[int, int]:
+        """How many tasks of the stage are done, and how many there are."""
+        return self._done, self._total
+
+    @property
+    def tried_again(self) -> int:
+        """Tasks that ran more than once, since their process was killed."""
+        return self._stages.tried_again
+
+    def snapshot(self) -> Snapshot:
+        """Tell how far it is; any thread may ask at any time."""
+        share = None
+        if self._total:
+            share = (max(self._stage - 1, 0) + self._done / self._total) / _STAGES
+        return Snapshot(events=0, bytes=0, bytes_total=None, counts={}, share=share)
+
+    def _run(
+        self,
+        stage: str,
+        task: Callable[..., _Result],
+        arguments: Sequence[tuple[Any, ...]],
+        type_: type[_Result],
+    ) -> list[_Result | None]:
+        """Run the tasks of a stage that no earlier run has done; return the results of all."""
+        storage = self._storage
+        names = [f"{stage}-{number:06d}.json" for number in range(len(arguments))]
+        done = set(storage.names(_DONE))
+        todo = [number for number, name in enumerate(names) if name not in done]
+        self._stage, self._total, self._done = self._stage + 1, len(arguments), len(arguments) - len(todo)
+
+        def tell(count: int) -> None:
+            self._done = len(arguments) - len(todo) + count
+
+        try:
+            found = self._stages.run(
+                run_marked, [(task, names[number], self._job, *arguments[number]) for number in todo], tell
+            )
+        except TaskStoppedError:
+            found = []
+        new = dict(zip(todo, found, strict=False))
+        return [
+            new.get(number)
+            if number in new or name not in done
+            else msgspec.json.decode(storage.read(f"{_DONE}/{name}"), type=type_)
+            for number, name in enumerate(names)
+        ]
+
+    def _whole(self, results: Sequence[_Result | None]) -> list[_Result]:
+        """Return results of which none may be missing."""
+        whole = [each for each in results if each is not None]
+        if len(whole) < len(results) and not self._stop.requested:
+            raise RunStopped(
+                f"{len(results) - len(whole)} tasks killed each process that they were given to.",
+                "Give them more memory, for example by a larger --shards; then run the same command again.",
+            )
+        return whole
+
+    def _end(
+        self, origin: Origin, mapped: Sequence[MappedSplit | None], written: Sequence[WrittenShard]
+    ) -> None:
+        """Add up what the tasks have counted, and write the manifest."""
+        job, tallies = self._job, Tallies()
+        pipeline = Pipeline(job.settings, job.selection)
+        facts: list[SourceFacts] = []
+        read = 0
+        for split, each in zip(self._splits, mapped, strict=True):
+            if each is None:
+                facts += [SourceFacts(source.name, damaged=_KILLED) for source in split.sources]
+                continue
+            facts += each.facts
+            read += each.read
+            tallies.merge(each.tallies)
+            pipeline.mapper.stats.merge(each.stats)
+            pipeline.filters.merge(each.met)
+        for shard in written:
+            tallies.merge(shard.tallies)
+        records = RecordCounts()
+        records.read = read
+        differing = FindingCount()
+        for tally in tallies.all():
+            examples = [each.position for each in tally.first]
+            records.add_count(
+                (tally.state, tally.type, tally.reason, tally.kind), tally.count, examples, tally.detail
+            )
+            if tally.reason == REPEATED_DIFFERS:
+                shown = [Example(each.position, each.message_id or "") for each in tally.first]
+                differing.merge(FindingCount(tally.count, shown))
+        records.check_invariant()
+        findings = findings_of(pipeline.mapper.stats, records, is_bulk=job.is_bulk)
+        if differing.count:
+            findings[REPEATED_DIFFERS] = differing
+        is_damaged = any(each.damaged for each in facts)
+        code = exit_code(
+            records.counts(), error=None, signal=None, is_damaged=is_damaged, holds_invariant=True
+        )
+        self.report = RunReport(
+            version=job.version,
+            run_id=new_run_id(),
+            mode="prepare",
+            status=status_of(code),
+            exit_code=int(code),
+            started_at=utc_text(self._started_at),
+            finished_at=utc_text(datetime.now(UTC)),
+            duration_s=round(monotonic() - self._clock_at_start, 3),
+            input=InputReport.of(facts),
+            events=EventCounts(records.read, records.by_type()),
+            outcomes={str(state): count for state, count in records.counts().items()},
+            reasons=records.reasons(),
+            api=ApiReport(0, 0, 0, None, None, records.by_endpoint()),
+            mapping=convert(pipeline.mapper.stats.to_dict(), dict[str, MappingReport]),
+            findings=findings,
+            notices=[*source_notices(facts), *pipeline.filters.notices(self._stop)],
+            timeline=None,
+            settings=SettingsReport(digest(job.settings)),
+            selection=selection_report(job.selection),
+            stopped_by=None,
+            dead_letters=None,
+            older_updates=OlderUpdatesReport(sum(each.older_updates for each in written), capped=False),
+        )
+        sources = [
+            PreparedSource(utf8(source.name), source.size, each.lines, each.damaged)
+            for source, each in zip(
+                (each for split in self._splits for each in split.sources), facts, strict=True
+            )
+        ]
+        manifest = Manifest(
+            format=FORMAT,
+            origin=origin,
+            state="incomplete" if is_damaged else "complete",
+            sources=sources,
+            files=[each.file for each in written],
+            report=Raw(encode_report(self.report)),
+        )
+        self._storage.write(MANIFEST, manifest.encode())
+        if not self._keeps_work and not is_damaged:
+            self._storage.remove(WORK)
+
+
+def run_marked(
+    task: Callable[..., _Result], name: str, job: Job, *arguments: Any, stop: Stop | None = None
+) -> _Result:
+    """Run a task, and leave a mark with its result, so that no later run does it again."""
+    result = task(job, *arguments, stop=stop)
+    job.storage.write(f"{_DONE}/{name}", msgspec.json.encode(result))
+    return result
+
+
+def origin_of(job: Job, splits: Sequence[Split]) -> Origin:
+    """Return what decides what the files of a prepared archive hold."""
+    sources = [[utf8(each.name), each.size, _stamp(each)] for split in splits for each in split.sources]
+    return Origin(
+        version=job.version,
+        settings=digest_of_all(job.settings),
+        customers=job.settings.delivery.customers,
+        selection=_digest([job.selection, job.limit]),
+        sources=_digest(sources),
+        splits=[len(split.sources) for split in splits],
+        shards=job.shards,
+    )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=8).hexdigest()
+
+
+def _stamp(source: Source) -> int | None:
+    """Return what tells a file from a later one of its name and size."""
+    return None if source.path is None else source.path.stat().st_mtime_ns
+
+
+def _begun(storage: Storage) -> Origin | None:
+    """Return the origin of a preparation that has not ended; None where there is none."""
+    if ORIGIN.rpartition("/")[2] not in storage.names(WORK):
+        return None
+    return msgspec.json.decode(storage.read(ORIGIN), type=Origin)
+
+
+def _check_origin(storage: Storage, known: Origin, origin: Origin) -> None:
+    """Raise UsageProblem if a storage holds what was made of something else."""
+    names = {
+        "version": "another version of voucherify-sync",
+        "settings": "other settings",
+        "customers": f"--{known.customers}",
+        "selection": "other options that select events",
+        "sources": "other sources, or sources that have changed since",
+        "splits": "other sources",
+        "shards": f"--shards {known.shards}",
+    }
+    different = [words for name, words in names.items() if getattr(known, name) != getattr(origin, name)]
+    if different:
+        raise UsageProblem(
+            f"{storage.place} was made with {listed(different, str, len(different))}.", _OTHER_PLACE
+        )

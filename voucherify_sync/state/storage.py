@@ -1,0 +1,121 @@
+"""Keep the files of a prepared archive, in a folder or elsewhere: each is written whole or not at all.
+
+What several processes or machines work on together is handed over through a storage, so that any of them may be lost.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from msgspec import Struct
+
+from voucherify_sync.state.private_files import make_private_directory, write_error
+
+_DRAFT = ".draft-"
+
+
+class Storage(Protocol):
+    """Files by name; a name may have folders in it, with slashes.
+
+    It is handed to other processes, so it must be possible to pickle it. Each function raises VoucherifySyncError where
+    something cannot be written, and OSError where something cannot be read.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where it is, as people name it."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, whole or not at all; one that exists is replaced."""
+        ...
+
+    def writing(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Return a file to write to, which appears whole at the end, and not at all after an error."""
+        ...
+
+    def reading(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Return a file to read from its beginning."""
+        ...
+
+    def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
+        """Return a part of a file, or all of it."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, sorted; none where there is no such folder."""
+        ...
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder with all that is in it."""
+        ...
+
+
+class Folder(Struct, frozen=True):
+    """A storage on disk, for the eyes of its owner only: 0700 and 0600."""
+
+    root: str
+
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return self.root
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+        with self.writing(name) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """Yield a file that gets its name at the end."""
+        target = self._path(name)
+        try:
+            make_private_directory(target.parent)
+            descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=_DRAFT)
+        except OSError as error:
+            raise write_error(target, error) from error
+        try:
+            with open(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(draft, target)  # noqa: PTH105
+        except OSError as error:
+            raise write_error(target, error) from error
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(draft)  # noqa: PTH108
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """Yield a file to read."""
+        with self._path(name).open("rb") as file:
+            yield file
+
+    def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
+        """Return a part of a file."""
+        with self.reading(name) as file:
+            file.seek(begin)
+            return file.read(-1 if end is None else end - begin)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, without those that are being written."""
+        try:
+            found = os.listdir(self._path(folder))  # noqa: PTH208
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in found if not name.startswith(_DRAFT))
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder; what of it cannot be removed stays."""
+        shutil.rmtree(self._path(folder), ignore_errors=True)
+
+    def _path(self, name: str) -> Path:
+        return Path(self.root, name)
