@@ -94,22 +94,24 @@ class OlderUpdates:
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Look at outcomes in their order; only what was sent, and says something of a customer, counts."""
-        newest, most = self._newest, self._max_customers
         for outcome in outcomes:
             request = outcome.request
             if request is None or not request.has_profile or outcome.state not in _SENT:
                 continue
-            event, source_id = request.event, request.source_id
-            if event.time is None or event.told_time is None:
-                continue
-            version = event.time, event.told_time
-            before = newest.get(source_id)
-            if before is None and (len(newest) >= most or len(source_id) > MAX_ID_LENGTH):
-                self.capped = True
-            elif before is None or before <= version:
-                newest[source_id] = version
-            else:
-                self.count += 1
+            event = request.event
+            if event.time is not None and event.told_time is not None:
+                self.note(request.source_id, (event.time, event.told_time))
+
+    def note(self, source_id: str, version: tuple[datetime, datetime]) -> None:
+        """Look at one update of a customer: its time, and the same as its event tells it."""
+        newest = self._newest
+        before = newest.get(source_id)
+        if before is None and (len(newest) >= self._max_customers or len(source_id) > MAX_ID_LENGTH):
+            self.capped = True
+        elif before is None or before <= version:
+            newest[source_id] = version
+        else:
+            self.count += 1
 
 
 MappedPart = tuple[list[list[Decision]], MappingStats, FiltersMet]

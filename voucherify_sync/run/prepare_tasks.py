@@ -16,7 +16,9 @@ import struct
 import sys
 from binascii import crc32
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from importlib.metadata import version
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -28,9 +30,9 @@ from voucherify_sync.events import Kind, Request, record_key
 from voucherify_sync.mapping.filters import FiltersMet, Selection
 from voucherify_sync.mapping.stats import MappingStats
 from voucherify_sync.outcomes import Outcome, State
-from voucherify_sync.report.run_report import MAX_EXAMPLES
+from voucherify_sync.report.run_report import MAX_EXAMPLES, RecordsAlike
 from voucherify_sync.run.options import MAX_SHARDS
-from voucherify_sync.run.pipeline import OlderUpdates, Pipeline, worse_of
+from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
 from voucherify_sync.settings import Settings
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader, SourceFacts, check_gzip
@@ -145,14 +147,19 @@ class Tallies:
     """Counts records by how they end."""
 
     def __init__(self) -> None:
-        self._by_end: dict[tuple[State, str | None, str | None, Kind | None], Tally] = {}
+        self._by_end: dict[RecordsAlike, Tally] = {}
 
-    def add(self, outcome: Outcome, place: Place) -> None:
-        """Count a record; within a task they come in the order of the input."""
-        record, request = outcome.record, outcome.request
-        tally = self._of(
-            outcome.state, record.type, outcome.reason, None if request is None else request.kind
-        )
+    def add(self, end: RecordsAlike, line: _Line) -> None:
+        """Count a record with a request; within a task they come in the order of the input."""
+        tally = self._of(end)
+        tally.count += 1
+        if len(tally.first) < MAX_EXAMPLES:
+            tally.first.append(line.as_first())
+
+    def add_outcome(self, outcome: Outcome, place: Place) -> None:
+        """Count a record without a request."""
+        record = outcome.record
+        tally = self._of((outcome.state, record.type, outcome.reason, None))
         tally.count += 1
         if len(tally.first) < MAX_EXAMPLES:
             tally.first.append(FirstRecord(place, str(record.position), record.message_id))
@@ -161,7 +168,7 @@ class Tallies:
     def merge(self, others: Iterable[Tally]) -> None:
         """Add what a later task has counted."""
         for other in others:
-            tally = self._of(other.state, other.type, other.reason, other.kind)
+            tally = self._of((other.state, other.type, other.reason, other.kind))
             tally.count += other.count
             tally.first = sorted([*tally.first, *other.first])[:MAX_EXAMPLES]
             tally.detail = tally.detail or other.detail
@@ -170,9 +177,11 @@ class Tallies:
         """Return the counts, by the places of their first records."""
         return sorted(self._by_end.values(), key=lambda tally: tally.first[0])
 
-    def _of(self, state: State, type_: str | None, reason: str | None, kind: Kind | None) -> Tally:
-        key = state, type_, reason, kind
-        return self._by_end.setdefault(key, Tally(*key))
+    def _of(self, end: RecordsAlike) -> Tally:
+        found = self._by_end.get(end)
+        if found is None:
+            found = self._by_end[end] = Tally(*end)
+        return found
 
 
 class MappedSplit(Struct):
@@ -211,11 +220,36 @@ class WrittenShard(Struct):
 
 
 class _Line(Struct, array_like=True, gc=False):
-    """A request on its way to its shard, with its place."""
+    """A request on its way to its shard.
+
+    Attributes:
+        split, number: its place.
+        type: of its event.
+        kind: of the request.
+        is_second: it is the custom event that is sent beside an order.
+        customer_id: whose it is.
+        time, told_time: of what it says of the customer, where customers are sent one by one; None if it says nothing.
+        request: as it is written.
+    """
 
     split: int
     number: int
+    type: str
+    kind: Kind
+    is_second: bool
+    customer_id: str
+    time: datetime | None
+    told_time: datetime | None
     request: bytes
+
+    def is_next_to(self, other: _Line) -> bool:
+        """Tell whether it is what follows another one in the input."""
+        return self.split == other.split and self.number == other.number + 1
+
+    def as_first(self) -> FirstRecord:
+        """Return what is kept of it where it is one of the first that ended alike."""
+        event = decode_line(self.request)
+        return FirstRecord((self.split, self.number), str(event.position), event.message_id)
 
 
 def splits_of(sources: Sequence[Source], *, is_one: bool = False) -> list[Split]:
@@ -263,22 +297,35 @@ def map_split(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSpli
         left = None if job.limit is None else job.limit - read
         if left == 0:
             break
-        for decisions in pipeline.batches(batch, stop, left):
-            for decision in decisions:
-                place = split.number, number
-                number += 1
-                if not isinstance(decision, Request):
-                    read += 1
-                    tallies.add(decision, place)
-                    continue
-                event = decision.event
-                read += not event.is_counted
-                shard = crc32(decision.source_id.encode(errors="surrogatepass")) % shards
-                key = seen_key(record_key(event))
-                keys[int.from_bytes(key[:4]) % shards] += _KEY.pack(key, digest_of(decision), shard, *place)
-                line = _pack(_Line(*place, encode_request(decision)))
-                requests[shard] += len(line).to_bytes(4) + line
-                size += len(line) + _KEY.size
+        for decision in chain.from_iterable(pipeline.batches(batch, stop, left)):
+            number += 1
+            if not isinstance(decision, Request):
+                read += 1
+                tallies.add_outcome(decision, (split.number, number))
+                continue
+            event, customer_id = decision.event, decision.source_id
+            read += not event.is_counted
+            shard = crc32(customer_id.encode(errors="surrogatepass")) % shards
+            key = seen_key(record_key(event))
+            keys[int.from_bytes(key[:4]) % shards] += _KEY.pack(
+                key, digest_of(decision), shard, split.number, number
+            )
+            is_update = decision.has_profile and not job.is_bulk
+            line = _pack(
+                (  # a _Line
+                    split.number,
+                    number,
+                    event.type,
+                    decision.kind,
+                    event.is_counted,
+                    customer_id,
+                    event.time if is_update else None,
+                    event.told_time if is_update else None,
+                    encode_request(decision),
+                )
+            )
+            requests[shard] += len(line).to_bytes(4) + line
+            size += len(line) + _KEY.size
         if size > _LAYER_BYTES:
             write_layer()
             size = 0
@@ -332,48 +379,41 @@ def write_shard(
     for name in losers:
         for split, place, is_equal in _LOSER.iter_unpack(read_segment(storage, name, number)):
             lost[split, place] = is_equal
-    first: tuple[Outcome, Place] | None = None  # of a record that may have a second request
+    first: tuple[RecordsAlike, _Line] | None = None  # of a record that may have a second request
     with writing_requests(storage, f"requests-{number:05d}.ndjson.gz") as file:
-        for place, line in _lines(storage, layers, job.shards + number):
-            event = decode_line(line)
-            assert event.prepared is not None  # noqa: S101  # each line has one
-            request = Request.of_prepared(event, event.prepared)
-            outcome = _outcome(request, lost.get(place))
-            if outcome.state is State.PLANNED:
-                file.add(line)
-                if not job.is_bulk:
-                    older.add((outcome,))
-            if first is not None and event.is_counted and first[1] == (place[0], place[1] - 1):
-                first = worse_of(first[0], outcome), first[1]
+        for line in _lines(storage, layers, job.shards + number, stop):
+            is_equal = lost.get((line.split, line.number)) if lost else None
+            if is_equal is None:
+                file.add(line.request)
+                end: RecordsAlike = State.PLANNED, line.type, None, line.kind
+                if line.time is not None and line.told_time is not None:
+                    older.note(line.customer_id, (line.time, line.told_time))
+            else:
+                reason = reason_of_repeated(decode_line(line.request), is_equal=bool(is_equal))
+                end = State.DUPLICATE, line.type, reason, None
+            if first is not None and line.is_second and line.is_next_to(first[1]):
+                if end[0] is State.PLANNED or first[0][0] is not State.PLANNED:
+                    first = end, line  # the custom event counts, unless only the order is sent
                 continue
             if first is not None:
                 tallies.add(*first)
-            first = None if event.is_counted else (outcome, place)
-            _raise_if_stopped(stop)
+            first = None if line.is_second else (end, line)
         if first is not None:
             tallies.add(*first)
     return WrittenShard(file.described(), tallies.all(), older.count)
 
 
-def _outcome(request: Request, is_equal: int | None) -> Outcome:
-    """Return how the record of a request ends; `is_equal` tells whether an earlier one with its key is equal."""
-    event = request.event
-    if is_equal is None:
-        return Outcome(event, State.PLANNED, request=request)
-    return Outcome(event, State.DUPLICATE, reason_of_repeated(event, is_equal=bool(is_equal)))
-
-
-def _lines(storage: Storage, layers: Sequence[str], segment: int) -> Iterator[tuple[Place, bytes]]:
+def _lines(storage: Storage, layers: Sequence[str], segment: int, stop: Stop | None) -> Iterator[_Line]:
     """Yield the requests of a segment of each layer, in the order of the input."""
     decode = msgspec.msgpack.Decoder(_Line).decode
     for layer in layers:
+        _raise_if_stopped(stop)
         data = memoryview(read_segment(storage, layer, segment))
         at = 0
         while at < len(data):
             size = int.from_bytes(data[at : at + 4])
-            line = decode(data[at + 4 : at + 4 + size])
+            yield decode(data[at + 4 : at + 4 + size])
             at += 4 + size
-            yield (line.split, line.number), line.request
 
 
 def _empty(count: int) -> list[bytearray]:

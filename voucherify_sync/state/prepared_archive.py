@@ -191,15 +191,19 @@ class RequestFile:
         self._gzip = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP)
         self._digest = hashlib.sha256()
         self._requests = self._bytes = 0
+        self._lines = bytearray()
 
     def add(self, line: bytes) -> None:
         """Add a line, as `encode_request` makes it."""
         self._requests += 1
-        self._write(self._gzip.compress(line))
+        self._lines += line
+        if len(self._lines) >= PIECE_BYTES:
+            self._write(self._gzip.compress(self._lines))
+            self._lines.clear()
 
     def end(self) -> None:
         """Write what is left."""
-        self._write(self._gzip.flush())
+        self._write(self._gzip.compress(self._lines) + self._gzip.flush())
 
     def described(self) -> PreparedFile:
         """Return what the manifest says of it, once it has ended."""
