@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from voucherify_sync.errors import UsageProblem
+
 from .options import Display, GroupedCommand, options_of, prepare_options
 from .streams import tell
 
@@ -19,7 +21,9 @@ _shown = options_of("What is shown and kept")
 
 
 @click.command("prepare", cls=GroupedCommand)
-@_where("--to", required=True, metavar="FOLDER", type=click.Path(), help="Folder for the prepared archive.")
+@_where(
+    "--to", metavar="FOLDER", type=click.Path(), help="Folder for the prepared archive; it must be given."
+)
 @prepare_options
 @_shown("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only errors and warnings.")
 def command(**values: Any) -> int:
@@ -44,6 +48,10 @@ def command(**values: Any) -> int:
     from .signals import stopping_cleanly
 
     display = Display.take(values)
+    if not values["to"]:
+        raise UsageProblem(
+            "--to is missing.", "Name a folder that takes the prepared archive, such as --to prepared."
+        )
     session = PrepareSession(PrepareOptions(**values))
     stop, preparation = session.stop, session.preparation
     begin_reading(values["config"], session, values["files_from"])

@@ -122,7 +122,12 @@ class Kind(StrEnum):
 
 
 class PreparedRequest(Struct, frozen=True, gc=False, array_like=True):
-    """The request of an event that was prepared; the attributes are those of Request."""
+    """The request of an event that was prepared.
+
+    Attributes:
+        place: in the archive, of what says something of an order: it is read in another order.
+        kind, source_id and the others: as in Request.
+    """
 
     kind: Kind
     source_id: str
@@ -133,6 +138,7 @@ class PreparedRequest(Struct, frozen=True, gc=False, array_like=True):
     customer: bytes | None
     is_anonymous: bool
     order_id: str | None
+    place: int
 
 
 class Event(Struct, gc=False, array_like=True, tag_field="sort", tag=0):

@@ -50,4 +50,4 @@ def test_one_walk_makes_what_the_rows_make_one_by_one(seed: int) -> None:
 
 def strip(value: Any) -> str:
     """Return values as text, without the event, which differs, and where functions lie in memory."""
-    return re.sub(r"Event\(.*?is_counted=False\)| at 0x\w+", "", repr(value))
+    return re.sub(r"Event\(.*?prepared=None\)| at 0x\w+", "", repr(value))

@@ -36,6 +36,7 @@ RETURNS_A_REASON = {
     "_reason_of_name",
     "_reason_of_rules",
     "reason_of_type",
+    "reason_of_repeated",
 }
 
 CODES = {reason.code for reason in REASONS}

@@ -54,10 +54,7 @@ from voucherify_sync.run.options import (
     is_worth_processes,
     new_run_id,
 )
-from voucherify_sync.run.prepare_run import Preparation
-from voucherify_sync.run.prepare_tasks import Job, shards_for, splits_of
 from voucherify_sync.run.run import Run
-from voucherify_sync.run.stages import LocalStages
 from voucherify_sync.sandbox import Sandbox
 from voucherify_sync.settings import (
     Credentials,
@@ -431,6 +428,11 @@ class PrepareSession(Prepared):
                 "prepare reads files, and one of the sources is a pipe.",
                 "Write what it yields to a file first.",
             )
+        # Other processes are of no use to most commands, and slow to import.
+        from voucherify_sync.run.prepare_run import Preparation
+        from voucherify_sync.run.prepare_tasks import Job, shards_for, splits_of
+        from voucherify_sync.run.stages import LocalStages
+
         _refuse_nested(options.to, self.source_names)
         settings = _with_delivery_options(ReplayOptions(customers=options.customers), self.settings)
         self.settings = msgspec.structs.replace(settings, api=Api())  # the tasks need no keys
@@ -453,6 +455,8 @@ class PrepareSession(Prepared):
 
 def _refuse_nested(to: str, sources: Sequence[str]) -> None:
     """Raise UsageProblem where a prepared archive would be a part of what it is made of, or the other way round."""
+    if not to:
+        raise UsageProblem("to: must name a folder, and it is empty.", "Name one, such as prepared.")
     target = os.path.join(os.path.realpath(to), "")
     for source in sources:
         path = os.path.join(os.path.realpath(source), "")
@@ -723,8 +727,8 @@ def _settings_for(archive: PreparedArchive, options: ReplayOptions, settings: Se
         )
     if given := [f"--{name}" for name in _OF_PREPARE if getattr(options, name)]:
         raise UsageProblem(
-            f"{listed(given, str, len(given))}: chooses among events, and {place} holds requests.",
-            "Give it to `prepare`.",
+            f"{listed(given, str, len(given))}: a prepared archive holds requests, and no events to choose from.",
+            "Give such options to `prepare`.",
         )
     if options.customers not in (None, origin.customers):
         raise UsageProblem(

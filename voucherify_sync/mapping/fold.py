@@ -229,6 +229,7 @@ class Fold(Generic[_Merged]):
         told_time: int,
         message_id: str,
         news: str | None,
+        place: int | None = None,
     ) -> None:
         """Take one update.
 
@@ -237,17 +238,18 @@ class Fold(Generic[_Merged]):
             payload: its fields as JSON, ``source_id`` among them.
             time: when it was made, as ``microseconds`` tells it.
             told_time: the same as the event tells it; decides between equal times.
-            message_id: decides after that; then the order of the calls does.
+            message_id: decides after that; then the place does.
             news: type of the event; None if it was sent before.
+            place: in the input; None: that of the calls.
 
         Raises:
             RunStopped: there is no room on disk.
         """
         partition = self._partitions[crc32(source_id.encode()) % PARTITIONS]
         before = len(partition)
-        _ENCODER.encode_into(
-            (time, told_time, message_id, self.updates, news, Raw(payload)), partition, before
-        )
+        if place is None:
+            place = self.updates
+        _ENCODER.encode_into((time, told_time, message_id, place, news, Raw(payload)), partition, before)
         partition += b"\n"
         self.updates += 1
         self._bytes += len(partition) - before

@@ -80,6 +80,7 @@ class OrderFold(Fold[OrderProfile]):
                 microseconds(event.told_time),
                 event.message_id or "",
                 event.type if isinstance(decision, Request) else None,
+                None if event.prepared is None else event.prepared.place,
             )
 
     def orders(

@@ -208,7 +208,7 @@ class Pipeline:
     def _decide_both(self, record: Record) -> list[Decision]:
         """Return the decision on the order of a record, and that on its custom event, which is a record of its own."""
         decision = self.decide(record)
-        if type(record) is not Event or not self.filters.is_order(record):
+        if type(record) is not Event or record.prepared is not None or not self.filters.is_order(record):
             return [decision]
         reason = decision.reason if isinstance(decision, Outcome) else None
         if reason in _REASONS_OF_BOTH:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -50,8 +51,8 @@ from voucherify_sync.state.prepared_archive import (
     MANIFEST,
     ORIGIN,
     WORK,
+    ArchiveOrigin,
     Manifest,
-    Origin,
     PreparedSource,
     read_manifest,
 )
@@ -104,6 +105,10 @@ class Preparation:
             UsageProblem: the storage holds something else.
             RunStopped: something cannot be written.
         """
+        with self._storage.alone():
+            self._prepare()
+
+    def _prepare(self) -> None:
         job, storage = self._job, self._storage
         origin = origin_of(job, self._splits)
         known = read_manifest(storage)
@@ -127,6 +132,8 @@ class Preparation:
         layers = [layer for each in mapped if each is not None for layer in each.layers]
         numbers = range(job.shards)
         losers = self._whole(self._run("keys", decide_keys, [(each, layers) for each in numbers], str))
+        if self._stop.requested:  # not all losers are known
+            return
         written = self._whole(
             self._run("shards", write_shard, [(each, layers, losers) for each in numbers], WrittenShard)
         )
@@ -192,7 +199,7 @@ class Preparation:
         return whole
 
     def _end(
-        self, origin: Origin, mapped: Sequence[MappedSplit | None], written: Sequence[WrittenShard]
+        self, origin: ArchiveOrigin, mapped: Sequence[MappedSplit | None], written: Sequence[WrittenShard]
     ) -> None:
         """Add up what the tasks have counted, and write the manifest."""
         job, tallies = self._job, Tallies()
@@ -256,7 +263,9 @@ class Preparation:
         sources = [
             PreparedSource(utf8(source.name), source.size, each.lines, each.damaged)
             for source, each in zip(
-                (each for split in self._splits for each in split.sources), facts, strict=True
+                (each for split in self._splits for each in split.sources),
+                chain(facts, repeat(SourceFacts(""))),  # fewer where a limit of records ends the reading
+                strict=False,
             )
         ]
         manifest = Manifest(
@@ -281,10 +290,10 @@ def run_marked(
     return result
 
 
-def origin_of(job: Job, splits: Sequence[Split]) -> Origin:
+def origin_of(job: Job, splits: Sequence[Split]) -> ArchiveOrigin:
     """Return what decides what the files of a prepared archive hold."""
     sources = [[utf8(each.name), each.size, _stamp(each)] for split in splits for each in split.sources]
-    return Origin(
+    return ArchiveOrigin(
         version=job.version,
         settings=digest_of_all(job.settings),
         customers=job.settings.delivery.customers,
@@ -304,14 +313,14 @@ def _stamp(source: Source) -> int | None:
     return None if source.path is None else source.path.stat().st_mtime_ns
 
 
-def _begun(storage: Storage) -> Origin | None:
+def _begun(storage: Storage) -> ArchiveOrigin | None:
     """Return the origin of a preparation that has not ended; None where there is none."""
     if ORIGIN.rpartition("/")[2] not in storage.names(WORK):
         return None
-    return msgspec.json.decode(storage.read(ORIGIN), type=Origin)
+    return msgspec.json.decode(storage.read(ORIGIN), type=ArchiveOrigin)
 
 
-def _check_origin(storage: Storage, known: Origin, origin: Origin) -> None:
+def _check_origin(storage: Storage, known: ArchiveOrigin, origin: ArchiveOrigin) -> None:
     """Raise UsageProblem if a storage holds what was made of something else."""
     names = {
         "version": "another version of voucherify-sync",

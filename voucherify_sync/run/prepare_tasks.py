@@ -56,6 +56,7 @@ from voucherify_sync.stop import Stop
 
 SPLIT_BYTES: Final = 256 << 20
 """Bytes on disk of the sources of a split, about."""
+_PLACE_BITS: Final = 40
 _MIN_SPLIT_BYTES: Final = 4 << 20
 _SPLITS: Final = 32
 _MIN_SHARDS: Final = 16
@@ -279,7 +280,7 @@ def map_split(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSpli
     stop = stop or Stop()
     storage, shards = job.storage, job.shards
     selection = replace(job.selection, needs_times=True)  # a plan tells when events happened
-    pipeline = Pipeline(job.settings, selection, folds=job.is_bulk, refers=job.is_bulk, folds_orders=True)
+    pipeline = Pipeline(job.settings, selection, folds=True, refers=job.is_bulk, folds_orders=True)
     distrusted = [facts for facts in check_gzip(split.sources, stop) if facts.corrupt]
     reader = Reader(split.sources, stop, distrusted)
     tallies, layers = Tallies(), list[str]()
@@ -307,8 +308,9 @@ def map_split(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSpli
             read += not event.is_counted
             shard = crc32(customer_id.encode(errors="surrogatepass")) % shards
             key = seen_key(record_key(event))
+            customer = decision.customer if job.is_bulk else None  # else it is there for plans only
             keys[int.from_bytes(key[:4]) % shards] += _KEY.pack(
-                key, digest_of(decision), shard, split.number, number
+                key, digest_of(decision.payload, customer), shard, split.number, number
             )
             is_update = decision.has_profile and not job.is_bulk
             line = _pack(
@@ -321,7 +323,7 @@ def map_split(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSpli
                     customer_id,
                     event.time if is_update else None,
                     event.told_time if is_update else None,
-                    encode_request(decision),
+                    encode_request(decision, split.number << _PLACE_BITS | number),
                 )
             )
             requests[shard] += len(line).to_bytes(4) + line

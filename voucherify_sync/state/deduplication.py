@@ -107,7 +107,8 @@ class Deduplicator:
         pairs = zip(decisions, keys, strict=True)
         requests = [(decision, key) for decision, key in pairs if isinstance(decision, Request) and key]
         repeated = self._seen.add_many(
-            [seen_key(key) for _, key in requests], [digest_of(request) for request, _ in requests]
+            [seen_key(key) for _, key in requests],
+            [digest_of(request.payload, request.customer) for request, _ in requests],
         )
         if repeated is None and not known_of and self._is_superseded is None:
             return decisions
@@ -336,13 +337,13 @@ def _has_sent_profile(request: Request, known: KnownRecord | None) -> bool:
     return known.hash == request_hash(request.without_profile().payload)
 
 
-def digest_of(request: Request) -> int:
+def digest_of(payload: bytes, customer: bytes | None) -> int:
     """Return one byte of a checksum: it is equal for equal requests, and for one pair in 256 of different ones.
 
-    What it says of a customer counts where that is folded, too. Such small numbers are shared by all keys, and take no
-    memory for each.
+    What a request says of a customer counts where that is folded, too. Such small numbers are shared by all keys, and
+    take no memory for each.
     """
-    return crc32(request.customer or b"", crc32(request.payload)) & 0xFF
+    return crc32(customer or b"", crc32(payload)) & 0xFF
 
 
 def seen_key(key: bytes) -> bytes:

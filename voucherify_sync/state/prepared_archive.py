@@ -69,7 +69,8 @@ class PreparedRecord(Struct, omit_defaults=True, frozen=True):
         customer: as in Request.
         name: as in Request, where it is not the event's own.
         is_by_id, has_profile, is_anonymous, order_id: as in Request.
-        is_second: it is the custom event that is sent beside an order, of the same record.
+        as_event: as in Event.
+        place: in the archive, of what is folded with requests of other customers: of an order. Later ones are larger.
     """
 
     customer_id: str
@@ -85,7 +86,8 @@ class PreparedRecord(Struct, omit_defaults=True, frozen=True):
     has_profile: bool = False
     is_anonymous: bool = False
     order_id: str | None = None
-    is_second: bool = False
+    as_event: bool = False
+    place: int = 0
 
 
 class PreparedLine(Struct, frozen=True):
@@ -101,8 +103,8 @@ class PreparedLine(Struct, frozen=True):
 _decode_line = msgspec.json.Decoder(PreparedLine).decode
 
 
-def encode_request(request: Request) -> bytes:
-    """Return the line of a request, with its line end."""
+def encode_request(request: Request, place: int) -> bytes:
+    """Return the line of a request, with its line end. Of two requests the earlier one has the smaller place."""
     event, kind = request.event, request.kind
     record = PreparedRecord(
         request.source_id,
@@ -118,7 +120,8 @@ def encode_request(request: Request) -> bytes:
         request.has_profile,
         request.is_anonymous,
         request.order_id,
-        event.is_counted,
+        event.as_event,
+        place if request.order_id is not None else 0,
     )
     return b'{"method":"POST","path":"%b","body":%b,"source":%b,"messageId":%b,"record":%b}\n' % (
         PATHS[kind].encode(),
@@ -163,8 +166,7 @@ def decode_line(raw: bytes) -> Event:
         former_message_id=record.former_message_id,
         time=record.time,
         told_time=record.told_time or record.time,
-        as_event=record.is_second,
-        is_counted=record.is_second,
+        as_event=record.as_event,
         prepared=PreparedRequest(
             kind,
             record.customer_id,
@@ -175,6 +177,7 @@ def decode_line(raw: bytes) -> Event:
             None if record.customer is UNSET else bytes(record.customer),
             record.is_anonymous,
             record.order_id,
+            record.place,
         ),
     )
     if event.key is None:
@@ -255,7 +258,7 @@ class PreparedFile(Struct, frozen=True):
     sha256: str
 
 
-class Origin(Struct, frozen=True):
+class ArchiveOrigin(Struct, frozen=True):
     """What decides what the files of a prepared archive hold.
 
     Attributes:
@@ -290,7 +293,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """
 
     format: int
-    origin: Origin
+    origin: ArchiveOrigin
     state: Literal["complete", "incomplete"]
     sources: list[PreparedSource]
     files: list[PreparedFile]

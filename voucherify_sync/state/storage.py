@@ -5,6 +5,7 @@ What several processes or machines work on together is handed over through a sto
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from typing import BinaryIO, Protocol
 
 from msgspec import Struct
 
+from voucherify_sync.errors import RunStopped
 from voucherify_sync.state.private_files import make_private_directory, write_error
 
 _DRAFT = ".draft-"
@@ -49,11 +51,19 @@ class Storage(Protocol):
         ...
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder, sorted; none where there is no such folder."""
+        """Return the names of what is in a folder, sorted; none where there is no such folder."""
         ...
 
     def remove(self, folder: str) -> None:
         """Remove a folder with all that is in it."""
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep others of this machine from preparing into the same place meanwhile.
+
+        Raises:
+            RunStopped: somebody does.
+        """
         ...
 
 
@@ -106,16 +116,41 @@ class Folder(Struct, frozen=True):
             return file.read(-1 if end is None else end - begin)
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder, without those that are being written."""
+        """Return the names of what is in a folder, without what is being written."""
+        path = self._path(folder)
         try:
-            found = os.listdir(self._path(folder))  # noqa: PTH208
+            found = os.listdir(path)  # noqa: PTH208
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise write_error(path, error) from error
         return sorted(name for name in found if not name.startswith(_DRAFT))
 
     def remove(self, folder: str) -> None:
         """Remove a folder; what of it cannot be removed stays."""
         shutil.rmtree(self._path(folder), ignore_errors=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold a lock on the folder itself, which ends with this process, however it ends."""
+        path = self._path("")
+        try:
+            make_private_directory(path)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise write_error(path, error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunStopped(
+                    f"another process is preparing an archive in {self.root}.", "Wait until it has ended."
+                ) from None
+            except OSError:  # a file system without locks: tasks that run twice do no harm
+                pass
+            yield
+        finally:
+            os.close(descriptor)
 
     def _path(self, name: str) -> Path:
         return Path(self.root, name)
