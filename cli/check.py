@@ -93,7 +93,8 @@ def command(
     metadata schemas (exit code 3 if Voucherify would refuse requests, 5 if the keys do not work).
 
     --probe finds out what no document of Voucherify settles: it creates a test customer, updates it, sends
-    one custom event and deletes the customer. It asks first. Exit code 3 if the project behaves otherwise
+    one custom event and deletes the customer. An order of amount 0 is made with --probe-order only, and
+    stays. It asks first. Exit code 3 if the project behaves otherwise
     than assumed, or if something could not be deleted; 4 if fewer than 40 calls are left.
     """  # click reads the \b itself
     from voucherify_sync import settings as library

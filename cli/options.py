@@ -392,14 +392,15 @@ _BULK = [
         "customers",
         flag_value="bulk",
         is_deliberate=True,
-        help="Send customers first, folded into bulk requests: a few calls instead of one per identify.",
+        help="Send customers first, folded into bulk requests: a few calls instead of one per identify. Then orders, "
+        "then custom events.",
     ),
     _how(
         "--each",
         "customers",
         flag_value="each",
         is_deliberate=True,
-        help="Send each identify in a call of its own, in input order.  [default]",
+        help="Send each identify in a call of its own, in input order, after the orders if there are any.  [default]",
     ),
 ]
 _HOW = [
@@ -436,7 +437,13 @@ _HOW = [
         is_deliberate=True,
         help="Also send a prepared archive that is incomplete, since a source could not be read.",
     ),
-    _how("-y", "--yes", is_flag=True, is_deliberate=True, help="Send custom events without asking first."),
+    _how(
+        "-y",
+        "--yes",
+        is_flag=True,
+        is_deliberate=True,
+        help="Send custom events and orders without asking first.",
+    ),
 ]
 _LEDGER = _before(
     "--ledger",

@@ -66,7 +66,7 @@ def command(cycle: int | None, from_api: bool, brief: bool, as_json: bool, **val
     without --from-api. Each number comes twice: with one call per customer update (--each), and with
     customers folded into bulk requests (--bulk). Without --rate and --cycle it uses the limits of
     Voucherify's public plans, less the reserve of the settings. It also shows what page, screen and group
-    events would cost that are switched off.
+    events would cost that are switched off, and what order events cost as custom events and as orders.
 
     Exit code 0, even if the replay does not fit: see `jq '.plans[].bulk.fits'`. Exit code 3 if records
     are invalid or a source is damaged.

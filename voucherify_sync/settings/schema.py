@@ -23,6 +23,7 @@ from voucherify_sync.settings.types import (
     Secret,
     Setting,
     TrackEntry,
+    description_of,
     settings_of,
 )
 
@@ -75,7 +76,7 @@ def _written(setting: Setting) -> Json:
     if kind in _VALUES:
         return {"type": ["object", "null"], "additionalProperties": _VALUES[kind]}
     if kind == dict[str, TrackEntry]:
-        entry = _object(_properties(settings_of(ENTRIES)), description=TrackEntry.__doc__)
+        entry = _object(_properties(settings_of(ENTRIES)), description=description_of(TrackEntry))
         return {"type": ["object", "null"], "additionalProperties": entry | {"type": ["object", "null"]}}
     if setting.name == "set":
         return {"type": ["object", "null"], "additionalProperties": VALUE_REFERENCE}
@@ -138,7 +139,9 @@ def json_schema() -> Json:
     sections: Json = {}
     for section, cls in SECTIONS.items():
         properties = _properties(settings_of(section))
-        sections[section] = _object(properties, description=cls.__doc__) | {"type": ["object", "null"]}
+        sections[section] = _object(properties, description=description_of(cls)) | {
+            "type": ["object", "null"]
+        }
     sections[TESTS] = _TESTS
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

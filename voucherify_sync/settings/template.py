@@ -31,6 +31,7 @@ from voucherify_sync.settings.types import (
     Settings,
     Track,
     TrackEntry,
+    description_of,
     settings_of,
 )
 
@@ -250,7 +251,7 @@ def template(
     lines = (_INTRODUCTION + introduction).split("\n")
     explained: set[str] = set()
     for section, cls in SECTIONS.items():
-        lines += [*_comment(cls.__doc__ or "", ""), f"{section}:"]
+        lines += [*_comment(description_of(cls), ""), f"{section}:"]
         for setting in settings_of(section).values():
             help_text = (helps or {}).get(setting.path, setting.help)
             if help_text not in explained:

@@ -493,7 +493,7 @@ class Orders(Struct, frozen=True, forbid_unknown_fields=True):
             "1000 for KWD.",
         ),
     ] = 100
-    where: Annotated[_Where, Meta(examples=["properties.total > 0"])] = None
+    where: Annotated[_Where, Meta(examples=['properties.test != "yes"'])] = None
     mapping: Annotated[
         Rows,
         Meta(
@@ -508,7 +508,7 @@ class Orders(Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, Any],
         Meta(
             description="Values that are made of others, as in identify. Here they never replace the default table.",
-            examples=[{"source_id": {"@path": "$.messageId"}}],
+            examples=[{"metadata.shop": {"@path": "$.context.app.name"}}],
         ),
     ] = field(default_factory=dict)
     add: Annotated[
@@ -602,6 +602,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def has_first_pass(self) -> bool:
         """Whether customers or orders are folded, so that the input is read twice."""
         return self.delivery.customers == "bulk" or not self.orders.disabled
+
+
+def description_of(section: type) -> str:
+    """Return what a section of the settings is, in one line."""
+    return " ".join((section.__doc__ or "").split())
 
 
 class Credentials(Struct, frozen=True):
