@@ -62,6 +62,8 @@ ONLY_IN = {
         "voucherify_sync/state/segments.py",
     ],
     "sqlite3": ["voucherify_sync/state/"],
+    "obstore": ["voucherify_sync/sources/object_store.py"],
+    "botocore": ["voucherify_sync/sources/object_store.py"],
     "jinja2": ["voucherify_sync/report/html.py"],
     "markupsafe": ["voucherify_sync/report/html.py"],
 }

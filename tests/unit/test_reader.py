@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -109,15 +110,16 @@ def test_an_error_while_reading_damages_only_that_source(
 ) -> None:
     """A disk error ends one file, not the run."""
     a, b = put(tmp_path / "a", events(20_000)), put(tmp_path / "b", b"fine\n")
-    os_read, calls = os.read, []
+    calls = []
 
-    def failing(descriptor: int, size: int) -> bytes:
-        calls.append(size)
-        if len(calls) == 3:
-            raise OSError(5, "Input/output error")
-        return os_read(descriptor, size)
+    class Failing(FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            calls.append(size)
+            if len(calls) == 3:
+                raise OSError(5, "Input/output error")
+            return super().read(size) or b""
 
-    monkeypatch.setattr(os, "read", failing)
+    monkeypatch.setattr("voucherify_sync.sources.reader.FileIO", Failing)
     lines, facts = read(a, b)
     assert lines[-1] == ("b", 1, b"fine")
     assert str(facts[0].damaged).startswith(

@@ -76,7 +76,7 @@ def test_the_report_has_the_published_fields() -> None:
         *("timeline", "settings", "selection", "stopped_by", "dead_letters", "older_updates"),
     ]
     assert msgspec.to_builtins(InputReport.of([source("a.gz")])) == {
-        "sources": [{"name": "a.gz", "lines": 10, "bytes": 100, "damaged": None}],
+        "sources": [{"name": "a.gz", "lines": 10, "bytes": 100, "damaged": None, "e_tag": None}],
         "lines": 10,
         "bytes": 100,
     }

@@ -691,7 +691,7 @@ def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Calla
         if checked is None:
             checked = check_gzip(sources, stop)
         distrusted = [facts for facts in checked if facts.corrupt]
-        return Reader(sources, stop, distrusted, spool=spool)
+        return Reader(sources, stop, distrusted, spool=spool, verifies=sends)
 
     return open_input
 

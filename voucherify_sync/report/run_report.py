@@ -60,12 +60,14 @@ class SourceReport(Struct, frozen=True):
         lines: lines read.
         bytes: bytes read (compressed size).
         damaged: what is wrong with the source, or null.
+        e_tag: of an object in a store, what tells it from a later one of the same name; null for others.
     """
 
     name: str
     lines: int
     bytes: int
     damaged: str | None
+    e_tag: str | None = None
 
 
 class InputReport(Struct, frozen=True):
@@ -87,7 +89,9 @@ class InputReport(Struct, frozen=True):
         lines, size = sum(each.lines for each in facts), sum(each.bytes for each in facts)
         by_damage = sorted(range(len(facts)), key=lambda number: facts[number].damaged is None)
         shown = [facts[number] for number in sorted(by_damage[:MAX_NAMES])]
-        listed = [SourceReport(utf8(each.name), each.lines, each.bytes, each.damaged) for each in shown]
+        listed = [
+            SourceReport(utf8(each.name), each.lines, each.bytes, each.damaged, each.e_tag) for each in shown
+        ]
         if len(shown) < len(facts):
             rest = lines - sum(each.lines for each in shown), size - sum(each.bytes for each in shown)
             listed.append(SourceReport(OTHER, *rest, damaged=None))

@@ -1,6 +1,7 @@
 """Find the sources of events that the command line names, in reading order.
 
-Opens files only to see whether that can be done and what they begin with; all problems are reported at once.
+Opens files only to see whether that can be done and what they begin with; objects are only listed. All problems are
+reported at once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import glob
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from msgspec import Struct
 
 from voucherify_sync.errors import SourceError
 from voucherify_sync.sources.gzip_stream import first_bytes, is_gzip
+from voucherify_sync.sources.object_store import RemoteObject, find_objects, is_url, shown_url
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, ForeignFormat, recognise
 from voucherify_sync.text import counted
 
@@ -39,14 +42,16 @@ _MONTH_FIRST = re.compile(r"(?P<month>[01][0-9])-(?P<day>[0-3][0-9])-(?P<year>[1
 
 
 class Source(Struct, frozen=True):
-    """One file or pipe of events.
+    """One file, pipe or object of events.
 
     Attributes:
-        name: as the user named it, or as it was found under what the user named; ``-`` for stdin.
-        path: None for stdin.
-        size: bytes on disk, None for stdin and pipes.
-        gzipped: it begins as gzip does; False for stdin and pipes, which can be read only once.
+        name: as the user named it, or as it was found under what the user named; ``-`` for stdin. Of a URL of the web
+            without its query.
+        path: None for stdin and objects.
+        size: bytes on disk or in the store; None for stdin, pipes and objects of the web.
+        gzipped: it begins as gzip does; False for stdin, pipes and objects, which are not looked into before that.
         is_implied: stdin that is read because no source is named: it must hold something.
+        remote: the object, if it is one.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Source(Struct, frozen=True):
     size: int | None
     gzipped: bool = False
     is_implied: bool = False
+    remote: RemoteObject | None = None
 
 
 class FoundSources(Struct, frozen=True):
@@ -107,10 +113,13 @@ class _SourceSearch:
         self.problems: list[tuple[str, str]] = []
         self.repeated = 0
         self._seen: set[str] = set()
+        self._shown: Counter[str] = Counter()  # two URLs may differ in what is not shown
 
     def add(self, argument: str) -> None:
         path = Path(argument)
-        if argument == STDIN:
+        if is_url(argument):
+            self._add_objects(argument)
+        elif argument == STDIN:
             if self._is_new(STDIN):
                 self.sources.append(Source(STDIN, None, None))
         elif not argument:
@@ -142,7 +151,9 @@ class _SourceSearch:
         problems_before = len(self.problems)
         for name in names:
             path = Path(name)
-            if os.path.isdir(path):  # noqa: PTH112
+            if is_url(name):
+                self._add_objects(name, is_listed=True)
+            elif os.path.isdir(path):  # noqa: PTH112
                 self.problems.append((f"{name}: this is a folder, and {shown} names files.", _LIST))
             elif os.path.exists(path):  # noqa: PTH110  # not Path: that raises for a name that is too long
                 self._add_named(name)
@@ -162,9 +173,7 @@ class _SourceSearch:
         if isinstance(source, Source):
             self.sources.append(source)
         elif source is not None:
-            self.problems.append(
-                (f"{name}: this is {source.name}, not newline-delimited events.", source.remedy(name))
-            )
+            self.problems.append((f"{name}: {source.refusal}.", source.remedy(name)))
 
     def _add_found(self, names: list[str], if_none: str) -> None:
         """Add what a folder or a glob holds: a wrong format is skipped with a notice."""
@@ -181,6 +190,20 @@ class _SourceSearch:
                 usable = True
         if not usable and len(self.problems) == problems_before:
             self.problems.append((if_none, "\n".join([*self.notices, _MISSING])))
+
+    def _add_objects(self, url: str, *, is_listed: bool = False) -> None:
+        """Add the objects that a URL names, in natural order; what they hold shows when they are read."""
+        try:
+            found = find_objects(url, is_listed=is_listed)
+        except SourceError as error:
+            self.problems.append((error.message, error.remedy))
+            return
+        for each in sorted(found, key=lambda each: _natural(each.url)):
+            if self._is_new(each.url):
+                shown = shown_url(each.url)
+                self._shown[shown] += 1
+                number = f"#{self._shown[shown]}" if self._shown[shown] > 1 else ""
+                self.sources.append(Source(f"{shown}{number}", None, each.size, remote=each))
 
     def _matches(self, pattern: str) -> list[str]:
         """Return the files that a glob matches, and those under the folders that it matches."""

@@ -15,8 +15,8 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from io import BytesIO
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from io import BytesIO, FileIO
 from itertools import chain, islice
 from pathlib import Path
 from threading import Thread
@@ -38,6 +38,7 @@ from voucherify_sync.sources.json_text import (
     batch_of,
     begins_array_of_objects,
 )
+from voucherify_sync.sources.object_store import Downloads, RefusedError, Stream
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, ForeignFormat, recognise, recognise_line
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import counted
@@ -220,8 +221,9 @@ class SourceFacts(Struct):
         corrupt: bytes of it are wrong, so that no line of it can be trusted.
         gzipped: its first bytes are those of gzip.
         foreign: format of another tool, in which one of its lines is.
-        foreign_line: number of that line.
+        foreign_line: number of that line; 0 if all of an object is of that format, so that nothing of it is read.
         is_read: nothing is left to be read of it.
+        e_tag: that of the object, if it is one of a store.
     """
 
     name: str
@@ -233,6 +235,7 @@ class SourceFacts(Struct):
     foreign: ForeignFormat | None = None
     foreign_line: int = 0
     is_read: bool = False
+    e_tag: str | None = None
 
     def sample(self, batch: Batch) -> None:
         """Look for lines of another tool: at the first lines of the source, then at one line of each batch."""
@@ -244,6 +247,11 @@ class SourceFacts(Struct):
             if self.foreign is not None:
                 self.foreign_line = number
                 return
+
+
+def source_facts(source: Source) -> SourceFacts:
+    """Return the facts of a source of which nothing was read yet."""
+    return SourceFacts(source.name, e_tag=source.remote.e_tag if source.remote else None)
 
 
 def source_notices(facts: Sequence[SourceFacts]) -> list[str]:
@@ -261,7 +269,8 @@ def source_notices(facts: Sequence[SourceFacts]) -> list[str]:
     for each in found[:_MAX_NAMED]:
         assert each.foreign is not None  # noqa: S101  # chosen by that
         name, file = ("standard input", None) if each.name == STDIN else (each.name, each.name)
-        notices.append(f"{name}:{each.foreign_line} is {each.foreign.name}. {each.foreign.remedy(file)}")
+        where = f"{name}:{each.foreign_line} is" if each.foreign_line else f"{name}: skipped, this is"
+        notices.append(f"{where} {each.foreign.name}. {each.foreign.remedy(file)}")
     if len(found) > _MAX_NAMED:
         more = counted(len(found) - _MAX_NAMED, "more source holds", "more sources hold")
         notices.append(f"{more} lines of another tool.")
@@ -276,6 +285,8 @@ class Reader:
         stop: looked at between pieces of at most PIECE_BYTES bytes, and ten times a second while a pipe is silent.
         distrusted: sources that `check_gzip` found corrupt: they are named as damaged, and nothing of them is read.
         stdin: descriptor of standard input.
+        verifies: objects are fetched whole, and their gzip checksums verified, before a line of them is handed out, as
+            `check_gzip` does with files.
         spool: is filled before the first line, and its copies are read in place of the pipes.
 
     Attributes:
@@ -289,6 +300,8 @@ class Reader:
         distrusted: Sequence[SourceFacts] = (),
         stdin: int = 0,
         spool: Spool | None = None,
+        *,
+        verifies: bool = False,
     ) -> None:
         self._distrusted = {facts.name: facts for facts in distrusted}
         self.facts: list[SourceFacts] = []
@@ -296,6 +309,7 @@ class Reader:
         self._spool = spool
         self._stop = stop
         self._stdin = stdin
+        self._verifies = verifies
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of every source.
@@ -316,18 +330,20 @@ class Reader:
         """
         if self._spool is not None:
             self._spool.fill(self._stop)
-        for source in self._sources:
-            if self._stop.requested:
-                return
-            if source.name in self._distrusted:
-                self.facts.append(self._distrusted[source.name])
-                continue
-            facts = SourceFacts(source.name)
-            self.facts.append(facts)
-            if source.size is not None and source.size <= max_file_bytes:
-                yield source
-            else:
-                yield from self._source(source, facts)
+        objects = [source.remote for source in self._sources if source.remote is not None]
+        with closing(Downloads(objects, self._stop, is_whole=self._verifies)) as downloads:
+            for source in self._sources:
+                if self._stop.requested:
+                    return
+                if source.name in self._distrusted:
+                    self.facts.append(self._distrusted[source.name])
+                    continue
+                facts = source_facts(source)
+                self.facts.append(facts)
+                if source.path is not None and source.size is not None and source.size <= max_file_bytes:
+                    yield source
+                else:
+                    yield from self._source(source, facts, downloads)
 
     @property
     def bytes_total(self) -> int | None:
@@ -335,17 +351,19 @@ class Reader:
         sizes = [source.size for source in self._sources]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def _source(self, source: Source, facts: SourceFacts) -> Iterator[Batch]:
+    def _source(self, source: Source, facts: SourceFacts, downloads: Downloads) -> Iterator[Batch]:
         lines = Lines(source.name)
         try:
-            with opened(source, self._stdin, self._stop) as descriptor:
-                for text in _texts(source, descriptor, facts, self._stop):
+            with self._opened(source, downloads) as stream:
+                for text in self._texts(source, stream, facts):
                     for batch in lines.feed(text):
                         facts.sample(batch)
                         facts.lines = max(lines.count, batch.first_line)
                         yield batch
                     if self._stop.requested:
                         return
+        except RefusedError as error:
+            self._refuse(facts, error)
         except (DamageError, OSError) as error:
             if not self._stop.requested:
                 for batch in lines.rescue():
@@ -354,11 +372,44 @@ class Reader:
                 facts.damaged = _damage(error, facts, lines)
         else:
             if not self._stop.requested:
-                for batch in lines.finish():
-                    facts.sample(batch)
-                    facts.lines = lines.count
-                    yield batch
-                facts.is_read = True
+                yield from _finish(lines, facts)
+
+    def _refuse(self, facts: SourceFacts, error: RefusedError) -> None:
+        """Pass an object over of which nothing can be read.
+
+        Raises:
+            SourceError: it is the last one, and nothing was read of those before.
+        """
+        if len(self.facts) == len(self._sources) and not any(each.lines for each in self.facts):
+            raise SourceError(f"{facts.name}: {error}.", error.remedy) from None
+        facts.foreign = error.foreign
+        facts.damaged = None if error.foreign else str(error)
+
+    def _texts(self, source: Source, stream: Stream, facts: SourceFacts) -> Iterator[bytes]:
+        """Yield the text of a source; nothing of an object that is corrupt, if objects are verified."""
+        if source.remote is not None and self._verifies:
+            checked = _checked(source, stream, self._stop)
+            if checked.corrupt:
+                self.facts[-1] = checked
+                return
+            stream.seek(0)
+        texts = _unpacked(stream, facts, self._stop)
+        if source.size is None or source.remote is not None:
+            texts = _recognised(source, texts, gzipped=facts.gzipped)
+        yield from texts
+
+    def _opened(self, source: Source, downloads: Downloads) -> AbstractContextManager[Stream]:
+        if source.remote is not None:
+            return downloads.open(source.remote)
+        return opened(source, self._stdin, self._stop)
+
+
+def _finish(lines: Lines, facts: SourceFacts) -> Iterator[Batch]:
+    for batch in lines.finish():
+        facts.sample(batch)
+        facts.lines = lines.count
+        yield batch
+    facts.is_read = True
 
 
 def check_gzip(sources: Sequence[Source], stop: Stop) -> list[SourceFacts]:
@@ -372,20 +423,30 @@ def check_gzip(sources: Sequence[Source], stop: Stop) -> list[SourceFacts]:
     checked: list[SourceFacts] = []
     for source in sources:
         if source.gzipped and not stop.requested:
-            checked.append(facts := SourceFacts(source.name))
-            last = b"\n"
             try:
-                with opened(source, -1, stop) as descriptor:
-                    for last in Gunzip(read_pieces(descriptor, facts, stop)):
-                        facts.lines += last.count(b"\n")
-                        if stop.requested:  # a piece may hold a thousand times as much text
-                            break
-            except (DamageError, OSError) as error:
-                if not stop.requested:
-                    facts.damaged = _damage(error, facts)
-                    facts.corrupt = isinstance(error, CorruptError)
-            facts.lines += not last.endswith(b"\n")
+                with opened(source, -1, stop) as stream:
+                    checked.append(_checked(source, stream, stop))
+            except OSError as error:
+                checked.append(facts := SourceFacts(source.name))
+                facts.damaged = _damage(error, facts)
     return checked
+
+
+def _checked(source: Source, stream: Stream, stop: Stop) -> SourceFacts:
+    """Read a stream through to verify its checksums; what is not gzip has none."""
+    facts = source_facts(source)
+    last = b"\n"
+    try:
+        for last in _unpacked(stream, facts, stop):
+            facts.lines += last.count(b"\n")
+            if stop.requested:  # a piece may hold a thousand times as much text
+                break
+    except (DamageError, OSError) as error:
+        if not stop.requested:
+            facts.damaged = _damage(error, facts)
+            facts.corrupt = isinstance(error, CorruptError)
+    facts.lines += not last.endswith(b"\n")
+    return facts
 
 
 def _damage(error: DamageError | OSError, facts: SourceFacts, lines: Lines | None = None) -> str:
@@ -405,21 +466,19 @@ def _damage(error: DamageError | OSError, facts: SourceFacts, lines: Lines | Non
 
 
 @contextmanager
-def opened(source: Source, stdin: int, stop: Stop) -> Iterator[int]:
+def opened(source: Source, stdin: int, stop: Stop) -> Iterator[Stream]:
     """Open a source for reading; standard input is left open.
 
     Raises:
         InterruptedError: it is a named pipe, and the run stopped before anything was going to write to it.
     """
     if source.path is None:
-        yield stdin
-        return
-    is_pipe = stat.S_ISFIFO(os.stat(source.path).st_mode)
-    descriptor = _open_pipe(source.path, stop) if is_pipe else os.open(source.path, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        descriptor = stdin
+    else:
+        is_pipe = stat.S_ISFIFO(os.stat(source.path).st_mode)
+        descriptor = _open_pipe(source.path, stop) if is_pipe else os.open(source.path, os.O_RDONLY)
+    with FileIO(descriptor, closefd=source.path is not None) as stream:
+        yield stream
 
 
 def _open_pipe(path: Path, stop: Stop) -> int:
@@ -455,27 +514,25 @@ def _open_pipe(path: Path, stop: Stop) -> int:
     return opening.result()
 
 
-def _texts(source: Source, descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:
-    """Yield the text of a source, decompressed where its first bytes are gzip's."""
-    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    base = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
+def _unpacked(stream: Stream, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:
+    """Yield the text of a stream, decompressed where its first bytes are gzip's."""
+    can_seek = not _is_pipe(stream) and stream.seekable()
+    base = stream.tell() if can_seek else 0
 
     def reread(offset: int) -> Iterator[bytes]:
-        """Yield the bytes of a file from an offset on, and leave its position where it is."""
-        while not stop.requested and (piece := os.pread(descriptor, PIECE_BYTES, base + offset)):
-            offset += len(piece)
+        """Yield the bytes of a file from an offset on; nothing is read after them."""
+        stream.seek(base + offset)
+        while not stop.requested and (piece := stream.read(PIECE_BYTES)):
             yield piece
 
-    pieces = read_pieces(descriptor, facts, stop)
+    pieces = read_pieces(stream, facts, stop)
     head = b""
     while len(head) < len(MAGIC) and (piece := next(pieces, b"")):
         head += piece
     texts: Iterator[bytes] = chain([head], pieces)
     gzipped = facts.gzipped = is_gzip(head)
     if gzipped:
-        texts = iter(Gunzip(texts, reread if is_file else None))
-    if source.size is None:
-        texts = _recognised(source, texts, gzipped=gzipped)
+        texts = iter(Gunzip(texts, reread if can_seek else None))
     return texts
 
 
@@ -485,20 +542,27 @@ def _recognised(source: Source, texts: Iterator[bytes], *, gzipped: bool) -> Ite
     if not head and source.is_implied:
         raise SourceError("No source of events is given, and standard input is empty.", NO_SOURCE)
     if wrong := recognise(head[:HEAD_BYTES], gzipped=gzipped):
+        if source.remote is not None:
+            raise RefusedError(wrong.refusal, wrong.remedy(source.name), wrong)
         name = "standard input" if source.name == STDIN else source.name
         remedy = wrong.remedy(None if source.name == STDIN else source.name)
-        raise SourceError(f"{name}: this is {wrong.name}, not newline-delimited events.", remedy)
+        raise SourceError(f"{name}: {wrong.refusal}.", remedy)
     yield head
     yield from texts
 
 
-def read_pieces(descriptor: int, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:
-    """Yield the bytes of a descriptor as they come; a pipe that is silent does not hold up a stop."""
-    waits = not stat.S_ISREG(os.fstat(descriptor).st_mode)
+def _is_pipe(stream: Stream) -> bool:
+    """Tell whether a stream is no regular file, and no object, either."""
+    return isinstance(stream, FileIO) and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+
+
+def read_pieces(stream: Stream, facts: SourceFacts, stop: Stop) -> Iterator[bytes]:
+    """Yield the bytes of a stream as they come; a pipe that is silent does not hold up a stop."""
+    waits = _is_pipe(stream)
     while not stop.requested:
-        if waits and not select.select([descriptor], [], [], _POLL_S)[0]:
+        if waits and not select.select([stream], [], [], _POLL_S)[0]:
             continue
-        piece = os.read(descriptor, PIECE_BYTES)
+        piece = stream.read(PIECE_BYTES)
         if not piece:
             return
         facts.bytes += len(piece)
@@ -518,7 +582,11 @@ class Spool:
 
     def __init__(self, sources: Sequence[Source], stdin: int = 0) -> None:
         self._stdin = stdin
-        self._pipes = {number: source for number, source in enumerate(sources) if source.size is None}
+        self._pipes = {
+            number: source
+            for number, source in enumerate(sources)
+            if source.size is None and source.remote is None
+        }
         self._folder = Path(tempfile.mkdtemp(prefix="voucherify-sync-")) if self._pipes else None
         self.sources = [
             replace(source, path=self._copy(number)) if number in self._pipes else source
@@ -542,10 +610,10 @@ class Spool:
             number = min(self._pipes)
             source = self._pipes.pop(number)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            with suppress(InterruptedError), opened(source, self._stdin, stop) as descriptor:
+            with suppress(InterruptedError), opened(source, self._stdin, stop) as stream:
                 try:
                     with os.fdopen(os.open(self._copy(number), flags, 0o600), "wb") as copy:
-                        copy.writelines(read_pieces(descriptor, SourceFacts(source.name), stop))
+                        copy.writelines(read_pieces(stream, SourceFacts(source.name), stop))
                 except OSError as error:
                     raise RunStopped(
                         f"cannot copy a pipe to {self._folder}: {error.strerror or error}",

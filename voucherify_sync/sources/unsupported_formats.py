@@ -47,11 +47,19 @@ class ForeignFormat(Struct, frozen=True):
     program: str = ""
     gzipped: bool = False
 
+    @property
+    def refusal(self) -> str:
+        """The words that say why a whole source of this format is not read."""
+        return f"this is {self.name}, not newline-delimited events"
+
     def remedy(self, file: str | None) -> str:
-        """Return what to do about a file; None stands for standard input. A command has a line of its own."""
+        """Return what to do about a file or object; None stands for standard input. A command has a line of its own."""
         command = f"jq -c {shlex.quote(self.program)}" if self.program else self.command
         if not command:
             return self.advice
+        if printing := _printing(file or ""):
+            command = f"gzip -dc | {command}" if self.gzipped else command
+            return f"{self.advice}\n  {printing} | {command.replace('{file}', 'FILE')} {READ_AGAIN.get()()}"
         word = "FILE" if file is None else shlex.quote(file)
         if "{file}" in command:
             command = command.replace("{file}", word)
@@ -60,6 +68,15 @@ class ForeignFormat(Struct, frozen=True):
         elif file is not None:
             command = f"{command} < {word}"
         return f"{self.advice}\n  {command} {READ_AGAIN.get()()}"
+
+
+def _printing(url: str) -> str:
+    """Return a command that prints an object; empty for a file, and where there is no common one."""
+    scheme, _, rest = url.partition("://")
+    command = {"s3": "aws s3 cp {} -", "gs": "gcloud storage cat {}", "https": "curl -fsSL {}"}.get(
+        scheme, ""
+    )
+    return command.format(shlex.quote(url)) if rest else ""
 
 
 _RAW = "Export the raw events as newline-delimited JSON (one event a line) and replay those."

@@ -1,0 +1,503 @@
+"""Read archives in object stores and on the web: URLs in, listed objects and streams of bytes out.
+
+The only user of obstore, which is an extra and imported with the first URL. Its calls run in a thread of their own, so
+that a signal or a stop ends the wait for any of them at once. Credentials are those of the environment. They appear
+in no text, nor does the query of a URL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from io import RawIOBase
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from voucherify_sync.errors import RunStopped, SourceError
+from voucherify_sync.sources.gzip_stream import DamageError
+from voucherify_sync.sources.unsupported_formats import ForeignFormat
+from voucherify_sync.stop import Stop
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
+
+SCHEMES: Final = ("s3://", "s3a://", "gs://", "az://", "abfs://", "abfss://", "https://", "http://")
+AHEAD: Final = 8
+"""Objects that are fetched at once, ahead of their turn."""
+AHEAD_BYTES: Final = 16 << 20
+"""Size of an object up to which it is fetched ahead; a larger one is read in its turn."""
+MEMORY_BYTES: Final = 64 << 20
+"""Bytes of an object that is fetched whole and kept in memory; a larger one goes to a private temporary file."""
+
+_CHUNK_BYTES: Final = 1 << 20
+_POLL_S: Final = 0.1
+"""Seconds between two looks at whether the run stops."""
+_TIMEOUT: Final = "60s"
+_WEB_TRIES: Final = 3
+"""Times that an object of the web is begun again, if its connection breaks before anything of it was used."""
+_MARKS: Final = re.compile(r"[*?\[]")
+
+_INSTALL: Final = "pip install 'voucherify-sync[{}]'"
+_ONE_OBJECT: Final = "Use s3://, gs:// or az://, or name each object in a list for --files-from."
+_CREDENTIALS: Final = (
+    "Credentials come from the environment or the machine's role: for s3:// AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (extra `aws`); AWS_SKIP_SIGNATURE=true reads a public bucket."
+)
+_RIGHTS: Final = (
+    "Check the rights to list and read it, and whose credentials these are. A bucket whose readers pay needs "
+    "AWS_REQUEST_PAYER=true, a public one AWS_SKIP_SIGNATURE=true."
+)
+_NAME: Final = "Check the name."
+_NETWORK: Final = "Check the network, the name of the host, and AWS_ENDPOINT_URL if it is set."
+_LATER: Final = "Run the same command again later."
+_REGION: Final = "Set AWS_REGION to the region of the bucket."
+
+_BROKEN: Final = "body error"
+"""Words of the library for a connection that broke inside of an object, and could not be taken up."""
+_SAID: Final = (  # words in the library's text, the sentence for people, the remedy
+    ("NoSuchBucket", "there is no such bucket", _NAME),
+    ("ContainerNotFound", "there is no such container", _NAME),
+    ("169.254.169.254", "there are no credentials", _CREDENTIALS),
+    ("metadata.google.internal", "there are no credentials", "Set GOOGLE_APPLICATION_CREDENTIALS."),
+    ("Account must be specified", "no storage account is named", "Set AZURE_STORAGE_ACCOUNT_NAME."),
+    ("incorrectly configured region", "the bucket is in another region", _REGION),
+    ("AuthorizationHeaderMalformed", "the bucket is in another region", _REGION),
+    ("URL scheme is not allowed", "it leads to http://, which is not encrypted", "Use https://."),
+    (_BROKEN, "the connection broke, and again when it was taken up", _LATER),
+    ("SlowDown", "the store asks to slow down each time", _LATER),
+    ("503 Service Unavailable", "the store is not available", _LATER),
+    ("error sending request", "the store cannot be reached", _NETWORK),
+)
+_KINDS: Final = {
+    "PermissionDeniedError": ("access is denied", _RIGHTS),
+    "UnauthenticatedError": ("the credentials are not accepted", _CREDENTIALS),
+    "PreconditionError": ("it has changed since it was listed", _LATER),
+    "InvalidPathError": ("a key with an empty part (//), with . or with .. cannot be read", _NAME),
+}
+_WEB_KINDS: Final = {
+    "PermissionDeniedError": ("access denied; a signed URL may have expired", "Get a new URL."),
+    "UnauthenticatedError": ("access denied; a signed URL may have expired", "Get a new URL."),
+}
+
+Stream = RawIOBase | IO[bytes]
+"""What the bytes of a source are read from."""
+
+_T = TypeVar("_T")
+
+
+class RefusedError(DamageError):
+    """Nothing of an object can be read: the server refuses it, or it is of a wrong format.
+
+    Attributes:
+        remedy: what to do about it.
+        foreign: the format.
+    """
+
+    def __init__(self, message: str, remedy: str, foreign: ForeignFormat | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.foreign = foreign
+
+
+class RemoteObject(Struct, frozen=True):
+    """An object to be read.
+
+    Attributes:
+        url: what reads it, with the query, which may hold a signature: never shown.
+        size: bytes; None for one of the web, of which nothing is known before it is read.
+        e_tag: what tells it from a later object of the same name.
+    """
+
+    url: str
+    size: int | None = None
+    e_tag: str | None = None
+
+
+def is_url(name: str) -> bool:
+    """Tell whether a name is that of an object or a prefix."""
+    return name.startswith(SCHEMES)
+
+
+def shown_url(url: str) -> str:
+    """Return what may be shown of a URL: for the web without query, fragment, user and password."""
+    if not is_web(url):
+        return url
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return f"{urlsplit(url).scheme}://{host}{urlsplit(url).path}"
+
+
+def is_web(url: str) -> bool:
+    """Tell whether a URL names one object of a web server."""
+    return url.startswith(("https://", "http://"))
+
+
+def find_objects(url: str, *, is_listed: bool = False) -> list[RemoteObject]:
+    """Return the objects that a URL names: one, all below a prefix, or those that a pattern matches, as listed.
+
+    Below a prefix or a pattern, parts of a key that begin with ``.`` or ``_`` are hidden, and empty objects left out.
+
+    Args:
+        url: of the object, the prefix or the pattern.
+        is_listed: it stands in a list of objects, so that it is none but itself.
+
+    Raises:
+        SourceError: there is none, or the store refuses; with a remedy.
+    """
+    if is_web(url):
+        return [_web_object(url)]
+    url = f"s3://{url.removeprefix('s3a://')}" if url.startswith("s3a://") else url
+    root, key = _split(url)
+    if "@" in root and not root.startswith("abfs"):
+        raise SourceError(f"{_no_user(root)}: a URL holds no credentials.", _CREDENTIALS)
+    try:
+        found = [] if not key or key.endswith("/") else _wait(_named(root, key))
+        if not (found or is_listed):
+            found = _wait(_listed(root, key))
+    except SourceError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the library's errors have no base that is known before it is imported
+        sentence, remedy = _explained(error, url)
+        raise SourceError(f"{url}: {sentence}.", remedy) from None
+    if not found:
+        below = "" if is_listed else ", and none with events below it"
+        raise SourceError(f"{url}: there is no such object{below}.", _NAME)
+    return [RemoteObject(f"{root}/{meta['path']}", meta["size"], meta["e_tag"]) for meta in found]
+
+
+async def _named(root: str, key: str) -> list[ObjectMeta]:
+    """Return what the store knows of one object; nothing if there is none."""
+    try:
+        return [await _obstore().head_async(_store(root, patient=False), key)]
+    except FileNotFoundError:
+        return []
+
+
+async def _listed(root: str, key: str) -> list[ObjectMeta]:
+    """List the objects with events below a prefix, or those that a pattern matches.
+
+    The first page comes from a store that gives up soon, the others from one that is patient.
+    """
+    pattern = key.split("/") if _MARKS.search(key) else []
+    first = next((at for at, part in enumerate(pattern) if _MARKS.search(part)), 0)
+    prefix = "/".join(pattern[:first]) if pattern else key.strip("/")
+    below = len(prefix) + 1 if prefix else 0
+    obstore = _obstore()
+    metas: list[ObjectMeta] = []
+    async for page in obstore.list(_store(root, patient=False), prefix or None):
+        metas += page
+        break
+    if metas:
+        async for page in obstore.list(_store(root), prefix or None, offset=metas[-1]["path"]):
+            metas += page
+    return [
+        meta for meta in metas if meta["size"] and _matches(meta["path"][below:].split("/"), pattern[first:])
+    ]
+
+
+def _web_object(url: str) -> RemoteObject:
+    parts = urlsplit(url)
+    shown = shown_url(url)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise SourceError(f"{shown}: http:// is not encrypted.", "Use https://.")
+    if not parts.hostname or parts.path.endswith("/") or not parts.path or "*" in parts.path:
+        raise SourceError(f"{shown}: {parts.scheme}:// names one object and cannot be listed.", _ONE_OBJECT)
+    _obstore()
+    return RemoteObject(url)
+
+
+def _is_loopback(host: str | None) -> bool:
+    return host in ("localhost", "127.0.0.1", "::1")
+
+
+def _no_user(root: str) -> str:
+    scheme, _, rest = root.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith((".", "_"))
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Tell whether a pattern matches a key, or a folder that the key is in; ``**`` stands for any folders."""
+    if not pattern:
+        return not any(map(_is_hidden, parts))
+    if not parts:
+        return False
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or (not _is_hidden(parts[0]) and _matches(parts[1:], pattern))
+    is_shown = pattern[0][:1] in (".", "_") or not _is_hidden(parts[0])
+    return is_shown and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+class Downloads:
+    """Opens objects, in their order, and fetches small ones ahead.
+
+    The first object is opened alone, then one more is fetched ahead with each, up to AHEAD: what reads only the first
+    events asks for little.
+
+    Args:
+        objects: in the order in which they are opened; some may be left out.
+        stop: ends the wait for an answer.
+        is_whole: each object is fetched whole before anything of it is read.
+    """
+
+    def __init__(self, objects: Sequence[RemoteObject], stop: Stop, *, is_whole: bool) -> None:
+        self._waiting = deque(objects)
+        self._stop = stop
+        self._is_whole = is_whole
+        self._ahead = 1
+        self._under_way: deque[tuple[RemoteObject, Future[IO[bytes]] | None]] = deque()
+
+    def open(self, wanted: RemoteObject) -> Stream:
+        """Open an object: as a file that can seek, if it is small or fetched whole, else as a stream.
+
+        Raises:
+            DamageError: it cannot be read; the message says why.
+            InterruptedError: the run stops.
+            RunStopped: there is no room on disk.
+        """
+        while not self._under_way or self._under_way[0][0] is not wanted:
+            if self._under_way:
+                _, left_out = self._under_way.popleft()
+                if left_out is not None:
+                    left_out.cancel()
+            else:
+                self._submit_next()
+        while self._waiting and len(self._under_way) < self._ahead:
+            self._submit_next()
+        self._ahead = min(2 * self._ahead, AHEAD)
+        _, download = self._under_way.popleft()
+        if download is None and self._is_whole:
+            download = _submit(_download(wanted))
+        if download is None:
+            return _ObjectStream(wanted, self._stop)
+        return _answer(download, wanted, self._stop)
+
+    def close(self) -> None:
+        """Leave what was fetched ahead."""
+        for _, download in self._under_way:
+            if download is not None:
+                download.cancel()
+        self._under_way.clear()
+        self._waiting.clear()
+
+    def _submit_next(self) -> None:
+        each = self._waiting.popleft()
+        is_small = each.size is not None and each.size <= AHEAD_BYTES
+        self._under_way.append((each, _submit(_download(each)) if is_small else None))
+
+
+class _ObjectStream(RawIOBase):
+    """The bytes of an object as they come, one chunk ahead of what is read."""
+
+    def __init__(self, wanted: RemoteObject, stop: Stop) -> None:
+        self._wanted = wanted
+        self._stop = stop
+        self._chunks = _chunks(wanted)
+        self._view = memoryview(b"")
+        self._next = _submit(anext(self._chunks, None))
+
+    def readable(self) -> bool:
+        """Say that it is."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes, none at the end.
+
+        Raises:
+            DamageError: it cannot be read further.
+            InterruptedError: the run stops.
+        """
+        if not self._view:
+            chunk = _answer(self._next, self._wanted, self._stop)
+            if chunk is None:
+                return b""
+            self._view = chunk
+            self._next = _submit(anext(self._chunks, None))
+        piece = bytes(self._view[:size])
+        self._view = self._view[size:]
+        return piece
+
+    def close(self) -> None:
+        """Leave the rest."""
+        if not self.closed:
+            self._next.cancel()
+        super().close()
+
+
+async def _download(wanted: RemoteObject) -> IO[bytes]:
+    """Fetch an object whole: to memory, or to a file without a name, if it is large."""
+    copy = tempfile.SpooledTemporaryFile(MEMORY_BYTES, prefix="voucherify-sync-")  # noqa: SIM115  # the caller closes it
+    tries = _WEB_TRIES if is_web(wanted.url) else 1
+    while True:
+        try:
+            async for chunk in _chunks(wanted):
+                copy.write(chunk)
+        except Exception as error:
+            tries -= 1
+            if not tries or _BROKEN not in str(error):
+                copy.close()
+                raise
+            copy.seek(0)
+            copy.truncate()
+        else:
+            copy.seek(0)
+            return copy
+
+
+async def _chunks(wanted: RemoteObject) -> AsyncIterator[memoryview]:
+    options: Any = {"if_match": wanted.e_tag} if wanted.e_tag else {}
+    root, key = (wanted.url, "") if is_web(wanted.url) else _split(wanted.url)
+    answer = await _obstore().get_async(_store(root), key, options=options)
+    async for chunk in answer.stream(min_chunk_size=_CHUNK_BYTES):
+        yield memoryview(chunk)
+
+
+def _answer(future: Future[_T], wanted: RemoteObject, stop: Stop) -> _T:
+    """Wait for what was submitted, until the run stops."""
+    try:
+        while not stop.requested:
+            try:
+                return future.result(_POLL_S)
+            except TimeoutError:
+                continue
+    except OSError as error:
+        if error.errno is None:  # it is the library's
+            raise _damage(error, wanted) from None
+        raise RunStopped(
+            f"cannot copy an object to {tempfile.gettempdir()}: {error.strerror or error}",
+            "Make room there, or name another directory in TMPDIR, then run the same command again.",
+        ) from error
+    except Exception as error:  # noqa: BLE001  # the library's errors have no base that is known before it is imported
+        raise _damage(error, wanted) from None
+    future.cancel()
+    raise InterruptedError
+
+
+def _damage(error: Exception, wanted: RemoteObject) -> DamageError:
+    """Say why an object cannot be read; of the web nothing was known before, so that it may be refused."""
+    sentence, remedy = _explained(error, wanted.url)
+    is_refused = is_web(wanted.url) and _BROKEN not in str(error)
+    return RefusedError(sentence, remedy) if is_refused else DamageError(sentence)
+
+
+def _explained(error: BaseException, url: str) -> tuple[str, str]:
+    """Return what an error of the library means, and a remedy; its own text has a page for programmers."""
+    text = str(error)
+    for words, sentence, remedy in _SAID:
+        if words in text:
+            return sentence, remedy
+    if isinstance(error, FileNotFoundError):
+        return "there is no such object", _NAME
+    kinds = _KINDS | _WEB_KINDS if is_web(url) else _KINDS
+    return kinds.get(type(error).__name__, ("the store gives an answer that is not understood", _NETWORK))
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Return the store and the key."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}://{bucket}", key
+
+
+@lru_cache(maxsize=64)
+def _store(root: str, *, patient: bool = True) -> ObjectStore:
+    """Make the store of a bucket, or of one object of the web."""
+    _obstore()
+    from obstore.store import from_url
+
+    options: dict[str, Any] = {"client_options": {"timeout": _TIMEOUT}}
+    if not patient:
+        options["retry_config"] = {"max_retries": 1, "retry_timeout": timedelta(seconds=60)}
+    if is_web(root):
+        options["client_options"]["allow_http"] = urlsplit(root).scheme == "http"
+        return from_url(root, **options)
+    if root.startswith("s3://"):
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        options["client_options"]["allow_http"] = endpoint.startswith("http://")
+        if _has_profile():
+            options["credential_provider"] = _profile()
+    return from_url(root, **options)
+
+
+def _has_profile() -> bool:
+    """Tell whether the credentials are those of a profile: one is named, or there is a file, and no key is set."""
+    if "AWS_ACCESS_KEY_ID" in os.environ or os.environ.get("AWS_SKIP_SIGNATURE"):
+        return False
+    if os.environ.get("AWS_PROFILE"):
+        return True
+    from importlib.util import find_spec
+
+    return any(Path(f"~/.aws/{name}").expanduser().exists() for name in ("credentials", "config")) and bool(
+        find_spec("boto3")
+    )
+
+
+def _profile() -> Any:
+    """Return what gives the credentials of an AWS profile, by keys, a role or SSO."""
+    profile = os.environ.get("AWS_PROFILE") or "default"
+    try:
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        raise SourceError(
+            f"AWS_PROFILE={profile} needs the extra `aws`.", f"Install it: {_INSTALL.format('aws')}"
+        ) from None
+    try:
+        return Boto3CredentialProvider()
+    except (BotoCoreError, ValueError):
+        raise SourceError(
+            f"the AWS profile {profile} gives no credentials.",
+            f"Check it by `aws sts get-caller-identity --profile {profile}`, or log in by `aws sso login`.",
+        ) from None
+
+
+def _obstore() -> Any:
+    try:
+        import obstore
+    except ImportError:
+        raise SourceError(
+            "s3://, gs://, az:// and https:// need the extra `cloud`.",
+            f"Install it: {_INSTALL.format('cloud')}",
+        ) from None
+    return obstore
+
+
+def _wait(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Wait for an answer, so that a signal is heard meanwhile."""
+    future = _submit(coroutine)
+    try:
+        return future.result()
+    finally:
+        future.cancel()
+
+
+def _submit(coroutine: Coroutine[Any, Any, _T]) -> Future[_T]:
+    import asyncio
+
+    return asyncio.run_coroutine_threadsafe(coroutine, _loop(os.getpid()))
+
+
+@lru_cache(maxsize=1)
+def _loop(_pid: int) -> AbstractEventLoop:
+    """Start the thread in which all calls of the library run."""
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="object store", daemon=True).start()
+    return loop
