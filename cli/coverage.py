@@ -33,6 +33,7 @@ from .render import (
     Table,
     TableRow,
     TextLines,
+    command_line,
     first_rows,
     harmless,
     sentences,
@@ -216,7 +217,7 @@ def _next_commands(
             "does": f"after you have pasted the rows into {file}",
         }
         if not is_piped:
-            yield {"command": shlex.join(["voucherify-sync", *sys.argv[1:]]), "does": "look again"}
+            yield {"command": command_line(sys.argv[1:]), "does": "look again"}
 
 
 def _most_unmapped(report: CoverageReport) -> list[PathCoverage]:

@@ -168,6 +168,7 @@ def _write(path: str, sources: Sequence[str]) -> None:
     """Write the settings file and say what comes next; `-` is standard output."""
     from voucherify_sync import settings
     from voucherify_sync.sources.discover import find_sources
+    from voucherify_sync.sources.object_store import shown_word
     from voucherify_sync.state.private_files import try_to_append
 
     from .outputs import FileWritten, source_files, try_outputs
@@ -180,7 +181,7 @@ def _write(path: str, sources: Sequence[str]) -> None:
     outputs = [] if file is None else [FileWritten(path, file, try_to_append)]
     try_outputs(outputs, source_files(found.sources if found else ()))
     text = (
-        _suggested(found, " ".join("standard input" if each == "-" else each for each in sources))
+        _suggested(found, " ".join("standard input" if each == "-" else shown_word(each) for each in sources))
         if found
         else settings.template()
     )
@@ -194,9 +195,10 @@ def _write(path: str, sources: Sequence[str]) -> None:
 
 def _next_commands(file: Path, sources: Sequence[str], names: Iterable[str]) -> Iterator[dict[str, str]]:
     from voucherify_sync.settings import DEFAULT_FILE
+    from voucherify_sync.sources.object_store import shown_word
 
     config = [] if file == DEFAULT_FILE else ["-c", str(file)]
-    named = shlex.join(sources) if sources and "-" not in sources else "SOURCE"
+    named = shlex.join(map(shown_word, sources)) if sources and "-" not in sources else "SOURCE"
     for name in names:
         command = shlex.join(["voucherify-sync", name, *config])
         yield {"command": command if name == "check" else f"{command} {named}", "does": _DOES[name]}
@@ -269,7 +271,9 @@ def _found(report: CoverageReport, counts: SampleCounts, named: str) -> Iterator
 
 def _refuse(file: Path, options: Sequence[str], sources: Sequence[str] = ()) -> None:
     from voucherify_sync.errors import UsageProblem
+    from voucherify_sync.sources.object_store import shown_word
 
+    options, sources = list(map(shown_word, options)), list(map(shown_word, sources))
     given = f" {shlex.join(options)}" if options else ""
     config = f" -c {shlex.quote(str(file))}"
     if "--from-segment" in options and file.suffix.lower() == ".json":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -535,6 +534,8 @@ def keep_command(ctx: click.Context, param: click.Parameter, named: Any) -> Any:
     sources = named if isinstance(named, tuple) else (str(named),) if named else ()
 
     def read_again() -> str:
+        from .render import command_line
+
         replaced = {"--files-from", *(param.opts if is_option else ())}
         kept, words = [], iter(sys.argv[1:])
         for word in words:
@@ -542,7 +543,7 @@ def keep_command(ctx: click.Context, param: click.Parameter, named: Any) -> Any:
                 next(words, None)
             elif not (word.partition("=")[0] in replaced or word in sources):
                 kept.append(word)
-        command = shlex.join(["voucherify-sync", *kept])
+        command = command_line(kept)
         given = ctx.params
         asks = ctx.info_name == "replay" and not (given["yes"] or given["dry_run"] or given["sandbox"])
         if asks or ctx.info_name == "retry":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -16,7 +15,7 @@ from voucherify_sync.run.options import Mode
 from voucherify_sync.text import clean, clean_lines, counted, percent, short_position, size, span
 
 from .options import COUNT, RATE, Display, GroupedCommand, options_of, plan_options
-from .render import Table, TableRow, TextLines, sentences, show, warnings_of, write_harmless
+from .render import Table, TableRow, TextLines, command_line, sentences, show, warnings_of, write_harmless
 from .streams import tell
 
 if TYPE_CHECKING:
@@ -210,13 +209,13 @@ def _replay_command(words: Sequence[str], *options: str) -> str | None:
     """Return the command that does what was planned; None where the input was a pipe, which is read by now."""
     if words[:1] != ["plan"] or "-" in words or not any(not word.startswith("-") for word in words[1:]):
         return None
-    kept, rest = ["voucherify-sync", "replay", *options], iter(words[1:])
+    kept, rest = ["replay", *options], iter(words[1:])
     for word in rest:
         if word == "--cycle":
             next(rest, None)
         elif word not in ("--brief", "--from-api") and not word.startswith("--cycle="):
             kept.append(word)
-    return shlex.join(kept)
+    return command_line(kept)
 
 
 def _minute(period: Json) -> str:

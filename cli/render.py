@@ -10,6 +10,7 @@ import codecs
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -30,6 +31,14 @@ Segment = tuple[str, str]
 """A text and a style of rich's."""
 
 Line = list[Segment]
+
+
+def command_line(words: Iterable[str]) -> str:
+    """Return a command with its words as they may be shown, to be pasted into a shell."""
+    from voucherify_sync.sources.object_store import shown_word
+
+    return shlex.join(["voucherify-sync", *map(shown_word, words)])
+
 
 STATE_STYLES: Final = {
     "delivered": "green",

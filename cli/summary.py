@@ -22,7 +22,7 @@ from voucherify_sync.settings import digest
 from voucherify_sync.text import clean, clean_lines, counted, short_position, size, span, utc_text
 
 from .progress import time_left
-from .render import STATE_STYLES, Table, TableRow, TextLines, sentences, show, warnings_of
+from .render import STATE_STYLES, Table, TableRow, TextLines, command_line, sentences, show, warnings_of
 from .status import ledger_words, next_block, next_commands
 from .streams import tell
 
@@ -324,7 +324,7 @@ def _next_commands(
     elif options.mode is Mode.DRY_RUN and counts[State.PLANNED] and not goes_on:
         live = [word for word in sys.argv[1:] if word not in ("--dry-run", "-n")]
         if len(live) < len(sys.argv) - 1 and sys.stdin.isatty():
-            yield {"command": shlex.join(["voucherify-sync", *live]), "does": "send them; it asks first"}
+            yield {"command": command_line(live), "does": "send them; it asks first"}
 
 
 def _remaining(run: Run) -> str | None:
@@ -347,7 +347,7 @@ def next_command(request: RunOptions) -> str:
     words = [part for word in sys.argv[1:] for part in replaced.get(word, [word])]
     selection = request.selection
     times = {"--since": selection.since, "--until": selection.until}
-    return shlex.join(["voucherify-sync", *_with_fixed_times(words, times)])
+    return command_line(_with_fixed_times(words, times))
 
 
 def _with_fixed_times(words: list[str], times: dict[str, datetime | None]) -> Iterator[str]:

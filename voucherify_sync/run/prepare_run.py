@@ -308,8 +308,10 @@ def _digest(value: Any) -> str:
     return hashlib.blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=8).hexdigest()
 
 
-def _stamp(source: Source) -> int | None:
-    """Return what tells a file from a later one of its name and size."""
+def _stamp(source: Source) -> int | str | None:
+    """Return what tells a file or an object from a later one of its name and size."""
+    if source.remote is not None:
+        return source.remote.e_tag
     return None if source.path is None else source.path.stat().st_mtime_ns
 
 

@@ -282,7 +282,7 @@ def map_split(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSpli
     selection = replace(job.selection, needs_times=True)  # a plan tells when events happened
     pipeline = Pipeline(job.settings, selection, folds=True, refers=job.is_bulk, folds_orders=True)
     distrusted = [facts for facts in check_gzip(split.sources, stop) if facts.corrupt]
-    reader = Reader(split.sources, stop, distrusted)
+    reader = Reader(split.sources, stop, distrusted, verifies=True)
     tallies, layers = Tallies(), list[str]()
     keys, requests = _empty(shards), _empty(shards)
     number = size = read = 0

@@ -140,6 +140,13 @@ def shown_url(url: str) -> str:
     return f"{urlsplit(url).scheme}://{host}{urlsplit(url).path}"
 
 
+def shown_word(word: str) -> str:
+    """Return what may be shown of a word of a command line: in place of the query of a URL stands an ellipsis."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    shown = shown_url(value)
+    return word if shown == value else f"{option}{equals}{shown}?…"
+
+
 def is_web(url: str) -> bool:
     """Tell whether a URL names one object of a web server."""
     return url.startswith(("https://", "http://"))
