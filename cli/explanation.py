@@ -99,6 +99,10 @@ def head(explanation: Explanation, sign: str) -> list[Line]:
         lines.append([(f"where: {clean(condition.text, 200)}: {str(holds).lower()}", style)])
         if not holds and isinstance(record, Event):
             lines += [_field_line(record, source) for source in condition.sources]
+    if (others := explanation.others) is not None:
+        number = counted(others.count, "other event") if others.count else "no other event"
+        where = "in the input" if others.is_whole else "in the first records of the input"
+        lines.append([(f"{number} of this order {where}", _DIM)])
     if explanation.trace is not None and explanation.trace.context_traits is not None:
         lines.append([(_CONTEXT[explanation.trace.context_traits], "")])
     if isinstance(record, Event) and record.repaired:

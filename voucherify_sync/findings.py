@@ -56,6 +56,7 @@ NO_ORDER: Final = "no_order"
 NO_ORDER_ID: Final = "no_order_id"
 REFUND_UNCLEAR: Final = "refund_unclear"
 CUSTOMERS_DIFFER: Final = "customers_differ"
+SENT_AS_EVENT: Final = "sent_as_event"
 """Codes of findings, as in the report."""
 
 EVENTS_OF_VOUCHERIFY: Final = frozenset(
@@ -166,6 +167,12 @@ FINDINGS: Final = {
         "own, add this to the settings, under `orders:`; ids that are there stay:\n"
         '  set: {source_id: {"@if": {exists: {"@path": $.properties.order_id}, '
         'then: {"@path": $.properties.order_id}, else: {"@path": $.messageId}}}}',
+    ),
+    SENT_AS_EVENT: FindingWords(
+        "event of an order was delivered as a custom event before, and is now a part of an order",
+        "events of orders were delivered as custom events before, and are now parts of orders",
+        "No custom event is sent twice, and the orders pay no points. To leave these events out, give --since the time "
+        "from which on events are to be orders.",
     ),
     REFUND_UNCLEAR: FindingWords(
         "refund changes no order, because nothing tells what its order holds",

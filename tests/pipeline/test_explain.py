@@ -16,7 +16,7 @@ from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.mapper import Mapper
 from voucherify_sync.outcomes import WHY_NOT_MAPPED, Outcome, State
 from voucherify_sync.paths import path_of
-from voucherify_sync.preview.explain import EventSearch, Explanation, to_dict
+from voucherify_sync.preview.explain import EventSearch, Explanation, OtherEvents, to_dict, to_json
 from voucherify_sync.preview.explain import explained as explained_by
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.settings import Identify, Settings, Track
@@ -229,3 +229,26 @@ def test_an_order_is_shown_as_its_event_alone_makes_it() -> None:
     assert fallbacks["status"] == "PAID"
     assert fallbacks["metadata.occurred_at"] == "2021-03-04T05:06:07Z"
     assert {each["path"]: each["reason"] for each in found["lost"]} == {"properties.total": "items_decide"}
+
+
+def test_an_order_tells_how_many_other_events_it_has() -> None:
+    """Each key counts once; of a pipe nothing is known, as it cannot be read again."""
+    names = ["Order Completed", "Order Updated", "Order Updated", "Seen"]
+    events = [
+        {
+            "type": "track",
+            "event": name,
+            "messageId": f"m{number}",
+            "userId": "u",
+            "properties": {"order_id": "o"},
+        }
+        for number, name in enumerate(names)
+    ]
+    lines = [json.dumps(event).encode() for event in [*events, events[1]]]
+    batches = [Batch.of("a", 1, lines)]
+    settings = Settings(orders=Orders(disabled=False))
+    first, *_, seen, _ = EventSearch(settings, batches, read_again=lambda: batches)
+    assert first.others == OtherEvents(2, is_whole=True)
+    assert seen.others is None
+    assert json.loads(to_json(first))["other_events_of_order"] == {"count": 2, "is_whole": True}
+    assert next(iter(EventSearch(settings, batches))).others is None

@@ -19,7 +19,7 @@ from support.cli import Cli
 from support.replays import assert_lawful, outcomes_of, write_events, write_settings
 from support.waiting import wait_until
 
-from voucherify_sync.api import Mode, ReplayOptions, RetryOptions, RunReport, State, Stop, replay, retry
+from voucherify_sync.api import Mode, ReplayOptions, RetryOptions, RunReport, State, Stop, plan, replay, retry
 from voucherify_sync.events import Json, Kind
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.run import bulk_run, options
@@ -246,8 +246,14 @@ def test_an_order_that_says_nothing_new_is_unchanged_and_its_fold_goes_on(shop: 
 def test_events_and_orders_have_keys_of_their_own(shop: Shop) -> None:
     """What was sent as a custom event is imported as an order all the same; the other way round it is a duplicate."""
     assert counted(shop.replay(completed("o"), settings="")) == {"delivered": 1}
-    assert counted(shop.replay()) == {"delivered": 1}
+    planned = plan(
+        ReplayOptions(source=shop.folder / "events.ndjson", config=shop.config(ON), ledger=str(shop.ledger))
+    )
+    assert planned.report.findings["sent_as_event"].count == 1
+    first = shop.replay()
+    assert (counted(first), first.findings["sent_as_event"].count) == ({"delivered": 1}, 1)
     assert (shop.sent_events, shop.imported) == ({"Order Completed": 1}, {"o": 1})
+    assert "sent_as_event" not in shop.replay().findings
     report = shop.replay(completed("p"))
     off = shop.replay(settings="")
     assert (counted(report), reasons(off, State.DUPLICATE)) == ({"delivered": 1}, {"delivered_as_order": 1})
@@ -312,6 +318,45 @@ def test_the_worse_of_both_ends_counts(shop: Shop) -> None:
     shop.accept_free_orders()
     assert counted(shop.retry(settings=BOTH)) == {"delivered": 1}
     assert (shop.imported, shop.sent_events) == ({"free": 1}, {"Order Completed": 1})
+
+
+@pytest.mark.parametrize("shop", [["POST /v1/events drop after #1"]], indirect=True)
+@pytest.mark.parametrize(
+    ("on_doubt", "ended", "sent"),
+    [
+        ("hold", {"in_doubt": 1}, 1),
+        ("accept", {"delivered": 1}, 1),
+        ("verify", {"delivered": 1}, 1),
+        ("resend", {"delivered": 1}, 2),
+    ],
+)
+def test_a_record_is_in_doubt_while_its_custom_event_is(
+    shop: Shop, on_doubt: Any, ended: dict[str, int], sent: int
+) -> None:
+    """Its order has arrived, and is not imported again, whatever becomes of the event."""
+    settings = (
+        BOTH + "track: {mapping: {messageId: metadata.id}, extend_default: true}\n"
+    )  # tells events apart
+    report = shop.replay(completed("o"), completed("p"), settings=settings, on_doubt="hold", workers=1)
+    assert counted(report) == {"delivered": 1, "in_doubt": 1}
+    again = shop.replay(settings=settings, on_doubt=on_doubt)
+    expected = Counter(ended) + Counter({"duplicate": 1})
+    assert Counter(counted(again)) == expected
+    assert shop.imported == {"o": 1, "p": 1}
+    assert shop.sent_events == {"Order Completed": 1 + sent}
+    last = counted(shop.replay(settings=settings, on_doubt="hold"))
+    assert last == ({"duplicate": 1, "in_doubt": 1} if on_doubt == "hold" else {"duplicate": 2})
+
+
+@pytest.mark.parametrize("shop", [["POST /v1/events status 400 #1"]], indirect=True)
+def test_a_refused_custom_event_is_retried_without_its_order(shop: Shop) -> None:
+    """The record has failed, though its order has not."""
+    report = shop.replay(completed("o"), settings=BOTH)
+    assert counted(report) == {"failed": 1}
+    assert shop.imported == {"o": 1}
+    assert counted(shop.retry(settings=BOTH)) == {"delivered": 1}
+    assert (shop.imported, shop.sent_events) == ({"o": 1}, {"Order Completed": 1})
+    assert counted(shop.replay(settings=BOTH)) == {"duplicate": 1}
 
 
 def test_what_makes_no_order_is_a_custom_event_alone(shop: Shop) -> None:

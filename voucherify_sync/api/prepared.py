@@ -543,6 +543,10 @@ class PreparedPreview(Prepared):
         self.reader = Reader(self.sources, self.stop)
         self._started_at = time.monotonic()
 
+    @property
+    def _can_read_again(self) -> bool:
+        return all(source.size is not None for source in self.sources)
+
     def _snapshot(self, records: int, limit: int | None = None) -> Snapshot:
         """Tell how far it has read, by the records that were, of `limit` at most."""
         read, total = sum(facts.bytes for facts in self.reader.facts[:]), self.reader.bytes_total
@@ -576,6 +580,7 @@ class PreparedExplanation(PreparedPreview):
             message_ids=options.message_id,
             line=options.line,
             where=options.where,
+            read_again=partial(Reader, self.sources, self.stop) if self._can_read_again else None,
         )
         self._before = None if options.against is None else _earlier_settings(options.against)
 

@@ -5,11 +5,13 @@ The decisions are those of a replay: the same filters, the same mapping, and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from voucherify_sync.events import PATHS, BadRecord, Batch, Event, Json, Request
 from voucherify_sync.expressions.conditions import Condition
@@ -27,6 +29,22 @@ from voucherify_sync.sources.decode import decode
 _NO_TRACE: Final = Trace("", [], [], [], [], [])
 
 
+_MAX_COUNTED: Final = 100_000
+"""Records that are looked through for other events of an order: an explanation is for people, who wait."""
+
+
+class OtherEvents(Struct, frozen=True):
+    """Further events of an order in the input, which are folded with the one that is explained.
+
+    Attributes:
+        count: number of them.
+        is_whole: all of the input was looked through; else there may be more.
+    """
+
+    count: int
+    is_whole: bool
+
+
 class Explanation(Struct, frozen=True):
     """What happens to one record.
 
@@ -37,6 +55,7 @@ class Explanation(Struct, frozen=True):
         trace: the way of its values into the request; None without a request.
         conditions: those of the settings that were asked of it, each with whether it holds.
         entry: the name of the entry of `track.events` that applies; None for none.
+        others: of an order; None for what is no order, and where the input cannot be read again.
     """
 
     record: Event | BadRecord
@@ -45,6 +64,7 @@ class Explanation(Struct, frozen=True):
     trace: Trace | None = None
     conditions: tuple[tuple[Condition, bool], ...] = ()
     entry: str | None = None
+    others: OtherEvents | None = None
 
     @property
     def path(self) -> str | None:
@@ -95,6 +115,7 @@ class EventSearch:
         message_ids: events with these; empty: all.
         line: records of this line; None: all.
         where: events for which this condition holds; None: all.
+        read_again: returns all lines once more, to count the other events of an order; None where that cannot be.
 
     Attributes:
         read: records looked at.
@@ -112,8 +133,12 @@ class EventSearch:
         message_ids: Sequence[str] = (),
         line: int | None = None,
         where: str | None = None,
+        read_again: Callable[[], Iterable[Batch]] | None = None,
     ) -> None:
         self.read = self.compared = 0
+        self._settings = settings
+        self._read_again = read_again
+        self._events_of_orders: tuple[Counter[str], bool] | None = None
         self._pipeline = Pipeline(settings, Selection())
         self._batches = batches
         self._names = NameList("--event", names) if names else None
@@ -126,7 +151,19 @@ class EventSearch:
         for record in self._picked():
             explanation = explained(self._pipeline, record)
             if self._is_wanted(explanation.record, explanation.request):
+                request = explanation.request
+                if request is not None and request.order_id is not None:
+                    explanation = replace(explanation, others=self._others(request.order_id))
                 yield explanation
+
+    def _others(self, order_id: str) -> OtherEvents | None:
+        """Count the other events of an order; the input is looked through when the first order is explained."""
+        if self._read_again is None:
+            return None
+        if self._events_of_orders is None:
+            self._events_of_orders = _count_by_order(self._settings, self._read_again())
+        counts, is_whole = self._events_of_orders
+        return OtherEvents(max(counts[order_id] - 1, 0), is_whole)
 
     def changes(self, comparison: Comparison) -> Iterator[RequestChange]:
         """Yield what changes for the wanted events, where something does; `compared` counts all of them.
@@ -180,6 +217,21 @@ class EventSearch:
         return track_name is not None and self._names.sees(track_name)
 
 
+def _count_by_order(settings: Settings, batches: Iterable[Batch]) -> tuple[Counter[str], bool]:
+    """Count the events of each order, each key once; tell whether all records were looked at."""
+    pipeline, counts, keys, read = Pipeline(settings, Selection()), Counter[str](), set[bytes](), 0
+    for batch in batches:
+        for decisions in pipeline.batches(batch):
+            read += len(decisions)
+            for each in decisions:
+                if isinstance(each, Request) and each.order_id is not None and each.event.key not in keys:
+                    keys.add(each.event.key or b"")
+                    counts[each.order_id] += 1
+            if read > _MAX_COUNTED:
+                return counts, False
+    return counts, True
+
+
 def _ids(record: Event | BadRecord, decisions: Iterable[Decision | None]) -> list[str]:
     """Return the ids by which an event may be picked: those of its requests, and its own."""
     ids = [decision.source_id for decision in decisions if isinstance(decision, Request)]
@@ -208,6 +260,8 @@ def to_dict(explanation: Explanation) -> Json:
         "why": explanation.why or None,
         "event": record.fields if isinstance(record, Event) else None,
         "entry": explanation.entry,
+        "other_events_of_order": explanation.others
+        and {"count": explanation.others.count, "is_whole": explanation.others.is_whole},
         "condition": [{"text": each.text, "holds": holds} for each, holds in explanation.conditions],
         "repaired": list(record.repaired) if isinstance(record, Event) else [],
         **_trace_to_dict(explanation.trace or _NO_TRACE),

@@ -21,7 +21,7 @@ from voucherify_sync.delivery.dry_run import DryRun
 from voucherify_sync.errors import RunStopped, SourceError, VoucherifySyncError
 from voucherify_sync.events import ORDERS, Batch, Kind, Position, Request, request_hash
 from voucherify_sync.exit_codes import ExitCode, exit_code
-from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, FindingCount
+from voucherify_sync.findings import HALF_NAME, OTHER_TYPES, REPEATED_DIFFERS, SENT_AS_EVENT, FindingCount
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.orders import ITEM_UNUSABLE
 from voucherify_sync.mapping.stats import MappingStats
@@ -594,6 +594,8 @@ class Run:
                 findings[HALF_NAME] = halves
         if (first_pass := self._first_pass) is not None and first_pass.orders is not None:
             findings |= first_pass.orders.findings
+        if (sent := self._deduplicator.sent_as_events).count and self._is_single:
+            findings[SENT_AS_EVENT] = sent
         return findings
 
     def notices(self) -> list[str]:

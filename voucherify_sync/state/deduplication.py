@@ -31,6 +31,7 @@ from voucherify_sync.events import (
     record_key,
     request_hash,
 )
+from voucherify_sync.findings import FindingCount
 from voucherify_sync.outcomes import CUSTOMER_REFUSED, FAILED_BEFORE, Decision, Outcome, State
 from voucherify_sync.settings.types import OnDoubt
 from voucherify_sync.state.ledger_reader import KnownRecord, LedgerReader
@@ -74,6 +75,9 @@ class Deduplicator:
         policy: the user's exceptions.
         is_superseded: tells whether the customer of a request was sent a newer update: an update is not sent then,
             and a custom event only names its customer. None: nothing is superseded.
+
+    Attributes:
+        sent_as_events: order events that an earlier run delivered as custom events: that makes them no duplicates.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Deduplicator:
         self._has_orders = ledger.has_orders
         self._policy = policy
         self._seen = Seen()
+        self.sent_as_events = FindingCount()
 
     def decide(self, decisions: Sequence[Decision]) -> Sequence[Decision]:
         """Return the decisions, one for one: a request that must not be sent becomes an outcome.
@@ -104,6 +109,8 @@ class Deduplicator:
             ]
         if self._has_orders:
             decisions = self._without_orders(decisions)
+        if self._ledger is not None:
+            self._find_sent_events(self._ledger, decisions)
         pairs = zip(decisions, keys, strict=True)
         requests = [(decision, key) for decision, key in pairs if isinstance(decision, Request) and key]
         repeated = self._seen.add_many(
@@ -171,6 +178,16 @@ class Deduplicator:
             else each
             for each in decisions
         ]
+
+    def _find_sent_events(self, ledger: LedgerReader, decisions: Iterable[Decision]) -> None:
+        """Count the events of orders that were delivered as custom events."""
+        events = [each.event for each in decisions if isinstance(each, Request) and each.kind is Kind.ORDER]
+        if not events:
+            return
+        keys = [record_key(replace(event, key=None)) for event in events]
+        for event, known in zip(events, ledger.look_up(keys), strict=True):
+            if known is not None and known.state is State.DELIVERED and known.run != ledger.run:
+                self.sent_as_events.add(event.position, event.name or "")
 
     def _decide_known(self, decision: Decision, known: KnownRecord) -> Decision:
         """Return how a record ends that an earlier run decided; the decision as it is where this run has to decide."""
