@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from voucherify_sync.errors import SourceError
 from voucherify_sync.sources.gzip_stream import first_bytes, is_gzip
-from voucherify_sync.sources.object_store import RemoteObject, find_objects, is_url, shown_url
+from voucherify_sync.sources.object_store import RemoteObject, find_listed, find_objects, is_url, shown_url
 from voucherify_sync.sources.unsupported_formats import HEAD_BYTES, ForeignFormat, recognise
 from voucherify_sync.text import counted
 
@@ -149,10 +149,16 @@ class _SourceSearch:
         if not names:
             self.problems.append((f"no files in {shown}.", _LIST))
         problems_before = len(self.problems)
+        urls = [name for name in names if is_url(name)]
+        objects = iter(find_listed(urls) if urls else ())
         for name in names:
             path = Path(name)
             if is_url(name):
-                self._add_objects(name, is_listed=True)
+                found = next(objects)
+                if isinstance(found, SourceError):
+                    self.problems.append((found.message, found.remedy))
+                else:
+                    self._add_object(found)
             elif os.path.isdir(path):  # noqa: PTH112
                 self.problems.append((f"{name}: this is a folder, and {shown} names files.", _LIST))
             elif os.path.exists(path):  # noqa: PTH110  # not Path: that raises for a name that is too long
@@ -191,19 +197,22 @@ class _SourceSearch:
         if not usable and len(self.problems) == problems_before:
             self.problems.append((if_none, "\n".join([*self.notices, _MISSING])))
 
-    def _add_objects(self, url: str, *, is_listed: bool = False) -> None:
+    def _add_objects(self, url: str) -> None:
         """Add the objects that a URL names, in natural order; what they hold shows when they are read."""
         try:
-            found = find_objects(url, is_listed=is_listed)
+            found = find_objects(url)
         except SourceError as error:
             self.problems.append((error.message, error.remedy))
             return
         for each in sorted(found, key=lambda each: _natural(each.url)):
-            if self._is_new(each.url):
-                shown = shown_url(each.url)
-                self._shown[shown] += 1
-                number = f"#{self._shown[shown]}" if self._shown[shown] > 1 else ""
-                self.sources.append(Source(f"{shown}{number}", None, each.size, remote=each))
+            self._add_object(each)
+
+    def _add_object(self, found: RemoteObject) -> None:
+        if self._is_new(found.url):
+            shown = shown_url(found.url)
+            self._shown[shown] += 1
+            number = f"#{self._shown[shown]}" if self._shown[shown] > 1 else ""
+            self.sources.append(Source(f"{shown}{number}", None, found.size, remote=found))
 
     def _matches(self, pattern: str) -> list[str]:
         """Return the files that a glob matches, and those under the folders that it matches."""

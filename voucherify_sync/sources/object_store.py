@@ -47,6 +47,8 @@ _CHUNK_BYTES: Final = 1 << 20
 _POLL_S: Final = 0.1
 """Seconds between two looks at whether the run stops."""
 _TIMEOUT: Final = "60s"
+_ASKED_AT_ONCE: Final = 32
+"""Objects of a list that are asked for at the same time."""
 _WEB_TRIES: Final = 3
 """Times that an object of the web is begun again, if its connection breaks before anything of it was used."""
 _MARKS: Final = re.compile(r"[*?\[]")
@@ -66,6 +68,13 @@ _NETWORK: Final = "Check the network, the name of the host, and AWS_ENDPOINT_URL
 _LATER: Final = "Run the same command again later."
 _REGION: Final = "Set AWS_REGION to the region of the bucket."
 
+_UNNAMED: Final = re.compile(r'[Pp]ath "(.*)"')
+_ODD_KEY: Final = "a key with an empty part (//), or one that is . or .."
+_BESIDE: Final = "Name the objects or the prefixes beside it, or copy it to another key."
+_UNREADABLE: Final = (
+    f"{_ODD_KEY}, cannot be read; of the same folder all such keys are left out, and names that begin with a space or "
+    "one of !\"#$%&'()*+,-."
+)
 _BROKEN: Final = "body error"
 """Words of the library for a connection that broke inside of an object, and could not be taken up."""
 _SAID: Final = (  # words in the library's text, the sentence for people, the remedy
@@ -86,7 +95,7 @@ _KINDS: Final = {
     "PermissionDeniedError": ("access is denied", _RIGHTS),
     "UnauthenticatedError": ("the credentials are not accepted", _CREDENTIALS),
     "PreconditionError": ("it has changed since it was listed", _LATER),
-    "InvalidPathError": ("a key with an empty part (//), with . or with .. cannot be read", _NAME),
+    "InvalidPathError": (f"{_ODD_KEY}, cannot be read", _BESIDE),
 }
 _WEB_KINDS: Final = {
     "PermissionDeniedError": ("access denied; a signed URL may have expired", "Get a new URL."),
@@ -120,11 +129,13 @@ class RemoteObject(Struct, frozen=True):
         url: what reads it, with the query, which may hold a signature: never shown.
         size: bytes; None for one of the web, of which nothing is known before it is read.
         e_tag: what tells it from a later object of the same name.
+        damaged: why it cannot be read, if that is known before.
     """
 
     url: str
     size: int | None = None
     e_tag: str | None = None
+    damaged: str | None = None
 
 
 def is_url(name: str) -> bool:
@@ -152,67 +163,130 @@ def is_web(url: str) -> bool:
     return url.startswith(("https://", "http://"))
 
 
-def find_objects(url: str, *, is_listed: bool = False) -> list[RemoteObject]:
+def find_objects(url: str) -> list[RemoteObject]:
     """Return the objects that a URL names: one, all below a prefix, or those that a pattern matches, as listed.
 
     Below a prefix or a pattern, parts of a key that begin with ``.`` or ``_`` are hidden, and empty objects left out.
 
-    Args:
-        url: of the object, the prefix or the pattern.
-        is_listed: it stands in a list of objects, so that it is none but itself.
-
     Raises:
         SourceError: there is none, or the store refuses; with a remedy.
     """
+    return _wait(_find(url))
+
+
+def find_listed(urls: Sequence[str]) -> list[RemoteObject | SourceError]:
+    """Return the object that each URL of a list names, or why there is none; several are asked for at once."""
+    return _wait(_find_each(urls))
+
+
+async def _find_each(urls: Sequence[str]) -> list[RemoteObject | SourceError]:
+    import asyncio
+
+    room = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+    async def find(url: str) -> RemoteObject | SourceError:
+        async with room:
+            try:
+                return (await _find(url, is_listed=True))[0]
+            except SourceError as error:
+                return error
+
+    return await asyncio.gather(*map(find, urls))
+
+
+async def _find(url: str, *, is_listed: bool = False) -> list[RemoteObject]:
     if is_web(url):
         return [_web_object(url)]
     url = f"s3://{url.removeprefix('s3a://')}" if url.startswith("s3a://") else url
     root, key = _split(url)
     if "@" in root and not root.startswith("abfs"):
         raise SourceError(f"{_no_user(root)}: a URL holds no credentials.", _CREDENTIALS)
+    if key and _odd_part(key.removesuffix("/")) is not None:
+        raise SourceError(f"{url}: {_ODD_KEY}, cannot be read.", _BESIDE)
     try:
-        found = [] if not key or key.endswith("/") else _wait(_named(root, key))
+        found = [] if not key or key.endswith("/") else await _named(root, key)
         if not (found or is_listed):
-            found = _wait(_listed(root, key))
+            found = await _listed(root, key)
     except SourceError:
         raise
     except Exception as error:  # noqa: BLE001  # the library's errors have no base that is known before it is imported
         sentence, remedy = _explained(error, url)
         raise SourceError(f"{url}: {sentence}.", remedy) from None
     if not found:
-        below = "" if is_listed else ", and none with events below it"
+        below = "; a list names no prefixes" if is_listed else ", and none with events below it"
         raise SourceError(f"{url}: there is no such object{below}.", _NAME)
-    return [RemoteObject(f"{root}/{meta['path']}", meta["size"], meta["e_tag"]) for meta in found]
+    return found
 
 
-async def _named(root: str, key: str) -> list[ObjectMeta]:
+async def _named(root: str, key: str) -> list[RemoteObject]:
     """Return what the store knows of one object; nothing if there is none."""
     try:
-        return [await _obstore().head_async(_store(root, patient=False), key)]
+        meta = await _obstore().head_async(_store(root, patient=False), key)
     except FileNotFoundError:
         return []
+    return [_object(root, meta)]
 
 
-async def _listed(root: str, key: str) -> list[ObjectMeta]:
-    """List the objects with events below a prefix, or those that a pattern matches.
-
-    The first page comes from a store that gives up soon, the others from one that is patient.
-    """
+async def _listed(root: str, key: str) -> list[RemoteObject]:
+    """List the objects with events below a prefix, or those that a pattern matches."""
     pattern = key.split("/") if _MARKS.search(key) else []
     first = next((at for at, part in enumerate(pattern) if _MARKS.search(part)), 0)
     prefix = "/".join(pattern[:first]) if pattern else key.strip("/")
-    below = len(prefix) + 1 if prefix else 0
-    obstore = _obstore()
-    metas: list[ObjectMeta] = []
-    async for page in obstore.list(_store(root, patient=False), prefix or None):
-        metas += page
-        break
-    if metas:
-        async for page in obstore.list(_store(root), prefix or None, offset=metas[-1]["path"]):
-            metas += page
+    begin = len(f"{root}/{prefix}/" if prefix else f"{root}/")
     return [
-        meta for meta in metas if meta["size"] and _matches(meta["path"][below:].split("/"), pattern[first:])
+        each
+        for each in await _below(root, prefix)
+        if (each.size or each.damaged) and _matches(each.url[begin:].split("/"), pattern[first:])
     ]
+
+
+async def _below(root: str, prefix: str) -> list[RemoteObject]:
+    """List all objects below a prefix, around keys that the library cannot name.
+
+    One of those fails the whole listing. So the other folders are listed by themselves, and its own from the first key
+    behind it.
+    """
+    from obstore.exceptions import InvalidPathError
+
+    try:
+        return await _pages(root, prefix, patient=False)
+    except InvalidPathError as error:
+        said = _UNNAMED.search(str(error))
+        if said is None:
+            raise
+        unnamed = said[1]
+    *folders, part = unnamed.split("/")[: (_odd_part(unnamed) or 0) + 1]
+    folder = "/".join(folders)
+    if folder != prefix:
+        level = await _obstore().list_with_delimiter_async(_store(root), prefix or None)
+        found = [_object(root, meta) for meta in level["objects"]]
+        for below in level["common_prefixes"]:
+            found += await _below(root, below)
+        return found
+    behind = f"{folder}/{part}0" if folder else f"{part}0"  # 0 is what follows a slash
+    damaged = RemoteObject(f"{root}/{unnamed}", 0, damaged=_UNREADABLE)
+    return [damaged, *await _named(root, behind), *await _pages(root, prefix, behind)]
+
+
+def _odd_part(key: str) -> int | None:
+    """Return the number of the first part of a key for which the library has no name; None if there is none."""
+    return next((at for at, part in enumerate(key.split("/")) if part in ("", ".", "..")), None)
+
+
+async def _pages(
+    root: str, prefix: str, offset: str | None = None, *, patient: bool = True
+) -> list[RemoteObject]:
+    """List what follows a key; of a store that is not patient only the first page is asked for."""
+    found: list[RemoteObject] = []
+    async for page in _obstore().list(_store(root, patient=patient), prefix or None, offset=offset):
+        found += [_object(root, meta) for meta in page]
+        if not patient and page:
+            return found + await _pages(root, prefix, page[-1]["path"])
+    return found
+
+
+def _object(root: str, meta: ObjectMeta) -> RemoteObject:
+    return RemoteObject(f"{root}/{meta['path']}", meta["size"], meta["e_tag"])
 
 
 def _web_object(url: str) -> RemoteObject:
@@ -278,6 +352,8 @@ class Downloads:
             InterruptedError: the run stops.
             RunStopped: there is no room on disk.
         """
+        if wanted.damaged:
+            raise DamageError(wanted.damaged)
         while not self._under_way or self._under_way[0][0] is not wanted:
             if self._under_way:
                 _, left_out = self._under_way.popleft()
@@ -305,7 +381,7 @@ class Downloads:
 
     def _submit_next(self) -> None:
         each = self._waiting.popleft()
-        is_small = each.size is not None and each.size <= AHEAD_BYTES
+        is_small = each.size is not None and each.size <= AHEAD_BYTES and not each.damaged
         self._under_way.append((each, _submit(_download(each)) if is_small else None))
 
 
