@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "--user",
     metavar="ID",
     multiple=True,
-    help="Only dead letters of this customer, by userId, anonymousId or source_id.",
+    help="Only dead letters of this customer, by userId, anonymousId or source_id, and what their orders hold.",
 )
 @option("--before", metavar="RUN", is_deliberate=True, help="Only dead letters of runs before RUN.")
 @option("-y", "--yes", is_flag=True, is_deliberate=True, help="Forget without asking first.")
@@ -91,14 +91,15 @@ def command(
     with LedgerReader(location.path) as reader:
         selection = _selection(reader, failed=failed, invalid=invalid, users=user, before=before)
         counts = reader.count_letters(selection)
+        orders = sum(1 for _ in reader.orders_of(selection))
     in_files = forget_in_files(selection, before, is_trial=True) if user else 0
-    if not sum(counts.values()) and not in_files:
+    if not sum(counts.values()) and not orders and not in_files:
         tell("Nothing to forget.")
         return ExitCode.OK
     if not yes and not sys.stdin.isatty():
         raise UsageProblem("there is no terminal to ask on.", "Give --yes to forget without being asked.")
-    if sum(counts.values()):
-        tell(_question(counts, path))
+    if sum(counts.values()) or orders:
+        tell(_question(counts, orders, path))
     if in_files:
         tell(f"In files of earlier versions: {counted(in_files, 'dead letter')}: removed")
     if not yes and not ask("Forget them?"):
@@ -127,7 +128,7 @@ def _selection(
     )
 
 
-def _question(counts: Mapping[State, int], path: Path) -> str:
+def _question(counts: Mapping[State, int], orders: int, path: Path) -> str:
     from voucherify_sync.outcomes import State
     from voucherify_sync.text import clean, counted
 
@@ -140,4 +141,6 @@ def _question(counts: Mapping[State, int], path: Path) -> str:
     for state, (one, many, effect) in effects.items():
         if counts.get(state):
             lines.append(f"  {counted(counts[state], one, many)}: {effect}")
+    if orders:
+        lines.append(f"  {counted(orders, 'order')}: kept as a hash, without what it holds")
     return "\n".join(lines)

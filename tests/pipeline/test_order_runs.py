@@ -232,6 +232,25 @@ def test_a_forgotten_order_is_not_sent_again_and_not_kept(shop: Shop) -> None:
         assert ledger.failed_order("free") is None
 
 
+def test_nothing_of_the_orders_of_a_forgotten_customer_is_kept(shop: Shop) -> None:
+    """Those that were delivered stay known by a hash, so that none is sent twice; other orders keep their folds."""
+    shop.replay(
+        completed("a", "erased"),
+        completed("b", 'er"é'),
+        {**free("free"), "userId": "erased"},
+        completed("c", "u1"),
+    )
+    forget(shop.ledger, LetterSelection(users=frozenset({"erased", 'er"é'})))
+    with LedgerReader(shop.ledger) as ledger:
+        kept = {each: last.accepted for each, last in zip("abc", ledger.last_orders("abc"), strict=True)}
+        assert ledger.failed_order("free") is None
+    assert {each: bool(order and order.state) for each, order in kept.items()} == {"a": 0, "b": 0, "c": 1}
+    assert counted(shop.replay()) == {"duplicate": 4}
+    update = of_order("Order Updated", "a", "erased", at=2, products=[{"product_id": "lamp", "price": 1}])
+    assert counted(shop.replay(update)) == {"delivered": 1}
+    assert shop.imported == {"a": 2, "b": 1, "c": 1}
+
+
 def test_an_order_that_says_nothing_new_is_unchanged_and_its_fold_goes_on(shop: Shop) -> None:
     """What a later run reads is still older than what this one has read."""
     shop.replay(completed("o", coupon="A"))

@@ -78,6 +78,8 @@ _FORGET: Final = (
         WHERE outcome = 'in_doubt' AND key IN (SELECT key FROM temp.chosen)""",
     "DELETE FROM dead_letters WHERE outcome <> 'in_doubt' AND key IN (SELECT key FROM temp.chosen)",
     "DELETE FROM orders WHERE key IN (SELECT key FROM temp.chosen)",
+    # Their hashes stay, so that an order that was sent is still known.
+    "UPDATE orders SET fold = x'789c030000000001' WHERE key IN (SELECT key FROM temp.emptied)",
 )
 
 
@@ -461,7 +463,7 @@ def _begin_run(
 def forget(path: Path, selection: LetterSelection, *, is_whole: bool = False) -> Mapping[State, int]:
     """Remove dead letters from a ledger: what had failed is dismissed, what is in doubt stays so without its event.
 
-    What is removed cannot be read from the file any more.
+    What is removed cannot be read from the file any more. Of the orders of selected customers the folds go, too.
 
     Args:
         path: of the ledger.
@@ -487,7 +489,10 @@ def forget(path: Path, selection: LetterSelection, *, is_whole: bool = False) ->
             with transaction(connection):
                 doubt_interrupted(connection)
             connection.execute("CREATE TEMP TABLE chosen (key BLOB PRIMARY KEY) WITHOUT ROWID")
+            connection.execute("CREATE TEMP TABLE emptied (key BLOB PRIMARY KEY) WITHOUT ROWID")
             with LedgerReader(path) as reader:
+                for key in reader.orders_of(selection):
+                    connection.execute("INSERT INTO temp.emptied VALUES (?)", (key,))
                 for letter in reader.dead_letters(selection):
                     counts[letter.outcome] += 1
                     connection.execute("INSERT INTO temp.chosen VALUES (?)", (letter.key,))

@@ -276,7 +276,24 @@ class LedgerReader:
     def failed_order(self, source_id: str) -> bytes | None:
         """Return the order of an id as it failed last; None if it is not known to have failed."""
         failed = LedgerReader.last_orders(self, [source_id])[0].failed
-        return None if failed is None else failed.body
+        return (failed.body or None) if failed is not None else None
+
+    def orders_of(self, selection: LetterSelection) -> Iterator[bytes]:
+        """Yield the keys of the orders whose folds name a selected customer.
+
+        None unless customers are selected, with dead letters of every outcome.
+        """
+        if not selection.users or selection.outcomes:
+            return
+        names = [json.encode({"source_id": user}) for user in selection.users]
+        query = f"""SELECT key, fold FROM orders WHERE key > ? AND (? IS NULL OR run < ?)
+            ORDER BY key LIMIT {_PORTION}"""  # noqa: S608
+        key, before = b"", selection.before
+        while rows := self._ask(query, (key, before, before)):
+            for key, fold in rows:
+                told = decompress(fold) or b""
+                if any(name in told for name in names):
+                    yield key
 
     @property
     def remembering_run(self) -> int:
