@@ -22,7 +22,10 @@ _shown = options_of("What is shown and kept")
 
 @click.command("prepare", cls=GroupedCommand)
 @_where(
-    "--to", metavar="FOLDER", type=click.Path(), help="Folder for the prepared archive; it must be given."
+    "--to",
+    metavar="FOLDER",
+    type=click.Path(),
+    help="Folder for the prepared archive, or a prefix such as s3://bucket/prepared/; it must be given.",
 )
 @prepare_options
 @_shown("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only errors and warnings.")

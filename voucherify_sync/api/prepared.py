@@ -69,6 +69,7 @@ from voucherify_sync.settings import (
 from voucherify_sync.settings.types import Api, OnDoubt
 from voucherify_sync.sources.decode import portions, until_stopped
 from voucherify_sync.sources.discover import Source, find_sources
+from voucherify_sync.sources.object_store import is_url
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
 from voucherify_sync.state.deduplication import NEVER, ResendPolicy
@@ -90,7 +91,7 @@ from voucherify_sync.state.retry_input import (
     letters_of_file,
     letters_of_ledger,
 )
-from voucherify_sync.state.storage import Folder
+from voucherify_sync.state.storage import storage_at
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import listed
 
@@ -423,7 +424,7 @@ class PrepareSession(Prepared):
 
     def __init__(self, options: PrepareOptions, stop: Stop | None = None) -> None:
         super().__init__(options, stop)
-        if any(source.size is None for source in self.sources):
+        if any(source.size is None and source.remote is None for source in self.sources):
             raise UsageProblem(
                 "prepare reads files, and one of the sources is a pipe.",
                 "Write what it yields to a file first.",
@@ -437,7 +438,7 @@ class PrepareSession(Prepared):
         settings = _with_delivery_options(ReplayOptions(customers=options.customers), self.settings)
         self.settings = msgspec.structs.replace(settings, api=Api())  # the tasks need no keys
         job = Job(
-            Folder(options.to),
+            storage_at(options.to),
             self.settings,
             _selection(options, _read_ids(options.exclude_ids)),
             options.shards or shards_for(self.sources),
@@ -457,13 +458,17 @@ def _refuse_nested(to: str, sources: Sequence[str]) -> None:
     """Raise UsageProblem where a prepared archive would be a part of what it is made of, or the other way round."""
     if not to:
         raise UsageProblem("to: must name a folder, and it is empty.", "Name one, such as prepared.")
-    target = os.path.join(os.path.realpath(to), "")
+    target = _as_folder(to)
     for source in sources:
-        path = os.path.join(os.path.realpath(source), "")
+        path = _as_folder(source)
         if target.startswith(path) or path.startswith(target):
             raise UsageProblem(
                 f"--to {to} and the source {source} are in each other.", "Name another folder."
             )
+
+
+def _as_folder(place: str) -> str:
+    return os.path.join(place.rstrip("/") if is_url(place) else os.path.realpath(place), "")
 
 
 class PreparedRetry(PreparedReplay):

@@ -423,6 +423,78 @@ class _ObjectStream(RawIOBase):
         super().close()
 
 
+def put(url: str, data: bytes | IO[bytes]) -> None:
+    """Write an object, whole or not at all; a large one goes in parts.
+
+    Raises:
+        SourceError: the store refuses it; with a remedy.
+    """
+    root, key = _split(url)
+
+    async def write() -> None:
+        await _obstore().put_async(_store(root), key, data)
+
+    _waited(write(), url)
+
+
+def get(url: str, begin: int = 0, end: int | None = None) -> bytes:
+    """Return an object, or a part of it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        SourceError: the store refuses it; with a remedy.
+    """
+    root, key = _split(url)
+
+    async def read_range() -> bytes:
+        return bytes(await _obstore().get_range_async(_store(root), key, start=begin, end=end))
+
+    if end is not None:
+        return _waited(read_range(), url)
+    with _waited(_download(RemoteObject(url)), url) as copy:
+        return copy.read()
+
+
+def open_object(url: str) -> IO[bytes]:
+    """Fetch an object whole: to memory, or to a file without a name if it is large. Errors are those of `get`."""
+    return _waited(_download(RemoteObject(url)), url)
+
+
+def names_in(url: str) -> list[str]:
+    """Return the names directly below a prefix, of objects and of further prefixes."""
+    root, key = _split(url)
+    prefix = key.strip("/")
+
+    async def listed() -> Any:
+        return await _obstore().list_with_delimiter_async(_store(root, patient=False), prefix or None)
+
+    found = _waited(listed(), url)
+    paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
+    return sorted(path[len(prefix) + 1 if prefix else 0 :] for path in paths)
+
+
+def remove_below(url: str) -> None:
+    """Delete all objects below a prefix."""
+    root, key = _split(url)
+
+    async def remove() -> None:
+        async for page in _obstore().list(_store(root), key.strip("/")):
+            await _obstore().delete_async(_store(root), [meta["path"] for meta in page])
+
+    _waited(remove(), url)
+
+
+def _waited(coroutine: Coroutine[Any, Any, _T], url: str) -> _T:
+    """Wait for an answer; say in a sentence what the store refuses."""
+    try:
+        return _wait(coroutine)
+    except (FileNotFoundError, SourceError):
+        raise
+    except Exception as error:  # noqa: BLE001  # the library's errors have no base that is known before it is imported
+        sentence, remedy = _explained(error, url)
+        raise SourceError(f"{shown_url(url)}: {sentence}.", remedy) from None
+
+
 async def _download(wanted: RemoteObject) -> IO[bytes]:
     """Fetch an object whole: to memory, or to a file without a name, if it is large."""
     copy = tempfile.SpooledTemporaryFile(MEMORY_BYTES, prefix="voucherify-sync-")  # noqa: SIM115  # the caller closes it

@@ -19,7 +19,7 @@ import msgspec
 from isal import isal_zlib
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from voucherify_sync.errors import UsageProblem
+from voucherify_sync.errors import SourceError, UsageProblem
 from voucherify_sync.events import (
     PATHS,
     Batch,
@@ -33,8 +33,9 @@ from voucherify_sync.events import (
 )
 from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.sources.gzip_stream import DamageError, Gunzip
+from voucherify_sync.sources.object_store import is_url, is_web
 from voucherify_sync.sources.reader import PIECE_BYTES, SourceFacts
-from voucherify_sync.state.storage import Folder, Storage
+from voucherify_sync.state.storage import Storage, storage_at
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import listed
 
@@ -306,9 +307,13 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 def is_prepared(storage: Storage) -> bool:
     """Tell whether a storage holds a prepared archive, or one that is being prepared."""
-    if ORIGIN.rpartition("/")[2] in storage.names(WORK):
-        return True
-    if MANIFEST not in storage.names(""):
+    try:
+        names = storage.names("")
+        if MANIFEST not in names:
+            return WORK in [name.rstrip("/") for name in names] and ORIGIN.rpartition("/")[
+                2
+            ] in storage.names(WORK)
+    except SourceError:  # whoever reads the sources says what is wrong
         return False
     try:
         msgspec.json.decode(storage.read(MANIFEST), type=_Beginning)
@@ -360,8 +365,12 @@ class PreparedArchive(Struct, frozen=True):
             UsageProblem: it stands beside other sources, cannot be read, or its preparation has not ended.
         """
         for source in sources:
-            storage = Folder(source)
-            if not os.path.isdir(source) or not is_prepared(storage):  # noqa: PTH112
+            if is_url(source):
+                may_be = len(sources) == 1 and not is_web(source) and not set("*?[") & set(source)
+            else:
+                may_be = os.path.isdir(source)  # noqa: PTH112
+            storage = storage_at(source) if may_be else None
+            if storage is None or not is_prepared(storage):
                 continue
             if len(sources) > 1:
                 raise UsageProblem(
@@ -441,10 +450,14 @@ class PreparedInput:
         name = f"{self._storage.place}/{file.name}"
         self.facts.append(facts := SourceFacts(name, gzipped=True))
         try:
-            if self._digest(file.name) != file.sha256:
-                facts.damaged = f"its checksum is not that of the manifest. {_AGAIN}"
-                return
             with self._storage.reading(file.name) as packed:
+                digest = hashlib.sha256()
+                for piece in _pieces(packed):
+                    digest.update(piece)
+                if digest.hexdigest() != file.sha256:
+                    facts.damaged = f"its checksum is not that of the manifest. {_AGAIN}"
+                    return
+                packed.seek(0)
                 rest = b""
                 for text in Gunzip(_pieces(packed, facts)):
                     end = text.rfind(b"\n") + 1
@@ -457,15 +470,8 @@ class PreparedInput:
                     if self._stop.requested:
                         return
             facts.is_read = True
-        except (OSError, DamageError) as error:
+        except (OSError, DamageError, SourceError) as error:
             facts.damaged = f"it cannot be read: {error}"
-
-    def _digest(self, name: str) -> str:
-        digest = hashlib.sha256()
-        with self._storage.reading(name) as file:
-            for piece in _pieces(file):
-                digest.update(piece)
-        return digest.hexdigest()
 
 
 def _pieces(file: BinaryIO, facts: SourceFacts | None = None) -> Iterator[bytes]:

@@ -10,13 +10,23 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from msgspec import Struct
 
-from voucherify_sync.errors import RunStopped
+from voucherify_sync.errors import RunStopped, UsageProblem
+from voucherify_sync.sources.object_store import (
+    get,
+    is_url,
+    is_web,
+    names_in,
+    open_object,
+    put,
+    remove_below,
+    shown_url,
+)
 from voucherify_sync.state.private_files import make_private_directory, write_error
 
 _DRAFT = ".draft-"
@@ -65,6 +75,70 @@ class Storage(Protocol):
             RunStopped: somebody does.
         """
         ...
+
+
+def storage_at(place: str) -> Storage:
+    """Return the storage at a place: a folder, or a prefix of an object store.
+
+    Raises:
+        UsageProblem: nothing can be written there.
+    """
+    if not is_url(place):
+        return Folder(place)
+    if is_web(place):
+        raise UsageProblem(
+            f"{shown_url(place)}: nothing can be written to a web server.",
+            "Name a folder, or s3://, gs:// or az://.",
+        )
+    return Prefix(place.replace("s3a://", "s3://", 1).rstrip("/"))
+
+
+class Prefix(Struct, frozen=True):
+    """A storage in an object store: all objects below a prefix."""
+
+    url: str
+
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return self.url
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object."""
+        put(f"{self.url}/{name}", data)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """Yield a file that is sent at the end."""
+        with tempfile.TemporaryFile(prefix="voucherify-sync-") as file:
+            try:
+                yield file
+            except OSError as error:
+                raise write_error(Path(tempfile.gettempdir()), error) from error
+            file.seek(0)
+            put(f"{self.url}/{name}", file)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """Yield a copy of an object."""
+        with open_object(f"{self.url}/{name}") as file:
+            yield cast("BinaryIO", file)
+
+    def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
+        """Return a part of an object."""
+        return get(f"{self.url}/{name}", begin, end)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of what is directly below a folder."""
+        return names_in(f"{self.url}/{folder}")
+
+    def remove(self, folder: str) -> None:
+        """Delete all objects below a folder."""
+        remove_below(f"{self.url}/{folder}")
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold no lock: there is none. Tasks that run twice write the same."""
+        return nullcontext()
 
 
 class Folder(Struct, frozen=True):
