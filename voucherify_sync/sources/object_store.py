@@ -55,52 +55,64 @@ _MARKS: Final = re.compile(r"[*?\[]")
 
 _INSTALL: Final = "pip install 'voucherify-sync[{}]'"
 _ONE_OBJECT: Final = "Use s3://, gs:// or az://, or name each object in a list for --files-from."
-_CREDENTIALS: Final = (
-    "Credentials come from the environment or the machine's role: for s3:// AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (extra `aws`); AWS_SKIP_SIGNATURE=true reads a public bucket."
-)
-_RIGHTS: Final = (
-    "Check the rights to list and read it, and whose credentials these are. A bucket whose readers pay needs "
-    "AWS_REQUEST_PAYER=true, a public one AWS_SKIP_SIGNATURE=true."
+_CREDENTIALS: Final = {
+    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (extra `aws`); for a public bucket "
+    "AWS_SKIP_SIGNATURE=true.",
+    "gs": "Set GOOGLE_APPLICATION_CREDENTIALS, or run on a machine that has a role; for a public bucket "
+    "GOOGLE_SKIP_SIGNATURE=true.",
+    "az": "Set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY, or run on a machine that has an identity.",
+}
+_RIGHTS: Final = "Check the rights to list and to read it, and whose credentials these are."
+_RIGHTS_OF_S3: Final = (
+    " A bucket whose readers pay needs AWS_REQUEST_PAYER=true, a public one AWS_SKIP_SIGNATURE=true."
 )
 _NAME: Final = "Check the name."
 _NETWORK: Final = "Check the network, the name of the host, and AWS_ENDPOINT_URL if it is set."
 _LATER: Final = "Run the same command again later."
 _REGION: Final = "Set AWS_REGION to the region of the bucket."
+_SIGNED: Final = ("access denied; a signed URL may have expired", "Get a new URL.")
 
+_BROKEN: Final = "body error"
+"""Words of the library for a connection that broke inside of an object, and could not be taken up."""
 _UNNAMED: Final = re.compile(r'[Pp]ath "(.*)"')
+"""Where the library says which key it cannot name."""
 _ODD_KEY: Final = "a key with an empty part (//), or one that is . or .."
 _BESIDE: Final = "Name the objects or the prefixes beside it, or copy it to another key."
 _UNREADABLE: Final = (
     f"{_ODD_KEY}, cannot be read; of the same folder all such keys are left out, and names that begin with a space or "
     "one of !\"#$%&'()*+,-."
 )
-_BROKEN: Final = "body error"
-"""Words of the library for a connection that broke inside of an object, and could not be taken up."""
-_SAID: Final = (  # words in the library's text, the sentence for people, the remedy
+_NO_CREDENTIALS: Final = re.compile(r"169\.254\.169\.254|metadata\.google\.internal|token request")
+_REFUSED_KEYS: Final = re.compile(
+    "InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|AuthenticationFailed|401 Unauthorized|"
+    "UnauthenticatedError"
+)
+_DENIED: Final = re.compile("403 Forbidden|PermissionDeniedError")
+_SAID: Final = (  # what the library says, or the name of its error: the sentence for people, the remedy
     ("NoSuchBucket", "there is no such bucket", _NAME),
     ("ContainerNotFound", "there is no such container", _NAME),
-    ("169.254.169.254", "there are no credentials", _CREDENTIALS),
-    ("metadata.google.internal", "there are no credentials", "Set GOOGLE_APPLICATION_CREDENTIALS."),
     ("Account must be specified", "no storage account is named", "Set AZURE_STORAGE_ACCOUNT_NAME."),
-    ("incorrectly configured region", "the bucket is in another region", _REGION),
-    ("AuthorizationHeaderMalformed", "the bucket is in another region", _REGION),
+    (
+        "any known pattern",
+        "no storage account is named",
+        "Write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH.",
+    ),
+    ("RequestTimeTooSkewed", "the clock of this machine is wrong", "Set it."),
+    (
+        "incorrectly configured region|AuthorizationHeaderMalformed",
+        "the bucket is in another region",
+        _REGION,
+    ),
     ("URL scheme is not allowed", "it leads to http://, which is not encrypted", "Use https://."),
+    ("PreconditionError|412 Precondition", "it has changed since it was listed", _LATER),
+    ("FileNotFoundError|NotFoundError", "there is no such object", _NAME),
+    ("InvalidPathError", f"{_ODD_KEY}, cannot be read", _BESIDE),
     (_BROKEN, "the connection broke, and again when it was taken up", _LATER),
-    ("SlowDown", "the store asks to slow down each time", _LATER),
-    ("503 Service Unavailable", "the store is not available", _LATER),
+    ("SlowDown|429 Too Many|503 Service", "the store asks to slow down, at each try", _LATER),
+    ("timed out", "the store does not answer", _NETWORK),
     ("error sending request", "the store cannot be reached", _NETWORK),
 )
-_KINDS: Final = {
-    "PermissionDeniedError": ("access is denied", _RIGHTS),
-    "UnauthenticatedError": ("the credentials are not accepted", _CREDENTIALS),
-    "PreconditionError": ("it has changed since it was listed", _LATER),
-    "InvalidPathError": (f"{_ODD_KEY}, cannot be read", _BESIDE),
-}
-_WEB_KINDS: Final = {
-    "PermissionDeniedError": ("access denied; a signed URL may have expired", "Get a new URL."),
-    "UnauthenticatedError": ("access denied; a signed URL may have expired", "Get a new URL."),
-}
+_STATUS: Final = re.compile(r"status code: (\d+)")
 
 Stream = RawIOBase | IO[bytes]
 """What the bytes of a source are read from."""
@@ -195,12 +207,17 @@ async def _find_each(urls: Sequence[str]) -> list[RemoteObject | SourceError]:
 
 
 async def _find(url: str, *, is_listed: bool = False) -> list[RemoteObject]:
+    _check_installed(url)
     if is_web(url):
         return [_web_object(url)]
     url = f"s3://{url.removeprefix('s3a://')}" if url.startswith("s3a://") else url
     root, key = _split(url)
     if "@" in root and not root.startswith("abfs"):
-        raise SourceError(f"{_no_user(root)}: a URL holds no credentials.", _CREDENTIALS)
+        scheme, _, bucket = root.partition("://")
+        shown = f"{scheme}://{bucket.rpartition('@')[2]}"
+        raise SourceError(f"{shown}: a URL holds no credentials.", _CREDENTIALS[scheme])
+    if root.endswith("://"):
+        raise SourceError(f"{url}: no bucket is named.", _NAME)
     if key and _odd_part(key.removesuffix("/")) is not None:
         raise SourceError(f"{url}: {_ODD_KEY}, cannot be read.", _BESIDE)
     try:
@@ -296,17 +313,11 @@ def _web_object(url: str) -> RemoteObject:
         raise SourceError(f"{shown}: http:// is not encrypted.", "Use https://.")
     if not parts.hostname or parts.path.endswith("/") or not parts.path or "*" in parts.path:
         raise SourceError(f"{shown}: {parts.scheme}:// names one object and cannot be listed.", _ONE_OBJECT)
-    _obstore()
     return RemoteObject(url)
 
 
 def _is_loopback(host: str | None) -> bool:
     return host in ("localhost", "127.0.0.1", "::1")
-
-
-def _no_user(root: str) -> str:
-    scheme, _, rest = root.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _is_hidden(part: str) -> bool:
@@ -356,9 +367,7 @@ class Downloads:
             raise DamageError(wanted.damaged)
         while not self._under_way or self._under_way[0][0] is not wanted:
             if self._under_way:
-                _, left_out = self._under_way.popleft()
-                if left_out is not None:
-                    left_out.cancel()
+                _leave(self._under_way.popleft()[1])
             else:
                 self._submit_next()
         while self._waiting and len(self._under_way) < self._ahead:
@@ -374,8 +383,7 @@ class Downloads:
     def close(self) -> None:
         """Leave what was fetched ahead."""
         for _, download in self._under_way:
-            if download is not None:
-                download.cancel()
+            _leave(download)
         self._under_way.clear()
         self._waiting.clear()
 
@@ -499,20 +507,29 @@ async def _download(wanted: RemoteObject) -> IO[bytes]:
     """Fetch an object whole: to memory, or to a file without a name, if it is large."""
     copy = tempfile.SpooledTemporaryFile(MEMORY_BYTES, prefix="voucherify-sync-")  # noqa: SIM115  # the caller closes it
     tries = _WEB_TRIES if is_web(wanted.url) else 1
-    while True:
-        try:
-            async for chunk in _chunks(wanted):
-                copy.write(chunk)
-        except Exception as error:
-            tries -= 1
-            if not tries or _BROKEN not in str(error):
-                copy.close()
-                raise
+    try:
+        while True:
             copy.seek(0)
             copy.truncate()
-        else:
+            tries -= 1
+            try:
+                async for chunk in _chunks(wanted):
+                    copy.write(chunk)
+            except Exception as error:
+                if tries and _BROKEN in str(error):
+                    continue
+                raise
             copy.seek(0)
             return copy
+    except BaseException:
+        copy.close()
+        raise
+
+
+def _leave(download: Future[IO[bytes]] | None) -> None:
+    """Let nothing of a download stay."""
+    if download is not None and not download.cancel():
+        download.add_done_callback(lambda done: done.exception() or done.result().close())
 
 
 async def _chunks(wanted: RemoteObject) -> AsyncIterator[memoryview]:
@@ -553,14 +570,21 @@ def _damage(error: Exception, wanted: RemoteObject) -> DamageError:
 
 def _explained(error: BaseException, url: str) -> tuple[str, str]:
     """Return what an error of the library means, and a remedy; its own text has a page for programmers."""
-    text = str(error)
+    text, scheme = f"{type(error).__name__}: {error}", url.partition(":")[0]
+    if is_web(url) and (_DENIED.search(text) or _REFUSED_KEYS.search(text)):
+        return _SIGNED
+    credentials = _CREDENTIALS.get(scheme, _CREDENTIALS["az"])
+    if _NO_CREDENTIALS.search(text):
+        return "there are no credentials", credentials
+    if _REFUSED_KEYS.search(text):
+        return "the credentials are not accepted", credentials
+    if _DENIED.search(text):
+        return "access is denied", _RIGHTS + (_RIGHTS_OF_S3 if scheme == "s3" else "")
     for words, sentence, remedy in _SAID:
-        if words in text:
+        if re.search(words, text):
             return sentence, remedy
-    if isinstance(error, FileNotFoundError):
-        return "there is no such object", _NAME
-    kinds = _KINDS | _WEB_KINDS if is_web(url) else _KINDS
-    return kinds.get(type(error).__name__, ("the store gives an answer that is not understood", _NETWORK))
+    status = _STATUS.search(text)
+    return f"the store answers with status {status[1]}" if status else "the store cannot be used", _NETWORK
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -573,7 +597,6 @@ def _split(url: str) -> tuple[str, str]:
 @lru_cache(maxsize=64)
 def _store(root: str, *, patient: bool = True) -> ObjectStore:
     """Make the store of a bucket, or of one object of the web."""
-    _obstore()
     from obstore.store import from_url
 
     options: dict[str, Any] = {"client_options": {"timeout": _TIMEOUT}}
@@ -622,14 +645,17 @@ def _profile() -> Any:
         ) from None
 
 
-def _obstore() -> Any:
+def _check_installed(url: str) -> None:
     try:
-        import obstore
+        _obstore()
     except ImportError:
-        raise SourceError(
-            "s3://, gs://, az:// and https:// need the extra `cloud`.",
-            f"Install it: {_INSTALL.format('cloud')}",
-        ) from None
+        scheme, remedy = url.partition(":")[0], f"Install it: {_INSTALL.format('cloud')}"
+        raise SourceError(f"{scheme}:// needs the extra `cloud`.", remedy) from None
+
+
+def _obstore() -> Any:
+    import obstore
+
     return obstore
 
 
