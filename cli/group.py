@@ -59,8 +59,10 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
-            name, message = error.command_name, None
-            if Path(name).exists():
+            from voucherify_sync.sources.object_store import is_url, shown_word
+
+            name, message = shown_word(error.command_name), None
+            if is_url(name) or Path(name).exists():
                 message = (
                     f"{name!r} is no command; to see what it holds: voucherify-sync plan {shlex.quote(name)}"
                 )
