@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from voucherify_sync.api import PrepareSession
 
 _where = options_of("Where to")
+_how = options_of("How to do it")
 _shown = options_of("What is shown and kept")
 
 
@@ -28,6 +29,16 @@ _shown = options_of("What is shown and kept")
     help="Folder for the prepared archive, or a prefix such as s3://bucket/prepared/; it must be given.",
 )
 @prepare_options
+@_how(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Have a cluster of Ray do the work (extra `cluster`): auto for that of this machine, or HOST:PORT.",
+)
+@_how(
+    "--shared-directory",
+    is_flag=True,
+    help="With --cluster: all machines have SOURCE and --to under these names.",
+)
 @_shown("-q", "--quiet", is_flag=True, help="Show no progress and no summary, only errors and warnings.")
 def command(**values: Any) -> int:
     """Map the events of SOURCE once, into a folder of requests that `plan` and `replay` take as their SOURCE.

@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.odd_events import ODD_LINES, SETTINGS
+from support.odd_events import SETTINGS
+from support.prepared import NAMES, files_of, job_of, write_archive
 
 from voucherify_sync.api import Mode, PrepareOptions, ReplayOptions, coverage, plan, prepare, replay, retry
 from voucherify_sync.api.options import CoverageOptions, RetryOptions
 from voucherify_sync.errors import UsageProblem
-from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.report.run_report import RunReport
 from voucherify_sync.run import prepare_run, prepare_tasks
 from voucherify_sync.run.prepare_run import Preparation
@@ -30,7 +30,6 @@ from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
 from voucherify_sync.settings import Settings
 from voucherify_sync.settings.types import Api, Identify, Orders, Secret, Track, TrackEntry
-from voucherify_sync.sources.discover import find_sources
 from voucherify_sync.state.prepared_archive import MANIFEST, read_manifest
 from voucherify_sync.state.storage import Folder
 from voucherify_sync.stop import Stop
@@ -47,46 +46,6 @@ ENTRIES = Settings(
         unmapped_properties="metadata",
     ),
 )
-
-
-NAMES = ("Order Completed", "Order Updated", "Seen", "Signed Up")
-
-
-def write_archive(folder: Path, chance: random.Random, files: int, names: Sequence[str] = NAMES) -> Path:
-    """Write files of events with repeated ids, ids that differ, none at all, and lines of several events."""
-    folder.mkdir()
-    for number in range(files):
-        lines: list[str] = []
-        for _ in range(chance.randrange(40)):
-            user = f"u{chance.randrange(12)}"
-            identity = {"userId": user} if chance.random() < 0.8 else {"anonymousId": f"anonymous-{user}"}
-            day = chance.randrange(1, 29)
-            event: Line = {**identity, "timestamp": f"2024-02-{day:02}T10:00:00Z"}
-            if chance.random() < 0.9:
-                event["messageId"] = f"m{chance.randrange(60)}"
-            if chance.random() < 0.4:
-                event |= {"type": "identify", "traits": {"email": f"{user}@example.com", "n": day % 3}}
-            else:
-                event |= {"type": "track", "event": chance.choice(names)}
-                event["properties"] = {
-                    "order_id": f"o{chance.randrange(8)}",
-                    "total": day * chance.choice([1, -1, 2]),
-                    "email": f"{user}@example.com",
-                }
-            lines.append(json.dumps(event))
-        if number % 3 == 0:
-            lines += [
-                line if isinstance(line, str) else line.decode("utf-8", "replace") for line in ODD_LINES
-            ]
-        if len(lines) > 2:
-            lines[0] = json.dumps({"batch": [json.loads(lines[0])] * 2})
-        data = "\n".join(lines).encode() + b"\n"
-        name = folder / f"part-{number:02}.ndjson"
-        if number % 2:
-            name.with_suffix(".gz").write_bytes(gzip.compress(data))
-        else:
-            name.write_bytes(data)
-    return folder
 
 
 def dry_run(source: Path, settings: Settings, **options: Any) -> tuple[list[Line], RunReport]:
@@ -271,18 +230,6 @@ class Breaking(LocalStages):
             self.left -= 1
             super().run(task, [each], on_progress)
         return super().run(task, arguments, on_progress)
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Return what a folder holds, without what differs from one run to the next."""
-    return {file.name: file.read_bytes() for file in sorted(folder.glob("*.gz"))}
-
-
-def job_of(archive: Path, to: Path) -> tuple[Job, list[Split]]:
-    """Return a job for four shards, with a split for each file."""
-    sources = find_sources([str(archive)], stdin_is_terminal=True).sources
-    splits = [Split(number, [source]) for number, source in enumerate(sources)]
-    return Job(Folder(str(to)), Settings(), Selection(), 4), splits
 
 
 def test_it_goes_on_wherever_it_was_killed_and_makes_the_same_files(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ ONLY_IN = {
     "sqlite3": ["voucherify_sync/state/"],
     "obstore": ["voucherify_sync/sources/object_store.py"],
     "botocore": ["voucherify_sync/sources/object_store.py"],
+    "ray": ["voucherify_sync/run/cluster.py"],
     "jinja2": ["voucherify_sync/report/html.py"],
     "markupsafe": ["voucherify_sync/report/html.py"],
 }

@@ -108,7 +108,8 @@ _READERS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     **dict.fromkeys(("config", "exclude_ids", "dead_letters", "file"), _PATH),
     **dict.fromkeys(("limit", "jobs", "line"), _COUNT),
     "shards": (lambda value: parse_shards(str(value)), f"a power of two from 1 to {MAX_SHARDS}"),
-    "to": (str, "a path"),
+    "to": (str, "a path or a URL"),
+    "cluster": (str, "auto, or host and port"),
     **dict.fromkeys(("since", "until"), _MOMENT),
     "where": (_condition, "a condition in Segment's trigger language, such as 'properties.total > 20'"),
     "sample": (_percentage, "a percentage above 0 and up to 100, such as '5%'"),
@@ -235,6 +236,8 @@ class PrepareOptions(InputOptions, frozen=True, kw_only=True):
         to: folder that takes the prepared archive.
         shards: files of requests, a power of two; None: one for each 256 MB, from 16 to 4,096.
         keep_work: keep what the tasks have handed over to each other.
+        cluster: address of a cluster of Ray that runs the tasks: ``auto``, or host and port; None: this machine.
+        shared_directory: all machines of the cluster reach the folder `to`, and the sources, under these names.
     """
 
     to: str
@@ -252,6 +255,8 @@ class PrepareOptions(InputOptions, frozen=True, kw_only=True):
     customers: Literal["each", "bulk"] | None = None
     shards: int | None = None
     keep_work: bool = False
+    cluster: str | None = None
+    shared_directory: bool = False
 
 
 class RetryOptions(ReplayOptions, frozen=True, kw_only=True):

@@ -432,7 +432,7 @@ class PrepareSession(Prepared):
         # Other processes are of no use to most commands, and slow to import.
         from voucherify_sync.run.prepare_run import Preparation
         from voucherify_sync.run.prepare_tasks import Job, shards_for, splits_of
-        from voucherify_sync.run.stages import LocalStages
+        from voucherify_sync.run.stages import LocalStages, Stages
 
         _refuse_nested(options.to, self.source_names)
         settings = _with_delivery_options(ReplayOptions(customers=options.customers), self.settings)
@@ -445,13 +445,33 @@ class PrepareSession(Prepared):
             options.limit,
         )
         splits = splits_of(self.sources, is_one=options.limit is not None)
-        stages = LocalStages(options.jobs or default_jobs(), self.stop)
+        if options.cluster is None:
+            stages: Stages = LocalStages(options.jobs or default_jobs(), self.stop)
+        else:
+            from voucherify_sync.run.cluster import RayStages
+
+            _check_for_cluster(options, self.sources)
+            stages = RayStages(options.cluster, self.stop)
         self.config = options.config
         self.preparation = Preparation(job, splits, stages, self.stop, keeps_work=options.keep_work)
 
     def snapshot(self) -> Snapshot:
         """Tell how far it is; any thread may ask at any time."""
         return self.preparation.snapshot()
+
+
+def _check_for_cluster(options: PrepareOptions, sources: Sequence[Source]) -> None:
+    """Raise UsageProblem where other machines could not reach what is read or written, or order would matter."""
+    if options.limit is not None:
+        raise UsageProblem(
+            "--limit takes the first records, and a cluster reads in no order.", "Leave out one of them."
+        )
+    is_local = not is_url(options.to) or any(source.remote is None for source in sources)
+    if is_local and not options.shared_directory:
+        raise UsageProblem(
+            "--cluster: other machines do not reach the files of this one.",
+            "Name SOURCE and --to as URLs, or give --shared-directory if all machines have them under the same names.",
+        )
 
 
 def _refuse_nested(to: str, sources: Sequence[str]) -> None:

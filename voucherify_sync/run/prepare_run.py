@@ -39,6 +39,7 @@ from voucherify_sync.run.prepare_tasks import (
     WrittenShard,
     decide_keys,
     map_split,
+    try_stages,
     write_shard,
 )
 from voucherify_sync.run.run import findings_of, selection_report
@@ -126,6 +127,8 @@ class Preparation:
                 "Name a folder with --to that is empty, or not there yet.",
             )
         storage.write(ORIGIN, msgspec.json.encode(origin))
+        if self._stages.is_elsewhere:
+            try_stages(self._stages, job)
         mapped = self._run("map", map_split, [(split,) for split in self._splits], MappedSplit)
         if self._stop.requested:
             return

@@ -33,6 +33,7 @@ from voucherify_sync.outcomes import Outcome, State
 from voucherify_sync.report.run_report import MAX_EXAMPLES, RecordsAlike
 from voucherify_sync.run.options import MAX_SHARDS
 from voucherify_sync.run.pipeline import OlderUpdates, Pipeline
+from voucherify_sync.run.stages import Stages
 from voucherify_sync.settings import Settings
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader, SourceFacts, check_gzip
@@ -272,6 +273,30 @@ def shards_for(sources: Sequence[Source]) -> int:
     """Return a number of shards for an archive: one for each 256 MB, from 16 to 4,096, a power of two."""
     wanted = sum(source.size or 0 for source in sources) // SPLIT_BYTES
     return min(max(_MIN_SHARDS, 1 << max(wanted - 1, 0).bit_length()), MAX_SHARDS)
+
+
+def try_stages(stages: Stages, job: Job) -> None:
+    """Have a task look whether other machines can do the work.
+
+    Raises:
+        UsageProblem: one has another version, or does not reach the storage.
+    """
+    if stages.run(_try_storage, [(job,)], lambda _: None) == [None]:
+        raise UsageProblem(
+            "the cluster has lost the first task.", "Check that its machines have memory and are up."
+        )
+
+
+def _try_storage(job: Job, *, stop: Stop | None = None) -> bool:  # noqa: ARG001  # as of each task
+    """Write and read something, as all tasks do."""
+    job.check()
+    name = f"{WORK}/try"
+    job.storage.write(name, b"1")
+    if job.storage.read(name) != b"1":
+        raise UsageProblem(
+            f"{job.storage.place} does not keep what is written to it.", "Name another place with --to."
+        )
+    return True
 
 
 def map_split(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSplit:

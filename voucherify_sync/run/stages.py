@@ -28,9 +28,11 @@ class Stages(Protocol):
 
     Attributes:
         tried_again: tasks that ran more than once, since what ran them was lost.
+        is_elsewhere: other machines run them, which may have another version, or not reach the storage.
     """
 
     tried_again: int
+    is_elsewhere: bool
 
     def run(
         self,
@@ -54,8 +56,10 @@ class LocalStages:
         stop: looked at while tasks run; those that are not done are lost then.
 
     Attributes:
-        tried_again: as in Stages.
+        tried_again, is_elsewhere: as in Stages.
     """
+
+    is_elsewhere = False
 
     def __init__(self, jobs: int, stop: Stop) -> None:
         self.tried_again = 0
