@@ -67,6 +67,7 @@ def test_requests_and_report_are_those_of_the_files(cli: Cli, jobs: str) -> None
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     cli.constants["voucherify_sync.run.options.MIN_SHARED_BYTES"] = 1
+    cli.constants["voucherify_sync.api.prepared.MIN_NOTED_BYTES"] = 1
     command = ["replay", "--dry-run", "--bulk", "--jobs", jobs, "--report", "report.json"]
     local = cli(*command, "logs")
     expected = report_of(cli)
@@ -74,6 +75,7 @@ def test_requests_and_report_are_those_of_the_files(cli: Cli, jobs: str) -> None
     report = report_of(cli)
     assert (local.code, ended.code) == (3, 3)
     assert local.out
+    assert "The objects are fetched 2 times, " in ended.err
     assert ended.out.replace("s3://shop/logs", "logs") == local.out
     assert all(source.pop("e_tag") for source in report["input"]["sources"])
     assert not any(source.pop("e_tag") for source in expected["input"]["sources"])

@@ -93,11 +93,14 @@ from voucherify_sync.state.retry_input import (
 )
 from voucherify_sync.state.storage import storage_at
 from voucherify_sync.stop import Stop
-from voucherify_sync.text import listed
+from voucherify_sync.text import listed, size
 
 if TYPE_CHECKING:
     from voucherify_sync.delivery.sender import Journal, LiveDelivery
 
+
+MIN_NOTED_BYTES: Final = 100 << 20
+"""Bytes of objects from which on people should know how often they are fetched."""
 
 Watch = Callable[[Sequence[Outcome]], None]
 """Takes the outcomes of records as they come, in the thread of the run."""
@@ -333,8 +336,13 @@ class PreparedReplay(Prepared):
         """Return what opens the sources, as often as is wanted if they are read twice."""
         if self.archive is not None:
             return partial(PreparedInput, self.archive.storage, self.archive.manifest.files)
-        reads_twice = plans_first or self.settings.has_first_pass
-        spool = self._resources.enter_context(Spool(self.sources)) if reads_twice else None
+        passes = (1 + plans_first) * (1 + self.settings.has_first_pass)
+        fetched = sum(source.size or 0 for source in self.sources if source.remote is not None)
+        if passes > 1 and fetched >= MIN_NOTED_BYTES:
+            self.notices.append(
+                f"The objects are fetched {passes} times, {size(fetched)} each time; `prepare` fetches them once."
+            )
+        spool = self._resources.enter_context(Spool(self.sources)) if passes > 1 else None
         return _opener(self.sources, spool, sends=self.options.mode is not Mode.DRY_RUN)
 
     def _policy(self) -> ResendPolicy:
