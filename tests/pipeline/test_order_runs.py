@@ -279,6 +279,26 @@ def test_events_and_orders_have_keys_of_their_own(shop: Shop) -> None:
     assert counted(shop.replay(settings="", again=True)) == {"delivered": 1}
 
 
+def test_again_that_is_stopped_goes_on_and_imports_nothing_a_third_time(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --again-since, as the summary says: the imports of the stopped run are known."""
+    small_requests(monkeypatch, 2)
+    assert counted(shop.replay(*[completed(number) for number in range(6)])) == {"delivered": 6}
+    stopped = shop.replay(again=True, max_calls=1)
+    assert stopped.outcomes["pending"]
+    assert (stopped.orders.requests, stopped.api.calls) == (1, 1)  # type: ignore[union-attr]
+    posts = [shop.posts]
+    for _ in range(10):
+        report = shop.replay(again_since=stopped.run_id, max_calls=2)
+        posts.append(shop.posts)
+        if not report.outcomes["pending"]:
+            break
+    assert posts[0] == 4
+    assert posts[-1] == 6
+    assert set(shop.imported.values()) == {2}
+
+
 def test_again_imports_what_was_imported(shop: Shop) -> None:
     """A refused order and an unchanged one alike."""
     shop.replay(completed("o"), free("free"))

@@ -17,7 +17,7 @@ from voucherify_sync.mapping.filters import reason_of_type
 from voucherify_sync.mapping.stats import NameCounts
 from voucherify_sync.outcomes import FAILED_BEFORE, UNCHANGED, Outcome, State
 from voucherify_sync.report.run_report import MAX_NAMES, BulkReport, OrdersReport, RunReport
-from voucherify_sync.run.bulk_run import BulkCustomers, FirstPass, Folds, UnknownActions
+from voucherify_sync.run.bulk_run import ActionsSince, BulkCustomers, FirstPass, Folds
 from voucherify_sync.run.options import Mode, RunOptions
 from voucherify_sync.run.run import Run
 from voucherify_sync.settings import Rate
@@ -319,9 +319,7 @@ class Planner:
         first_pass = FirstPass(self._options, self._ledger, self._policy, dry, self._stop)
         bulk, orders = first_pass.customers, first_pass.orders
         if bulk is None:
-            bulk = BulkCustomers(
-                self._ledger, self._policy, dry.bulk(UnknownActions(self._ledger)), self._stop
-            )
+            bulk = BulkCustomers(self._ledger, self._policy, dry.bulk(ActionsSince(self._ledger)), self._stop)
         with self._folds:
             self.run.execute()
             if not self._stop.requested:

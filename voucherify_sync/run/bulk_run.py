@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
@@ -37,7 +38,7 @@ from voucherify_sync.outcomes import (
 )
 from voucherify_sync.report.run_report import BulkReport, OrdersReport
 from voucherify_sync.run.options import RunOptions
-from voucherify_sync.run.order_run import BulkOrders, LetterOrders, OrderFold
+from voucherify_sync.run.order_run import BulkOrders, LetterOrders, OrderFold, copy_counts
 from voucherify_sync.run.pipeline import is_second, record_of
 from voucherify_sync.state.deduplication import NEVER, REPEATED, Deduplicator, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
@@ -124,8 +125,8 @@ class BulkCustomers:
             else:
                 self.tally.failed += 1
                 self._refusals[source_id] = refusal
-            self.tally.requests, self.tally.polls = self._delivery.requests, self._delivery.polls
-            self.tally.bytes = self._delivery.bytes
+            copy_counts(self.tally, self._delivery)
+        copy_counts(self.tally, self._delivery)
 
     def decide(self, decision: Request) -> Decision:
         """Tell in the second pass how a customer update ended, or that an event is not sent since its customer failed.
@@ -229,9 +230,9 @@ class FirstPass:
         delivery: LiveDelivery | DryRun,
         stop: Stop,
     ) -> None:
-        settings, again = options.settings, policy.again_before > NEVER
+        settings = options.settings
         # Not a method of this object: the two would keep each other alive, with their files, after the run.
-        log = ledger if isinstance(ledger, Ledger) and not again else UnknownActions(ledger)
+        log = ActionsSince(ledger, policy.again_before)
         self.customers: BulkCustomers | None = None
         self.orders: BulkOrders | None = None
         self._retries = policy.retries_failed
@@ -336,11 +337,17 @@ class FirstPass:
             self._types[kind if kind in EVENT_TYPES else None] += 1  # any text may stand there
 
 
-class UnknownActions:
-    """An ActionLog that knows no action, where all is sent again or no ledger is written."""
+class ActionsSince:
+    """An ActionLog of a ledger, without the actions of runs whose deliveries are repeated.
 
-    def __init__(self, ledger: LedgerReader) -> None:
+    Args:
+        ledger: one that is only read knows none.
+        first_run: number of the first run whose actions count: what that one has sent is not sent a third time.
+    """
+
+    def __init__(self, ledger: LedgerReader, first_run: float = inf) -> None:
         self._ledger = ledger
+        self._first_run = first_run
 
     def remember_action(self, body_hash: bytes, action_id: str) -> None:
         """Leave it to the ledger, if there is one that is written."""
@@ -348,7 +355,10 @@ class UnknownActions:
             self._ledger.remember_action(body_hash, action_id)
 
     def action(self, body_hash: bytes) -> str | None:
-        """Return None, whatever the ledger knows."""
+        """Return what the ledger knows of the first run or a later one."""
+        if not isinstance(self._ledger, Ledger) or self._first_run == inf:
+            return None
+        return self._ledger.action(body_hash, int(self._first_run))
 
     def was_posted(self, source_id: str) -> bool:
         """Tell what the ledger knows: an order that was sent before is ours, whatever is sent again."""

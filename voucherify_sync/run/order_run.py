@@ -28,7 +28,7 @@ from voucherify_sync.outcomes import (
     Outcome,
     State,
 )
-from voucherify_sync.report.run_report import OrdersReport
+from voucherify_sync.report.run_report import BulkReport, OrdersReport
 from voucherify_sync.state.deduplication import NEVER, REPEATED, ResendPolicy
 from voucherify_sync.state.ledger import Ledger
 from voucherify_sync.state.ledger_reader import LastOrder, LedgerReader
@@ -230,8 +230,8 @@ class BulkOrders:
                     self.tally.delivered += 1
                 else:
                     self._fail(source_id, failed)
-                self.tally.requests, self.tally.polls = self._delivery.requests, self._delivery.polls
-                self.tally.bytes = self._delivery.bytes
+                copy_counts(self.tally, self._delivery)
+            copy_counts(self.tally, self._delivery)
 
     def _to_send(self, fold: OrderFold | LetterOrders, refusal: Refusal) -> Iterator[FoldedOrder]:
         """Leave out orders of which nothing is new, that failed as they are, or whose customers were refused."""
@@ -327,6 +327,11 @@ class BulkOrders:
                 ledger.remember_refused_order(order.source_id, order.payload, order.state)
             else:
                 ledger.remember_unchanged_order(order.source_id, order.state)
+
+
+def copy_counts(tally: BulkReport | OrdersReport, delivery: ItemDelivery) -> None:
+    """Bring what is told of requests up to date, while they are delivered and at the end."""
+    tally.requests, tally.polls, tally.bytes = delivery.requests, delivery.polls, delivery.bytes
 
 
 def by_first_event(

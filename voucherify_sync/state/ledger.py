@@ -284,9 +284,9 @@ class Ledger(LedgerReader):
         accepted = "INSERT OR REPLACE INTO actions VALUES (?, ?, ?)"
         self._writer.now(lambda changes: changes.execute(accepted, body_hash, action_id, self.run))
 
-    def action(self, body_hash: bytes) -> str | None:
-        """Return the async action as which a bulk request was accepted."""
-        rows = self._ask("SELECT action FROM actions WHERE hash = ?", (body_hash,))
+    def action(self, body_hash: bytes, first_run: int = 0) -> str | None:
+        """Return the async action as which a bulk request was accepted by a run, or by an earlier one since that."""
+        rows = self._ask("SELECT action FROM actions WHERE hash = ? AND run >= ?", (body_hash, first_run))
         if rows:
             self._continued.add(body_hash)
         return rows[0][0] if rows else None

@@ -71,6 +71,8 @@ _MAX_ASKED: Final = 100
 """Orders of a request that are looked up at most to find those that are refused and not named."""
 _LOOK_PAUSES_S: Final = PAUSES.settle_s
 """Pauses before each look at the orders of a request whose answer was lost: an import may take its time."""
+_CARRIED_OUT: Final = "carried out"
+"""Stands in the log for an action that ended and refused nothing: a run that goes on has no need to ask."""
 _SENT: Final = ""
 """Noted in place of an action: the request is sent, and has no answer yet."""
 _NO_ORDER_PATHS: Final = frozenset({".", "..", "import"})
@@ -270,7 +272,10 @@ class ActionLog(Protocol):
     """Remembers, durably, as which action a body was accepted."""
 
     def remember_action(self, body_hash: bytes, action_id: str) -> None:
-        """Return when it is durable. An empty id: the body is about to be sent, and must not be sent twice."""
+        """Return when it is durable. An empty id: the body is about to be sent, and must not be sent twice.
+
+        A text with a blank in it is no id: the action has ended well.
+        """
 
     def action(self, body_hash: bytes) -> str | None:
         """Return what was remembered last of a body, or None."""
@@ -403,7 +408,7 @@ class BulkDelivery:
     def _deliver_one(self, request: BulkRequest) -> Generator[ItemResult, None, list[BulkRequest]]:
         """Have a request carried out; yield results, and return what is to be sent in its place."""
         try:
-            ended = self._run(request)
+            ended = self._run_once(request)
         except VoucherifySyncError as error:
             self._stop.because(error)
             return []
@@ -443,6 +448,16 @@ class BulkDelivery:
             return [request]
         is_for_one = self._endpoint.splits_refused and refusal.status in _REFUSED_FOR_ONE
         return self._bisect(request) if refusal.reason == BLOCKED or is_for_one else []
+
+    def _run_once(self, request: BulkRequest) -> ActionResult | Failed | list[BulkRequest] | None:
+        """Have a request carried out as `_run` does, unless an earlier run has seen that it was."""
+        key = hash_of(request.body())
+        if self._log.action(key) == _CARRIED_OUT:
+            return ActionResult({})
+        ended = self._run(request)
+        if isinstance(ended, ActionResult) and not ended.refused and not ended.count:
+            self._log.remember_action(key, _CARRIED_OUT)
+        return ended
 
     def _run(self, request: BulkRequest) -> ActionResult | Failed | list[BulkRequest] | None:
         """Have a request carried out. What fails or never ends is sent once more, where that is safe.
