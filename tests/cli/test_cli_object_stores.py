@@ -140,3 +140,32 @@ def test_where_the_library_is_missing_files_are_read_and_urls_name_the_extra(run
     ended = run_cli("plan", "s3://bucket/a.gz")
     assert ended.code == 2
     assert "s3:// needs the extra `cloud`.\nInstall it: pip install 'voucherify-sync[cloud]'" in ended.err
+
+
+def test_an_archive_is_prepared_in_a_bucket_and_replayed_from_there(cli: Cli, bucket: Bucket) -> None:
+    """The same requests, known by the next command; what has changed there is not sent."""
+    to = "s3://shop/prepared/"
+    ended = cli("prepare", "s3://shop/logs/", "--to", to)
+    assert ended.code == 3, ended.err  # one of the objects is cut off
+    assert f"voucherify-sync replay {to}" in ended.err
+    expected = cli("replay", "--dry-run", "s3://shop/logs/")
+    made = cli("replay", "--dry-run", to)
+    assert sorted(made.out.splitlines()) == sorted(expected.out.splitlines())
+    assert "is incomplete" in made.err
+    assert "is a prepared archive" in cli("coverage", to).err
+    keys = [
+        each["Key"] for each in bucket.client.list_objects_v2(Bucket="shop", Prefix="prepared/")["Contents"]
+    ]
+    for key in keys:
+        assert ACCESS_KEY.encode() not in bucket.client.get_object(Bucket="shop", Key=key)["Body"].read()
+    largest = max(
+        (key for key in keys if "/requests-" in key),
+        key=lambda key: bucket.client.head_object(Bucket="shop", Key=key)["ContentLength"],
+    )
+    bucket.put({largest: flipped()})
+    changed = cli("replay", "--dry-run", to)
+    assert changed.code == 3
+    assert f"{largest} is damaged: its checksum is not that of the manifest" in " ".join(changed.err.split())
+    assert len(changed.out.splitlines()) < len(expected.out.splitlines())
+    missing = cli("prepare", "s3://shop/logs/", "--to", "s3://nobody/prepared/")
+    assert (missing.code, "there is no such bucket" in missing.err) == (2, True)

@@ -330,7 +330,7 @@ class BulkOrders:
 
 
 def copy_counts(tally: BulkReport | OrdersReport, delivery: ItemDelivery) -> None:
-    """Bring what is told of requests up to date, while they are delivered and at the end."""
+    """Bring the counts of requests up to date, while they are delivered and at the end."""
     tally.requests, tally.polls, tally.bytes = delivery.requests, delivery.polls, delivery.bytes
 
 
