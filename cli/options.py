@@ -330,7 +330,7 @@ FILES_FROM = _which(
     "--files-from",
     type=click.Path(dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="Also read the files that FILE names, one a line, in its order; - takes the names from stdin.",
+    help="Also read the files and URLs that FILE names, one a line, in its order; - takes the names from stdin.",
 )
 AGAINST = option(
     "--against",

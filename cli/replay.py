@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("replay", cls=GroupedCommand)
 @replay_options
 def command(**values: Any) -> int:
-    """Send the events of SOURCE to Voucherify. SOURCE is a file, a directory or a glob, or - for stdin.
+    """Send the events of SOURCE to Voucherify: a file, a directory, a glob, a URL as s3://…, or - for stdin.
 
     \b
     Examples:
