@@ -19,7 +19,7 @@ from .signals import leaving
 from .streams import tell
 
 if TYPE_CHECKING:
-    from voucherify_sync.api import PreparedReplay
+    from voucherify_sync.api import OpenedReplay
     from voucherify_sync.preview.plan import Plan
     from voucherify_sync.settings import Credentials
     from voucherify_sync.state.ledger_reader import LedgerReader
@@ -76,7 +76,7 @@ def require_yes_where_nobody_can_be_asked() -> None:
         )
 
 
-def agreed(prepared: PreparedReplay, progress_kind: str, told: list[str]) -> bool:
+def agreed(opened: OpenedReplay, progress_kind: str, told: list[str]) -> bool:
     """Plan the run and ask whether to send; True at once when neither custom events nor orders would be sent.
 
     The notices that were `told` with the question are added to the list.
@@ -87,34 +87,34 @@ def agreed(prepared: PreparedReplay, progress_kind: str, told: list[str]) -> boo
     from .progress import progress
     from .summary import notices_of
 
-    location, stop = prepared.location, prepared.stop
+    location, stop = opened.location, opened.stop
     with LedgerReader(location.path) as ledger:
-        if location.adds_identity and not _agreed_to_identity(ledger, prepared):
+        if location.adds_identity and not _agreed_to_identity(ledger, opened):
             return False
         bytes_of_ledger = ledger.size
-    with progress(progress_kind, prepared.snapshot, sys.stderr):
-        plan = prepared.plan()
+    with progress(progress_kind, opened.snapshot, sys.stderr):
+        plan = opened.plan()
     if stop.requested:
         return False
     if not plan.tracked and not (plan.orders and plan.orders.delivered):
         return True
-    tell(_question(plan, credentials(prepared.settings, os.environ)))
+    tell(_question(plan, credentials(opened.settings, os.environ)))
     path = clean(str(location.path), 4_096)
     if location.is_new:
         tell(f"A new ledger will be made: {path}")
     else:
         tell(f"The ledger is {path} ({size(bytes_of_ledger)}).")
-    told += notices_of(prepared.finished_run)
+    told += notices_of(opened.finished_run)
     tell(*(f"Warning: {notice}" for notice in told))
     return ask("Send them?")
 
 
-def _agreed_to_identity(ledger: LedgerReader, prepared: PreparedReplay) -> bool:
+def _agreed_to_identity(ledger: LedgerReader, opened: OpenedReplay) -> bool:
     """Ask whether a ledger that was used under another address or key is that of this project."""
     from voucherify_sync.settings import credentials
     from voucherify_sync.state.ledger_file import ProjectIdentity, describe
 
-    keys = credentials(prepared.settings, os.environ)
+    keys = credentials(opened.settings, os.environ)
     counts, last = ledger.counts(), ledger.last_run()
     delivered = counts.delivered_customers + counts.delivered_events + counts.delivered_orders
     run = f", last by run {last.name} on {last.started_at:%Y-%m-%d}" if last else ""

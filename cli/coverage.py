@@ -115,7 +115,7 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
     With --against it counts the requests that change instead, by the rows that only one of the two settings files
     has, with examples. The exit code is 0, whatever changes.
     """  # click reads the \b itself
-    from voucherify_sync.api import CoverageOptions, CoverageReport, PreparedCoverage
+    from voucherify_sync.api import CoverageOptions, CoverageReport, OpenedCoverage
     from voucherify_sync.errors import UsageProblem
     from voucherify_sync.exit_codes import ExitCode
     from voucherify_sync.findings import sentences_of
@@ -131,36 +131,36 @@ def command(fail_under: float | None, as_json: bool, **values: Any) -> int:
             "Choose one of them.",
         )
     options = CoverageOptions(**values)
-    prepared = PreparedCoverage(options)
-    begin_reading(options.config, prepared, options.files_from, against)
-    with stopping_cleanly(prepared.stop, sends=False):
-        with progress("auto", prepared.snapshot, sys.stderr):
-            report = prepared.count() if against is None else prepared.compare()
+    opened = OpenedCoverage(options)
+    begin_reading(options.config, opened, options.files_from, against)
+    with stopping_cleanly(opened.stop, sends=False):
+        with progress("auto", opened.snapshot, sys.stderr):
+            report = opened.count() if against is None else opened.compare()
         if isinstance(report, CoverageReport):
             has_rows = _show(report, options, as_json=as_json)
         else:
             _show_comparison(report, against, options.config, as_json=as_json)
-    if prepared.stop.signal_exit is not None:
+    if opened.stop.signal_exit is not None:
         tell("Interrupted: only what was read until then is counted.")
     found = sentences_of(report.findings) if isinstance(report, CoverageReport) else []
     notices = [*found, *report.notices]
     show(sys.stderr, [warnings_of([clean_lines(notice) for notice in notices])])
-    code = warn_of_sources(prepared.reader.facts)
+    code = warn_of_sources(opened.reader.facts)
     if not isinstance(report, CoverageReport):
-        return prepared.stop.signal_exit or code
+        return opened.stop.signal_exit or code
     total = report.values
     if fail_under is not None and 100 * total.mapped < fail_under * max(total.seen, 1):
         tell(
             f"{100 * total.share:.1f} % of {total.seen:,} values are mapped, which is less than {fail_under:g} %"
         )
         code = ExitCode.INCOMPLETE
-    is_over = as_json or prepared.stop.signal_exit is not None
-    is_piped = any(facts.name == "-" for facts in prepared.reader.facts)
+    is_over = as_json or opened.stop.signal_exit is not None
+    is_piped = any(facts.name == "-" for facts in opened.reader.facts)
     commands = [] if is_over else list(_next_commands(report, options, has_rows=has_rows, is_piped=is_piped))
     if commands:
         tell("")
         show(sys.stderr, [next_block(commands)])
-    return prepared.stop.signal_exit or code
+    return opened.stop.signal_exit or code
 
 
 def _show(report: CoverageReport, options: CoverageOptions, *, as_json: bool) -> bool:

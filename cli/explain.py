@@ -21,7 +21,7 @@ from .render import show, write_harmless
 from .streams import arrow, tell
 
 if TYPE_CHECKING:
-    from voucherify_sync.api import ExplainOptions, PreparedExplanation
+    from voucherify_sync.api import ExplainOptions, OpenedExplanation
     from voucherify_sync.preview.explain import EventSearch, Explanation
 
 
@@ -112,7 +112,7 @@ def command(limit: int, **values: Any) -> int:
     With --final it reads all of SOURCE and folds it as --bulk does: each field has its latest value, by the times of
     the events. It names the event that each value came from, and counts the custom events.
     """  # click reads the \b itself
-    from voucherify_sync.api import ExplainOptions, PreparedExplanation
+    from voucherify_sync.api import ExplainOptions, OpenedExplanation
 
     from .outputs import begin_reading, warn_of_sources
 
@@ -124,15 +124,15 @@ def command(limit: int, **values: Any) -> int:
     options = ExplainOptions(**values)
     if flags["watch"]:
         return _watch(options, limit, in_full=form == "full")
-    prepared = PreparedExplanation(options)
-    begin_reading(options.config, prepared, against=against)
+    opened = OpenedExplanation(options)
+    begin_reading(options.config, opened, against=against)
     if against is not None:
-        shown = _show_changes(prepared, against, options.config, limit, as_json=form == "json")
+        shown = _show_changes(opened, against, options.config, limit, as_json=form == "json")
     else:
-        shown = _show_events(prepared, form, limit)
-    code = warn_of_sources(prepared.reader.facts)
+        shown = _show_events(opened, form, limit)
+    code = warn_of_sources(opened.reader.facts)
     if not shown:
-        _tell_that_nothing_matches(prepared.search)
+        _tell_that_nothing_matches(opened.search)
     return code
 
 
@@ -165,7 +165,7 @@ def _tell_that_nothing_matches(search: EventSearch) -> None:
     raise UsageProblem(f"No event matches ({search.read:,} read).", remedy)
 
 
-def _show_events(prepared: PreparedExplanation, form: str, limit: int) -> int:
+def _show_events(opened: OpenedExplanation, form: str, limit: int) -> int:
     """Show the first events in the wanted form; return how many they are."""
     from voucherify_sync.preview.explain import to_json
     from voucherify_sync.settings import default_table_notices
@@ -173,14 +173,14 @@ def _show_events(prepared: PreparedExplanation, form: str, limit: int) -> int:
     from .explanation import curl, explanation_viewer
 
     if form in ("brief", "full"):
-        tell(*default_table_notices(prepared.settings))
+        tell(*default_table_notices(opened.settings))
     show_one, shown = explanation_viewer(in_full=form == "full"), 0
-    for explanation in islice(prepared.search, limit):
+    for explanation in islice(opened.search, limit):
         shown += 1
         if form == "json":
             write_harmless(sys.stdout.buffer, to_json(explanation))
         elif form == "curl":
-            sys.stdout.buffer.write(curl(explanation, prepared.settings.api).encode())
+            sys.stdout.buffer.write(curl(explanation, opened.settings.api).encode())
             sys.stdout.buffer.flush()
         else:
             show_one(explanation)
@@ -198,15 +198,15 @@ def _tell_of_the_limit(shown: int, more: str | None = None) -> None:
 
 
 def _show_changes(
-    prepared: PreparedExplanation, against: Path, config: Path | None, limit: int, *, as_json: bool
+    opened: OpenedExplanation, against: Path, config: Path | None, limit: int, *, as_json: bool
 ) -> int:
     """Show the first events whose request changes; return how many events were compared."""
     import msgspec
 
     from .comparison import change_block, heading
 
-    search, shown = prepared.search, 0
-    for change in islice(prepared.changes(), limit):
+    search, shown = opened.search, 0
+    for change in islice(opened.changes(), limit):
         shown += 1
         if as_json:
             write_harmless(sys.stdout.buffer, msgspec.json.encode(change.to_dict()))
@@ -227,31 +227,31 @@ def _show_changes(
 
 def _watch(options: ExplainOptions, limit: int, *, in_full: bool) -> int:
     """Show the events each time the settings file is saved, until a signal, or until stdout has no reader."""
-    from voucherify_sync.api import PreparedExplanation
+    from voucherify_sync.api import OpenedExplanation
     from voucherify_sync.exit_codes import ExitCode
     from voucherify_sync.preview.watch import POLL_S, SettingsWatch
 
     from .explanation import watched_blocks
     from .outputs import begin_reading, warn_of_sources
 
-    prepared: PreparedExplanation | None = None
+    opened: OpenedExplanation | None = None
 
     def first() -> Iterator[Explanation]:
-        nonlocal prepared
-        prepared = PreparedExplanation(options)
-        begin_reading(options.config, prepared)
-        return islice(prepared.search, limit)
+        nonlocal opened
+        opened = OpenedExplanation(options)
+        begin_reading(options.config, opened)
+        return islice(opened.search, limit)
 
     watch, stream, is_begun = SettingsWatch(options.config, first), sys.stdout, False
     clears = stream.isatty() and os.environ.get("TERM") != "dumb"
     while not _has_no_reader():
         shown = watch.poll()
         if shown is not None:
-            if prepared is not None and not is_begun:
+            if opened is not None and not is_begun:
                 is_begun = True
-                warn_of_sources(prepared.reader.facts)
+                warn_of_sources(opened.reader.facts)
                 if not shown.explanations:
-                    _tell_that_nothing_matches(prepared.search)
+                    _tell_that_nothing_matches(opened.search)
                     return ExitCode.OK
             stream.write("\x1b[H\x1b[2J" if clears else "")
             show(stream, watched_blocks(shown, watch.file, arrow(stream), in_full=in_full))
@@ -274,7 +274,7 @@ def _show_final(source: Sequence[str], config: Path | None, customer: str, *, as
     """Show what Voucherify would hold of one customer; return the exit code."""
     import msgspec
 
-    from voucherify_sync.api import FinalOptions, PreparedFinalState
+    from voucherify_sync.api import FinalOptions, OpenedFinalState
     from voucherify_sync.errors import UsageProblem
 
     from .explanation import final_blocks
@@ -289,14 +289,14 @@ def _show_final(source: Sequence[str], config: Path | None, customer: str, *, as
             f"--final takes the id of a customer, but {clean(customer, 60)} is {what}.",
             "Give the source_id first: voucherify-sync explain --final ID SOURCE",
         )
-    prepared = PreparedFinalState(FinalOptions(source=source, config=config, customer=customer))
-    begin_reading(config, prepared)
-    with stopping_cleanly(prepared.stop, sends=False), progress("auto", prepared.snapshot, sys.stderr):
-        state = prepared.read()
-    if prepared.stop.signal_exit is not None:
+    opened = OpenedFinalState(FinalOptions(source=source, config=config, customer=customer))
+    begin_reading(config, opened)
+    with stopping_cleanly(opened.stop, sends=False), progress("auto", opened.snapshot, sys.stderr):
+        state = opened.read()
+    if opened.stop.signal_exit is not None:
         tell("Interrupted: the input was not read completely, so nothing is shown.")
-        return prepared.stop.signal_exit
-    code = warn_of_sources(prepared.reader.facts)
+        return opened.stop.signal_exit
+    code = warn_of_sources(opened.reader.facts)
     if not state.read:
         tell("No events were read.")
         return code

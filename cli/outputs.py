@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from voucherify_sync.api import PreparedReplay, RetryOptions
-from voucherify_sync.api.prepared import Prepared
+from voucherify_sync.api import OpenedReplay, RetryOptions
+from voucherify_sync.api.opened import Opened
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.outcomes import Outcome, State
@@ -115,17 +115,17 @@ def try_outputs(
 
 
 def begin_reading(
-    config: Path | None, prepared: Prepared, files_from: str | None = None, against: Path | None = None
+    config: Path | None, opened: Opened, files_from: str | None = None, against: Path | None = None
 ) -> None:
     """Check, for a command that writes no file, that stdout and stderr are none of the files it reads.
 
     Then say which files of the sources are not read.
     """
-    inputs = [*settings_files(config, prepared.settings), *source_files(prepared.sources)]
+    inputs = [*settings_files(config, opened.settings), *source_files(opened.sources)]
     if against is not None:
         inputs.append(FileRead(f"--against {against}", against))
     try_outputs([], [*inputs, *listed_files(files_from)])
-    tell(*prepared.notices)
+    tell(*opened.notices)
 
 
 def warn_of_sources(facts: Sequence[SourceFacts]) -> ExitCode:
@@ -137,14 +137,14 @@ def warn_of_sources(facts: Sequence[SourceFacts]) -> ExitCode:
     return ExitCode.INCOMPLETE if damaged else ExitCode.OK
 
 
-def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:
+def try_outputs_of_run(opened: OpenedReplay, display: Display) -> None:
     """Check the outputs of a run or of its preview, as `try_outputs` does.
 
     A live run writes to the ledger; in the other modes it only must not be damaged.
     """
-    options, ledger = prepared.options, prepared.location.path
+    options, ledger = opened.options, opened.location.path
     outputs = list(_outputs_of(display, options.dead_letters))
-    inputs = [*settings_files(options.config, prepared.settings), *source_files(prepared.sources)]
+    inputs = [*settings_files(options.config, opened.settings), *source_files(opened.sources)]
     if isinstance(options, RetryOptions) and options.file is not None:
         inputs.append(FileRead(f"the dead letters {options.file}", options.file))
     if ledger is not None:
@@ -157,7 +157,7 @@ def try_outputs_of_run(prepared: PreparedReplay, display: Display) -> None:
     inputs += listed_files(options.files_from)
     if options.exclude_ids is not None:
         inputs.append(FileRead(f"--exclude-ids {options.exclude_ids}", options.exclude_ids))
-    try_outputs(outputs, inputs, prepared.source_names)
+    try_outputs(outputs, inputs, opened.source_names)
 
 
 def source_files(sources: Iterable[Source]) -> Iterator[FileRead]:

@@ -72,7 +72,7 @@ def command(cycle: int | None, from_api: bool, brief: bool, as_json: bool, **val
     """  # click reads the \b itself
     import msgspec
 
-    from voucherify_sync.api import PreparedReplay, ReplayOptions
+    from voucherify_sync.api import OpenedReplay, ReplayOptions
     from voucherify_sync.preview.plan import to_dict
 
     from .outputs import try_outputs_of_run
@@ -83,19 +83,19 @@ def command(cycle: int | None, from_api: bool, brief: bool, as_json: bool, **val
 
     display = Display.take(values)
     options = ReplayOptions(mode=Mode.DRY_RUN, **values)
-    with leaving(), PreparedReplay(options, plans_first=True) as prepared:
-        try_outputs_of_run(prepared, display)
-        tell_notices(prepared, display)
-        settings, stop = prepared.settings, prepared.stop
+    with leaving(), OpenedReplay(options, plans_first=True) as opened:
+        try_outputs_of_run(opened, display)
+        tell_notices(opened, display)
+        settings, stop = opened.settings, opened.stop
         has_rate = options.rate is not None
         allowances = list(_allowances(settings, cycle, from_api=from_api, has_rate=has_rate))
-        tell_problem_of_ledger(prepared, display)
+        tell_problem_of_ledger(opened, display)
         with (
             stopping_cleanly(stop, sends=False),
-            progress(display.progress_kind, prepared.snapshot, sys.stderr),
+            progress(display.progress_kind, opened.snapshot, sys.stderr),
         ):
-            plan = prepared.plan()
-    run = prepared.finished_run
+            plan = opened.plan()
+    run = opened.finished_run
     if stop.requested:
         tell("Interrupted: the input was not read completely, so there is no plan.")
     else:

@@ -14,7 +14,7 @@ from .options import Display, GroupedCommand, options_of, prepare_options
 from .streams import tell
 
 if TYPE_CHECKING:
-    from voucherify_sync.api import PrepareSession
+    from voucherify_sync.api import OpenedPreparation
 
 _where = options_of("Where to")
 _how = options_of("How to do it")
@@ -55,7 +55,7 @@ def command(**values: Any) -> int:
 
     The folder holds personal data, as SOURCE does. Nobody but you can read it. Remove it after the replay.
     """  # click reads the \b itself
-    from voucherify_sync.api import PrepareOptions, PrepareSession
+    from voucherify_sync.api import OpenedPreparation, PrepareOptions
 
     from .outputs import begin_reading
     from .progress import progress
@@ -66,7 +66,7 @@ def command(**values: Any) -> int:
         raise UsageProblem(
             "--to is missing.", "Name a folder that takes the prepared archive, such as --to prepared."
         )
-    session = PrepareSession(PrepareOptions(**values))
+    session = OpenedPreparation(PrepareOptions(**values))
     stop, preparation = session.stop, session.preparation
     begin_reading(values["config"], session, values["files_from"])
     with (
@@ -77,7 +77,7 @@ def command(**values: Any) -> int:
     return _finish(session, display, values["to"])
 
 
-def _finish(session: PrepareSession, display: Display, to: str) -> int:
+def _finish(session: OpenedPreparation, display: Display, to: str) -> int:
     """Say how a preparation ended, and what comes next; return the exit code."""
     from voucherify_sync.exit_codes import ExitCode
     from voucherify_sync.text import counted
@@ -117,6 +117,6 @@ def _finish(session: PrepareSession, display: Display, to: str) -> int:
     return report.exit_code
 
 
-def _config(session: PrepareSession) -> str:
+def _config(session: OpenedPreparation) -> str:
     config = session.config
     return "" if config is None else f" -c {shlex.quote(str(config))}"

@@ -13,7 +13,7 @@ from .options import Display, GroupedCommand, replay_options, take_mode
 from .streams import tell
 
 if TYPE_CHECKING:
-    from voucherify_sync.api import PreparedReplay
+    from voucherify_sync.api import OpenedReplay
 
 
 @click.command("replay", cls=GroupedCommand)
@@ -30,18 +30,18 @@ def command(**values: Any) -> int:
     An option wins over its environment variable, and both win over the settings file. The defaults below
     apply where the settings file says nothing.
     """  # click reads the \b itself
-    from voucherify_sync.api import PreparedReplay, ReplayOptions  # `--help` has no need of the pipeline
+    from voucherify_sync.api import OpenedReplay, ReplayOptions  # `--help` has no need of the pipeline
 
     from .signals import leaving
 
     display = Display.take(values)
     options = ReplayOptions(mode=take_mode(values, display), **values)
     asks = options.mode is Mode.LIVE and not display.yes  # the question reads all of the input, too
-    with leaving(), PreparedReplay(options, plans_first=asks) as prepared:
-        return perform(prepared, display)
+    with leaving(), OpenedReplay(options, plans_first=asks) as opened:
+        return perform(opened, display)
 
 
-def perform(prepared: PreparedReplay, display: Display) -> int:
+def perform(opened: OpenedReplay, display: Display) -> int:
     """Ask where it must be asked, run, and say how it ended; return the exit code.
 
     Raises:
@@ -55,41 +55,41 @@ def perform(prepared: PreparedReplay, display: Display) -> int:
     from .signals import stopping_cleanly
     from .summary import finish
 
-    mode, stop = prepared.options.mode, prepared.stop
+    mode, stop = opened.options.mode, opened.stop
     told: list[str] = []
-    try_outputs_of_run(prepared, display)
-    tell_notices(prepared, display)
+    try_outputs_of_run(opened, display)
+    tell_notices(opened, display)
     output = sys.stdout.buffer if mode is Mode.DRY_RUN else None
     sends = mode is not Mode.DRY_RUN
-    with stopping_cleanly(stop, sends=sends), records_shown(display, prepared.run_options.run_id) as log:
-        tell_problem_of_ledger(prepared, display)
-        prepared.check_may_send(asks=not display.yes)
-        if mode is Mode.LIVE and not display.yes and not prepared.goes_to_sandbox:
+    with stopping_cleanly(stop, sends=sends), records_shown(display, opened.run_options.run_id) as log:
+        tell_problem_of_ledger(opened, display)
+        opened.check_may_send(asks=not display.yes)
+        if mode is Mode.LIVE and not display.yes and not opened.goes_to_sandbox:
             require_yes_where_nobody_can_be_asked()
-            if not agreed(prepared, display.progress_kind, told):
+            if not agreed(opened, display.progress_kind, told):
                 tell("Nothing was sent.")
                 return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.INTERRUPTED)
         with progress(
             display.progress_kind,
-            prepared.snapshot,
+            opened.snapshot,
             sys.stderr,
             data_on_terminal=output is not None and output.isatty(),
         ):
-            report = prepared.execute(output=output, watch=log.add if log else None)
-        finish(prepared, display, report, log, told)
-    return prepared.finished_run.exit_code
+            report = opened.execute(output=output, watch=log.add if log else None)
+        finish(opened, display, report, log, told)
+    return opened.finished_run.exit_code
 
 
-def tell_notices(prepared: PreparedReplay, display: Display) -> None:
+def tell_notices(opened: OpenedReplay, display: Display) -> None:
     """Say which files are not read; and, unless the command is quiet, which fields are no longer filled."""
     from voucherify_sync.settings import default_table_notices
 
-    hidden = default_table_notices(prepared.settings) if display.quiet else []
-    tell(*(notice for notice in prepared.notices if notice not in hidden))
+    hidden = default_table_notices(opened.settings) if display.quiet else []
+    tell(*(notice for notice in opened.notices if notice not in hidden))
 
 
-def tell_problem_of_ledger(prepared: PreparedReplay, display: Display) -> None:
+def tell_problem_of_ledger(opened: OpenedReplay, display: Display) -> None:
     """Say as a notice of a dry run what a run that sends must refuse."""
-    problem = prepared.location.problem
-    if prepared.options.mode is Mode.DRY_RUN and problem is not None and not display.quiet:
+    problem = opened.location.problem
+    if opened.options.mode is Mode.DRY_RUN and problem is not None and not display.quiet:
         tell(f"Notice: {problem}")

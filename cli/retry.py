@@ -31,7 +31,7 @@ def command(file: Path | None, **values: Any) -> int:
       voucherify-sync status --failed > letters.ndjson   # edit them
       voucherify-sync retry letters.ndjson
     """
-    from voucherify_sync.api import PreparedRetry, RetryOptions
+    from voucherify_sync.api import OpenedRetry, RetryOptions
     from voucherify_sync.errors import UsageProblem
     from voucherify_sync.exit_codes import ExitCode
 
@@ -44,19 +44,19 @@ def command(file: Path | None, **values: Any) -> int:
             "--reason, --event, --user and --run choose among the dead letters of the ledger, not of FILE.",
             "Choose with jq: jq -c 'select(.reason == \"invalid_payload\")'.",
         )
-    with PreparedRetry(options) as prepared:
+    with OpenedRetry(options) as opened:
         if file is not None and not (display.yes or options.mode is Mode.DRY_RUN or file.is_file()):
             raise UsageProblem(
                 f"{file} can be read only once, and a live run reads it twice: before its question, and after it.",
                 "Save the dead letters to a file first, or give --yes.",
             )
-        if prepared.without_event:
+        if opened.without_event:
             tell(
-                f"{prepared.without_event:,} failed before this version, without an event in the ledger: "
+                f"{opened.without_event:,} failed before this version, without an event in the ledger: "
                 "read the archive again, then retry."
             )
-        if not prepared.has_letters:
-            tell_problem_of_ledger(prepared, display)
+        if not opened.has_letters:
+            tell_problem_of_ledger(opened, display)
             tell("Nothing to retry.")
             return ExitCode.OK
-        return perform(prepared, display)
+        return perform(opened, display)

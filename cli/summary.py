@@ -27,7 +27,7 @@ from .status import ledger_words, next_block, next_commands
 from .streams import tell
 
 if TYPE_CHECKING:
-    from voucherify_sync.api import PreparedReplay
+    from voucherify_sync.api import OpenedReplay
 
     from .options import Display
     from .outputs import RecordLog
@@ -52,7 +52,7 @@ _REQUESTED = ("planned", "delivered", "failed", "in_doubt")
 
 
 def finish(
-    prepared: PreparedReplay,
+    opened: OpenedReplay,
     display: Display,
     report: RunReport,
     log: RecordLog | None,
@@ -64,12 +64,12 @@ def finish(
     """
     from .outputs import write_reports
 
-    run, stop = prepared.finished_run, prepared.stop
+    run, stop = opened.finished_run, opened.stop
     goes_on = run.exit_code in GOES_ON
-    words = ledger_words(prepared.options.config, prepared.options.ledger)
+    words = ledger_words(opened.options.config, opened.options.ledger)
     ledger_options = "".join(f" {shlex.quote(word)}" for word in words)
     why_stopped = [f"Stopped: {stop.reason}"] if stop.reason else []
-    trouble = prepared.last_failure
+    trouble = opened.last_failure
     if (
         stop.requested and trouble is not None and trouble not in str(stop.reason)
     ):  # it may be the reason of a signal
@@ -83,18 +83,18 @@ def finish(
             sys.stderr,
             report,
             why_stopped=why_stopped,
-            next_commands=list(_next_commands(prepared, report, ledger_options, goes_on=goes_on)),
+            next_commands=list(_next_commands(opened, report, ledger_options, goes_on=goes_on)),
             ledger_options=ledger_options,
-            remaining=_remaining(run) if goes_on and prepared.options.mode is Mode.LIVE else None,
+            remaining=_remaining(run) if goes_on and opened.options.mode is Mode.LIVE else None,
             notices=[
                 notice
-                for notice in (*notices_of(run), *_of_earlier_runs(prepared, report))
+                for notice in (*notices_of(run), *_of_earlier_runs(opened, report))
                 if notice not in told
             ],
         )
-        if prepared.sandbox_held is not None:
+        if opened.sandbox_held is not None:
             stays = "`voucherify-sync sandbox` starts one that stays, with a page to look at."
-            show(sys.stderr, [sentences(f"The sandbox held {prepared.sandbox_held}. {stays}")])
+            show(sys.stderr, [sentences(f"The sandbox held {opened.sandbox_held}. {stays}")])
     write_reports(display.report, report, quiet=display.quiet)
     log_trouble = None if log is None else log.finish()
     if log_trouble is not None:
@@ -302,22 +302,22 @@ def _left_out(run: Run) -> Iterator[str]:
     yield from run.notices()
 
 
-def _of_earlier_runs(prepared: PreparedReplay, report: RunReport) -> Iterator[str]:
+def _of_earlier_runs(opened: OpenedReplay, report: RunReport) -> Iterator[str]:
     delivered = report.reason_count(State.DUPLICATE, "delivered")
-    if delivered and prepared.options.mode is Mode.DRY_RUN:
+    if delivered and opened.options.mode is Mode.DRY_RUN:
         yield f"{counted(delivered, 'record')} left out because they were delivered before; --again shows them."
-    last = prepared.earlier_run
-    if last is not None and last.settings_digest != digest(prepared.settings):
+    last = opened.earlier_run
+    if last is not None and last.settings_digest != digest(opened.settings):
         yield f"the mapping differs from that of run {last.name}; what was delivered stays as it was delivered."
 
 
 def _next_commands(
-    prepared: PreparedReplay, report: RunReport, ledger_options: str, *, goes_on: bool
+    opened: OpenedReplay, report: RunReport, ledger_options: str, *, goes_on: bool
 ) -> Iterator[dict[str, str]]:
     """Yield the commands that come next, and what each does."""
-    options, counts = prepared.options, report.outcomes
+    options, counts = opened.options, report.outcomes
     if goes_on:
-        yield {"command": next_command(prepared.run_options), "does": _FROM_THE_START.get(options.mode, "")}
+        yield {"command": next_command(opened.run_options), "does": _FROM_THE_START.get(options.mode, "")}
     if options.mode is Mode.LIVE:
         failed, in_doubt = counts[State.FAILED], counts[State.IN_DOUBT]
         yield from next_commands(ledger_options, failed=failed, in_doubt=in_doubt)

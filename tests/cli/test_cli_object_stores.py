@@ -67,7 +67,7 @@ def test_requests_and_report_are_those_of_the_files(cli: Cli, jobs: str) -> None
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     cli.constants["voucherify_sync.run.options.MIN_SHARED_BYTES"] = 1
-    cli.constants["voucherify_sync.api.prepared.MIN_NOTED_BYTES"] = 1
+    cli.constants["voucherify_sync.api.opened.MIN_NOTED_BYTES"] = 1
     command = ["replay", "--dry-run", "--bulk", "--jobs", jobs, "--report", "report.json"]
     local = cli(*command, "logs")
     expected = report_of(cli)

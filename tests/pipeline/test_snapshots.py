@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.replays import identify, track, write_settings
 
-from voucherify_sync.api import Mode, PreparedReplay, ReplayOptions, Snapshot
+from voucherify_sync.api import Mode, OpenedReplay, ReplayOptions, Snapshot
 from voucherify_sync.outcomes import Phase, State
 from voucherify_sync.sandbox.faults import Fault
 from voucherify_sync.sandbox.options import SandboxOptions
@@ -31,7 +31,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> 
 
     def run(*, plans: bool = False, **options: Any) -> list[Snapshot]:
         asked = ReplayOptions(source="events.ndjson", config=config, **options)
-        with PreparedReplay(asked, plans_first=plans) as prepared:
+        with OpenedReplay(asked, plans_first=plans) as prepared:
             if plans:
                 prepared.plan()
             seen: list[Snapshot] = []
@@ -83,10 +83,10 @@ def test_a_run_in_bulk_has_one_total_over_all_phases(
 ) -> None:
     """Customers first, whose calls are known from a plan only; then the events, which are counted by then."""
     seen: list[Snapshot] = []
-    follow, prepare = BulkDelivery._follow, PreparedReplay.__init__
-    prepared: list[PreparedReplay] = []
+    follow, prepare = BulkDelivery._follow, OpenedReplay.__init__
+    prepared: list[OpenedReplay] = []
 
-    def keep(self: PreparedReplay, *args: Any, **options: Any) -> None:
+    def keep(self: OpenedReplay, *args: Any, **options: Any) -> None:
         prepared.append(self)
         prepare(self, *args, **options)
 
@@ -94,7 +94,7 @@ def test_a_run_in_bulk_has_one_total_over_all_phases(
         seen.append(prepared[0].snapshot())
         return follow(self, *args)
 
-    monkeypatch.setattr(PreparedReplay, "__init__", keep)
+    monkeypatch.setattr(OpenedReplay, "__init__", keep)
     monkeypatch.setattr(BulkDelivery, "_follow", look)
     seen += watch(plans=plans, customers="bulk", new_ledger=True)
     assert [snapshot.phase for snapshot in seen] == [Phase.CUSTOMERS] + [Phase.EVENTS] * (len(seen) - 1)
@@ -113,9 +113,7 @@ def test_calls_that_are_repeated_do_not_move_the_bar(tmp_path: Path, monkeypatch
     (tmp_path / "events.ndjson").write_text("".join(identify(n) for n in range(4)))
     with Sandbox(SandboxOptions(), [Fault.parse("POST /v1/customers status 503 #2")]) as sandbox:
         config = write_settings(tmp_path / "settings.yaml", sandbox.url)
-        with PreparedReplay(
-            ReplayOptions(source="events.ndjson", config=config, new_ledger=True)
-        ) as prepared:
+        with OpenedReplay(ReplayOptions(source="events.ndjson", config=config, new_ledger=True)) as prepared:
             prepared.plan()
             prepared.execute()
             end = prepared.snapshot()
@@ -128,7 +126,7 @@ def test_an_outage_does_not_move_the_bar(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "events.ndjson").write_text("".join(identify(n) for n in range(4)))
     config = write_settings(tmp_path / "settings.yaml", "http://127.0.0.1:9")
-    with PreparedReplay(
+    with OpenedReplay(
         ReplayOptions(source="events.ndjson", config=config, max_calls=2, new_ledger=True)
     ) as prepared:
         prepared.execute()

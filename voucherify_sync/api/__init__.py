@@ -4,7 +4,7 @@ A function takes typed options and returns a typed report. It writes nothing to 
 signals, and leaves no thread behind. What cannot be begun raises a `VoucherifySyncError` that says where, what and what
 to do. The report of a run that has begun says how it ended. Any thread may end it by its `Stop`.
 
-The `Prepared…` classes do the same in two steps, for callers that have to look at something before anything is read.
+The `Opened…` classes do the same in two steps, for callers that have to look at something before anything is read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ from typing import BinaryIO, Final
 import msgspec
 from msgspec import Struct
 
+from voucherify_sync.api.opened import (
+    OpenedCoverage,
+    OpenedExplanation,
+    OpenedFinalState,
+    OpenedPreparation,
+    OpenedReplay,
+    OpenedRetry,
+    Watch,
+)
 from voucherify_sync.api.options import (
     CoverageOptions,
     ExplainOptions,
@@ -28,15 +37,6 @@ from voucherify_sync.api.options import (
     PrepareOptions,
     ReplayOptions,
     RetryOptions,
-)
-from voucherify_sync.api.prepared import (
-    PreparedCoverage,
-    PreparedExplanation,
-    PreparedFinalState,
-    PreparedReplay,
-    PreparedRetry,
-    PrepareSession,
-    Watch,
 )
 from voucherify_sync.errors import SettingsError, UsageProblem, VoucherifySyncError
 from voucherify_sync.exit_codes import ExitCode
@@ -77,15 +77,15 @@ __all__ = [
     "Explanation",
     "FinalOptions",
     "Mode",
+    "OpenedCoverage",
+    "OpenedExplanation",
+    "OpenedFinalState",
+    "OpenedPreparation",
+    "OpenedReplay",
+    "OpenedRetry",
     "Outcome",
     "Plan",
     "PrepareOptions",
-    "PrepareSession",
-    "PreparedCoverage",
-    "PreparedExplanation",
-    "PreparedFinalState",
-    "PreparedReplay",
-    "PreparedRetry",
     "Progress",
     "Rate",
     "ReplayOptions",
@@ -141,8 +141,8 @@ def replay(
     Raises:
         VoucherifySyncError: the run cannot begin. What stops it later is in the report.
     """
-    with PreparedReplay(options, stop) as prepared:
-        return _executed(prepared, progress, output, watch)
+    with OpenedReplay(options, stop) as opened:
+        return _executed(opened, progress, output, watch)
 
 
 def retry(
@@ -154,8 +154,8 @@ def retry(
     watch: Watch | None = None,
 ) -> RunReport:
     """Send dead letters again, and return the report of the run; arguments and errors are those of `replay`."""
-    with PreparedRetry(options, stop) as prepared:
-        return _executed(prepared, progress, output, watch)
+    with OpenedRetry(options, stop) as opened:
+        return _executed(opened, progress, output, watch)
 
 
 def plan(options: ReplayOptions, *, stop: Stop | None = None, progress: Progress | None = None) -> Plan:
@@ -166,10 +166,10 @@ def plan(options: ReplayOptions, *, stop: Stop | None = None, progress: Progress
     """
     options = msgspec.structs.replace(options, mode=Mode.DRY_RUN)
     with (
-        PreparedReplay(options, stop, plans_first=True) as prepared,
-        _reporting_progress(progress, prepared.snapshot),
+        OpenedReplay(options, stop, plans_first=True) as opened,
+        _reporting_progress(progress, opened.snapshot),
     ):
-        return prepared.plan()
+        return opened.plan()
 
 
 def prepare(
@@ -185,18 +185,18 @@ def prepare(
     Raises:
         VoucherifySyncError: it cannot begin, or something cannot be written.
     """
-    session = PrepareSession(options, stop)
+    session = OpenedPreparation(options, stop)
     with _reporting_progress(progress, session.snapshot):
         session.preparation.run()
     return session.preparation.report
 
 
 def _executed(
-    prepared: PreparedReplay, progress: Progress | None, output: BinaryIO | None, watch: Watch | None
+    opened: OpenedReplay, progress: Progress | None, output: BinaryIO | None, watch: Watch | None
 ) -> RunReport:
-    prepared.check_may_send()
-    with _reporting_progress(progress, prepared.snapshot):
-        return prepared.execute(output=output, watch=watch)
+    opened.check_may_send()
+    with _reporting_progress(progress, opened.snapshot):
+        return opened.execute(output=output, watch=watch)
 
 
 def changes(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[RequestChange]:
@@ -207,7 +207,7 @@ def changes(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Re
     Raises:
         VoucherifySyncError: it cannot begin.
     """
-    return PreparedExplanation(options, stop).changes()
+    return OpenedExplanation(options, stop).changes()
 
 
 def explain(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Explanation]:
@@ -217,7 +217,7 @@ def explain(options: ExplainOptions, *, stop: Stop | None = None) -> Iterator[Ex
         VoucherifySyncError: it cannot begin.
     """
     _refuse_against(options.against, "changes")
-    return iter(PreparedExplanation(options, stop).search)
+    return iter(OpenedExplanation(options, stop).search)
 
 
 def watch(options: ExplainOptions, *, limit: int = 3, stop: Stop | None = None) -> Iterator[WatchedEvents]:
@@ -232,7 +232,7 @@ def watch(options: ExplainOptions, *, limit: int = 3, stop: Stop | None = None) 
     if options.settings is not None:
         raise UsageProblem("watch needs a file of settings, and they are given as a value.", "Give `config`.")
     stop = stop or Stop()
-    watched = SettingsWatch(options.config, lambda: islice(PreparedExplanation(options, stop).search, limit))
+    watched = SettingsWatch(options.config, lambda: islice(OpenedExplanation(options, stop).search, limit))
     while not stop.requested:
         if (shown := watched.poll()) is not None:
             yield shown
@@ -247,9 +247,9 @@ def final_state(
     Raises:
         VoucherifySyncError: it cannot begin.
     """
-    prepared = PreparedFinalState(options, stop)
-    with _reporting_progress(progress, prepared.snapshot):
-        return prepared.read()
+    opened = OpenedFinalState(options, stop)
+    with _reporting_progress(progress, opened.snapshot):
+        return opened.read()
 
 
 def coverage(
@@ -261,9 +261,9 @@ def coverage(
         VoucherifySyncError: it cannot begin.
     """
     _refuse_against(options.against, "compare")
-    prepared = PreparedCoverage(options, stop)
-    with _reporting_progress(progress, prepared.snapshot):
-        return prepared.count()
+    opened = OpenedCoverage(options, stop)
+    with _reporting_progress(progress, opened.snapshot):
+        return opened.count()
 
 
 def compare(
@@ -274,9 +274,9 @@ def compare(
     Raises:
         VoucherifySyncError: it cannot begin.
     """
-    prepared = PreparedCoverage(options, stop)
-    with _reporting_progress(progress, prepared.snapshot):
-        return prepared.compare()
+    opened = OpenedCoverage(options, stop)
+    with _reporting_progress(progress, opened.snapshot):
+        return opened.compare()
 
 
 def _refuse_against(against: Path | Settings | None, meant: str) -> None:

@@ -106,7 +106,7 @@ Watch = Callable[[Sequence[Outcome]], None]
 """Takes the outcomes of records as they come, in the thread of the run."""
 
 
-class Prepared:
+class Opened:
     """Work of which the settings and the sources are found, and nothing is read yet.
 
     Args:
@@ -148,7 +148,7 @@ class Prepared:
             self.sources, self.notices = found.sources, found.notices
 
 
-class PreparedReplay(Prepared):
+class OpenedReplay(Opened):
     """A replay of which the ledger is found, too.
 
     Leave it as a context manager, or call `close`: the copy of a pipe is removed then.
@@ -419,7 +419,7 @@ class PreparedReplay(Prepared):
         self.sandbox_held = sandbox.describe_held()
 
 
-class PrepareSession(Prepared):
+class OpenedPreparation(Opened):
     """A preparation of an archive.
 
     Raises:
@@ -499,7 +499,7 @@ def _as_folder(place: str) -> str:
     return os.path.join(place.rstrip("/") if is_url(place) else os.path.realpath(place), "")
 
 
-class PreparedRetry(PreparedReplay):
+class OpenedRetry(OpenedReplay):
     """Dead letters that are sent again: they go through mapping, filters and ledger as before.
 
     Raises:
@@ -564,7 +564,7 @@ class PreparedRetry(PreparedReplay):
         return letters
 
 
-class PreparedPreview(Prepared):
+class OpenedPreview(Opened):
     """A look at the events of the sources, of which nothing is sent.
 
     Attributes:
@@ -588,7 +588,7 @@ class PreparedPreview(Prepared):
         return Snapshot(records, bytes=read, bytes_total=total, counts={}, share=share, eta_s=eta_s)
 
 
-class PreparedExplanation(PreparedPreview):
+class OpenedExplanation(OpenedPreview):
     """A search for events to be explained.
 
     Raises:
@@ -649,7 +649,7 @@ def _earlier_settings(against: Path | Settings) -> Settings:
     return load(against, environment=os.environ)
 
 
-class PreparedFinalState(PreparedPreview):
+class OpenedFinalState(OpenedPreview):
     """A look at one customer."""
 
     def __init__(self, options: FinalOptions, stop: Stop | None = None) -> None:
@@ -666,7 +666,7 @@ class PreparedFinalState(PreparedPreview):
         return self._snapshot(self._history.read)
 
 
-class PreparedCoverage(PreparedPreview):
+class OpenedCoverage(OpenedPreview):
     """A count of values, or of the requests that change against other settings."""
 
     def __init__(self, options: CoverageOptions, stop: Stop | None = None) -> None:
