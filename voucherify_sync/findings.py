@@ -59,6 +59,18 @@ CUSTOMERS_DIFFER: Final = "customers_differ"
 SENT_AS_EVENT: Final = "sent_as_event"
 """Codes of findings, as in the report."""
 
+ORDER_ID_REMEDY: Final = (
+    "A row to source_id under orders.mapping takes the id from another field. Rows there replace the default table, "
+    "which takes order_id and orderId: `extend_default: true` beside them keeps it. If each event is an order "
+    "of its own,"
+)
+"""What to do about events that name no order; what to do in the last case follows."""
+ORDER_IDS_OF_MESSAGES: Final = (
+    'set: {source_id: {"@if": {blank: {"@template": "{{properties.order_id}}{{properties.orderId}}"}, '
+    'else: {"@path": $.messageId}}}}'
+)
+"""Settings of orders: the messageId is the order id of an event that has none; it replaces no id that is there."""
+
 EVENTS_OF_VOUCHERIFY: Final = frozenset(
     {
         *(f"Customer Redemption {end}" for end in ("Succeeded", "Failed")),
@@ -163,10 +175,8 @@ FINDINGS: Final = {
     NO_ORDER_ID: FindingWords(
         "event of an order has no order id, so it is not sent",
         "events of orders have no order id, so they are not sent",
-        "A row to source_id under orders.mapping takes the id from another field. If each event is an order of its "
-        "own, add this to the settings, under `orders:`; ids that are there stay:\n"
-        '  set: {source_id: {"@if": {exists: {"@path": $.properties.order_id}, '
-        'then: {"@path": $.properties.order_id}, else: {"@path": $.messageId}}}}',
+        f"{ORDER_ID_REMEDY} add this to the settings, under `orders:`; ids that are there stay:\n"
+        f"  {ORDER_IDS_OF_MESSAGES}",
     ),
     SENT_AS_EVENT: FindingWords(
         "event of an order was delivered as a custom event before, and is now a part of an order",

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from voucherify_sync.events import BadRecord, Event, Request
+from voucherify_sync.findings import ORDER_ID_REMEDY, ORDER_IDS_OF_MESSAGES
 from voucherify_sync.text import clean, counted, span
 
 _FIRST_ETA_S: Final = 1.0
@@ -237,10 +238,7 @@ _REASONS: Final[dict[State, dict[str, tuple[str, ...]]]] = {
         ),
         "no_order_id": (
             "it names no order, so it cannot become one",
-            (
-                "Map the id of the order to `source_id` in `orders.mapping`, "
-                "or the messageId in `orders.set` if each event is an order of its own."
-            ),
+            f"{ORDER_ID_REMEDY} add under `orders:` `{ORDER_IDS_OF_MESSAGES}`; ids that are there stay.",
         ),
         "partial_refund": (
             "it takes back a part of its order only, so the order stays as it is",

@@ -10,8 +10,10 @@ import pytest
 from support.settings_text import loaded
 
 from voucherify_sync.events import Batch, Json, Kind, Request
+from voucherify_sync.findings import FINDINGS, NO_ORDER_ID, ORDER_IDS_OF_MESSAGES
 from voucherify_sync.mapping.filters import Selection
 from voucherify_sync.mapping.orders import order_alone
+from voucherify_sync.outcomes import State, find
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.timestamps import parse_time
 
@@ -201,6 +203,32 @@ def test_what_cannot_be_sent_is_dropped_and_counted(
 def test_what_makes_no_order_says_why(tmp_path: Path, properties: Json, reason: str) -> None:
     """Skipped or invalid."""
     assert Mapped(tmp_path, "", of(**properties)).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("ids", "order_id"),
+    [
+        ({"order_id": "o1", "orderId": "o2"}, "o1"),
+        ({"orderId": 42}, "42"),
+        ({"order_id": 0}, "0"),
+        ({"order_id": ""}, "m"),
+        ({"order_id": None}, "m"),
+        ({}, "m"),
+    ],
+    ids=str,
+)
+def test_the_remedy_for_orders_without_id_keeps_each_id_that_is_there(
+    tmp_path: Path, ids: Json, order_id: str
+) -> None:
+    """As it is pasted below `orders:`; both remedies name it, and the table that rows of orders replace."""
+    event = {"event": "Order Completed", "properties": {"total": 1, **ids}}
+    mapped = Mapped(tmp_path, f"  {ORDER_IDS_OF_MESSAGES}\n", event)
+    assert mapped.order.get("source_id") == order_id
+    skipped = find(State.SKIPPED, NO_ORDER_ID)
+    assert skipped is not None
+    for remedy in (skipped.remedy, FINDINGS[NO_ORDER_ID].remedy):
+        assert ORDER_IDS_OF_MESSAGES in remedy
+        assert "extend_default: true" in remedy
 
 
 def test_five_hundred_items_are_taken_and_a_broken_id_is_not(tmp_path: Path) -> None:
