@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.certificates import make_certificate
 from support.object_stores import (
     ACCESS_KEY,
     SECRET_KEY,
@@ -55,6 +57,7 @@ def bucket(endpoint: str) -> Bucket:
 @pytest.fixture
 def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
     """Return what lets the tests reach a store."""
+    pytest.importorskip("obstore", reason="needs obstore")
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def reach(url: str) -> None:
@@ -325,7 +328,6 @@ def test_small_objects_are_fetched_ahead_and_no_more_than_eight(
 @pytest.mark.parametrize("size", [100, 100 << 20], ids=["ahead", "streamed"])
 def test_a_stop_ends_the_wait_for_a_store_that_is_silent(reach: Environment, size: int) -> None:
     """At once, and nothing is damaged by it."""
-    pytest.importorskip("obstore", reason="needs obstore")
     stop = Stop()
     asked, over = threading.Event(), threading.Event()
 
@@ -388,6 +390,33 @@ def test_a_web_server_that_refuses_the_only_source_is_an_error(
     assert text == DATA
     assert reader.facts[1].damaged == (None if "HTML" in sentence else sentence)
     assert (reader.facts[1].foreign is not None) == ("HTML" in sentence)
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("plain", "it is redirected to http://, which is not encrypted"),
+        ("again", "it is redirected without end"),
+    ],
+)
+def test_a_redirect_may_not_leave_encryption_or_go_on_without_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, sentence: str
+) -> None:
+    """Any other one is followed."""
+    pytest.importorskip("obstore", reason="needs obstore")
+    certificate = make_certificate(tmp_path / "tls", "IP:127.0.0.1", (2020, 2099))
+    context = certificate.server_context()
+
+    def redirect(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            asked = secure.recv(65_536)
+            to = "http://127.0.0.1/a" if b"plain" in asked else "/again"
+            secure.sendall(f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    with serve(redirect) as address, pytest.raises(SourceError) as caught:
+        read(remote(f"https://{address}/{path}", None))
+    assert caught.value.message == f"https://{address}/{path}: {sentence}."
 
 
 def test_two_urls_that_differ_in_what_is_not_shown_are_two_sources() -> None:

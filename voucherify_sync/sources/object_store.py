@@ -68,6 +68,7 @@ _RIGHTS_OF_S3: Final = (
 )
 _NAME: Final = "Check the name."
 _NETWORK: Final = "Check the network, the name of the host, and AWS_ENDPOINT_URL if it is set."
+_WEB_NETWORK: Final = "Check the network, the name of the host, and its certificate."
 _LATER: Final = "Run the same command again later."
 _REGION: Final = "Set AWS_REGION to the region of the bucket."
 _SIGNED: Final = ("access denied; a signed URL may have expired", "Get a new URL.")
@@ -103,12 +104,13 @@ _SAID: Final = (  # what the library says, or the name of its error: the sentenc
         "the bucket is in another region",
         _REGION,
     ),
-    ("URL scheme is not allowed", "it leads to http://, which is not encrypted", "Use https://."),
+    ("BadScheme", "it is redirected to http://, which is not encrypted", "Use https://."),
     ("PreconditionError|412 Precondition", "it has changed since it was listed", _LATER),
     ("FileNotFoundError|NotFoundError", "there is no such object", _NAME),
     ("InvalidPathError", f"{_ODD_KEY}, cannot be read", _BESIDE),
     (_BROKEN, "the connection broke, and again when it was taken up", _LATER),
     ("SlowDown|429 Too Many|503 Service", "the store asks to slow down, at each try", _LATER),
+    ("following redirect", "it is redirected without end", _NAME),
     ("timed out", "the store does not answer", _NETWORK),
     ("error sending request", "the store cannot be reached", _NETWORK),
 )
@@ -580,11 +582,12 @@ def _explained(error: BaseException, url: str) -> tuple[str, str]:
         return "the credentials are not accepted", credentials
     if _DENIED.search(text):
         return "access is denied", _RIGHTS + (_RIGHTS_OF_S3 if scheme == "s3" else "")
-    for words, sentence, remedy in _SAID:
-        if re.search(words, text):
-            return sentence, remedy
     status = _STATUS.search(text)
-    return f"the store answers with status {status[1]}" if status else "the store cannot be used", _NETWORK
+    other = f"the store answers with status {status[1]}" if status else "the store cannot be used"
+    sentence, remedy = next(
+        ((sentence, remedy) for words, sentence, remedy in _SAID if re.search(words, text)), (other, _NETWORK)
+    )
+    return sentence, _WEB_NETWORK if remedy == _NETWORK and is_web(url) else remedy
 
 
 def _split(url: str) -> tuple[str, str]:
