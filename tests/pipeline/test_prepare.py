@@ -222,14 +222,14 @@ class Breaking(LocalStages):
         super().__init__(1, Stop())
         self.left = tasks
 
-    def run(self, task: Any, arguments: Any, on_progress: Any) -> Any:
+    def run(self, task: Any, arguments: Any, on_done: Any) -> Any:
         """Run the tasks that are left."""
         for each in arguments:
             if not self.left:
                 raise KeyboardInterrupt
             self.left -= 1
-            super().run(task, [each], on_progress)
-        return super().run(task, arguments, on_progress)
+            super().run(task, [each], on_done)
+        return super().run(task, arguments, on_done)
 
 
 def test_it_goes_on_wherever_it_was_killed_and_makes_the_same_files(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
-from voucherify_sync.run.stages import OnProgress
+from voucherify_sync.run.stages import OnDone
 from voucherify_sync.stop import Stop
 
 _Result = TypeVar("_Result")
@@ -56,7 +56,7 @@ class RayStages:
         self,
         task: Callable[..., _Result],
         arguments: Sequence[tuple[Any, ...]],
-        on_progress: OnProgress,
+        on_done: OnDone,
     ) -> list[_Result | None]:
         """Return the results in the order of the arguments; None stands for a task that was lost each time."""
         ray = self._ray
@@ -67,8 +67,8 @@ class RayStages:
         while numbers and not self._stop.requested:
             done, _ = ray.wait(list(numbers), num_returns=1, timeout=_POLL_S)
             for each in done:
-                results[numbers.pop(each)] = self._result(each)
-                on_progress(len(arguments) - len(numbers))
+                result = results[numbers.pop(each)] = self._result(each)
+                on_done(result)
         for each in numbers:
             ray.cancel(each, force=True)
         return results

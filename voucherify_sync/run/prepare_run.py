@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, repeat
 from time import monotonic
@@ -65,7 +66,9 @@ from voucherify_sync.text import listed, utc_text
 _DONE: Final = f"{WORK}/done"
 _KILLED: Final = "the process that reads it was killed each time, as for want of memory"
 _OTHER_PLACE: Final = "Name another place with --to, or remove this one."
-_STAGES: Final = 3
+_FIRST: Final = "map"
+_SHARES: Final = {_FIRST: (0.0, 0.75), "keys": (0.75, 0.05), "shards": (0.8, 0.2)}
+"""Stage -> the share of the work that comes before it, and its own; as measured."""
 
 _Result = TypeVar("_Result")
 
@@ -96,7 +99,10 @@ class Preparation:
         self._stop = stop
         self._keeps_work = keeps_work
         self._storage: Storage = job.storage
-        self._done = self._total = self._stage = 0
+        self._sizes = [source.size for split in splits for source in split.sources]
+        self._stage = _FIRST
+        self._done = self._total = self._events = self._bytes = 0
+        self._share_at_start = 0.0
         self._started_at, self._clock_at_start = datetime.now(UTC), monotonic()
 
     def run(self) -> None:
@@ -129,7 +135,7 @@ class Preparation:
         storage.write(ORIGIN, msgspec.json.encode(origin))
         if self._stages.is_elsewhere:
             try_stages(self._stages, job)
-        mapped = self._run("map", map_split, [(split,) for split in self._splits], MappedSplit)
+        mapped = self._run(_FIRST, map_split, [(split,) for split in self._splits], MappedSplit)
         if self._stop.requested:
             return
         layers = [layer for each in mapped if each is not None for layer in each.layers]
@@ -155,10 +161,18 @@ class Preparation:
 
     def snapshot(self) -> Snapshot:
         """Tell how far it is; any thread may ask at any time."""
-        share = None
-        if self._total:
-            share = (max(self._stage - 1, 0) + self._done / self._total) / _STAGES
-        return Snapshot(events=0, bytes=0, bytes_total=None, counts={}, share=share)
+        before, part = _SHARES[self._stage]
+        share = before + part * self._done / max(self._total, 1)
+        own = share - self._share_at_start  # an earlier run may have done a part
+        elapsed_s = monotonic() - self._clock_at_start
+        return Snapshot(
+            events=self._events,
+            bytes=self._bytes,
+            bytes_total=None if None in self._sizes else sum(size or 0 for size in self._sizes),
+            counts={},
+            share=share,
+            eta_s=elapsed_s * (1 - share) / own if own > 0 else None,
+        )
 
     def _run(
         self,
@@ -171,25 +185,25 @@ class Preparation:
         storage = self._storage
         names = [f"{stage}-{number:06d}.json" for number in range(len(arguments))]
         done = set(storage.names(_DONE))
-        todo = [number for number, name in enumerate(names) if name not in done]
-        self._stage, self._total, self._done = self._stage + 1, len(arguments), len(arguments) - len(todo)
+        self._stage, self._total, self._done = stage, len(arguments), 0
+        results: dict[int, _Result | None] = {}
+        for number, name in enumerate(names):
+            if name in done:
+                results[number] = msgspec.json.decode(storage.read(f"{_DONE}/{name}"), type=type_)
+                self._note(results[number])
+        self._share_at_start = self._share_at_start or self.snapshot().share or 0.0
+        todo = [number for number in range(len(arguments)) if number not in results]
+        tasks = [(task, names[number], self._job, *arguments[number]) for number in todo]
+        with suppress(TaskStoppedError):
+            results |= zip(todo, self._stages.run(run_marked, tasks, self._note), strict=False)
+        return [results.get(number) for number in range(len(arguments))]
 
-        def tell(count: int) -> None:
-            self._done = len(arguments) - len(todo) + count
-
-        try:
-            found = self._stages.run(
-                run_marked, [(task, names[number], self._job, *arguments[number]) for number in todo], tell
-            )
-        except TaskStoppedError:
-            found = []
-        new = dict(zip(todo, found, strict=False))
-        return [
-            new.get(number)
-            if number in new or name not in done
-            else msgspec.json.decode(storage.read(f"{_DONE}/{name}"), type=type_)
-            for number, name in enumerate(names)
-        ]
+    def _note(self, result: object) -> None:
+        """Count a task that is done, so that `snapshot` can tell how far the work is."""
+        self._done += 1
+        if isinstance(result, MappedSplit):
+            self._events += result.read
+            self._bytes += sum(facts.bytes for facts in result.facts)
 
     def _whole(self, results: Sequence[_Result | None]) -> list[_Result]:
         """Return results of which none may be missing."""

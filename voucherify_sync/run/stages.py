@@ -16,8 +16,8 @@ from voucherify_sync.stop import Stop
 
 _Result = TypeVar("_Result")
 
-OnProgress = Callable[[int], None]
-"""Takes the number of tasks that are done."""
+OnDone = Callable[[Any], None]
+"""Takes what a task has returned, as soon as that is known."""
 
 _AHEAD: Final = 2
 """Tasks handed in for each process."""
@@ -38,7 +38,7 @@ class Stages(Protocol):
         self,
         task: Callable[..., _Result],
         arguments: Sequence[tuple[Any, ...]],
-        on_progress: OnProgress,
+        on_done: OnDone,
     ) -> list[_Result | None]:
         """Return what a task returns for each of its arguments, in their order.
 
@@ -70,7 +70,7 @@ class LocalStages:
         self,
         task: Callable[..., _Result],
         arguments: Sequence[tuple[Any, ...]],
-        on_progress: OnProgress,
+        on_done: OnDone,
     ) -> list[_Result | None]:
         """Return the results in the order of the arguments."""
         jobs = min(self._jobs, len(arguments))
@@ -93,7 +93,7 @@ class LocalStages:
                 if self._stop.requested:
                     break
                 results.append(found)
-                on_progress(len(results))
+                on_done(found)
         finally:
             processes.close()
         return results
