@@ -110,6 +110,7 @@ def read(*sources: Source, verifies: bool = False) -> tuple[bytes, Reader]:
         ("logs/1/_*/*", [7]),
         ("logs*/a.gz", [8]),
         ("logs/[12]/?.gz", [0]),
+        ("logs/1?/", [1]),
     ],
 )
 def test_a_url_names_an_object_or_a_prefix_or_is_a_pattern(
@@ -168,6 +169,7 @@ def test_keys_that_the_library_cannot_name_are_told_and_the_others_are_read(arch
         ("http://example.com/a?CANARY", "http://example.com/a: http:// is not encrypted."),
         ("https://u:CANARY@h/a/?CANARY", "https://h/a/: https:// names one object and cannot be listed."),
         ("https://h/*.gz?CANARY", "https://h/*.gz: https:// names one object and cannot be listed."),
+        ("https://[h/a?CANARY", "https://[h/a: this is no URL."),
         ("https://h", "https://h: https:// names one object and cannot be listed."),
     ],
 )

@@ -27,7 +27,10 @@ STDIN = "-"
 NO_SOURCE = (
     "Name files, folders or quoted globs of events, or pipe them in: zcat … | voucherify-sync replay -"
 )
-_MISSING = "Check the path; a source is a file, a folder, a quoted glob, or - for standard input."
+_MISSING = (
+    "Check the path; a source is a file, a folder, a quoted glob, - for standard input, or a URL: s3://, gs://, az://, "
+    "abfs:// or https://."
+)
 _EMPTY_NAME = "It may come of a shell variable that is not set."
 _UNREADABLE = "Check the permissions."
 _LIST = (

@@ -161,8 +161,9 @@ def shown_url(url: str) -> str:
     """Return what may be shown of a URL: for the web without query, fragment, user and password."""
     if not is_web(url):
         return url
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    return f"{urlsplit(url).scheme}://{host}{urlsplit(url).path}"
+    scheme, _, rest = re.split("[?#]", url, maxsplit=1)[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def shown_word(word: str) -> str:
@@ -248,9 +249,10 @@ async def _named(root: str, key: str) -> list[RemoteObject]:
 
 async def _listed(root: str, key: str) -> list[RemoteObject]:
     """List the objects with events below a prefix, or those that a pattern matches."""
+    key = key.strip("/")
     pattern = key.split("/") if _MARKS.search(key) else []
     first = next((at for at, part in enumerate(pattern) if _MARKS.search(part)), 0)
-    prefix = "/".join(pattern[:first]) if pattern else key.strip("/")
+    prefix = "/".join(pattern[:first]) if pattern else key
     begin = len(f"{root}/{prefix}/" if prefix else f"{root}/")
     return [
         each
@@ -309,8 +311,11 @@ def _object(root: str, meta: ObjectMeta) -> RemoteObject:
 
 
 def _web_object(url: str) -> RemoteObject:
-    parts = urlsplit(url)
     shown = shown_url(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise SourceError(f"{shown}: this is no URL.", _NAME) from None
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise SourceError(f"{shown}: http:// is not encrypted.", "Use https://.")
     if not parts.hostname or parts.path.endswith("/") or not parts.path or "*" in parts.path:
