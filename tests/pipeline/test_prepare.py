@@ -19,7 +19,7 @@ from support.prepared import NAMES, files_of, job_of, write_archive
 
 from voucherify_sync.api import Mode, PrepareOptions, ReplayOptions, coverage, plan, prepare, replay, retry
 from voucherify_sync.api.options import CoverageOptions, RetryOptions
-from voucherify_sync.errors import UsageProblem
+from voucherify_sync.errors import RunStopped, UsageProblem
 from voucherify_sync.report.run_report import RunReport
 from voucherify_sync.run import prepare_run, prepare_tasks
 from voucherify_sync.run.prepare_run import Preparation
@@ -243,11 +243,11 @@ def test_it_goes_on_wherever_it_was_killed_and_makes_the_same_files(tmp_path: Pa
         job, splits = job_of(archive, to)
         with pytest.raises(KeyboardInterrupt):
             Preparation(job, splits, Breaking(tasks), Stop()).run()
-        marks = {file.name: file.stat().st_mtime_ns for file in (to / "work" / "done").glob("*")}
+        marks = {file: file.stat().st_mtime_ns for file in (to / "work" / "done").rglob("*.json")}
         kept = Preparation(job, splits, LocalStages(1, Stop()), Stop(), keeps_work=True)
         kept.run()
         assert files_of(to) == expected
-        assert {name: (to / "work" / "done" / name).stat().st_mtime_ns for name in marks} == marks
+        assert {file: file.stat().st_mtime_ns for file in marks} == marks
 
 
 def test_a_task_that_runs_twice_makes_the_same(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def kill_once(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSpli
 def test_a_task_whose_process_is_killed_runs_again_and_one_that_kills_each_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the others make is whole, and the manifest says that it is not all."""
+    """What the others make is whole, and the manifest says that it is not all. The same command makes it whole."""
     archive = write_archive(tmp_path / "archive", random.Random(13), 4)
     to = tmp_path / "prepared"
     job, splits = job_of(archive, to)
@@ -302,6 +302,12 @@ def test_a_task_whose_process_is_killed_runs_again_and_one_that_kills_each_is_na
     )
     with pytest.raises(UsageProblem, match="is incomplete"):
         replay(options)
+    monkeypatch.setattr(prepare_run, "map_split", map_split)
+    (to / ".draft-1").touch()  # as of a process that was killed while it wrote
+    preparation = Preparation(job, splits, LocalStages(1, Stop()), Stop())
+    preparation.run()
+    assert not [*to.glob(".draft-*"), *to.glob("work")]
+    assert by_customer(dry_run(to, Settings())[0]) == by_customer(dry_run(archive, Settings())[0])
 
 
 def flipped(file: Path) -> None:
@@ -312,7 +318,7 @@ def flipped(file: Path) -> None:
 
 
 def test_nothing_of_a_file_that_has_changed_is_sent(tmp_path: Path) -> None:
-    """The other files go on, and the run is incomplete."""
+    """The other files go on, and the run is incomplete. The same preparation makes the file again."""
     archive = write_archive(tmp_path / "archive", random.Random(14), 5)
     to = tmp_path / "prepared"
     prepared(archive, to, Settings())
@@ -324,6 +330,44 @@ def test_nothing_of_a_file_that_has_changed_is_sent(tmp_path: Path) -> None:
     assert len(rest) == len(whole) - of_file
     assert report.exit_code == 3
     assert [source.name for source in report.input.sources if source.damaged] == [str(largest)]
+    prepared(archive, to, Settings())
+    assert dry_run(to, Settings())[0] == whole
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        ("done/map/000001.json", None),
+        ("done/keys/000001.json", None),
+        ("done/shards/000001.json", None),
+        ("origin.json", "cannot be read"),
+        ("map/000001-0000", "cannot be read"),
+        ("losers/00001", "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "cut"])
+def test_a_task_without_a_mark_runs_again_and_what_it_needs_is_named_if_it_is_damaged(
+    tmp_path: Path, damaged: str, words: str | None, *, is_gone: bool
+) -> None:
+    """Nothing that is wrong is made of it."""
+    archive, to = write_archive(tmp_path / "archive", random.Random(20), 4), tmp_path / "prepared"
+    job, splits = job_of(archive, to)
+    Preparation(job, splits, LocalStages(1, Stop()), Stop(), keeps_work=True).run()
+    expected = files_of(to)
+    (to / MANIFEST).unlink()
+    (to / "work" / "done" / "shards" / "000002.json").unlink()  # and there is something to do
+    file = to / "work" / damaged
+    file.unlink() if is_gone else os.truncate(file, file.stat().st_size // 2)
+    again = Preparation(job, splits, LocalStages(1, Stop()), Stop())
+    if words is None:
+        again.run()
+        assert files_of(to) == expected
+    elif is_gone and damaged == "origin.json":
+        with pytest.raises(UsageProblem, match="holds other files"):
+            again.run()
+    else:
+        with pytest.raises(RunStopped, match=words):
+            again.run()
 
 
 def change_settings(_archive: Path, _to: Path) -> dict[str, Any]:

@@ -56,10 +56,11 @@ from voucherify_sync.state.prepared_archive import (
     ArchiveOrigin,
     Manifest,
     PreparedSource,
+    has_file,
     read_manifest,
 )
 from voucherify_sync.state.private_files import utf8
-from voucherify_sync.state.storage import Storage
+from voucherify_sync.state.storage import Storage, unreadable_work
 from voucherify_sync.stop import Stop
 from voucherify_sync.text import listed, utc_text
 
@@ -115,16 +116,23 @@ class Preparation:
         with self._storage.alone():
             self._prepare()
 
-    def _prepare(self) -> None:
-        job, storage = self._job, self._storage
-        origin = origin_of(job, self._splits)
+    def _begin(self, origin: ArchiveOrigin) -> None:
+        """Look at what the storage holds; take what is whole, and have what is damaged made again."""
+        storage = self._storage
         known = read_manifest(storage)
         if known is not None:
             _check_origin(storage, known.origin, origin)
-            if known.state == "complete":
+            is_whole = all(has_file(storage, file) for file in known.files)
+            if known.state == "complete" and is_whole:
                 self.report = msgspec.json.decode(known.report, type=RunReport)
                 self.is_known = True
+                self._remove_work()
                 return
+            for number, each in self._marks("map", MappedSplit).items():
+                if any(facts.damaged for facts in each.facts):  # now it may be possible to read them
+                    storage.write(f"{_DONE}/map/{_mark(number)}", b"")
+            if not is_whole:
+                storage.remove(f"{_DONE}/shards")
         elif (begun := _begun(storage)) is not None:
             _check_origin(storage, begun, origin)
         elif storage.names(""):
@@ -133,6 +141,13 @@ class Preparation:
                 "Name a folder with --to that is empty, or not there yet.",
             )
         storage.write(ORIGIN, msgspec.json.encode(origin))
+
+    def _prepare(self) -> None:
+        job = self._job
+        origin = origin_of(job, self._splits)
+        self._begin(origin)
+        if self.is_known:
+            return
         if self._stages.is_elsewhere:
             try_stages(self._stages, job)
         mapped = self._run(_FIRST, map_split, [(split,) for split in self._splits], MappedSplit)
@@ -182,21 +197,35 @@ class Preparation:
         type_: type[_Result],
     ) -> list[_Result | None]:
         """Run the tasks of a stage that no earlier run has done; return the results of all."""
-        storage = self._storage
-        names = [f"{stage}-{number:06d}.json" for number in range(len(arguments))]
-        done = set(storage.names(_DONE))
+        known = self._marks(stage, type_)
+        todo = [number for number in range(len(arguments)) if number not in known]
+        if todo:  # what was made of other results of them is of no use
+            stages = list(_SHARES)
+            for later in stages[stages.index(stage) + 1 :]:
+                self._storage.remove(f"{_DONE}/{later}")
         self._stage, self._total, self._done = stage, len(arguments), 0
-        results: dict[int, _Result | None] = {}
-        for number, name in enumerate(names):
-            if name in done:
-                results[number] = msgspec.json.decode(storage.read(f"{_DONE}/{name}"), type=type_)
-                self._note(results[number])
+        for result in known.values():
+            self._note(result)
         self._share_at_start = self._share_at_start or self.snapshot().share or 0.0
-        todo = [number for number in range(len(arguments)) if number not in results]
-        tasks = [(task, names[number], self._job, *arguments[number]) for number in todo]
+        results: dict[int, _Result | None] = {**known}
+        tasks = [(task, f"{stage}/{_mark(number)}", self._job, *arguments[number]) for number in todo]
         with suppress(TaskStoppedError):
             results |= zip(todo, self._stages.run(run_marked, tasks, self._note), strict=False)
         return [results.get(number) for number in range(len(arguments))]
+
+    def _marks(self, stage: str, type_: type[_Result]) -> dict[int, _Result]:
+        """Return the results of the tasks of a stage that are done; a mark that cannot be read counts for nothing."""
+        found: dict[int, _Result] = {}
+        for name in self._storage.names(f"{_DONE}/{stage}"):
+            with suppress(msgspec.MsgspecError, ValueError, OSError):
+                found[int(name.partition(".")[0])] = msgspec.json.decode(
+                    self._storage.read(f"{_DONE}/{stage}/{name}"), type=type_
+                )
+        return found
+
+    def _remove_work(self) -> None:
+        if not self._keeps_work:
+            self._storage.remove(WORK)
 
     def _note(self, result: object) -> None:
         """Count a task that is done, so that `snapshot` can tell how far the work is."""
@@ -294,8 +323,8 @@ class Preparation:
             report=Raw(encode_report(self.report)),
         )
         self._storage.write(MANIFEST, manifest.encode())
-        if not self._keeps_work and not is_damaged:
-            self._storage.remove(WORK)
+        if not is_damaged:
+            self._remove_work()
 
 
 def run_marked(
@@ -305,6 +334,10 @@ def run_marked(
     result = task(job, *arguments, stop=stop)
     job.storage.write(f"{_DONE}/{name}", msgspec.json.encode(result))
     return result
+
+
+def _mark(number: int) -> str:
+    return f"{number:06d}.json"
 
 
 def origin_of(job: Job, splits: Sequence[Split]) -> ArchiveOrigin:
@@ -336,7 +369,10 @@ def _begun(storage: Storage) -> ArchiveOrigin | None:
     """Return the origin of a preparation that has not ended; None where there is none."""
     if ORIGIN.rpartition("/")[2] not in storage.names(WORK):
         return None
-    return msgspec.json.decode(storage.read(ORIGIN), type=ArchiveOrigin)
+    try:
+        return msgspec.json.decode(storage.read(ORIGIN), type=ArchiveOrigin)
+    except (msgspec.MsgspecError, ValueError, OSError) as error:
+        raise unreadable_work(storage, ORIGIN, error) from error
 
 
 def _check_origin(storage: Storage, known: ArchiveOrigin, origin: ArchiveOrigin) -> None:

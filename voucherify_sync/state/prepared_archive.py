@@ -451,10 +451,7 @@ class PreparedInput:
         self.facts.append(facts := SourceFacts(name, gzipped=True))
         try:
             with self._storage.reading(file.name) as packed:
-                digest = hashlib.sha256()
-                for piece in _pieces(packed):
-                    digest.update(piece)
-                if digest.hexdigest() != file.sha256:
+                if _sha256(packed) != file.sha256:
                     facts.damaged = f"its checksum is not that of the manifest. {_AGAIN}"
                     return
                 packed.seek(0)
@@ -472,6 +469,22 @@ class PreparedInput:
             facts.is_read = True
         except (OSError, DamageError, SourceError) as error:
             facts.damaged = f"it cannot be read: {error}"
+
+
+def has_file(storage: Storage, file: PreparedFile) -> bool:
+    """Tell whether a file of requests is there, and is what the manifest says."""
+    try:
+        with storage.reading(file.name) as packed:
+            return _sha256(packed) == file.sha256
+    except OSError:
+        return False
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    for piece in _pieces(file):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _pieces(file: BinaryIO, facts: SourceFacts | None = None) -> Iterator[bytes]:

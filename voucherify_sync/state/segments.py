@@ -11,9 +11,10 @@ from typing import Final
 
 from isal import isal_zlib
 
-from voucherify_sync.state.storage import Storage
+from voucherify_sync.state.storage import Storage, unreadable_work
 
 _LEVEL: Final = 1
+_DamageError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub declares an instance
 _NUMBER: Final = struct.Struct(">Q")
 
 
@@ -29,6 +30,14 @@ def write_segments(storage: Storage, name: str, segments: Sequence[bytes | bytea
 
 
 def read_segment(storage: Storage, name: str, number: int) -> bytes:
-    """Return one segment of a file."""
-    begin, end = struct.unpack(">QQ", storage.read(name, _NUMBER.size * number, _NUMBER.size * (number + 2)))
-    return bytes(isal_zlib.decompress(storage.read(name, begin, end))) if begin < end else b""
+    """Return one segment of a file.
+
+    Raises:
+        RunStopped: the file is damaged, or not there.
+    """
+    try:
+        head = storage.read(name, _NUMBER.size * number, _NUMBER.size * (number + 2))
+        begin, end = struct.unpack(">QQ", head)
+        return bytes(isal_zlib.decompress(storage.read(name, begin, end))) if begin < end else b""
+    except (OSError, struct.error, _DamageError) as error:
+        raise unreadable_work(storage, name, error) from error

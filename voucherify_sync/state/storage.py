@@ -141,6 +141,14 @@ class Prefix(Struct, frozen=True):
         return nullcontext()
 
 
+def unreadable_work(storage: Storage, name: str, error: Exception) -> RunStopped:
+    """Return what is said where something that a preparation has handed over is damaged, or not there."""
+    return RunStopped(
+        f"{storage.place}/{name} cannot be read: {getattr(error, 'strerror', None) or error}.",
+        f"Remove {storage.place}, then run the same command again: it begins from the start.",
+    )
+
+
 class Folder(Struct, frozen=True):
     """A storage on disk, for the eyes of its owner only: 0700 and 0600."""
 
@@ -206,7 +214,10 @@ class Folder(Struct, frozen=True):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold a lock on the folder itself, which ends with this process, however it ends."""
+        """Hold a lock on the folder itself, which ends with this process, however it ends.
+
+        What processes that were killed were writing is removed, before and after.
+        """
         path = self._path("")
         try:
             make_private_directory(path)
@@ -221,10 +232,20 @@ class Folder(Struct, frozen=True):
                     f"another process is preparing an archive in {self.root}.", "Wait until it has ended."
                 ) from None
             except OSError:  # a file system without locks: tasks that run twice do no harm
-                pass
-            yield
+                yield
+                return
+            self._remove_drafts()
+            try:
+                yield
+            finally:
+                self._remove_drafts()
         finally:
             os.close(descriptor)
+
+    def _remove_drafts(self) -> None:
+        for draft in self._path("").glob(f"{_DRAFT}*"):
+            with suppress(OSError):
+                draft.unlink()
 
     def _path(self, name: str) -> Path:
         return Path(self.root, name)
