@@ -149,7 +149,7 @@ class Preparation:
         if self.is_known:
             return
         if self._stages.is_elsewhere:
-            try_stages(self._stages, job)
+            try_stages(self._stages, job, self._splits[0].sources[0])
         mapped = self._run(_FIRST, map_split, [(split,) for split in self._splits], MappedSplit)
         if self._stop.requested:
             return

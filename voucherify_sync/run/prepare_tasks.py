@@ -275,26 +275,34 @@ def shards_for(sources: Sequence[Source]) -> int:
     return min(max(_MIN_SHARDS, 1 << max(wanted - 1, 0).bit_length()), MAX_SHARDS)
 
 
-def try_stages(stages: Stages, job: Job) -> None:
+def try_stages(stages: Stages, job: Job, source: Source) -> None:
     """Have a task look whether other machines can do the work.
 
     Raises:
-        UsageProblem: one has another version, or does not reach the storage.
+        UsageProblem: one has another version, or does not reach the storage or this source.
     """
-    if stages.run(_try_storage, [(job,)], lambda _: None) == [None]:
+    if stages.run(_try, [(job, source)], lambda _: None) == [None]:
         raise UsageProblem(
             "the cluster has lost the first task.", "Check that its machines have memory and are up."
         )
 
 
-def _try_storage(job: Job, *, stop: Stop | None = None) -> bool:  # noqa: ARG001  # as of each task
-    """Write and read something, as all tasks do."""
+def _try(job: Job, source: Source, *, stop: Stop | None = None) -> bool:
+    """Write and read something, as all tasks do, and begin to read a source."""
     job.check()
     name = f"{WORK}/try"
     job.storage.write(name, b"1")
     if job.storage.read(name) != b"1":
         raise UsageProblem(
             f"{job.storage.place} does not keep what is written to it.", "Name another place with --to."
+        )
+    reader = Reader([source], stop or Stop())
+    for _ in reader:
+        break
+    if reader.facts and reader.facts[0].damaged and not reader.facts[0].lines:
+        raise UsageProblem(
+            f"a machine of the cluster cannot read {source.name}: {reader.facts[0].damaged}.",
+            "Give each machine the rights, or with --shared-directory the folder.",
         )
     return True
 
