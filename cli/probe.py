@@ -62,7 +62,8 @@ def probe_project(
     stop = Stop()
     with closing(Client(keys, workers=2, deadline_s=DEADLINE_S)) as client:
         probe = Probe(client, keys, stop, with_order=with_order, observe=tell)
-        by_hand = f"Quit. Delete the customer {probe.source_id} by hand, if it is there.\n"
+        order = f" The order {probe.order_id} stays, if it was accepted." if with_order else ""
+        by_hand = f"Quit. Delete the customer {probe.source_id} by hand, if it is there.{order}\n"
         with stopping_cleanly(stop, quits=by_hand):
             probe.look()
             if not stop.requested:

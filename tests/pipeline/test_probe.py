@@ -271,6 +271,53 @@ def test_a_step_that_fails_leaves_its_finding_unknown_and_the_rest_goes_on(
     assert any(ended[each].holds for each in others)
 
 
+@pytest.mark.parametrize(
+    ("switches", "trouble", "is_named"),
+    [
+        ("", "status 400", False),
+        ("", "status 401", False),
+        ("", "status 403", False),
+        ("", "status 422", False),
+        ("", "throttle retry_after=3000", False),
+        ("", "throttle retry_in_s=3000", False),
+        ("order_zero_amount=fail", "", False),
+        ("", "status 500", True),
+        ("", "status 408", True),
+        ("", "drop", True),
+        ("", "html", True),
+        ("", "", True),
+    ],
+)
+def test_an_order_is_named_unless_it_is_proved_that_there_is_none(
+    switches: str, trouble: str, is_named: bool
+) -> None:
+    """No call can delete it, so a person has to know of it."""
+    faults = [f"POST /v1/orders/import {trouble}"] if trouble else ()
+    ended = probed(*ALL_HOLD, *switches.split(), faults=faults)
+    assert ended.report.deleted.order == (ended.probe.order_id if is_named else None)
+    assert ended.is_clean
+
+
+@pytest.mark.parametrize(
+    ("call", "trouble", "id_", "said"),
+    [
+        ("POST /v1/events", "html", "undefined_events", "HTTP 200, but not as documented"),
+        ("POST /v1/events", "empty", "undefined_events", "HTTP 200, but not as documented"),
+        ("GET /v1/customers/*/activity", "html", "activity", "HTTP 200, but not as documented"),
+        ("GET /v1/customers/*/activity", "html #2-", "activity_dates", "HTTP 200, but not as documented"),
+        ("GET /v1/customers/voucherify-*", "html #8-", "unknown_api_version", "HTTP 200, but not as"),
+        ("POST /v1/customers", "status 409", "metadata_allowed", "HTTP 409"),
+        ("POST /v1/customers", "status 409 #1", "metadata_allowed", "HTTP 409"),
+        ("POST /v1/customers", "status 413 #1", "metadata_allowed", "HTTP 413"),
+    ],
+)
+def test_an_answer_that_shows_nothing_is_no_finding(call: str, trouble: str, id_: str, said: str) -> None:
+    """A proxy answers 200, too; and a refusal can be for something else than what the step tries."""
+    ended = probed(*ALL_HOLD, faults=[f"{call} {trouble}"], with_order=False)
+    assert (ended[id_].found, said in ended[id_].meaning) == (None, True), ended[id_]
+    assert ended.is_clean
+
+
 @pytest.mark.parametrize("number", ["#1", "#2"])
 def test_a_deletion_that_fails_is_tried_again(number: str) -> None:
     """Up to three times."""
@@ -279,7 +326,17 @@ def test_a_deletion_that_fails_is_tried_again(number: str) -> None:
     assert ended["deletion"].holds
 
 
-@pytest.mark.parametrize("trouble", ["status 500", "drop", "status 403", "throttle retry_after=3000"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "status 500",
+        "drop",
+        "status 403",
+        "html",
+        "throttle retry_after=3000",
+        "throttle retry_in_s=3000",
+    ],
+)
 def test_a_customer_that_cannot_be_deleted_is_named(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has to do it by hand."""
     monkeypatch.setattr(rate_limit, "_SLICE_S", 0.001)
@@ -298,7 +355,9 @@ def test_a_stop_during_any_call_ends_the_probe_and_deletes_the_customer() -> Non
         assert ended.is_clean, number
         assert ended.probe.error is None
         answered = ended.sandbox.call_log.answered
-        assert len(answered) <= number + 1 + 3
+        assert ended.report.calls == len(answered) <= number + 1 + 3
+        is_imported = any(call.path == "/v1/orders/import" for call in answered)
+        assert ended.report.deleted.order == (ended.probe.order_id if is_imported else None), number
         assert any(call.method == "DELETE" for call in answered)
 
 

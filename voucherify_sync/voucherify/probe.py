@@ -68,6 +68,7 @@ _LONGEST_WAIT_S: Final = 90.0
 _ROUNDING_S: Final = 2.0
 _ODD_VERSION: Final = "v0000-00-00"
 _NOT_PERMITTED: Final = "not permitted (HTTP 403)"
+_IMPORT_PATH: Final = "/v1/orders/import"
 _NEEDS_CUSTOMER: Final = "the customer could not be created or read"
 
 
@@ -85,6 +86,7 @@ class _CallTrace(Struct, frozen=True):
         bucket: the limit that it is assumed to count against.
         wall: epoch seconds of this machine when it was answered.
         took_s: until the answer.
+        is_refused: it is proved that it was not processed.
     """
 
     call: str
@@ -93,6 +95,7 @@ class _CallTrace(Struct, frozen=True):
     bucket: Bucket
     wall: float
     took_s: float
+    is_refused: bool
 
     @property
     def is_well(self) -> bool:
@@ -140,6 +143,7 @@ class Probe:
 
     Attributes:
         source_id: of the customer.
+        order_id: source_id of the order.
         error: what ended the probe early, if something did.
     """
 
@@ -157,6 +161,7 @@ class Probe:
     ) -> None:
         now = datetime.fromtimestamp(wall(), UTC)
         self.source_id = f"voucherify-sync-probe-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        self.order_id = f"{self.source_id}-order"
         self.error: VoucherifySyncError | None = None
         self._keys, self._stop, self._with_order = keys, stop, with_order
         self._wait, self._clock, self._wall, self._observe = wait, clock, wall, observe
@@ -252,6 +257,14 @@ class Probe:
         limit, period = (self._findings[id_].found for id_ in ("limit", "period"))
         if limit is not None and period in _PERIODS.values():
             switches["limit"] = f"{limit:g}/{'min' if period == _PERIODS[MINUTE_S] else 'h'}"
+        is_order_made = any(
+            call.call == f"POST {_IMPORT_PATH}" and not call.is_refused for call in self._calls
+        )
+        zero_amount = self._findings.get("order_zero_amount")
+        if is_order_made and (zero_amount is None or zero_amount.found != "fail"):
+            self._deleted.order = (
+                self.order_id
+            )  # it stays: after a lost answer, too, nothing shows that it was not made
         return ProbeReport(
             version=version("voucherify-sync"),
             url=self._keys.url,
@@ -297,7 +310,7 @@ class Probe:
                 raise error
             if not is_throttled or is_last:
                 return answer
-            if (read_rate_headers(answer.headers).retry_after_s or 0.0) > _LONGEST_WAIT_S:
+            if _asked_s(answer) > _LONGEST_WAIT_S:
                 raise RunStopped(
                     "Voucherify's limit is used up (HTTP 429)",
                     "Run the same command again when it has begun again.",
@@ -307,7 +320,7 @@ class Probe:
     def _traced(self, client: LimitedClient, call: ApiCall) -> Answer:
         began = self._clock()
         answer = client.read(call)
-        if answer is None or (client is self._client and self._stop.requested):
+        if answer is None:
             raise _Stopping
         is_reply = isinstance(answer, Reply)
         self._calls.append(
@@ -318,8 +331,11 @@ class Probe:
                 call.bucket,
                 self._wall(),
                 self._clock() - began if is_reply else DEADLINE_S,
+                _is_refused(answer),
             )
         )
+        if client is self._client and self._stop.requested:
+            raise _Stopping
         return answer
 
     def _pause(self, seconds: float) -> None:
@@ -394,13 +410,11 @@ class Probe:
             answer = self._save(fields, a=1, b=2)
             if not isinstance(answer, Reply) or answer.status >= 500 or answer.status == 429:
                 continue
-            if (
-                error := stopping_error(answer)
-            ) is not None:  # 403, too: without customers there is nothing to try
+            # 403 stops, too: without customers there is nothing to try.
+            if (error := stopping_error(answer)) is not None:
                 raise error
             break
-        is_refused = isinstance(answer, Reply) and 400 <= answer.status < 500 and answer.status != 429
-        if is_refused:
+        if _refuses_fields(answer):
             self._has_metadata = False
             without = self._save(fields)
             if _customer_of(without) is None:
@@ -458,7 +472,7 @@ class Probe:
         if not before.get("name"):
             return self._leave_unknown(_NEEDS_CUSTOMER, "nulls")
         answer = self._save({"name": None}, a=None, b=3)
-        if isinstance(answer, Reply) and answer.status in (400, 422):
+        if _refuses_fields(answer):
             return self._find("nulls", "reject")
         if (answered := _customer_of(answer)) is None:
             return self._leave_unknown(answer, "nulls")
@@ -473,7 +487,7 @@ class Probe:
 
     def _send_unknown_fields(self) -> None:
         answer = self._save({"firstName": "Probe", "system_metadata": {"source": "voucherify-sync"}})
-        if isinstance(answer, Reply) and answer.status in (400, 422):
+        if _refuses_fields(answer):
             self._find("unknown_fields", "reject")
         elif _customer_of(answer) is None:
             self._leave_unknown(answer, "unknown_fields")
@@ -507,7 +521,7 @@ class Probe:
         if status in (400, 404, 422):
             self._find("undefined_events", "reject")
         else:
-            is_accepted = status is not None and 200 <= status < 300
+            is_accepted = (_object_of(answer) or {}).get("object") == "event"
             self._find("undefined_events", "accept" if is_accepted else None, _trouble(answer))
 
     def _look_for_event(self) -> None:
@@ -516,7 +530,6 @@ class Probe:
             return self._leave_unknown("the event was refused", *ids)
         self._observe("Looking for the event in the customer's activity: up to a minute.")
         began, looks = self._clock(), 0
-        answer: Answer | None = None
         row: Json | None = None
         for pause_s in _LOOK_PAUSES_S:
             self._pause(pause_s)
@@ -528,8 +541,7 @@ class Probe:
                 break
         lag_s = self._clock() - began
         if row is None:
-            well = isinstance(answer, Reply) and answer.status == 200
-            return self._leave_unknown("no row within 60 s" if well or answer is None else answer, *ids)
+            return self._leave_unknown("no row within 60 s" if _is_list(answer) else answer, *ids)
         self._find("activity", 0 if looks == 1 else round(lag_s, 1))
         data = _object(row.get("data"))
         nested, event = _object(data.get("data")), event_of(row)
@@ -542,9 +554,8 @@ class Probe:
         self._find("activity_metadata", found)
         tomorrow = datetime.fromtimestamp(self._client.server_now(), UTC) + timedelta(days=1)
         answer = self._look_at_activity(start_date=f"{tomorrow:%Y-%m-%dT%H:%M:%SZ}")
-        is_well = isinstance(answer, Reply) and answer.status == 200
         value = "ignore" if any(_rows_of_event(answer)) else "filter"
-        self._find("activity_dates", value if is_well else None, _trouble(answer))
+        self._find("activity_dates", value if _is_list(answer) else None, _trouble(answer))
         return None
 
     def _look_at_activity(self, **params: str) -> Answer:
@@ -588,16 +599,22 @@ class Probe:
             self._get(self.source_id, headers={"X-Voucherify-API-Version": value})
             for value in (OLD_VERSION, _ODD_VERSION)
         ]
-        old, odd = (answer.status if isinstance(answer, Reply) else 0 for answer in answers)
-        found = {(200, 200): "accept", (200, 400): "reject", (400, 400): "known refused"}.get((old, odd))
-        self._find("unknown_api_version", found, _trouble(answers[0] if old != 200 else answers[1]))
+        told = [
+            "read" if _customer_of(answer) is not None else "refused" if _refuses_fields(answer) else ""
+            for answer in answers
+        ]
+        found = {
+            ("read", "read"): "accept",
+            ("read", "refused"): "reject",
+            ("refused", "refused"): "known refused",
+        }.get((told[0], told[1]))
+        self._find("unknown_api_version", found, _trouble(answers[0] if told[0] != "read" else answers[1]))
         return None
 
     def _import_orders(self) -> None:
         ids = ("order_zero_amount", "order_import_bucket", "order_existing", "order_failed_shape")
-        self._deleted.order = order_id = f"{self.source_id}-order"
         order: Json = {
-            "source_id": order_id,
+            "source_id": self.order_id,
             "status": "CREATED",
             "amount": 0,
             "customer": {"source_id": self.source_id},
@@ -606,11 +623,10 @@ class Probe:
             order["metadata"] = MARK
         if self._is_readable:  # a call before it tells what remains
             self._get(self.source_id)
-        action = self._carry_out("/v1/orders/import", [order])
+        action = self._carry_out(_IMPORT_PATH, [order])
         if isinstance(action, Answer):
-            is_refused = isinstance(action, Reply) and action.status in (400, 422)
             self._leave_unknown(action, *ids)
-            if is_refused:
+            if _refuses_fields(action):
                 self._find("order_zero_amount", "fail")
             return
         first_read = len(self._calls)
@@ -629,7 +645,7 @@ class Probe:
             if self._has_metadata
             else {**order, "status": "PAID"}
         )
-        second_action = self._carry_out("/v1/orders/import", [again])
+        second_action = self._carry_out(_IMPORT_PATH, [again])
         if isinstance(second_action, Answer):
             is_refused = isinstance(second_action, Reply) and second_action.status in (400, 409, 422)
             self._find("order_existing", "fail" if is_refused else None, _trouble(second_action))
@@ -657,7 +673,7 @@ class Probe:
 
     @property
     def _order_path(self) -> str:
-        return f"/v1/orders/{quote(str(self._deleted.order), safe='')}"
+        return f"/v1/orders/{quote(self.order_id, safe='')}"
 
     def _read_order(self) -> Json | None:
         """Read the order, which may show late; None where it does not show."""
@@ -683,9 +699,7 @@ class Probe:
                 continue
             if not action.is_over:
                 action.read(body, self._clock() - began)
-            if (
-                action.is_over and number
-            ):  # two polls tell apart which limits the call and the polls count against
+            if action.is_over and number:  # two polls tell apart what the call and the polls count against
                 break
         return action
 
@@ -720,48 +734,45 @@ class Probe:
             return
         self._step_began = len(self._calls)
         path = f"/v1/customers/{quote(self.source_id, safe='')}"
-        status: int | None = None
+        is_gone, status = False, None
         for pause_s in (0.0, *_RETRY_PAUSES_S):
             self._wait(self._deletion_stop, pause_s)
-            status, asked_s = self._call_after_all("DELETE", path, "/v1/customers/{id}")
-            self._deleted.is_customer_gone = status is not None and (200 <= status < 300 or status == 404)
-            if self._deleted.is_customer_gone or asked_s > _LONGEST_WAIT_S:
+            answer, status = self._call_after_all("DELETE", path, "/v1/customers/{id}")
+            is_gone = status in (204, 404) or _object_of(answer) is not None
+            if is_gone or _asked_s(answer) > _LONGEST_WAIT_S:
                 break
-        if not self._deleted.is_customer_gone:
+        if not is_gone:
             self._find("deletion", "not permitted" if status == 403 else "fails")
             self._leave_unknown("the customer could not be deleted", "orders_of_deleted_customer")
             return
-        seen: int | None = 200
+        found = None
         for pause_s in _READ_PAUSES_S if self._customer else ():
             self._wait(self._deletion_stop, pause_s)
-            seen, _ = self._call_after_all("GET", path, "/v1/customers/{id}")
-            if seen == 404:
+            answer, status = self._call_after_all("GET", path, "/v1/customers/{id}")
+            found = "works" if status == 404 else "still readable" if _customer_of(answer) else None
+            if status == 404 or _asked_s(answer) > _LONGEST_WAIT_S:
                 break
-        if not self._customer:
-            self._find("deletion", None, "it is not known whether there was a customer")
-        else:
-            found = {404: "works", 200: "still readable"}.get(seen or 0)
-            self._find("deletion", found, "it was accepted, and could not be looked up")
+        why = "it was accepted, and could not be looked up"
+        self._find(
+            "deletion", found, why if self._customer else "it is not known whether there was a customer"
+        )
+        self._deleted.is_customer_gone = found != "still readable"
         order = self._findings.get("order_zero_amount")
         if order is None or order.found != "accept":
             self._leave_unknown("there is no order", "orders_of_deleted_customer")
         else:
-            seen, _ = self._call_after_all("GET", self._order_path, "/v1/orders/{id}")
+            _, status = self._call_after_all("GET", self._order_path, "/v1/orders/{id}")
             why = "the order could not be looked up"
-            self._find("orders_of_deleted_customer", {200: "keep", 404: "delete"}.get(seen or 0), why)
+            self._find("orders_of_deleted_customer", {200: "keep", 404: "delete"}.get(status or 0), why)
 
-    def _call_after_all(self, method: str, path: str, template: str) -> tuple[int | None, float]:
-        """Make a call that no stop prevents; return the status, and for how many seconds the answer asks to wait."""
+    def _call_after_all(self, method: str, path: str, template: str) -> tuple[Answer, int | None]:
+        """Make a call that no stop prevents; return the answer and its status."""
         answer = self._traced(self._deleting_client, ApiCall(method, path, template=template))
-        if not isinstance(answer, Reply):
-            return None, 0.0
-        return answer.status, read_rate_headers(answer.headers).retry_after_s or 0.0
+        return answer, answer.status if isinstance(answer, Reply) else None
 
     def _judge_headers(self) -> None:
         """Find what the rate headers of all calls tell."""
-        self._step_began = len(
-            self._calls
-        )  # all calls are its evidence, and those are with the other findings
+        self._step_began = len(self._calls)  # its evidence is all calls, which are with the other findings
         said = [call.said for call in self._calls if call.said is not None]
         told = [each for each in said if each.limit is not None and each.remaining is not None]
         share = "none" if not told else "on every answer" if len(told) == len(said) else "on some answers"
@@ -864,11 +875,31 @@ def _period_of(said: Sequence[RateHeaders]) -> float | None:
     return None
 
 
+def _is_refused(answer: Answer) -> bool:
+    """Tell whether it is proved that a call was not processed."""
+    if isinstance(answer, Reply):
+        return 300 <= answer.status < 500 and answer.status != 408
+    return isinstance(answer, NotSent)
+
+
+def _asked_s(answer: Answer) -> float:
+    """Return for how many seconds an answer asks to make no call."""
+    said = read_rate_headers(answer.headers) if isinstance(answer, Reply) else RateHeaders()
+    is_spent = said.remaining == 0 or (isinstance(answer, Reply) and answer.status == 429)
+    ends_in_s = said.next_at - said.date if is_spent and said.next_at and said.date else 0.0
+    return max(said.retry_after_s or 0.0, ends_in_s)
+
+
+def _refuses_fields(answer: Answer) -> bool:
+    """Tell whether an answer refuses what the body of the call holds."""
+    return isinstance(answer, Reply) and answer.status in (400, 422)
+
+
 def _trouble(answer: Answer) -> str:
     """Say in our own words why an answer does not tell what was asked."""
     if not isinstance(answer, Reply):
         return f"no answer ({answer.reason})"
-    return f"HTTP {answer.status}"
+    return f"HTTP {answer.status}" + (", but not as documented" if answer.status < 300 else "")
 
 
 def _object_of(answer: Answer) -> Json | None:
@@ -883,10 +914,14 @@ def _customer_of(answer: Answer) -> Json | None:
     return body if body and body.get("object") in ("customer", "unconfirmed_customer") else None
 
 
+def _is_list(answer: Answer) -> bool:
+    """Tell whether an answer is the success of a call that lists something."""
+    return isinstance((_object_of(answer) or {}).get("data"), list)
+
+
 def _rows_of_event(answer: Answer) -> Iterator[Json]:
     """Yield the rows of an activity that show the event of the probe."""
-    rows = (_object_of(answer) or {}).get("data")
-    for row in rows if isinstance(rows, list) else ():
+    for row in (_object_of(answer) or {})["data"] if _is_list(answer) else ():
         with suppress(AttributeError):
             if isinstance(row, dict) and name_of(event_of(row)) == EVENT_NAME:
                 yield row
