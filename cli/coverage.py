@@ -366,10 +366,26 @@ def _paths(type_: str, section: SectionReport, sign: str) -> Iterator[Table | Te
         yield Table(rows, title, ("", "values", "mapped"), optional=2)
     else:
         yield TextLines([[(title, "bold")], [("no traits or properties", "dim")]])
+    yield from _unsent_of_products(section)
     if section.more_paths:
         yield sentences(
             f"and {_at_least(section.more_paths)} more paths, which are counted in the share only"
         )
+
+
+def _unsent_of_products(section: SectionReport) -> Iterator[Table | TextLines]:
+    """Yield what products of orders hold that is not sent, and what can take it."""
+    unsent = section.unsent_of_products
+    if not unsent:
+        return
+    rows = [TableRow(clean(path, 200), (f"{count:,}",), ("",), "yellow") for path, count in unsent.items()]
+    yield Table(rows, "Not mapped, inside of the products", ("", "values"))
+    products, _, name = next(iter(unsent)).partition("[].")
+    lines = ["An item of an order has an id, a quantity, a price, an amount and the name of its product."]
+    if name.isidentifier() and re.fullmatch(r"[\w.]+", products):
+        lines[0] += " The metadata of the order can hold the rest; below orders:"
+        lines.append(f'  set: {{metadata.{name}: {{"@arrayPath": [$.{products}, {{"@path": $.{name}}}]}}}}')
+    yield sentences(*lines)
 
 
 def _destination_of(path: PathCoverage, sign: str) -> tuple[str, str]:

@@ -51,6 +51,7 @@ WHY_NOT_MAPPED: Final = {
     "partly": "only a part of it is sent",
     "not_used": "read by a row, set or a condition, and not sent",
     "items_decide": "the items have prices, and their sum is the amount",
+    "not_of_items": "an item of an order has no field for it",
     "apply_failed": "a filter of the row does not take it",
     "not_a_number": "it is no amount",
     "not_a_status": "it is none of CREATED, PAID, CANCELED and FULFILLED",

@@ -452,3 +452,23 @@ def test_the_other_settings_are_never_written_to(run_cli: Cli, samples: Path, co
     assert ended.code == 2
     assert "--against before.yaml" in ended.err
     assert (run_cli.folder / "before.yaml").read_text() == "{}\n"
+
+
+def test_what_no_item_of_an_order_holds_is_shown_with_lines_that_send_it(run_cli: Cli) -> None:
+    """They stand below `orders:` as they are."""
+    products = [{"product_id": "a", "price": 1, "category": "c", "odd key": 1}]
+    order = {"type": "track", "event": "Order Completed", "userId": "u", "messageId": "m"}
+    file = write_events(
+        run_cli.folder, {**order, "properties": {"order_id": "o", "products": [*products, *products]}}
+    )
+    settings = run_cli.folder / "orders.yaml"
+    settings.write_text("orders:\n  disabled: false\n")
+    out = run_cli("coverage", file, "-c", settings).out
+    assert re.search(r"^ +properties\.products\[\]\.category +2$", out, re.MULTILINE)
+    assert re.search(r"^ +properties\.products\[\]\[\"odd key\"\] +2$", out, re.MULTILINE)
+    (line,) = (line for line in out.splitlines() if line.startswith("  set: "))
+    settings.write_text(f"orders:\n  disabled: false\n{line}\n")
+    assert "[].category" not in run_cli("coverage", file, "-c", settings).out
+    assert '"category":["c","c"]' in run_cli("replay", "--dry-run", file, "-c", settings).out
+    told = run_cli("explain", file, "-c", settings).out
+    assert 'properties.products[0]["odd key"] = 1  an item of an order has no field for it' in told

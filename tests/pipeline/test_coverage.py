@@ -29,7 +29,7 @@ from voucherify_sync.preview.coverage import (
 from voucherify_sync.preview.pasted_settings import pasted_yaml
 from voucherify_sync.preview.suggestions import MAX_ROWS
 from voucherify_sync.settings import Identify, Settings, Track, block_places, load, template
-from voucherify_sync.settings.types import SAFE_TRACK_ROWS, Page, RowTarget, TrackEntry
+from voucherify_sync.settings.types import SAFE_TRACK_ROWS, Orders, Page, RowTarget, TrackEntry
 from voucherify_sync.sources.decode import decode
 
 HOSTILE = "'\"`$(id)\x1b[31m\u202e</script><script>\n\x9b2J\\"
@@ -85,6 +85,59 @@ def test_a_list_is_one_value() -> None:
     found = covered([track({"products": [{"sku": "a"}, {"sku": "b"}]})])
     assert list(paths_of(found["track"])) == ["properties.products"]
     assert found["track"]["paths"][0]["types"] == {"array": 1}
+
+
+@pytest.mark.parametrize(
+    ("own", "unsent"),
+    [
+        pytest.param(
+            Orders(disabled=False),
+            {
+                "properties.products[].category": 3,
+                'properties.products[]["odd key"]': 1,
+                "properties.products[].name": 1,
+                "properties.products[].sku": 1,
+            },
+            id="default-table",
+        ),
+        pytest.param(
+            Orders(
+                disabled=False,
+                set={
+                    "metadata.category": {
+                        "@arrayPath": ["$.properties.products", {"@path": "$.category"}],
+                    },
+                    "metadata.odd": {"@arrayPath": ["$.properties.products", {"@path": "$['odd key']"}]},
+                },
+            ),
+            {"properties.products[].name": 1, "properties.products[].sku": 1},
+            id="what-set-reads-is-sent",
+        ),
+        pytest.param(
+            Orders(
+                disabled=False,
+                set={"items": {"@arrayPath": ["$.properties.products", {"id": {"@path": "$.sku"}}]}},
+            ),
+            {},
+            id="items-of-set",
+        ),
+        pytest.param(Orders(disabled=False, products="none"), {}, id="no-items"),
+        pytest.param(Orders(), {}, id="no-orders"),
+    ],
+)
+def test_what_no_item_of_an_order_holds_is_counted_inside_of_its_products(
+    own: Orders, unsent: dict[str, int]
+) -> None:
+    """Of each event, though events of one shape are traced once. It is no part of the share."""
+    products: list[list[Any]] = [
+        [{"product_id": "a", "sku": "s", "price": 1, "name": "A", "category": "c", "brand": None}],
+        [{"sku": "s", "quantity": 2, "category": "c", "odd key": 1}, {"price": 3, "name": "B"}],
+        [{"id": "a", "product": {"metadata": {"size": 1}}, "category": "c"}, {"brand": "unusable"}, "text"],
+    ]
+    found = covered([track({"order_id": "o", "products": each}) for each in products], Settings(orders=own))
+    assert found.get("orders", found["track"])["unsent_of_products"] == unsent
+    if not own.disabled and own.products != "none":
+        assert found["values"]["share"] == 1
 
 
 def test_traits_of_the_context_are_counted_with_the_type_of_their_event() -> None:

@@ -36,6 +36,8 @@ QUANTITY_UNUSABLE: Final = "quantity_unusable"
 
 _LIKE_STATUSES: Final = {"CANCELLED": CANCELED}
 _ITEM_IDS: Final = ("source_id", "product_id", "id", "sku")
+_FIELDS_OF_ITEMS: Final = {"quantity", "price", "amount"}
+_FIELDS_OF_NAMED_ITEMS: Final = _FIELDS_OF_ITEMS | {"related_object", "name", "product"}
 _LATEST_FIELDS: Final = ("status", *ORDER_AMOUNTS, TOTAL, "items", "omits_items", "referrer", "customer")
 _MAX_QUANTITY: Final = 2**31
 _EARLIER: Final = -1
@@ -224,6 +226,21 @@ class _Reader:
         if value is not None:
             self._draft.drop(("items", "quantity"), QUANTITY_UNUSABLE)
         return 1
+
+
+def unsent_keys(product: Json) -> list[str]:
+    """Return the keys of a product whose values no item holds; none of a product that makes no item."""
+    named_by, sent = None, _FIELDS_OF_ITEMS
+    for key in _ITEM_IDS:
+        if product.get(key) is not None and present_text(product[key]) is not None:
+            named_by, sent = key, _FIELDS_OF_NAMED_ITEMS
+            break
+    else:
+        if product.get("price") is None and product.get("amount") is None:
+            return []  # counted as ITEM_UNUSABLE
+    return [
+        key for key, value in product.items() if key not in sent and key != named_by and value is not None
+    ]
 
 
 class FoldedOrder(Struct, frozen=True, gc=False):

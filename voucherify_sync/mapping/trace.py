@@ -6,7 +6,8 @@ sent is looked up in the request: how values get their types and places is not w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import chain
 from typing import Any, Final
@@ -15,6 +16,7 @@ from msgspec import Struct, json, to_builtins
 
 from voucherify_sync.events import ORDERS, SENT_TYPES, Event, Json
 from voucherify_sync.expressions.row_filters import APPLY_FAILED
+from voucherify_sync.expressions.set_entries import SetEntry
 from voucherify_sync.field_types import (
     BLANK,
     DOES_NOT_FIT,
@@ -27,7 +29,7 @@ from voucherify_sync.fields import NAME, NAME_PARTS, WORKING_FIELDS, CustomerBod
 from voucherify_sync.mapping import drafts
 from voucherify_sync.mapping.drafts import Draft, Put
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper, names_another, traits_in
-from voucherify_sync.mapping.orders import OrderBody, order_alone
+from voucherify_sync.mapping.orders import OrderBody, order_alone, unsent_keys
 from voucherify_sync.mapping.rules import CONTEXT_TRAITS, VALUE, WHOSE_TRAITS, Leaf, MappingRow
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import FIELDS_OF, MISSING, FieldPath, Keys, outside_lists, read
@@ -42,6 +44,7 @@ NAME_GIVEN: Final = "name_given"
 PARTLY: Final = "partly"
 NOT_USED: Final = "not_used"
 ITEMS_DECIDE: Final = "items_decide"
+NOT_OF_ITEMS: Final = "not_of_items"
 """Why a value is not in the request, beside the reasons of dropped values; `WHY_NOT_MAPPED` has the words."""
 
 _CONSTANT: Final = "constant of the settings"
@@ -55,12 +58,16 @@ ROOTS: Final[dict[str, tuple[Keys, ...]]] = {
 }
 """Type of event -> the objects whose values are traced."""
 
+_NAMES: Final = re.compile(r"(?<=')[^']+(?=')|(?<=\")[^\"]+(?=\")|[\w-]+")
+"""Words and quoted names in a path or a template."""
+
 _EMPTIES: Final = (NOT_TEXT, NOT_A_DATE)
 """Why a value is dropped that takes the place of an earlier one all the same: then nothing stands there."""
 
 _SOURCE_ID: Final[Keys] = ("customer", "source_id")
 _EVENT: Final[Keys] = ("event",)
 _AMOUNT: Final[Keys] = ("amount",)
+_ITEMS: Final[Keys] = ("items",)
 _STATUS: Final[Keys] = ("status",)
 _OCCURRED_AT: Final[Keys] = ("metadata", "occurred_at")
 
@@ -151,7 +158,8 @@ class Trace(Struct):
         section: by which the event was mapped: its type, or ``events.`` and the name of an entry of `track.events`.
         rows: those that found a value, in the order in which they are applied.
         entries: those of `set` that gave a value, in their order.
-        values: every value of the event's traits or properties, and of ``context.traits``.
+        values: every value of the event's traits or properties, and of ``context.traits``. Of products that become
+            items of an order also those that no item holds, the first of each name.
         fallbacks: what was filled by rule, since no row did.
         constants: what the settings add.
         makers: of each place whose value was made, not copied: the filters of its row, or the directive of `set` with
@@ -160,6 +168,7 @@ class Trace(Struct):
         givers: of each place, in words, what gave its value, or a part of it, without a value of the event: a row whose
             filter has a default, `set`, or a constant.
         context_traits: what becomes of traits in the context that could stand in for the event's own; else None.
+        products_at: keys of the list of products that become items of an order as they are; None if there is none.
     """
 
     section: str
@@ -172,6 +181,7 @@ class Trace(Struct):
     makers: dict[Keys, str] = {}
     givers: dict[Keys, tuple[str, ...]] = {}
     context_traits: ContextTraits | None = None
+    products_at: Keys | None = None
 
     @property
     def carried(self) -> list[tuple[Keys, Keys]]:
@@ -295,6 +305,15 @@ class _Tracer:
                 makers.setdefault(place, []).append(maker)
             if not write.sources:
                 givers.setdefault(place, []).append(self._giver_of(write.row))
+        items = self._arrived.get(_ITEMS)
+        if self._section.type is ORDERS and items is not None and self._maker_of(items.row) is None:
+            trace.products_at = items.sources[0]
+            unsent: dict[str, TracedValue] = {}
+            for number, name in unsent_values(self._event.fields, trace.products_at, self._rules.entries):
+                keys = (*trace.products_at, number, name)
+                value = located(self._event.fields, keys)
+                unsent.setdefault(name, TracedValue(keys, value, (), NOT_OF_ITEMS))
+            trace.values += unsent.values()
         trace.makers = {place: ", ".join(dict.fromkeys(each)) for place, each in makers.items()}
         trace.givers = {place: tuple(each) for place, each in givers.items()}
         trace.origins.update({place: (keys,) for keys, place in trace.carried})
@@ -616,6 +635,35 @@ def _parts_of(mapped: MappedRecord) -> Json:
         return order_alone(json.encode(mapped.body))
     body: Json = to_builtins(mapped.body)
     return body if type(mapped.body) is CustomEvent else {"customer": body}
+
+
+def unsent_values(fields: Json, products_at: Keys, entries: Iterable[SetEntry]) -> Iterator[tuple[int, str]]:
+    """Yield the number of a product and the name of each value of it that no item of the order holds.
+
+    Args:
+        fields: of the event.
+        products_at: keys of the list of products.
+        entries: those of `set`; what their shapes of `@arrayPath` may read of an item is not yielded.
+    """
+    read: set[str] | None = None
+    for number, product in enumerate(located(fields, products_at)):
+        for name in unsent_keys(product) if isinstance(product, dict) else ():
+            if read is None:
+                read = {name for entry in entries for name in _names(entry.expression.value)}
+            if name not in read:
+                yield number, name
+
+
+def _names(value: Any, *, in_shape: bool = False) -> Iterator[str]:
+    """Yield the names in all paths and templates below `@arrayPath`."""
+    if isinstance(value, str):
+        yield from _NAMES.findall(value) if in_shape else ()
+    elif isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _names(inside, in_shape=in_shape or key == "@arrayPath")
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _names(inside, in_shape=in_shape)
 
 
 def located(value: Any, keys: Keys) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import msgspec
 from msgspec import UNSET, Struct, field
 
-from voucherify_sync.events import Batch, Event, Json, Request
+from voucherify_sync.events import ORDERS, Batch, Event, Json, Request
 from voucherify_sync.fields import MAX_EVENT_NAME, CustomEvent
 from voucherify_sync.findings import HALF_NAME, FindingCount
 from voucherify_sync.mapping.filters import Filters, FiltersMet, Selection
@@ -29,7 +30,14 @@ from voucherify_sync.mapping.mapper import MappedRecord, Mapper, is_remarkable
 from voucherify_sync.mapping.rules import default_rows
 from voucherify_sync.mapping.sections import Section
 from voucherify_sync.mapping.stats import MAX_KEYS_OF_PART, MappingStats, NameCounts
-from voucherify_sync.mapping.trace import Trace, filled_places, located, traced
+from voucherify_sync.mapping.trace import (
+    NOT_OF_ITEMS,
+    Trace,
+    filled_places,
+    located,
+    traced,
+    unsent_values,
+)
 from voucherify_sync.outcomes import OTHER_TYPE, Outcome, State
 from voucherify_sync.paths import FieldPath, Keys, path_of
 from voucherify_sync.preview.suggestions import Proposal, Proposer, similar_paths
@@ -195,6 +203,8 @@ class SectionReport(Struct, frozen=True):
             `track.events` takes over from track is listed there, if no event of either section had it.
         proposed_rows: source and destination of rows that would map what is missing most often.
         proposal: all that the settings lack: these rows with counts, those that a person should decide on, constants.
+        unsent_of_products: paths inside of products that become items of orders, each with the number of values that no
+            item holds; they are no part of `values`.
     """
 
     events: int
@@ -208,6 +218,7 @@ class SectionReport(Struct, frozen=True):
     idle_rows: list[IdleRow]
     proposed_rows: dict[str, str]
     proposal: Proposal
+    unsent_of_products: dict[str, int]
 
     @property
     def unmapped_paths(self) -> list[PathCoverage]:
@@ -298,6 +309,7 @@ class Effect(Struct, frozen=True, array_like=True, gc=False):
         has_profile: the request says something of a customer.
         telling: where the values lie that may make a finding in another event of this shape, with a text to be looked
             at; None if each event of the shape is to be mapped for its findings.
+        products_at: keys of the products that become items of an order; they are no part of the shape.
     """
 
     section: str
@@ -311,15 +323,23 @@ class Effect(Struct, frozen=True, array_like=True, gc=False):
     position: str
     has_profile: bool
     telling: tuple[Keys, ...] | None
+    products_at: Keys | None
 
 
 _Examined = tuple[
-    int, list[tuple[Effect, int]], list[tuple[State, str, int]], NameCounts, FiltersMet, MappingStats
+    int,
+    list[tuple[Effect, int]],
+    list[tuple[State, str, int]],
+    NameCounts,
+    NameCounts,
+    FiltersMet,
+    MappingStats,
 ]
 """What was found out about records.
 
 Their number; effects, and states with reasons of records without a request, each with how often; types that are none of
-Segment's; what the filters met; and what the mapping did, of which the findings are complete.
+Segment's; values of products that no item of an order holds, by path; what the filters met; and what the mapping did,
+of which the findings are complete.
 """
 
 _decode_examined = msgspec.msgpack.Decoder(_Examined).decode
@@ -344,6 +364,7 @@ class SectionCoverage:
         more_paths: hashes of those beyond MAX_PATHS.
         destinations: counts by keys.
         more_destinations: hashes of those beyond MAX_PATHS.
+        unsent_of_products: values that no item of an order holds, by path.
     """
 
     def __init__(self, section: Section) -> None:
@@ -358,6 +379,7 @@ class SectionCoverage:
         self.more_paths: set[int] = set()
         self.destinations: dict[Keys, PathCounts] = {}
         self.more_destinations: set[int] = set()
+        self.unsent_of_products = NameCounts()
 
     def add(self, effect: Effect, times: int) -> None:
         """Count a number of events that have the same effect."""
@@ -433,6 +455,7 @@ class SectionCoverage:
             idle_rows=list(self._idle_rows(stop, list(sections))),
             proposed_rows=proposed.row_texts,
             proposal=proposed,
+            unsent_of_products=self.unsent_of_products.to_dict(),
         )
 
     def _idle_rows(self, stop: Stop | None, sections: Sequence[SectionCoverage]) -> Iterator[IdleRow]:
@@ -550,7 +573,7 @@ class Coverage:
         )
 
     def _take(self, examined: _Examined) -> None:
-        read, effects, ends, other_types, met, stats = examined
+        read, effects, ends, other_types, unsent, met, stats = examined
         self._stats.merge(stats)
         self.read += read
         for effect, times in effects:
@@ -558,6 +581,8 @@ class Coverage:
         for state, reason, times in ends:
             _add(self.ends, (state, reason), times)
         self._other_types.merge(other_types)
+        if ORDERS.name in self.sections:
+            self.sections[ORDERS.name].unsent_of_products.merge(unsent)
         self._filters.merge(met)
 
     def _examine(self, records: Iterable[Record]) -> _Examined:
@@ -566,7 +591,7 @@ class Coverage:
         times: dict[int, int] = {}
         effects: list[Effect] = []
         ends: dict[tuple[State, str], int] = {}
-        other_types = NameCounts(most=MAX_KEYS_OF_PART)
+        other_types, unsent = NameCounts(most=MAX_KEYS_OF_PART), NameCounts(most=MAX_KEYS_OF_PART)
         read = 0
         for record in records:
             read += 1
@@ -586,7 +611,10 @@ class Coverage:
                 _add(ends, (made.state, made.reason or ""), 1)
                 if made.reason == OTHER_TYPE:
                     other_types.add(made.record.type or "")
-            elif id(made) in times:
+                continue
+            if made.products_at is not None and isinstance(event, Event):
+                self._count_unsent(event, made.products_at, unsent)
+            if id(made) in times:
                 times[id(made)] += 1
             else:
                 times[id(made)] = 1
@@ -596,9 +624,16 @@ class Coverage:
             [(effect, times[id(effect)]) for effect in effects],
             [(*end, count) for end, count in ends.items()],
             other_types,
+            unsent,
             self._pipeline.filters.cut_met(),
             self._pipeline.mapper.cut_stats(),
         )
+
+    def _count_unsent(self, event: Event, products_at: Keys, unsent: NameCounts) -> None:
+        """Count what the products of an order hold that no item takes: other events of the shape hold other values."""
+        entries = self.sections[ORDERS.name].section.rules.entries
+        for _, name in unsent_values(event.fields, products_at, entries):
+            unsent.add(_path_in_list(products_at, name))
 
     def _trace(self, request: Request, shape: Hashable) -> Effect | Outcome:
         """Trace an event of a new shape, or of none, and remember the effect of the shape."""
@@ -607,6 +642,7 @@ class Coverage:
         if isinstance(made, Outcome):
             return made
         mapped, trace = made
+        values = [value for value in trace.values if value.reason != NOT_OF_ITEMS]  # a list is one value
         effect = Effect(
             trace.section,
             [
@@ -617,17 +653,18 @@ class Coverage:
                     value.reason,
                     (weight_of(value.value), brief(value.value)),
                 )
-                for value in trace.values
+                for value in values
             ],
             [(_bounded(keys), _TYPES[type(value)]) for keys, value in filled_places(mapped)],
             [(_bounded(tuple(path.split("."))), reason) for path, reason in mapped.draft.dropped],
             sorted({self.sections[trace.section].counted_as[applied.number] for applied in trace.rows}),
             [entry.destination for entry in trace.entries],
-            seen=sum(value.value is not None for value in trace.values),
-            mapped=sum(value.value is not None and value.reason is None for value in trace.values),
+            seen=sum(value.value is not None for value in values),
+            mapped=sum(value.value is not None and value.reason is None for value in values),
             position=str(event.position),
             has_profile=request.has_profile,
             telling=self._telling(mapped, trace),
+            products_at=trace.products_at,
         )
         if shape is not None:
             self._remembered_bytes += len(event.raw)
@@ -714,6 +751,13 @@ def _shape_of(value: Any, items: int, depth: int) -> Hashable:
     shape = _SHAPES[cls]
     # As examples, 0 and the empty list give way to a value that says more.
     return shape if value or shape not in (_NUMBER, _LIST) else (shape, _SAYS_LITTLE)
+
+
+@lru_cache(maxsize=1_024)
+def _path_in_list(keys: Keys, name: str) -> str:
+    """Return the path of a key of all items of a list, such as `properties.products[].category`."""
+    above = path_of(*keys)
+    return f"{above}[]{path_of(*keys, name).removeprefix(above)}"
 
 
 def _bounded(keys: Keys) -> Keys | int:
