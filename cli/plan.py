@@ -12,7 +12,7 @@ import click
 
 from voucherify_sync.outcomes import State, label_of
 from voucherify_sync.run.options import Mode
-from voucherify_sync.text import clean, clean_lines, counted, percent, short_position, size, span
+from voucherify_sync.text import PERIODS, clean, clean_lines, counted, percent, short_position, size, span
 
 from .options import COUNT, RATE, Display, GroupedCommand, options_of, plan_options
 from .render import Table, TableRow, TextLines, command_line, sentences, show, warnings_of, write_harmless
@@ -34,7 +34,6 @@ _shown = options_of("What is shown and kept")
 _TOP: Final = 10
 _FEW: Final = 3
 _WAYS: Final = {"each": "--each", "bulk": "--bulk"}
-_PERIODS: Final = {1: "a second", 60: "a minute", 3_600: "an hour"}
 _NO_NAME: Final = "(blank name)"
 _BAD: Final = {"invalid", "failed"}
 
@@ -347,7 +346,7 @@ def _limits(plan: Json) -> Table:
     """Return how the calls of both ways fit under each plan of Voucherify."""
     rows = []
     for each in plan["plans"]:
-        limits = [] if each["limit"] is None else [f"{each['limit']:,} calls {_PERIODS[each['period_s']]}"]
+        limits = [] if each["limit"] is None else [f"{each['limit']:,} calls {PERIODS[each['period_s']]}"]
         limits += [] if each["cycle"] is None else [f"{each['cycle']:,} a cycle"]
         rows.append(TableRow(each["name"], notes=(", ".join(limits),)))
         for way in _WAYS:

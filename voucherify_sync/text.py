@@ -18,6 +18,8 @@ _Item = TypeVar("_Item")
 
 MAX_CANDIDATES: Final = 200
 """Names that one is compared with, at most: the first of those that are given."""
+PERIODS: Final[dict[float, str]] = {1: "a second", 60: "a minute", 3_600: "an hour"}
+"""Seconds -> a period of a limit in words."""
 MAX_LENGTH: Final = 60
 """Characters of a name that are compared, its last ones: the time of a comparison grows with their square."""
 

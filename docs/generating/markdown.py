@@ -23,7 +23,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 _NAMES: Final = re.compile(
-    r"(?<![`\w./-])((?:api|identify|track|page|screen|group|personas|identity|delivery)\.[a-z_]+|--[a-z][a-z-]*)"
+    r"(?<![`\w./-])("
+    r"(?:api|identify|track|page|screen|group|orders|personas|identity|delivery)\.[a-z_]+"
+    r"(?:: (?:bulk|each|clear|omit|verify)\b)?"
+    r"|(?:\bcheck )?--[a-z][a-z-]*(?: SOURCE\b)?"
+    r"|\bapply: (?:strip|downcase)\b"
+    r")"
 )
 
 

@@ -39,8 +39,8 @@ with a hash of the Application ID. Only you may read the file. `status` shows wh
 - The period of the limit: a run that knows it gives an exact time from its first answer on, as long as the API tells
   the same limit.
 - Whether an import changes an order that exists: then failed orders that the API does not name are looked for.
-- `check`, `plan` and `replay` warn of `nulls: clear` where nulls do not clear, and of `on_doubt: verify` where the
-  activity does not show events as they were sent."""
+- `check`, `plan` and `replay` warn of `identify.nulls: clear` where nulls do not clear, and of
+  `delivery.on_doubt: verify` where the activity does not show events as they were sent."""
 
 _JSON: Final = """\
 `--json` prints one object: `probe` with `version`, `url`, `app_id_prefix`, `started_at`, `calls`, `deleted`,

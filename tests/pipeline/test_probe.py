@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable
 from contextlib import closing
@@ -16,7 +17,7 @@ from voucherify_sync.errors import AccessRefused, RunStopped, Unreachable, Wrong
 from voucherify_sync.exit_codes import ExitCode
 from voucherify_sync.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
 from voucherify_sync.sandbox.options import describe_fields
-from voucherify_sync.settings import Credentials, Secret
+from voucherify_sync.settings import Credentials, Secret, Settings
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify import rate_limit
 from voucherify_sync.voucherify.client import Client
@@ -217,7 +218,7 @@ def test_an_event_that_never_shows_cannot_be_verified() -> None:
     """After six looks in a minute."""
     ended = probed(*ALL_HOLD, "read_lag_s=3600")
     assert ended["activity"].holds is None
-    words = "unknown  activity: no row within 60 s; on_doubt: verify cannot confirm events here"
+    words = "unknown  activity: no row within 60 s; delivery.on_doubt: verify cannot confirm events here"
     assert ended["activity"].line() == words
     assert ended.is_clean
 
@@ -403,3 +404,30 @@ def test_a_project_that_cannot_be_reached_is_no_finding() -> None:
     keys = Credentials("app", Secret("CANARY"), url, None)
     with closing(Client(keys, workers=1, deadline_s=5)) as client, pytest.raises(Unreachable):
         Probe(client, keys, Stop()).look()
+
+
+ANSWERED = [
+    "limit",
+    "metadata_update",
+    "address_update",
+    "nulls",
+    "source_id_blanks",
+    "source_id_case",
+    "activity",
+    "activity_shape",
+    "activity_metadata",
+    "bulk_metadata_update",
+    "unknown_api_version",
+    "order_zero_amount",
+    "order_existing",
+]
+
+
+@pytest.mark.parametrize("id_", ANSWERED)
+def test_what_differs_names_the_setting_that_answers_it(id_: str) -> None:
+    """By its full path, which the settings have."""
+    settings = Settings()
+    for meaning in ASSUMPTIONS[id_].meanings.values():
+        paths = [path for path in re.findall(r"([a-z]+)\.([a-z_]+)", meaning) if hasattr(settings, path[0])]
+        assert paths, meaning
+        assert all(hasattr(getattr(settings, section), name) for section, name in paths), meaning

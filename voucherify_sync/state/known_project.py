@@ -18,6 +18,7 @@ from msgspec import Struct
 from voucherify_sync.settings import Settings, application_id, clean_url
 from voucherify_sync.state.ledger_file import ProjectIdentity
 from voucherify_sync.state.private_files import make_private_directory, write_error, write_whole
+from voucherify_sync.text import PERIODS
 
 KEPT_DAYS: Final = 90
 _NULLS: Final = {
@@ -31,7 +32,7 @@ _ACTIVITY: Final = {
     "strings": "shows all metadata as text",
     "other": "does not show metadata as it was sent",
 }
-_PERIODS_S: Final = {"a minute": 60.0, "an hour": 3600.0}
+_PERIODS_S: Final = {words: seconds for seconds, words in PERIODS.items()}
 
 
 class KnownProject(Struct, frozen=True):

@@ -23,7 +23,7 @@ from voucherify_sync.errors import RunStopped, VoucherifySyncError
 from voucherify_sync.events import Json, Kind
 from voucherify_sync.settings.types import Credentials
 from voucherify_sync.stop import Stop
-from voucherify_sync.text import span, utc_text
+from voucherify_sync.text import PERIODS, span, utc_text
 from voucherify_sync.voucherify.activity import CUSTOM_EVENT, activity_path, event_of, name_of
 from voucherify_sync.voucherify.answers import Answer, NotSent, Reply, unreachable_error
 from voucherify_sync.voucherify.client import Client
@@ -253,10 +253,10 @@ class Probe:
             findings.append(finding)
             if assumption.switch and finding.found is not None:
                 value = finding.found
-                switches[assumption.switch] = value if isinstance(value, str) else f"{value:g}"
+                switches[assumption.switch] = value if isinstance(value, str) else f"{value:.10g}"
         limit, period = (self._findings[id_].found for id_ in ("limit", "period"))
-        if limit is not None and period in _PERIODS.values():
-            switches["limit"] = f"{limit:g}/{'min' if period == _PERIODS[MINUTE_S] else 'h'}"
+        if limit is not None and period is not None:
+            switches["limit"] = f"{limit:.10g}/{'min' if period == PERIODS[MINUTE_S] else 'h'}"
         is_order_made = any(
             call.call == f"POST {_IMPORT_PATH}" and not call.is_refused for call in self._calls
         )
@@ -789,7 +789,7 @@ class Probe:
         period_s = _period_of(ordinary)
         ends = sorted({int(each.next_at - each.date) for each in ordinary if each.next_at and each.date})
         why = "X-Rate-Limit-Retry does not tell it"
-        self._find("period", _PERIODS.get(period_s or 0.0), why, window_ends_in_s=ends[-1:] or None)
+        self._find("period", PERIODS.get(period_s or 0.0), why, window_ends_in_s=ends[-1:] or None)
         offsets = [
             call.said.date - call.wall for call in self._calls if call.said and call.said.date is not None
         ]
@@ -797,9 +797,6 @@ class Probe:
         self._find(
             "clock_offset_s", float(round(max(offsets) + 0.5)) if offsets else None, "no answer has a Date"
         )
-
-
-_PERIODS: Final = {MINUTE_S: "a minute", HOUR_S: "an hour"}
 
 
 class _ActionTrace(Struct):

@@ -72,6 +72,13 @@ STEPS: Final[dict[int, str]] = {
 ORDER_STEP: Final = 11
 
 _FOLD: Final = "use delivery.customers: bulk, which sends all that the input holds of a customer at once"
+_EACH: Final = "use delivery.customers: each, or send the whole history in one run"
+_DEFINE: Final = "define keys whose numbers have to stay numbers in the project's metadata schema"
+_ID_ROWS: Final = "on a row to customer.source_id in identify.mapping, track.mapping and orders.mapping"
+_WHOLE_ORDERS: Final = (
+    "send the whole history of orders in one run, without --since and --until, and leave out with orders.where those "
+    "that the project has already"
+)
 _BUCKET_MEANINGS: Final = {
     "ordinary": "each takes a call of the ordinary limit and of the billing cycle: expect a little more than the plan "
     "says",
@@ -148,8 +155,8 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             ("text",),
             {
                 "keep": "they stay numbers: nothing has to be done",
-                "other": "they come back changed: look at a customer in the dashboard before a long run",
-                "": "look at a customer in the dashboard before a long run",
+                "other": f"they come back changed: {_DEFINE}",
+                "": _DEFINE,
             },
             "undefined_metadata",
         ),
@@ -185,7 +192,7 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             ("clear",),
             {
                 "ignore": "identify.nulls: clear will not erase anything",
-                "reject": "an update with a null is refused: leave identify.nulls at omit",
+                "reject": "an update with a null is refused: keep identify.nulls: omit",
                 "mixed": "they erase some fields and leave others: identify.nulls: clear is not reliable here",
                 "": "try identify.nulls: clear with one customer first",
             },
@@ -210,8 +217,8 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "opaque",
             ("opaque",),
             {
-                "trimmed": "ids that differ only by spaces are one customer: trim them before they are sent",
-                "": "trim ids that may have spaces around them",
+                "trimmed": f"ids that differ only by spaces are one customer: trim them with apply: strip {_ID_ROWS}",
+                "": f"trim ids that may have spaces around them with apply: strip {_ID_ROWS}",
             },
             "source_id_blanks",
         ),
@@ -222,8 +229,9 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "sensitive",
             ("sensitive",),
             {
-                "insensitive": "ids that differ only by case are one customer, whose updates may arrive in any order",
-                "": "take ids whose case never changes",
+                "insensitive": "ids that differ only by case are one customer, whose updates may arrive in any order: "
+                f"write them in one case with apply: downcase {_ID_ROWS}",
+                "": f"write ids whose case may differ in one case with apply: downcase {_ID_ROWS}",
             },
             "source_id_case",
         ),
@@ -246,7 +254,7 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "activity",
             "within 60 s",
             (),
-            {"": "on_doubt: verify cannot confirm events here"},
+            {"": "delivery.on_doubt: verify cannot confirm events here"},
             "read_lag_s",
             "s",
         ),
@@ -257,8 +265,8 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "nested or flat",
             ("nested", "flat"),
             {
-                "other": "on_doubt: verify cannot confirm events here",
-                "": "on_doubt: verify may not confirm events",
+                "other": "delivery.on_doubt: verify cannot confirm events here",
+                "": "delivery.on_doubt: verify may not confirm events",
             },
             "activity_shape",
         ),
@@ -270,9 +278,9 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             ("same",),
             {
                 "strings": "delivery.on_doubt: verify confirms only events whose metadata is all text",
-                "none": "on_doubt: verify cannot confirm events here",
-                "other": "on_doubt: verify cannot confirm events here",
-                "": "on_doubt: verify may not confirm events",
+                "none": "delivery.on_doubt: verify cannot confirm events here",
+                "other": "delivery.on_doubt: verify cannot confirm events here",
+                "": "delivery.on_doubt: verify may not confirm events",
             },
             "activity_metadata",
         ),
@@ -301,8 +309,8 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "as the single call does",
             ("same", "merge"),
             {
-                "replace": "a bulk request erases the metadata that it does not name: send the whole history at once",
-                "": "send the whole history at once",
+                "replace": f"a bulk request erases the metadata that it does not name: {_EACH}",
+                "": _EACH,
             },
             "bulk_metadata_update",
         ),
@@ -325,7 +333,10 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "an order of amount 0",
             "accept",
             ("accept",),
-            {"fail": "leave orders of amount 0 out with orders.where", "": "it may fail"},
+            {
+                "fail": "leave orders of amount 0 out with orders.where",
+                "": "it may fail: leave such orders out with orders.where",
+            },
             "order_zero_amount",
         ),
         Assumption(
@@ -344,10 +355,9 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "upsert",
             ("upsert",),
             {
-                "fail": "an import never changes an order: send the whole history of orders at once",
-                "double": "an import of an order that exists makes a second one, or changes nothing: send the whole "
-                "history of orders at once, and only once",
-                "": "send the whole history of orders at once",
+                "fail": f"an import never changes an order: {_WHOLE_ORDERS}",
+                "double": f"an import of an order that exists makes a second one, or changes nothing: {_WHOLE_ORDERS}",
+                "": _WHOLE_ORDERS,
             },
             "order_existing",
         ),
@@ -415,7 +425,9 @@ class Finding(Struct, frozen=True):
         assumption = ASSUMPTIONS[self.id]
         if self.found is None:
             return f"unknown  {assumption.name}: {self.meaning}"
-        found = self.found if isinstance(self.found, str) else f"{self.found:,g} {assumption.unit}".rstrip()
+        found = (
+            self.found if isinstance(self.found, str) else f"{self.found:,.10g} {assumption.unit}".rstrip()
+        )
         if self.holds:
             return f"ok       {assumption.name}: {found}" + (" (as assumed)" if assumption.holds_for else "")
         return f"differs  {assumption.name}: {found}; {self.meaning}"
