@@ -96,7 +96,7 @@ def _finish(session: OpenedPreparation, display: Display, to: str) -> int:
     if preparation.tried_again and not display.quiet:
         tell(f"{counted(preparation.tried_again, 'task')} ran again, as the process was killed.")
     if not display.quiet:
-        place = shlex.quote(to)
+        place = shlex.quote(f"./{to}" if to.startswith("-") else to)
         following = [
             {
                 "command": f"voucherify-sync plan{_config(session)} {place}",

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -260,7 +261,8 @@ def test_a_task_that_runs_twice_makes_the_same(tmp_path: Path) -> None:
     shards = []
     for _ in range(2):
         losers = [decide_keys(job, number, layers) for number in range(job.shards)]
-        written = [write_shard(job, number, layers, losers) for number in range(job.shards)]
+        names = [each.name for each in losers]
+        written = [write_shard(job, number, layers, names) for number in range(job.shards)]
         shards.append((files_of(tmp_path / "prepared"), [each.file for each in written]))
     assert shards[0] == shards[1]
 
@@ -454,7 +456,15 @@ def test_what_needs_events_asks_for_the_archive(tmp_path: Path) -> None:
         coverage(CoverageOptions(source=to, settings=Settings()))
     with pytest.raises(UsageProblem, match="read alone"):
         replay(ReplayOptions(source=[to, archive], settings=Settings(), mode=Mode.DRY_RUN))
+    with pytest.raises(UsageProblem, match="must name a folder"):
+        prepared(archive, Path("-"), Settings())
+    os.truncate(to / MANIFEST, 100)
+    with pytest.raises(UsageProblem, match="no manifest"):
+        dry_run(to, Settings())
     (to / MANIFEST).unlink()
+    with pytest.raises(UsageProblem, match="not complete"):
+        dry_run(to, Settings())
+    shutil.rmtree(to / "work")
     with pytest.raises(UsageProblem, match="not complete"):
         dry_run(to, Settings())
 

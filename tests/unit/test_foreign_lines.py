@@ -61,6 +61,15 @@ FOREIGN = [
 ]
 
 
+def test_a_request_is_no_event_and_nothing_takes_one_out_of_it() -> None:
+    """A dry run has written it, or `prepare`, which keeps a record beside it."""
+    request = {"method": "POST", "path": "/v1/events", "body": {}, "source": "a:1", "record": TRACK}
+    known = recognise_line(json.dumps(request).encode())
+    assert known is not None
+    assert known.name.startswith("a request")
+    assert "\n" not in known.remedy(None)
+
+
 @pytest.mark.parametrize(("value", "name"), FOREIGN)
 def test_the_printed_command_makes_events_of_lines_of_another_tool(value: dict[str, Any], name: str) -> None:
     """It is run as it stands: what it prints are events with an id."""

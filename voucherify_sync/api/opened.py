@@ -484,8 +484,8 @@ def _check_for_cluster(options: PrepareOptions, sources: Sequence[Source]) -> No
 
 def _refuse_nested(to: str, sources: Sequence[str]) -> None:
     """Raise UsageProblem where a prepared archive would be a part of what it is made of, or the other way round."""
-    if not to:
-        raise UsageProblem("to: must name a folder, and it is empty.", "Name one, such as prepared.")
+    if to in ("", "-"):
+        raise UsageProblem(f"to: must name a folder, and {to!r} is none.", "Name one, such as prepared.")
     target = _as_folder(to)
     for source in sources:
         path = _as_folder(source)

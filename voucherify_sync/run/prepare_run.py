@@ -33,6 +33,7 @@ from voucherify_sync.run.options import new_run_id
 from voucherify_sync.run.pipeline import Pipeline
 from voucherify_sync.run.prepare_tasks import (
     Job,
+    Losers,
     MappedSplit,
     Split,
     Tallies,
@@ -155,12 +156,15 @@ class Preparation:
             return
         layers = [layer for each in mapped if each is not None for layer in each.layers]
         numbers = range(job.shards)
-        losers = self._whole(self._run("keys", decide_keys, [(each, layers) for each in numbers], str))
+        losers = self._whole(self._run("keys", decide_keys, [(each, layers) for each in numbers], Losers))
         if self._stop.requested:  # not all losers are known
             return
-        written = self._whole(
-            self._run("shards", write_shard, [(each, layers, losers) for each in numbers], WrittenShard)
-        )
+        losers_of: list[list[str]] = [[] for _ in numbers]
+        for found in losers:
+            for shard in found.shards:
+                losers_of[shard].append(found.name)
+        shards = [(each, layers, losers_of[each]) for each in numbers]
+        written = self._whole(self._run("shards", write_shard, shards, WrittenShard))
         if not self._stop.requested:
             self._end(origin, mapped, written)
 

@@ -49,6 +49,7 @@ from voucherify_sync.state.prepared_archive import (
     PreparedFile,
     decode_line,
     encode_request,
+    file_name,
     writing_requests,
 )
 from voucherify_sync.state.segments import read_segment, write_segments
@@ -205,6 +206,18 @@ class MappedSplit(Struct):
     tallies: list[Tally]
     stats: MappingStats
     met: FiltersMet
+
+
+class Losers(Struct):
+    """Requests of a shard of keys that are repeated.
+
+    Attributes:
+        name: of the file with their places.
+        shards: of customers that have some.
+    """
+
+    name: str
+    shards: list[int]
 
 
 class WrittenShard(Struct):
@@ -373,8 +386,8 @@ def map_split(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSpli
     )
 
 
-def decide_keys(job: Job, number: int, layers: Sequence[str], *, stop: Stop | None = None) -> str:
-    """Find the requests whose key an earlier request has, among the keys of a shard; return the name of their file.
+def decide_keys(job: Job, number: int, layers: Sequence[str], *, stop: Stop | None = None) -> Losers:
+    """Find the requests whose key an earlier request has, among the keys of a shard.
 
     Args:
         job: of which it is.
@@ -393,7 +406,7 @@ def decide_keys(job: Job, number: int, layers: Sequence[str], *, stop: Stop | No
         _raise_if_stopped(stop)
     name = f"{WORK}/losers/{number:05d}"
     write_segments(job.storage, name, losers)
-    return name
+    return Losers(name, [shard for shard, each in enumerate(losers) if each])
 
 
 def write_shard(
@@ -405,7 +418,7 @@ def write_shard(
         job: of which it is.
         number: of the shard.
         layers: all of them, in the order of the input.
-        losers: the files of all shards of keys.
+        losers: the files of those shards of keys that have some of them.
         stop: ends it early.
     """
     job.check()
@@ -415,7 +428,7 @@ def write_shard(
         for split, place, is_equal in _LOSER.iter_unpack(read_segment(storage, name, number)):
             lost[split, place] = is_equal
     first: tuple[RecordsAlike, _Line] | None = None  # of a record that may have a second request
-    with writing_requests(storage, f"requests-{number:05d}.ndjson.gz") as file:
+    with writing_requests(storage, file_name(number)) as file:
         for line in _lines(storage, layers, job.shards + number, stop):
             is_equal = lost.get((line.split, line.number)) if lost else None
             if is_equal is None:

@@ -123,6 +123,10 @@ _SNAKE_KEYS: Final = {
     "received_at": "receivedAt",
     "sent_at": "sentAt",
 }
+_REQUEST = ForeignFormat(
+    "a request that a dry run or `prepare` has written, not an event",
+    "Name the archive of which it was made, or the folder of a prepared archive.",
+)
 _SNAKE = ForeignFormat(
     "an event with user_id or anonymous_id in place of userId and anonymousId",
     "The row `user_id: customer.source_id` takes the id; this command renames all such keys:",
@@ -159,7 +163,10 @@ def recognise_line(line: bytes, *, gzipped: bool = False) -> ForeignFormat | Non
     if value is None:  # several values may be on the line
         begin, end = next(iter(Values(line)), (0, 0))
         value = _decoded(line[begin:end])
-    known = _format_of_value(value) if isinstance(value, dict) else None
+    known = None
+    if isinstance(value, dict):
+        is_request = value.keys() >= {"method", "path", "body", "source"}
+        known = _REQUEST if is_request else _format_of_value(value)
     return known and msgspec.structs.replace(known, gzipped=gzipped)
 
 

@@ -57,6 +57,7 @@ _POSITION: Final = re.compile(r"(.*):(\d+)(?:\[(\d+)\])?", re.DOTALL)
 _KINDS: Final = {path: kind for kind, path in PATHS.items()}
 _encode = msgspec.json.Encoder().encode
 _AGAIN: Final = "Prepare the archive again."
+_ELSEWHERE: Final = "Prepare the archive into another folder."
 
 
 class PreparedRecord(Struct, omit_defaults=True, frozen=True):
@@ -305,14 +306,20 @@ class Manifest(Struct, frozen=True, kw_only=True):
         return msgspec.json.format(_encode(self), indent=2) + b"\n"
 
 
+def file_name(shard: int) -> str:
+    """Return the name of the file with the requests of a shard."""
+    return f"requests-{shard:05d}.ndjson.gz"
+
+
 def is_prepared(storage: Storage) -> bool:
     """Tell whether a storage holds a prepared archive, or one that is being prepared."""
     try:
         names = storage.names("")
+        if file_name(0) in names:  # whatever its manifest holds
+            return True
         if MANIFEST not in names:
-            return WORK in [name.rstrip("/") for name in names] and ORIGIN.rpartition("/")[
-                2
-            ] in storage.names(WORK)
+            has_work = WORK in [name.rstrip("/") for name in names]
+            return has_work and ORIGIN.rpartition("/")[2] in storage.names(WORK)
     except SourceError:  # whoever reads the sources says what is wrong
         return False
     try:
@@ -343,12 +350,15 @@ def read_manifest(storage: Storage) -> Manifest | None:
         data = storage.read(MANIFEST)
         format_ = msgspec.json.decode(data, type=dict).get("format")
         if isinstance(format_, int) and format_ > FORMAT:
-            raise UsageProblem(f"{name}: a later version of voucherify-sync has written it.", _AGAIN)
+            raise UsageProblem(
+                f"{name}: a later version of voucherify-sync has written it.",
+                "Update this one, or prepare the archive into another folder.",
+            )
         return msgspec.json.decode(data, type=Manifest)
     except OSError as error:
         raise UsageProblem(f"{name}: {error.strerror or error}.", "Check the permissions.") from error
     except (msgspec.MsgspecError, ValueError) as error:
-        raise UsageProblem(f"{name}: this is no manifest of a prepared archive.", _AGAIN) from error
+        raise UsageProblem(f"{name}: this is no manifest of a prepared archive.", _ELSEWHERE) from error
 
 
 class PreparedArchive(Struct, frozen=True):
@@ -365,6 +375,8 @@ class PreparedArchive(Struct, frozen=True):
             UsageProblem: it stands beside other sources, cannot be read, or its preparation has not ended.
         """
         for source in sources:
+            if source == "-":
+                continue
             if is_url(source):
                 may_be = len(sources) == 1 and not is_web(source) and not set("*?[") & set(source)
             else:
@@ -380,7 +392,7 @@ class PreparedArchive(Struct, frozen=True):
             manifest = read_manifest(storage)
             if manifest is None:
                 raise UsageProblem(
-                    f"{source} is not complete: its preparation has not ended.",
+                    f"{source} is not complete: it has no {MANIFEST}, so its preparation has not ended.",
                     "Run the same `prepare` again: it goes on where it ended.",
                 )
             return cls(storage, manifest)

@@ -29,7 +29,7 @@ def write_error(path: Path, error: OSError) -> VoucherifySyncError:
     message = f"cannot write {utf8(str(path))}: {error.strerror or error}"
     if error.errno in _FULL:
         return RunStopped(message, "Make room, then run the same command again.")
-    return UsageProblem(message, "Name a file in a directory that exists and that you may write to.")
+    return UsageProblem(message, "Name one in a directory that exists and that you may write to.")
 
 
 def make_private_directory(path: Path) -> list[Path]:
