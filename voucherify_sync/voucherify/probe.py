@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import quote
@@ -66,6 +66,8 @@ _RETRY_PAUSES_S: Final = (1.0, 3.0)
 _LONGEST_WAIT_S: Final = 90.0
 """A server that asks for a longer wait ends the probe."""
 _ROUNDING_S: Final = 2.0
+_FAR_AHEAD: Final = "2100-01-01T00:00:00Z"
+"""A start_date which leaves nothing of an activity, whatever the clocks say."""
 _ODD_VERSION: Final = "v0000-00-00"
 _NOT_PERMITTED: Final = "not permitted (HTTP 403)"
 _IMPORT_PATH: Final = "/v1/orders/import"
@@ -552,8 +554,7 @@ class Probe:
         if metadata == {key: value if isinstance(value, str) else "true" for key, value in sent.items()}:
             found = "strings"
         self._find("activity_metadata", found)
-        tomorrow = datetime.fromtimestamp(self._client.server_now(), UTC) + timedelta(days=1)
-        answer = self._look_at_activity(start_date=f"{tomorrow:%Y-%m-%dT%H:%M:%SZ}")
+        answer = self._look_at_activity(start_date=_FAR_AHEAD)
         value = "ignore" if any(_rows_of_event(answer)) else "filter"
         self._find("activity_dates", value if _is_list(answer) else None, _trouble(answer))
         return None
@@ -679,7 +680,7 @@ class Probe:
         """Read the order, which may show late; None where it does not show."""
         for pause_s in _READ_PAUSES_S:
             self._pause(pause_s)
-            if order := _object_of(self._call("GET", self._order_path, template="/v1/orders/{id}")):
+            if order := _order_of(self._call("GET", self._order_path, template="/v1/orders/{id}")):
                 return order
         return None
 
@@ -761,9 +762,9 @@ class Probe:
         if order is None or order.found != "accept":
             self._leave_unknown("there is no order", "orders_of_deleted_customer")
         else:
-            _, status = self._call_after_all("GET", self._order_path, "/v1/orders/{id}")
-            why = "the order could not be looked up"
-            self._find("orders_of_deleted_customer", {200: "keep", 404: "delete"}.get(status or 0), why)
+            answer, status = self._call_after_all("GET", self._order_path, "/v1/orders/{id}")
+            found = "delete" if status == 404 else "keep" if _order_of(answer) else None
+            self._find("orders_of_deleted_customer", found, "the order could not be looked up")
 
     def _call_after_all(self, method: str, path: str, template: str) -> tuple[Answer, int | None]:
         """Make a call that no stop prevents; return the answer and its status."""
@@ -909,6 +910,12 @@ def _customer_of(answer: Answer) -> Json | None:
     """Return the customer that a success holds."""
     body = _object_of(answer)
     return body if body and body.get("object") in ("customer", "unconfirmed_customer") else None
+
+
+def _order_of(answer: Answer) -> Json | None:
+    """Return the order that a success holds."""
+    body = _object_of(answer)
+    return body if body and body.get("object") == "order" else None
 
 
 def _is_list(answer: Answer) -> bool:
