@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.random_actions import ActionsChance
 from support.segment_events import event_of, identify, track
@@ -136,7 +136,7 @@ def test_what_no_item_of_an_order_holds_is_counted_inside_of_its_products(
     ]
     found = covered([track({"order_id": "o", "products": each}) for each in products], Settings(orders=own))
     assert found.get("orders", found["track"])["unsent_of_products"] == unsent
-    if not own.disabled and own.products != "none":
+    if unsent:  # a list of which one product is unusable is sent all the same
         assert found["values"]["share"] == 1
 
 
@@ -636,6 +636,55 @@ def test_events_of_one_shape_counted_together_are_counted_right(
         root = "traits" if fields["type"] == "identify" else "properties"
         records.append(event_of({"anonymousId": "a", **fields, root: fields["given"]}))
     together, each = Coverage(rules), Coverage(rules)
+    each._shape = lambda _event: None  # type: ignore[method-assign]
+    together.add(records)
+    each.add(records)
+    assert together.report() == each.report()
+
+
+PRODUCTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "product_id": st.sampled_from(["a", "", None, True]),
+        "price": st.sampled_from([1, "2", "x", None, -1]),
+        "quantity": st.sampled_from([1, 0, "x"]),
+        "name": st.sampled_from(["n", ""]),
+        "product": st.sampled_from([{"metadata": {"k": 1}}, 5]),
+    },
+)
+ORDER_PROPERTIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "order_id": st.sampled_from(["o", 7, "", True]),
+        "total": st.sampled_from([5, "6", "x", None, -1]),
+        "state": st.sampled_from(["PAID", "odd"]),
+        "products": st.lists(PRODUCTS, max_size=3) | st.just("x") | PRODUCTS,
+    },
+)
+_ROWS_OF_ORDERS = {
+    "properties.order_id": ["source_id"],
+    "properties.total": ["amount"],
+    "properties.state": ["status"],
+}
+
+
+@settings(max_examples=60)
+@example(orders=[{"order_id": "o", "total": "x"}], own=Orders(disabled=False))
+@given(
+    orders=st.lists(ORDER_PROPERTIES, max_size=8),
+    own=st.sampled_from(
+        [
+            Orders(disabled=False),
+            Orders(disabled=False, products="none"),
+            Orders(disabled=False, mapping=_ROWS_OF_ORDERS),
+            Orders(disabled=False, set={"amount": {"@path": "$.properties.total"}}),
+        ]
+    ),
+)
+def test_orders_of_one_shape_counted_together_are_counted_right(orders: list[Json], own: Orders) -> None:
+    """Which texts are amounts, and which products make items, decides what an order holds and if it is one."""
+    records = [track({"order_id": "o", "total": "6"}), *map(track, orders)]
+    together, each = Coverage(Settings(orders=own)), Coverage(Settings(orders=own))
     each._shape = lambda _event: None  # type: ignore[method-assign]
     together.add(records)
     each.add(records)

@@ -35,7 +35,7 @@ from voucherify_sync.findings import (
 )
 from voucherify_sync.mapping.drafts import NO_ADDRESS, Draft, copied
 from voucherify_sync.mapping.filters import reason_of_type
-from voucherify_sync.mapping.orders import OrderBody, order_alone, order_of
+from voucherify_sync.mapping.orders import OrderBody, order_alone, order_of, shape_of_order
 from voucherify_sync.mapping.rules import (
     CONTEXT_TRAITS,
     WHOSE_TRAITS,
@@ -159,10 +159,17 @@ class Mapper:
     def deciding_values(self, event: Event) -> Hashable:
         """Return what decides where values go, beside the keys of an event, their types and which texts are blank.
 
-        That is whether birthdates are dates, whose the traits of the context are, and which trait is computed.
+        That is whether birthdates are dates, whose the traits of the context are, and which trait is computed. An order
+        is mapped for it: which values are amounts, and which products make items, decides what it holds.
         """
         fields, section = event.fields, self.sections.of(event)
         assert section is not None  # noqa: S101  # a request was made of it
+        if section.type is ORDERS:
+            mapped = self.mapped(event)
+            if type(mapped) is not MappedRecord:
+                return section.name, mapped.reason  # type: ignore[union-attr]
+            filled = shape_of_order(mapped.body)  # type: ignore[arg-type]
+            return section.name, filled, tuple(mapped.draft.dropped), section.rules.shapes(fields)
         dates = [read(fields, source) for source in section.birthdates]
         traits = traits_in(fields)
         return (

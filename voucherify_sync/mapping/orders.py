@@ -228,6 +228,16 @@ class _Reader:
         return 1
 
 
+def shape_of_order(body: OrderBody) -> tuple[bool, ...]:
+    """Return which fields the order of one event has, and whether some or all of its items have prices."""
+    fields = (body.status, body.amount, body.initial_amount, body.discount_amount, body.total, body.referrer)
+    priced = [
+        item.price is not UNSET or item.amount is not UNSET
+        for item in ([] if body.items is UNSET else body.items)
+    ]
+    return (*[each is UNSET for each in fields], bool(priced), any(priced), all(priced))
+
+
 def unsent_keys(product: Json) -> list[str]:
     """Return the keys of a product whose values no item holds; none of a product that makes no item."""
     named_by, sent = None, _FIELDS_OF_ITEMS

@@ -29,7 +29,7 @@ from voucherify_sync.fields import NAME, NAME_PARTS, WORKING_FIELDS, CustomerBod
 from voucherify_sync.mapping import drafts
 from voucherify_sync.mapping.drafts import Draft, Put
 from voucherify_sync.mapping.mapper import MappedRecord, Mapper, names_another, traits_in
-from voucherify_sync.mapping.orders import OrderBody, order_alone, unsent_keys
+from voucherify_sync.mapping.orders import ITEM_UNUSABLE, OrderBody, order_alone, unsent_keys
 from voucherify_sync.mapping.rules import CONTEXT_TRAITS, VALUE, WHOSE_TRAITS, Leaf, MappingRow
 from voucherify_sync.outcomes import Outcome
 from voucherify_sync.paths import FIELDS_OF, MISSING, FieldPath, Keys, outside_lists, read
@@ -403,10 +403,12 @@ class _Tracer:
             write.place == NAME and write.reason is None and present_text(write.value) is not None
             for write in written
         )
+        has_items = self._section.type is ORDERS and _ITEMS[0] in self._parts
         dropped = {
             path: reason
             for path, reason in self._draft.dropped
-            if reason
+            if not (has_items and reason == ITEM_UNUSABLE)
+            and reason
             not in (NOT_AN_OBJECT, BLANK, DOES_NOT_FIT, *(_EMPTIES if path.startswith("customer.") else ()))
         }
         for write in written:

@@ -638,6 +638,7 @@ class Coverage:
     def _trace(self, request: Request, shape: Hashable) -> Effect | Outcome:
         """Trace an event of a new shape, or of none, and remember the effect of the shape."""
         event = request.event
+        self._tracing.cut_stats()  # those of events that were mapped for their shape
         made = traced(self._tracing, event)
         if isinstance(made, Outcome):
             return made
@@ -695,7 +696,7 @@ class Coverage:
         """
         if event.unsafe or event.repaired or len(event.raw) > _MAX_EVENT_BYTES:
             return None
-        deciding = self._pipeline.mapper.deciding_values(event)
+        deciding = self._tracing.deciding_values(event)
         try:
             return event.type, deciding, _shape_of(event.fields, self._items, 0)
         except RecursionError:
