@@ -97,14 +97,15 @@ def _finish(session: OpenedPreparation, display: Display, to: str) -> int:
         tell(f"{counted(preparation.tried_again, 'task')} ran again, as the process was killed.")
     if not display.quiet:
         place = shlex.quote(f"./{to}" if to.startswith("-") else to)
+        is_incomplete = any(source.damaged for source in report.input.sources)
         following = [
             {
                 "command": f"voucherify-sync plan{_config(session)} {place}",
                 "does": "what it would send, and cost",
             },
             {
-                "command": f"voucherify-sync replay{_config(session)} {place}",
-                "does": "send it; it asks first",
+                "command": f"voucherify-sync replay{' --incomplete' * is_incomplete}{_config(session)} {place}",
+                "does": f"send {'what could be read' if is_incomplete else 'it'}; it asks first",
             },
         ]
         has_requests = bool(report.outcomes["planned"])

@@ -387,10 +387,11 @@ def _check_origin(storage: Storage, known: ArchiveOrigin, origin: ArchiveOrigin)
         "customers": f"--{known.customers}",
         "selection": "other options that select events",
         "sources": "other sources, or sources that have changed since",
-        "splits": "other sources",
+        "splits": "other sources, or sources that have changed since",
         "shards": f"--shards {known.shards}",
     }
-    different = [words for name, words in names.items() if getattr(known, name) != getattr(origin, name)]
+    differing = (words for name, words in names.items() if getattr(known, name) != getattr(origin, name))
+    different = list(dict.fromkeys(differing))
     if different:
         raise UsageProblem(
             f"{storage.place} was made with {listed(different, str, len(different))}.", _OTHER_PLACE
