@@ -133,9 +133,11 @@ def command(
     if probe:
         from .probe import probe_project
 
-        probed = probe_project(effective, report.ledger, with_order=probe_order, yes=yes, as_json=as_json)
+        probed, is_whole = probe_project(
+            effective, report.ledger, with_order=probe_order, yes=yes, as_json=as_json
+        )
         code = min(code, probed, key=PRECEDENCE.index)
-        if probed not in (ExitCode.OK, ExitCode.INCOMPLETE):
+        if not is_whole:
             return code
     if online:
         code = min(code, ask_project(effective, found), key=PRECEDENCE.index)

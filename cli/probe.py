@@ -33,8 +33,8 @@ _STYLES = {True: "green", False: "yellow", None: "dim"}
 
 def probe_project(
     settings: Settings, location: LedgerLocation, *, with_order: bool, yes: bool, as_json: bool
-) -> ExitCode:
-    """Probe the project of the settings, once a person has agreed; return the exit code.
+) -> tuple[ExitCode, bool]:
+    """Probe the project of the settings, once a person has agreed.
 
     Args:
         settings: effective ones.
@@ -42,6 +42,9 @@ def probe_project(
         with_order: one order is imported, which stays.
         yes: the question is answered already.
         as_json: the report is printed as JSON.
+
+    Returns:
+        The exit code, and whether the probe was made to its end.
 
     Raises:
         SettingsError: a key is missing.
@@ -70,10 +73,10 @@ def probe_project(
                 tell(_question(keys, probe.source_id, with_order=with_order))
                 if not yes and not ask("Go on?"):
                     tell("Nothing was written.")
-                    return ExitCode.INTERRUPTED
+                    return ExitCode.INTERRUPTED, False
             if stop.requested:
                 tell("Nothing was written.")
-                return stop.signal_exit or ExitCode.INTERRUPTED
+                return stop.signal_exit or ExitCode.INTERRUPTED, False
             report = probe.run()
     is_whole = probe.error is None and not stop.requested
     file = _keep(report, keys, location) if is_whole else None
@@ -82,7 +85,7 @@ def probe_project(
         sys.stdout.buffer.flush()
     else:
         _show(report, file)
-    return _end(probe, report, stop.signal_exit)
+    return _end(probe, report, stop.signal_exit), is_whole
 
 
 def _question(keys: Credentials, source_id: str, *, with_order: bool) -> str:
@@ -164,7 +167,7 @@ def _sandbox_command(switches: dict[str, str]) -> str:
 def _end(probe: Probe, report: ProbeReport, signal_exit: ExitCode | None) -> ExitCode:
     """Say what a person has to do, and return the exit code."""
     codes = [ExitCode.INCOMPLETE if report.differs else ExitCode.OK]
-    if signal_exit is not None:
+    if signal_exit is not None and report.deleted.is_customer_gone is not False:
         codes.append(signal_exit)
     if probe.error is not None:
         codes.append(say_error(probe.error))

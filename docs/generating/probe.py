@@ -78,7 +78,7 @@ def page() -> str:
                 ("3", "one does not hold, or the customer could not be deleted"),
                 ("4", f"fewer than {MIN_CALLS_LEFT} calls are left, or the server asks for a long wait"),
                 ("5", "the keys are refused, or may not create customers"),
-                ("130", "the answer was no, or Ctrl-C ended it"),
+                ("130", "the answer was no, or Ctrl-C ended it and the customer is deleted"),
             ),
         ),
     )

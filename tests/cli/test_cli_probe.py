@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.cli import Cli, Ended
+from support.waiting import wait_until
 
 from voucherify_sync.sandbox import Fault, Sandbox, SandboxOptions
 
@@ -184,3 +185,26 @@ def test_a_no_makes_no_call_but_the_first(run_cli: Cli, act: Callable[[int, int]
     assert "About 27 calls and 1 bulk call." in words
     assert "Rules, distributions, webhooks and segments of the project can react" in words
     assert kept(run_cli) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "faults", "code"),
+    [(signal.SIGINT, (), 130), (signal.SIGTERM, ("DELETE throttle retry_after=3000",), 3)],
+    ids=["deleted", "named"],
+)
+def test_a_signal_leaves_no_customer_that_is_not_named(
+    run_cli: Cli, number: signal.Signals, faults: tuple[str, ...], code: int
+) -> None:
+    """The call in flight is counted, and nothing is asked of the project afterwards."""
+    with sandbox_of(*AS_ASSUMED, faults=("POST /v1/customers delay seconds=0.3", *faults)) as sandbox:
+        write_settings(run_cli, sandbox)
+        process = run_cli.start("check", "--probe", "--yes")
+        wait_until(lambda: sandbox.store.customers)
+        process.send_signal(number)
+        out, err = (text.decode() for text in process.communicate(timeout=60))
+        left = [str(each.source_id) for each in sandbox.store.customers]
+        paths = [call.path for call in sandbox.call_log.answered]
+    assert (process.returncode, len(left), "Traceback" in err) == (code, len(faults), False)
+    assert all(each in err for each in left)
+    assert f"\n{len(paths)} calls" in out
+    assert "/v1/metadata-schemas" not in paths

@@ -21,7 +21,7 @@ from voucherify_sync.sandbox.options import describe_fields
 from voucherify_sync.settings import Credentials, Secret, Settings
 from voucherify_sync.stop import Stop
 from voucherify_sync.voucherify import rate_limit
-from voucherify_sync.voucherify.answers import Reply
+from voucherify_sync.voucherify.answers import NoAnswer, Reply
 from voucherify_sync.voucherify.client import Client
 from voucherify_sync.voucherify.probe import Probe
 from voucherify_sync.voucherify.probe_findings import ASSUMPTIONS, ORDER_STEP, Finding, ProbeReport
@@ -385,6 +385,20 @@ def test_a_customer_that_cannot_be_deleted_is_named(trouble: str, monkeypatch: p
     assert ended.report.deleted.is_customer_gone is False
     assert ended["deletion"].found == ("not permitted" if "403" in trouble else "fails")
     assert [each.source_id for each in ended.sandbox.store.customers] == [ended.report.deleted.customer]
+
+
+def test_a_customer_that_may_come_to_be_later_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call without an answer in time may be processed after the deletion."""
+    make_call = Client.call
+
+    def call(client: Client, method: str, path: str, *words: Any) -> Reply:
+        if method == "POST":
+            raise NoAnswer("timeout")
+        return make_call(client, method, path, *words)
+
+    monkeypatch.setattr(Client, "call", call)
+    ended = probed(*ALL_HOLD)
+    assert (ended.report.deleted.is_customer_gone, ended["deletion"].found) == (False, None)
 
 
 def test_a_stop_during_any_call_ends_the_probe_and_deletes_the_customer() -> None:

@@ -380,7 +380,10 @@ ASSUMPTIONS: Final[dict[str, Assumption]] = {
             "orders of a customer who is deleted",
             "keep",
             ("keep",),
-            {"delete": "they are deleted with the customer", "": "look for the order in the dashboard"},
+            {
+                "delete": "they are deleted with the customer; no run deletes customers",
+                "": "no run deletes customers, so that nothing has to be done",
+            },
             "orders_of_deleted_customer",
         ),
         Assumption(
