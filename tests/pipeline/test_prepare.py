@@ -269,7 +269,7 @@ def test_a_task_that_runs_twice_makes_the_same(tmp_path: Path) -> None:
 
 def kill_once(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSplit:
     """Kill the process at the first try of the second split, and at each one of the third."""
-    mark = Path(job.storage.root) / f"tried-{split.number}"
+    mark = Path(job.storage.place) / f"tried-{split.number}"
     if split.number in (1, 2) and not (split.number == 1 and mark.exists()):
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)

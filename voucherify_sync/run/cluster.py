@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from voucherify_sync.errors import UsageProblem, VoucherifySyncError
-from voucherify_sync.run.stages import OnDone
+from voucherify_sync.run.processes import MAX_TRIES
 from voucherify_sync.stop import Stop
 
 _Result = TypeVar("_Result")
 
-_RETRIES: Final = 3
 _POLL_S: Final = 0.25
 _START: Final = "Start one by `ray start --head`, or name its address: --cluster HOST:6379."
 
@@ -56,11 +55,11 @@ class RayStages:
         self,
         task: Callable[..., _Result],
         arguments: Sequence[tuple[Any, ...]],
-        on_done: OnDone,
+        on_done: Callable[[_Result | None], None],
     ) -> list[_Result | None]:
         """Return the results in the order of the arguments; None stands for a task that was lost each time."""
         ray = self._ray
-        remote = ray.remote(max_retries=_RETRIES, num_cpus=1)(task)
+        remote = ray.remote(max_retries=MAX_TRIES - 1, num_cpus=1)(task)
         sent = self._sent_once(arguments)
         numbers = {remote.remote(*each): number for number, each in enumerate(sent)}
         results: list[_Result | None] = [None] * len(arguments)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, repeat
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Raw, convert
@@ -44,6 +44,7 @@ from voucherify_sync.run.prepare_tasks import (
     try_stages,
     write_shard,
 )
+from voucherify_sync.run.processes import KILLED
 from voucherify_sync.run.run import findings_of, selection_report
 from voucherify_sync.run.stages import Stages
 from voucherify_sync.settings import digest, digest_of_all
@@ -66,10 +67,13 @@ from voucherify_sync.stop import Stop
 from voucherify_sync.text import listed, utc_text
 
 _DONE: Final = f"{WORK}/done"
-_KILLED: Final = "the process that reads it was killed each time, as for want of memory"
 _OTHER_PLACE: Final = "Name another place with --to, or remove this one."
-_FIRST: Final = "map"
-_SHARES: Final = {_FIRST: (0.0, 0.75), "keys": (0.75, 0.05), "shards": (0.8, 0.2)}
+_Stage = Literal["map", "keys", "shards"]
+_SHARES: Final[dict[_Stage, tuple[float, float]]] = {
+    "map": (0.0, 0.75),
+    "keys": (0.75, 0.05),
+    "shards": (0.8, 0.2),
+}
 """Stage -> the share of the work that comes before it, and its own; as measured."""
 
 _Result = TypeVar("_Result")
@@ -100,9 +104,9 @@ class Preparation:
         self._stages = stages
         self._stop = stop
         self._keeps_work = keeps_work
-        self._storage: Storage = job.storage
+        self._storage = job.storage
         self._sizes = [source.size for split in splits for source in split.sources]
-        self._stage = _FIRST
+        self._stage: _Stage = "map"
         self._done = self._total = self._events = self._bytes = 0
         self._share_at_start = 0.0
         self._started_at, self._clock_at_start = datetime.now(UTC), monotonic()
@@ -151,7 +155,7 @@ class Preparation:
             return
         if self._stages.is_elsewhere:
             try_stages(self._stages, job, self._splits[0].sources[0])
-        mapped = self._run(_FIRST, map_split, [(split,) for split in self._splits], MappedSplit)
+        mapped = self._run("map", map_split, [(split,) for split in self._splits], MappedSplit)
         if self._stop.requested:
             return
         layers = [layer for each in mapped if each is not None for layer in each.layers]
@@ -195,7 +199,7 @@ class Preparation:
 
     def _run(
         self,
-        stage: str,
+        stage: _Stage,
         task: Callable[..., _Result],
         arguments: Sequence[tuple[Any, ...]],
         type_: type[_Result],
@@ -217,7 +221,7 @@ class Preparation:
             results |= zip(todo, self._stages.run(run_marked, tasks, self._note), strict=False)
         return [results.get(number) for number in range(len(arguments))]
 
-    def _marks(self, stage: str, type_: type[_Result]) -> dict[int, _Result]:
+    def _marks(self, stage: _Stage, type_: type[_Result]) -> dict[int, _Result]:
         """Return the results of the tasks of a stage that are done; a mark that cannot be read counts for nothing."""
         found: dict[int, _Result] = {}
         for name in self._storage.names(f"{_DONE}/{stage}"):
@@ -258,7 +262,7 @@ class Preparation:
         read = 0
         for split, each in zip(self._splits, mapped, strict=True):
             if each is None:
-                facts += [SourceFacts(source.name, damaged=_KILLED) for source in split.sources]
+                facts += [SourceFacts(source.name, damaged=KILLED) for source in split.sources]
                 continue
             facts += each.facts
             read += each.read

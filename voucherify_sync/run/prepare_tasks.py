@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -90,7 +90,7 @@ class Job(Struct, frozen=True):
         version: of voucherify-sync: tasks of two versions must not work together.
     """
 
-    storage: Any  # Storage: msgspec knows no protocols
+    storage: Storage
     settings: Settings
     selection: Selection
     shards: int
@@ -360,7 +360,7 @@ def map_split(job: Job, split: Split, *, stop: Stop | None = None) -> MappedSpli
             )
             is_update = decision.has_profile and not job.is_bulk
             line = _pack(
-                (  # a _Line
+                _Line(
                     split.number,
                     number,
                     event.type,

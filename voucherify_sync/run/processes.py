@@ -20,6 +20,8 @@ from voucherify_sync.stop import Stop
 
 MAX_TRIES: Final = 4
 """Number of processes that a task may kill alone before it counts as lost."""
+KILLED: Final = "the process that reads it was killed each time, as for want of memory"
+"""What is said of a source that is lost by that."""
 
 _POLL_S: Final = 0.25
 """Seconds between two looks at whether the run stops, or a process was killed."""
@@ -35,7 +37,11 @@ class Processes:
     Args:
         size: number of processes.
         preload: modules that they need.
-        begin: called once in each process, with its arguments.
+        begin: called once in each process.
+        arguments: of `begin`.
+
+    Attributes:
+        can_be_had: false once there is no room for a process; false from the start where none is wanted.
     """
 
     def __init__(
@@ -68,8 +74,8 @@ class Processes:
             self.can_be_had = False
             return None
 
-    def wait_for(self, future: Future[_Result], stop: Stop) -> Iterator[_Result]:
-        """Yield what a function returned, or nothing once the run stops.
+    def wait_for(self, future: Future[_Result], stop: Stop) -> _Result | None:
+        """Return what a function returned; None once the run stops.
 
         Raises:
             BrokenProcessPool: a process was killed, whether the executor has noticed it or not.
@@ -77,15 +83,13 @@ class Processes:
         has_died = False
         while not stop.requested:
             try:
-                result = future.result(_POLL_S)
+                return future.result(_POLL_S)
             except TimeoutError:
                 if has_died and not future.done():
                     raise BrokenProcessPool("a process was killed, and left half of an answer.") from None
                 processes = (self._executor and self._executor._processes) or {}  # noqa: SLF001
                 has_died = any(not process.is_alive() for process in list(processes.values()))
-            else:
-                yield result
-                return
+        return None
 
     def close(self) -> None:
         """End the processes at once, and wait for none; what they are working on is of no use any more.
@@ -109,9 +113,8 @@ class Processes:
     def _new_executor(self) -> ProcessPoolExecutor:
         context = get_context("forkserver")
         context.set_forkserver_preload(self._preload)
-        mask = signal.pthread_sigmask(
-            signal.SIG_BLOCK, _TERMINAL_SIGNALS
-        )  # what starts meanwhile never hears them
+        # What starts while they are blocked never hears them.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
         try:
             resource_tracker.ensure_running()  # it lets signals through again
             signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)

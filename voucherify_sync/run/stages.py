@@ -16,9 +16,6 @@ from voucherify_sync.stop import Stop
 
 _Result = TypeVar("_Result")
 
-OnDone = Callable[[Any], None]
-"""Takes what a task has returned, as soon as that is known."""
-
 _AHEAD: Final = 2
 """Tasks handed in for each process."""
 
@@ -38,9 +35,9 @@ class Stages(Protocol):
         self,
         task: Callable[..., _Result],
         arguments: Sequence[tuple[Any, ...]],
-        on_done: OnDone,
+        on_done: Callable[[_Result | None], None],
     ) -> list[_Result | None]:
-        """Return what a task returns for each of its arguments, in their order.
+        """Return what a task returns for each of its arguments, in their order; `on_done` takes each once it is known.
 
         None stands for one that killed each of the processes that it was given to. An exception of a task is raised
         here. Once the run stops, the list ends early.
@@ -70,7 +67,7 @@ class LocalStages:
         self,
         task: Callable[..., _Result],
         arguments: Sequence[tuple[Any, ...]],
-        on_done: OnDone,
+        on_done: Callable[[_Result | None], None],
     ) -> list[_Result | None]:
         """Return the results in the order of the arguments."""
         jobs = min(self._jobs, len(arguments))
@@ -107,7 +104,7 @@ class LocalStages:
     ) -> _Result | None:
         if future is None:
             return task(*arguments, stop=self._stop)
-        return next(processes.wait_for(future, self._stop), None)
+        return processes.wait_for(future, self._stop)
 
     def _alone(
         self, processes: Processes, task: Callable[..., _Result], arguments: tuple[Any, ...]

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from voucherify_sync.events import Batch
 from voucherify_sync.run.options import Input
-from voucherify_sync.run.processes import MAX_TRIES, Processes
+from voucherify_sync.run.processes import KILLED, MAX_TRIES, Processes
 from voucherify_sync.sources.discover import Source
 from voucherify_sync.sources.reader import Reader, SourceFacts
 from voucherify_sync.stop import Stop
@@ -36,7 +36,6 @@ MAX_BLOCK_BYTES: Final = 1 << 20
 MAX_SOURCES: Final = 256
 TASKS_PER_PROCESS: Final = 3
 """Tasks under way for each process: one is worked on, the others wait, so that none is idle."""
-_KILLED: Final = "the process that reads it was killed each time, as for want of memory"
 
 
 class Task(Struct, frozen=True):
@@ -201,7 +200,7 @@ class _Pool:
             for source in task.sources:
                 yield from self._try_alone(Task([source]))
         else:
-            yield Answer([], [SourceFacts(task.sources[0].name, damaged=_KILLED)])
+            yield Answer([], [SourceFacts(task.sources[0].name, damaged=KILLED)])
 
     def _wait_for(self, task: Task, future: Future[Answer] | None) -> Iterator[Answer]:
         """Yield the answer to a task, or none once the run stops.
@@ -211,8 +210,8 @@ class _Pool:
         """
         if future is None:
             yield self._answer_here(task)
-            return
-        yield from self._processes.wait_for(future, self._stop)
+        elif (answer := self._processes.wait_for(future, self._stop)) is not None:
+            yield answer
 
     def _answer_here(self, task: Task) -> Answer:
         """Answer a task in this process; files are read as batches would be."""

@@ -78,9 +78,9 @@ def find_sources(
     """Find the sources that the arguments name, in their order; inside of folders and globs in natural order.
 
     Args:
-        arguments: files, folders, globs and ``-``; without any, standard input is read, unless there is a list.
+        arguments: files, folders, globs, URLs and ``-``; without any, standard input is read, unless there is a list.
         stdin_is_terminal: so that nothing is read from it unasked.
-        files_from: a list of files, which follow in its order; ``-`` takes it from standard input.
+        files_from: a list of files and objects, which follow in its order; ``-`` takes it from standard input.
 
     Raises:
         SourceError: something is missing, unreadable or of a wrong format, or nothing is left to read.
@@ -137,7 +137,7 @@ class _SourceSearch:
             self.problems.append((f"{argument}: no such file or folder.", _MISSING))
 
     def add_listed(self, file: str) -> None:
-        """Add the files that a list names, as they stand there; of those that are none, the first few are told."""
+        """Add the files and objects that a list names, as they stand there; the first few that are none are told."""
         shown = "standard input" if file == STDIN else file
         try:
             with open(0 if file == STDIN else file, "rb", closefd=file != STDIN) as listed:

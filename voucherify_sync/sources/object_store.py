@@ -230,8 +230,7 @@ async def _find(url: str, *, is_listed: bool = False) -> list[RemoteObject]:
     except SourceError:
         raise
     except Exception as error:  # noqa: BLE001  # the library's errors have no base that is known before it is imported
-        sentence, remedy = _explained(error, url)
-        raise SourceError(f"{url}: {sentence}.", remedy) from None
+        raise _source_error(error, url) from None
     if not found:
         below = "; a list names no prefixes" if is_listed else ", and none with events below it"
         raise SourceError(f"{url}: there is no such object{below}.", _NAME)
@@ -449,7 +448,7 @@ def put(url: str, data: bytes | IO[bytes]) -> None:
     async def write() -> None:
         await _obstore().put_async(_store(root), key, data)
 
-    _waited(write(), url)
+    _wait_for_store(write(), url)
 
 
 def get(url: str, begin: int = 0, end: int | None = None) -> bytes:
@@ -465,14 +464,14 @@ def get(url: str, begin: int = 0, end: int | None = None) -> bytes:
         return bytes(await _obstore().get_range_async(_store(root), key, start=begin, end=end))
 
     if end is not None:
-        return _waited(read_range(), url)
-    with _waited(_download(RemoteObject(url)), url) as copy:
+        return _wait_for_store(read_range(), url)
+    with open_object(url) as copy:
         return copy.read()
 
 
 def open_object(url: str) -> IO[bytes]:
     """Fetch an object whole: to memory, or to a file without a name if it is large. Errors are those of `get`."""
-    return _waited(_download(RemoteObject(url)), url)
+    return _wait_for_store(_download(RemoteObject(url)), url)
 
 
 def names_in(url: str) -> list[str]:
@@ -483,7 +482,7 @@ def names_in(url: str) -> list[str]:
     async def listed() -> Any:
         return await _obstore().list_with_delimiter_async(_store(root, patient=False), prefix or None)
 
-    found = _waited(listed(), url)
+    found = _wait_for_store(listed(), url)
     paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
     return sorted(path[len(prefix) + 1 if prefix else 0 :] for path in paths)
 
@@ -496,18 +495,23 @@ def remove_below(url: str) -> None:
         async for page in _obstore().list(_store(root), key.strip("/")):
             await _obstore().delete_async(_store(root), [meta["path"] for meta in page])
 
-    _waited(remove(), url)
+    _wait_for_store(remove(), url)
 
 
-def _waited(coroutine: Coroutine[Any, Any, _T], url: str) -> _T:
-    """Wait for an answer; say in a sentence what the store refuses."""
+def _wait_for_store(coroutine: Coroutine[Any, Any, _T], url: str) -> _T:
+    """Wait for an answer; say in a sentence why there is none, unless there is no such object."""
     try:
         return _wait(coroutine)
     except (FileNotFoundError, SourceError):
         raise
     except Exception as error:  # noqa: BLE001  # the library's errors have no base that is known before it is imported
-        sentence, remedy = _explained(error, url)
-        raise SourceError(f"{shown_url(url)}: {sentence}.", remedy) from None
+        raise _source_error(error, url) from None
+
+
+def _source_error(error: Exception, url: str) -> SourceError:
+    """Return an error of the library as people read it."""
+    sentence, remedy = _explained(error, url)
+    return SourceError(f"{shown_url(url)}: {sentence}.", remedy)
 
 
 async def _download(wanted: RemoteObject) -> IO[bytes]:
@@ -684,7 +688,7 @@ def _submit(coroutine: Coroutine[Any, Any, _T]) -> Future[_T]:
 
 @lru_cache(maxsize=1)
 def _loop(_pid: int) -> AbstractEventLoop:
-    """Start the thread in which all calls of the library run."""
+    """Start the thread in which all calls of the library run; a process that is forked has none of its parent."""
     import asyncio
 
     loop = asyncio.new_event_loop()

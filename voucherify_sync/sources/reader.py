@@ -347,7 +347,7 @@ class Reader:
 
     @property
     def bytes_total(self) -> int | None:
-        """Bytes on disk of all sources; None if one of them is a pipe."""
+        """Bytes on disk of all sources; None if one of them is a pipe, or an object of the web."""
         sizes = [source.size for source in self._sources]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
@@ -537,7 +537,7 @@ def _unpacked(stream: Stream, facts: SourceFacts, stop: Stop) -> Iterator[bytes]
 
 
 def _recognised(source: Source, texts: Iterator[bytes], *, gzipped: bool) -> Iterator[bytes]:
-    """Pass the text of a pipe on, unless its beginning is that of a wrong format, or nobody meant it to be read."""
+    """Pass the text of a pipe or object on, unless it begins as a wrong format, or nobody meant it to be read."""
     head = next(texts, b"")
     if not head and source.is_implied:
         raise SourceError("No source of events is given, and standard input is empty.", NO_SOURCE)

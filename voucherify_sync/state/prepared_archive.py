@@ -47,10 +47,10 @@ ORIGIN: Final = f"{WORK}/origin.json"
 _MAX_NAMED: Final = 5
 FORMAT: Final = 1
 """Of the files; a later one may not be readable by this version."""
-_BEGINNING: Final = b'{"method":"POST","path":"/v1/'
+_LINE_START: Final = b'{"method":"POST","path":"/v1/'
 _LEVEL: Final = 1
 _GZIP: Final = 31
-"""As zlib names gzip's format."""
+"""What zlib takes as `wbits` for gzip's format."""
 _OPEN_FILES: Final = 16
 """Files that are read in turns, so that a customer with very many requests does not hold up all others."""
 _POSITION: Final = re.compile(r"(.*):(\d+)(?:\[(\d+)\])?", re.DOTALL)
@@ -142,7 +142,7 @@ def _own_key(event: Event, kind: Kind) -> str:
 
 def is_prepared_line(raw: bytes) -> bool:
     """Tell whether the bytes of a record are a line of a prepared archive."""
-    return raw.startswith(_BEGINNING) and b'"record":{"customer_id":' in raw
+    return raw.startswith(_LINE_START) and b'"record":{"customer_id":' in raw
 
 
 def decode_line(raw: bytes) -> Event:

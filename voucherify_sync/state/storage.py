@@ -93,19 +93,22 @@ def storage_at(place: str) -> Storage:
     return Prefix(place.replace("s3a://", "s3://", 1).rstrip("/"))
 
 
+def unreadable_work(storage: Storage, name: str, error: Exception) -> RunStopped:
+    """Return what is said where something that a preparation has handed over is damaged, or not there."""
+    return RunStopped(
+        f"{storage.place}/{name} cannot be read: {getattr(error, 'strerror', None) or error}.",
+        f"Remove {storage.place}, then run the same command again: it begins from the start.",
+    )
+
+
 class Prefix(Struct, frozen=True):
     """A storage in an object store: all objects below a prefix."""
 
-    url: str
-
-    @property
-    def place(self) -> str:
-        """Where it is."""
-        return self.url
+    place: str
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object."""
-        put(f"{self.url}/{name}", data)
+        put(f"{self.place}/{name}", data)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -116,48 +119,35 @@ class Prefix(Struct, frozen=True):
             except OSError as error:
                 raise write_error(Path(tempfile.gettempdir()), error) from error
             file.seek(0)
-            put(f"{self.url}/{name}", file)
+            put(f"{self.place}/{name}", file)
 
     @contextmanager
     def reading(self, name: str) -> Iterator[BinaryIO]:
         """Yield a copy of an object."""
-        with open_object(f"{self.url}/{name}") as file:
+        with open_object(f"{self.place}/{name}") as file:
             yield cast("BinaryIO", file)
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
         """Return a part of an object."""
-        return get(f"{self.url}/{name}", begin, end)
+        return get(f"{self.place}/{name}", begin, end)
 
     def names(self, folder: str) -> list[str]:
         """Return the names of what is directly below a folder."""
-        return names_in(f"{self.url}/{folder}")
+        return names_in(f"{self.place}/{folder}")
 
     def remove(self, folder: str) -> None:
         """Delete all objects below a folder."""
-        remove_below(f"{self.url}/{folder}")
+        remove_below(f"{self.place}/{folder}")
 
     def alone(self) -> AbstractContextManager[None]:
         """Hold no lock: there is none. Tasks that run twice write the same."""
         return nullcontext()
 
 
-def unreadable_work(storage: Storage, name: str, error: Exception) -> RunStopped:
-    """Return what is said where something that a preparation has handed over is damaged, or not there."""
-    return RunStopped(
-        f"{storage.place}/{name} cannot be read: {getattr(error, 'strerror', None) or error}.",
-        f"Remove {storage.place}, then run the same command again: it begins from the start.",
-    )
-
-
 class Folder(Struct, frozen=True):
     """A storage on disk, for the eyes of its owner only: 0700 and 0600."""
 
-    root: str
-
-    @property
-    def place(self) -> str:
-        """Where it is."""
-        return self.root
+    place: str
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
@@ -229,7 +219,7 @@ class Folder(Struct, frozen=True):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunStopped(
-                    f"another process is preparing an archive in {self.root}.", "Wait until it has ended."
+                    f"another process is preparing an archive in {self.place}.", "Wait until it has ended."
                 ) from None
             except OSError:  # a file system without locks: tasks that run twice do no harm
                 yield
@@ -248,4 +238,4 @@ class Folder(Struct, frozen=True):
                 draft.unlink()
 
     def _path(self, name: str) -> Path:
-        return Path(self.root, name)
+        return Path(self.place, name)
