@@ -325,6 +325,8 @@ def test_a_partial_refund_changes_nothing_and_is_skipped(shop: Shop) -> None:
     for _ in range(2):
         report = shop.replay(completed("o"), part, unclear)
         assert reasons(report, State.SKIPPED) == {"partial_refund": 1, "refund_unclear": 1}
+        assert report.orders is not None
+        assert report.orders.orders == 1  # a refund alone makes none
     assert [order.status for order in shop.sandbox.store.orders] == ["PAID"]
 
 

@@ -240,7 +240,8 @@ class BulkOrders:
                 return
             self._count(order)
             if not order.payload:
-                continue  # all its events are skipped
+                continue  # all its events are skipped, so they make no order
+            self.tally.orders += 1
             if (reason := self._reason_to_leave_out(order, last)) is not None:
                 self.tally.unchanged += reason == UNCHANGED
                 self._ended[order.source_id] = reason
@@ -267,7 +268,6 @@ class BulkOrders:
         return FAILED_BEFORE if is_known else None
 
     def _count(self, order: FoldedOrder) -> None:
-        self.tally.orders += 1
         self.tally.partial_refunds += sum(reason == PARTIAL_REFUND for _, reason in order.skipped)
         if order.customers_differ is not None:
             self.tally.customers_differ += 1
