@@ -58,6 +58,15 @@ def test_the_ledger_of_a_project_is_found_by_what_it_says(state: Path) -> None:
         assert place(identity) == LedgerLocation(path=path)
 
 
+def test_a_state_directory_that_cannot_be_looked_into_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of another user; a name that is too long cannot be looked at by anybody."""
+    monkeypatch.setattr("platformdirs.user_state_path", lambda *_, **__: tmp_path / ("a" * 300))
+    with pytest.raises(UsageProblem, match=r"(?s)cannot look for ledgers in .*--ledger FILE"):
+        place()
+
+
 def test_a_project_without_a_ledger_gets_a_new_one(state: Path) -> None:
     """A run that cannot ask must be told that it may make it."""
     ledger_of(STRANGER, state / "a.ledger")

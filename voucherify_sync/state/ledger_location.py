@@ -28,6 +28,7 @@ from voucherify_sync.state.ledger_file import (
     origin_of,
 )
 from voucherify_sync.state.ledger_reader import LedgerReader
+from voucherify_sync.state.private_files import utf8
 from voucherify_sync.state.retry_input import letters_of_earlier_files
 from voucherify_sync.stop import Stop
 
@@ -262,12 +263,17 @@ def _read_state_directory() -> list[_Found]:
     """Read what the ledgers in the state directory say of themselves.
 
     Raises:
-        UsageProblem: one of them cannot be read, so that it is not known whose it is.
+        UsageProblem: one of them cannot be read, so that it is not known whose it is, or the directory cannot.
     """
     try:
         paths = sorted(state_directory().glob("*.ledger"))
     except UsageProblem:
         return []
+    except OSError as error:  # there may be one
+        raise UsageProblem(
+            f"cannot look for ledgers in {utf8(str(state_directory()))}: {error.strerror}.",
+            "Name the ledger with --ledger FILE, or another directory with XDG_STATE_HOME.",
+        ) from error
     try:
         return [_look_into(path) for path in paths if bytes_in(path)]
     except UsageProblem as problem:
