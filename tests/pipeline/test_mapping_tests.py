@@ -457,3 +457,21 @@ def test_a_rewrite_of_an_unreadable_text_is_no_update(tmp_path: Path) -> None:
     """Someone else may have changed the file since it was read."""
     with pytest.raises((SettingsError, Mistake)):
         rewriting.rewrite("tests: [", tmp_path / "s.yaml", 0, "x", {})
+
+
+def test_an_order_is_expected_and_brought_up_to_date_as_its_event_alone_makes_it(tmp_path: Path) -> None:
+    """Its path is that of the import, its body one order."""
+    text = (
+        "orders: {disabled: false, add: {metadata.shop: x}}\ntests:\n- name: order\n"
+        "  event: {type: track, event: Order Refunded, userId: u1, properties: {order_id: o, total: 3}}\n"
+        "  expect: {method: POST, path: /v1/orders/import, body: {source_id: o}}\n"
+    )
+    assert [result.passed for result in run(tmp_path, text)] == [False]
+    (test,) = yaml.safe_load(updated(tmp_path, text))["tests"]
+    assert test["expect"]["body"] == {
+        "source_id": "o",
+        "status": "CANCELED",
+        "amount": 300,
+        "customer": {"source_id": "u1"},
+        "metadata": {"shop": "x"},
+    }
