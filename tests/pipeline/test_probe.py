@@ -485,3 +485,22 @@ def test_what_differs_names_the_setting_that_answers_it(id_: str) -> None:
         paths = [path for path in re.findall(r"([a-z]+)\.([a-z_]+)", meaning) if hasattr(settings, path[0])]
         assert paths, meaning
         assert all(hasattr(getattr(settings, section), name) for section, name in paths), meaning
+
+
+@pytest.mark.parametrize("number", [5, 31])
+def test_a_limit_that_others_use_up_is_not_waited_for(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next calls would be made an hour later."""
+    make_call, left = Client.call, iter(range(number, -100, -1))
+
+    def call(client: Client, *words: Any) -> Reply:
+        reply = make_call(client, *words)
+        if next(left) > 0:
+            return reply
+        ends_at = (rate_limit.http_date(reply.headers["Date"]) or 0) + 3000
+        spent = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Retry": str(ends_at)}
+        return Reply(reply.status, {**reply.headers, **spent}, reply.body)
+
+    monkeypatch.setattr(Client, "call", call)
+    ended = probed(*ALL_HOLD)
+    assert isinstance(ended.probe.error, RunStopped) is (number == 5)
+    assert ended.is_clean

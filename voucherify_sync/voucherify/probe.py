@@ -181,6 +181,7 @@ class Probe:
             for each in (stop, self._deletion_stop)
         )
         self._calls: list[_CallTrace] = []
+        self._is_spent = False  # the last answer asks for a long wait
         self._step_began = 0
         self._findings: dict[str, Finding] = {}
         self._deleted = Deleted(self.source_id)
@@ -302,6 +303,10 @@ class Probe:
             method, path, payload, bucket=bucket, template=template, params=params, headers=headers
         )
         for is_last in (False, True):
+            if self._is_spent:
+                raise RunStopped(
+                    "Voucherify's limit is used up", "Run the same command again when it has begun again."
+                )
             answer = self._traced(self._client, call)
             if not isinstance(answer, Reply):
                 return answer
@@ -312,11 +317,6 @@ class Probe:
                 raise error
             if not is_throttled or is_last:
                 return answer
-            if _asked_s(answer) > _LONGEST_WAIT_S:
-                raise RunStopped(
-                    "Voucherify's limit is used up (HTTP 429)",
-                    "Run the same command again when it has begun again.",
-                )
         raise AssertionError
 
     def _traced(self, client: LimitedClient, call: ApiCall) -> Answer:
@@ -336,6 +336,8 @@ class Probe:
                 _is_refused(answer),
             )
         )
+        if call.bucket is Bucket.API or (isinstance(answer, Reply) and answer.status == 429):
+            self._is_spent = _asked_s(answer) > _LONGEST_WAIT_S
         if client is self._client and self._stop.requested:
             raise _Stopping
         return answer
@@ -744,7 +746,7 @@ class Probe:
             self._wait(self._deletion_stop, pause_s)
             answer, status = self._call_after_all("DELETE", path, "/v1/customers/{id}")
             is_gone = status == 204 or _object_of(answer) is not None or (status == 404 and not may_come)
-            if is_gone or _asked_s(answer) > _LONGEST_WAIT_S:
+            if is_gone or self._is_spent:
                 break
         if not is_gone:
             found = None if status == 404 else "not permitted" if status == 403 else "fails"
@@ -753,10 +755,12 @@ class Probe:
             return
         found = None  # where there is nothing to look up
         for pause_s in _READ_PAUSES_S if self._customer else ():
+            if self._is_spent:
+                break
             self._wait(self._deletion_stop, pause_s)
             answer, status = self._call_after_all("GET", path, "/v1/customers/{id}")
             found = "works" if status == 404 else "still readable" if _customer_of(answer) else None
-            if status == 404 or _asked_s(answer) > _LONGEST_WAIT_S:
+            if status == 404:
                 break
         why = "it was accepted, and could not be looked up"
         self._find(
@@ -766,6 +770,8 @@ class Probe:
         order = self._findings.get("order_zero_amount")
         if order is None or order.found != "accept":
             self._leave_unknown("there is no order", "orders_of_deleted_customer")
+        elif self._is_spent:
+            self._leave_unknown("the limit is used up", "orders_of_deleted_customer")
         else:
             answer, status = self._call_after_all("GET", self._order_path, "/v1/orders/{id}")
             found = "delete" if status == 404 else "keep" if _order_of(answer) else None
