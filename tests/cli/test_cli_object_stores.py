@@ -167,5 +167,7 @@ def test_an_archive_is_prepared_in_a_bucket_and_replayed_from_there(cli: Cli, bu
     assert changed.code == 3
     assert f"{largest} is damaged: its checksum is not that of the manifest" in " ".join(changed.err.split())
     assert len(changed.out.splitlines()) < len(expected.out.splitlines())
+    nested = cli("prepare", "s3a://shop/logs/", "--to", "s3://shop/logs/prepared/")
+    assert (nested.code, "are in each other" in nested.err) == (2, True)
     missing = cli("prepare", "s3://shop/logs/", "--to", "s3://nobody/prepared/")
     assert (missing.code, "there is no such bucket" in missing.err) == (2, True)

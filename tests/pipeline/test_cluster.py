@@ -65,3 +65,17 @@ def test_a_cluster_makes_the_files_that_one_machine_makes_although_a_worker_is_k
     assert files_of(tmp_path / "cluster") == files_of(tmp_path / "one")
     assert preparation.report is not None
     assert not any(source.damaged for source in preparation.report.input.sources)
+
+
+def test_a_run_that_stops_while_the_cluster_is_tried_has_lost_no_task(tmp_path: Path) -> None:
+    """So nothing is said of memory, and nothing is written."""
+    job, splits = job_of(write_archive(tmp_path / "archive", random.Random(21), 1), tmp_path / "cluster")
+    stop = Stop()
+    stages = RayStages("local", stop)
+    try:
+        stop.request()
+        preparation = Preparation(job, splits, stages, stop)
+        preparation.run()
+    finally:
+        ray.shutdown()
+    assert preparation.report is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -20,7 +21,7 @@ from support.prepared import NAMES, files_of, job_of, write_archive
 
 from voucherify_sync.api import Mode, PrepareOptions, ReplayOptions, coverage, plan, prepare, replay, retry
 from voucherify_sync.api.options import CoverageOptions, RetryOptions
-from voucherify_sync.errors import RunStopped, UsageProblem
+from voucherify_sync.errors import RunStopped, SourceError, UsageProblem
 from voucherify_sync.report.run_report import RunReport
 from voucherify_sync.run import prepare_run, prepare_tasks
 from voucherify_sync.run.prepare_run import Preparation
@@ -478,3 +479,17 @@ def test_a_folder_with_the_manifest_of_something_else_is_an_archive(tmp_path: Pa
     (archive / MANIFEST).write_text('{"name": "export"}\n')
     lines, _ = dry_run(archive, Settings())
     assert by_customer(lines) == by_customer(expected)
+
+
+def test_a_folder_that_cannot_be_listed_is_named_as_a_source_and_not_as_a_prepared_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is to be written there."""
+
+    def refuse(path: Path) -> list[str]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match=f"^{tmp_path}: Permission denied"):
+        dry_run(tmp_path, Settings())

@@ -69,7 +69,7 @@ from voucherify_sync.settings import (
 from voucherify_sync.settings.types import Api, OnDoubt
 from voucherify_sync.sources.decode import portions, until_stopped
 from voucherify_sync.sources.discover import Source, find_sources
-from voucherify_sync.sources.object_store import is_url
+from voucherify_sync.sources.object_store import is_url, without_alias
 from voucherify_sync.sources.reader import Reader, SourceFacts, Spool, check_gzip
 from voucherify_sync.state.dead_letters import LetterSelection
 from voucherify_sync.state.deduplication import NEVER, ResendPolicy
@@ -496,7 +496,7 @@ def _refuse_nested(to: str, sources: Sequence[str]) -> None:
 
 
 def _as_folder(place: str) -> str:
-    return os.path.join(place.rstrip("/") if is_url(place) else os.path.realpath(place), "")
+    return os.path.join(without_alias(place).rstrip("/") if is_url(place) else os.path.realpath(place), "")
 
 
 class OpenedRetry(OpenedReplay):

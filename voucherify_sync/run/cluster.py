@@ -70,7 +70,7 @@ class RayStages:
                 on_done(result)
         for each in numbers:
             ray.cancel(each, force=True)
-        return results
+        return [] if numbers else results
 
     def _sent_once(self, arguments: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         """Put what all tasks are given into the cluster's own store, so that it is sent to each machine once."""

@@ -157,6 +157,11 @@ def is_url(name: str) -> bool:
     return name.startswith(SCHEMES)
 
 
+def without_alias(url: str) -> str:
+    """Return a URL with s3:// in place of s3a://, which is Hadoop's name for the same."""
+    return f"s3://{url.removeprefix('s3a://')}" if url.startswith("s3a://") else url
+
+
 def shown_url(url: str) -> str:
     """Return what may be shown of a URL: for the web without query, fragment, user and password."""
     if not is_web(url):
@@ -213,7 +218,7 @@ async def _find(url: str, *, is_listed: bool = False) -> list[RemoteObject]:
     _check_installed(url)
     if is_web(url):
         return [_web_object(url)]
-    url = f"s3://{url.removeprefix('s3a://')}" if url.startswith("s3a://") else url
+    url = without_alias(url)
     root, key = _split(url)
     if "@" in root and not root.startswith("abfs"):
         scheme, _, bucket = root.partition("://")

@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol, cast
 
 from msgspec import Struct
 
-from voucherify_sync.errors import RunStopped, UsageProblem
+from voucherify_sync.errors import RunStopped, SourceError, UsageProblem
 from voucherify_sync.sources.object_store import (
     get,
     is_url,
@@ -26,6 +26,7 @@ from voucherify_sync.sources.object_store import (
     put,
     remove_below,
     shown_url,
+    without_alias,
 )
 from voucherify_sync.state.private_files import make_private_directory, write_error
 
@@ -61,7 +62,11 @@ class Storage(Protocol):
         ...
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of what is in a folder, sorted; none where there is no such folder."""
+        """Return the names of what is in a folder, sorted; none where there is no such folder.
+
+        Raises:
+            SourceError: it cannot be listed.
+        """
         ...
 
     def remove(self, folder: str) -> None:
@@ -90,7 +95,7 @@ def storage_at(place: str) -> Storage:
             f"{shown_url(place)}: nothing can be written to a web server.",
             "Name a folder, or s3://, gs:// or az://.",
         )
-    return Prefix(place.replace("s3a://", "s3://", 1).rstrip("/"))
+    return Prefix(without_alias(place).rstrip("/"))
 
 
 def unreadable_work(storage: Storage, name: str, error: Exception) -> RunStopped:
@@ -195,7 +200,7 @@ class Folder(Struct, frozen=True):
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise write_error(path, error) from error
+            raise SourceError(f"{path}: {error.strerror}.", "Check the permissions.") from error
         return sorted(name for name in found if not name.startswith(_DRAFT))
 
     def remove(self, folder: str) -> None:
