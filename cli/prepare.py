@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +78,10 @@ def command(**values: Any) -> int:
 
 def _finish(session: OpenedPreparation, display: Display, to: str) -> int:
     """Say how a preparation ended, and what comes next; return the exit code."""
-    from voucherify_sync.exit_codes import ExitCode
     from voucherify_sync.text import counted
 
+    from .render import command_line
+    from .status import ledger_words
     from .summary import notices_of_events, print_summary
 
     stop, preparation = session.stop, session.preparation
@@ -90,21 +90,21 @@ def _finish(session: OpenedPreparation, display: Display, to: str) -> int:
         done, total = preparation.tasks
         tell(f"Stopped: {stop.reason}" if stop.reason else "Stopped.")
         tell(f"{done:,} of {counted(total, 'task')} of this stage are done. The same command goes on.")
-        return int(stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.INTERRUPTED))
+        return stop.exit_code
     if preparation.is_known and not display.quiet:
         tell(f"{to} holds this archive already, prepared with the same settings and options.")
     if preparation.tried_again and not display.quiet:
         tell(f"{counted(preparation.tried_again, 'task')} ran again, as the process was killed.")
     if not display.quiet:
-        place = shlex.quote(f"./{to}" if to.startswith("-") else to)
+        words = [*ledger_words(session.config, None), f"./{to}" if to.startswith("-") else to]
         is_incomplete = any(source.damaged for source in report.input.sources)
         following = [
             {
-                "command": f"voucherify-sync plan{_config(session)} {place}",
+                "command": command_line(["plan", *words]),
                 "does": "what it would send, and cost",
             },
             {
-                "command": f"voucherify-sync replay{' --incomplete' * is_incomplete}{_config(session)} {place}",
+                "command": command_line(["replay", *["--incomplete"] * is_incomplete, *words]),
                 "does": f"send {'what could be read' if is_incomplete else 'it'}; it asks first",
             },
         ]
@@ -116,8 +116,3 @@ def _finish(session: OpenedPreparation, display: Display, to: str) -> int:
             notices=[*notices_of_events(report.findings, report.older_updates), *report.notices],
         )
     return report.exit_code
-
-
-def _config(session: OpenedPreparation) -> str:
-    config = session.config
-    return "" if config is None else f" -c {shlex.quote(str(config))}"

@@ -47,8 +47,6 @@ def perform(opened: OpenedReplay, display: Display) -> int:
     Raises:
         VoucherifySyncError: the run cannot begin.
     """
-    from voucherify_sync.exit_codes import ExitCode
-
     from .confirm import agreed, require_yes_where_nobody_can_be_asked
     from .outputs import records_shown, try_outputs_of_run
     from .progress import progress
@@ -68,7 +66,7 @@ def perform(opened: OpenedReplay, display: Display) -> int:
             require_yes_where_nobody_can_be_asked()
             if not agreed(opened, display.progress_kind, told):
                 tell("Nothing was sent.")
-                return stop.signal_exit or (stop.error.exit_code if stop.error else ExitCode.INTERRUPTED)
+                return stop.exit_code
         with progress(
             display.progress_kind,
             opened.snapshot,

@@ -34,6 +34,11 @@ class Stop:
             return str(self.error)
         return None if self.signal_exit is None else f"{_SIGNALS[self.signal_exit]} ended it."
 
+    @property
+    def exit_code(self) -> ExitCode:
+        """Exit code of a command that had not begun to send when it was stopped."""
+        return self.signal_exit or (self.error.exit_code if self.error else ExitCode.INTERRUPTED)
+
     def because(self, error: VoucherifySyncError) -> None:
         """Stop for an error; a later error does not replace an earlier one."""
         if self.error is None:

@@ -432,7 +432,7 @@ class OpenedPreparation(Opened):
 
     def __init__(self, options: PrepareOptions, stop: Stop | None = None) -> None:
         super().__init__(options, stop)
-        if any(source.size is None and source.remote is None for source in self.sources):
+        if any(source.is_pipe for source in self.sources):
             raise UsageProblem(
                 "prepare reads files, and one of the sources is a pipe.",
                 "Write what it yields to a file first.",

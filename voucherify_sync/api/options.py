@@ -233,11 +233,12 @@ class PrepareOptions(InputOptions, frozen=True, kw_only=True):
     """What is prepared, and where; attributes that are not named here are those of ReplayOptions.
 
     Attributes:
-        to: folder that takes the prepared archive.
+        to: folder, or prefix of an object store, that takes the prepared archive.
         shards: files of requests, a power of two; None: one for each 256 MB, from 16 to 4,096.
         keep_work: keep what the tasks have handed over to each other.
         cluster: address of a cluster of Ray that runs the tasks: ``auto``, or host and port; None: this machine.
-        shared_directory: all machines of the cluster reach the folder `to`, and the sources, under these names.
+        shared_directory: all machines of the cluster reach the folder `to`, and files among the sources, under these
+            names.
     """
 
     to: str

@@ -59,6 +59,7 @@ from voucherify_sync.state.prepared_archive import (
     Manifest,
     PreparedSource,
     has_file,
+    has_origin,
     read_manifest,
 )
 from voucherify_sync.state.private_files import utf8
@@ -375,7 +376,7 @@ def _stamp(source: Source) -> int | str | None:
 
 def _begun(storage: Storage) -> ArchiveOrigin | None:
     """Return the origin of a preparation that has not ended; None where there is none."""
-    if ORIGIN.rpartition("/")[2] not in storage.names(WORK):
+    if not has_origin(storage):
         return None
     try:
         return msgspec.json.decode(storage.read(ORIGIN), type=ArchiveOrigin)

@@ -64,6 +64,11 @@ class Source(Struct, frozen=True):
     is_implied: bool = False
     remote: RemoteObject | None = None
 
+    @property
+    def is_pipe(self) -> bool:
+        """It can be read only once: stdin, or a named pipe."""
+        return self.size is None and self.remote is None
+
 
 class FoundSources(Struct, frozen=True):
     """What is to be read, in order, and what people should know about it."""

@@ -582,11 +582,7 @@ class Spool:
 
     def __init__(self, sources: Sequence[Source], stdin: int = 0) -> None:
         self._stdin = stdin
-        self._pipes = {
-            number: source
-            for number, source in enumerate(sources)
-            if source.size is None and source.remote is None
-        }
+        self._pipes = {number: source for number, source in enumerate(sources) if source.is_pipe}
         self._folder = Path(tempfile.mkdtemp(prefix="voucherify-sync-")) if self._pipes else None
         self.sources = [
             replace(source, path=self._copy(number)) if number in self._pipes else source

@@ -318,8 +318,7 @@ def is_prepared(storage: Storage) -> bool:
         if file_name(0) in names:  # whatever its manifest holds
             return True
         if MANIFEST not in names:
-            has_work = WORK in [name.rstrip("/") for name in names]
-            return has_work and ORIGIN.rpartition("/")[2] in storage.names(WORK)
+            return WORK in names and has_origin(storage)
     except SourceError:  # whoever reads the sources says what is wrong
         return False
     try:
@@ -327,6 +326,11 @@ def is_prepared(storage: Storage) -> bool:
     except (msgspec.MsgspecError, ValueError, OSError):  # a manifest of something else
         return False
     return True
+
+
+def has_origin(storage: Storage) -> bool:
+    """Tell whether a preparation has begun there."""
+    return ORIGIN.removeprefix(f"{WORK}/") in storage.names(WORK)
 
 
 class _Beginning(Struct):
