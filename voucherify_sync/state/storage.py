@@ -211,7 +211,8 @@ class Folder(Struct, frozen=True):
     def alone(self) -> Iterator[None]:
         """Hold a lock on the folder itself, which ends with this process, however it ends.
 
-        What processes that were killed were writing is removed, before and after.
+        What processes that were killed were writing into the folder itself is removed, before and after. What they left
+        in folders below it goes with those.
         """
         path = self._path("")
         try:
