@@ -109,7 +109,7 @@ def prepared(source: Path, to: Path, settings: Settings, **options: Any) -> RunR
         *(pytest.param(settings, "each", id=f"odd: {name}") for name, settings in SETTINGS.items()),
     ],
 )
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_it_sends_what_its_archive_sends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, customers: Any, seed: int
 ) -> None:
