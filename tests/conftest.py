@@ -21,6 +21,7 @@ from voucherify_sync.sandbox.server import Sandbox
 settings.register_profile(
     "voucherify-sync",
     deadline=None,
+    max_examples=75,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
