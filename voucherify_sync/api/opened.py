@@ -25,6 +25,7 @@ from voucherify_sync.api.options import (
     PrepareOptions,
     ReplayOptions,
     RetryOptions,
+    SelectionOptions,
     texts,
 )
 from voucherify_sync.delivery.dry_run import DryRun, discard
@@ -734,7 +735,7 @@ def _opener(sources: list[Source], spool: Spool | None, *, sends: bool) -> Calla
     return open_input
 
 
-def _selection(options: ReplayOptions | PrepareOptions, exclude_ids: frozenset[str]) -> Selection:
+def _selection(options: SelectionOptions, exclude_ids: frozenset[str]) -> Selection:
     return Selection(
         types=frozenset(options.type),
         names=frozenset(options.event),

@@ -165,11 +165,10 @@ class InputOptions(Struct, frozen=True, kw_only=True):
                 raise UsageProblem(f"{name}: must be {demand}, not {value!r}.") from None
 
 
-class ReplayOptions(InputOptions, frozen=True, kw_only=True):
-    """What a replay sends, where to, and what it keeps. None leaves a matter to the settings.
+class SelectionOptions(InputOptions, frozen=True, kw_only=True):
+    """Which events are read, and how their customers are sent. None leaves a matter to the settings.
 
     Attributes:
-        mode: ``LIVE`` sends to Voucherify, ``SANDBOX`` to a stand-in of its own, ``DRY_RUN`` makes no call.
         type: types of events to read, such as ``identify``; empty: all that the settings send.
         event: names of track events to read; empty: all.
         user: customers to read, by the id that would be their source_id; empty: all.
@@ -184,6 +183,27 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
         files_from: file with names of files, one a line, which are read after `source`, in its order; ``-`` takes the
             names from standard input.
         customers: ``each`` or ``bulk``, as the setting `delivery.customers`.
+    """
+
+    type: Sequence[str] = ()
+    event: Sequence[str] = ()
+    user: Sequence[str] = ()
+    exclude_ids: Path | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    where: str | None = None
+    sample: float | None = None
+    limit: int | None = None
+    jobs: int | None = None
+    files_from: str | None = None
+    customers: Literal["each", "bulk"] | None = None
+
+
+class ReplayOptions(SelectionOptions, frozen=True, kw_only=True):
+    """What a replay sends, where to, and what it keeps. None leaves a matter to the settings.
+
+    Attributes:
+        mode: ``LIVE`` sends to Voucherify, ``SANDBOX`` to a stand-in of its own, ``DRY_RUN`` makes no call.
         workers: requests in flight at most.
         rate: calls at most.
         max_calls: stop cleanly after as many calls.
@@ -201,18 +221,6 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
     """
 
     mode: Mode = Mode.LIVE
-    type: Sequence[str] = ()
-    event: Sequence[str] = ()
-    user: Sequence[str] = ()
-    exclude_ids: Path | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    where: str | None = None
-    sample: float | None = None
-    limit: int | None = None
-    jobs: int | None = None
-    files_from: str | None = None
-    customers: Literal["each", "bulk"] | None = None
     workers: int | None = None
     rate: Rate | None = None
     max_calls: int | None = None
@@ -229,8 +237,8 @@ class ReplayOptions(InputOptions, frozen=True, kw_only=True):
     incomplete: bool = False
 
 
-class PrepareOptions(InputOptions, frozen=True, kw_only=True):
-    """What is prepared, and where; attributes that are not named here are those of ReplayOptions.
+class PrepareOptions(SelectionOptions, frozen=True, kw_only=True):
+    """What is prepared, and where.
 
     Attributes:
         to: folder, or prefix of an object store, that takes the prepared archive.
@@ -242,18 +250,6 @@ class PrepareOptions(InputOptions, frozen=True, kw_only=True):
     """
 
     to: str
-    type: Sequence[str] = ()
-    event: Sequence[str] = ()
-    user: Sequence[str] = ()
-    exclude_ids: Path | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    where: str | None = None
-    sample: float | None = None
-    limit: int | None = None
-    jobs: int | None = None
-    files_from: str | None = None
-    customers: Literal["each", "bulk"] | None = None
     shards: int | None = None
     keep_work: bool = False
     cluster: str | None = None
