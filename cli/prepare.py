@@ -65,18 +65,18 @@ def command(**values: Any) -> int:
         raise UsageProblem(
             "--to is missing.", "Name a folder that takes the prepared archive, such as --to prepared."
         )
-    session = OpenedPreparation(PrepareOptions(**values))
-    stop, preparation = session.stop, session.preparation
-    begin_reading(values["config"], session, values["files_from"])
+    opened = OpenedPreparation(PrepareOptions(**values))
+    stop, preparation = opened.stop, opened.preparation
+    begin_reading(values["config"], opened, values["files_from"])
     with (
         stopping_cleanly(stop, sends=False, quits="Quit. The same command goes on.\n"),
-        progress(display.progress_kind, session.snapshot, sys.stderr),
+        progress(display.progress_kind, opened.snapshot, sys.stderr),
     ):
         preparation.run()
-    return _finish(session, display, values["to"])
+    return _finish(opened, display, values["to"])
 
 
-def _finish(session: OpenedPreparation, display: Display, to: str) -> int:
+def _finish(opened: OpenedPreparation, display: Display, to: str) -> int:
     """Say how a preparation ended, and what comes next; return the exit code."""
     from voucherify_sync.text import counted
 
@@ -84,7 +84,7 @@ def _finish(session: OpenedPreparation, display: Display, to: str) -> int:
     from .status import ledger_words
     from .summary import notices_of_events, print_summary
 
-    stop, preparation = session.stop, session.preparation
+    stop, preparation = opened.stop, opened.preparation
     report = preparation.report
     if report is None:
         done, total = preparation.tasks
@@ -96,7 +96,7 @@ def _finish(session: OpenedPreparation, display: Display, to: str) -> int:
     if preparation.tried_again and not display.quiet:
         tell(f"{counted(preparation.tried_again, 'task')} ran again, as the process was killed.")
     if not display.quiet:
-        words = [*ledger_words(session.config, None), f"./{to}" if to.startswith("-") else to]
+        words = [*ledger_words(opened.config, None), f"./{to}" if to.startswith("-") else to]
         is_incomplete = any(source.damaged for source in report.input.sources)
         following = [
             {

@@ -36,7 +36,6 @@ class RayStages:
 
     def __init__(self, address: str, stop: Stop) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
             import ray
         except ImportError:
@@ -63,13 +62,15 @@ class RayStages:
         sent = self._sent_once(arguments)
         numbers = {remote.remote(*each): number for number, each in enumerate(sent)}
         results: list[_Result | None] = [None] * len(arguments)
-        while numbers and not self._stop.requested:
-            done, _ = ray.wait(list(numbers), num_returns=1, timeout=_POLL_S)
-            for each in done:
-                result = results[numbers.pop(each)] = self._result(each)
-                on_done(result)
-        for each in numbers:
-            ray.cancel(each, force=True)
+        try:
+            while numbers and not self._stop.requested:
+                done, _ = ray.wait(list(numbers), num_returns=1, timeout=_POLL_S)
+                for each in done:
+                    result = results[numbers.pop(each)] = self._result(each)
+                    on_done(result)
+        finally:  # also where a task has raised an error
+            for each in numbers:
+                ray.cancel(each, force=True)
         return [] if numbers else results
 
     def _sent_once(self, arguments: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
